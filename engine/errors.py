@@ -1,0 +1,72 @@
+"""Everything that can go wrong, in one tree.
+
+    FlorilegiumError
+    ├── UsageError            the user can mend it before anything starts (exit 2)
+    │   ├── ConfigError       a config file, an override or a source URL
+    │   ├── PlanError         the stage graph: unknown, missing, cyclic or mistyped
+    │   └── MissingPackage    an optional package, with the pip line that brings it
+    ├── SampleError           one image: it becomes a dead letter, the run goes on
+    ├── StorageError          reading or writing files (exit 1)
+    └── RunError              the run as a whole cannot go on (exit 1)
+        └── WorkerDied        the process that held a call is gone; the scheduler isolates the cause
+
+A message says what happened, the value, and the cure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FlorilegiumError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UsageError(FlorilegiumError):
+    """Wrong usage or configuration; nothing was started."""
+
+
+class ConfigError(UsageError):
+    """A config file, an override or a source URL cannot be understood."""
+
+
+class PlanError(UsageError):
+    """The stages of a config do not form a graph that can run."""
+
+
+class MissingPackage(UsageError):
+    """A stage needs a Python package that is not installed."""
+
+
+class SampleError(FlorilegiumError):
+    """One image cannot be used. `reason` is a snake_case constant, the same in every report."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StorageError(FlorilegiumError):
+    """A file cannot be read or written."""
+
+
+class RunError(FlorilegiumError):
+    """The run cannot go on."""
+
+
+class WorkerDied(RunError):
+    """The worker process died during a call; the call itself is under suspicion."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return a hint that names the valid word closest to `name`, or lists all of them."""
+    words = sorted(valid)
+    close = get_close_matches(name, words, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"valid: {', '.join(words)}" if words else "there is none to choose from"

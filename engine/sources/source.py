@@ -1,0 +1,89 @@
+"""What a source is: a place that images and their first labels come from.
+
+A source lists *items* without opening them (a file, a tar, a range of Parquet rows) and reads
+one item at a time. It knows nothing of shards, keys on disk or stages.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.annotation import Annotation
+from engine.sample import DeadLetter
+
+
+class SourceConfig(BaseModel):
+    """Where the images are. In a run config a bare URL stands for `{url: URL}`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
+    """An fsspec URL or a path; `package://NAME/FOLDER` is a folder in an installed package."""
+    kind: Literal["auto", "folder", "webdataset", "img2dataset", "parquet"] = "auto"
+    """The layout of what lies there; `auto` looks at names."""
+    include: tuple[str, ...] = ()
+    """Glob patterns for locations relative to the URL; when given, only matching items are read."""
+    image_column: str = "image"
+    """Parquet: the column of image bytes, or of `{bytes, path}`."""
+    caption_column: str = ""
+    """Parquet: the column of captions; by default `caption` or `text` when there is one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """What a source reads in one go.
+
+    `location` is relative to the source's URL, `signature` changes whenever the content does
+    (size and modification time, or an ETag). `start` and `stop` bound rows within a file.
+    """
+
+    location: str
+    signature: str
+    start: int = 0
+    stop: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """One input as the source gives it: bytes nobody has looked into, and first labels.
+
+    `name` is what the source calls it (any characters), `location` where it lies, for people.
+    `metadata` is what the source knew, as JSON text with sorted keys. Annotations have no id
+    and no provenance yet.
+    """
+
+    name: str
+    location: str
+    data: bytes
+    metadata: str = "{}"
+    annotations: tuple[Annotation, ...] = ()
+
+
+class Source(ABC):
+    """A place that images come from."""
+
+    produces: ClassVar[tuple[str, ...]] = ()
+    """Tasks of the annotations that a source of this kind may bring."""
+    is_packed: ClassVar[bool] = False
+    """True when an item holds many inputs and is a shard of its own."""
+
+    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
+        self.config = config
+        self.shard_size = shard_size
+
+    @abstractmethod
+    def items(self) -> Iterator[Item]:
+        """List the items in a stable order, by name; opens none, streams.
+
+        Raises:
+            ConfigError: there is nothing at the URL, or nothing that this source reads.
+        """
+
+    @abstractmethod
+    def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
+        """Read one item, streaming. An unreadable input comes as a dead letter, never an error."""
