@@ -1,19 +1,21 @@
 """From untrusted bytes to upright pixels, decoded once.
 
 Sizes are checked in the header before a pixel is decoded. Pillow reads first; what it does
-not know goes to OpenCV. This module knows no samples: it raises `SampleError` with a reason.
+not know goes to OpenCV. Colour profiles and gamma tags are ignored, as models expect. This
+module knows no samples: it raises `SampleError` with a reason.
 """
 
 from __future__ import annotations
 
 import io
-import os
+import re
+import struct
 import warnings
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from engine.errors import SampleError
 
@@ -22,10 +24,11 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 1024 * 1024
 """Files with more bytes than this are refused before reading."""
 
-# OpenCV reads its own limit once, when it is first imported.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
-# The limit above replaces Pillow's own, which only warns.
-Image.MAX_IMAGE_PIXELS = None
+EMPTY_FILE = "empty_file"
+TOO_MANY_BYTES = "too_many_bytes"
+TOO_MANY_PIXELS = "too_many_pixels"
+NOT_AN_IMAGE = "not_an_image"
+CORRUPT_IMAGE = "corrupt_image"
 
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSE = {
@@ -38,6 +41,10 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
+_COMMON_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")
+# These hold no raster, or call an external program.
+_REFUSED_FORMATS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+_OPENCV_SUFFIXES = (".hdr", ".pic", ".pfm", ".pam", ".sr", ".ras")
 
 
 class ImageHeader(NamedTuple):
@@ -49,21 +56,19 @@ class ImageHeader(NamedTuple):
     extension: str
 
 
+@cache
 def image_suffixes() -> frozenset[str]:
     """Return the lower-case suffixes, with their dot, that Pillow or OpenCV read as images."""
-    readable = {suffix for suffix, name in Image.EXTENSION.items() if name in _pillow_formats()}
-    return frozenset(readable | {".hdr", ".pic", ".sr", ".ras", ".pfm", ".exr"})
+    formats = _pillow_formats()  # registers the suffixes, so it comes first
+    readable = {suffix for suffix, name in Image.EXTENSION.items() if name in (*formats, "MPO")}
+    return frozenset({*readable, *_OPENCV_SUFFIXES})
 
 
 @cache
 def _pillow_formats() -> tuple[str, ...]:
-    """Pillow's formats without those that hold no raster or call an external program."""
+    """Pillow's formats in the order to try, without those that are refused."""
     Image.init()
-    return tuple(sorted(set(Image.OPEN) - {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}))
-
-
-def _open(data: bytes | memoryview) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=_pillow_formats())
+    return (*_COMMON_FORMATS, *sorted(set(Image.OPEN) - _REFUSED_FORMATS - set(_COMMON_FORMATS)))
 
 
 def read_header(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
@@ -73,43 +78,45 @@ def read_header(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> Im
         SampleError: `empty_file`, `too_many_bytes`, `too_many_pixels` or `not_an_image`.
     """
     if len(data) == 0:
-        raise SampleError("empty_file", "the file has no bytes")
+        raise SampleError(EMPTY_FILE, "the file has no bytes")
     if len(data) > MAX_BYTES:
-        raise SampleError("too_many_bytes", f"{len(data)} bytes, the limit is {MAX_BYTES}")
+        raise SampleError(TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {MAX_BYTES}")
     try:
-        with _quiet(), _open(data) as image:
-            orientation = _orientation(image)
-            width, height = image.size
-            extension = _EXTENSIONS.get(image.format or "", (image.format or "bin").lower())
+        with _open(data) as image:
+            header = ImageHeader(*image.size, 1, _extension(image))
+            _check_size(header, max_pixels)
+            orientation = _orientation(image, data)
     except UnidentifiedImageError:
-        pixels = _decode_with_opencv(data)
-        return ImageHeader(pixels.shape[1], pixels.shape[0], 1, _opencv_extension(data))
+        header = _opencv_header(data)
+        _check_size(header, max_pixels)
+        return header
+    except SampleError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise SampleError(TOO_MANY_PIXELS, str(error)) from error
     except Exception as error:  # decoders of hostile bytes raise anything
-        raise SampleError("not_an_image", f"unreadable header: {error}") from error
-    if width * height > max_pixels:
-        raise SampleError(
-            "too_many_pixels", f"{width}x{height} pixels, the limit is {max_pixels} in all"
-        )
-    if width < 1 or height < 1:
-        raise SampleError("not_an_image", f"a size of {width}x{height} pixels")
+        raise SampleError(NOT_AN_IMAGE, f"unreadable header: {error}") from error
+    width, height = header.width, header.height
     if orientation >= 5:
         width, height = height, width
-    return ImageHeader(width, height, orientation, extension)
+    return ImageHeader(width, height, orientation, header.extension)
 
 
 def decode(data: bytes | memoryview) -> np.ndarray:
     """Decode the first frame to RGB, uint8, shape (height, width, 3), upright, read-only.
 
     Transparent pixels show white. 16-bit images keep their upper eight bits; 32-bit and float
-    images are stretched from their minimum to their maximum. The caller has read the header,
-    so the size is known to be within limits.
+    images are stretched from their minimum to their maximum; Radiance images, whose light is
+    linear, are clipped at 1 and gamma-encoded. The caller has read the header, so the size is
+    known to be within limits.
 
     Raises:
-        SampleError: `corrupt_image` when the pixels cannot be decoded.
+        SampleError: `corrupt_image` when the pixels cannot be decoded, `not_an_image` when
+            nobody knows the format.
     """
     try:
-        with _quiet(), _open(data) as image:
-            orientation = _orientation(image)
+        with _open(data) as image:
+            orientation = _orientation(image, data)
             upright = _to_rgb(image)
             if orientation in _TRANSPOSE:
                 upright = upright.transpose(_TRANSPOSE[orientation])
@@ -117,52 +124,126 @@ def decode(data: bytes | memoryview) -> np.ndarray:
     except UnidentifiedImageError:
         pixels = _decode_with_opencv(data)
     except Exception as error:  # decoders of hostile bytes raise anything
-        raise SampleError("corrupt_image", f"cannot decode the pixels: {error}") from error
+        raise SampleError(CORRUPT_IMAGE, f"cannot decode the pixels: {error}") from error
     pixels.flags.writeable = False
     return pixels
 
 
-def _quiet() -> warnings.catch_warnings:
-    return warnings.catch_warnings(action="ignore")
+def _check_size(header: ImageHeader, max_pixels: int) -> None:
+    width, height = header.width, header.height
+    if width < 1 or height < 1:
+        raise SampleError(NOT_AN_IMAGE, f"a size of {width}x{height} pixels")
+    if width * height > max_pixels:
+        raise SampleError(
+            TOO_MANY_PIXELS, f"{width}x{height} pixels, the limit is {max_pixels} in all"
+        )
 
 
-def _orientation(image: Image.Image) -> int:
+def _open(data: bytes | memoryview) -> Image.Image:
+    # Pillow warns of damage that it survives. `catch_warnings` is not safe in threads, a
+    # filter is; setting one that is there already changes nothing.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    return Image.open(io.BytesIO(data), formats=_pillow_formats())
+
+
+def _extension(image: Image.Image) -> str:
+    name = image.format or "bin"
+    return _EXTENSIONS.get(name, name.lower())
+
+
+def _orientation(image: Image.Image, data: bytes | memoryview) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        # Pillow would decode all pixels to get at an eXIf chunk that lies behind them.
+        image.info["exif"] = _png_exif(data)
     value = image.getexif().get(_EXIF_ORIENTATION, 1)
     return value if value in _TRANSPOSE else 1
+
+
+def _png_exif(data: bytes | memoryview) -> bytes | None:
+    position = 8
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"eXIf":
+            return bytes(data[position + 8 : position + 8 + length])
+        position += 12 + length
+    return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        return Image.fromarray(_stretched(np.asarray(image, dtype=np.float64))).convert("RGB")
+        return Image.fromarray(_stretched(np.asarray(image))).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(rgba, mask=rgba)
+        return white
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
-    finite = np.nan_to_num(values, posinf=0.0, neginf=0.0)
-    low, high = float(finite.min()), float(finite.max())
-    return np.asarray((finite - low) * (255.0 / max(high - low, 1e-12)), dtype=np.uint8)
+    stretched = np.array(values, dtype=np.float32 if values.dtype == np.float32 else np.float64)
+    np.nan_to_num(stretched, copy=False, posinf=0.0, neginf=0.0)
+    low, high = float(stretched.min()), float(stretched.max())
+    stretched /= max(high / 255 - low / 255, 1e-30)  # divided first: high - low may overflow
+    stretched -= low / max(high / 255 - low / 255, 1e-30)
+    return stretched.clip(0, 255, out=stretched).astype(np.uint8)
 
 
 def _decode_with_opencv(data: bytes | memoryview) -> np.ndarray:
+    header = _opencv_header(data)
     import cv2
 
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise SampleError("not_an_image", f"neither Pillow nor OpenCV reads it: {error}") from error
-    if pixels is None:
-        raise SampleError("not_an_image", "neither Pillow nor OpenCV knows this format")
-    return pixels
+        raise SampleError(CORRUPT_IMAGE, f"OpenCV cannot decode it: {error}") from error
+    if pixels is None or pixels.shape != (header.height, header.width, 3):
+        raise SampleError(CORRUPT_IMAGE, "OpenCV cannot decode it")
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return (pixels >> 8).astype(np.uint8)
+    if header.extension == "hdr":
+        return (np.nan_to_num(pixels).clip(0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
+    return _stretched(pixels)
 
 
-def _opencv_extension(data: bytes | memoryview) -> str:
-    head = bytes(data[:11])
-    if head.startswith((b"#?RADIANCE", b"#?RGBE")):
-        return "hdr"
-    return "exr" if head.startswith(b"\x76\x2f\x31\x01") else "bin"
+_RADIANCE = re.compile(rb"#\?(?:RADIANCE|RGBE)\b.*?\n\n-Y (\d{1,9}) \+X (\d{1,9})\n", re.DOTALL)
+_PFM = re.compile(rb"P[Ff]\s(\d{1,9})\s(\d{1,9})\s")
+_PAM = re.compile(rb"P7\n(?=.*?WIDTH (\d{1,9})\n)(?=.*?HEIGHT (\d{1,9})\n).*?ENDHDR\n", re.DOTALL)
+_SUN_MAGIC = b"\x59\xa6\x6a\x95"
+
+
+def _opencv_header(data: bytes | memoryview) -> ImageHeader:
+    """Read the size in the formats that are left to OpenCV, which decodes before it tells."""
+    head = bytes(data[:4096])
+    if match := _RADIANCE.match(head):
+        return ImageHeader(int(match[2]), int(match[1]), 1, "hdr")
+    if match := _PFM.match(head):
+        return ImageHeader(int(match[1]), int(match[2]), 1, "pfm")
+    if match := _PAM.match(head):
+        return ImageHeader(int(match[1]), int(match[2]), 1, "pam")
+    if head.startswith(_SUN_MAGIC) and len(head) >= 32:
+        return ImageHeader(*struct.unpack_from(">II", head, 4), 1, "ras")
+    if head.startswith((b"II*\0", b"MM\0*")):
+        return _tiff_header(data)
+    raise SampleError(NOT_AN_IMAGE, "neither Pillow nor OpenCV knows this format")
+
+
+def _tiff_header(data: bytes | memoryview) -> ImageHeader:
+    """Read the size of a TIFF whose pixels Pillow does not know, such as float RGB."""
+    try:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(bytes(data[:8]))
+        file = io.BytesIO(data)
+        file.seek(directory.next)
+        directory.load(file)
+        width, height = (
+            directory[TiffImagePlugin.IMAGEWIDTH],
+            directory[TiffImagePlugin.IMAGELENGTH],
+        )
+        return ImageHeader(int(width), int(height), 1, "tif")
+    except Exception as error:  # decoders of hostile bytes raise anything
+        raise SampleError(NOT_AN_IMAGE, f"unreadable header: {error}") from error

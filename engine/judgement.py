@@ -7,7 +7,7 @@ said: sample by sample, stage by stage. Missing numbers are NaN. No loop per box
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -76,6 +76,14 @@ class Statements:
         parents = zip(samples, self.texts("parent_id"), strict=True)
         return np.fromiter((rows.get(parent, -1) for parent in parents), np.int64, len(self))
 
+    def with_measurements(self, measurements: Mapping[str, np.ndarray]) -> Statements:
+        """Return the same rows with the numbers that one filter stored."""
+        return replace(self, measurements=measurements)
+
+    def without(self, dropped: np.ndarray) -> Statements:
+        """Return the same rows with some no longer live."""
+        return replace(self, is_live=self.is_live & ~dropped)
+
     def of_tasks(self, tasks: Sequence[str]) -> np.ndarray:
         """Return which live rows are of these tasks, bool, shape (n,)."""
         return self.is_live & np.isin(self.task.astype(str), tasks)
@@ -105,6 +113,11 @@ class Verdicts:
         """Drop rows for a reason (a snake_case constant); the first reason of a row stays."""
         self.is_judged |= where
         self.reason[where & (self.reason == "")] = reason
+
+    def restrict(self, where: np.ndarray) -> None:
+        """Take back what was said of rows outside `where`: a filter has no say on dropped rows."""
+        self.is_judged &= where
+        self.reason[~where] = ""
 
     def merge(self, kept: int, merged: int) -> None:
         """Record that the kept row carries the merged row's provenance too."""

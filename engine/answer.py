@@ -1,0 +1,130 @@
+"""Asking a stage about a batch, and believing only answers that make sense.
+
+A stage that raises is asked again one image at a time, so that only the guilty image fails.
+A nonsensical answer (wrong count, NaN, a box outside the image) counts as a failure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from engine.annotation import Annotation
+from engine.errors import FlorilegiumError, SampleError, UsageError
+from engine.graph import Node
+from engine.sample import Sample
+from engine.stage import Filter, Measurement, Specialist
+
+INVALID_OUTPUT = "invalid_output"
+STAGE_FAILED = "stage_failed"
+INPUT_FAILED = "input_failed"
+PROCESS_DIED = "process_died"
+
+AnswerT = TypeVar("AnswerT", Annotation, Measurement)
+Answer = list[Annotation] | list[Measurement] | SampleError
+
+
+def ask(node: Node[Any], samples: Sequence[Sample]) -> list[Answer]:
+    """Return the stage's answer to each sample, or the error that the sample caused."""
+    if not samples:
+        return []
+    try:
+        return list(_answers(node, samples))
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a stage may raise anything
+        if len(samples) == 1:
+            return [_sample_error(error)]
+    return [answer for sample in samples for answer in ask(node, [sample])]
+
+
+def _sample_error(error: Exception) -> SampleError:
+    if isinstance(error, SampleError):
+        return error
+    detail = (
+        str(error) if isinstance(error, FlorilegiumError) else f"{type(error).__name__}: {error}"
+    )
+    return SampleError(STAGE_FAILED, detail)
+
+
+def _answers(
+    node: Node[Any], samples: Sequence[Sample]
+) -> Sequence[list[Annotation] | list[Measurement]]:
+    stage = node.stage
+    if isinstance(stage, Filter):
+        measured = stage.measure(samples)
+        _check_count(measured, samples)
+        for rows in measured:
+            _check_measurements(rows, stage.measured)
+        return measured
+    said = stage.predict(samples)
+    _check_count(said, samples)
+    for statements, sample in zip(said, samples, strict=True):
+        for annotation in statements:
+            _check_annotation(annotation, stage, sample)
+    return said
+
+
+def _check_count(answers: Sequence[object], samples: Sequence[Sample]) -> None:
+    if len(answers) != len(samples):
+        raise SampleError(
+            INVALID_OUTPUT, f"{len(answers)} answers to {len(samples)} samples: one each is wanted"
+        )
+
+
+def _check_measurements(rows: Sequence[Measurement], names: Sequence[str]) -> None:
+    for row in rows:
+        if unknown := set(row.values) - set(names):
+            raise SampleError(INVALID_OUTPUT, f"undeclared measurement {min(unknown)!r}")
+
+
+def _check_annotation(annotation: Annotation, stage: Specialist[Any], sample: Sample) -> None:
+    problem = _problem(annotation, stage, sample)
+    if problem:
+        raise SampleError(INVALID_OUTPUT, f"{annotation.task}: {problem}")
+
+
+def _problem(annotation: Annotation, stage: Specialist[Any], sample: Sample) -> str:
+    """Say what is wrong with an annotation, or nothing."""
+    if annotation.task not in stage.produces:
+        return f"the stage declares only {', '.join(stage.produces)}"
+    score = annotation.score
+    if score is not None and not 0.0 <= score <= 1.0:
+        return f"a score of {score}, not in 0..1"
+    return (
+        _shape_problem(annotation, sample)
+        or _mask_problem(annotation, sample)
+        or _text_problem(annotation, sample)
+    )
+
+
+def _shape_problem(annotation: Annotation, sample: Sample) -> str:
+    box, quad = annotation.box_xyxy, annotation.quad
+    if len(box) not in (0, 4) or len(quad) not in (0, 8):
+        return f"a box of {len(box)} and a quad of {len(quad)} numbers, not 4 and 8"
+    if not all(map(math.isfinite, (*box, *quad))):
+        return "a coordinate that is not a finite number"
+    if box:
+        x1, y1, x2, y2 = box
+        if x2 < x1 or y2 < y1:
+            return f"a box with its corners swapped: {box}"
+        if x2 < 0 or y2 < 0 or x1 > sample.width or y1 > sample.height:
+            return f"a box outside the {sample.width}x{sample.height} image: {box}"
+    return ""
+
+
+def _mask_problem(annotation: Annotation, sample: Sample) -> str:
+    mask = annotation.mask_rle
+    if mask is not None and tuple(mask.size) != (sample.height, sample.width):
+        return f"a mask of {mask.size}, the image is ({sample.height}, {sample.width})"
+    return ""
+
+
+def _text_problem(annotation: Annotation, sample: Sample) -> str:
+    span, parent_id = annotation.span, annotation.parent_id
+    if len(span) not in (0, 2) or (span and not 0 <= span[0] < span[1]):
+        return f"a span of {span}"
+    if parent_id and all(parent_id != earlier.id for earlier in sample.annotations):
+        return f"a parent {parent_id!r} that the stage does not read"
+    return ""

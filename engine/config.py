@@ -1,0 +1,152 @@
+"""A run as data: the YAML file, dotted overrides and what they mean.
+
+Unknown keys are errors that name the nearest valid key. The options of a stage are checked by
+the stage's own `Config`, in the planner: this module knows no stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from engine.errors import ConfigError, nearest
+from engine.image import MAX_PIXELS
+from engine.sources.source import SourceConfig
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class RunnerConfig(BaseModel):
+    """Where the workers run and how many there are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["ray", "local"] = "ray"
+    """`ray` runs worker processes; `local` runs the same code in this process, for debugging."""
+    address: str = "local"
+    """`local` starts a Ray of its own; `auto` or `ray://...` joins a running cluster."""
+    workers: int | None = Field(default=None, ge=1)
+    """CPU workers; by default one per CPU of the cluster."""
+    object_store_mb: int = Field(default=512, ge=80)
+    """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
+
+
+class RunConfig(BaseModel):
+    """A dataset to build: what is read, who speaks, who judges, where it goes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: tuple[SourceConfig, ...] = Field(min_length=1)
+    """A URL, a mapping with `url`, or a list of either."""
+    output: str
+    """Folder of the finished dataset; an fsspec URL or a path."""
+    shard_size: int = Field(default=256, ge=1)
+    """Images per shard, except where an input tar is a shard of its own."""
+    layers: str | None = None
+    """Folder of the layers, the cache of everything said; by default `layers` in the output."""
+    runner: RunnerConfig = RunnerConfig()
+    """`ray`, `local`, or a mapping."""
+    specialists: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Stages that say something, by name. `use` names the class (by default the stage's name),
+    `reads` the stages to read (by default all that produce what it reads)."""
+    filters: dict[str, dict[str, Any]] = {}
+    """Stages that judge, by name, in the order in which they judge."""
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
+    """Images with more pixels become dead letters before they are decoded."""
+    max_dead_letter_share: float = Field(default=0.5, gt=0, le=1)
+    """The run stops when more than this share of the inputs fails (judged from 100 inputs on)."""
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _sources(cls, value: Any) -> Any:
+        entries = value if isinstance(value, list | tuple) else [value]
+        return [{"url": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _runner(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @field_validator("specialists", "filters", mode="before")
+    @classmethod
+    def _options(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: {} if options is None else options for name, options in value.items()}
+
+
+def load_config(
+    path: Path, *, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """Read a YAML config, apply top-level `changes`, then dotted overrides (`filters.nms.iou=0.6`).
+
+    Raises:
+        ConfigError: the file cannot be read, or says something that has no meaning.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} must hold a mapping with `source`, `output` and `specialists`")
+    document.update(changes or {})
+    for override in overrides:
+        _override(document, override)
+    return validated(RunConfig, document, where=str(path))
+
+
+def validated(model: type[ModelT], values: Any, *, where: str) -> ModelT:
+    """Check values against a pydantic model; an error names the key, the value and the cure."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(model, detail) for detail in error.errors(include_url=False)]
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _explain(model: type[BaseModel], detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        owner = _model_at(model, detail["loc"][:-1])
+        return f"unknown key {key!r}, {nearest(str(detail['loc'][-1]), owner.model_fields)}"
+    if detail["type"] == "missing":
+        return f"the key {key!r} is missing"
+    return f"{key or 'config'} = {detail['input']!r}: {detail['msg']}"
+
+
+def _model_at(model: type[BaseModel], location: Sequence[Any]) -> type[BaseModel]:
+    """Follow a location into nested models, through tuples and mappings."""
+    for part in location:
+        if not isinstance(part, str) or part not in model.model_fields:
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+    return model
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator or not path.strip():
+        raise ConfigError(f"the override {override!r} is not of the form a.b=c")
+    *parents, last = path.strip().split(".")
+    place = document
+    for parent in parents:
+        inner = place.get(parent)
+        if inner is None:
+            inner = place[parent] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"the override {override!r} goes through {parent!r}, a plain value")
+        place = inner
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of the override {override!r} is not YAML") from error

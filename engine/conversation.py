@@ -1,0 +1,95 @@
+"""What has been said so far about some samples, while stages run over them one after another.
+
+Holds the pixels of the current window and the answers of all stages, and shows each stage only
+what it reads. Knows nothing of files, processes or shards on disk.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.annotation import stamp
+from engine.answer import INPUT_FAILED, Answer, ask
+from engine.errors import SampleError
+from engine.graph import Node
+from engine.layer import Layer, StageError, make_layer
+from engine.sample import Picture, Sample
+from engine.shard import Shard, ShardBytes
+from engine.stage import Specialist
+
+Said = Mapping[str, Mapping[int, Answer]]
+"""Earlier answers by stage name and sample number."""
+
+
+class Conversation:
+    """The samples of one call, and all answers about them."""
+
+    def __init__(self, shard: Shard, images: ShardBytes, earlier: Said) -> None:
+        self._shard = shard
+        self._images = images
+        # Answers of this conversation go into the first map, earlier ones stay in the second.
+        self._answers: defaultdict[str, ChainMap[int, Answer]] = defaultdict(ChainMap)
+        for name, answers in earlier.items():
+            self._answers[name] = ChainMap({}, dict(answers))
+        self._pictures: dict[int, Picture] = {}
+
+    def ask(self, node: Node[Any], numbers: Sequence[int]) -> None:
+        """Ask a stage about some samples; those whose input failed are not asked."""
+        answers = self._answers[node.name]
+        ready = []
+        for number in numbers:
+            failed = self._failed_input(node, number)
+            if failed:
+                message = f"stage {failed!r}, which {node.name!r} reads, failed on this image"
+                answers[number] = SampleError(INPUT_FAILED, message)
+            else:
+                ready.append(number)
+        samples = [self._sample(node, number) for number in ready]
+        for number, answer in zip(ready, ask(node, samples), strict=True):
+            answers[number] = self._stamped(node, number, answer)
+
+    def forget_pixels(self) -> None:
+        """Drop the pixels of the window; the answers stay."""
+        self._pictures.clear()
+
+    def part(self, node: Node[Any]) -> Layer:
+        """Return what a stage said in this conversation, as a part of its layer."""
+        answers: dict[int, Any] = {}
+        errors: list[StageError] = []
+        for number, answer in self._answers[node.name].maps[0].items():
+            if isinstance(answer, SampleError):
+                error = StageError(sample=number, reason=answer.reason, message=answer.message)
+                errors.append(error)
+            else:
+                answers[number] = answer
+        return make_layer(node, answers, errors)
+
+    def _failed_input(self, node: Node[Any], number: int) -> str:
+        for name in node.inputs:
+            if isinstance(self._answers[name].get(number), SampleError):
+                return name
+        return ""
+
+    def _sample(self, node: Node[Any], number: int) -> Sample:
+        record = self._shard.records[number]
+        tasks = node.tasks
+        heard = list(self._shard.labels[number])
+        for name in node.inputs:
+            heard += self._answers[name][number]  # type: ignore[arg-type]
+        picture = self._pictures.get(number)
+        if picture is None:
+            picture = self._pictures[number] = Picture(self._images[number])
+        return Sample(
+            key=record.key,
+            width=record.width,
+            height=record.height,
+            picture=picture,
+            annotations=tuple(annotation for annotation in heard if annotation.task in tasks),
+        )
+
+    def _stamped(self, node: Node[Any], number: int, answer: Answer) -> Answer:
+        if isinstance(answer, SampleError) or not isinstance(node.stage, Specialist):
+            return answer
+        return stamp(answer, node.provenance, self._shard.records[number].digest)  # type: ignore[arg-type]

@@ -1,0 +1,263 @@
+"""The stage graph: what a config means, checked and ordered before anything starts.
+
+The planner resolves names to classes, options to configs and tasks to edges, and gives every
+stage its fingerprint. It loads no model and touches no image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Generic, TypeVar
+
+from engine.annotation import Provenance
+from engine.config import RunConfig, validated
+from engine.errors import PlanError, nearest
+from engine.registry import find_stage, require_packages
+from engine.sample import digest_of
+from engine.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
+
+FORMAT_VERSION = 1
+"""Raise it when the engine writes the same annotations differently."""
+CPU_POOL = "cpu"
+"""The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
+SOURCE = "source"
+"""The name under which the labels of the source appear in provenance."""
+
+
+StageT_co = TypeVar("StageT_co", bound=Stage[Any], covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node(Generic[StageT_co]):
+    """A stage in its place: what it reads, and the fingerprint that names its layers."""
+
+    name: str
+    use: str
+    stage: StageT_co
+    inputs: tuple[str, ...]
+    """Names of the stages that are read."""
+    fingerprint: str
+
+    @property
+    def pool(self) -> str:
+        """The pool of workers that hosts the stage."""
+        return self.name if self.stage.config.num_gpus > 0 else CPU_POOL
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """All tasks that the stage reads."""
+        return frozenset(task for wanted in self.stage.reads for task in wanted.tasks)
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether the stage says or measures something that is stored."""
+        return not isinstance(self.stage, Filter) or bool(self.stage.measured)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Who speaks when this stage speaks."""
+        stage = self.stage
+        return Provenance(
+            specialist=self.name,
+            model=stage.model,
+            revision=stage.revision(),
+            stage=self.fingerprint,
+        )
+
+    def configuration(self) -> dict[str, Any]:
+        """Return everything the fingerprint stands for, and the thresholds, as JSON values."""
+        return {
+            "name": self.name,
+            "use": self.use,
+            "version": self.stage.version,
+            "model": self.stage.model,
+            "revision": self.stage.revision(),
+            "reads": list(self.inputs),
+            "config": _options(self.stage.config, without=(RUNTIME,)),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """All stages of a run: those with layers in an order that respects what they read."""
+
+    specialists: tuple[Node[Specialist[Any]], ...]
+    filters: tuple[Node[Filter[Any]], ...]
+
+    @property
+    def layered(self) -> tuple[Node[Any], ...]:
+        """The stages that write layers, each after those that it reads."""
+        return (*self.specialists, *(node for node in self.filters if node.has_layer))
+
+    @property
+    def nodes(self) -> tuple[Node[Any], ...]:
+        """Every stage, specialists first."""
+        return (*self.specialists, *self.filters)
+
+    @property
+    def recipe(self) -> str:
+        """A digest of everything that shapes a shard: stages, thresholds, format."""
+        configurations = [json.dumps(node.configuration(), sort_keys=True) for node in self.nodes]
+        fingerprints = [node.fingerprint for node in self.nodes]
+        return digest_of([str(FORMAT_VERSION), *fingerprints, *configurations])
+
+    def readers(self, name: str) -> set[str]:
+        """Return the names of the stages that read `name`, directly or through others."""
+        found = {name}
+        for node in self.layered:
+            if found.intersection(node.inputs):
+                found.add(node.name)
+        return found - {name}
+
+
+def plan(config: RunConfig, *, source_tasks: Iterable[str] = ()) -> Graph:
+    """Turn a config into a checked graph.
+
+    `source_tasks` are the tasks that the source itself may bring.
+
+    Raises:
+        PlanError: an unknown stage, a missing input, a cycle or a stage of the wrong type.
+        ConfigError: a stage's options are wrong.
+        MissingPackage: a stage needs a package that is not installed.
+    """
+    both = set(config.specialists) & set(config.filters)
+    if both:
+        raise PlanError(f"{min(both)!r} names a specialist and a filter: rename one with `use`")
+    specialists = {
+        name: _draft("specialists", name, options, Specialist)
+        for name, options in config.specialists.items()
+    }
+    filters = {
+        name: _draft("filters", name, options, Filter) for name, options in config.filters.items()
+    }
+    edges = {
+        draft.name: _inputs(draft, specialists, frozenset(source_tasks))
+        for draft in (*specialists.values(), *filters.values())
+    }
+    nodes: dict[str, Node[Any]] = {}
+    for name in (*_order(specialists, edges), *filters):
+        draft = specialists[name] if name in specialists else filters[name]
+        nodes[name] = _node(draft, edges[name], nodes)
+    return Graph(
+        specialists=tuple(node for name, node in nodes.items() if name in specialists),
+        filters=tuple(node for name, node in nodes.items() if name in filters),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """A stage whose options are checked but whose place in the graph is not known yet."""
+
+    name: str
+    use: str
+    stage: Stage[Any]
+    reads: tuple[str, ...] | None
+
+
+def _draft(section: str, name: str, options: Mapping[str, Any], kind: type[Stage[Any]]) -> _Draft:
+    if name == SOURCE:
+        raise PlanError(
+            f"{section}.{SOURCE}: the name {SOURCE!r} belongs to the labels of the source"
+        )
+    own = dict(options)
+    use = str(own.pop("use", name))
+    reads = own.pop("reads", None)
+    if isinstance(reads, str):
+        reads = [reads]
+    stage_class = find_stage(use)
+    if not issubclass(stage_class, kind):
+        belongs = "specialists" if issubclass(stage_class, Specialist) else "filters"
+        raise PlanError(f"{section}.{name}: {use!r} belongs under `{belongs}`")
+    require_packages(name, stage_class)
+    stage_config = validated(stage_class.Config, own, where=f"{section}.{name}")
+    stage = stage_class(stage_config)
+    return _Draft(name=name, use=use, stage=stage, reads=None if reads is None else tuple(reads))
+
+
+def _inputs(
+    draft: _Draft, specialists: Mapping[str, _Draft], source_tasks: frozenset[str]
+) -> tuple[str, ...]:
+    """Return the names of the specialists that a stage reads, in config order."""
+    others = {name: other for name, other in specialists.items() if name != draft.name}
+    if draft.reads is not None:
+        _check_reads(draft, others)
+        others = {name: other for name, other in others.items() if name in draft.reads}
+    read: set[str] = set()
+    for wanted in draft.stage.reads:
+        found = {name for name, other in others.items() if _says(other) & set(wanted.tasks)}
+        if not found and not wanted.optional and not source_tasks & set(wanted.tasks):
+            produced = source_tasks.union(*(_says(other) for other in others.values()))
+            raise PlanError(
+                f"stage {draft.name!r} reads {wanted}, which no stage here produces; "
+                f"{nearest(wanted.tasks[0], produced)}"
+            )
+        read |= found
+    return tuple(name for name in specialists if name in read)
+
+
+def _check_reads(draft: _Draft, others: Mapping[str, _Draft]) -> None:
+    wanted = {task for entry in draft.stage.reads for task in entry.tasks}
+    for name in draft.reads or ():
+        if name not in others:
+            raise PlanError(f"stage {draft.name!r} reads {name!r}, {nearest(name, others)}")
+        if not _says(others[name]) & wanted:
+            fitting = [other for other, says in others.items() if _says(says) & wanted]
+            raise PlanError(
+                f"stage {draft.name!r} reads {' or '.join(sorted(wanted)) or 'nothing'}, but "
+                f"{name!r} produces {', '.join(sorted(_says(others[name])))}; "
+                f"{nearest(name, fitting)}"
+            )
+
+
+def _says(draft: _Draft) -> frozenset[str]:
+    return frozenset(draft.stage.produces) if isinstance(draft.stage, Specialist) else frozenset()
+
+
+def _order(specialists: Sequence[str] | Mapping[str, Any], edges: Mapping[str, Any]) -> list[str]:
+    """Sort topologically; stages that could go in any order keep that of the config."""
+    position = {name: index for index, name in enumerate(specialists)}
+    sorter = TopologicalSorter({name: edges[name] for name in specialists})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise PlanError(
+            f"the stages read each other in a circle: {circle}; "
+            f"name in `reads` of one of them only the stages it should read"
+        ) from None
+    order: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=position.__getitem__)
+        order.extend(ready)
+        sorter.done(*ready)
+    return order
+
+
+def _node(draft: _Draft, inputs: tuple[str, ...], earlier: Mapping[str, Node[Any]]) -> Node[Any]:
+    stage = draft.stage
+    said = _options(stage.config, without=(RUNTIME, THRESHOLD))
+    fingerprint = digest_of(
+        [
+            draft.name,
+            draft.use,
+            str(stage.version),
+            stage.model,
+            stage.revision(),
+            json.dumps(said, sort_keys=True),
+            *(earlier[name].fingerprint for name in inputs),
+        ]
+    )[:16]
+    return Node(name=draft.name, use=draft.use, stage=stage, inputs=inputs, fingerprint=fingerprint)
+
+
+def _options(config: StageConfig, *, without: tuple[Marker, ...]) -> dict[str, Any]:
+    """Return a stage's options as JSON values, those with one of these marks left out."""
+    marked = {
+        name
+        for name, info in type(config).model_fields.items()
+        if any(mark in without for mark in info.metadata if isinstance(mark, Marker))
+    }
+    return config.model_dump(mode="json", exclude=marked)

@@ -1,0 +1,156 @@
+"""The manifest: which shards are live, what is in them, and how it was made.
+
+It holds no times and no paths of the output, so the same source and config give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.graph import FORMAT_VERSION, SOURCE, Graph
+from engine.publication import ShardStats, to_json
+from engine.sample import DeadLetter
+from engine.shard import SOURCE_FINGERPRINT
+from engine.storage import Folder
+
+MANIFEST = "manifest.json"
+DEAD_LETTERS = "dead_letters.parquet"
+_DEAD_LETTER_SCHEMA = pa.schema(
+    [
+        ("shard", pa.string()),
+        ("key", pa.string()),
+        ("source", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("attempt", pa.int32()),
+    ]
+)
+
+Counts = dict[str, dict[str, int]]
+"""Kept and dropped annotations by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """Sums over all live shards. `inputs` = `samples` + `dead_letters`, always."""
+
+    inputs: int
+    samples: int
+    dead_letters: int
+    annotations_kept: int
+    annotations_dropped: int
+    tasks: Counts
+    specialists: Counts
+    drops: dict[str, int]
+    """Dropped annotations by `filter/reason`."""
+    failures: dict[str, int]
+    """Dead letters by reason."""
+
+    @classmethod
+    def of(cls, stats: Sequence[ShardStats]) -> Totals:
+        """Sum up finished shards."""
+        samples = sum(shard.samples for shard in stats)
+        failures = Counter(letter.reason for shard in stats for letter in shard.dead_letters)
+        return cls(
+            inputs=samples + failures.total(),
+            samples=samples,
+            dead_letters=failures.total(),
+            annotations_kept=sum(shard.annotations_kept for shard in stats),
+            annotations_dropped=sum(shard.annotations_dropped for shard in stats),
+            tasks=_sum_counts(shard.tasks for shard in stats),
+            specialists=_sum_counts(shard.specialists for shard in stats),
+            drops=_sum(shard.drops for shard in stats),
+            failures=dict(sorted(failures.items())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The finished dataset. `stages` has the whole configuration behind each fingerprint."""
+
+    recipe: str
+    source: tuple[str, ...]
+    totals: Totals
+    stages: dict[str, dict[str, Any]]
+    shards: tuple[dict[str, Any], ...]
+    dead_letters: tuple[tuple[str, DeadLetter], ...]
+    """The shard and the letter; written to `dead_letters.parquet`."""
+
+    @classmethod
+    def of(cls, graph: Graph, urls: Sequence[str], stats: Sequence[ShardStats]) -> Manifest:
+        """Sum up the shards of a run."""
+        return cls(
+            recipe=graph.recipe,
+            source=tuple(urls),
+            totals=Totals.of(stats),
+            stages={
+                SOURCE_FINGERPRINT: {"name": SOURCE},
+                **{node.fingerprint: node.configuration() for node in graph.nodes},
+            },
+            shards=tuple(_shard_entry(shard) for shard in stats),
+            dead_letters=tuple((shard.name, one) for shard in stats for one in shard.dead_letters),
+        )
+
+    def to_json(self) -> bytes:
+        """Return the content of `manifest.json`."""
+        return to_json(
+            {
+                "format": FORMAT_VERSION,
+                "recipe": self.recipe,
+                "source": self.source,
+                "totals": asdict(self.totals),
+                "stages": self.stages,
+                "shards": self.shards,
+            },
+            indent=1,
+        )
+
+
+def write_dead_letters(output: Folder, manifest: Manifest) -> None:
+    """Publish `dead_letters.parquet`: one row for each input that did not become a sample."""
+    rows = [{"shard": shard, **asdict(letter)} for shard, letter in manifest.dead_letters]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA), sink, compression="zstd")
+    output.publish(DEAD_LETTERS, sink.getvalue())
+
+
+def read_manifest(output: Folder) -> dict[str, Any] | None:
+    """Return the content of `manifest.json`, or `None` when the dataset is not finished."""
+    data = output.read(MANIFEST)
+    return None if data is None else json.loads(data)
+
+
+def _shard_entry(shard: ShardStats) -> dict[str, Any]:
+    return {
+        "name": shard.name,
+        "samples": shard.samples,
+        "samples_digest": shard.samples_digest,
+        "annotations_kept": shard.annotations_kept,
+        "annotations_dropped": shard.annotations_dropped,
+        "dead_letters": len(shard.dead_letters),
+        "tar": asdict(shard.tar),
+        "parquet": asdict(shard.parquet),
+    }
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))
+
+
+def _sum_counts(counts: Iterable[Counts]) -> Counts:
+    by_name: dict[str, list[dict[str, int]]] = {}
+    for each in counts:
+        for name, sides in each.items():
+            by_name.setdefault(name, []).append(sides)
+    return {name: _sum(sides) for name, sides in sorted(by_name.items())}

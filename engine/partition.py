@@ -1,0 +1,174 @@
+"""Which input lives in which shard, remembered from run to run.
+
+Inputs that were there before stay where they were; new ones open new shards, so old shards do
+not change when images come. A source is listed once, streaming; no image is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.sample import digest_of
+from engine.sources.source import Item, Source
+from engine.storage import Folder
+
+INDEX_NAME = "index.parquet"
+_COLUMNS = ("source", "shard", "key", "location", "signature", "start", "stop")
+_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("shard", pa.int64()),
+        ("key", pa.string()),
+        ("location", pa.string()),
+        ("signature", pa.string()),
+        ("start", pa.int64()),
+        ("stop", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """An item in its shard; `key` is empty when the inputs in it bring keys of their own."""
+
+    source: str
+    shard: int
+    key: str
+    item: Item
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSpec:
+    """The inputs of one shard, before anything is read."""
+
+    number: int
+    source: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def name(self) -> str:
+        """The shard's name on disk."""
+        return f"{self.number:06d}"
+
+    @cached_property
+    def inputs_digest(self) -> str:
+        """A digest of the items' signatures: unchanged means nothing needs to be read again."""
+        return digest_of(
+            [
+                f"{entry.key}\n{entry.item.location}\n{entry.item.signature}"
+                f"\n{entry.item.start}\n{entry.item.stop}"
+                for entry in self.entries
+            ]
+        )
+
+
+def slug(name: str) -> str:
+    """Return a WebDataset key for a name: letters, digits, `_` and `-`, 1 to 80 of them.
+
+    A tar of the USTAR format holds names of at most 100 characters.
+    """
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:80] or "image"
+
+
+def unique_key(name: str, taken: set[str]) -> str:
+    """Return a key for a name that is not taken, and take it; stable for a given name."""
+    key = slug(name)
+    if key in taken:
+        encoded = name.encode("utf-8", "surrogatepass")
+        key = f"{key}-{blake2b(encoded, digest_size=4).hexdigest()}"
+    repeat = 1
+    while key in taken:
+        repeat += 1
+        key = f"{slug(name)}-{repeat}"
+    taken.add(key)
+    return key
+
+
+def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[ShardSpec]:
+    """Assign every item of the sources to a shard; `previous` entries keep theirs."""
+    known = {_identity(entry.source, entry.item): entry for entry in previous}
+    taken = {entry.key for entry in previous if entry.key}
+    next_shard = max((entry.shard for entry in previous), default=-1) + 1
+    shards: dict[int, tuple[int, list[Entry]]] = {}
+    for index, source in enumerate(sources):
+        url = source.config.url
+        fresh: list[Item] = []
+        for item in source.items():
+            old = known.get(_identity(url, item))
+            if old is None:
+                fresh.append(item)
+            else:
+                entry = Entry(source=url, shard=old.shard, key=old.key, item=item)
+                shards.setdefault(old.shard, (index, []))[1].append(entry)
+        size = 1 if source.is_packed else source.shard_size
+        for start in range(0, len(fresh), size):
+            shards[next_shard] = (
+                index,
+                [
+                    Entry(
+                        source=url,
+                        shard=next_shard,
+                        key="" if source.is_packed else unique_key(_stem(item), taken),
+                        item=item,
+                    )
+                    for item in fresh[start : start + size]
+                ],
+            )
+            next_shard += 1
+    return [
+        ShardSpec(number=number, source=index, entries=tuple(entries))
+        for number, (index, entries) in sorted(shards.items())
+    ]
+
+
+def _identity(url: str, item: Item) -> tuple[str, str, int]:
+    return url, item.location, item.start
+
+
+def _stem(item: Item) -> str:
+    folder, _, name = item.location.rpartition("/")
+    stem = name.rpartition(".")[0] or name
+    return f"{folder}/{stem}" if folder else stem
+
+
+def read_index(output: Folder, *, shard_size: int) -> list[Entry]:
+    """Return the entries of the previous run; none when the shard size was another."""
+    data = output.read(INDEX_NAME)
+    if data is None:
+        return []
+    table = pq.read_table(pa.BufferReader(data))
+    if json.loads(table.schema.metadata[b"shard_size"]) != shard_size:
+        return []
+    columns = [table.column(name).to_pylist() for name in _COLUMNS]
+    return [
+        Entry(
+            source=source,
+            shard=shard,
+            key=key,
+            item=Item(location=location, signature=signature, start=start, stop=stop),
+        )
+        for source, shard, key, location, signature, start, stop in zip(*columns, strict=True)
+    ]
+
+
+def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) -> None:
+    """Publish the partition, before any work, so that an interrupted run resumes with the same."""
+    rows = [
+        (e.source, e.shard, e.key, e.item.location, e.item.signature, e.item.start, e.item.stop)
+        for spec in specs
+        for e in spec.entries
+    ]
+    columns = list(zip(*rows, strict=True)) or [() for _ in _COLUMNS]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+    schema = _SCHEMA.with_metadata({"shard_size": json.dumps(shard_size)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
+    output.publish(INDEX_NAME, sink.getvalue())

@@ -1,0 +1,249 @@
+"""Writing one finished shard: tar, Parquet, and last the statistics that mark it as done.
+
+The same layers and thresholds give the same bytes: fixed times, sorted keys, sorted rows.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.annotation import ANNOTATION_NAMES
+from engine.graph import Graph
+from engine.judging import Judged, judge
+from engine.layer import Layer
+from engine.sample import DeadLetter, Record
+from engine.shard import Shard, ShardBytes
+from engine.storage import Folder
+
+SHARDS = "shards"
+"""The folder of finished shards within a dataset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStats:
+    """A published file: its size and its digest."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardStats:
+    """What is in a finished shard; the content of `NNNNNN_stats.json`.
+
+    `recipe` and `samples_digest` say what it was made from. `tasks` and `specialists` count
+    kept and dropped annotations by name; `drops` counts `filter/reason`.
+    """
+
+    name: str
+    recipe: str
+    samples_digest: str
+    samples: int
+    annotations_kept: int
+    annotations_dropped: int
+    tasks: dict[str, dict[str, int]]
+    specialists: dict[str, dict[str, int]]
+    drops: dict[str, int]
+    dead_letters: tuple[DeadLetter, ...]
+    tar: FileStats
+    parquet: FileStats
+
+    @classmethod
+    def from_json(cls, data: bytes) -> ShardStats:
+        """Read the statistics of a shard back."""
+        values = json.loads(data)
+        values["dead_letters"] = tuple(DeadLetter(**letter) for letter in values["dead_letters"])
+        values["tar"] = FileStats(**values["tar"])
+        values["parquet"] = FileStats(**values["parquet"])
+        return cls(**values)
+
+
+def read_stats(output: Folder, name: str) -> ShardStats | None:
+    """Return the statistics of a finished shard, or `None` when it is not finished."""
+    data = output.read(f"{SHARDS}/{name}_stats.json")
+    if data is None:
+        return None
+    try:
+        return ShardStats.from_json(data)
+    except (KeyError, TypeError, ValueError):
+        return None  # written by another version, or damaged: the shard is made again
+
+
+def finished_shards(output: Folder) -> list[ShardStats]:
+    """Return the statistics of all finished shards, by name."""
+    suffix = "_stats.json"
+    names = [name for name in output.names(SHARDS) if name.endswith(suffix)]
+    found = [read_stats(output, name.removesuffix(suffix)) for name in names]
+    return [stats for stats in found if stats is not None]
+
+
+def publish_shard(
+    shard: Shard, images: ShardBytes, graph: Graph, layers: Mapping[str, Layer], output: Folder
+) -> ShardStats:
+    """Judge what was said about a shard and write its three files, the marker last."""
+    failures = _failures(shard, graph, layers)
+    judged = judge(shard, graph, layers, frozenset(failures))
+    alive = [number for number in range(len(shard.records)) if number not in failures]
+    path = f"{SHARDS}/{shard.name}"
+    output.remove(f"{path}_stats.json")
+    tar = _published(
+        output, f"{path}.tar", lambda file: _write_tar(file, shard, images, judged, alive)
+    )
+    parquet = _published(
+        output, f"{path}.parquet", lambda file: _write_parquet(file, shard, judged)
+    )
+    stats = ShardStats(
+        name=shard.name,
+        recipe=graph.recipe,
+        samples_digest=shard.digest,
+        samples=len(alive),
+        annotations_kept=int(judged.kept.sum()),
+        annotations_dropped=int((~judged.kept).sum()),
+        tasks=_count(judged, "task"),
+        specialists=_count(judged, "specialist"),
+        drops={f"{name}/{reason}": count for (name, reason), count in sorted(judged.drops.items())},
+        dead_letters=(*shard.dead_letters, *failures.values()),
+        tar=tar,
+        parquet=parquet,
+    )
+    output.publish(f"{path}_stats.json", to_json(asdict(stats), indent=1))
+    return stats
+
+
+def to_json(value: Any, *, indent: int | None = None) -> bytes:
+    """Return JSON with sorted keys, UTF-8; NaN is an error."""
+    separators = None if indent else (",", ":")
+    text = json.dumps(
+        value,
+        sort_keys=True,
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
+    )
+    return text.encode()
+
+
+def _failures(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[int, DeadLetter]:
+    """Return one dead letter for each sample on which a stage failed: the first stage's."""
+    failures: dict[int, DeadLetter] = {}
+    for node in graph.layered:
+        for error in layers[node.name].errors:
+            record = shard.records[error.sample]
+            failures.setdefault(
+                error.sample,
+                DeadLetter(
+                    key=record.key,
+                    source=record.source,
+                    stage=node.name,
+                    reason=error.reason,
+                    message=error.message,
+                    attempt=error.attempt,
+                ),
+            )
+    return dict(sorted(failures.items()))
+
+
+class _Hashing(io.RawIOBase):
+    """Passes writes on to a file and counts and hashes them on the way."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._sha256 = sha256()
+        self._bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._sha256.update(data)
+        self._bytes += memoryview(data).nbytes
+        return self._file.write(data)
+
+    def stats(self) -> FileStats:
+        return FileStats(bytes=self._bytes, sha256=self._sha256.hexdigest())
+
+
+def _published(output: Folder, name: str, write: Callable[[Any], None]) -> FileStats:
+    with output.publishing(name) as file:
+        hashing = _Hashing(file)
+        write(hashing)
+    return hashing.stats()
+
+
+def _write_tar(
+    file: Any, shard: Shard, images: ShardBytes, judged: Judged, alive: list[int]
+) -> None:
+    from webdataset import TarWriter  # imports torch
+
+    annotations = _kept_annotations(judged)
+    with TarWriter(file, mtime=0, encoder=False, user="", group="") as tar:
+        for number in alive:
+            record = shard.records[number]
+            said = annotations.get(number, [])
+            tar.write(
+                {
+                    "__key__": record.key,
+                    record.extension: images[number],
+                    "json": to_json(_sample_json(record, said)),
+                    "txt": _brief_caption(said).encode(),
+                }
+            )
+
+
+def _kept_annotations(judged: Judged) -> dict[int, list[dict[str, Any]]]:
+    table = judged.table.filter(pa.array(judged.kept))
+    numbers = table.column("sample").to_pylist()
+    by_sample: dict[int, list[dict[str, Any]]] = {}
+    for number, row in zip(numbers, table.select(ANNOTATION_NAMES).to_pylist(), strict=True):
+        by_sample.setdefault(number, []).append(row)
+    return by_sample
+
+
+def _sample_json(record: Record, annotations: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "key": record.key,
+        "sha256": record.sha256,
+        "width": record.width,
+        "height": record.height,
+        "orientation": record.orientation,
+        "source": record.source,
+        "metadata": record.metadata,
+        "annotations": annotations,
+    }
+
+
+def _brief_caption(annotations: list[dict[str, Any]]) -> str:
+    """Return the first brief caption: the source's own when it has one."""
+    captions: Iterator[str] = (row["text"] for row in annotations if row["task"] == "caption")
+    return next(captions, "")
+
+
+def _write_parquet(file: Any, shard: Shard, judged: Judged) -> None:
+    keys = np.array([record.key for record in shard.records], dtype=object)
+    table = judged.table
+    columns = {"key": pa.array(keys[table.column("sample").to_numpy()], pa.string())}
+    columns |= {name: table.column(name) for name in ANNOTATION_NAMES}
+    columns["kept"] = pa.array(judged.kept)
+    columns["verdicts"] = judged.verdicts
+    pq.write_table(pa.table(columns), file, compression="zstd")
+
+
+def _count(judged: Judged, column: str) -> dict[str, dict[str, int]]:
+    names = judged.table.column(column).to_pylist()
+    kept = Counter(name for name, keep in zip(names, judged.kept, strict=True) if keep)
+    everything = Counter(names)
+    return {
+        name: {"kept": kept[name], "dropped": everything[name] - kept[name]}
+        for name in sorted(everything)
+    }

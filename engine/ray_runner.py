@@ -1,0 +1,258 @@
+"""Workers as Ray actors.
+
+An actor hosts the stages of one pool and takes one `run` call at a time; reading and publishing
+happen beside it in a second thread. The bytes of a shard lie in the object store once. Calls go
+to idle workers, oldest shard first. An actor that dies is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from engine.config import RunConfig
+from engine.errors import FlorilegiumError, RunError, WorkerDied
+from engine.graph import CPU_POOL, Graph
+from engine.partition import ShardSpec
+from engine.publication import ShardStats
+from engine.runner import Opened, Runner
+from engine.storage import Folder
+from engine.worker import Part, Worker
+
+ATTEMPTS = 3
+"""Times that reading or publishing a shard is tried when the worker dies of something else."""
+
+
+class RayRunner(Runner):
+    """Runs calls on actors of a Ray of our own or of a running cluster."""
+
+    def __init__(self, config: RunConfig, graph: Graph, *, layers: Folder, output: Folder) -> None:
+        self._config = config
+        self._graph = graph
+        self._worker_args = (config, graph)
+        self._folders = {"layers": layers, "output": output}
+        self._pools: dict[str, _Pool] = {}
+
+    async def start(self) -> None:
+        import ray
+
+        runner = self._config.runner
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if not ray.is_initialized():
+            ray.init(**_init_options(runner.address, runner.workers, runner.object_store_mb))
+        actor_class = ray.remote(concurrency_groups={"io": 2})(_actor_methods())
+        resources = ray.cluster_resources()
+        for name, stages in self._stages_by_pool().items():
+            size, options = self._size(name, resources)
+            create = actor_class.options(max_restarts=0, **options).remote
+            make = _Maker(create, self._worker_args, self._folders, stages)
+            self._pools[name] = _Pool(name, size, make)
+
+    def width(self, pool: str) -> int:
+        return self._pools[pool].size
+
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        async def call(actor: Any) -> Opened:
+            options = actor.open.options(num_returns=2)
+            task, images = options.remote(spec, earlier=earlier, retry=retry)
+            opened = await task
+            return Opened(task=opened, images=images)
+
+        return await self._pools[CPU_POOL].beside(call)
+
+    async def run(
+        self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
+    ) -> Any:
+        async def call(actor: Any) -> Any:
+            method = actor.run.options(num_returns=2)
+            done, part = method.remote(opened.task, opened.images, names, samples)
+            await done
+            return part
+
+        return await self._pools[pool].call(call, priority=opened.task.shard.name)
+
+    async def fetch(self, part: Any) -> Part:
+        return await part
+
+    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
+        async def call(actor: Any) -> None:
+            await actor.store.remote(opened.task, names, *parts)
+
+        await self._pools[CPU_POOL].beside(call)
+
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
+    ) -> ShardStats:
+        async def call(actor: Any) -> ShardStats:
+            return await actor.publish.remote(opened.task, opened.images, names, *parts)
+
+        return await self._pools[CPU_POOL].beside(call)
+
+    async def close(self) -> None:
+        import ray
+
+        for pool in self._pools.values():
+            pool.close()
+        if self._config.runner.address == "local":
+            ray.shutdown()
+
+    def _stages_by_pool(self) -> dict[str, list[str]]:
+        """Return the stages that each pool loads; filters judge where shards are published."""
+        pools: dict[str, list[str]] = {CPU_POOL: []}
+        for node in self._graph.nodes:
+            pools.setdefault(node.pool, []).append(node.name)
+        return pools
+
+    def _size(self, pool: str, resources: dict[str, float]) -> tuple[int, dict[str, Any]]:
+        """Return how many workers a pool has and what each of them asks for."""
+        if pool == CPU_POOL:
+            cpus = int(resources.get("CPU", 0))
+            size = self._config.runner.workers or cpus
+            if size > cpus:
+                raise RunError(
+                    f"{size} CPU workers are wanted and the cluster has {cpus} CPUs: "
+                    f"set runner.workers to {cpus} or less, or add nodes"
+                )
+            return size, {"num_cpus": 1}
+        options = next(node.stage.config for node in self._graph.nodes if node.pool == pool)
+        pools = {node.pool for node in self._graph.nodes} - {CPU_POOL}
+        gpus = resources.get("GPU", 0.0)
+        size = options.workers or int(gpus / len(pools) / options.num_gpus)
+        if size < 1 or size * options.num_gpus > gpus:
+            raise RunError(
+                f"stage {pool!r} wants {options.workers or 1} workers of {options.num_gpus} GPU "
+                f"and the cluster has {gpus:g} GPUs for {len(pools)} such stages: lower "
+                f"num_gpus or workers, or add nodes"
+            )
+        return size, {"num_cpus": 0, "num_gpus": options.num_gpus}
+
+
+def _init_options(address: str, workers: int | None, object_store_mb: int) -> dict[str, Any]:
+    """Return how Ray is started or joined; a plain `ray.init()` would join any cluster it finds."""
+    if address != "local":
+        return {"address": address, "log_to_driver": False}
+    return {
+        "address": "local",
+        "num_cpus": workers,
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "object_store_memory": object_store_mb * 1024 * 1024,
+        "_node_ip_address": "127.0.0.1",
+    }
+
+
+def _actor_methods() -> type:
+    """Return `Worker` as an actor class: which method runs in which thread."""
+    import ray
+
+    class Actor(Worker):
+        @ray.method(concurrency_group="io")
+        def open(self, *args: Any, **kwargs: Any) -> Any:
+            return super().open(*args, **kwargs)
+
+        def run(self, *args: Any) -> tuple[None, Part]:  # type: ignore[override]
+            return None, super().run(*args)
+
+        @ray.method(concurrency_group="io")
+        def store(self, *args: Any) -> None:  # type: ignore[override]
+            super().store(*args)
+
+        @ray.method(concurrency_group="io")
+        def publish(self, *args: Any) -> ShardStats:
+            return super().publish(*args)
+
+    return Actor
+
+
+class _Maker:
+    """Makes the actors of one pool."""
+
+    def __init__(self, create: Any, args: Any, folders: Any, stages: Sequence[str]) -> None:
+        self._create = create
+        self._args = args
+        self._folders = folders
+        self._stages = stages
+
+    def __call__(self) -> tuple[Any, Any]:
+        """Return a new actor and the reference that is ready when its models are loaded."""
+        actor = self._create(*self._args, **self._folders)
+        return actor, actor.load.remote(self._stages)
+
+
+class _Pool:
+    """Actors that host the same stages; each takes one call at a time."""
+
+    def __init__(self, name: str, size: int, make: _Maker) -> None:
+        self.name = name
+        self.size = size
+        self._make = make
+        self._actors = [make() for _ in range(size)]
+        self._idle = list(range(size))
+        self._waiting: list[tuple[str, int, asyncio.Future[int]]] = []
+        self._arrivals = itertools.count()
+
+    async def call(self, call: Any, *, priority: str) -> Any:
+        """Make a call on an idle actor; waiting calls go in the order of their priority."""
+        place = await self._acquire(priority)
+        try:
+            return await self._on(place, call)
+        finally:
+            self._release(place)
+
+    async def beside(self, call: Any) -> Any:
+        """Make a call beside the running ones, on the next actor in turn; tried again on death."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._on(next(self._arrivals) % self.size, call)
+            except WorkerDied:
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Kill the actors."""
+        import ray
+
+        for actor, _ in self._actors:
+            ray.kill(actor)
+
+    async def _on(self, place: int, call: Any) -> Any:
+        from ray.exceptions import RayActorError, RayTaskError
+
+        actor, loaded = self._actors[place]
+        try:
+            await loaded
+            return await call(actor)
+        except RayActorError as error:
+            if self._actors[place][0] is actor:
+                self._actors[place] = self._make()
+            raise WorkerDied(_cause_of_death(error)) from error
+        except RayTaskError as error:
+            if isinstance(error.cause, FlorilegiumError):
+                raise error.cause from None
+            raise RunError(f"a worker of pool {self.name!r} failed: {error}") from error
+
+    async def _acquire(self, priority: str) -> int:
+        if self._idle:
+            return self._idle.pop()
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (priority, next(self._arrivals), turn))
+        return await turn
+
+    def _release(self, place: int) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(place)
+                return
+        self._idle.append(place)
+
+
+def _cause_of_death(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

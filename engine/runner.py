@@ -1,0 +1,110 @@
+"""Where workers live and how they are called.
+
+One contract, two runners: `LocalRunner` calls a worker in this process, `RayRunner` calls
+actors. A value that a worker keeps for another call (the bytes of a shard) is a reference to
+whoever passes it on; only the worker that receives it sees the value.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.partition import ShardSpec
+from engine.publication import ShardStats
+from engine.worker import Part, Task, Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A shard that a worker has read: what is left to do, and a reference to the bytes."""
+
+    task: Task
+    images: Any
+
+
+class Runner(ABC):
+    """Workers in pools, called asynchronously; one call per worker at a time."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Start the workers and load their models.
+
+        Raises:
+            RunError: a pool does not fit the machines that are there.
+        """
+
+    @abstractmethod
+    def width(self, pool: str) -> int:
+        """Return how many calls of a pool can run at once."""
+
+    @abstractmethod
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        """Read a shard (`Worker.open`)."""
+
+    @abstractmethod
+    async def run(
+        self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
+    ) -> Any:
+        """Run stages over samples (`Worker.run`); returns a reference to the part.
+
+        Raises:
+            WorkerDied: the worker's process died during the call.
+        """
+
+    @abstractmethod
+    async def fetch(self, part: Any) -> Part:
+        """Bring a part that `run` returned into this process."""
+
+    @abstractmethod
+    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
+        """Publish the layers of stages from parts or references to them (`Worker.store`)."""
+
+    @abstractmethod
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
+    ) -> ShardStats:
+        """Publish the last layers and the finished shard (`Worker.publish`)."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop all workers."""
+
+
+class LocalRunner(Runner):
+    """Runs every call in this process, one after the other."""
+
+    def __init__(self, worker: Worker, names: Sequence[str]) -> None:
+        self._worker = worker
+        self._names = names
+
+    async def start(self) -> None:
+        self._worker.load(self._names)
+
+    def width(self, pool: str) -> int:
+        return 1
+
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        task, images = self._worker.open(spec, earlier=earlier, retry=retry)
+        return Opened(task=task, images=images)
+
+    async def run(
+        self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
+    ) -> Part:
+        return self._worker.run(opened.task, opened.images, names, samples)
+
+    async def fetch(self, part: Part) -> Part:
+        return part
+
+    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Part]) -> None:
+        self._worker.store(opened.task, names, *parts)
+
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+    ) -> ShardStats:
+        return self._worker.publish(opened.task, opened.images, names, *parts)
+
+    async def close(self) -> None:
+        """Nothing to stop: the models go with the process."""

@@ -1,0 +1,217 @@
+"""The schedule: every shard's way through the stages, oldest shard first.
+
+    open -> segments of stages, by pool -> publish
+
+A segment is a set of stages in one pool that can run in one visit, so an image is decoded once
+for all of them. Few shards are in flight, whatever the size of the dataset. A call whose
+worker died is cut into pieces until the guilty image is alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.answer import INPUT_FAILED, PROCESS_DIED
+from engine.errors import RunError, WorkerDied
+from engine.graph import CPU_POOL, Graph
+from engine.layer import StageError, make_layer
+from engine.partition import ShardSpec
+from engine.progress import Progress
+from engine.publication import ShardStats
+from engine.runner import Opened, Runner
+from engine.worker import Part
+
+CHUNK = 32
+"""Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
+PIECES = 8
+"""Parts into which a call is cut when its worker died."""
+MAX_DEATHS = 64
+"""Workers that may die in one run before it is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Stages of one pool that run in one visit; `after` are the segments that come before."""
+
+    pool: str
+    names: tuple[str, ...]
+    after: frozenset[int]
+
+
+def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
+    """Group the stages that have something to do, in an order that respects what they read."""
+    level: dict[str, int] = {}
+    groups: dict[tuple[int, str], list[str]] = {}
+    for node in graph.layered:
+        if node.name not in todo:
+            continue
+        pool_of = {name: pool for (_, pool), names in groups.items() for name in names}
+        read = [name for name in node.inputs if name in level]
+        steps = [level[name] + (pool_of[name] != node.pool) for name in read]
+        level[node.name] = max(steps, default=0)
+        groups.setdefault((level[node.name], node.pool), []).append(node.name)
+    ordered = sorted(groups.items(), key=lambda group: group[0][0])
+    place = {name: index for index, (_, names) in enumerate(ordered) for name in names}
+    inputs = {node.name: node.inputs for node in graph.layered}
+    return [
+        Segment(
+            pool=pool,
+            names=tuple(names),
+            after=frozenset(place[read] for name in names for read in inputs[name] if read in place)
+            - {index},
+        )
+        for index, ((_, pool), names) in enumerate(ordered)
+    ]
+
+
+class Scheduler:
+    """Moves shards through a runner."""
+
+    def __init__(self, graph: Graph, runner: Runner, progress: Progress) -> None:
+        self._graph = graph
+        self._runner = runner
+        self._progress = progress
+        self._nodes = {node.name: node for node in graph.layered}
+        self._deaths = 0
+
+    async def run(
+        self, jobs: Sequence[Job], *, shard_size: int
+    ) -> AsyncIterator[tuple[Job, ShardStats]]:
+        """Yield each job with the statistics of its finished shard, as they come."""
+        chunks_per_shard = math.ceil(shard_size / CHUNK)
+        in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
+        waiting: Iterator[Job] = iter(jobs)
+        running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
+        try:
+            while True:
+                while len(running) < in_flight and (job := next(waiting, None)):
+                    running.add(asyncio.create_task(self._finish(job)))
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
+        opened = await self._runner.open(job.spec, earlier=job.earlier, retry=job.retry)
+        shard, todo = opened.task.shard, opened.task.todo
+        self._progress.inputs += len(shard.records) + len(shard.dead_letters)
+        for name in self._progress.stages:
+            self._progress.answered[name] += len(shard.records) - len(todo.get(name, ()))
+        if not todo and job.done and job.done.samples_digest == shard.digest:
+            return job, job.done
+        plan = segments(self._graph, list(todo))
+        read_later = frozenset(index for segment in plan for index in segment.after)
+        visits: list[asyncio.Task[list[Any]]] = []
+        for index, segment in enumerate(plan):
+            before = [visits[earlier] for earlier in segment.after]
+            visit = self._visit(opened, segment, before, store=index in read_later)
+            visits.append(asyncio.create_task(visit))
+        try:
+            parts = [part for said in await asyncio.gather(*visits) for part in said]
+        finally:
+            for task in visits:
+                task.cancel()
+        last = [n for i, segment in enumerate(plan) if i not in read_later for n in segment.names]
+        return job, await self._runner.publish(opened, last, parts)
+
+    async def _visit(
+        self,
+        opened: Opened,
+        segment: Segment,
+        before: Sequence[asyncio.Task[list[Any]]],
+        *,
+        store: bool,
+    ) -> list[Any]:
+        """Run a segment over a shard; return its parts, unless they were stored for later ones."""
+        for earlier in before:
+            await earlier
+        todo = opened.task.todo
+        samples = sorted({number for name in segment.names for number in todo[name]})
+        size = self._chunk_size(segment, len(samples))
+        calls = [
+            self._run(opened, segment, samples[start : start + size])
+            for start in range(0, len(samples), size)
+        ]
+        parts = [part for said in await asyncio.gather(*calls) for part in said]
+        if store:
+            await self._runner.store(opened, segment.names, parts)
+            return []
+        return parts
+
+    def _chunk_size(self, segment: Segment, count: int) -> int:
+        """Share a shard among the workers of a pool, in whole batches."""
+        share = math.ceil(count / (2 * self._runner.width(segment.pool)))
+        batch = max(self._nodes[name].stage.config.batch_size for name in segment.names)
+        return max(batch, math.ceil(min(share, CHUNK) / batch) * batch)
+
+    async def _run(self, opened: Opened, segment: Segment, samples: Sequence[int]) -> list[Any]:
+        """Run a segment over some samples, whatever happens to the workers."""
+        try:
+            part = await self._runner.run(segment.pool, opened, segment.names, samples)
+        except WorkerDied as error:
+            self._count_death(error, opened, segment)
+            if len(samples) == 1:
+                return [await self._accuse(opened, segment, samples[0])]
+            size = math.ceil(len(samples) / PIECES)
+            pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
+            return [part for piece in pieces for part in await self._run(opened, segment, piece)]
+        for name in segment.names:
+            self._progress.answered[name] += len(set(samples).intersection(opened.task.todo[name]))
+        return [part]
+
+    async def _accuse(self, opened: Opened, segment: Segment, number: int) -> Part:
+        """Find the stage that dies of an image, stage by stage; the others still speak of it."""
+        part: Any = None
+        good: list[str] = []
+        failed: dict[str, StageError] = {}
+        for name in segment.names:
+            if read := failed.keys() & set(self._nodes[name].inputs):
+                message = f"stage {min(read)!r}, which {name!r} reads, failed on this image"
+                failed[name] = StageError(sample=number, reason=INPUT_FAILED, message=message)
+                continue
+            try:
+                part = await self._runner.run(segment.pool, opened, [*good, name], [number])
+                good.append(name)
+            except WorkerDied as error:
+                self._count_death(error, opened, segment)
+                message = f"the worker process died on this image: {error}"
+                failed[name] = StageError(
+                    sample=number, reason=PROCESS_DIED, message=message, attempt=2
+                )
+        said = await self._runner.fetch(part) if good else {}
+        for name in segment.names:
+            self._progress.answered[name] += number in opened.task.todo[name]
+        empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
+        return {**said, **empty}
+
+    def _count_death(self, error: WorkerDied, opened: Opened, segment: Segment) -> None:
+        self._deaths += 1
+        if self._deaths > MAX_DEATHS:
+            raise RunError(
+                f"{self._deaths} workers died, the last in shard {opened.task.shard.name} while "
+                f"running {', '.join(segment.names)}: {error}; look for missing memory or a "
+                f"broken library, then run the same command again, it resumes"
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A shard that may need work.
+
+    `done` are the statistics of the finished shard when it was made by the same recipe;
+    `earlier` is the digest of the samples that it held before.
+    """
+
+    spec: ShardSpec
+    earlier: str = ""
+    done: ShardStats | None = None
+    retry: bool = False

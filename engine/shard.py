@@ -1,0 +1,128 @@
+"""A shard: a fixed list of samples, read once, with their bytes beside them.
+
+Reading looks at headers only. Every input becomes a record or a dead letter; together they
+are all the inputs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+
+from engine.annotation import Annotation, Provenance, stamp
+from engine.errors import SampleError
+from engine.graph import SOURCE
+from engine.image import read_header
+from engine.partition import ShardSpec, unique_key
+from engine.sample import DeadLetter, Record, digest_of
+from engine.sources.source import Reading, Source
+
+SOURCE_FINGERPRINT = digest_of([SOURCE, "1"])[:16]
+"""The stage fingerprint of the labels that the source brought."""
+_SOURCE_PROVENANCE = Provenance(specialist=SOURCE, stage=SOURCE_FINGERPRINT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """The samples of one shard without their bytes, and the inputs that never became samples.
+
+    `labels` holds, for each record, what the source said.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    labels: tuple[tuple[Annotation, ...], ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """The shard's identity: the digest of its samples' digests."""
+        return digest_of(self.sample_digests)
+
+    @property
+    def sample_digests(self) -> list[str]:
+        """The digest of each sample, in order."""
+        return [record.digest for record in self.records]
+
+
+class ShardBytes:
+    """The original bytes of a shard's images, end to end in one array that Ray shares uncopied."""
+
+    def __init__(self, images: Sequence[bytes]) -> None:
+        self._ends = np.cumsum([0, *map(len, images)])
+        self._data = np.frombuffer(b"".join(images), np.uint8)
+
+    def __getitem__(self, number: int) -> memoryview:
+        """Return the bytes of one image, without a copy."""
+        return self._data.data[self._ends[number] : self._ends[number + 1]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images together."""
+        return self._data.nbytes
+
+
+def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Shard, ShardBytes]:
+    """Read the inputs of a shard: headers, digests, first labels and bytes."""
+    records: list[Record] = []
+    labels: list[tuple[Annotation, ...]] = []
+    images: list[bytes] = []
+    dead_letters: list[DeadLetter] = []
+    taken: set[str] = set()
+    for key, reading in _readings(spec, source):
+        key = unique_key(key, taken)
+        if isinstance(reading, DeadLetter):
+            dead_letters.append(replace(reading, key=key))
+            continue
+        try:
+            record = _record(key, reading, max_pixels)
+        except SampleError as error:
+            dead_letters.append(
+                DeadLetter(
+                    key=key,
+                    source=reading.location,
+                    stage=SOURCE,
+                    reason=error.reason,
+                    message=error.message,
+                )
+            )
+            continue
+        records.append(record)
+        labels.append(tuple(stamp(reading.annotations, _SOURCE_PROVENANCE, record.digest)))
+        images.append(reading.data)
+    shard = Shard(
+        name=spec.name,
+        records=tuple(records),
+        labels=tuple(labels),
+        dead_letters=tuple(dead_letters),
+    )
+    return shard, ShardBytes(images)
+
+
+def _readings(spec: ShardSpec, source: Source) -> Iterator[tuple[str, Reading | DeadLetter]]:
+    for entry in spec.entries:
+        for reading in source.read(entry.item):
+            name = reading.key if isinstance(reading, DeadLetter) else reading.name
+            yield entry.key or name, reading
+
+
+def _record(key: str, reading: Reading, max_pixels: int) -> Record:
+    header = read_header(reading.data, max_pixels=max_pixels)
+    image_digest = sha256(reading.data).hexdigest()
+    labels = json.dumps([asdict(label) for label in reading.annotations], sort_keys=True)
+    return Record(
+        key=key,
+        sha256=image_digest,
+        width=header.width,
+        height=header.height,
+        orientation=header.orientation,
+        extension=header.extension,
+        source=reading.location,
+        metadata=reading.metadata,
+        digest=digest_of([key, image_digest, reading.location, reading.metadata, labels]),
+    )

@@ -1,0 +1,134 @@
+"""Folders anywhere fsspec reaches, with atomic publication.
+
+On a local disk a file appears under its name only when it is complete: temporary name, fsync,
+rename. On object storage one upload does the same. Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
+from typing import IO
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from engine.errors import StorageError
+
+_CURES = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EROFS: "the file system is read-only: choose another `output`",
+    errno.EACCES: "permission denied: choose another `output` or change the permissions",
+}
+
+
+class Folder:
+    """A folder of files, named by relative paths with forward slashes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._fs, root = url_to_fs(url)
+        self._root = root.rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder lies on a mounted file system."""
+        return isinstance(self._fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """Return the full path of a file, as fsspec knows it."""
+        return f"{self._root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Return whether the file exists."""
+        return bool(self._fs.exists(self.path(name)))
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a file, or `None` when it does not exist."""
+        try:
+            return self._fs.cat_file(self.path(name))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _storage_error("read", self.path(name), error) from error
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file for reading."""
+        try:
+            with self._fs.open(self.path(name), "rb") as file:
+                yield file
+        except OSError as error:
+            raise _storage_error("read", self.path(name), error) from error
+
+    def names(self, under: str = "") -> list[str]:
+        """Return the names of the files in a sub-folder, sorted; none when it is absent."""
+        try:
+            found = self._fs.ls(self.path(under) if under else self._root, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(PurePosixPath(path).name for path in found)
+
+    def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
+        """Write a whole file atomically; `durable=False` for what can be made again."""
+        with self.publishing(name, durable=durable) as file:
+            file.write(data)
+
+    @contextmanager
+    def publishing(self, name: str, *, durable: bool = True) -> Iterator[IO[bytes]]:
+        """Give a file to write; it appears under its name when the block ends without error.
+
+        Raises:
+            StorageError: the file cannot be written; nothing appears under the name.
+        """
+        path = self.path(name)
+        try:
+            if self.is_local:
+                with _renamed_when_complete(path, durable=durable) as file:
+                    yield file
+            else:
+                with tempfile.TemporaryFile() as file:
+                    yield file
+                    file.seek(0)
+                    with self._fs.open(path, "wb") as remote:
+                        shutil.copyfileobj(file, remote, 1 << 20)
+        except OSError as error:
+            raise _storage_error("write", path, error) from error
+
+    def remove(self, name: str) -> None:
+        """Delete a file; one that is not there is no error."""
+        try:
+            self._fs.rm_file(self.path(name))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _storage_error("delete", self.path(name), error) from error
+
+
+@contextmanager
+def _renamed_when_complete(path: str, *, durable: bool) -> Iterator[IO[bytes]]:
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _storage_error(verb: str, path: str, error: OSError) -> StorageError:
+    cure = _CURES.get(error.errno or 0, "check the path, the permissions and the free space")
+    return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")

@@ -1,0 +1,142 @@
+"""A worker: hosts stages, reads shards, runs stages over samples, publishes what came out.
+
+The same class works in this process and inside a Ray actor. It knows neither the schedule nor
+the other workers; everything that passes between two workers is a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from engine.answer import Answer
+from engine.config import RunConfig
+from engine.conversation import Conversation, Said
+from engine.errors import SampleError
+from engine.graph import Graph, Node
+from engine.layer import Layer, LayerStore, Recall, join_layers
+from engine.partition import ShardSpec
+from engine.publication import ShardStats, publish_shard
+from engine.shard import Shard, ShardBytes, read_shard
+from engine.sources.open import open_source
+from engine.storage import Folder
+
+WINDOW = 16
+"""Images whose pixels are held at once; more only where a stage asks for larger batches."""
+
+Part = dict[str, Layer]
+"""What some stages said about some samples of a shard, by stage name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A shard and what is left to do on it.
+
+    `todo` has, for each stage whose layer is not complete, the samples it has yet to see.
+    `earlier` is the digest the shard had before; unchanged samples keep their rows from there.
+    """
+
+    shard: Shard
+    todo: dict[str, tuple[int, ...]]
+    earlier: str
+    retry: bool
+
+
+class Worker:
+    """Hosts the stages of a graph."""
+
+    def __init__(self, config: RunConfig, graph: Graph, *, layers: Folder, output: Folder) -> None:
+        self._config = config
+        self._graph = graph
+        self._nodes = {node.name: node for node in graph.layered}
+        self._layers = LayerStore(layers)
+        self._output = output
+        self._sources = [
+            open_source(source, shard_size=config.shard_size) for source in config.source
+        ]
+
+    def load(self, names: Sequence[str]) -> None:
+        """Load the models of these stages."""
+        for name in names:
+            self._nodes[name].stage.load()
+
+    def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> tuple[Task, ShardBytes]:
+        """Read a shard and find out what each stage has left to say about it.
+
+        With `retry`, stages are asked again about samples on which they failed.
+        """
+        source = self._sources[spec.source]
+        shard, images = read_shard(spec, source, max_pixels=self._config.max_pixels)
+        task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
+        for node in self._graph.layered:
+            recall = self._recall(node, task, retry=retry)
+            if not recall.is_complete:
+                task.todo[node.name] = recall.missing
+        return task, images
+
+    def run(
+        self, task: Task, images: ShardBytes, names: Sequence[str], samples: Sequence[int]
+    ) -> Part:
+        """Ask stages, in the order given, about those of the samples that they have to see."""
+        nodes = [self._nodes[name] for name in names]
+        conversation = Conversation(task.shard, images, self._said(task, nodes, samples))
+        todo = {name: frozenset(task.todo[name]) for name in names}
+        window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
+        for numbers in _batches(samples, window):
+            for node in nodes:
+                wanted = [number for number in numbers if number in todo[node.name]]
+                for batch in _batches(wanted, node.stage.config.batch_size):
+                    conversation.ask(node, batch)
+            conversation.forget_pixels()
+        return {node.name: conversation.part(node) for node in nodes}
+
+    def store(self, task: Task, names: Sequence[str], *parts: Part) -> dict[str, Layer]:
+        """Publish the layers of these stages from what was recalled and what was said now."""
+        layers = {}
+        for name in names:
+            node = self._nodes[name]
+            said = [part[name] for part in parts if name in part]
+            recall = self._recall(node, task, retry=task.retry)
+            layers[name] = join_layers(node, [recall.layer, *said])
+            self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
+        return layers
+
+    def publish(
+        self, task: Task, images: ShardBytes, names: Sequence[str], *parts: Part
+    ) -> ShardStats:
+        """Publish the last layers, judge everything that was said, and write the shard."""
+        layers = self.store(task, names, *parts)
+        for node in self._graph.layered:
+            if node.name not in layers:
+                layers[node.name] = self._recall(node, task).layer
+        return publish_shard(task.shard, images, self._graph, layers, self._output)
+
+    def _recall(self, node: Node[Any], task: Task, *, retry: bool = False) -> Recall:
+        shard = task.shard
+        return self._layers.recall(
+            node, shard.digest, shard.sample_digests, earlier=task.earlier, retry=retry
+        )
+
+    def _said(self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]) -> Said:
+        """Return the stored answers that these stages read.
+
+        A stage that is about to be asked again is recalled without its failures; any other
+        stage has its whole layer by now.
+        """
+        asked = {node.name for node in nodes}
+        said: dict[str, dict[int, Answer]] = {}
+        for name in {name for node in nodes for name in node.inputs}:
+            recall = self._recall(self._nodes[name], task, retry=task.retry and name in asked)
+            known = [number for number in samples if number not in set(recall.missing)]
+            said[name] = {**recall.layer.annotations(known)}
+            for error in recall.layer.errors:
+                said[name][error.sample] = SampleError(error.reason, error.message)
+        return said
+
+
+def _batches(numbers: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    remaining = iter(numbers)
+    while batch := tuple(islice(remaining, size)):
+        yield batch

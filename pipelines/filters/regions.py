@@ -1,0 +1,73 @@
+"""The regions of a shard as shapes: their boxes and how much two of them overlap.
+
+Whatever a specialist gave, box, quad or mask, has an upright box around it. This module
+judges nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from engine.judgement import Statements
+
+
+class Regions:
+    """The shapes of a shard's rows.
+
+    `box_xyxy` is the box of a row, else that around its quad, else that around its mask: pixels
+    of the upright image, float64, shape (n, 4), NaN where a row has no region at all.
+    """
+
+    def __init__(self, statements: Statements) -> None:
+        self._rles: list[dict[str, Any] | None] = [
+            mask._asdict() if mask else None for mask in statements.masks
+        ]
+        self._has_mask = np.array([rle is not None for rle in self._rles], dtype=bool)
+        self.box_xyxy = statements.box_xyxy.copy()
+        self._enclose_quads(statements)
+        self._enclose_masks()
+        self._box_xywh = self.box_xyxy.copy()
+        self._box_xywh[:, 2:] -= self._box_xywh[:, :2]
+
+    def overlap(self, rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how much `rows` and `others` overlap, 0..1, each of shape (rows, others).
+
+        First the intersection over union, then the share of each other inside the row. Two
+        regions with masks are compared by their masks, all others by their boxes.
+        """
+        iou, inside = _overlap(self._box_xywh[rows], self._box_xywh[others])
+        with_mask = np.ix_(self._has_mask[rows], self._has_mask[others])
+        if iou[with_mask].size:
+            iou[with_mask], inside[with_mask] = _overlap(self._masks(rows), self._masks(others))
+        return iou, inside
+
+    def _masks(self, rows: np.ndarray) -> list[dict[str, Any] | None]:
+        return [self._rles[row] for row in rows[self._has_mask[rows]]]
+
+    def _enclose_quads(self, statements: Statements) -> None:
+        column = statements.table.column("quad").combine_chunks()
+        has_quad = column.value_lengths().to_numpy(zero_copy_only=False) == 8
+        corners = column.filter(has_quad).flatten().to_numpy().reshape(-1, 4, 2)
+        around = np.full_like(self.box_xyxy, np.nan)
+        around[has_quad] = np.hstack([corners.min(axis=1), corners.max(axis=1)])
+        without_box = np.isnan(self.box_xyxy[:, 0])
+        self.box_xyxy[without_box] = around[without_box]
+
+    def _enclose_masks(self) -> None:
+        rows = np.flatnonzero(np.isnan(self.box_xyxy[:, 0]) & self._has_mask)
+        if len(rows):
+            around = coco_mask.toBbox([self._rles[row] for row in rows])
+            self.box_xyxy[rows] = np.hstack([around[:, :2], around[:, :2] + around[:, 2:]])
+
+
+def _overlap(rows: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Compare boxes `x, y, w, h` or COCO masks; for a crowd COCO divides by the first's area."""
+    iou = coco_mask.iou(rows, others, np.zeros(len(others)))
+    inside = coco_mask.iou(others, rows, np.ones(len(rows))).T
+    for share in (iou, inside):
+        # COCO answers 0/0 for regions without area, and -1 for masks of different images.
+        share[~(share > 0)] = 0
+    return iou, inside

@@ -1,0 +1,55 @@
+"""How far a dataset is, from what lies in its folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engine.errors import ConfigError
+from engine.manifest import MANIFEST
+from engine.partition import INDEX_NAME
+from engine.publication import finished_shards
+from engine.storage import Folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Counts over the finished shards; `is_finished` when the manifest is in place."""
+
+    is_finished: bool
+    shards: int
+    shards_done: int
+    samples: int
+    dead_letters: int
+    annotations_kept: int
+    annotations_dropped: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
+        return asdict(self)
+
+
+def read_status(output: Folder) -> Status:
+    """Return how far a dataset is.
+
+    Raises:
+        ConfigError: no dataset was started in the folder.
+    """
+    index = output.read(INDEX_NAME)
+    if index is None:
+        raise ConfigError(f"{output.url} holds no dataset: {INDEX_NAME} is missing")
+    shards = pc.count_distinct(pq.read_table(pa.BufferReader(index))["shard"]).as_py()
+    done = finished_shards(output)
+    return Status(
+        is_finished=output.exists(MANIFEST),
+        shards=shards,
+        shards_done=len(done),
+        samples=sum(stats.samples for stats in done),
+        dead_letters=sum(len(stats.dead_letters) for stats in done),
+        annotations_kept=sum(stats.annotations_kept for stats in done),
+        annotations_dropped=sum(stats.annotations_dropped for stats in done),
+    )
