@@ -92,17 +92,21 @@ def stamp(
     """Give annotations their ids, provenance and stored precision.
 
     An id depends on the stage, the sample and the position in the answer only, so the same
-    stage says the same ids again. Coordinates keep two decimals and scores five: finer digits
-    are noise that differs between machines.
+    stage says the same ids again. An id that an annotation already has is a name by which a
+    `parent_id` in the same answer finds it; both get the new id. Coordinates keep two decimals
+    and scores five: finer digits are noise that differs between machines.
     """
+    names = [f"{provenance.stage}/{sample_digest}/{place}" for place in range(len(annotations))]
+    ids = [blake2b(name.encode(), digest_size=8).hexdigest() for name in names]
+    renamed = {said.id: new for said, new in zip(annotations, ids, strict=True) if said.id}
     stamped = []
-    for position, annotation in enumerate(annotations):
-        name = f"{provenance.stage}/{sample_digest}/{position}"
+    for annotation, new_id in zip(annotations, ids, strict=True):
         score = annotation.score
         stamped.append(
             replace(
                 annotation,
-                id=blake2b(name.encode(), digest_size=8).hexdigest(),
+                id=new_id,
+                parent_id=renamed.get(annotation.parent_id, annotation.parent_id),
                 box_xyxy=_rounded(annotation.box_xyxy),
                 quad=_rounded(annotation.quad),
                 span=tuple(int(edge) for edge in annotation.span),

@@ -33,7 +33,7 @@ def ask(node: Node[Any], samples: Sequence[Sample]) -> list[Answer]:
         return list(_answers(node, samples))
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001 - a stage may raise anything
+    except Exception as error:
         if len(samples) == 1:
             return [_sample_error(error)]
     return [answer for sample in samples for answer in ask(node, [sample])]
@@ -61,8 +61,14 @@ def _answers(
     said = stage.predict(samples)
     _check_count(said, samples)
     for statements, sample in zip(said, samples, strict=True):
+        known = {earlier.id for earlier in (*sample.annotations, *statements)}
         for annotation in statements:
-            _check_annotation(annotation, stage, sample)
+            if annotation.parent_id and annotation.parent_id not in known:
+                problem = f"a parent {annotation.parent_id!r} that the stage did not read or say"
+            else:
+                problem = _problem(annotation, stage, sample)
+            if problem:
+                raise SampleError(INVALID_OUTPUT, f"{annotation.task}: {problem}")
     return said
 
 
@@ -79,12 +85,6 @@ def _check_measurements(rows: Sequence[Measurement], names: Sequence[str]) -> No
             raise SampleError(INVALID_OUTPUT, f"undeclared measurement {min(unknown)!r}")
 
 
-def _check_annotation(annotation: Annotation, stage: Specialist[Any], sample: Sample) -> None:
-    problem = _problem(annotation, stage, sample)
-    if problem:
-        raise SampleError(INVALID_OUTPUT, f"{annotation.task}: {problem}")
-
-
 def _problem(annotation: Annotation, stage: Specialist[Any], sample: Sample) -> str:
     """Say what is wrong with an annotation, or nothing."""
     if annotation.task not in stage.produces:
@@ -95,7 +95,7 @@ def _problem(annotation: Annotation, stage: Specialist[Any], sample: Sample) -> 
     return (
         _shape_problem(annotation, sample)
         or _mask_problem(annotation, sample)
-        or _text_problem(annotation, sample)
+        or _span_problem(annotation)
     )
 
 
@@ -121,10 +121,8 @@ def _mask_problem(annotation: Annotation, sample: Sample) -> str:
     return ""
 
 
-def _text_problem(annotation: Annotation, sample: Sample) -> str:
-    span, parent_id = annotation.span, annotation.parent_id
+def _span_problem(annotation: Annotation) -> str:
+    span = annotation.span
     if len(span) not in (0, 2) or (span and not 0 <= span[0] < span[1]):
         return f"a span of {span}"
-    if parent_id and all(parent_id != earlier.id for earlier in sample.annotations):
-        return f"a parent {parent_id!r} that the stage does not read"
     return ""

@@ -66,11 +66,6 @@ class RunConfig(BaseModel):
         entries = value if isinstance(value, list | tuple) else [value]
         return [{"url": entry} if isinstance(entry, str) else entry for entry in entries]
 
-    @field_validator("runner", mode="before")
-    @classmethod
-    def _runner(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
-
     @field_validator("specialists", "filters", mode="before")
     @classmethod
     def _options(cls, value: Any) -> Any:
@@ -96,6 +91,8 @@ def load_config(
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold a mapping with `source`, `output` and `specialists`")
     document.update(changes or {})
+    if isinstance(document.get("runner"), str):
+        document["runner"] = {"kind": document["runner"]}
     for override in overrides:
         _override(document, override)
     return validated(RunConfig, document, where=str(path))

@@ -192,7 +192,8 @@ def _inputs(
             produced = source_tasks.union(*(_says(other) for other in others.values()))
             raise PlanError(
                 f"stage {draft.name!r} reads {wanted}, which no stage here produces; "
-                f"{nearest(wanted.tasks[0], produced)}"
+                f"{nearest(wanted.tasks[0], produced)} When the source has such labels, "
+                f"say so: source: {{url: ..., brings: [{wanted.tasks[0]}]}}"
             )
         read |= found
     return tuple(name for name in specialists if name in read)

@@ -85,7 +85,11 @@ def read_header(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> Im
         with _open(data) as image:
             header = ImageHeader(*image.size, 1, _extension(image))
             _check_size(header, max_pixels)
-            orientation = _orientation(image, data)
+            if image.format == "PNG" and "exif" not in image.info:
+                # Pillow would decode all pixels to get at an eXIf chunk that lies behind them.
+                image.info["exif"] = _png_exif(data)
+            orientation = _orientation(image)
+            is_upright = image.format == "TIFF"  # Pillow turns these itself
     except UnidentifiedImageError:
         header = _opencv_header(data)
         _check_size(header, max_pixels)
@@ -97,7 +101,7 @@ def read_header(data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> Im
     except Exception as error:  # decoders of hostile bytes raise anything
         raise SampleError(NOT_AN_IMAGE, f"unreadable header: {error}") from error
     width, height = header.width, header.height
-    if orientation >= 5:
+    if orientation >= 5 and not is_upright:
         width, height = height, width
     return ImageHeader(width, height, orientation, header.extension)
 
@@ -116,7 +120,8 @@ def decode(data: bytes | memoryview) -> np.ndarray:
     """
     try:
         with _open(data) as image:
-            orientation = _orientation(image, data)
+            image.load()
+            orientation = _orientation(image)  # now 1 if Pillow turned the pixels itself
             upright = _to_rgb(image)
             if orientation in _TRANSPOSE:
                 upright = upright.transpose(_TRANSPOSE[orientation])
@@ -151,10 +156,7 @@ def _extension(image: Image.Image) -> str:
     return _EXTENSIONS.get(name, name.lower())
 
 
-def _orientation(image: Image.Image, data: bytes | memoryview) -> int:
-    if image.format == "PNG" and "exif" not in image.info:
-        # Pillow would decode all pixels to get at an eXIf chunk that lies behind them.
-        image.info["exif"] = _png_exif(data)
+def _orientation(image: Image.Image) -> int:
     value = image.getexif().get(_EXIF_ORIENTATION, 1)
     return value if value in _TRANSPOSE else 1
 
@@ -183,12 +185,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
-    stretched = np.array(values, dtype=np.float32 if values.dtype == np.float32 else np.float64)
-    np.nan_to_num(stretched, copy=False, posinf=0.0, neginf=0.0)
-    low, high = float(stretched.min()), float(stretched.max())
-    stretched /= max(high / 255 - low / 255, 1e-30)  # divided first: high - low may overflow
-    stretched -= low / max(high / 255 - low / 255, 1e-30)
-    return stretched.clip(0, 255, out=stretched).astype(np.uint8)
+    with np.errstate(all="ignore"):  # values may be anything, NaN and the largest float too
+        floats = values.astype(np.float64)
+        np.nan_to_num(floats, copy=False, posinf=0.0, neginf=0.0)
+        floats /= 255  # first, as the difference of two large values may overflow
+        low, high = float(floats.min()), float(floats.max())
+        floats -= low
+        floats *= 255 / max(high - low, 1e-300)
+        return floats.astype(np.uint8)
 
 
 def _decode_with_opencv(data: bytes | memoryview) -> np.ndarray:
@@ -227,7 +231,8 @@ def _opencv_header(data: bytes | memoryview) -> ImageHeader:
     if match := _PAM.match(head):
         return ImageHeader(int(match[1]), int(match[2]), 1, "pam")
     if head.startswith(_SUN_MAGIC) and len(head) >= 32:
-        return ImageHeader(*struct.unpack_from(">II", head, 4), 1, "ras")
+        width, height = struct.unpack_from(">II", head, 4)
+        return ImageHeader(width, height, 1, "ras")
     if head.startswith((b"II*\0", b"MM\0*")):
         return _tiff_header(data)
     raise SampleError(NOT_AN_IMAGE, "neither Pillow nor OpenCV knows this format")

@@ -51,6 +51,8 @@ class Totals:
     specialists: Counts
     drops: dict[str, int]
     """Dropped annotations by `filter/reason`."""
+    extensions: dict[str, int]
+    """Samples by the extension of their image."""
     failures: dict[str, int]
     """Dead letters by reason."""
 
@@ -68,6 +70,7 @@ class Totals:
             tasks=_sum_counts(shard.tasks for shard in stats),
             specialists=_sum_counts(shard.specialists for shard in stats),
             drops=_sum(shard.drops for shard in stats),
+            extensions=_sum(shard.extensions for shard in stats),
             failures=dict(sorted(failures.items())),
         )
 

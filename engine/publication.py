@@ -42,7 +42,8 @@ class ShardStats:
     """What is in a finished shard; the content of `NNNNNN_stats.json`.
 
     `recipe` and `samples_digest` say what it was made from. `tasks` and `specialists` count
-    kept and dropped annotations by name; `drops` counts `filter/reason`.
+    kept and dropped annotations by name, `drops` dropped ones by `filter/reason`, `extensions`
+    image formats.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ShardStats:
     tasks: dict[str, dict[str, int]]
     specialists: dict[str, dict[str, int]]
     drops: dict[str, int]
+    extensions: dict[str, int]
     dead_letters: tuple[DeadLetter, ...]
     tar: FileStats
     parquet: FileStats
@@ -112,6 +114,7 @@ def publish_shard(
         tasks=_count(judged, "task"),
         specialists=_count(judged, "specialist"),
         drops={f"{name}/{reason}": count for (name, reason), count in sorted(judged.drops.items())},
+        extensions=_count_extensions(shard, alive),
         dead_letters=(*shard.dead_letters, *failures.values()),
         tar=tar,
         parquet=parquet,
@@ -237,6 +240,10 @@ def _write_parquet(file: Any, shard: Shard, judged: Judged) -> None:
     columns["kept"] = pa.array(judged.kept)
     columns["verdicts"] = judged.verdicts
     pq.write_table(pa.table(columns), file, compression="zstd")
+
+
+def _count_extensions(shard: Shard, alive: list[int]) -> dict[str, int]:
+    return dict(sorted(Counter(shard.records[number].extension for number in alive).items()))
 
 
 def _count(judged: Judged, column: str) -> dict[str, dict[str, int]]:

@@ -36,15 +36,17 @@ class RayRunner(Runner):
         self._worker_args = (config, graph)
         self._folders = {"layers": layers, "output": output}
         self._pools: dict[str, _Pool] = {}
+        self._is_ours = False
 
     async def start(self) -> None:
         import ray
 
         runner = self._config.runner
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if not ray.is_initialized():
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
             ray.init(**_init_options(runner.address, runner.workers, runner.object_store_mb))
-        actor_class = ray.remote(concurrency_groups={"io": 2})(_actor_methods())
+        actor_class = _actor_class()
         resources = ray.cluster_resources()
         for name, stages in self._stages_by_pool().items():
             size, options = self._size(name, resources)
@@ -57,10 +59,8 @@ class RayRunner(Runner):
 
     async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
         async def call(actor: Any) -> Opened:
-            options = actor.open.options(num_returns=2)
-            task, images = options.remote(spec, earlier=earlier, retry=retry)
-            opened = await task
-            return Opened(task=opened, images=images)
+            task, images = actor.open.remote(spec, earlier, retry)
+            return Opened(task=await task, images=images)
 
         return await self._pools[CPU_POOL].beside(call)
 
@@ -68,8 +68,7 @@ class RayRunner(Runner):
         self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
     ) -> Any:
         async def call(actor: Any) -> Any:
-            method = actor.run.options(num_returns=2)
-            done, part = method.remote(opened.task, opened.images, names, samples)
+            done, part = actor.run.remote(opened.task, opened.images, names, samples)
             await done
             return part
 
@@ -97,7 +96,7 @@ class RayRunner(Runner):
 
         for pool in self._pools.values():
             pool.close()
-        if self._config.runner.address == "local":
+        if self._is_ours:
             ray.shutdown()
 
     def _stages_by_pool(self) -> dict[str, list[str]]:
@@ -146,27 +145,37 @@ def _init_options(address: str, workers: int | None, object_store_mb: int) -> di
     }
 
 
-def _actor_methods() -> type:
-    """Return `Worker` as an actor class: which method runs in which thread."""
+def _actor_class() -> Any:
+    """Return the actor: a worker, with reading and publishing in a thread of their own.
+
+    `open` and `run` return twice: what the driver looks at, and what it only passes on.
+    """
     import ray
 
-    class Actor(Worker):
-        @ray.method(concurrency_group="io")
-        def open(self, *args: Any, **kwargs: Any) -> Any:
-            return super().open(*args, **kwargs)
+    class Actor:
+        def __init__(self, *args: Any, **folders: Any) -> None:
+            self._worker = Worker(*args, **folders)
 
-        def run(self, *args: Any) -> tuple[None, Part]:  # type: ignore[override]
-            return None, super().run(*args)
+        def load(self, names: Sequence[str]) -> None:
+            self._worker.load(names)
+
+        @ray.method(concurrency_group="io", num_returns=2)
+        def open(self, spec: ShardSpec, earlier: str, retry: bool) -> Any:
+            return self._worker.open(spec, earlier=earlier, retry=retry)
+
+        @ray.method(num_returns=2)
+        def run(self, *args: Any) -> tuple[None, Part]:
+            return None, self._worker.run(*args)
 
         @ray.method(concurrency_group="io")
-        def store(self, *args: Any) -> None:  # type: ignore[override]
-            super().store(*args)
+        def store(self, *args: Any) -> None:
+            self._worker.store(*args)
 
         @ray.method(concurrency_group="io")
         def publish(self, *args: Any) -> ShardStats:
-            return super().publish(*args)
+            return self._worker.publish(*args)
 
-    return Actor
+    return ray.remote(concurrency_groups={"io": 2})(Actor)
 
 
 class _Maker:
@@ -235,7 +244,8 @@ class _Pool:
         except RayTaskError as error:
             if isinstance(error.cause, FlorilegiumError):
                 raise error.cause from None
-            raise RunError(f"a worker of pool {self.name!r} failed: {error}") from error
+            what = f"{type(error.cause).__name__}: {error.cause}"
+            raise RunError(f"a worker of pool {self.name!r} failed: {what}") from error
 
     async def _acquire(self, priority: str) -> int:
         if self._idle:

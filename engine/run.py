@@ -51,7 +51,7 @@ def prepare(config: RunConfig) -> Run:
         UsageError: the config cannot be run; the message says what to change.
     """
     sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
-    tasks = {task for source in sources for task in source.produces}
+    tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,
         graph=plan(config, source_tasks=tasks),

@@ -9,30 +9,37 @@ from engine.progress import Progress
 from engine.run import Run, execute
 from pipelines.card import write_card
 from pipelines.display import shown
-from pipelines.report import REPORT, write_report
 
 
 def build_dataset(run: Run, *, retry: bool = False) -> Manifest:
-    """Build what is missing of a dataset; the manifest is written last.
+    """Build what is missing of a dataset, with its report.
 
     Raises:
         RunError: too many images failed, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
+    from pipelines.report import REPORT, write_report
+
     progress = Progress()
     with shown(progress):
         manifest = execute(run, progress, retry=retry)
-        output = run.output
-        if output.read(MANIFEST) == manifest.to_json() and output.exists(REPORT):
-            return manifest
         progress.current = "writing card and report"
-        output.remove(MANIFEST)
-        write_dead_letters(output, manifest)
-        output.publish("run.yaml", resolved_config(run).encode())
-        write_card(output, manifest)
-        write_report(output)
-        output.publish(MANIFEST, manifest.to_json())
+        if put_in_place(run, manifest) or not run.output.exists(REPORT):
+            write_report(run.output)
     return manifest
+
+
+def put_in_place(run: Run, manifest: Manifest) -> bool:
+    """Write what stands beside the shards, the manifest last; tell whether anything was new."""
+    output, content = run.output, manifest.to_json()
+    if output.read(MANIFEST) == content:
+        return False
+    output.remove(MANIFEST)
+    write_dead_letters(output, manifest)
+    output.publish("run.yaml", resolved_config(run).encode())
+    write_card(output, manifest)
+    output.publish(MANIFEST, content)
+    return True
 
 
 def resolved_config(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Showing a run's progress: a live table on a terminal, a plain line every few seconds elsewhere."""
+"""Showing a run's progress: a live table on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 

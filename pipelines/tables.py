@@ -32,9 +32,8 @@ def plan_table(run: Run) -> Table:
 def totals_table(manifest: Manifest) -> Table:
     """Return what a dataset holds, by task."""
     totals = manifest.totals
-    table = Table(
-        title=f"{totals.inputs} images = {totals.samples} samples + {totals.dead_letters} dead letters"
-    )
+    inputs, samples, lost = totals.inputs, totals.samples, totals.dead_letters
+    table = Table(title=f"{inputs} images = {samples} samples + {lost} dead letters")
     table.add_column("task")
     table.add_column("kept", justify="right")
     table.add_column("dropped", justify="right")

@@ -7,6 +7,8 @@ module imports torch: import it from `load`, never at the top of another module.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, pad, relu6
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -111,7 +113,7 @@ def fuse_batch_norms(network: nn.Module) -> None:
     """Fold each batch norm into the convolution before it, in place: same answer, half the time."""
     for module in list(network.modules()):
         children = list(module.named_children())
-        for (conv_name, conv), (norm_name, norm) in zip(children, children[1:], strict=False):
+        for (conv_name, conv), (norm_name, norm) in pairwise(children):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, norm_name, nn.Identity())

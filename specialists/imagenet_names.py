@@ -41,13 +41,9 @@ class Families:
         self.labels = [synonyms[0] for synonyms in names]
         # A word that heads no best name is no English head noun but Latin ("Canis lupus").
         heads = {_head(label) for label in self.labels}
-        members: dict[str, list[int]] = defaultdict(list)
-        self._heads: list[list[str]] = []
-        for key, synonyms in enumerate(names):
-            self._heads.append(sorted({_head(name) for name in synonyms} & heads))
-            for head in self._heads[-1]:
-                members[head].append(key)
-        self._members = {head: np.array(keys) for head, keys in members.items()}
+        self._heads = [sorted({_head(name) for name in synonyms} & heads) for synonyms in names]
+        self._of_label = _inverted([[label] for label in self.labels])
+        self._of_head = _inverted(self._heads)
 
     def name(
         self, probability: np.ndarray, *, least: float, own_share: float
@@ -68,20 +64,28 @@ class Families:
                 continue
             label, keys = self._best_name(int(key), np.where(is_free, probability, 0), own_share)
             keys = keys[is_free[keys]]
+            is_free[keys] = False
             if probability[keys].sum() >= least:
                 named.append((label, keys))
-                is_free[keys] = False
         return named
 
     def _best_name(
         self, key: int, probability: np.ndarray, own_share: float
     ) -> tuple[str, np.ndarray]:
-        label = self.labels[key]
-        families = [(head, self._members[head]) for head in self._heads[key]]
-        head, keys = max(families, key=lambda family: probability[family[1]].sum())
-        is_specific = probability[key] >= own_share * probability[keys].sum()
-        return (label, np.array([key])) if is_specific and label != head else (head, keys)
+        label, own = self.labels[key], self._of_label[self.labels[key]]
+        families = [(head, self._of_head[head]) for head in self._heads[key]]
+        head, kin = max(families, key=lambda family: probability[family[1]].sum())
+        is_specific = probability[own].sum() >= own_share * probability[kin].sum()
+        return (label, own) if is_specific else (head, kin)
 
 
 def _head(name: str) -> str:
     return name.split()[-1].lower()
+
+
+def _inverted(words_of_class: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    classes: dict[str, list[int]] = defaultdict(list)
+    for key, words in enumerate(words_of_class):
+        for word in words:
+            classes[word].append(key)
+    return {word: np.array(keys) for word, keys in classes.items()}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 _PHOTOGRAPHS = {
     "astronaut": ("skimage.data", "astronaut.png"),
@@ -26,3 +28,43 @@ def photographs() -> dict[str, Path]:
     return {
         name: Path(str(files(package))) / path for name, (package, path) in _PHOTOGRAPHS.items()
     }
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One small Ray for all tests that need one."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=256 * 1024 * 1024,
+        _node_ip_address="127.0.0.1",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["local", "ray"])
+def runner(request: pytest.FixtureRequest) -> dict[str, object]:
+    """Each of the two runners, as a config."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_cluster")
+        return {"kind": "ray", "workers": 2}
+    return {"kind": "local"}
+
+
+@pytest.fixture(scope="session")
+def album(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of twelve small photographs, cut from the real ones."""
+    folder = tmp_path_factory.mktemp("album")
+    names = ("astronaut", "cat", "cup", "motorcycle", "flower", "pagoda")
+    for name in names:
+        with Image.open(photographs[name]) as photograph:
+            whole = photograph.convert("RGB")
+        whole.resize((96, 64)).save(folder / f"{name}.jpg")
+        whole.crop((0, 0, 200, 160)).resize((50, 40)).save(folder / f"{name}_corner.png")
+    return folder

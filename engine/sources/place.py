@@ -2,7 +2,7 @@
 
 Names come as they are on disk, which may be no valid text; `location` is their reversible
 spelling in printable UTF-8, so that it fits into Arrow and JSON. This module knows neither
-images nor tars.
+formats nor labels.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import translate
-from importlib.util import find_spec
 from typing import Any, BinaryIO, NamedTuple
 
-from engine.errors import ConfigError, MissingPackage, StorageError, nearest
+from engine.errors import ConfigError, SampleError, StorageError, nearest
+from engine.image import TOO_MANY_BYTES
 
 UNREADABLE = "unreadable"
 """The signature of what is listed but cannot be read: a broken link, a locked folder."""
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "checksum", "LastModified", "last_modified",
              "updated", "mtime", "created")  # fmt: skip
-_MAGIC = re.compile(r"[*?\[{]")
 _TO_ESCAPE = re.compile(r"[\x00-\x1f\x7f]|\\(?=x[0-9a-f]{2})")
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -95,14 +93,15 @@ class Place:
     def selected(self) -> Callable[[str], bool]:
         """Return the predicate for paths below the root that the URL and `include` select."""
         names = frozenset(self.names)
-        patterns = [re.compile(_glob_regex(pattern)) for pattern in self.patterns]
-        include = [re.compile(translate(p.replace("**/", "*"))) for p in self.include]
+        patterns = _glob_regex(self.patterns)
+        # As in .gitignore, a pattern without a slash means the name in any folder.
+        include = _glob_regex([p if "/" in p else f"**/{p}" for p in self.include])
 
         def is_selected(path: str) -> bool:
             return (
                 (not names or path in names)
-                and (not patterns or any(regex.fullmatch(path) for regex in patterns))
-                and (not include or any(regex.match(path) for regex in include))
+                and (patterns is None or patterns.fullmatch(path) is not None)
+                and (include is None or include.fullmatch(path) is not None)
             )
 
         return is_selected
@@ -113,12 +112,28 @@ class Place:
         Raises:
             OSError: it cannot be opened.
         """
+        if not path or path.endswith("/"):
+            raise OSError("the folder cannot be listed")
         full = posixpath.join(self.root, path)
         if not self.is_local:
-            return self.fs.open(full, "rb")  # type: ignore[no-any-return]
+            return self.fs.open(full, "rb")
         if not stat.S_ISREG(os.stat(full).st_mode):
             raise OSError("it is not a regular file")
         return open(full, "rb")
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """Read a file below the root.
+
+        Raises:
+            SampleError: `too_many_bytes`, before they are read.
+            OSError: it cannot be read.
+        """
+        with self.open(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size > limit:
+                raise SampleError(TOO_MANY_BYTES, f"{size} bytes, the limit is {limit}")
+            file.seek(0)
+            return file.read(size)
 
     def _depth(self) -> int:
         if not self.patterns or any("**" in pattern for pattern in self.patterns):
@@ -235,7 +250,9 @@ def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
-def _glob_regex(pattern: str) -> str:
+def _glob_regex(patterns: Sequence[str]) -> re.Pattern[str] | None:
     from fsspec.utils import glob_translate
 
-    return str(glob_translate(pattern))
+    if not patterns:
+        return None
+    return re.compile("|".join(f"(?:{glob_translate(pattern)})" for pattern in patterns))

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from engine.annotation import Annotation
 from engine.sample import DeadLetter
 
+SOURCE = "source"
+"""The stage that a dead letter names when an input cannot be read."""
+
 
 class SourceConfig(BaseModel):
     """Where the images are. In a run config a bare URL stands for `{url: URL}`."""
@@ -27,7 +30,10 @@ class SourceConfig(BaseModel):
     kind: Literal["auto", "folder", "webdataset", "img2dataset", "parquet"] = "auto"
     """The layout of what lies there; `auto` looks at names."""
     include: tuple[str, ...] = ()
-    """Glob patterns for locations relative to the URL; when given, only matching items are read."""
+    """Glob patterns for locations relative to the URL; when given, only matching items are read.
+    As in .gitignore, a pattern without a slash means the name in any folder."""
+    brings: tuple[str, ...] = ()
+    """Tasks of which the source has labels that stages may build on: `object_detection`, ..."""
     image_column: str = "image"
     """Parquet: the column of image bytes, or of `{bytes, path}`."""
     caption_column: str = ""
@@ -38,8 +44,9 @@ class SourceConfig(BaseModel):
 class Item:
     """What a source reads in one go.
 
-    `location` is relative to the source's URL, `signature` changes whenever the content does
-    (size and modification time, or an ETag). `start` and `stop` bound rows within a file.
+    `location` is relative to the source's URL and printable UTF-8, `signature` changes whenever
+    the content does (size and modification time, or an ETag). `start` and `stop` bound rows
+    within a file.
     """
 
     location: str
@@ -53,8 +60,8 @@ class Reading:
     """One input as the source gives it: bytes nobody has looked into, and first labels.
 
     `name` is what the source calls it (any characters), `location` where it lies, for people.
-    `metadata` is what the source knew, as JSON text with sorted keys. Annotations have no id
-    and no provenance yet.
+    `metadata` is what the source knew, as JSON text with sorted keys. Annotations have no
+    provenance yet; an `id` is only a name by which a `parent_id` among them finds it.
     """
 
     name: str
@@ -68,7 +75,7 @@ class Source(ABC):
     """A place that images come from."""
 
     produces: ClassVar[tuple[str, ...]] = ()
-    """Tasks of the annotations that a source of this kind may bring."""
+    """Tasks of which every source of this kind has labels; a config adds to them by `brings`."""
     is_packed: ClassVar[bool] = False
     """True when an item holds many inputs and is a shard of its own."""
 

@@ -67,7 +67,5 @@ def _overlap(rows: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
     """Compare boxes `x, y, w, h` or COCO masks; for a crowd COCO divides by the first's area."""
     iou = coco_mask.iou(rows, others, np.zeros(len(others)))
     inside = coco_mask.iou(others, rows, np.ones(len(rows))).T
-    for share in (iou, inside):
-        # COCO answers 0/0 for regions without area, and -1 for masks of different images.
-        share[~(share > 0)] = 0
-    return iou, inside
+    # COCO answers -1 for masks of different image sizes.
+    return np.maximum(iou, 0), np.maximum(inside, 0)

@@ -1,0 +1,119 @@
+"""Members of a tar, streamed, with every damage named.
+
+Python's `tarfile` takes a damaged header for the end of the archive. Here damage is reported
+and reading goes on at the next header that is whole. Nothing is extracted, no path or link is
+followed. This module knows no samples.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from engine.sources.place import printable
+
+MAX_HEADER_BYTES = 1 << 20
+"""Long names and pax records beyond this size are damage: they are read into memory."""
+
+_HEADER_TYPES = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+
+
+class Damage(NamedTuple):
+    """A part of the archive that cannot be read; after a fatal one nothing follows."""
+
+    message: str
+
+
+class Member(NamedTuple):
+    """A file in the archive. `read` before the next one is asked for; it may raise."""
+
+    name: str
+    size: int
+    is_regular: bool
+    archive: tarfile.TarFile
+    info: tarfile.TarInfo
+
+    def read(self) -> bytes:
+        """Read the member into memory; check `size` first.
+
+        Raises:
+            Exception: the member is cut or its compression is damaged; `tarfile` and its
+                decompressors raise anything.
+        """
+        file = self.archive.extractfile(self.info)
+        return file.read() if file is not None else b""
+
+
+def members(file: BinaryIO) -> Iterator[Member | Damage]:
+    """Stream the files of a tar, compressed or not; folders are left out."""
+    last = "the start"
+    try:
+        archive = _Archive.open(fileobj=file, mode="r|*", ignore_zeros=True)
+        while (info := archive.next()) is not None:
+            # tarfile remembers each member, though a stream never goes back.
+            archive.members.clear()  # type: ignore[attr-defined]
+            if damage := archive.take_damage(last):
+                yield damage
+            if not info.isdir():
+                last = printable(info.name)
+                yield Member(last, info.size, info.isreg(), archive, info)
+        if damage := archive.take_damage(last):
+            yield damage
+        elif not archive.has_ended:
+            yield Damage(f"no end marker after {last}: the file may have been cut there")
+    except Exception as error:  # hostile bytes raise anything
+        yield Damage(f"unreadable after {last}: {error}")
+
+
+class _MemberInfo(tarfile.TarInfo):
+    """A header that refuses sizes no sane archive has, and reports damage to its archive."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _MemberInfo:
+        info = super().frombuf(buf, encoding, errors)
+        is_bloated = info.type in _HEADER_TYPES and info.size > MAX_HEADER_BYTES
+        if info.size < 0 or is_bloated:
+            raise tarfile.InvalidHeaderError(f"a size of {info.size} bytes")  # type: ignore[attr-defined]
+        return info
+
+    @classmethod
+    def fromtarfile(cls, archive: _Archive) -> _MemberInfo:  # type: ignore[override]
+        try:
+            info = super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            archive.note(error)
+            raise
+        archive.has_ended = False
+        return info
+
+
+class _Archive(tarfile.TarFile):
+    tarinfo = _MemberInfo
+    has_ended = False
+    _damage = ""
+
+    def next(self) -> tarfile.TarInfo | None:
+        # tarfile skips a member in 10 KiB steps, however many its header claims; this stops
+        # where the file does.
+        is_first = self.firstmember is not None  # type: ignore[attr-defined]
+        while not is_first and (left := self.offset - self.fileobj.tell()) > 0:
+            if not self.fileobj.read(min(left, 1 << 20)):
+                raise tarfile.ReadError("unexpected end of data")
+        return super().next()
+
+    def note(self, error: tarfile.HeaderError) -> None:
+        if isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+            self.has_ended = True
+        elif not isinstance(error, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+            self._damage = self._damage or f"{error} at byte {self.offset}"
+
+    def take_damage(self, last: str) -> Damage | None:
+        message, self._damage = self._damage, ""
+        return Damage(f"{message}, after {last}") if message else None

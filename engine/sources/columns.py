@@ -1,0 +1,122 @@
+"""What the columns of a Parquet file mean: image, captions, objects, scalars.
+
+Reads the Arrow schema and the Hugging Face features stored in it; opens no file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from engine.errors import ConfigError, nearest
+from engine.sources.labels import CATEGORY_KEYS
+from engine.sources.source import SourceConfig
+
+OBJECTS = "objects"
+_CAPTIONS = ("caption", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns that are read. `caption` may be empty.
+
+    `class_names` has the names behind the numbers of a column; those of the categories in
+    `objects` stand under that name.
+    """
+
+    image: str
+    caption: str
+    others: tuple[str, ...]
+    class_names: Mapping[str, tuple[str, ...]]
+
+    @property
+    def names(self) -> list[str]:
+        """All columns, each once."""
+        return list(
+            dict.fromkeys(name for name in (self.image, self.caption, *self.others) if name)
+        )
+
+
+def find_columns(schema: pa.Schema, config: SourceConfig, location: str) -> Columns:
+    """Find the columns that a source's config means.
+
+    Raises:
+        ConfigError: a column is missing or holds something else; the nearest one is named.
+    """
+    if config.image_column not in schema.names:
+        raise _missing("image_column", config.image_column, schema, location)
+    image_type = schema.field(config.image_column).type
+    if not _is_image(image_type):
+        raise ConfigError(
+            f"{location}: column {config.image_column!r} is {image_type}, not binary and not a "
+            f"struct of bytes and path; set `image_column` to the one with the bytes of images"
+        )
+    if config.caption_column and config.caption_column not in schema.names:
+        raise _missing("caption_column", config.caption_column, schema, location)
+    default = next((name for name in _CAPTIONS if name in schema.names), "")
+    others = tuple(f.name for f in schema if _is_scalar(f.type) or f.name == OBJECTS)
+    return Columns(
+        image=config.image_column,
+        caption=config.caption_column or default,
+        others=others,
+        class_names=dict(_class_names(schema)),
+    )
+
+
+def _missing(option: str, name: str, schema: pa.Schema, location: str) -> ConfigError:
+    hint = nearest(name, schema.names)
+    return ConfigError(f"{location} has no column {name!r}; {hint} Set `{option}`.")
+
+
+def _is_binary(type_: pa.DataType) -> bool:
+    is_a = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(check(type_) for check in is_a)
+
+
+def _is_image(type_: pa.DataType) -> bool:
+    if pa.types.is_struct(type_):
+        return type_.get_field_index("bytes") >= 0 and _is_binary(type_.field("bytes").type)
+    return _is_binary(type_)
+
+
+def _is_scalar(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    is_text = pa.types.is_string(type_) or pa.types.is_large_string(type_)
+    return is_text or pa.types.is_primitive(type_) or pa.types.is_decimal(type_)
+
+
+def _class_names(schema: pa.Schema) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Find the class names in the features that `datasets` writes into the schema."""
+    try:
+        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = stored["info"]["features"].items()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return
+    for column, feature in features:
+        if names := _names_in(_category_feature(feature) if column == OBJECTS else feature):
+            yield column, names
+
+
+def _category_feature(feature: Any) -> Any:
+    """Find the feature of the categories, under any of the ways to write a sequence of structs."""
+    while isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
+        feature = feature["feature"]
+    if isinstance(feature, Sequence) and not isinstance(feature, str) and feature:
+        feature = feature[0]
+    if not isinstance(feature, Mapping):
+        return None
+    return next((feature[name] for name in CATEGORY_KEYS if name in feature), None)
+
+
+def _names_in(feature: Any) -> tuple[str, ...]:
+    while isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
+        feature = feature["feature"]
+    names = feature.get("names") if isinstance(feature, Mapping) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return ()
+    return tuple(names)

@@ -1,0 +1,215 @@
+"""Parquet files with image bytes in a column, as the Hugging Face hub stores datasets.
+
+An item is a range of rows, found from the file's footer; reading streams it, a few rows at a
+time. A damaged row group costs its own rows, each a dead letter. What the columns mean is
+found in `columns`, what a row says in `labels`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import ConfigError
+from engine.image import MAX_BYTES, TOO_MANY_BYTES
+from engine.sample import DeadLetter
+from engine.sources import labels
+from engine.sources.columns import OBJECTS, Columns, find_columns
+from engine.sources.files import dead_letter, list_items
+from engine.sources.place import original, printable
+from engine.sources.source import Item, Reading, Source, SourceConfig
+from engine.sources.url import place_of
+
+PARQUET_SUFFIXES = (".parquet", ".pq")
+CORRUPT_PARQUET = "corrupt_parquet"
+NULL_IMAGE = "null_image"
+
+BATCH_ROWS = 16
+"""Rows decoded at once: bounds the memory, whatever the size of a row group."""
+
+
+class ParquetSource(Source):
+    """Row ranges of Parquet files: a file, a glob, or a folder of them."""
+
+    is_packed: ClassVar[bool] = True
+
+    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
+        super().__init__(config, shard_size=shard_size)
+        self.place = place_of(config)
+
+    def items(self) -> Iterator[Item]:
+        for file_item in list_items(self.place, PARQUET_SUFFIXES):
+            location, signature = file_item.location, file_item.signature
+            try:
+                with self._open(location) as file:
+                    find_columns(file.schema_arrow, self.config, location)
+                    rows = file.metadata.num_rows
+            except ConfigError:
+                raise
+            except Exception:  # `read` says what is wrong with the file
+                yield file_item
+                continue
+            for start in range(0, rows, self.shard_size):
+                stop = min(start + self.shard_size, rows)
+                yield Item(location=location, signature=signature, start=start, stop=stop)
+
+    def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
+        done = item.start
+        try:
+            with self._open(item.location) as file:
+                if item.stop == 0:
+                    raise OSError("it could not be read when it was listed")
+                columns = find_columns(file.schema_arrow, self.config, item.location)
+                for group, start, stop in _groups(file.metadata, item):
+                    for result in self._read_group(file, group, (start, stop), columns, item):
+                        done += 1
+                        yield result
+        except Exception as error:  # damage, or a storage client's own errors
+            message = printable(str(error))
+            if item.stop == 0:
+                yield dead_letter(item.location, item.location, CORRUPT_PARQUET, message)
+            yield from _lost(item, done, item.stop, message)
+
+    @contextmanager
+    def _open(self, location: str) -> Iterator[pq.ParquetFile]:
+        with (
+            self.place.open(original(location)) as raw,
+            pq.ParquetFile(raw, pre_buffer=False, buffer_size=1 << 20) as file,
+        ):
+            yield file
+
+    def _read_group(
+        self,
+        file: pq.ParquetFile,
+        group: tuple[int, int],
+        rows: tuple[int, int],
+        columns: Columns,
+        item: Item,
+    ) -> Iterator[Reading | DeadLetter]:
+        """Read rows of one row group; `group` is its number and its first row in the file."""
+        (number, row), (start, stop) = group, rows
+        batches = file.iter_batches(BATCH_ROWS, row_groups=[number], columns=columns.names)
+        done = start
+        try:
+            for batch in batches:
+                first, last = max(start - row, 0), min(stop - row, batch.num_rows)
+                if first < last:
+                    wanted = batch.slice(first, last - first)
+                    for values in _rows(wanted, columns.image):
+                        yield _result(item.location, done, values, columns)
+                        done += 1
+                row += batch.num_rows
+                if row >= stop:
+                    break
+        except Exception as error:  # hostile bytes raise anything
+            yield from _lost(item, done, stop, printable(str(error)))
+
+
+def _groups(metadata: pq.FileMetaData, item: Item) -> Iterator[tuple[tuple[int, int], int, int]]:
+    """Yield the row groups that overlap a range, with the first and one-past-last row wanted."""
+    first = 0
+    for number in range(metadata.num_row_groups):
+        last = first + metadata.row_group(number).num_rows
+        start, stop = max(first, item.start), min(last, item.stop)
+        if start < stop:
+            yield (number, first), start, stop
+        first = last
+
+
+def _lost(item: Item, start: int, stop: int, message: str) -> Iterator[DeadLetter]:
+    for row in range(start, stop):
+        location = f"{item.location}#{row}"
+        yield dead_letter(_row_name(item.location, row), location, CORRUPT_PARQUET, message)
+
+
+def _row_name(location: str, row: int) -> str:
+    return f"{posixpath.splitext(posixpath.basename(location))[0]}-{row:06d}"
+
+
+def _rows(batch: pa.RecordBatch, image: str) -> Iterator[dict[str, Any]]:
+    """Yield each row as Python values; the image as a pair of bytes and path."""
+    lists: dict[str, Sequence[Any]] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name == image and pa.types.is_struct(column.type):
+            children = {
+                child.name: _pylist(values)
+                for child, values in zip(column.type, column.flatten(), strict=True)
+            }
+            paths = children.get("path", [None] * len(column))
+            lists[name] = list(zip(children["bytes"], paths, strict=True))
+        elif name == image:
+            lists[name] = [(data, None) for data in column.to_pylist()]
+        else:
+            lists[name] = _pylist(column)
+    for row in zip(*lists.values(), strict=True):
+        yield dict(zip(lists, row, strict=True))
+
+
+def _pylist(column: pa.Array) -> list[Any]:
+    if pa.types.is_duration(column.type):
+        column = column.cast(pa.int64())
+    elif pa.types.is_temporal(column.type):
+        column = column.cast(pa.string())  # Python has neither nanoseconds nor the year 10,000
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        raw = column.cast(pa.binary()).to_pylist()
+        return [None if text is None else text.decode("utf-8", "replace") for text in raw]
+
+
+def _result(
+    location: str, row: int, values: dict[str, Any], columns: Columns
+) -> Reading | DeadLetter:
+    where = f"{location}#{row}"
+    data, path = values.pop(columns.image)
+    name = printable(posixpath.splitext(path)[0]) if path else _row_name(location, row)
+    if data is None:
+        message = f"the row has no bytes{f', only the path {path!r}' if path else ''}"
+        return dead_letter(name, where, NULL_IMAGE, message)
+    if len(data) > MAX_BYTES:
+        message = f"{len(data)} bytes, the limit is {MAX_BYTES}"
+        return dead_letter(name, where, TOO_MANY_BYTES, message)
+    caption = values.get(columns.caption)
+    named = {key: _named(key, value, columns) for key, value in values.items()}
+    metadata, annotations = labels.from_row(named, caption=caption)
+    return Reading(
+        name=name,
+        location=where,
+        data=bytes(data),
+        metadata=labels.metadata_json(metadata),
+        annotations=annotations,
+    )
+
+
+def _named(column: str, value: Any, columns: Columns) -> Any:
+    """Replace category numbers by their names where the schema has them."""
+    names = columns.class_names.get(column, ())
+    if not names or value is None:
+        return value
+    if column != OBJECTS:
+        return _name(value, names)
+    if isinstance(value, Mapping):
+        return {
+            key: [_name(number, names) for number in items]
+            if key in labels.CATEGORY_KEYS and isinstance(items, list)
+            else items
+            for key, items in value.items()
+        }
+    return [
+        {
+            key: _name(item, names) if key in labels.CATEGORY_KEYS else item
+            for key, item in row.items()
+        }
+        if isinstance(row, Mapping)
+        else row
+        for row in value
+    ]
+
+
+def _name(number: Any, names: Sequence[str]) -> Any:
+    return names[number] if isinstance(number, int) and 0 <= number < len(names) else number

@@ -1,0 +1,112 @@
+"""From the URL of a source to the place it means.
+
+Understands fsspec URLs and paths, `package://NAME/FOLDER`, brace ranges
+(`photos-{000000..000009}.tar`) and globs (`*.tar`, `**/*.jpg`). A path that exists as it is
+written is never a pattern. This module opens no file.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError, MissingPackage, nearest
+from engine.sources.place import Place
+from engine.sources.source import SourceConfig
+
+_PACKAGE = "package://"
+_MAGIC = re.compile(r"[*?\[{]")
+_GLOB = re.compile(r"[*?\[]")
+
+
+def place_of(config: SourceConfig) -> Place:
+    """Find the place that a source's URL means.
+
+    Raises:
+        ConfigError: nothing is there, or the URL is not understood.
+        MissingPackage: the URL needs a storage package that is not installed.
+    """
+    url = _package_folder(config.url) if config.url.startswith(_PACKAGE) else config.url
+    fs, path = _file_system(url)
+    common: dict[str, Any] = {"url": config.url, "fs": fs, "include": config.include}
+    path = path.rstrip("/") or path
+    try:
+        if fs.isdir(path):
+            return Place(root=path, **common)
+        if fs.exists(path):
+            root, name = posixpath.split(path)
+            return Place(root=root, names=(name,), **common)
+    except Exception as error:  # each storage client has its own errors
+        raise ConfigError(
+            f"cannot look at {config.url}: {error}; check the address and your access to it"
+        ) from error
+    if not _MAGIC.search(path):
+        raise ConfigError(f"{config.url} does not exist; {_hint(fs, path)}")
+    root, names = _split(path)
+    if not fs.isdir(root) and not _is_web(url):
+        raise ConfigError(f"{config.url}: the folder {root!r} does not exist; {_hint(fs, root)}")
+    if any(_GLOB.search(name) for name in names):
+        return Place(root=root, patterns=names, **common)
+    return Place(root=root, names=names, **common)
+
+
+def _package_folder(url: str) -> str:
+    """Find a folder of an installed package without running the package's code."""
+    name, _, folder = url.removeprefix(_PACKAGE).partition("/")
+    top, *below = name.split(".")
+    spec = find_spec(top) if top.isidentifier() else None
+    if spec is None:
+        raise ConfigError(f"{url}: no package {top!r} is installed here; install it with pip")
+    bases = [Path(base, *below) for base in spec.submodule_search_locations or ()]
+    for base in bases:
+        if (base / folder).exists():
+            return str(base / folder)
+    fs, _ = _file_system(str(bases[0] if bases else "."))
+    hint = _hint(fs, str(bases[0] / folder)) if bases else "it is a single module"
+    raise ConfigError(f"{url}: package {name!r} has no {folder!r}; {hint}")
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        return url_to_fs(url)
+    except ImportError as error:
+        package = re.search(r"[Ii]nstall (\w+)", str(error))
+        line = f"; pip install {package[1]}" if package else ""
+        raise MissingPackage(
+            f"{url} needs a package that is not installed: {error}{line}"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
+
+
+def _is_web(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
+def _split(path: str) -> tuple[str, tuple[str, ...]]:
+    """Split a pattern at its last folder without magic, and expand the braces of the rest."""
+    from braceexpand import braceexpand
+
+    root = posixpath.dirname(path[: _MAGIC.search(path).start()])  # type: ignore[union-attr]
+    rest = path[len(root) :].lstrip("/")
+    try:
+        return root or path[:1], tuple(braceexpand(rest))
+    except ValueError as error:  # UnbalancedBracesError
+        raise ConfigError(f"{path}: {error}; a range is written {{000000..000009}}") from error
+
+
+def _hint(fs: Any, path: str) -> str:
+    """Name the existing thing that is nearest to a path that does not exist."""
+    parent, name = posixpath.split(path)
+    while parent and parent != "/" and not fs.isdir(parent):
+        parent, name = posixpath.split(parent)
+    try:
+        names = [posixpath.basename(entry.rstrip("/")) for entry in fs.ls(parent, detail=False)]
+    except Exception:  # a hint is worth no error of its own
+        return "check the URL"
+    return f"in {parent!r}, {nearest(name, names)}"

@@ -1,0 +1,208 @@
+"""WebDataset tars: a tar is an item, its samples are streamed, nothing is extracted.
+
+Members belong to one sample while they are adjacent and share a key: the path up to the first
+dot of the base name. A sample is one image (the first member with a plain image extension,
+else the first with one at its end, as in `left.jpg`); its other images are named in the
+metadata, not read. What the damage in a tar costs is one dead letter for each place.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from engine.annotation import Annotation
+from engine.image import MAX_BYTES, TOO_MANY_BYTES, image_suffixes
+from engine.sample import DeadLetter
+from engine.sources import labels
+from engine.sources.archive import Damage, Member, members
+from engine.sources.files import dead_letter, list_items, unreadable
+from engine.sources.place import original
+from engine.sources.source import Item, Reading, Source, SourceConfig
+from engine.sources.url import place_of
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+CORRUPT_TAR = "corrupt_tar"
+NO_IMAGE = "no_image"
+
+MAX_LABEL_BYTES = 16 * 1024 * 1024
+"""A `txt` or `json` with more bytes than this is not read."""
+MAX_TEXT_BYTES = 4096
+"""Other members up to this size become metadata when they are text, such as `cls`."""
+
+_CAPTION_EXTENSIONS = ("txt", "caption")
+
+
+class WebDatasetSource(Source):
+    """Tars of samples: a file, a brace range, a glob, or a folder of them."""
+
+    is_packed: ClassVar[bool] = True
+
+    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
+        super().__init__(config, shard_size=shard_size)
+        self.place = place_of(config)
+
+    def items(self) -> Iterator[Item]:
+        return list_items(self.place, TAR_SUFFIXES)
+
+    def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
+        try:
+            file = self.place.open(original(item.location))
+        except Exception as error:  # each storage client has its own errors
+            yield unreadable(item.location, error)
+            return
+        with file:
+            yield from _results(item.location, members(file))
+
+
+@dataclass(kw_only=True)
+class _Group:
+    """The members of one sample as they come by."""
+
+    key: str
+    names: dict[str, None] = field(default_factory=dict)
+    image: tuple[str, bytes] | None = None
+    oversized: str = ""
+    texts: dict[str, bytes] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    damage: list[DeadLetter] = field(default_factory=list)
+
+    def takes(self, key: str, extension: str) -> bool:
+        """Whether a member belongs here; a repeated extension begins another sample."""
+        return key == self.key and extension not in self.names
+
+    def add(self, extension: str, member: Member) -> None:
+        self.names[extension] = None
+        is_label = extension in (*_CAPTION_EXTENSIONS, "json")
+        if not member.is_regular:
+            self.notes.setdefault("not_regular", []).append(extension)
+        elif _is_image(extension):
+            self._add_image(extension, member)
+        elif member.size <= (MAX_LABEL_BYTES if is_label else MAX_TEXT_BYTES):
+            self.texts[extension] = member.read()
+        elif is_label:
+            self.notes[labels.LABEL_ERROR] = f"{extension} has {member.size} bytes"
+
+    def _add_image(self, extension: str, member: Member) -> None:
+        if member.size > MAX_BYTES:
+            self.oversized = self.oversized or f"{member.name} has {member.size} bytes"
+            return
+        spare = extension
+        if self.image is None or ("." in self.image[0] and "." not in extension):
+            spare = self.image[0] if self.image else ""
+            self.image = (extension, member.read())
+        if spare:
+            self.notes.setdefault("more_images", []).append(spare)
+
+    def results(self, location: str) -> Iterator[Reading | DeadLetter]:
+        """Yield the sample, then the damage that was met inside it."""
+        if self.image is not None:
+            yield self._reading(location, *self.image)
+        elif self.oversized:
+            message = f"{self.oversized}, the limit is {MAX_BYTES}"
+            yield dead_letter(self.key, f"{location}/{self.key}", TOO_MANY_BYTES, message)
+        else:
+            message = f"only {self._list()}; the members of a sample must be adjacent"
+            yield dead_letter(self.key, f"{location}/{self.key}", NO_IMAGE, message)
+        yield from self.damage
+
+    def _list(self) -> str:
+        links = self.notes.get("not_regular", ())
+        names = [f"{name} (not a regular file)" if name in links else name for name in self.names]
+        return ", ".join(name or "a file without extension" for name in names[:20])
+
+    def _reading(self, location: str, extension: str, data: bytes) -> Reading:
+        metadata, annotations = _labels(self.texts)
+        return Reading(
+            name=self.key,
+            location=f"{location}/{self.key}.{extension}",
+            data=data,
+            metadata=labels.metadata_json(metadata | self.notes),
+            annotations=annotations,
+        )
+
+
+def _results(location: str, stream: Iterator[Member | Damage]) -> Iterator[Reading | DeadLetter]:
+    group: _Group | None = None
+    for member in stream:
+        if isinstance(member, Damage):
+            letter = dead_letter(location, location, CORRUPT_TAR, member.message)
+            if group is None:
+                yield letter
+            else:
+                group.damage.append(letter)
+            continue
+        key, extension = _split(member.name)
+        if posixpath.basename(key).startswith("."):
+            continue  # hidden, as in a folder
+        if group is None or not group.takes(key, extension):
+            if group is not None:
+                yield from group.results(location)
+            group = _Group(key=key)
+        try:
+            group.add(extension, member)
+        except Exception as error:  # hostile bytes raise anything
+            # A sample that the cut goes through is not given with half of its labels.
+            message = f"cut in {member.name}: {error}; nothing after it can be read"
+            yield dead_letter(key, f"{location}/{key}", CORRUPT_TAR, message)
+            return
+    if group is not None:
+        yield from group.results(location)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Split a member's name into key and lower-case extension."""
+    folder, base = posixpath.split(name.removeprefix("./"))
+    stem, _, extension = base.partition(".") if not base.startswith(".") else (base, "", "")
+    return posixpath.join(folder, stem), extension.lower()
+
+
+def _is_image(extension: str) -> bool:
+    return f".{extension.rpartition('.')[2]}" in image_suffixes()
+
+
+def _labels(texts: dict[str, bytes]) -> tuple[dict[str, Any], tuple[Annotation, ...]]:
+    """Turn the small members of a sample into metadata and annotations."""
+    metadata: dict[str, Any] = {}
+    said: tuple[Annotation, ...] = ()
+    if "json" in texts:
+        try:
+            metadata, said = _from_json(texts["json"])
+        except (ValueError, RecursionError) as error:
+            metadata = {labels.LABEL_ERROR: f"json: {error}"[:1000]}
+    for extension, data in texts.items():
+        if extension not in (*_CAPTION_EXTENSIONS, "json") and (text := _text(data)) is not None:
+            metadata.setdefault(extension, text)
+    written = next((texts[name] for name in _CAPTION_EXTENSIONS if name in texts), None)
+    caption: object = metadata.get("caption")
+    if written is not None:
+        caption = written.decode("utf-8-sig", "replace")
+    known = {annotation.text for annotation in said}
+    return metadata, said + tuple(c for c in labels.captions(caption) if c.text not in known)
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _from_json(data: bytes) -> tuple[dict[str, Any], tuple[Annotation, ...]]:
+    """Read a sample's `json`; the one of our own output gives its annotations back."""
+    values = json.loads(data)
+    if not isinstance(values, dict):
+        return {"json": values}, ()
+    if not labels.is_contract(values.get("annotations")):
+        return values, ()
+    try:
+        said = labels.contract(values["annotations"])
+    except ValueError as error:
+        return values | {labels.LABEL_ERROR: str(error)}, ()
+    before = json.loads(str(values.get("metadata")))
+    if not isinstance(before, dict):
+        raise ValueError("metadata is not a JSON object")
+    return {"source": values.get("source"), **before}, said

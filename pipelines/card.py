@@ -1,0 +1,132 @@
+"""The dataset card: `README.md`, which also tells `datasets.load_dataset` the columns.
+
+Without it the loader guesses columns from the first five samples and fails or loses fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from engine.annotation import ANNOTATION_FIELDS
+from engine.graph import SOURCE
+from engine.manifest import Manifest
+from engine.storage import Folder
+
+CARD = "README.md"
+
+_SAMPLE_FIELDS = [
+    pa.field("key", pa.string()),
+    pa.field("sha256", pa.string()),
+    pa.field("width", pa.int64()),
+    pa.field("height", pa.int64()),
+    pa.field("orientation", pa.int64()),
+    pa.field("source", pa.string()),
+    pa.field("metadata", pa.string()),
+    pa.field("annotations", pa.list_(pa.struct(ANNOTATION_FIELDS))),
+]
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_TEMPLATE = """\
+---
+{{ card_data }}
+---
+
+# An annotated image dataset
+
+{{ totals.samples }} images with {{ totals.annotations_kept }} machine-made annotations, built by
+[Florilegium]: specialists said them, filters judged them. Each annotation carries its score and
+its provenance; nobody has checked them one by one.
+
+| task | kept | dropped |
+|---|---:|---:|
+{% for task, sides in totals.tasks.items() -%}
+| {{ task }} | {{ sides.kept }} | {{ sides.dropped }} |
+{% endfor %}
+| who said it | model | revision | kept |
+|---|---|---|---:|
+{% for who in speakers -%}
+| {{ who.name }} | {{ who.model }} | {{ who.revision }} | {{ who.kept }} |
+{% endfor %}
+## Load it
+
+```python
+from datasets import load_dataset
+dataset = load_dataset("PATH", split="train")
+```
+
+`shards/*.tar` are WebDataset shards: the original image, `json` with all kept annotations, `txt`
+with the brief caption. Boxes are absolute pixels of the upright image (EXIF orientation applied).
+The Parquet file beside each tar has every annotation, dropped ones too, with the verdict of every
+filter. `dead_letters.parquet` lists the inputs that did not become samples
+({{ totals.dead_letters }} of {{ totals.inputs }}); `run.yaml` builds the dataset again.
+
+The images belong to their owners: this card grants no licence for them.
+
+[Florilegium]: https://github.com/florilegium/florilegium
+"""
+
+
+def write_card(output: Folder, manifest: Manifest) -> None:
+    """Publish the dataset card."""
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    totals = manifest.totals
+    columns = [
+        *({"name": name, "dtype": "image"} for name in totals.extensions),
+        {"name": "json", "struct": [_feature(field) for field in _SAMPLE_FIELDS]},
+        *({"name": name, "dtype": "string"} for name in ("txt", "__key__", "__url__")),
+    ]
+    data = DatasetCardData(
+        pretty_name="An annotated image dataset",
+        language=["en"],
+        annotations_creators=["machine-generated"],
+        task_categories=["image-to-text", "object-detection", "image-segmentation"],
+        size_categories=[next((name for size, name in _SIZES if totals.samples < size), "n>1M")],
+        tags=["webdataset", "florilegium"],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": "shards/*.tar"}],
+            }
+        ],
+        dataset_info={"features": columns},
+    )
+    card = DatasetCard.from_template(
+        data, template_str=_TEMPLATE, totals=totals, speakers=_speakers(manifest)
+    )
+    output.publish(CARD, str(card).encode())
+
+
+def _feature(field: pa.Field) -> dict[str, Any]:
+    """Describe an Arrow field the way a dataset card does."""
+    return {"name": field.name, **_feature_type(field.type)}
+
+
+def _feature_type(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_struct(kind):
+        return {"struct": [_feature(field) for field in kind]}
+    if pa.types.is_list(kind):
+        value = kind.value_type
+        if pa.types.is_struct(value):
+            return {"list": [_feature(field) for field in value]}
+        return {"list": _dtype(value)}
+    return {"dtype": _dtype(kind)}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    return {"double": "float64"}.get(str(kind), str(kind))
+
+
+def _speakers(manifest: Manifest) -> list[dict[str, Any]]:
+    by_name = {stage["name"]: stage for stage in manifest.stages.values()}
+    return [
+        {
+            "name": name,
+            "model": by_name.get(name, {}).get("model", ""),
+            "revision": by_name.get(name, {}).get("revision", ""),
+            "kept": sides["kept"],
+        }
+        for name, sides in manifest.totals.specialists.items()
+        if name in by_name or name == SOURCE
+    ]

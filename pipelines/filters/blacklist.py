@@ -1,0 +1,105 @@
+"""Drops labels and phrases that name nothing one can point at, and captions that are none.
+
+The words stand in a text file, so that a list is data; its content is part of what the filter
+is. How an entry is matched is for `WordList` to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, REGION_TASKS
+from engine.errors import ConfigError
+from engine.judgement import Statements, Verdicts
+from engine.stage import THRESHOLD, Filter, StageConfig, one_of
+from pipelines.filters.caption_measures import prose_of
+from pipelines.filters.word_list import WordList
+
+BLACKLISTED = "blacklisted"
+
+OPENING_QUOTES = frozenset('"“«„')
+
+_INSTALLED = Path(__file__).parents[2]
+"""The folder that holds `pipelines` and, beside it, `configs`."""
+
+
+class BlacklistConfig(StageConfig):
+    """Options of `Blacklist`."""
+
+    path: Annotated[str, THRESHOLD] = "configs/blacklist.txt"
+    """The list: a path from the current folder or, failing that, from the installation."""
+
+
+class Blacklist(Filter[BlacklistConfig]):
+    """Judge what regions and phrases are called, and what captions say outside quotations.
+
+    Recognised text, and phrases that quote it, are not judged: a sign may well read "LOVE".
+    """
+
+    Config = BlacklistConfig
+    reads = (one_of(*CAPTION_TASKS, *REGION_TASKS, *PHRASE_TASKS),)
+
+    def revision(self) -> str:
+        """Return the digest of the list: with other words it is another filter.
+
+        Raises:
+            ConfigError: the list cannot be read.
+        """
+        return self._words.digest
+
+    def judge(self, statements: Statements) -> Verdicts:
+        """Judge names by all entries, captions by the entries that match anywhere."""
+        verdicts = Verdicts(len(statements))
+        texts, labels = statements.texts("text"), statements.texts("label")
+        is_phrase = statements.of_tasks(PHRASE_TASKS)
+        names = np.where(is_phrase | (labels == ""), texts, labels)
+        is_named = is_phrase | statements.of_tasks([task for task in REGION_TASKS if task != "ocr"])
+        is_named &= names != ""
+        is_caption = statements.of_tasks(CAPTION_TASKS)
+        verdicts.is_judged |= is_named | is_caption
+        is_listed = _where(is_named, names, self._words.has_phrase)
+        verdicts.drop(is_listed & ~_is_quoted(statements, is_listed & is_phrase), BLACKLISTED)
+        verdicts.drop(_where(is_caption, texts, self._says_listed), BLACKLISTED)
+        return verdicts
+
+    def _says_listed(self, caption: str) -> bool:
+        return self._words.has_part(prose_of(caption))
+
+    @cached_property
+    def _words(self) -> WordList:
+        return _read(self.config.path)
+
+
+def _where(rows: np.ndarray, texts: np.ndarray, is_listed: Callable[[str], bool]) -> np.ndarray:
+    """Return which of the rows are listed, bool, shape (n,); a text is looked up once."""
+    listed = {text for text in set(texts[rows]) if is_listed(text)}
+    found = np.zeros(len(rows), dtype=bool)
+    found[rows] = [text in listed for text in texts[rows]]
+    return found
+
+
+def _is_quoted(statements: Statements, rows: np.ndarray) -> np.ndarray:
+    """Return which of the rows are phrases that open a quotation in their caption."""
+    texts, spans = statements.texts("text"), statements.table.column("span")
+    quoted = np.zeros(len(rows), dtype=bool)
+    for row in np.flatnonzero(rows & (statements.parent >= 0)):
+        start = max([1, *spans[int(row)].as_py()[:1]])
+        quoted[row] = texts[statements.parent[row]][start - 1 : start] in OPENING_QUOTES
+    return quoted
+
+
+def _read(path: str) -> WordList:
+    places = [Path(path), _INSTALLED / path]
+    for place in places:
+        if place.is_file():
+            try:
+                return WordList(place.read_text(encoding="utf-8").splitlines())
+            except (OSError, UnicodeDecodeError, ConfigError) as error:
+                raise ConfigError(f"cannot read the blacklist {place}: {error}") from error
+    looked = " nor ".join(str(place) for place in dict.fromkeys(places))
+    raise ConfigError(f"there is no blacklist at {looked}: set `path` of the filter `blacklist`")

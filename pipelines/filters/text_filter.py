@@ -1,0 +1,209 @@
+"""Drops captions that are too thin, too crowded, repetitive, foreign, or mere OCR.
+
+The parse and the language are measured once and stored; thresholds, one set per caption task,
+judge the stored numbers. Only English captions can be measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from engine.annotation import CAPTION_TASKS, Annotation
+from engine.judgement import Statements, Verdicts
+from engine.sample import Sample
+from engine.stage import THRESHOLD, Filter, Measurement, StageConfig, maybe, one_of
+from pipelines.filters.caption_measures import (
+    count_grammar,
+    count_repeats,
+    ocr_overlap,
+    prose_of,
+    words_of,
+)
+from pipelines.filters.per_task import over_defaults
+from specialists.english import english_revision, load_english
+
+TOO_SHORT = "too_short"
+TOO_LONG = "too_long"
+REPEATED_CLAUSES = "repeated_clauses"
+WRONG_LANGUAGE = "wrong_language"
+OCR_OVERLAP = "ocr_overlap"
+TOO_MANY_OBJECTS = "too_many_objects"
+LOW_OBJECT_COMPLEXITY = "low_object_complexity"
+LOW_ACTION_COMPLEXITY = "low_action_complexity"
+
+MAX_PARSED_CHARACTERS = 10_000
+"""Captions are parsed up to here; what is longer is too long for any purpose."""
+BRIEF_WORDS = 5
+"""Captions with fewer words outside quotations leave the language identifier little to hear."""
+LANGUAGES = "en ar cs da de el es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv th tr uk vi zh"
+"""The languages told apart. Rarer ones only make short English captions doubtful."""
+
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Degree = Annotated[float, Field(ge=0)]
+
+
+class CaptionThresholds(BaseModel):
+    """What a caption of one task must be like; `None` sets no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_words: Count | None = 2
+    """Fewest words."""
+    max_words: Count | None = 40
+    """Most words."""
+    max_characters: Count | None = 400
+    """Most characters, for text that is not split into words."""
+    max_repeats: Count | None = 0
+    """Most clauses, or runs of words, that are said again."""
+    min_english: Fraction | None = 0.05
+    """Lowest probability that a caption is English, 0..1."""
+    min_english_brief: Fraction | None = 0.005
+    """The same for captions of fewer than five words, whose language shows less."""
+    max_ocr_overlap: Fraction | None = 0.7
+    """Largest share of content words that the image itself shows as text, 0..1."""
+    max_objects: Count | None = 12
+    """Most nouns; crowded captions tend to name what is not there."""
+    min_object_complexity: Degree | None = 1.0
+    """Least mean degree of the nouns in the dependency tree."""
+    min_action_complexity: Degree | None = 0.0
+    """Least mean degree of the verbs; above 0, a caption without a verb is dropped."""
+
+
+DEFAULT_THRESHOLDS = {
+    "caption": CaptionThresholds(),
+    "detailed_caption": CaptionThresholds(
+        min_words=4, max_words=120, max_characters=1_000, max_objects=40, min_object_complexity=1.5
+    ),
+    "more_detailed_caption": CaptionThresholds(
+        min_words=6, max_words=400, max_characters=3_000, max_objects=90, min_object_complexity=1.5
+    ),
+}
+"""Thresholds of each task that the filter judges."""
+
+_RULES = (
+    ("min_words", "words", TOO_SHORT),
+    ("max_words", "words", TOO_LONG),
+    ("max_characters", "characters", TOO_LONG),
+    ("max_repeats", "repeated_clauses", REPEATED_CLAUSES),
+    ("min_english", "english", WRONG_LANGUAGE),
+    ("min_english_brief", "english_brief", WRONG_LANGUAGE),
+    ("max_ocr_overlap", "ocr_overlap", OCR_OVERLAP),
+    ("max_objects", "objects", TOO_MANY_OBJECTS),
+    ("min_object_complexity", "object_complexity", LOW_OBJECT_COMPLEXITY),
+    ("min_action_complexity", "action_complexity", LOW_ACTION_COMPLEXITY),
+)
+"""Threshold, what it bounds, and the reason of a drop, in the order in which they are asked."""
+
+
+class TextFilterConfig(StageConfig):
+    """Options of `TextFilter`."""
+
+    tasks: Annotated[dict[str, CaptionThresholds], THRESHOLD] = DEFAULT_THRESHOLDS
+    """Thresholds per caption task; what a config leaves out stays at the task's default."""
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _over_defaults(cls, given: Any) -> Any:
+        return over_defaults(given, DEFAULT_THRESHOLDS)
+
+
+class TextFilter(Filter[TextFilterConfig]):
+    """Measure captions with spaCy and py3langid, judge them by thresholds per task."""
+
+    Config = TextFilterConfig
+    reads = (one_of(*CAPTION_TASKS), maybe("ocr"))
+    needs = ("py3langid",)
+    extra = "starter"
+    measured = (
+        "objects",
+        "attributes",
+        "actions",
+        "proper_nouns",
+        "object_complexity",
+        "action_complexity",
+        "words",
+        "characters",
+        "prose_words",
+        "repeated_clauses",
+        "english",
+        "ocr_overlap",
+    )
+
+    @property
+    def model(self) -> str:
+        """The parser; `revision` names its package and version."""
+        return "spacy"
+
+    def revision(self) -> str:
+        """Name spaCy's pipeline and py3langid with their versions."""
+        return f"{english_revision()}, spacy {version('spacy')}, py3langid {version('py3langid')}"
+
+    def load(self) -> None:
+        """Load the parser and the language identifier."""
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+        self._nlp = load_english()
+        self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        self._identifier.set_languages(LANGUAGES.split())
+
+    def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        """Measure every caption of the samples; the numbers are named in `measured`."""
+        captions = [list(sample.of(*CAPTION_TASKS)) for sample in samples]
+        texts = [_parsed_part(caption) for of_sample in captions for caption in of_sample]
+        grammar = (count_grammar(doc) for doc in self._nlp.pipe(texts))
+        measurements = []
+        for sample, of_sample in zip(samples, captions, strict=True):
+            ocr_words = {word for said in sample.of("ocr") for word in words_of(said.text)}
+            measurements.append(
+                [
+                    Measurement(caption.id, {**next(grammar), **self._wording(caption, ocr_words)})
+                    for caption in of_sample
+                ]
+            )
+        return measurements
+
+    def _wording(self, caption: Annotation, ocr_words: set[str]) -> dict[str, float]:
+        """Measure what needs no parse."""
+        prose = prose_of(_parsed_part(caption))
+        return {
+            "characters": len(caption.text),
+            "prose_words": len(words_of(prose)),
+            "repeated_clauses": count_repeats(prose),
+            "english": dict(self._identifier.rank(prose))["en"],
+            "ocr_overlap": ocr_overlap(prose, ocr_words, self._nlp.Defaults.stop_words),
+        }
+
+    def judge(self, statements: Statements) -> Verdicts:
+        """Judge the captions that were measured."""
+        verdicts = Verdicts(len(statements))
+        numbers = dict(statements.measurements)
+        for task, thresholds in self.config.tasks.items():
+            where = statements.of_tasks([task]) & ~np.isnan(numbers["words"])
+            for name in self.measured:
+                verdicts.measure(name, numbers[name], where)
+            is_brief = numbers["prose_words"] < BRIEF_WORDS
+            judged = numbers | {
+                "english": np.where(is_brief, np.nan, numbers["english"]),
+                "english_brief": np.where(is_brief, numbers["english"], np.nan),
+            }
+            for limit, name, reason in _RULES:
+                is_beyond = _is_beyond(limit, judged[name], getattr(thresholds, limit))
+                verdicts.drop(where & is_beyond, reason)
+        return verdicts
+
+
+def _is_beyond(limit: str, values: np.ndarray, threshold: float | None) -> np.ndarray:
+    """Tell which values a `min_...` or `max_...` limit excludes; NaN is within every limit."""
+    if threshold is None:
+        return np.zeros(len(values), dtype=bool)
+    return values < threshold if limit.startswith("min_") else values > threshold
+
+
+def _parsed_part(caption: Annotation) -> str:
+    return caption.text[:MAX_PARSED_CHARACTERS]

@@ -1,0 +1,97 @@
+"""Putting the report together: one HTML file that asks for nothing from outside.
+
+Texts of the dataset are escaped by the template; a content security policy lets no script run
+but ours. The same dataset gives the same bytes, wherever it lies.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from engine.manifest import Totals
+from engine.publication import ShardStats, finished_shards
+from engine.storage import Folder
+from pipelines.report import figures, summary
+from pipelines.report.distributions import MEASURED_SHARDS, measure, spread
+from pipelines.report.palette import colour
+from pipelines.report.plates import choose_plates
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+REPORT = "report.html"
+"""The report's name within a dataset."""
+_RUN = "run.yaml"
+_OFF = ("region_proposal",)  # nameless and many: shown when asked for
+
+
+def write_report(output: Folder) -> None:
+    """Draw the report of a finished dataset and publish it as `report.html`.
+
+    Raises:
+        StorageError: a shard cannot be read, or the report cannot be written.
+    """
+    shards = finished_shards(output)
+    page = _template().render(**_content(output, shards))
+    output.publish(REPORT, page.encode("utf-8", "replace"))
+
+
+def _content(output: Folder, shards: list[ShardStats]) -> dict[str, Any]:
+    totals = Totals.of(shards)
+    speakers = {name: number for number, name in enumerate(totals.specialists)}
+    plates = list(choose_plates(output, shards, speakers))
+    measured = [shards[number] for number in spread(MEASURED_SHARDS, len(shards))]
+    distributions = measure(output, measured)
+    shown = {one.annotation.task for plate in plates for one in plate.statements}
+    return {
+        "totals": totals,
+        "shards": len(shards),
+        "measured": len(measured),
+        "speakers": speakers,
+        "colours": [colour(number) for number in range(len(speakers))],
+        "tasks": summary.bars(totals.tasks),
+        "specialists": summary.bars(totals.specialists),
+        "funnel": summary.funnel(totals, _filters(output)),
+        "losses": summary.losses(shards, totals.failures),
+        "boxes": (figures.side_histogram(distributions), figures.aspect_histogram(distributions)),
+        "captions": figures.caption_histograms(distributions),
+        "heat": figures.heat_map(distributions),
+        "plates": plates,
+        "shown_tasks": sorted(shown),
+        "off_tasks": _OFF,
+        "style": _resource("style.css"),
+        "script": _resource("script.js"),
+        "script_digest": _digest(_resource("script.js")),
+    }
+
+
+def _filters(output: Folder) -> list[str]:
+    """Return the filters in the order in which they judge, as the run's config has them."""
+    document = yaml.safe_load(output.read(_RUN) or b"")
+    return list(document.get("filters") or ()) if isinstance(document, dict) else []
+
+
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["thousands"] = "{:,}".format
+    return environment.from_string(_resource("template.html.j2"))
+
+
+@cache
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _digest(script: str) -> str:
+    """Return the digest by which the page's policy knows its script."""
+    return base64.b64encode(sha256(script.encode()).digest()).decode()

@@ -1,0 +1,141 @@
+"""The samples that the report shows, chosen evenly over the whole dataset, never by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.annotation import CAPTION_TASKS
+from engine.errors import SampleError
+from engine.image import decode
+from engine.publication import ShardStats
+from engine.storage import Folder
+from pipelines.report.captions import Caption, cut_caption
+from pipelines.report.distributions import spread
+from pipelines.report.drawing import Canvas, jpeg_uri, thumbnail_uri
+from pipelines.report.shards import StoredSample, annotation_batches, stored_samples
+from pipelines.report.statements import Statement, read_statements
+
+PLATES = 24
+"""Samples that the report shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plate:
+    """One sample on the page."""
+
+    number: int
+    sample: StoredSample
+    canvas: Canvas
+    image_uri: str
+    thumbnail_uri: str
+    statements: tuple[Statement, ...]
+    failure: str = ""
+    """Why the image cannot be shown: no stage of the dataset decoded it either."""
+
+    @property
+    def regions(self) -> list[Statement]:
+        """What was said of a region, the largest first, so that the small lie on top."""
+        drawn = (one for one in self.statements if one.shape)
+        return sorted(drawn, key=lambda one: -one.shape.area if one.shape else 0)
+
+    @property
+    def captions(self) -> list[Caption]:
+        """The captions from brief to detailed, with their phrases."""
+        phrases: dict[str, list[Statement]] = {}
+        for one in self.statements:
+            if one.annotation.kind == "phrase":
+                phrases.setdefault(one.annotation.parent_id, []).append(one)
+        return [
+            cut_caption(one, phrases.get(one.annotation.id, ()))
+            for task in CAPTION_TASKS
+            for one in self.statements
+            if one.annotation.task == task
+        ]
+
+    @property
+    def readings(self) -> list[Statement]:
+        """Text that was read in the image."""
+        return [one for one in self.statements if one.annotation.task == "ocr"]
+
+    @property
+    def remarks(self) -> list[Statement]:
+        """What else was said of the whole image, such as tags."""
+        return [
+            one
+            for one in self.statements
+            if one.annotation.kind == "text" and one.annotation.task not in (*CAPTION_TASKS, "ocr")
+        ]
+
+    @property
+    def title(self) -> str:
+        """The first kept caption, or the key."""
+        captions = (one.statement for one in self.captions)
+        return next((one.words for one in captions if one.kept), self.sample.key)
+
+
+def choose_plates(
+    output: Folder, shards: Sequence[ShardStats], speakers: Mapping[str, int]
+) -> Iterator[Plate]:
+    """Yield the samples to show, one shard open at a time."""
+    chosen = spread(PLATES, sum(shard.samples for shard in shards))
+    number, first = 1, 0
+    for shard in shards:
+        wanted = {one - first for one in chosen if first <= one < first + shard.samples}
+        first += shard.samples
+        if wanted:
+            for plate in _plates(output, shard, wanted, speakers, number):
+                yield plate
+                number += 1
+
+
+def _plates(
+    output: Folder,
+    shard: ShardStats,
+    wanted: set[int],
+    speakers: Mapping[str, int],
+    number: int,
+) -> Iterator[Plate]:
+    plates: list[Plate] = []
+    for position, sample in enumerate(stored_samples(output, shard)):
+        if position in wanted:
+            plates.append(_without_statements(sample, number + len(plates)))
+        if len(plates) == len(wanted):
+            break
+    rows = _rows(output, shard, [plate.sample.key for plate in plates])
+    for plate in plates:
+        statements = read_statements(rows[plate.sample.key], plate.canvas, speakers)
+        yield replace(plate, statements=tuple(statements))
+
+
+def _without_statements(sample: StoredSample, number: int) -> Plate:
+    failure = ""
+    try:
+        pixels = decode(sample.image())
+    except SampleError as error:
+        failure = error.reason
+        pixels = np.full((1, 1, 3), 128, np.uint8)
+    return Plate(
+        number=number,
+        sample=sample,
+        canvas=Canvas.over((sample.width, sample.height)),
+        image_uri=jpeg_uri(pixels),
+        thumbnail_uri=thumbnail_uri(pixels),
+        statements=(),
+        failure=failure,
+    )
+
+
+def _rows(output: Folder, shard: ShardStats, keys: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a few samples, by key."""
+    rows: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
+    for batch in annotation_batches(output, shard):
+        is_wanted = pc.is_in(batch.column("key"), pa.array(keys, pa.string()))
+        for row in batch.filter(is_wanted).to_pylist():
+            rows[row["key"]].append(row)
+    return rows

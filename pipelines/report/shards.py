@@ -1,0 +1,91 @@
+"""Reading finished shards back: samples from the tar, rows from the Parquet beside it.
+
+One sample and one batch of rows at a time. Knows the contract of the output, not the page.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import StorageError
+from engine.publication import SHARDS, ShardStats
+from engine.storage import Folder
+
+BATCH_ROWS = 8192
+"""Rows of Parquet in memory at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSample:
+    """A sample in its tar; `image` reads the original bytes while the shard is open."""
+
+    key: str
+    width: int
+    height: int
+    extension: str
+    image: Callable[[], bytes]
+
+
+def stored_samples(output: Folder, shard: ShardStats) -> Iterator[StoredSample]:
+    """Yield the samples of a shard in their order; images that nobody asks for are skipped.
+
+    Raises:
+        StorageError: the tar cannot be read.
+    """
+    with (
+        _readable(output, f"{SHARDS}/{shard.name}.tar") as file,
+        tarfile.open(fileobj=file, mode="r:") as tar,
+    ):
+        for _, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
+            yield _stored(tar, {one.name.partition(".")[2]: one for one in members})
+
+
+def annotation_batches(
+    output: Folder, shard: ShardStats, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the annotations of a shard, dropped ones too, some rows at a time.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    with _readable(output, f"{SHARDS}/{shard.name}.parquet") as file:
+        parquet = pq.ParquetFile(file)
+        yield from parquet.iter_batches(BATCH_ROWS, columns=None if columns is None else [*columns])
+
+
+def _stored(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> StoredSample:
+    said = json.loads(_content(tar, members["json"]))
+    extension = next(name for name in members if name not in ("json", "txt"))
+    return StoredSample(
+        key=said["key"],
+        width=said["width"],
+        height=said["height"],
+        extension=extension,
+        image=lambda: _content(tar, members[extension]),
+    )
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return b"" if file is None else file.read()
+
+
+@contextmanager
+def _readable(output: Folder, path: str) -> Iterator[IO[bytes]]:
+    try:
+        with output.opened(path) as file:
+            yield file
+    except (tarfile.TarError, pa.ArrowException, LookupError, ValueError) as error:
+        raise StorageError(
+            f"cannot read {path}: {error}; `florilegium verify` tells what is wrong, and the next "
+            f"build makes the shard again once its `_stats.json` is deleted"
+        ) from error

@@ -1,0 +1,101 @@
+"""Why an image has the labels it has: everything said about it and every verdict, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.text import Text
+
+from engine.errors import ConfigError, nearest
+from engine.manifest import DEAD_LETTERS
+from engine.publication import SHARDS
+from engine.storage import Folder
+
+
+def explain(output: Folder, key: str) -> Iterator[Text]:
+    """Yield lines that tell what was said about a sample, by whom, and what became of it.
+
+    Raises:
+        ConfigError: no sample has this key.
+    """
+    keys: set[str] = set()
+    found = False
+    for name in output.names(SHARDS):
+        if not name.endswith(".parquet"):
+            continue
+        with output.opened(f"{SHARDS}/{name}") as file:
+            table = pq.read_table(file)
+        rows = table.filter(pc.equal(table["key"], key)).to_pylist()
+        if rows:
+            found = True
+            yield Text(f"{key}  {SHARDS}/{name}", style="bold")
+            yield from _lines(rows)
+        else:
+            keys.update(table["key"].to_pylist())
+    for letter in _dead_letters(output):
+        if letter["key"] == key:
+            found = True
+            yield Text(f"{key}  dead letter", style="bold red")
+            yield Text(f"  {letter['source']}")
+            yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
+        keys.add(letter["key"])
+    if not found:
+        raise ConfigError(f"nothing was said about {key!r}, {_hint(key, keys)}")
+
+
+def _hint(key: str, keys: set[str]) -> str:
+    if len(keys) <= 20:
+        return nearest(key, keys)
+    close = nearest(key, keys)
+    return close if close.startswith("did") else f"there are {len(keys)} other keys"
+
+
+def _dead_letters(output: Folder) -> list[dict[str, Any]]:
+    data = output.read(DEAD_LETTERS)
+    return [] if data is None else pq.read_table(pa.BufferReader(data)).to_pylist()
+
+
+def _lines(rows: list[dict[str, Any]]) -> Iterator[Text]:
+    task = None
+    for row in sorted(rows, key=lambda row: row["task"]):
+        if row["task"] != task:
+            task = row["task"]
+            yield Text(f"\n  {task}", style="bold cyan")
+        yield _statement(row)
+        yield from (_verdict(verdict) for verdict in row["verdicts"])
+
+
+def _statement(row: dict[str, Any]) -> Text:
+    line = Text("    ")
+    line.append("kept    " if row["kept"] else "dropped ", style="green" if row["kept"] else "red")
+    line.append(row["text"] or row["label"])
+    if row["text"] and row["label"] and row["label"] != row["text"]:
+        line.append(f"  ({row['label']})")
+    if row["box_xyxy"]:
+        line.append("  [" + ", ".join(f"{edge:g}" for edge in row["box_xyxy"]) + "]", style="dim")
+    if row["score"] is not None:
+        line.append(f"  score {row['score']:.3f}")
+    who = " ".join(filter(None, (row["specialist"], row["model"], row["revision"])))
+    line.append(f"  by {who}", style="dim")
+    line.append(f"  {row['id']}", style="dim")
+    if row["parent_id"]:
+        line.append(f" from {row['parent_id']}", style="dim")
+    if row["merged_from"]:
+        line.append(f" confirmed by {', '.join(row['merged_from'])}", style="dim")
+    return line
+
+
+def _verdict(verdict: dict[str, Any]) -> Text:
+    line = Text("            ")
+    line.append(f"{verdict['filter']}: ")
+    line.append(
+        "keep" if verdict["keep"] else verdict["reason"], style="" if verdict["keep"] else "red"
+    )
+    numbers = [f"{one['name']} {one['value']:.4g}" for one in verdict["measurement"]]
+    if numbers:
+        line.append("  " + ", ".join(numbers), style="dim")
+    return line

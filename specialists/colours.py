@@ -1,0 +1,120 @@
+"""Names for colours, measured: of some pixels, of the thing in a box, of a background.
+
+A pixel has the name of the nearest sample colour in CIE Lab. Lightness counts less than hue,
+so that shading does not rename a thing. Boxes are relative to the image, 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+_SAMPLES = (
+    ("black", (18, 18, 18)),
+    ("dark grey", (75, 75, 75)),
+    ("grey", (128, 128, 128)),
+    ("light grey", (190, 190, 190)),
+    ("white", (245, 245, 245)),
+    ("red", (200, 30, 35)),
+    ("dark red", (105, 20, 20)),
+    ("orange", (240, 130, 45)),
+    ("orange", (200, 90, 40)),
+    ("yellow", (240, 215, 60)),
+    ("green", (60, 150, 60)),
+    ("dark green", (30, 65, 30)),
+    ("light green", (160, 210, 140)),
+    ("teal", (25, 110, 110)),
+    ("dark teal", (15, 55, 55)),
+    ("blue", (45, 85, 190)),
+    ("dark blue", (25, 35, 85)),
+    ("light blue", (155, 195, 235)),
+    ("purple", (115, 55, 150)),
+    ("pink", (240, 150, 180)),
+    ("brown", (95, 60, 35)),
+    ("brown", (150, 100, 65)),
+    ("beige", (215, 190, 155)),
+)
+COLOURS = tuple(dict.fromkeys(name for name, _ in _SAMPLES))
+"""The names, in the order of the shares."""
+
+_LIGHTNESS_WEIGHT = 0.6
+_MOST_PIXELS = 4096
+_VIVID = 4.0
+_LEAST_COLOUR_SHARE = 0.3
+_LEAST_COLOUR_EXCESS = 0.2
+_LEAST_BACKGROUND = 0.45
+_LEAST_BACKGROUND_PAIR = 0.6
+_LEAST_AROUND = 0.2
+_THUMBNAIL_SIDE = 128
+
+
+def colour_shares(pixels: np.ndarray, *, vivid: float = 0) -> np.ndarray:
+    """Return the share of each of `COLOURS`, 0..1, of RGB pixels, uint8, shape (n, 3).
+
+    With `vivid` above 0, a pixel counts the more the more colourful it is: this much more per
+    100 units of chroma. People name a motorcycle after its red tank, not its grey engine.
+    """
+    few = pixels[:: max(1, len(pixels) // _MOST_PIXELS)]
+    if len(few) == 0:
+        return np.zeros(len(COLOURS))
+    samples, colour = _lab_samples()
+    lab = _lab(few)
+    nearest = np.linalg.norm(lab[:, None] - samples, axis=2).argmin(axis=1)
+    weight = 1 + vivid * np.linalg.norm(lab[:, 1:], axis=1) / 100
+    return np.bincount(colour[nearest], weight, minlength=len(COLOURS)) / weight.sum()
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return every nth pixel of every nth row: enough to measure colours on, unmixed."""
+    step = max(1, max(image.shape) // _THUMBNAIL_SIDE)
+    return image[::step, ::step]
+
+
+def own_colour(image: np.ndarray, box_xyxy: Sequence[float]) -> str:
+    """Name the colour that marks the middle of a box off from the rest of the image, or none."""
+    left, top, right, bottom = box_xyxy
+    rim_x, rim_y = 0.2 * (right - left), 0.2 * (bottom - top)
+    middle = (left + rim_x, top + rim_y, right - rim_x, bottom - rim_y)
+    inside = colour_shares(image[is_in([middle], image)], vivid=_VIVID)
+    outside = colour_shares(image[~is_in([box_xyxy], image)], vivid=_VIVID)
+    best = int(np.argmax(inside - outside))
+    is_marked = inside[best] - outside[best] >= _LEAST_COLOUR_EXCESS
+    return COLOURS[best] if is_marked and inside[best] >= _LEAST_COLOUR_SHARE else ""
+
+
+def background(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:
+    """Name the one or two colours that most of the pixels outside all boxes have."""
+    is_around = ~is_in(boxes, image)
+    if is_around.mean() < _LEAST_AROUND:
+        return []
+    shares = colour_shares(image[is_around])
+    first, second = np.argsort(-shares, kind="stable")[:2]
+    if shares[first] >= _LEAST_BACKGROUND:
+        return [COLOURS[first]]
+    is_pair = shares[first] + shares[second] >= _LEAST_BACKGROUND_PAIR
+    return [COLOURS[first], COLOURS[second]] if is_pair else []
+
+
+def is_in(boxes: Sequence[Sequence[float]], image: np.ndarray) -> np.ndarray:
+    """Return which pixels lie in any of some relative boxes, bool, (height, width)."""
+    height, width = image.shape[:2]
+    inside = np.zeros((height, width), dtype=bool)
+    for left, top, right, bottom in boxes:
+        rows = slice(int(top * height), int(np.ceil(bottom * height)))
+        inside[rows, int(left * width) : int(np.ceil(right * width))] = True
+    return inside
+
+
+@cache
+def _lab_samples() -> tuple[np.ndarray, np.ndarray]:
+    rgb = np.array([value for _, value in _SAMPLES], dtype=np.uint8)
+    return _lab(rgb), np.array([COLOURS.index(name) for name, _ in _SAMPLES])
+
+
+def _lab(rgb: np.ndarray) -> np.ndarray:
+    import cv2
+
+    lab = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    return np.asarray(lab * (_LIGHTNESS_WEIGHT, 1, 1))

@@ -1,0 +1,67 @@
+"""Where a box is and how large, in English words.
+
+Boxes are relative to the image: left, top, right, bottom in 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_LARGE, _SMALL = 0.3, 0.04
+_COLUMNS, _ROWS = ("left", "", "right"), ("top", "", "bottom")
+_SHARES = (
+    (0.85, "nearly all"),
+    (0.7, "about three quarters"),
+    (0.58, "about two thirds"),
+    (0.42, "about half"),
+    (0.29, "about a third"),
+    (0.22, "about a quarter"),
+    (0.15, "about a fifth"),
+    (0.07, "about a tenth"),
+)
+
+
+def share_of(box_xyxy: Sequence[float]) -> float:
+    """Return the share of the image that a box covers, 0..1."""
+    left, top, right, bottom = box_xyxy
+    return (right - left) * (bottom - top)
+
+
+def spoken_share(share: float) -> str:
+    """Return "about a third" and the like; nothing for what is too small to be worth it."""
+    return next((words for least, words in _SHARES if share >= least), "")
+
+
+def size_of(box_xyxy: Sequence[float]) -> str:
+    """Return "large", "small" or nothing, by the share of the image."""
+    share = share_of(box_xyxy)
+    return "large" if share >= _LARGE else "small" if share <= _SMALL else ""
+
+
+def is_filling(box_xyxy: Sequence[float]) -> bool:
+    """Tell whether a box leaves little of the image on either axis."""
+    left, top, right, bottom = box_xyxy
+    return min(right - left, bottom - top) >= 0.85
+
+
+def place_of(box_xyxy: Sequence[float]) -> str:
+    """Return where the middle of a box is, on a grid of three by three."""
+    left, top, right, bottom = box_xyxy
+    column = _COLUMNS[min(2, int((left + right) / 2 * 3))]
+    row = _ROWS[min(2, int((top + bottom) / 2 * 3))]
+    if not column and not row:
+        return "in the centre"
+    return f"{'at' if row else 'on'} the {' '.join(word for word in (row, column) if word)}"
+
+
+def side_of(box_xyxy: Sequence[float], other_xyxy: Sequence[float]) -> str:
+    """Return "to the left of", "above" and so on when a box lies wholly on that side of another."""
+    left, top, right, bottom = box_xyxy
+    other_left, other_top, other_right, other_bottom = other_xyxy
+    if right <= other_left:
+        return "to the left of"
+    if left >= other_right:
+        return "to the right of"
+    if bottom <= other_top:
+        return "above"
+    return "below" if top >= other_bottom else ""

@@ -1,0 +1,90 @@
+"""English nouns in a sentence: articles, plurals, lists.
+
+Only what names of things need. Knows no parser: spelling decides, and a few exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+_SOUNDS_LIKE_VOWEL = ("hour", "honest", "heir")
+_SOUNDS_LIKE_CONSONANT = ("uni", "use", "usa", "eu", "ewe", "one-", "once", "ukulele")
+_UNCOUNTED = (
+    *("broccoli", "carbonara", "cauliflower", "clothing", "corn", "dough", "eggnog", "fabric"),
+    *("furniture", "guacamole", "hay", "luggage", "mail", "paper", "rice", "spray", "sunscreen"),
+    *("syrup", "wine", "wool"),
+)
+_SINGULAR_IN_S = ("bus", "gas", "lens", "malinois", "triceratops")
+_IRREGULAR = {
+    "child": "children",
+    "deer": "deer",
+    "fish": "fish",
+    "foot": "feet",
+    "goose": "geese",
+    "man": "men",
+    "mouse": "mice",
+    "ox": "oxen",
+    "person": "people",
+    "sheep": "sheep",
+    "woman": "women",
+    "calf": "calves",
+    "knife": "knives",
+    "leaf": "leaves",
+    "loaf": "loaves",
+    "shelf": "shelves",
+    "wolf": "wolves",
+}
+
+
+def is_plural(noun: str) -> bool:
+    """Tell whether a noun is plural as it stands: "sunglasses", not "bus"."""
+    head = noun.split()[-1].lower()
+    return head.endswith("s") and head not in _SINGULAR_IN_S and head[-2:] not in ("ss", "us", "is")
+
+
+def with_article(phrase: str, noun: str) -> str:
+    """Put "a" or "an" before a phrase about a noun: "an old bus", "blue jeans", "fresh corn"."""
+    if is_plural(noun) or noun.split()[-1].lower() in _UNCOUNTED:
+        return phrase
+    word = phrase.lower()
+    is_vowel = word.startswith(_SOUNDS_LIKE_VOWEL) or (
+        word[0] in "aeiou" and not word.startswith(_SOUNDS_LIKE_CONSONANT)
+    )
+    return f"{'an' if is_vowel else 'a'} {phrase}"
+
+
+def plural(noun: str) -> str:
+    """Return the plural of a noun: "coffee mugs", "wolves"."""
+    *before, head = noun.split()
+    lower = head.lower()
+    if is_plural(noun) or lower in _UNCOUNTED:
+        return noun
+    if lower in _IRREGULAR:
+        many = _IRREGULAR[lower]
+    elif lower.endswith(("s", "x", "z", "ch", "sh")):
+        many = head + "es"
+    elif lower.endswith("y") and lower[-2:-1] not in "aeiou":
+        many = head[:-1] + "ies"
+    else:
+        many = head + "s"
+    return " ".join([*before, many])
+
+
+def listing(phrases: Sequence[str]) -> str:
+    """Join phrases as English does: "a cup", "a cup and a spoon", "a cup, a spoon and a jug"."""
+    if len(phrases) < 2:
+        return "".join(phrases)
+    return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def sentence(words: str) -> str:
+    """Start with a capital and end with a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def quoted(text: str) -> str:
+    """Put text on one line in quotation marks, which it then does not contain itself."""
+    inside = " ".join(text.split()).replace('"', "'")
+    return f'"{inside}"'

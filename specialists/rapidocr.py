@@ -1,0 +1,145 @@
+"""Text in images: PP-OCR through the package `rapidocr`, whose wheel carries the models.
+
+The image is brought to a size and shape that the detector can bear before the package sees
+it, since the package enlarges a thin strip without bound. Knows no language: text is text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from engine.annotation import Annotation
+from engine.sample import Sample
+from engine.stage import RUNTIME, Specialist, StageConfig
+
+if TYPE_CHECKING:
+    from rapidocr import RapidOCR
+
+_LEAST_SIDE = 32
+_LARGEST_ASPECT = 16
+"""Thinner strips get a black border; without one the detector would see under two rows."""
+
+
+class RapidOcrConfig(StageConfig):
+    """How large the image is when it is read, and what counts as read."""
+
+    long_side: int = Field(default=2000, ge=64)
+    """Pixels of the long side of the image that lines are cut from; it is never enlarged."""
+    detector_side: int = Field(default=960, ge=64)
+    """Pixels of the long side of the image in which lines are looked for."""
+    least_score: float = Field(default=0.5, ge=0, le=1)
+    """Lines that the recogniser is less sure of are not said, 0..1."""
+    threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
+    """Threads of onnxruntime and OpenCV in the worker."""
+
+
+class Frame(NamedTuple):
+    """An image as the detector gets it, and the way back.
+
+    `pixels` is BGR, uint8; a point p of the image is at p * scale + offset in it.
+    """
+
+    pixels: np.ndarray
+    scale_xy: np.ndarray
+    offset_xy: np.ndarray
+
+    def to_image(self, quads: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+        """Turn quads, (n, 4, 2), into coordinates of the image, clipped to it."""
+        return np.clip((quads - self.offset_xy) / self.scale_xy, 0, size_wh)
+
+
+class RapidOcr(Specialist[RapidOcrConfig]):
+    """Lines of text in reading order: text, quad, the quad's hull as box, recognition score.
+
+    Text is expected upright: the package's classifier of upside-down lines is off, since it
+    turned upright lines of the sample photographs round.
+    """
+
+    Config: ClassVar[type[StageConfig]] = RapidOcrConfig
+    produces: ClassVar[tuple[str, ...]] = ("ocr",)
+    needs: ClassVar[tuple[str, ...]] = ("rapidocr", "onnxruntime")
+    extra: ClassVar[str] = "starter"
+
+    @property
+    def model(self) -> str:
+        """The models in the package's wheel."""
+        return "PP-OCRv6-small"
+
+    def revision(self) -> str:
+        """Name the package that carries the models."""
+        return f"rapidocr {version('rapidocr')}"
+
+    def load(self) -> None:
+        """Load detector and recogniser from the installed package; nothing is downloaded."""
+        import cv2
+        from rapidocr import RapidOCR
+
+        cv2.setNumThreads(self.config.threads)
+        self._reader: RapidOCR = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.use_cls": False,
+                "Global.use_preprocess_img": False,
+                "Global.use_vertical_padding": False,
+                "Global.text_score": self.config.least_score,
+                "Det.limit_type": "max",
+                "Det.limit_side_len": self.config.detector_side,
+                # One line a call: no padding to the longest, and no answer depends on others.
+                "Rec.rec_batch_num": 1,
+                "EngineConfig.onnxruntime.intra_op_num_threads": self.config.threads,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            }
+        )
+        blank = np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), dtype=np.uint8)
+        self._reader(blank, use_det=False)  # the package loads a model when it is first used
+        self._reader(blank, use_det=True)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        """Read each image on its own."""
+        return [self._read(sample) for sample in samples]
+
+    def _read(self, sample: Sample) -> list[Annotation]:
+        frame = framed(sample.image, self.config.long_side)
+        result = self._reader(frame.pixels)
+        if result.boxes is None:
+            return []
+        quads = frame.to_image(np.asarray(result.boxes), (sample.width, sample.height))
+        hulls = np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
+        has_area = (hulls[:, 2] > hulls[:, 0]) & (hulls[:, 3] > hulls[:, 1])
+        return [
+            Annotation(
+                kind="region",
+                task="ocr",
+                text=result.txts[line],
+                quad=tuple(quads[line].ravel().tolist()),
+                box_xyxy=tuple(hulls[line].tolist()),
+                score=float(result.scores[line]),
+            )
+            for line in np.flatnonzero(has_area)
+        ]
+
+
+def framed(pixels: np.ndarray, long_side: int) -> Frame:
+    """Shrink an RGB image to a long side at most, and pad what is too thin for the detector."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    shrink = min(1.0, long_side / max(height, width))
+    size_wh = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA) if shrink < 1 else pixels
+    least = max(_LEAST_SIDE, max(size_wh) // _LARGEST_ASPECT)
+    right, bottom = (max(0, least - side) for side in size_wh)
+    left, top = right // 2, bottom // 2
+    padded = cv2.copyMakeBorder(
+        small, top, bottom - top, left, right - left, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+    )
+    return Frame(
+        pixels=cv2.cvtColor(padded, cv2.COLOR_RGB2BGR),
+        scale_xy=np.array(size_wh) / (width, height),
+        offset_xy=np.array((left, top)),
+    )

@@ -1,0 +1,42 @@
+"""Building small datasets in tests, without the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.config import RunConfig, validated
+from engine.manifest import Manifest
+from engine.progress import Progress
+from engine.run import execute, prepare
+from pipelines.build import put_in_place
+
+BRIGHTEST = {"bright": {"use": "tests.stages:Brightest"}}
+DESCRIBED = {**BRIGHTEST, "describe": {"use": "tests.stages:Describe"}}
+BRIGHT_ENOUGH = {"enough": {"use": "tests.stages:BrightEnough", "minimum": 0.55}}
+
+
+def configure(source: Path | str | list[Any], output: Path, **keys: Any) -> RunConfig:
+    """Return a config; the local runner and one small specialist unless told otherwise."""
+    defaults = {"runner": {"kind": "local"}, "specialists": BRIGHTEST}
+    where = source if isinstance(source, list) else str(source)
+    document = {"source": where, "output": str(output), **defaults, **keys}
+    return validated(RunConfig, document, where="test")
+
+
+def build(
+    source: Path | str | list[Any], output: Path, *, retry: bool = False, **keys: Any
+) -> Manifest:
+    """Build a dataset without a report and return its manifest."""
+    run = prepare(configure(source, output, **keys))
+    manifest = execute(run, Progress(), retry=retry)
+    put_in_place(run, manifest)
+    return manifest
+
+
+def contents(output: Path) -> Mapping[str, bytes]:
+    """Return the bytes of all files that a build promises to repeat, by relative path."""
+    promised = [*sorted((output / "shards").iterdir()), output / "dead_letters.parquet"]
+    promised += [output / "manifest.json", output / "README.md"]
+    return {str(path.relative_to(output)): path.read_bytes() for path in promised}

@@ -1,0 +1,209 @@
+"""One contract for both runners: same bytes, nothing lost, only the guilty image fails."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from engine.manifest import Manifest
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
+
+Runner = dict[str, Any]
+IMAGES = 12
+
+
+def letters(manifest: Manifest) -> dict[str, tuple[str, str]]:
+    return {letter.key: (letter.stage, letter.reason) for _, letter in manifest.dead_letters}
+
+
+def asked(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8").split() if log.exists() else []
+
+
+def counting(log: Path, saying: str = "seen") -> dict[str, Any]:
+    return {"use": "tests.stages:Counting", "log": str(log), "saying": saying}
+
+
+def test_a_dataset_has_the_same_bytes_from_either_runner(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    keys: dict[str, Any] = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH, "shard_size": 5}
+    build(album, tmp_path / "here", runner=runner, **keys)
+    build(album, tmp_path / "reference", **keys)
+    assert contents(tmp_path / "here") == contents(tmp_path / "reference")
+
+
+def test_every_input_is_a_sample_or_a_dead_letter(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(album, folder)
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "not an image.png").write_text("hello", encoding="utf-8")
+    (folder / "cut.jpg").write_bytes((album / "cat.jpg").read_bytes()[:900])
+    manifest = build(folder, tmp_path / "out", runner=runner)
+    totals = manifest.totals
+    assert (totals.inputs, totals.samples, totals.dead_letters) == (IMAGES + 3, IMAGES, 3)
+    assert letters(manifest) == {
+        "empty": ("source", "empty_file"),
+        "not_an_image": ("source", "not_an_image"),
+        "cut": ("bright", "corrupt_image"),
+    }
+    rows = pq.read_table(tmp_path / "out" / "dead_letters.parquet").to_pylist()
+    assert sorted(row["key"] for row in rows) == ["cut", "empty", "not_an_image"]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("raise", "stage_failed"),
+        ("refuse", "too_ugly"),
+        ("nan", "invalid_output"),
+        ("outside", "invalid_output"),
+        ("score", "invalid_output"),
+        ("count", "invalid_output"),
+    ],
+)
+def test_a_stage_that_fails_costs_only_the_guilty_image(
+    album: Path, tmp_path: Path, runner: Runner, how: str, reason: str
+) -> None:
+    trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": how}
+    describe = DESCRIBED["describe"]
+    manifest = build(
+        album, tmp_path / "out", runner=runner,
+        specialists={"trouble": trouble, "describe": describe},
+    )  # fmt: skip
+    assert letters(manifest) == {"cup": ("trouble", reason)}
+    assert manifest.totals.tasks["caption"] == {"kept": IMAGES - 1, "dropped": 0}
+
+
+def test_an_image_that_kills_the_process_is_found_and_the_others_are_kept(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    stages = {
+        "poisoned": {"use": "tests.stages:Trouble", "key": "flower", "how": "die"},
+        "describe": DESCRIBED["describe"],
+        "counting": counting(tmp_path / "log"),
+    }
+    manifest = build(
+        album, tmp_path / "out", runner={"kind": "ray", "workers": 2}, specialists=stages
+    )
+    assert letters(manifest) == {"flower": ("poisoned", "process_died")}
+    assert manifest.totals.samples == IMAGES - 1
+    assert manifest.totals.tasks["caption"]["kept"] == IMAGES - 1
+    assert manifest.totals.tasks["tag"]["kept"] == IMAGES - 1
+
+
+def test_what_is_done_is_not_done_again(album: Path, tmp_path: Path, runner: Runner) -> None:
+    log = tmp_path / "log"
+    keys: dict[str, Any] = {"runner": runner, "specialists": {"counting": counting(log)}}
+    build(album, tmp_path / "out", **keys)
+    before = contents(tmp_path / "out")
+    assert len(asked(log)) == IMAGES
+    build(album, tmp_path / "out", **keys)
+    assert len(asked(log)) == IMAGES
+    assert contents(tmp_path / "out") == before
+
+
+def test_new_images_run_alone_and_old_shards_do_not_change(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    folder, log = tmp_path / "photos", tmp_path / "log"
+    shutil.copytree(album, folder)
+    keys: dict[str, Any] = {
+        "runner": runner, "shard_size": 8, "specialists": {"counting": counting(log)},
+    }  # fmt: skip
+    build(folder, tmp_path / "out", **keys)
+    before = contents(tmp_path / "out")
+    shutil.copy(album / "cat.jpg", folder / "a_new_cat.jpg")
+    manifest = build(folder, tmp_path / "out", **keys)
+    after = contents(tmp_path / "out")
+    assert asked(log)[IMAGES:] == ["a_new_cat"]
+    assert [shard["samples"] for shard in manifest.shards] == [8, 4, 1]
+    assert all(after[name] == data for name, data in before.items() if name.startswith("shards/"))
+
+
+def test_a_changed_image_runs_alone(album: Path, tmp_path: Path, runner: Runner) -> None:
+    folder, log = tmp_path / "photos", tmp_path / "log"
+    shutil.copytree(album, folder)
+    keys: dict[str, Any] = {"runner": runner, "specialists": {"counting": counting(log)}}
+    build(folder, tmp_path / "out", **keys)
+    shutil.copy(album / "cat.jpg", folder / "cup.jpg")
+    build(folder, tmp_path / "out", **keys)
+    assert asked(log)[IMAGES:] == ["cup"]
+    build(folder, tmp_path / "fresh", **keys)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_a_removed_image_leaves_without_any_stage_running(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    folder, log = tmp_path / "photos", tmp_path / "log"
+    shutil.copytree(album, folder)
+    keys: dict[str, Any] = {
+        "runner": runner, "shard_size": 4, "specialists": {"counting": counting(log)},
+    }  # fmt: skip
+    build(folder, tmp_path / "out", **keys)
+    removed = sorted(folder.iterdir())[:5]
+    for path in removed:
+        path.unlink()
+    manifest = build(folder, tmp_path / "out", **keys)
+    assert len(asked(log)) == IMAGES
+    assert manifest.totals.inputs == IMAGES - 5
+    assert [shard["name"] for shard in manifest.shards] == ["000001", "000002"]
+    assert not (tmp_path / "out" / "shards" / "000000.tar").exists()
+
+
+def test_a_new_threshold_changes_verdicts_without_any_stage_running(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    measured, said = tmp_path / "measured", tmp_path / "said"
+
+    def once(minimum: float) -> Manifest:
+        enough = {**BRIGHT_ENOUGH["enough"], "minimum": minimum, "log": str(measured)}
+        stages = {**DESCRIBED, "counting": counting(said)}
+        return build(
+            album, tmp_path / "out", runner=runner, specialists=stages, filters={"enough": enough}
+        )
+
+    strict, lax = once(0.999), once(0.1)
+    assert len(asked(measured)) == len(asked(said)) == IMAGES
+    assert strict.totals.tasks["object_detection"]["kept"] == 0
+    assert strict.totals.drops == {"enough/too_dark": IMAGES, "lineage/parent_dropped": IMAGES}
+    assert lax.totals.tasks["object_detection"]["kept"] == IMAGES
+
+
+def test_a_changed_stage_runs_again_with_its_readers_only(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    changed, kept = tmp_path / "changed", tmp_path / "kept"
+
+    def once(saying: str) -> None:
+        stages = {**DESCRIBED, "changed": counting(changed, saying), "kept": counting(kept)}
+        build(album, tmp_path / "out", runner=runner, specialists=stages)
+
+    once("first")
+    once("second")
+    assert len(asked(changed)) == 2 * IMAGES
+    assert len(asked(kept)) == IMAGES
+
+
+def test_failed_images_are_tried_again_only_when_asked(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    allowed = tmp_path / "allowed"
+    stages = {
+        "moody": {"use": "tests.stages:Moody", "key": "cup", "allowed": str(allowed)},
+        "describe": DESCRIBED["describe"],
+    }
+    keys: dict[str, Any] = {"runner": runner, "specialists": stages}
+    assert build(album, tmp_path / "out", **keys).totals.dead_letters == 1
+    allowed.touch()
+    assert build(album, tmp_path / "out", **keys).totals.dead_letters == 1
+    mended = build(album, tmp_path / "out", retry=True, **keys)
+    assert mended.totals.dead_letters == 0
+    assert mended.totals.tasks["caption"]["kept"] == IMAGES

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import ConfigError, MissingPackage, PlanError
+from engine.graph import plan
+from engine.registry import require_packages
+from tests.building import BRIGHT_ENOUGH, BRIGHTEST, DESCRIBED, configure
+from tests.stages import Brightest
+
+
+def planned(**keys: Any) -> Any:
+    return plan(configure("photos", Path("out"), **keys))
+
+
+def test_stages_are_sorted_so_that_each_comes_after_what_it_reads() -> None:
+    backwards = dict(reversed(DESCRIBED.items()))
+    graph = planned(specialists=backwards, filters=BRIGHT_ENOUGH)
+    assert [node.name for node in graph.layered] == ["bright", "describe", "enough"]
+    assert graph.specialists[1].inputs == ("bright",)
+    assert graph.readers("bright") == {"describe", "enough"}
+
+
+def test_an_unknown_stage_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(PlanError, match=r"unknown stage 'rapid_ocr', did you mean 'rapidocr'"):
+        planned(specialists={"rapid_ocr": {}})
+
+
+def test_a_missing_input_is_named_with_the_nearest_one() -> None:
+    specialists = {**BRIGHTEST, "echo": {"use": "tests.stages:First"}}
+    with pytest.raises(PlanError, match=r"'echo' reads caption, which no stage here produces"):
+        planned(specialists=specialists)
+
+
+def test_an_input_may_come_from_the_source() -> None:
+    config = configure("photos", Path("out"), specialists={"first": {"use": "tests.stages:First"}})
+    assert plan(config, source_tasks=("caption",)).specialists[0].inputs == ()
+
+
+def test_a_circle_is_told_in_full() -> None:
+    circle = {
+        "first": {"use": "tests.stages:First"},
+        "second": {"use": "tests.stages:Second"},
+    }
+    with pytest.raises(
+        PlanError, match=r"in a circle: .*first.*second|in a circle: .*second.*first"
+    ):
+        planned(specialists=circle)
+
+
+def test_a_stage_may_be_told_which_stages_to_read() -> None:
+    two = {
+        "bright": {"use": "tests.stages:Brightest"},
+        "other": {"use": "tests.stages:Brightest"},
+        "describe": {"use": "tests.stages:Describe", "reads": ["other"]},
+    }
+    assert planned(specialists=two).specialists[2].inputs == ("other",)
+    two["describe"]["reads"] = ["othr"]
+    with pytest.raises(PlanError, match=r"reads 'othr', did you mean 'other'"):
+        planned(specialists=two)
+
+
+def test_reading_a_stage_that_says_the_wrong_thing_is_a_wrong_type() -> None:
+    wrong = {
+        **DESCRIBED,
+        "again": {"use": "tests.stages:Describe", "reads": ["describe"]},
+    }
+    with pytest.raises(PlanError, match=r"reads object_detection, but 'describe' produces caption"):
+        planned(specialists=wrong)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"specialists": {"enough": BRIGHT_ENOUGH["enough"]}}, "belongs under `filters`"),
+        ({"filters": {"bright": {"use": "tests.stages:Brightest"}, }, "specialists": DESCRIBED},
+         "names a specialist and a filter"),
+        ({"filters": {"again": {"use": "tests.stages:Brightest"}}}, "belongs under `specialists`"),
+        ({"specialists": {"x": {"use": "tests.stages:not_a_stage"}}}, "is not a stage"),
+        ({"specialists": {"x": {"use": "tests.stages:Absent"}}}, "cannot be imported"),
+        ({"specialists": {"source": {"use": "tests.stages:Brightest"}}}, "belongs to the labels"),
+    ],
+)  # fmt: skip
+def test_a_stage_of_the_wrong_type_is_refused(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(PlanError, match=told):
+        planned(**keys)
+
+
+def test_an_unknown_option_of_a_stage_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"'batch_sise', did you mean 'batch_size'"):
+        planned(specialists={"bright": {"use": "tests.stages:Brightest", "batch_sise": 2}})
+
+
+def test_a_missing_package_is_told_with_the_line_that_installs_it() -> None:
+    class Needy(Brightest):
+        needs = ("a_package_nobody_has",)
+        extra = "starter"
+
+    with pytest.raises(MissingPackage, match=r"pip install 'florilegium\[starter\]'"):
+        require_packages("needy", Needy)
+
+
+def test_a_fingerprint_depends_on_what_is_said_and_not_on_speed_or_thresholds() -> None:
+    def fingerprints(**bright: Any) -> list[str]:
+        threshold = bright.pop("minimum", 0.5)
+        stages = {**DESCRIBED, "bright": {**BRIGHTEST["bright"], **bright}}
+        filters = {"enough": {"use": "tests.stages:BrightEnough", "minimum": threshold}}
+        return [node.fingerprint for node in planned(specialists=stages, filters=filters).nodes]
+
+    base = fingerprints()
+    assert fingerprints(batch_size=3) == base
+    assert fingerprints(minimum=0.9) == base
+
+
+def test_a_change_of_one_stage_changes_the_fingerprints_of_its_readers_only(tmp_path: Path) -> None:
+    def fingerprints(saying: str) -> dict[str, str]:
+        log = str(tmp_path / "log")
+        counting = {"use": "tests.stages:Counting", "log": log, "saying": saying}
+        graph = planned(specialists={**DESCRIBED, "counting": counting})
+        return {node.name: node.fingerprint for node in graph.nodes}
+
+    one, other = fingerprints("one"), fingerprints("other")
+    assert {name for name in one if one[name] != other[name]} == {"counting"}
+
+
+def test_the_recipe_changes_with_a_threshold() -> None:
+    def recipe(minimum: float) -> str:
+        filters = {"enough": {"use": "tests.stages:BrightEnough", "minimum": minimum}}
+        return planned(filters=filters).recipe
+
+    assert recipe(0.5) == recipe(0.5) != recipe(0.6)

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from engine.annotation import Annotation, MaskRLE
+from pipelines.filters import nms
+from pipelines.filters.nms import (
+    NMS_CONTAINED,
+    NMS_DUPLICATE,
+    NMS_MERGED,
+    NMS_OVERLAP,
+    Nms,
+    NmsConfig,
+    NmsOptions,
+)
+from tests.pipelines.filters.statements import box, caption, phrase, reasons, statements
+
+
+def judged(annotations: list[Annotation], config: NmsConfig | None = None, **options):
+    return Nms(config or NmsConfig()).judge(statements(annotations, **options))
+
+
+def options(task: str = "object_detection", **values) -> NmsConfig:
+    off = {"iou": None, "containment": None, "agnostic_iou": None}
+    return NmsConfig(tasks={task: NmsOptions(**{**off, **values})})
+
+
+def mask_of(x1: int, y1: int, x2: int, y2: int, hole: bool = False) -> MaskRLE:
+    pixels = np.zeros((100, 100), dtype=np.uint8, order="F")
+    pixels[y1:y2, x1:x2] = 1
+    if hole:
+        pixels[y1 + 5 : y2 - 5, x1 + 5 : x2 - 5] = 0
+    encoded = coco_mask.encode(pixels)
+    return MaskRLE(tuple(encoded["size"]), encoded["counts"].decode())
+
+
+def test_of_two_boxes_on_one_thing_the_better_scored_one_stays():
+    verdicts = judged([box(0, 0, 50, 50, score=0.6), box(0, 0, 50, 48, score=0.8)])
+    assert reasons(verdicts) == [NMS_DUPLICATE, ""]
+    assert verdicts.measurements["iou"].tolist() == pytest.approx([0.96, 0])
+
+
+def test_an_overlap_at_the_limit_excludes_and_one_below_does_not():
+    rows = [box(0, 0, 10, 10, score=0.9), box(0, 0, 10, 5, score=0.8)]
+    assert reasons(judged(rows, options(iou=0.5))) == ["", NMS_DUPLICATE]
+    assert reasons(judged(rows, options(iou=0.51))) == ["", ""]
+
+
+def test_a_dropped_box_excludes_nothing():
+    chain = [
+        box(0, 0, 40, 10, score=0.9),
+        box(15, 0, 55, 10, score=0.8),
+        box(30, 0, 70, 10, score=0.7),
+    ]
+    assert reasons(judged(chain, options(iou=0.4))) == ["", NMS_DUPLICATE, ""]
+
+
+def test_boxes_of_different_labels_share_a_place_until_an_agnostic_limit_forbids_it():
+    rows = [box(0, 0, 50, 50, label="car"), box(0, 0, 50, 47, label="taxi", score=0.5)]
+    assert reasons(judged(rows, options(iou=0.5))) == ["", ""]
+    assert reasons(judged(rows, options(iou=0.5, agnostic_iou=0.9))) == ["", NMS_OVERLAP]
+
+
+def test_labels_are_compared_without_case():
+    rows = [box(0, 0, 50, 50, label="Cat"), box(0, 0, 50, 50, label="cat ", score=0.5)]
+    assert reasons(judged(rows)) == ["", NMS_DUPLICATE]
+
+
+def test_a_part_inside_a_better_box_of_its_label_is_contained():
+    rows = [box(0, 0, 80, 80), box(10, 10, 30, 30, score=0.5), box(60, 60, 99, 99, score=0.5)]
+    verdicts = judged(rows)
+    assert reasons(verdicts) == ["", NMS_CONTAINED, ""]
+    assert verdicts.measurements["containment"][1] == 1
+
+
+def test_a_box_without_a_score_contains_nothing_but_still_has_duplicates():
+    rows = [
+        box(0, 0, 80, 80, score=None),
+        box(10, 10, 30, 30, score=None),
+        box(0, 0, 80, 79, score=None),
+    ]
+    assert reasons(judged(rows)) == ["", "", NMS_DUPLICATE]
+
+
+def test_a_box_around_better_ones_stays():
+    rows = [box(0, 0, 80, 80, score=0.5), box(10, 10, 30, 30, score=0.9)]
+    assert reasons(judged(rows)) == ["", ""]
+
+
+def test_a_box_that_another_specialist_confirms_keeps_both_provenances():
+    rows = [
+        box(0, 0, 50, 50, score=0.7, specialist="first"),
+        box(0, 0, 50, 48, score=0.9, specialist="second"),
+        box(0, 0, 48, 50, score=0.6, specialist="first"),
+        box(0, 0, 49, 50, score=0.5, specialist="third"),
+    ]
+    verdicts = judged(rows)
+    assert reasons(verdicts) == [NMS_MERGED, "", NMS_DUPLICATE, NMS_MERGED]
+    assert verdicts.merged_from == {1: (0, 3)}
+
+
+def test_only_the_same_label_confirms():
+    rows = [box(0, 0, 50, 50), box(0, 0, 50, 50, label="lynx", score=0.5, specialist="second")]
+    verdicts = judged(rows, options(iou=0.5, agnostic_iou=0.9))
+    assert reasons(verdicts) == ["", NMS_OVERLAP]
+    assert verdicts.merged_from == {}
+
+
+def test_boxes_without_a_score_rank_last_and_ties_go_to_the_one_said_first():
+    rows = [
+        box(0, 0, 50, 50, score=None),
+        box(0, 0, 50, 49, score=0.1),
+        box(0, 0, 50, 48, score=0.1),
+    ]
+    assert reasons(judged(rows)) == [NMS_DUPLICATE, "", NMS_DUPLICATE]
+
+
+def test_images_and_tasks_do_not_mix():
+    rows = [box(0, 0, 50, 50), box(0, 0, 50, 50, task="dense_region_caption"), box(0, 0, 50, 50)]
+    assert reasons(judged(rows, sample=[0, 0, 1])) == ["", "", ""]
+
+
+def test_rows_that_are_dropped_already_exclude_nothing():
+    verdicts = judged([box(0, 0, 50, 50), box(0, 0, 50, 50, score=0.5)], dropped=[0])
+    assert reasons(verdicts) == ["", ""]
+    assert verdicts.is_judged.tolist() == [False, True]
+
+
+def test_phrases_compete_only_for_the_same_span_of_the_same_caption():
+    here = (0, 0, 50, 50)
+    rows = [
+        caption("A cat and a cat.", id="caption"),
+        phrase(*here, text="A cat", span=(0, 5)),
+        phrase(*here, text="a cat", span=(10, 15)),
+        phrase(*here, text="A cat", span=(0, 5), score=0.5),
+        phrase(*here, text="A cat", span=(0, 5), parent_id="other", score=0.5),
+        phrase(*here, text="cat", span=(0, 5), label="lynx", score=0.4, specialist="second"),
+    ]
+    verdicts = judged(rows)
+    assert reasons(verdicts) == ["", "", "", NMS_DUPLICATE, "", NMS_MERGED]
+    assert verdicts.merged_from == {1: (5,)}
+
+
+def test_the_mask_of_a_phrase_does_not_lose_to_the_mask_of_a_detected_box():
+    mask = mask_of(0, 0, 50, 50)
+    rows = [
+        box(0, 0, 50, 50, id="box"),
+        phrase(0, 0, 50, 50, text="a cat", span=(0, 5), id="phrase"),
+        box(task="segmentation", mask_rle=mask, parent_id="box"),
+        box(task="segmentation", mask_rle=mask, parent_id="phrase", score=0.5),
+        box(task="segmentation", mask_rle=mask, parent_id="box", score=0.5),
+    ]
+    assert reasons(judged(rows)) == ["", "", "", "", NMS_DUPLICATE]
+
+
+def test_the_masks_of_two_tasks_do_not_compete():
+    mask = mask_of(0, 0, 50, 50)
+    rows = [
+        box(0, 0, 50, 50, id="box"),
+        box(0, 0, 50, 50, id="proposal", task="region_proposal"),
+        box(task="segmentation", mask_rle=mask, parent_id="box"),
+        box(task="segmentation", mask_rle=mask, parent_id="proposal", score=0.5),
+    ]
+    assert reasons(judged(rows)) == [""] * 4
+
+
+def test_masks_decide_where_both_regions_have_one():
+    ring, core = mask_of(0, 0, 60, 60, hole=True), mask_of(6, 6, 54, 54)
+    boxes = [(0, 0, 60, 60), (6, 6, 54, 54)]
+    with_masks = [
+        box(*boxes[0], task="segmentation", mask_rle=ring),
+        box(*boxes[1], task="segmentation", mask_rle=core, score=0.5),
+    ]
+    with_one_mask = [with_masks[0], box(*boxes[1], task="segmentation", score=0.5)]
+    assert reasons(judged(with_masks)) == ["", ""]
+    assert reasons(judged(with_one_mask)) == ["", NMS_DUPLICATE]
+
+
+def test_masks_of_different_sizes_do_not_overlap():
+    small = MaskRLE(
+        (10, 10), coco_mask.encode(np.ones((10, 10), np.uint8, order="F"))["counts"].decode()
+    )
+    rows = [
+        box(task="segmentation", mask_rle=mask_of(0, 0, 10, 10)),
+        box(task="segmentation", mask_rle=small, score=0.5),
+    ]
+    verdicts = judged(rows)
+    assert reasons(verdicts) == ["", ""]
+    assert verdicts.measurements["iou"].tolist() == [0, 0]
+
+
+def test_recognised_texts_are_duplicates_when_they_read_the_same():
+    text = {"task": "ocr", "label": "", "quad": (0, 0, 50, 0, 50, 10, 0, 10)}
+    rows = [
+        box(text="EXIT", **text),
+        box(text="exit", score=0.8, specialist="second", **text),
+        box(text="EX1T", score=0.7, specialist="second", **text),
+    ]
+    assert reasons(judged(rows)) == ["", NMS_MERGED, NMS_OVERLAP]
+
+
+def test_regions_without_area_are_kept():
+    rows = [box(5, 5, 5, 5), box(5, 5, 5, 5, score=0.5), box(0, 0, 9, 9, score=0.4), box()]
+    verdicts = judged(rows)
+    assert reasons(verdicts) == [""] * 4
+    assert verdicts.is_judged.tolist() == [True, True, True, False]
+    assert verdicts.measurements["iou"][:3].tolist() == [0, 0, 0]
+
+
+def crowd(count: int, seed: int = 0) -> list[Annotation]:
+    random = np.random.default_rng(seed)
+    corner, size = random.uniform(0, 300, (count, 2)), random.uniform(20, 80, (count, 2))
+    return [
+        box(
+            *np.concatenate([corner[row], corner[row] + size[row]]).tolist(),
+            label=f"label {random.integers(3)}",
+            score=None if row % 7 == 0 else float(random.uniform()),
+            specialist=f"specialist {random.integers(2)}",
+        )
+        for row in range(count)
+    ]
+
+
+def test_no_two_kept_boxes_exclude_each_other_and_each_dropped_one_is_excluded():
+    annotations = crowd(400)
+    verdicts = judged(annotations, options(iou=0.5))
+    kept = [row for row in range(400) if not verdicts.is_dropped[row]]
+    xywh = np.array([annotation.box_xyxy for annotation in annotations])
+    xywh[:, 2:] -= xywh[:, :2]
+    labels = np.array([annotation.label for annotation in annotations])
+    iou = coco_mask.iou(xywh, xywh, [0] * 400) * (labels[:, None] == labels)
+    np.fill_diagonal(iou, 0)
+    assert 100 < len(kept) < 390
+    assert iou[np.ix_(kept, kept)].max() < 0.5
+    dropped = np.flatnonzero(verdicts.is_dropped)
+    assert (iou[np.ix_(dropped, kept)].max(axis=1) >= 0.5).all()
+    assert (verdicts.measurements["iou"] >= 0.5).tolist() == verdicts.is_dropped.tolist()
+
+
+def test_comparing_in_blocks_changes_nothing(monkeypatch):
+    rows = crowd(200)
+    whole = judged(rows)
+    monkeypatch.setattr(nms, "BLOCK", 7)
+    blocks = judged(rows)
+    assert reasons(blocks) == reasons(whole)
+    assert blocks.merged_from == whole.merged_from
+    for name, values in whole.measurements.items():
+        assert np.array_equal(blocks.measurements[name], values)
+
+
+def test_scores_decide_whatever_the_order_of_the_rows():
+    rows = [annotation for annotation in crowd(150) if annotation.score is not None]
+    forward = judged(rows)
+    backward = judged(rows[::-1])
+    assert reasons(backward)[::-1] == reasons(forward)
+    assert forward.is_dropped.any()
+
+
+def test_reasons_are_distinct_constants():
+    assert all(first != second for first, second in pairwise(sorted(nms.REASONS)))
+
+
+def test_a_shard_without_annotations_is_judged():
+    assert len(judged([]).reason) == 0

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pydantic import ValidationError
+
+from engine.annotation import Annotation, MaskRLE
+from pipelines.filters.region_score import (
+    EXTREME_ASPECT,
+    LOW_SCORE,
+    OUTSIDE_IMAGE,
+    TOO_LARGE,
+    TOO_SMALL,
+    RegionLimits,
+    RegionScore,
+    RegionScoreConfig,
+)
+from tests.pipelines.filters.statements import box, phrase, reasons, statements
+
+
+def judged(annotations: list[Annotation], config: RegionScoreConfig | None = None, **options):
+    return RegionScore(config or RegionScoreConfig()).judge(statements(annotations, **options))
+
+
+def limits(task: str = "object_detection", **options) -> RegionScoreConfig:
+    return RegionScoreConfig(tasks={task: RegionLimits(**options)})
+
+
+def test_a_low_score_is_dropped_and_a_score_at_the_limit_stays():
+    verdicts = judged(
+        [box(0, 0, 50, 50, score=0.39), box(0, 0, 50, 50, score=0.4)], limits(min_score=0.4)
+    )
+    assert reasons(verdicts) == [LOW_SCORE, ""]
+
+
+def test_a_specialist_sets_the_lowest_score_before_its_task_does():
+    config = RegionScoreConfig(
+        tasks={"object_detection": RegionLimits(min_score=0.5)},
+        specialists={"shy": 0.1, "loud": 0.8},
+    )
+    rows = [
+        box(0, 0, 50, 50, score=0.3, specialist="shy"),
+        box(0, 0, 50, 50, score=0.7, specialist="loud"),
+        box(0, 0, 50, 50, score=0.3, specialist="other"),
+    ]
+    assert reasons(judged(rows, config)) == ["", LOW_SCORE, LOW_SCORE]
+
+
+def test_each_task_has_limits_of_its_own():
+    rows = [
+        box(0, 0, 50, 50, score=0.4),
+        box(0, 0, 50, 50, score=0.4, task="ocr", text="exit", label=""),
+        phrase(0, 0, 50, 50, text="a cat", span=(0, 5), score=0.1),
+    ]
+    assert reasons(judged(rows)) == ["", LOW_SCORE, LOW_SCORE]
+
+
+def test_a_region_without_a_score_is_not_judged_by_score():
+    assert reasons(judged([box(0, 0, 50, 50, score=None)], limits(min_score=1.0))) == [""]
+
+
+@pytest.mark.parametrize(
+    ("box_xyxy", "options", "reason"),
+    [
+        ((0, 0, 5, 5), {"min_area": 0.01}, TOO_SMALL),
+        ((0, 0, 10, 10), {"min_area": 0.01}, ""),
+        ((0, 0, 100, 99), {"max_area": 0.9}, TOO_LARGE),
+        ((0, 0, 90, 100), {"max_area": 0.9}, ""),
+        ((0, 0, 90, 3), {"max_aspect": 20}, EXTREME_ASPECT),
+        ((0, 0, 3, 90), {"max_aspect": 20}, EXTREME_ASPECT),
+        ((0, 0, 60, 3), {"max_aspect": 20}, ""),
+        ((60, 0, 140, 50), {"min_inside": 0.6}, OUTSIDE_IMAGE),
+        ((60, 0, 140, 50), {"min_inside": 0.5}, ""),
+        ((-300, 0, -200, 50), {}, OUTSIDE_IMAGE),
+        ((-300, -300, -200, -200), {}, OUTSIDE_IMAGE),
+        ((10, 10, 10, 40), {"min_inside": None, "min_area": None}, EXTREME_ASPECT),
+        ((0, 0, 1, 1), {"min_area": None}, ""),
+    ],
+)
+def test_a_box_is_judged_by_size_shape_and_place(box_xyxy, options, reason):
+    assert reasons(judged([box(*box_xyxy)], limits(**options))) == [reason]
+
+
+def test_area_counts_only_what_lies_inside_the_image():
+    verdicts = judged([box(50, 50, 150, 150)], limits(min_inside=None, min_area=0.3))
+    assert verdicts.measurements["area"].tolist() == [0.25]
+    assert verdicts.measurements["inside"].tolist() == [0.25]
+    assert reasons(verdicts) == [TOO_SMALL]
+
+
+def test_quads_and_masks_are_judged_by_the_box_around_them():
+    pixels = np.zeros((100, 100), dtype=np.uint8, order="F")
+    pixels[20:30, 10:60] = 1
+    encoded = coco_mask.encode(pixels)
+    mask = MaskRLE(tuple(encoded["size"]), encoded["counts"].decode())
+    rows = [
+        box(task="ocr", text="exit", quad=(10, 20, 60, 20, 60, 30, 10, 30)),
+        box(task="segmentation", mask_rle=mask),
+        box(),
+    ]
+    verdicts = judged(rows)
+    assert verdicts.measurements["area"].tolist()[:2] == [0.05, 0.05]
+    assert verdicts.measurements["aspect"].tolist()[:2] == [5, 5]
+    assert np.isnan(verdicts.measurements["area"][2])
+
+
+def test_rows_that_are_dropped_already_are_not_judged():
+    verdicts = judged([box(0, 0, 50, 50, score=0.01)], dropped=[0])
+    assert not verdicts.is_judged.any()
+    assert reasons(verdicts) == [""]
+
+
+def test_captions_are_not_judged():
+    verdicts = judged([Annotation(kind="text", task="caption", text="A cat.", score=0.01)])
+    assert not verdicts.is_judged.any()
+
+
+def test_a_shard_without_annotations_is_judged():
+    assert len(judged([]).reason) == 0
+
+
+def test_a_config_changes_only_what_it_names():
+    config = RegionScoreConfig.model_validate({"tasks": {"ocr": {"min_score": 0.9}}})
+    assert config.tasks["ocr"].min_score == 0.9
+    assert config.tasks["ocr"].max_aspect is None
+    assert config.tasks["object_detection"] == RegionLimits()
+    assert RegionScoreConfig.model_validate(config.model_dump()) == config
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_name():
+    with pytest.raises(ValidationError, match="did you mean 'object_detection'"):
+        RegionScoreConfig.model_validate({"tasks": {"object_detektion": {}}})

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from engine.annotation import CAPTION_TASKS, Annotation
+from engine.judgement import Verdicts
+from engine.sample import Picture, Sample
+from pipelines.filters.text_filter import (
+    LOW_ACTION_COMPLEXITY,
+    LOW_OBJECT_COMPLEXITY,
+    MAX_PARSED_CHARACTERS,
+    OCR_OVERLAP,
+    REPEATED_CLAUSES,
+    TOO_LONG,
+    TOO_MANY_OBJECTS,
+    TOO_SHORT,
+    WRONG_LANGUAGE,
+    CaptionThresholds,
+    TextFilter,
+    TextFilterConfig,
+)
+from tests.pipelines.filters.statements import caption, reasons, statements
+
+Measure = Callable[..., dict[str, float]]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> TextFilter:
+    text_filter = TextFilter(TextFilterConfig())
+    text_filter.load()
+    return text_filter
+
+
+@pytest.fixture(scope="module")
+def measure(loaded: TextFilter) -> Measure:
+    def measure_one(text: str, ocr: str = "", task: str = "caption") -> dict[str, float]:
+        said = (caption(text, task, id="a0"), Annotation(kind="region", task="ocr", text=ocr))
+        [[measurement]] = loaded.measure([sample_of(*said)])
+        assert measurement.annotation_id == "a0"
+        return dict(measurement.values)
+
+    return measure_one
+
+
+def sample_of(*annotations: Annotation) -> Sample:
+    return Sample(key="key", width=1, height=1, picture=Picture(b""), annotations=annotations)
+
+
+def judged(
+    numbers: dict[str, float], task: str = "caption", dropped=(), **thresholds
+) -> tuple[list[str], Verdicts]:
+    config = TextFilterConfig.model_validate({"tasks": {task: thresholds}})
+    rows = statements(
+        [caption("any", task)],
+        dropped=dropped,
+        measurements={name: [value] for name, value in numbers.items()},
+    )
+    verdicts = TextFilter(config).judge(rows)
+    return reasons(verdicts), verdicts
+
+
+@pytest.mark.parametrize(
+    ("text", "ocr", "reason"),
+    [
+        ("A red motor scooter.", "", ""),
+        ("A flower.", "", ""),
+        ("Two dogs and a cat.", "", ""),
+        ("A llama.", "", ""),
+        ("A man riding a horse on a beach.", "", ""),
+        ("A red stop sign.", "STOP", ""),
+        ('A sign that reads "Alles muss raus".', "Alles muss raus", ""),
+        ("a a a a", "", REPEATED_CLAUSES),
+        ("A cat on a mat on a mat on a mat.", "", REPEATED_CLAUSES),
+        ("Eine Katze liegt auf dem Sofa.", "", WRONG_LANGUAGE),
+        ("Un chat sur une table.", "", WRONG_LANGUAGE),
+        ("Una mujer con un perro en la playa.", "", WRONG_LANGUAGE),
+        ("кошка на столе", "", WRONG_LANGUAGE),
+        ("BUY NOW 50% OFF SUMMER SALE", "Buy now! 50% off summer sale", OCR_OVERLAP),
+        ("", "", TOO_SHORT),
+        ("Cat", "", TOO_SHORT),
+        ("a very long word " + "x" * 500, "", TOO_LONG),
+        ("It is what it is.", "", LOW_OBJECT_COMPLEXITY),
+    ],
+)
+def test_the_defaults_keep_plain_captions_and_drop_junk(measure, text, ocr, reason):
+    found, _ = judged(measure(text, ocr))
+    assert found == [reason]
+
+
+@pytest.mark.parametrize("task", CAPTION_TASKS[1:])
+def test_the_defaults_keep_detailed_captions_in_plain_english(measure, task):
+    text = (
+        "The image shows a large red motor scooter in the centre and a small brown dog on the "
+        'left. The text in the image reads "Übung macht den Meister".'
+    )
+    assert judged(measure(text, task=task), task)[0] == [""]
+
+
+def test_grammar_is_counted(measure):
+    numbers = measure("A young woman rides a brown horse in Vienna.")
+    assert {
+        name: numbers[name] for name in ("objects", "attributes", "actions", "proper_nouns")
+    } == {
+        "objects": 3,
+        "attributes": 2,
+        "actions": 1,
+        "proper_nouns": 1,
+    }
+    assert (numbers["words"], numbers["characters"]) == (9, 44)
+
+
+def test_complexity_is_the_mean_degree_in_the_dependency_tree(measure):
+    numbers = measure("A red cat sleeps.")
+    # cat: a, red, sleeps. sleeps: cat and the full stop.
+    assert (numbers["object_complexity"], numbers["action_complexity"]) == (3, 2)
+    # cat: a, red, chases. dog: a, chases.
+    assert measure("A red cat chases a dog.")["object_complexity"] == 2.5
+    assert measure("Two cats.")["action_complexity"] == 0
+
+
+def test_a_clause_that_is_said_twice_counts_once(measure):
+    clause = "there is a cat on the left"
+    assert measure(f"{clause}, and a dog in front, {clause}.")["repeated_clauses"] == 1
+    assert measure(f"{clause}, {clause}.")["repeated_clauses"] == 1
+    assert measure(f"{clause}.")["repeated_clauses"] == 0
+
+
+def test_emphasis_and_quotations_are_no_repetition(measure):
+    assert measure("A very very big dog.")["repeated_clauses"] == 0
+    assert measure('Signs that read "go go go go" and "go go go go".')["repeated_clauses"] == 0
+
+
+def test_english_is_more_probable_in_english_text(measure):
+    assert measure("A man is riding a horse on the beach.")["english"] > 0.9
+    assert measure("Ein Mann reitet auf einem Pferd am Strand.")["english"] < 0.001
+
+
+def test_overlap_with_recognised_text_ignores_small_words(measure):
+    assert measure("The summer of a dog.", "summer of the")["ocr_overlap"] == 0.5
+    assert measure("The summer of a dog.")["ocr_overlap"] == 0
+    assert measure('"Summer sale"', "summer sale")["ocr_overlap"] == 1
+
+
+def test_every_caption_is_measured_with_every_declared_number(loaded):
+    said = [
+        caption(f"A cat and {count} dogs.", task, id=task)
+        for count, task in enumerate(CAPTION_TASKS)
+    ]
+    samples = [sample_of(*said), sample_of(), sample_of(said[0])]
+    measured = loaded.measure(samples)
+    names = [[measurement.annotation_id for measurement in of_sample] for of_sample in measured]
+    assert names == [list(CAPTION_TASKS), [], ["caption"]]
+    assert all(
+        set(one.values) == set(loaded.measured) for of_sample in measured for one in of_sample
+    )
+    assert loaded.measure(samples) == measured
+    assert loaded.measure([samples[2]])[0] == measured[2]
+
+
+def test_a_caption_beyond_all_measure_is_counted_but_not_parsed_to_its_end(measure):
+    numbers = measure("word " * MAX_PARSED_CHARACTERS)
+    assert numbers["characters"] == 5 * MAX_PARSED_CHARACTERS
+    assert numbers["words"] == MAX_PARSED_CHARACTERS / 5
+
+
+FINE = {
+    "objects": 5,
+    "attributes": 2,
+    "actions": 1,
+    "proper_nouns": 0,
+    "object_complexity": 2.0,
+    "action_complexity": 3.0,
+    "words": 12,
+    "characters": 60,
+    "prose_words": 12,
+    "repeated_clauses": 0,
+    "english": 0.9,
+    "ocr_overlap": 0.1,
+}
+
+
+@pytest.mark.parametrize(
+    ("limit", "within", "beyond", "reason"),
+    [
+        ("min_words", 12, 13, TOO_SHORT),
+        ("max_words", 12, 11, TOO_LONG),
+        ("max_characters", 60, 59, TOO_LONG),
+        ("min_english", 0.9, 0.95, WRONG_LANGUAGE),
+        ("max_ocr_overlap", 0.1, 0.05, OCR_OVERLAP),
+        ("max_objects", 5, 4, TOO_MANY_OBJECTS),
+        ("min_object_complexity", 2.0, 2.1, LOW_OBJECT_COMPLEXITY),
+        ("min_action_complexity", 3.0, 3.1, LOW_ACTION_COMPLEXITY),
+    ],
+)
+@pytest.mark.parametrize("task", CAPTION_TASKS)
+def test_a_new_threshold_judges_stored_numbers(task, limit, within, beyond, reason):
+    assert judged(FINE, task, **{limit: within})[0] == [""]
+    assert judged(FINE, task, **{limit: beyond})[0] == [reason]
+    assert judged(FINE, task, **{limit: None})[0] == [""]
+
+
+def test_repeats_have_a_threshold_too():
+    numbers = FINE | {"repeated_clauses": 1}
+    assert judged(numbers)[0] == [REPEATED_CLAUSES]
+    assert judged(numbers, max_repeats=1)[0] == [""]
+
+
+def test_short_captions_have_a_language_threshold_of_their_own():
+    numbers = FINE | {"prose_words": 4, "english": 0.01}
+    assert judged(numbers)[0] == [""]
+    assert judged(numbers, min_english_brief=0.02)[0] == [WRONG_LANGUAGE]
+    assert judged(FINE, min_english_brief=0.99)[0] == [""]
+
+
+def test_the_numbers_are_stored_with_the_verdict():
+    _, verdicts = judged(FINE)
+    assert {name: values[0] for name, values in verdicts.measurements.items()} == FINE
+    assert verdicts.is_judged.tolist() == [True]
+
+
+def test_captions_that_are_dropped_already_or_unmeasured_are_not_judged():
+    for numbers, dropped in ((FINE, [0]), (dict.fromkeys(FINE, np.nan), [])):
+        found, verdicts = judged(numbers, dropped=dropped, min_words=99)
+        assert found == [""]
+        assert not verdicts.is_judged.any()
+
+
+def test_a_config_reads_back_as_itself():
+    config = TextFilterConfig(tasks={"caption": CaptionThresholds(max_words=9)})
+    assert config.tasks["caption"].max_words == 9
+    assert config.tasks["more_detailed_caption"].max_words == 400
+    assert TextFilterConfig.model_validate(config.model_dump()) == config
+
+
+def test_the_revision_names_parser_and_language_identifier():
+    revision = TextFilter(TextFilterConfig()).revision()
+    assert "core_web_sm" in revision
+    assert "py3langid" in revision

@@ -1,0 +1,243 @@
+"""Small real stages for the engine's tests: they look at pixels and say little, or misbehave."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from engine.annotation import Annotation
+from engine.errors import SampleError
+from engine.judgement import Statements, Verdicts
+from engine.sample import Sample
+from engine.stage import (
+    THRESHOLD,
+    Filter,
+    Measurement,
+    Specialist,
+    StageConfig,
+    maybe,
+    one_of,
+)
+
+
+class Brightest(Specialist[StageConfig]):
+    """Says which box of a 2x2 grid is the brightest."""
+
+    produces = ("object_detection",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [[self._brightest(sample)] for sample in samples]
+
+    def _brightest(self, sample: Sample) -> Annotation:
+        height, width = sample.image.shape[:2]
+        rows, columns = np.linspace(0, height, 3), np.linspace(0, width, 3)
+        best = (-1.0, 0, 0)
+        for row in range(2):
+            for column in range(2):
+                top, bottom = int(rows[row]), max(int(rows[row + 1]), int(rows[row]) + 1)
+                left, right = int(columns[column]), max(int(columns[column + 1]), 1)
+                patch = sample.image[top:bottom, left:right]
+                mean = float(patch.mean()) if patch.size else 0.0
+                best = max(best, (mean, row, column))
+        mean, row, column = best
+        box = (columns[column], rows[row], columns[column + 1], rows[row + 1])
+        return Annotation(
+            kind="region",
+            task="object_detection",
+            label="bright corner",
+            box_xyxy=tuple(map(float, box)),
+            score=mean / 255,
+        )
+
+
+class Describe(Specialist[StageConfig]):
+    """Writes a caption from the boxes it reads."""
+
+    reads = (one_of("object_detection"),)
+    produces = ("caption",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [
+            [
+                Annotation(
+                    kind="text",
+                    task="caption",
+                    text=f"A picture with a {box.label}.",
+                    language="en",
+                    parent_id=box.id,
+                )
+                for box in sample.of("object_detection")
+            ]
+            for sample in samples
+        ]
+
+
+class Echo(Specialist[StageConfig]):
+    """Repeats captions, those of the source too, as tags."""
+
+    reads = (maybe("caption"),)
+    produces = ("tag",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [
+            [
+                Annotation(kind="text", task="tag", text=said.text, label=said.text)
+                for said in sample.of("caption")
+            ]
+            for sample in samples
+        ]
+
+
+class Silent(Specialist[StageConfig]):
+    """Says nothing and looks at nothing."""
+
+    produces = ("tag",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [[] for _ in samples]
+
+
+class CountingConfig(StageConfig):
+    """Where calls are written down."""
+
+    log: str
+    """A file that gets one line per image."""
+    saying: str = "seen"
+    """What is said of each image."""
+
+
+class Counting(Specialist[CountingConfig]):
+    """Writes down each image that it is asked about."""
+
+    Config = CountingConfig
+    produces = ("tag",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        with open(self.config.log, "a", encoding="utf-8") as file:
+            file.writelines(f"{sample.key}\n" for sample in samples)
+        said = Annotation(kind="text", task="tag", text=self.config.saying)
+        return [[said] for _ in samples]
+
+
+class TroubleConfig(StageConfig):
+    """How a stage misbehaves."""
+
+    key: str
+    """The key of the image it cannot stand."""
+    how: str = "raise"
+    """`raise`, `die`, `nan`, `outside`, `count` or `score`."""
+
+
+class Trouble(Specialist[TroubleConfig]):
+    """Misbehaves on one image."""
+
+    Config = TroubleConfig
+    produces = ("object_detection",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        said = [self._say(sample) for sample in samples]
+        guilty = any(sample.key == self.config.key for sample in samples)
+        return [*said, []] if guilty and self.config.how == "count" else said
+
+    def _say(self, sample: Sample) -> list[Annotation]:
+        box, score = (0.0, 0.0, float(sample.width), float(sample.height)), 0.5
+        if sample.key == self.config.key:
+            match self.config.how:
+                case "raise":
+                    raise ValueError("this image is not to my taste")
+                case "refuse":
+                    raise SampleError("too_ugly", "this image is not to my taste")
+                case "die":
+                    os._exit(13)
+                case "nan":
+                    box = (float("nan"), 0.0, 1.0, 1.0)
+                case "outside":
+                    box = (sample.width + 5.0, 0.0, sample.width + 9.0, 1.0)
+                case "score":
+                    score = 1.5
+        return [
+            Annotation(
+                kind="region", task="object_detection", label="all", box_xyxy=box, score=score
+            )
+        ]
+
+
+class MoodyConfig(StageConfig):
+    """What a stage waits for."""
+
+    key: str
+    """The key of the image that it refuses."""
+    allowed: str
+    """A file; once it exists, the image is accepted."""
+
+
+class Moody(Brightest):
+    """Refuses one image until a file exists."""
+
+    Config = MoodyConfig
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        config: Any = self.config
+        if any(sample.key == config.key for sample in samples) and not os.path.exists(
+            config.allowed
+        ):
+            raise SampleError("not_now", "ask again later")
+        return super().predict(samples)
+
+
+class BrightEnoughConfig(StageConfig):
+    """What is bright enough."""
+
+    minimum: Annotated[float, THRESHOLD, Field(ge=0, le=1)] = 0.5
+    """Least score that is kept."""
+    log: str = ""
+    """A file that gets one line per measured image."""
+
+
+class BrightEnough(Filter[BrightEnoughConfig]):
+    """Keeps bright boxes; measures first, to show that a threshold costs no measuring."""
+
+    Config = BrightEnoughConfig
+    reads = (one_of("object_detection"),)
+    measured = ("brightness",)
+
+    def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        if self.config.log:
+            with open(self.config.log, "a", encoding="utf-8") as file:
+                file.writelines(f"{sample.key}\n" for sample in samples)
+        return [
+            [
+                Measurement(said.id, {"brightness": said.score or 0.0})
+                for said in sample.of("object_detection")
+            ]
+            for sample in samples
+        ]
+
+    def judge(self, statements: Statements) -> Verdicts:
+        verdicts = Verdicts(len(statements))
+        where = statements.of_tasks(("object_detection",))
+        brightness = statements.measurements["brightness"]
+        verdicts.measure("brightness", brightness, where)
+        verdicts.drop(where & (brightness < self.config.minimum), "too_dark")
+        return verdicts
+
+
+class First(Specialist[StageConfig]):
+    """Reads what `Second` says: together they go in a circle."""
+
+    reads = (one_of("caption"),)
+    produces = ("object_detection",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [[] for _ in samples]
+
+
+class Second(Describe):
+    """Reads what `First` says."""
+
+
+not_a_stage: Any = object()
