@@ -7,8 +7,9 @@ said: sample by sample, stage by stage. Missing numbers are NaN. No loop per box
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,14 @@ class Statements:
 
     def texts(self, column: str) -> np.ndarray:
         """Return a text column (`task`, `label`, `text`, `specialist`, ...) as strings."""
-        return np.asarray(self.table.column(column).to_pylist(), dtype=object)
+        if column not in self._texts:
+            values = self.table.column(column).to_pylist()
+            self._texts[column] = np.asarray(values, dtype=object)
+        return self._texts[column]
+
+    @cached_property
+    def _texts(self) -> dict[str, np.ndarray]:
+        return {}
 
     @cached_property
     def task(self) -> np.ndarray:
@@ -78,11 +86,18 @@ class Statements:
 
     def with_measurements(self, measurements: Mapping[str, np.ndarray]) -> Statements:
         """Return the same rows with the numbers that one filter stored."""
-        return replace(self, measurements=measurements)
+        return self._changed(measurements=measurements)
 
     def without(self, dropped: np.ndarray) -> Statements:
         """Return the same rows with some no longer live."""
-        return replace(self, is_live=self.is_live & ~dropped)
+        return self._changed(is_live=self.is_live & ~dropped)
+
+    def _changed(self, **changes: Any) -> Statements:
+        """Return the rows with other fields; columns that were read from the table are kept."""
+        other = replace(self, **changes)
+        own = {one.name for one in fields(self)}
+        other.__dict__.update({key: val for key, val in self.__dict__.items() if key not in own})
+        return other
 
     def of_tasks(self, tasks: Sequence[str]) -> np.ndarray:
         """Return which live rows are of these tasks, bool, shape (n,)."""

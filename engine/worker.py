@@ -50,7 +50,7 @@ class Worker:
     def __init__(self, config: RunConfig, graph: Graph, *, layers: Folder, output: Folder) -> None:
         self._config = config
         self._graph = graph
-        self._nodes = {node.name: node for node in graph.layered}
+        self._nodes = {node.name: node for node in graph.nodes}
         self._layers = LayerStore(layers)
         self._output = output
         self._sources = [

@@ -44,6 +44,7 @@ _MOST_PIXELS = 4096
 _VIVID = 4.0
 _LEAST_COLOUR_SHARE = 0.3
 _LEAST_COLOUR_EXCESS = 0.2
+_LEAST_COLOUR_RATIO = 1.5
 _LEAST_BACKGROUND = 0.45
 _LEAST_BACKGROUND_PAIR = 0.6
 _LEAST_AROUND = 0.2
@@ -73,15 +74,23 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def own_colour(image: np.ndarray, box_xyxy: Sequence[float]) -> str:
-    """Name the colour that marks the middle of a box off from the rest of the image, or none."""
+    """Name the colour that marks the middle of a box off from the rest of the image, or none.
+
+    Vivid pixels count more, but the colour must be commoner inside by plain count too.
+    """
     left, top, right, bottom = box_xyxy
     rim_x, rim_y = 0.2 * (right - left), 0.2 * (bottom - top)
-    middle = (left + rim_x, top + rim_y, right - rim_x, bottom - rim_y)
-    inside = colour_shares(image[is_in([middle], image)], vivid=_VIVID)
-    outside = colour_shares(image[~is_in([box_xyxy], image)], vivid=_VIVID)
-    best = int(np.argmax(inside - outside))
-    is_marked = inside[best] - outside[best] >= _LEAST_COLOUR_EXCESS
-    return COLOURS[best] if is_marked and inside[best] >= _LEAST_COLOUR_SHARE else ""
+    inside = image[is_in([(left + rim_x, top + rim_y, right - rim_x, bottom - rim_y)], image)]
+    outside = image[~is_in([box_xyxy], image)]
+    vivid = colour_shares(inside, vivid=_VIVID)
+    excess = vivid - colour_shares(outside, vivid=_VIVID)
+    best = int(np.argmax(excess))
+    is_marked = (
+        vivid[best] >= _LEAST_COLOUR_SHARE
+        and excess[best] >= _LEAST_COLOUR_EXCESS
+        and colour_shares(inside)[best] >= _LEAST_COLOUR_RATIO * colour_shares(outside)[best]
+    )
+    return COLOURS[best] if is_marked else ""
 
 
 def background(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:

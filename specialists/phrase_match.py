@@ -154,16 +154,21 @@ def named(phrase: Span, regions: Sequence[Annotation], least: float) -> list[Mat
     best = max(strengths, default=0.0)
     if best == 0 or best < least:
         return []
+    nearest = [
+        region for region, strength in zip(regions, strengths, strict=True) if strength == best
+    ]
+    if best == SAME:  # "a tabby cat" is a "tabby cat" before it is a "cat"
+        longest = max(len(_words(region.label)) for region in nearest)
+        nearest = [region for region in nearest if len(_words(region.label)) == longest]
     matches = [
         Match(
             start=phrase.start_char,
             stop=phrase.end_char,
             region=region,
             label=region.label,
-            strength=strength,
+            strength=best,
         )
-        for region, strength in zip(regions, strengths, strict=True)
-        if strength == best
+        for region in nearest
     ]
     return matches[: count_of(phrase)]
 

@@ -46,12 +46,12 @@ def objects(value: object) -> tuple[Annotation, ...]:
         value = _transposed(value)
     if not isinstance(value, Mapping) or "bbox" not in value:
         raise ValueError("objects have no bbox")
-    boxes = value["bbox"] if value["bbox"] is not None else []
+    boxes = value["bbox"]
     names = next((value[key] for key in CATEGORY_KEYS if key in value), None)
-    if names is None:
-        raise ValueError(f"objects have no {' or '.join(CATEGORY_KEYS[:2])}")
-    if len(boxes) == 0:
+    if boxes is None or boxes == []:
         return ()
+    if not isinstance(names, list):
+        raise ValueError(f"objects have no {' or '.join(CATEGORY_KEYS[:2])} for their bbox")
     try:
         xywh = np.asarray(boxes, dtype=np.float64)
     except (TypeError, ValueError):

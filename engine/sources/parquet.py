@@ -69,6 +69,8 @@ class ParquetSource(Source):
                     for result in self._read_group(file, group, (start, stop), columns, item):
                         done += 1
                         yield result
+                if done < item.stop:
+                    raise OSError("the file has fewer rows than when it was listed")
         except Exception as error:  # damage, or a storage client's own errors
             message = printable(str(error))
             if item.stop == 0:

@@ -75,11 +75,8 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         return url_to_fs(url)
     except ImportError as error:
-        package = re.search(r"[Ii]nstall (\w+)", str(error))
-        line = f"; pip install {package[1]}" if package else ""
-        raise MissingPackage(
-            f"{url} needs a package that is not installed: {error}{line}"
-        ) from error
+        package = getattr(error.__cause__, "name", None) or "its package"
+        raise MissingPackage(f"{url} cannot be read: {error}; pip install {package}") from error
     except ValueError as error:
         raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
 

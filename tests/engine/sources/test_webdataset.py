@@ -61,6 +61,9 @@ def test_samples_come_with_caption_metadata_and_untouched_bytes(
     assert all(a.id == "" and a.specialist == "" and a.score is None for a in first.annotations)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file", "ignore:Exception ignored in"
+)  # the library's own
 def test_what_the_webdataset_library_reads_is_read_alike(write_tar: WriteTar, jpeg: bytes) -> None:
     path = write_tar(
         "0.tar",
@@ -397,7 +400,7 @@ def header_claiming(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
 
 
 HOSTILE_HEADERS = {
-    "more bytes than there are disks": header_claiming(b"a.bin", b"\x80" + bytes(3) + b"\x7f" + b"\xff" * 7),
+    "more bytes than disks": header_claiming(b"a.bin", b"\x80" + bytes(3) + b"\x7f" + b"\xff" * 7),
     "a negative size": header_claiming(b"a.jpg", b"\xff" * 12),
     "a long name of a gigabyte": header_claiming(b"x", b"10000000000\0", tarfile.GNUTYPE_LONGNAME),
     "a negative pax header": header_claiming(b"x", b"\xff" * 12, tarfile.XHDTYPE),

@@ -1,0 +1,105 @@
+"""Specialists loaded once for all tests, and samples of photographs and drawn images."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.annotation import Annotation, Provenance, stamp
+from engine.sample import Picture, Sample
+from specialists.grabcut import GrabCut, GrabCutConfig
+from specialists.imagenet_cam import ImageNetCam, ImageNetCamConfig
+from specialists.phrase_match import PhraseMatch, PhraseMatchConfig
+from specialists.rapidocr import RapidOcr, RapidOcrConfig
+from specialists.template_caption import TemplateCaption, TemplateCaptionConfig
+
+SampleOf = Callable[..., Sample]
+
+
+@pytest.fixture(scope="session")
+def photograph(photographs: dict[str, Path]) -> SampleOf:
+    """Make a sample of a photograph by its name, with annotations that have ids."""
+
+    def make(name: str, *annotations: Annotation) -> Sample:
+        data = photographs[name].read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+        return Sample(
+            key=name,
+            width=width,
+            height=height,
+            picture=Picture(data),
+            annotations=tuple(stamp(annotations, Provenance(stage="earlier"), name)),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drawing() -> SampleOf:
+    """Make a sample of RGB or grey pixels, with annotations that have ids."""
+
+    def make(pixels: np.ndarray, *annotations: Annotation) -> Sample:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, format="PNG")
+        return Sample(
+            key="drawing",
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+            picture=Picture(file.getvalue()),
+            annotations=tuple(stamp(annotations, Provenance(stage="earlier"), "drawing")),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def awkward(drawing: SampleOf) -> list[Sample]:
+    """One pixel, thin strips both ways, one grey tone."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, 20_000, 3), dtype=np.uint8)
+    return [
+        drawing(np.zeros((1, 1, 3), np.uint8)),
+        drawing(noise),
+        drawing(noise.transpose(1, 0, 2)),
+        drawing(np.full((300, 200), 127, np.uint8)),
+    ]
+
+
+@pytest.fixture(scope="session")
+def rapidocr() -> RapidOcr:
+    specialist = RapidOcr(RapidOcrConfig())
+    specialist.load()
+    return specialist
+
+
+@pytest.fixture(scope="session")
+def imagenet_cam() -> ImageNetCam:
+    specialist = ImageNetCam(ImageNetCamConfig())
+    specialist.load()
+    return specialist
+
+
+@pytest.fixture(scope="session")
+def grabcut() -> GrabCut:
+    specialist = GrabCut(GrabCutConfig())
+    specialist.load()
+    return specialist
+
+
+@pytest.fixture(scope="session")
+def template_caption() -> TemplateCaption:
+    specialist = TemplateCaption(TemplateCaptionConfig())
+    specialist.load()
+    return specialist
+
+
+@pytest.fixture(scope="session")
+def phrase_match() -> PhraseMatch:
+    specialist = PhraseMatch(PhraseMatchConfig())
+    specialist.load()
+    return specialist

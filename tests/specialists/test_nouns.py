@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from specialists.nouns import listing, plural, quoted, sentence, with_article
+
+
+@pytest.mark.parametrize(
+    ("phrase", "noun", "expected"),
+    [
+        ("old bus", "bus", "an old bus"),
+        ("hourglass", "hourglass", "an hourglass"),
+        ("unicycle", "unicycle", "a unicycle"),
+        ("umbrella", "umbrella", "an umbrella"),
+        ("Egyptian Mau", "Egyptian Mau", "an Egyptian Mau"),
+        ("one-piece bathing suit", "one-piece bathing suit", "a one-piece bathing suit"),
+        ("blue jeans", "jeans", "blue jeans"),
+        ("broccoli", "broccoli", "broccoli"),
+        ("camera lens", "camera lens", "a camera lens"),
+        ("praying mantis", "praying mantis", "a praying mantis"),
+    ],
+)
+def test_articles_follow_sound_and_number(phrase: str, noun: str, expected: str) -> None:
+    assert with_article(phrase, noun) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("coffee mug", "coffee mugs"),
+        ("daisy", "daisies"),
+        ("toy", "toys"),
+        ("red fox", "red foxes"),
+        ("grey wolf", "grey wolves"),
+        ("computer mouse", "computer mice"),
+        ("bighorn sheep", "bighorn sheep"),
+        ("sunglasses", "sunglasses"),
+        ("minibus", "minibuses"),
+        ("torch", "torches"),
+    ],
+)
+def test_plurals_follow_spelling(one: str, many: str) -> None:
+    assert plural(one) == many
+
+
+def test_lists_have_commas_and_an_and() -> None:
+    assert listing([]) == ""
+    assert listing(["a"]) == "a"
+    assert listing(["a", "b"]) == "a and b"
+    assert listing(["a", "b", "c"]) == "a, b and c"
+
+
+def test_sentences_and_quotes_are_closed() -> None:
+    assert sentence("the iPod") == "The iPod."
+    assert quoted('say\n"no"') == "\"say 'no'\""
