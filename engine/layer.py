@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from engine.annotation import ANNOTATION_FIELDS, Annotation, from_table, to_columns
 from engine.graph import Node
+from engine.parquet import from_parquet, to_parquet
 from engine.stage import Filter, Measurement
 from engine.storage import Folder
 
@@ -51,7 +51,8 @@ class Layer:
 
     def annotations(self, samples: Sequence[int]) -> dict[int, list[Annotation]]:
         """Return the annotations of these samples, by sample number."""
-        table = self.table.filter(pc.field("sample").isin(samples))
+        wanted = pa.array(samples, pa.int32())
+        table = self.table.filter(pc.is_in(self.table.column("sample"), value_set=wanted))
         by_sample: dict[int, list[Annotation]] = {number: [] for number in samples}
         numbers = table.column("sample").to_pylist()
         for number, annotation in zip(numbers, from_table(table), strict=True):
@@ -131,9 +132,8 @@ class LayerStore:
             "errors": [asdict(error) for error in layer.errors],
         }
         metadata = {_METADATA_KEY: json.dumps(said, sort_keys=True, ensure_ascii=True).encode()}
-        sink = pa.BufferOutputStream()
-        pq.write_table(layer.table.replace_schema_metadata(metadata), sink, compression="zstd")
-        self._folder.publish(_file_name(node, shard_digest), sink.getvalue(), durable=False)
+        data = to_parquet(layer.table.replace_schema_metadata(metadata))
+        self._folder.publish(_file_name(node, shard_digest), data, durable=False)
 
     def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
         """Return a layer and its sample digests, or `None` when absent or damaged.
@@ -144,7 +144,7 @@ class LayerStore:
         if data is None:
             return None
         try:
-            table = pq.read_table(pa.BufferReader(data))
+            table = from_parquet(data)
             said = json.loads(table.schema.metadata[_METADATA_KEY])
         except (pa.ArrowException, KeyError, TypeError, ValueError):
             return None

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.graph import FORMAT_VERSION, SOURCE, Graph
+from engine.parquet import from_parquet, to_parquet
 from engine.publication import ShardStats, to_json
 from engine.sample import DeadLetter
 from engine.shard import SOURCE_FINGERPRINT
@@ -120,9 +120,14 @@ class Manifest:
 def write_dead_letters(output: Folder, manifest: Manifest) -> None:
     """Publish `dead_letters.parquet`: one row for each input that did not become a sample."""
     rows = [{"shard": shard, **asdict(letter)} for shard, letter in manifest.dead_letters]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA), sink, compression="zstd")
-    output.publish(DEAD_LETTERS, sink.getvalue())
+    table = pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA)
+    output.publish(DEAD_LETTERS, to_parquet(table))
+
+
+def read_dead_letters(output: Folder) -> list[dict[str, Any]]:
+    """Return the rows of `dead_letters.parquet`; none when the dataset is not finished."""
+    data = output.read(DEAD_LETTERS)
+    return [] if data is None else from_parquet(data).to_pylist()
 
 
 def read_manifest(output: Folder) -> dict[str, Any] | None:

@@ -14,8 +14,8 @@ from functools import cached_property
 from hashlib import blake2b
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from engine.parquet import from_parquet, to_parquet
 from engine.sample import digest_of
 from engine.sources.source import Item, Source
 from engine.storage import Folder
@@ -144,7 +144,7 @@ def read_index(output: Folder, *, shard_size: int) -> list[Entry]:
     data = output.read(INDEX_NAME)
     if data is None:
         return []
-    table = pq.read_table(pa.BufferReader(data))
+    table = from_parquet(data)
     if json.loads(table.schema.metadata[b"shard_size"]) != shard_size:
         return []
     columns = [table.column(name).to_pylist() for name in _COLUMNS]
@@ -169,6 +169,4 @@ def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) 
     columns = list(zip(*rows, strict=True)) or [() for _ in _COLUMNS]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
     schema = _SCHEMA.with_metadata({"shard_size": json.dumps(shard_size)})
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
-    output.publish(INDEX_NAME, sink.getvalue())
+    output.publish(INDEX_NAME, to_parquet(pa.Table.from_arrays(arrays, schema=schema)))

@@ -15,12 +15,12 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.annotation import ANNOTATION_NAMES
 from engine.graph import Graph
 from engine.judging import Judged, judge
 from engine.layer import Layer
+from engine.parquet import write_parquet
 from engine.sample import DeadLetter, Record
 from engine.shard import Shard, ShardBytes
 from engine.storage import Folder
@@ -239,7 +239,7 @@ def _write_parquet(file: Any, shard: Shard, judged: Judged) -> None:
     columns |= {name: table.column(name) for name in ANNOTATION_NAMES}
     columns["kept"] = pa.array(judged.kept)
     columns["verdicts"] = judged.verdicts
-    pq.write_table(pa.table(columns), file, compression="zstd")
+    write_parquet(pa.table(columns), file)
 
 
 def _count_extensions(shard: Shard, alive: list[int]) -> dict[str, int]:

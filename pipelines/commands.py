@@ -23,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, by the shell's convention."""
 out = Console()
 err = Console(stderr=True)
 
@@ -59,7 +61,11 @@ def build(
     if dry_run:
         out.print(plan_table(run))
         return
-    manifest = build_dataset(run, retry=retry_dead_letters)
+    try:
+        manifest = build_dataset(run, retry=retry_dead_letters)
+    except KeyboardInterrupt:
+        err.print("stopped; nothing that is finished is lost: run the same command to resume")
+        raise typer.Exit(INTERRUPTED) from None
     out.print(totals_table(manifest))
     out.print(f"dataset  {run.output.url}", soft_wrap=True, highlight=False)
     out.print(f"report   {run.output.url}/report.html", soft_wrap=True, highlight=False)
@@ -131,9 +137,6 @@ def main() -> None:
     """Run the command line and exit with its code."""
     try:
         app()
-    except KeyboardInterrupt:
-        err.print("stopped; run the same command again, it resumes where it was")
-        sys.exit(130)
     except FlorilegiumError as error:
         err.print(f"[bold red]error[/] {error}", soft_wrap=True, highlight=False)
         sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from engine.errors import ConfigError
 from engine.manifest import MANIFEST
+from engine.parquet import from_parquet
 from engine.partition import INDEX_NAME
 from engine.publication import finished_shards
 from engine.storage import Folder
@@ -42,7 +41,7 @@ def read_status(output: Folder) -> Status:
     index = output.read(INDEX_NAME)
     if index is None:
         raise ConfigError(f"{output.url} holds no dataset: {INDEX_NAME} is missing")
-    shards = pc.count_distinct(pq.read_table(pa.BufferReader(index))["shard"]).as_py()
+    shards = pc.count_distinct(from_parquet(index, columns=["shard"])["shard"]).as_py()
     done = finished_shards(output)
     return Status(
         is_finished=output.exists(MANIFEST),

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from engine.annotation import ANNOTATION_NAMES
-from engine.manifest import DEAD_LETTERS, MANIFEST, Totals, read_manifest
+from engine.manifest import DEAD_LETTERS, MANIFEST, Totals, read_dead_letters, read_manifest
+from engine.parquet import from_parquet
 from engine.publication import SHARDS, finished_shards
 from engine.storage import Folder
 
@@ -67,7 +67,7 @@ def _check_shard(output: Folder, shard: dict[str, Any]) -> Iterator[str]:
             yield f"{path}.{kind} has another digest than the manifest says"
     try:
         samples = list(_read_samples(output, path))
-        table = pq.read_table(pa.BufferReader(output.read(f"{path}.parquet") or b""))
+        table = from_parquet(output.read(f"{path}.parquet") or b"")
         kept = table.filter(table["kept"])
     except (tarfile.TarError, pa.ArrowException, KeyError, ValueError) as error:
         yield f"{path}: {error}"
@@ -134,7 +134,6 @@ def _check_totals(output: Folder, manifest: dict[str, Any]) -> Iterator[str]:
         said = manifest["totals"].get(name)
         if said != value:
             yield f"{MANIFEST}: {name} is {said}, the shards add up to {value}"
-    data = output.read(DEAD_LETTERS)
-    letters = -1 if data is None else pq.read_metadata(pa.BufferReader(data)).num_rows
+    letters = len(read_dead_letters(output))
     if letters != totals.dead_letters:
         yield f"{DEAD_LETTERS} has {letters} rows, the shards have {totals.dead_letters}"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.text import Text
 
 from engine.errors import ConfigError, nearest
-from engine.manifest import DEAD_LETTERS
+from engine.manifest import read_dead_letters
+from engine.parquet import from_parquet
 from engine.publication import SHARDS
 from engine.storage import Folder
 
@@ -28,7 +27,7 @@ def explain(output: Folder, key: str) -> Iterator[Text]:
         if not name.endswith(".parquet"):
             continue
         with output.opened(f"{SHARDS}/{name}") as file:
-            table = pq.read_table(file)
+            table = from_parquet(file)
         rows = table.filter(pc.equal(table["key"], key)).to_pylist()
         if rows:
             found = True
@@ -36,7 +35,7 @@ def explain(output: Folder, key: str) -> Iterator[Text]:
             yield from _lines(rows)
         else:
             keys.update(table["key"].to_pylist())
-    for letter in _dead_letters(output):
+    for letter in read_dead_letters(output):
         if letter["key"] == key:
             found = True
             yield Text(f"{key}  dead letter", style="bold red")
@@ -52,11 +51,6 @@ def _hint(key: str, keys: set[str]) -> str:
         return nearest(key, keys)
     close = nearest(key, keys)
     return close if close.startswith("did") else f"there are {len(keys)} other keys"
-
-
-def _dead_letters(output: Folder) -> list[dict[str, Any]]:
-    data = output.read(DEAD_LETTERS)
-    return [] if data is None else pq.read_table(pa.BufferReader(data)).to_pylist()
 
 
 def _lines(rows: list[dict[str, Any]]) -> Iterator[Text]:

@@ -26,7 +26,7 @@ _LEAST_SIDE = 8
 class GrabCutConfig(StageConfig):
     """How finely and how long GrabCut looks."""
 
-    side: int = Field(default=192, ge=32)
+    side: int = Field(default=128, ge=32)
     """Pixels of the long side of the crop around a box at which GrabCut works."""
     iterations: int = Field(default=2, ge=1)
     """Rounds of fitting colours and cutting."""
@@ -150,7 +150,8 @@ def around(box_xyxy: np.ndarray, margin: float, shape: tuple[int, ...]) -> Windo
 def seed(box_xyxy: np.ndarray, room: float, shape: tuple[int, int]) -> np.ndarray | None:
     """Return GrabCut's first guess, uint8 of a shape, or nothing where it could not start.
 
-    In the box probably object, in the room around it probably background, beyond surely.
+    In the box probably object, in the room around it probably background, beyond surely; where
+    nothing lies beyond, the room is sure.
     """
     import cv2
 
@@ -161,6 +162,8 @@ def seed(box_xyxy: np.ndarray, room: float, shape: tuple[int, int]) -> np.ndarra
     outer = around(box_xyxy, room, shape)
     trimap[outer.top : outer.bottom, outer.left : outer.right] = cv2.GC_PR_BGD
     trimap[top:bottom, left:right] = cv2.GC_PR_FGD
+    if not (trimap == cv2.GC_BGD).any():
+        trimap[trimap == cv2.GC_PR_BGD] = cv2.GC_BGD
     return trimap if (trimap == cv2.GC_BGD).any() else None
 
 

@@ -125,12 +125,12 @@ def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
     yield from chunks
     for chunk in chunks:
         is_taken[chunk.start : chunk.end] = True
-    for label in labels:
-        name = _words(label)
+    for name in sorted(map(_words, labels), key=len, reverse=True):
         for start in range(len(document) - len(name) + 1):
             mention = document[start : start + len(name)]
             is_free = not is_taken[start : mention.end].any()
             if name and is_free and all(map(_is_same, mention, name)):
+                is_taken[start : mention.end] = True
                 yield _with_adjectives(mention)
 
 

@@ -15,6 +15,8 @@ from engine.sources.place import printable
 
 MAX_HEADER_BYTES = 1 << 20
 """Long names and pax records beyond this size are damage: they are read into memory."""
+MAX_GAP_BYTES = 256 << 20
+"""A whole header is looked for in as many bytes of zeros or damage, not further."""
 
 _HEADER_TYPES = (
     tarfile.GNUTYPE_LONGNAME,
@@ -91,12 +93,14 @@ class _MemberInfo(tarfile.TarInfo):
             archive.note(error)
             raise
         archive.has_ended = False
+        archive.gap = 0
         return info
 
 
 class _Archive(tarfile.TarFile):
     tarinfo = _MemberInfo
     has_ended = False
+    gap = 0
     _damage = ""
 
     def next(self) -> tarfile.TarInfo | None:
@@ -113,6 +117,9 @@ class _Archive(tarfile.TarFile):
             self.has_ended = True
         elif not isinstance(error, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             self._damage = self._damage or f"{error} at byte {self.offset}"
+        self.gap += tarfile.BLOCKSIZE
+        if self.gap > MAX_GAP_BYTES:
+            raise tarfile.ReadError(f"no header in {MAX_GAP_BYTES} bytes")
 
     def take_damage(self, last: str) -> Damage | None:
         message, self._damage = self._damage, ""

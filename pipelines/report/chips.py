@@ -7,20 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from unicodedata import east_asian_width
 
 from pipelines.report.drawing import Canvas
 
 HEIGHT = 17
 _PADDING = 5
-_LETTER = 6.3
-_WIDE_LETTER = 11.5
 _MOST_LETTERS = 28
+
+
+class Rectangle(NamedTuple):
+    """A rectangle on the canvas."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def overlaps(self, other: Rectangle) -> bool:
+        """Return whether two rectangles have more than an edge in common."""
+        is_beside = self.left >= other.right or other.left >= self.right
+        return not is_beside and self.top < other.bottom and other.top < self.bottom
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """A name on the canvas; `is_crowded` when it would cover another."""
+    """A name on the canvas; `is_crowded` when it would cover something."""
 
     text: str
     x: int
@@ -28,36 +41,40 @@ class Chip:
     width: int
     is_crowded: bool = False
 
-    def overlaps(self, other: Chip) -> bool:
-        """Return whether two chips cover each other."""
-        beside = self.x >= other.x + other.width or other.x >= self.x + self.width
-        return not beside and abs(self.y - other.y) < HEIGHT
+    @property
+    def rectangle(self) -> Rectangle:
+        """Where it lies."""
+        return Rectangle(self.x, self.y, self.x + self.width, self.y + HEIGHT)
 
 
-def place_chip(
-    text: str, box: tuple[int, int, int, int], canvas: Canvas, placed: Sequence[Chip]
-) -> Chip:
-    """Write a name at a box (left, top, right, bottom), clear of the chips already placed."""
+def place_chip(text: str, region: Rectangle, canvas: Canvas, taken: Sequence[Rectangle]) -> Chip:
+    """Write a name at a region, clear of the rectangles that are taken."""
     text = text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1].rstrip() + "…"
-    letters = sum(_WIDE_LETTER if east_asian_width(one) in "WF" else _LETTER for one in text)
-    width = round(letters) + 2 * _PADDING
-    chips = [
-        Chip(text=text, x=x, y=y, width=width)
-        for x, y in _corners(box, width, canvas)
-        if 0 <= y <= max(0, canvas.height - HEIGHT)
-    ]
-    free = (chip for chip in chips if not any(chip.overlaps(other) for other in placed))
-    crowded = Chip(text=text, x=chips[0].x, y=chips[0].y, width=width, is_crowded=True)
-    return next(free, crowded)
+    width = round(sum(map(_letter_width, text))) + 2 * _PADDING
+    chips = [Chip(text=text, x=x, y=y, width=width) for x, y in _corners(region, width, canvas)]
+    for chip in chips:
+        if not any(chip.rectangle.overlaps(other) for other in taken):
+            return chip
+    return Chip(text=text, x=chips[0].x, y=chips[0].y, width=width, is_crowded=True)
 
 
-def _corners(
-    box: tuple[int, int, int, int], width: int, canvas: Canvas
-) -> Iterator[tuple[int, int]]:
-    """Yield the places around a box where a name may stand, best first; one always fits."""
-    left, top, right, bottom = box
-    most = max(0, canvas.width - width)
-    for x in (left, right - width):
-        for y in (top - HEIGHT, top, bottom, bottom - HEIGHT):
-            yield min(max(x, 0), most), y
-    yield min(max(left, 0), most), 0
+def _letter_width(letter: str) -> float:
+    """Return about how wide a letter is in a sans-serif of 11 units: the reader's is not known."""
+    if letter in "fijlrtI1.,:;'!|()[] ":
+        return 3.8
+    if east_asian_width(letter) in "WF":
+        return 11.5
+    if letter in "mwMW@%":
+        return 9.6
+    return 7.6 if letter.isupper() else 6.4
+
+
+def _corners(region: Rectangle, width: int, canvas: Canvas) -> Iterator[tuple[int, int]]:
+    """Yield the places at a region where a name fits the canvas, best first; there is always one."""
+    rightmost = max(0, canvas.width - width)
+    lowest = max(0, canvas.height - HEIGHT)
+    for x in (region.left, region.right - width):
+        for y in (region.top - HEIGHT, region.top, region.bottom, region.bottom - HEIGHT):
+            if 0 <= y <= lowest:
+                yield min(max(x, 0), rightmost), y
+    yield min(region.left, rightmost), min(region.top, lowest)

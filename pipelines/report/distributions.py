@@ -38,9 +38,7 @@ class Distributions:
         self.side = np.zeros((2, len(SIDE_EDGES) - 1), np.int64)
         self.aspect = np.zeros((2, len(ASPECT_EDGES) - 1), np.int64)
         self.centres = np.zeros((HEAT_CELLS, HEAT_CELLS), np.int64)
-        self.words = {
-            task: np.zeros((2, len(WORD_EDGES) - 1), np.int64) for task in CAPTION_TASKS
-        }
+        self.words = {task: np.zeros((2, len(WORD_EDGES) - 1), np.int64) for task in CAPTION_TASKS}
 
     def add(self, batch: pa.RecordBatch, keys: pa.Array, image_wh: np.ndarray) -> None:
         """Count a batch of rows; `keys` are the samples of their shard, `image_wh` (n, 2)."""

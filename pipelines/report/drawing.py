@@ -70,9 +70,7 @@ def mask_path(mask: MaskRLE, canvas: Canvas) -> str:
     shrinks = pixels.shape[0] > canvas.height
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     units = cv2.resize(pixels * np.uint8(255), size_wh, interpolation=how) > 127
-    contours, _ = cv2.findContours(
-        units.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
+    contours, _ = cv2.findContours(units.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     outlines = (cv2.approxPolyDP(contour, _SMOOTHING, True)[:, 0] for contour in contours)
     return "".join(polygon_path(outline) for outline in outlines if len(outline) > 2)
 

@@ -15,7 +15,7 @@ from pipelines.report.distributions import (
     quantile,
 )
 
-WIDTH, HEIGHT = 300, 120
+WIDTH, HEIGHT = 300, 178
 """Units of a plot."""
 _CAPTION_HEIGHT = 34
 

@@ -42,7 +42,7 @@ class Plate:
     def regions(self) -> list[Statement]:
         """What was said of a region, the largest first, so that the small lie on top."""
         drawn = (one for one in self.statements if one.shape)
-        return sorted(drawn, key=lambda one: -one.shape.area if one.shape else 0)
+        return sorted(drawn, key=lambda one: (-one.shape.area if one.shape else 0, not one.kept))
 
     @property
     def captions(self) -> list[Caption]:
@@ -71,6 +71,11 @@ class Plate:
             for one in self.statements
             if one.annotation.kind == "text" and one.annotation.task not in (*CAPTION_TASKS, "ocr")
         ]
+
+    @property
+    def dropped(self) -> int:
+        """How many annotations were dropped."""
+        return sum(not one.kept for one in self.statements)
 
     @property
     def title(self) -> str:

@@ -58,8 +58,10 @@ def annotation_batches(
         StorageError: the file cannot be read.
     """
     with _readable(output, f"{SHARDS}/{shard.name}.parquet") as file:
-        parquet = pq.ParquetFile(file)
-        yield from parquet.iter_batches(BATCH_ROWS, columns=None if columns is None else [*columns])
+        wanted = None if columns is None else [*columns]
+        with pq.ParquetFile(file) as parquet:
+            # In this thread only, as everywhere here: see `engine.parquet`.
+            yield from parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False)
 
 
 def _stored(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> StoredSample:

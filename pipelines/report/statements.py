@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.annotation import CAPTION_TASKS, Annotation, from_json
-from pipelines.report.chips import Chip, place_chip
+from pipelines.report.chips import Chip, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, box_path, mask_path, polygon_path
 
 UNNAMED = ("region_proposal", "segmentation", "referring_segmentation")
@@ -53,11 +53,15 @@ class Statement:
         return self.annotation.task.replace("_", " ")
 
     @property
+    def model(self) -> str:
+        """The model behind it and its revision."""
+        return " ".join(filter(None, (self.annotation.model, self.annotation.revision)))
+
+    @property
     def by(self) -> str:
         """Who said it: the specialist, its model and revision, the round."""
         said = self.annotation
-        model = " ".join(filter(None, (said.model, said.revision)))
-        return " · ".join(filter(None, (said.specialist, model, f"round {said.round}")))
+        return " · ".join(filter(None, (said.specialist, self.model, f"round {said.round}")))
 
     @property
     def score(self) -> str:
@@ -124,7 +128,7 @@ def _places(annotations: Sequence[Annotation], canvas: Canvas) -> list[str]:
     for annotation in annotations:
         parent = by_id.get(annotation.parent_id)
         of_parent = annotation.mask_rle and parent and (parent.box_xyxy or parent.quad)
-        where = of_parent or annotation.quad or annotation.box_xyxy
+        where = of_parent or annotation.box_xyxy or annotation.quad
         key = tuple(canvas.points(where).ravel().tolist())
         places.append(numbers.setdefault(key, f"p{len(numbers)}") if key else "")
     return places
@@ -133,31 +137,30 @@ def _places(annotations: Sequence[Annotation], canvas: Canvas) -> list[str]:
 def _shapes(
     annotations: Sequence[Annotation], places: Sequence[str], kept: Sequence[bool], canvas: Canvas
 ) -> list[Shape | None]:
-    """Draw every region. Names are placed from the largest on, those of kept regions first.
-
-    Names of one place may cover each other: only the first of them is shown.
-    """
+    """Draw every region. Names are placed from the largest on, those of kept regions first."""
     outlines = [_outline(annotation, canvas) for annotation in annotations]
     order = sorted(
         (row for row, outline in enumerate(outlines) if outline),
         key=lambda row: (not kept[row], -_area(outlines[row])),
     )
     shapes: list[Shape | None] = [None] * len(annotations)
-    placed: dict[str, Chip] = {}
+    taken = _written(annotations, outlines, places, kept)
     for row in order:
-        path, form, points = outlines[row] or ("", "", np.zeros((1, 2), int))
+        outline = outlines[row] or ("", "", np.zeros((1, 2), int))
         chip = None
         name = annotations[row].text or annotations[row].label
         if name and annotations[row].task not in UNNAMED:
-            others = [other for place, other in placed.items() if place != places[row]]
-            chip = place_chip(name, (*points.min(0), *points.max(0)), canvas, others)
+            # Names of one place may cover each other: only the first of them is shown.
+            others = [one for place, one in taken if place != places[row]]
+            chip = place_chip(name, _around(outline), canvas, others)
             if kept[row] and not chip.is_crowded:
-                placed.setdefault(places[row], chip)
-        shapes[row] = Shape(path=path, form=form, area=_area(outlines[row]), chip=chip)
+                taken.append((places[row], chip.rectangle))
+        shapes[row] = Shape(path=outline[0], form=outline[1], area=_area(outline), chip=chip)
     return shapes
 
 
 Outline = tuple[str, str, np.ndarray]
+"""Path, form and corners of a region, int, shape (n, 2)."""
 
 
 def _outline(annotation: Annotation, canvas: Canvas) -> Outline | None:
@@ -173,6 +176,26 @@ def _outline(annotation: Annotation, canvas: Canvas) -> Outline | None:
         points = canvas.points(annotation.box_xyxy)
         return box_path(points), "box", points
     return None
+
+
+def _written(
+    annotations: Sequence[Annotation],
+    outlines: Sequence[Outline | None],
+    places: Sequence[str],
+    kept: Sequence[bool],
+) -> list[tuple[str, Rectangle]]:
+    """Return where text can be read in the image, so that no name is written over it."""
+    rows = zip(annotations, outlines, places, kept, strict=True)
+    return [
+        (place, _around(outline))
+        for annotation, outline, place, is_kept in rows
+        if annotation.task == "ocr" and outline and is_kept
+    ]
+
+
+def _around(outline: Outline) -> Rectangle:
+    (left, top), (right, bottom) = outline[2].min(axis=0).tolist(), outline[2].max(axis=0).tolist()
+    return Rectangle(left, top, right, bottom)
 
 
 def _area(outline: Outline | None) -> int:

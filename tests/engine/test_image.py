@@ -204,6 +204,13 @@ def test_extreme_floats_are_decoded_without_a_warning(extreme: float) -> None:
     assert decode(float_tiff(values)).shape == (4, 5, 3)
 
 
+def test_the_widest_range_of_floats_is_stretched_without_overflow() -> None:
+    values = np.zeros((1, 3), np.float64)
+    values[0, 0], values[0, 2] = -1.7e308, 1.7e308
+    pixels = decode(float_tiff(np.repeat(values[..., None], 3, axis=2)))
+    assert pixels[0, :, 0].tolist() == [0, 127, 255]
+
+
 def test_a_constant_float_image_is_black() -> None:
     assert not decode(float_tiff(np.full((4, 5), 3.5, np.float32))).any()
 

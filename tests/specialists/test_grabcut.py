@@ -74,6 +74,14 @@ def test_no_mask_is_said_where_none_is_found(grabcut: GrabCut, drawing: SampleOf
     assert grabcut.predict([drawing(grey, everything, tiny, outside, empty, no_box)]) == [[]]
 
 
+def test_a_box_that_leaves_little_background_is_cut_too(
+    grabcut: GrabCut, photograph: SampleOf
+) -> None:
+    sample = photograph("cat", box("cat", 0, 0, 405, 300))
+    [[mask]] = grabcut.predict([sample])
+    assert pixels_of(mask)[100:250, 100:300].all()
+
+
 def test_boxes_at_the_edge_and_beyond_are_cut_within_the_image(
     grabcut: GrabCut, photograph: SampleOf
 ) -> None:

@@ -101,7 +101,7 @@ def test_loops_of_links_end_and_each_folder_is_read_once(tmp_path: Path, jpeg: b
     put(tmp_path, "beside/z.jpg", data=jpeg)
     (root / "a" / "self").symlink_to(root / "a")
     (root / "b" / "up").symlink_to("..")
-    (root / "c").symlink_to(root / "a")
+    (root / "0").symlink_to(root / "a")  # inside, and before it: its own name counts
     (root / "d").symlink_to(tmp_path)  # a folder above: leads to `beside`, and back to here
     (root / "e").symlink_to(tmp_path / "beside")
     (tmp_path / "beside" / "back").symlink_to(root)

@@ -18,6 +18,7 @@ from engine.annotation import Annotation, Provenance, from_json, stamp, to_colum
 from engine.errors import ConfigError
 from engine.image import MAX_BYTES
 from engine.sample import DeadLetter
+from engine.sources import archive
 from engine.sources.source import Reading
 from engine.sources.webdataset import WebDatasetSource
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at
@@ -247,7 +248,7 @@ def test_hidden_members_are_skipped(write_tar: WriteTar, jpeg: bytes) -> None:
 def test_paths_links_and_devices_are_never_followed(tmp_path: Path, jpeg: bytes) -> None:
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     path = tmp_path / "0.tar"
-    with tarfile.open(path, "w") as archive:
+    with tarfile.open(path, "w") as tar:
         for name, kind, target in [
             ("../../evil.jpg", tarfile.REGTYPE, ""),
             ("/etc/evil.jpg", tarfile.REGTYPE, ""),
@@ -260,7 +261,7 @@ def test_paths_links_and_devices_are_never_followed(tmp_path: Path, jpeg: bytes)
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, target
             info.size = len(jpeg) if kind == tarfile.REGTYPE else 0
-            archive.addfile(info, io.BytesIO(jpeg))
+            tar.addfile(info, io.BytesIO(jpeg))
     before = sorted(tmp_path.rglob("*"))
     readings, dead_letters = read_all(source_at(path))
     assert names(readings) == ["../../evil", "/etc/evil"]
@@ -417,13 +418,29 @@ def test_a_header_that_lies_costs_neither_time_nor_memory(
     ]
     path = tmp_path / "0.tar"
     path.write_bytes(whole + HOSTILE_HEADERS[name] + whole * 3)
+    with path.open("r+b") as file:
+        file.truncate(8_000_000)  # sparse: takes no room on disk
     tracemalloc.start()
     readings, dead_letters = read_all(source_at(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert names(readings)[:1] == ["z"]
     assert "corrupt_tar" in {letter.reason for letter in dead_letters}
-    assert peak < 20_000_000
+    assert peak < 4_000_000
+
+
+def test_the_search_for_a_whole_header_ends(
+    write_tar: WriteTar, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "MAX_GAP_BYTES", 100 * BLOCK)
+    data = write_tar("whole.tar", {"a.jpg": jpeg}).read_bytes()
+    for gap, count in ((bytes(10 * BLOCK), 2), (bytes(200 * BLOCK), 1), (b"x" * 200 * BLOCK, 1)):
+        path = write_tar("0.tar", {})
+        path.write_bytes(data + gap + data)
+        readings, dead_letters = read_all(source_at(path))
+        assert len(readings) == count
+        assert len(dead_letters) == 2 - count
+    assert "no header in 51200 bytes" in dead_letters[0].message
 
 
 def test_damaged_bytes_anywhere_never_raise(write_tar: WriteTar, jpeg: bytes) -> None:

@@ -1,0 +1,115 @@
+"""Starting measured programs in processes of their own, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.marks import Timeline
+from tests.benchmarks.processes import Family, watched
+
+ROOT = Path(__file__).parents[2]
+DRIVER = "tests.benchmarks.driver"
+BY_HAND = "tests.benchmarks.by_hand"
+TIMEOUT_S = 900
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """A program that runs, its family, and where it writes marks and messages."""
+
+    process: subprocess.Popen[bytes]
+    family: Family
+    marks: Path
+    messages: Path
+    started_s: float
+
+    @property
+    def timeline(self) -> Timeline:
+        """The marks so far."""
+        return Timeline.read(self.marks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What a program that ended well has cost."""
+
+    timeline: Timeline
+    startup_s: float
+    """Seconds from the start of its process to its first image."""
+    peak_bytes: int
+
+
+def marked(document: Mapping[str, Any], marks: Path) -> dict[str, Any]:
+    """Return a config with the stages that mark start-up, first and last."""
+    option = {"marks": str(marks)}
+    first = {"first_image": {"use": "tests.benchmarks.stages:FirstImage", **option}}
+    last = {"loaded": {"use": "tests.benchmarks.stages:Loaded", **option}}
+    return {
+        **document,
+        "specialists": {**first, **document["specialists"]},
+        "filters": {**document.get("filters", {}), **last},
+    }
+
+
+@contextmanager
+def running(
+    module: str, folder: Path, document: Mapping[str, Any], *arguments: str
+) -> Iterator[Child]:
+    """Start a program on a config; kill it when the block ends before it does.
+
+    The folder takes config, marks and messages; the config decides on the output.
+    """
+    folder.mkdir(parents=True)
+    config, marks, messages = folder / "config.json", folder / "marks", folder / "messages"
+    config.write_text(json.dumps(document))
+    command = [sys.executable, "-m", module, str(config), str(marks), *arguments]
+    with messages.open("wb") as file:
+        started_s = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, **_ENVIRONMENT}
+        )
+    try:
+        yield Child(
+            process=process,
+            family=Family(process.pid),
+            marks=marks,
+            messages=messages,
+            started_s=started_s,
+        )
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def run(module: str, folder: Path, document: Mapping[str, Any], *arguments: str) -> Ended:
+    """Run a program on a config to its end.
+
+    Raises:
+        RuntimeError: it failed; the message has its last words.
+    """
+    marked_document = marked(document, folder / "marks")
+    with running(module, folder, marked_document, *arguments) as child:
+        with watched(child.family) as peak:
+            code = child.process.wait(TIMEOUT_S)
+        if code != 0:
+            raise RuntimeError(f"{module} failed: {child.messages.read_text()[-2000:]}")
+        timeline = child.timeline
+        return Ended(
+            timeline=timeline,
+            startup_s=timeline.of("first_image")[0].time_s - child.started_s,
+            peak_bytes=peak.memory_bytes,
+        )
+
+
+_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+"""One thread per process on both sides: the processes share the cores, not the threads."""

@@ -1,0 +1,96 @@
+"""Moments of a run, written down by whichever process lives through them.
+
+A mark has a time and the CPU-seconds that each process of the run has used by then. What comes
+after start-up is counted per process: from the moment its own models were loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.benchmarks.processes import Family
+
+STARTED = "started"
+"""The first process of the run begins; the first mark of every run."""
+LOADED = "loaded"
+"""A worker has loaded its models."""
+FIRST_IMAGE = "first_image"
+"""A worker hands its first image to the first stage."""
+SHARD = "shard"
+"""A shard is published."""
+FINISHED = "finished"
+"""The dataset is complete."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A moment: what happened, in which process, when, and the CPU-seconds by process id."""
+
+    what: str
+    pid: int
+    time_s: float
+    cpu_s: dict[int, float]
+
+
+def mark(path: str | Path, what: str) -> None:
+    """Append a mark to the file of a run; the run is the family of the one who marked first."""
+    root = _root(Path(path))
+    now = Mark(
+        what=what, pid=os.getpid(), time_s=time.monotonic(), cpu_s=Family(root).cpu_s_by_pid()
+    )
+    line = json.dumps(asdict(now)) + "\n"
+    with open(path, "ab", buffering=0) as file:
+        file.write(line.encode())
+
+
+def _root(path: Path) -> int:
+    with path.open("a+") as file:
+        file.seek(0)
+        first = file.readline()
+    return int(json.loads(first)["pid"]) if first else os.getpid()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """The marks of one run, in their order."""
+
+    marks: tuple[Mark, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Timeline:
+        """Read the marks of a run, also of one that is still going on."""
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row["cpu_s"] = {int(pid): seconds for pid, seconds in row["cpu_s"].items()}
+        return cls(marks=tuple(sorted((Mark(**row) for row in rows), key=lambda one: one.time_s)))
+
+    def of(self, what: str) -> list[Mark]:
+        """Return the marks of one kind."""
+        return [one for one in self.marks if one.what == what]
+
+    @property
+    def workers(self) -> set[int]:
+        """The process ids of the workers that loaded models."""
+        return {one.pid for one in self.of(LOADED)}
+
+    @property
+    def startup_s(self) -> float:
+        """Seconds from the start of the first process to the first image."""
+        return self.of(FIRST_IMAGE)[0].time_s - self.of(STARTED)[0].time_s
+
+    @property
+    def work_s(self) -> float:
+        """Seconds from when the first worker had loaded to the last shard."""
+        return self.of(SHARD)[-1].time_s - self.of(LOADED)[0].time_s
+
+    @property
+    def work_cpu_s(self) -> float:
+        """CPU-seconds of all processes from start-up to the last shard."""
+        loaded = {one.pid: one.cpu_s.get(one.pid, 0.0) for one in self.of(LOADED)}
+        before = self.of(LOADED)[0].cpu_s | loaded
+        after = self.of(SHARD)[-1].cpu_s
+        return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())

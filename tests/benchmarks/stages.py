@@ -1,0 +1,136 @@
+"""Stages that cost nothing themselves: they mark moments, count calls, or touch bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from engine.annotation import Annotation
+from engine.judgement import Statements, Verdicts
+from engine.sample import Sample
+from engine.stage import RUNTIME, THRESHOLD, Filter, Measurement, Specialist, StageConfig, one_of
+from tests.benchmarks.marks import FIRST_IMAGE, LOADED, mark
+
+
+class MarkingConfig(StageConfig):
+    """Where moments are marked."""
+
+    marks: Annotated[str, RUNTIME]
+    """The file of the run's marks."""
+
+
+class FirstImage(Specialist[MarkingConfig]):
+    """Marks when a worker meets its first image; list it first."""
+
+    Config = MarkingConfig
+    produces = ("tag",)
+
+    def load(self) -> None:
+        self._is_first = True
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        if self._is_first:
+            mark(self.config.marks, FIRST_IMAGE)
+            self._is_first = False
+        return [[] for _ in samples]
+
+
+class Loaded(Filter[MarkingConfig]):
+    """Marks when a worker has loaded its models; list it last."""
+
+    Config = MarkingConfig
+
+    def load(self) -> None:
+        mark(self.config.marks, LOADED)
+
+    def judge(self, statements: Statements) -> Verdicts:
+        return Verdicts(len(statements))
+
+
+class Silent(Specialist[StageConfig]):
+    """Says nothing and looks at nothing."""
+
+    produces = ("tag",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [[] for _ in samples]
+
+
+class Touch(Specialist[StageConfig]):
+    """Reads some of the bytes of each image where they lie, and says nothing."""
+
+    produces = ("tag",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        for sample in samples:
+            data = sample.picture._data
+            if sum(data[:: max(1, len(data) // 16)]) < 0:
+                raise AssertionError("bytes are not negative")
+        return [[] for _ in samples]
+
+
+class CountingConfig(StageConfig):
+    """Where calls are written down."""
+
+    log: Annotated[str, RUNTIME]
+    """A file that gets a line for each image."""
+    saying: str = "seen"
+    """What is said of each image; another word makes another stage of it."""
+
+
+class Counting(Specialist[CountingConfig]):
+    """Writes down each image that it is asked about."""
+
+    Config = CountingConfig
+    produces = ("tag",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        write_down(self.config.log, samples)
+        said = Annotation(kind="text", task=self.produces[0], text=self.config.saying, score=0.5)
+        return [[said] for _ in samples]
+
+
+class CountingReader(Counting):
+    """The same, for a stage that reads what the other says."""
+
+    reads = (one_of("tag"),)
+    produces = ("caption",)
+
+
+class CountingFilterConfig(CountingConfig):
+    """What is kept."""
+
+    minimum: Annotated[float, THRESHOLD, Field(ge=0, le=1)] = 0.1
+    """Least score of a tag."""
+
+
+class CountingFilter(Filter[CountingFilterConfig]):
+    """Measures tags, and writes down each image that it measures."""
+
+    Config = CountingFilterConfig
+    reads = (one_of("tag"),)
+    measured = ("strength",)
+
+    def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        write_down(self.config.log, samples)
+        return [
+            [Measurement(said.id, {"strength": said.score or 0.0}) for said in sample.of("tag")]
+            for sample in samples
+        ]
+
+    def judge(self, statements: Statements) -> Verdicts:
+        verdicts = Verdicts(len(statements))
+        where = statements.of_tasks(("tag",))
+        strength = statements.measurements["strength"]
+        verdicts.measure("strength", strength, where)
+        verdicts.drop(where & (strength < self.config.minimum), "too_weak")
+        return verdicts
+
+
+def write_down(log: str, samples: Sequence[Sample]) -> None:
+    """Append the keys of samples to a file, whole lines even when many processes write."""
+    lines = "".join(f"{sample.key}\n" for sample in samples)
+    with open(log, "ab", buffering=0) as file:
+        file.write(lines.encode())

@@ -1,0 +1,76 @@
+"""Shards, graphs and layers made by hand, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.annotation import Annotation, stamp
+from engine.graph import Graph, plan
+from engine.layer import Layer, StageError, make_layer
+from engine.sample import Record
+from engine.shard import Shard
+from tests.building import configure
+
+Said = Mapping[int, Sequence[Annotation]]
+
+
+def planned(**keys: Any) -> Graph:
+    """Plan a graph of small stages; nothing is read."""
+    return plan(configure("photos", Path("out"), **keys))
+
+
+def record(number: int, *, width: int = 40, height: int = 30) -> Record:
+    """Return the record of an image that nobody reads."""
+    return Record(
+        key=f"image_{number}",
+        sha256=f"{number:064x}",
+        width=width,
+        height=height,
+        orientation=1,
+        extension="jpg",
+        source=f"photos/image_{number}.jpg",
+        metadata="{}",
+        digest=f"digest-{number}",
+    )
+
+
+def shard_of(count: int, *, labels: Said | None = None, name: str = "000000") -> Shard:
+    """Return a shard of `count` samples with the labels of its source, by sample number."""
+    said = labels or {}
+    return Shard(
+        name=name,
+        records=tuple(map(record, range(count))),
+        labels=tuple(tuple(said.get(number, ())) for number in range(count)),
+        dead_letters=(),
+    )
+
+
+def layers_of(
+    graph: Graph, shard: Shard, said: Mapping[str, Said], failed: Mapping[str, int] | None = None
+) -> dict[str, Layer]:
+    """Return the layers of all specialists: what each said, stamped, by sample number."""
+    layers = {}
+    for node in graph.specialists:
+        spoken = said.get(node.name, {})
+        broken = {number for name, number in (failed or {}).items() if name == node.name}
+        answers = {
+            number: stamp(spoken.get(number, ()), node.provenance, one.digest)
+            for number, one in enumerate(shard.records)
+            if number not in broken
+        }
+        errors = [StageError(sample=number, reason="broken", message="!") for number in broken]
+        layers[node.name] = make_layer(node, answers, errors)
+    return layers
+
+
+def region(label: str = "cat", *, score: float | None = 0.5, **changes: Any) -> Annotation:
+    """Return a box."""
+    values = {"box_xyxy": (1.0, 2.0, 20.0, 15.5), **changes}
+    return Annotation(kind="region", task="object_detection", label=label, score=score, **values)
+
+
+def caption(text: str = "A cat.", **changes: Any) -> Annotation:
+    """Return a brief caption."""
+    return Annotation(kind="text", task="caption", text=text, language="en", **changes)

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from engine.annotation import Annotation, MaskRLE
+from engine.answer import ask
+from engine.errors import MissingPackage, SampleError
+from engine.graph import Node
+from engine.sample import Picture, Sample
+from engine.stage import Measurement, Specialist, StageConfig
+from tests.building import BRIGHT_ENOUGH
+from tests.engine.by_hand import caption, planned, region
+from tests.stages import BrightEnough
+
+Say = Callable[[Sample], list[Annotation]]
+
+
+class Saying(Specialist[StageConfig]):
+    """Says what it is told to; remembers the batches that it saw."""
+
+    produces = ("object_detection", "caption")
+
+    def __init__(self, say: Say) -> None:
+        super().__init__(StageConfig())
+        self.say = say
+        self.batches: list[list[str]] = []
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        self.batches.append([sample.key for sample in samples])
+        return [self.say(sample) for sample in samples]
+
+
+def node_of(stage: Any) -> Node[Any]:
+    return Node(name="stage", use="stage", stage=stage, inputs=(), fingerprint="f")
+
+
+def sample(key: str = "a", *annotations: Annotation) -> Sample:
+    return Sample(key=key, width=40, height=30, picture=Picture(b""), annotations=annotations)
+
+
+def problem(*said: Annotation, heard: Sequence[Annotation] = ()) -> str:
+    """Return what is wrong with an answer."""
+    (answer,) = ask(node_of(Saying(lambda _: list(said))), [sample("a", *heard)])
+    if not isinstance(answer, SampleError):
+        return ""
+    assert answer.reason == "invalid_output"
+    return answer.message
+
+
+def test_answers_come_in_the_order_of_the_samples() -> None:
+    stage = Saying(lambda one: [region(one.key)])
+    answers = ask(node_of(stage), [sample("a"), sample("b")])
+    assert answers == [[region("a")], [region("b")]]
+    assert stage.batches == [["a", "b"]]
+
+
+def test_a_stage_is_not_asked_about_nothing() -> None:
+    stage = Saying(lambda one: [])
+    assert ask(node_of(stage), []) == []
+    assert stage.batches == []
+
+
+def test_a_batch_that_fails_is_asked_again_one_by_one() -> None:
+    def say(one: Sample) -> list[Annotation]:
+        if one.key == "b":
+            raise KeyError("beta")
+        return [region(one.key)]
+
+    stage = Saying(say)
+    first, second, third = ask(node_of(stage), [sample("a"), sample("b"), sample("c")])
+    assert (first, third) == ([region("a")], [region("c")])
+    assert isinstance(second, SampleError)
+    assert (second.reason, second.message) == ("stage_failed", "KeyError: 'beta'")
+    assert stage.batches == [["a", "b", "c"], ["a"], ["b"], ["c"]]
+
+
+def test_a_single_image_that_fails_is_not_asked_about_twice() -> None:
+    def say(one: Sample) -> list[Annotation]:
+        raise SampleError("too_ugly", "no")
+
+    stage = Saying(say)
+    (answer,) = ask(node_of(stage), [sample()])
+    assert isinstance(answer, SampleError)
+    assert (answer.reason, answer.message) == ("too_ugly", "no")
+    assert len(stage.batches) == 1
+
+
+def test_a_missing_package_stops_the_run() -> None:
+    def say(one: Sample) -> list[Annotation]:
+        raise MissingPackage("pip install x")
+
+    with pytest.raises(MissingPackage):
+        ask(node_of(Saying(say)), [sample()])
+
+
+def test_an_interrupt_is_not_a_dead_letter() -> None:
+    def say(one: Sample) -> list[Annotation]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(node_of(Saying(say)), [sample()])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        region(score=None),
+        region(score=0.0),
+        region(score=1.0),
+        region(box_xyxy=()),
+        region(box_xyxy=(0.0, 0.0, 40.0, 30.0)),
+        region(box_xyxy=(-3.0, 0.0, 45.0, 30.0)),  # partly outside: a filter's business
+        region(box_xyxy=(5.0, 5.0, 5.0, 5.0)),
+        region(mask_rle=MaskRLE((30, 40), "0")),
+        caption(span=(0, 1)),
+    ],
+)
+def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
+    assert problem(said) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (region(score=1.01), "a score of 1.01"),
+        (region(score=-0.1), "a score of -0.1"),
+        (region(score=float("nan")), "a score of nan"),
+        (region(score=float("inf")), "a score of inf"),
+        (region(box_xyxy=(1.0, 2.0, 3.0)), "a box of 3"),
+        (region(quad=(1.0,) * 4), "a quad of 4"),
+        (region(box_xyxy=(float("nan"), 0.0, 1.0, 1.0)), "not a finite number"),
+        (region(quad=(float("inf"),) * 8), "not a finite number"),
+        (region(box_xyxy=(9.0, 0.0, 1.0, 1.0)), "corners swapped"),
+        (region(box_xyxy=(41.0, 0.0, 50.0, 1.0)), "outside the 40x30 image"),
+        (region(box_xyxy=(0.0, -9.0, 5.0, -1.0)), "outside the 40x30 image"),
+        (region(mask_rle=MaskRLE((40, 30), "0")), "a mask of (40, 30)"),
+        (caption(span=(3, 3)), "a span of (3, 3)"),
+        (caption(span=(-1, 3)), "a span of (-1, 3)"),
+        (caption(span=(1,)), "a span of (1,)"),
+        (caption(parent_id="nobody"), "a parent 'nobody'"),
+        (Annotation(kind="region", task="ocr"), "declares only object_detection, caption"),
+    ],
+)
+def test_nonsense_is_named_and_costs_the_image(said: Annotation, told: str) -> None:
+    assert told in problem(said)
+
+
+def test_a_parent_may_be_heard_or_said_in_the_same_answer() -> None:
+    assert problem(region(parent_id="x"), heard=[caption(id="x")]) == ""
+    assert problem(region(parent_id="x"), caption(id="x")) == ""
+
+
+def test_nonsense_about_one_image_costs_only_that_image() -> None:
+    stage = Saying(lambda one: [region(score=7.0 if one.key == "b" else 0.5)])
+    answers = ask(node_of(stage), [sample("a"), sample("b"), sample("c")])
+    assert [isinstance(answer, SampleError) for answer in answers] == [False, True, False]
+
+
+class Measuring(BrightEnough):
+    """Measures what it is told to."""
+
+    rows: list[list[Measurement]]
+
+    def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        return self.rows
+
+
+def measuring(*rows: list[Measurement]) -> Any:
+    node = planned(filters=BRIGHT_ENOUGH).filters[0]
+    stage = Measuring(node.stage.config)
+    stage.rows = list(rows)
+    (answer,) = ask(node_of(stage), [sample()])
+    return answer
+
+
+def test_measurements_are_taken_as_they_are() -> None:
+    rows = [Measurement("x", {"brightness": 0.5}), Measurement("y", {})]
+    assert measuring(rows) == rows
+
+
+def test_an_undeclared_measurement_or_a_wrong_count_is_nonsense() -> None:
+    assert "undeclared measurement 'gloom'" in measuring([Measurement("x", {"gloom": 1.0})]).message
+    assert "2 answers to 1 samples" in measuring([], []).message

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.annotation import Annotation
+from engine.graph import Graph, Node
+from engine.judgement import Statements, Verdicts
+from engine.judging import Judged, judge
+from engine.layer import make_layer
+from engine.stage import Filter, Measurement, StageConfig
+from tests.building import BRIGHTEST
+from tests.engine.by_hand import Said, caption, layers_of, planned, region, shard_of
+
+Rule = Callable[[Statements, Verdicts], None]
+
+
+class Ruling(Filter[StageConfig]):
+    """Judges by a rule."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__(StageConfig())
+        self.rule = rule
+
+    def judge(self, statements: Statements) -> Verdicts:
+        verdicts = Verdicts(len(statements))
+        self.rule(statements, verdicts)
+        return verdicts
+
+
+class Measured(Ruling):
+    """Judges by a rule over numbers that were stored."""
+
+    measured = ("size", "weight")
+
+
+def graph_of(*rules: Rule, kind: type[Ruling] = Ruling) -> Graph:
+    graph = planned(specialists=BRIGHTEST)
+    filters = tuple(
+        Node[Any](
+            name=f"f{place}", use="", stage=kind(rule), inputs=("bright",), fingerprint=f"{place}"
+        )
+        for place, rule in enumerate(rules)
+    )
+    return Graph(specialists=graph.specialists, filters=filters)
+
+
+def drop(*texts: str, reason: str = "bad") -> Rule:
+    def rule(statements: Statements, verdicts: Verdicts) -> None:
+        verdicts.drop(np.isin(statements.texts("text").astype(str), texts), reason)
+
+    return rule
+
+
+def judged(graph: Graph, said: Said, **changes: Any) -> Judged:
+    shard = shard_of(3, labels=changes.pop("labels", None))
+    layers = layers_of(graph, shard, {"bright": said}) | changes.pop("layers", {})
+    return judge(shard, graph, layers, frozenset(changes.pop("without", ())))
+
+
+def said_tree() -> list[Annotation]:
+    """A caption, its phrase, the phrase's box, the box's box; and a stranger."""
+    return [
+        region(text="great-grandchild", parent_id="grandchild"),
+        region(text="grandchild", id="grandchild", parent_id="child"),
+        caption("stranger"),
+        region(text="child", id="child", parent_id="root"),
+        caption("root", id="root"),
+    ]
+
+
+def by_text(found: Judged) -> dict[str, list[tuple[str, bool, str]]]:
+    """Return the verdicts on each text."""
+    return {
+        text: [(one["filter"], one["keep"], one["reason"]) for one in verdicts]
+        for text, verdicts in zip(
+            found.table.column("text").to_pylist(), found.verdicts.to_pylist(), strict=True
+        )
+    }
+
+
+def kept(found: Judged) -> list[str]:
+    texts = found.table.column("text").to_pylist()
+    return [text for text, keep in zip(texts, found.kept, strict=True) if keep]
+
+
+def test_what_was_made_from_a_dropped_annotation_is_dropped_over_all_generations() -> None:
+    found = judged(graph_of(drop("root")), {0: said_tree()})
+    orphan = [("lineage", False, "parent_dropped")]
+    assert kept(found) == ["stranger"]
+    assert by_text(found) == {
+        "root": [("f0", False, "bad")],
+        "child": orphan,
+        "grandchild": orphan,
+        "great-grandchild": orphan,
+        "stranger": [],
+    }
+    assert found.drops == {("f0", "bad"): 1, ("lineage", "parent_dropped"): 3}
+
+
+def test_a_drop_in_the_middle_leaves_the_ancestors() -> None:
+    found = judged(graph_of(drop("child")), {0: said_tree()})
+    assert sorted(kept(found)) == ["root", "stranger"]
+    assert found.drops[("lineage", "parent_dropped")] == 2
+
+
+def test_a_parent_of_another_sample_changes_nothing() -> None:
+    found = judged(graph_of(drop("root")), {0: [caption("root")], 1: said_tree()[:1]})
+    assert kept(found) == ["great-grandchild"]
+
+
+def test_a_row_has_one_reason_and_the_verdicts_of_those_who_judged_it() -> None:
+    def look(statements: Statements, verdicts: Verdicts) -> None:
+        verdicts.measure("length", np.arange(len(statements)) + 0.5, statements.is_live)
+
+    found = judged(graph_of(look, drop("b"), drop("a", "b", reason="worse"), look),
+                   {0: [caption("a"), caption("b"), caption("c")]})  # fmt: skip
+    assert by_text(found) == {
+        "a": [("f0", True, ""), ("f2", False, "worse")],
+        "b": [("f0", True, ""), ("f1", False, "bad")],
+        "c": [("f0", True, ""), ("f3", True, "")],
+    }
+    assert found.drops == {("f1", "bad"): 1, ("f2", "worse"): 1}
+    measured = [one["measurement"] for one in found.verdicts.to_pylist()[2]]
+    assert measured == [[{"name": "length", "value": 2.5}]] * 2
+
+
+def test_a_later_filter_sees_who_is_still_live() -> None:
+    seen: list[list[bool]] = []
+
+    def look(statements: Statements, verdicts: Verdicts) -> None:
+        seen.append(statements.is_live.tolist())
+
+    judged(graph_of(look, drop("root"), look), {0: said_tree()})
+    assert seen == [[True] * 5, [False, False, True, False, False]]
+
+
+def test_merges_are_written_as_ids_and_add_up_over_filters() -> None:
+    def merge(kept: int, merged: int) -> Rule:
+        def rule(statements: Statements, verdicts: Verdicts) -> None:
+            verdicts.merge(kept, merged)
+            verdicts.drop(np.arange(len(statements)) == merged, "duplicate")
+
+        return rule
+
+    found = judged(graph_of(merge(0, 1), merge(0, 2)), {1: [region("x")] * 3})
+    ids = found.table.column("id").to_pylist()
+    assert found.table.column("merged_from").to_pylist() == [ids[1:], [], []]
+    assert found.kept.tolist() == [True, False, False]
+
+
+def test_what_a_source_had_merged_is_kept() -> None:
+    old = replace(region("x"), merged_from=("before",))
+
+    def merge(statements: Statements, verdicts: Verdicts) -> None:
+        verdicts.merge(0, 1)
+
+    found = judged(graph_of(merge), {}, labels={0: [old, region("y", id="other")]})
+    assert found.table.column("merged_from").to_pylist()[0] == ["before", "other"]
+
+
+def measurements(graph: Graph, rows: Mapping[int, Sequence[Measurement]]) -> dict[str, Any]:
+    return {"f0": make_layer(graph.filters[0], rows, ())}
+
+
+def test_stored_measurements_find_their_rows_whatever_their_order() -> None:
+    seen: dict[str, list[float]] = {}
+
+    def look(statements: Statements, verdicts: Verdicts) -> None:
+        seen.update({name: column.tolist() for name, column in statements.measurements.items()})
+
+    graph = graph_of(look, kind=Measured)
+    said = {0: [region("a"), region("b")], 2: [region("c")]}
+    ids = judged(graph, said).table.column("id").to_pylist()
+    rows = {
+        2: [Measurement(ids[2], {"size": 3.0})],
+        0: [Measurement(ids[1], {"size": 2.0, "weight": 20.0}), Measurement("gone", {"size": 9.0})],
+    }
+    judged(graph, said, layers=measurements(graph, rows))
+    np.testing.assert_equal(seen["size"], [np.nan, 2.0, 3.0])
+    np.testing.assert_equal(seen["weight"], [np.nan, 20.0, np.nan])
+
+
+def test_measurements_of_nothing_are_nan_for_every_row() -> None:
+    seen: list[float] = []
+
+    def look(statements: Statements, verdicts: Verdicts) -> None:
+        seen.extend(statements.measurements["size"].tolist())
+
+    graph = graph_of(look, kind=Measured)
+    judged(graph, {0: [region(), region()]}, layers=measurements(graph, {}))
+    np.testing.assert_equal(seen, [np.nan, np.nan])
+
+
+def test_labels_of_the_source_come_first_and_are_judged_too() -> None:
+    label = caption("label", id="l", specialist="source")
+    found = judged(graph_of(drop("label")), {0: [caption("said")], 1: []}, labels={0: [label]})
+    assert found.table.column("text").to_pylist() == ["label", "said"]
+    assert kept(found) == ["said"]
+
+
+def test_rows_are_in_the_order_of_samples_and_failed_samples_are_left_out() -> None:
+    said: Said = {2: [caption("late")], 0: [caption("early")], 1: [caption("failed")]}
+    found = judged(graph_of(), said, without=[1])
+    assert found.table.column("text").to_pylist() == ["early", "late"]
+    assert found.table.column("sample").to_pylist() == [0, 2]
+
+
+def test_image_sizes_are_those_of_each_row() -> None:
+    seen: list[list[float]] = []
+
+    def look(statements: Statements, verdicts: Verdicts) -> None:
+        seen.extend(statements.image_wh.tolist())
+
+    judged(graph_of(look), {0: [caption()], 2: [caption()]})
+    assert seen == [[40.0, 30.0], [40.0, 30.0]]
+
+
+@pytest.mark.parametrize(
+    "filters", [{}, dict.fromkeys(("text_filter", "region_score", "nms", "blacklist"))]
+)
+def test_a_shard_about_which_nothing_was_said_is_judged(filters: dict[str, Any]) -> None:
+    graph = planned(
+        specialists={"a": {"use": "tests.stages:Describe"}, **BRIGHTEST}, filters=filters
+    )
+    shard = shard_of(2)
+    layers = layers_of(graph, shard, {})
+    for node in graph.filters:
+        if node.has_layer:
+            layers[node.name] = make_layer(node, {}, ())
+    found = judge(shard, graph, layers, frozenset())
+    assert (found.table.num_rows, len(found.kept), len(found.verdicts)) == (0, 0, 0)

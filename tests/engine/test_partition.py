@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.partition import (
+    Entry,
+    ShardSpec,
+    partition,
+    read_index,
+    slug,
+    unique_key,
+    write_index,
+)
+from engine.sources.folder import FolderSource
+from engine.sources.source import Item, Reading, Source, SourceConfig
+from engine.storage import Folder
+from tests.building import build, contents
+
+
+class Listed(Source):
+    """A source of items that nobody reads."""
+
+    def __init__(self, *locations: str, url: str = "photos", size: int = 3) -> None:
+        super().__init__(SourceConfig(url=url), shard_size=size)
+        self.locations = locations
+
+    def items(self) -> Iterator[Item]:
+        return (Item(location=name, signature=f"v1 {name}") for name in sorted(self.locations))
+
+    def read(self, item: Item) -> Iterator[Reading]:
+        raise NotImplementedError
+
+
+class Packed(Listed):
+    """A source of tars."""
+
+    is_packed = True
+
+
+def entries(specs: list[ShardSpec]) -> list[Entry]:
+    return [entry for spec in specs for entry in spec.entries]
+
+
+def keys(specs: list[ShardSpec]) -> list[list[str]]:
+    return [[entry.key for entry in spec.entries] for spec in specs]
+
+
+def keys_of(*locations: str, size: int = 1000) -> list[str]:
+    return [entry.key for entry in entries(partition([Listed(*locations, size=size)], []))]
+
+
+def test_items_fill_shards_in_their_order() -> None:
+    specs = partition([Listed(*"abcdefg")], [])
+    assert keys(specs) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    assert [spec.name for spec in specs] == ["000000", "000001", "000002"]
+
+
+def test_each_source_has_shards_of_its_own() -> None:
+    specs = partition([Listed("a", url="one"), Listed("a", "b", url="two")], [])
+    assert [spec.source for spec in specs] == [0, 1]
+    assert len({entry.key for entry in entries(specs)}) == 3
+
+
+def test_a_tar_is_a_shard_and_its_samples_bring_their_keys() -> None:
+    assert keys(partition([Packed("a.tar", "b.tar")], [])) == [[""], [""]]
+
+
+def test_new_items_open_new_shards_and_old_shards_do_not_change() -> None:
+    first = partition([Listed("b", "d", "f", "h")], [])
+    second = partition([Listed(*"abcdefgh")], entries(first))
+    assert second[: len(first)] == first
+    assert keys(second[len(first) :]) == [["a", "c", "e"], ["g"]]
+
+
+def test_a_shard_that_is_not_full_stays_as_it_is() -> None:
+    first = partition([Listed("a")], [])
+    assert keys(partition([Listed("a", "b")], entries(first))) == [["a"], ["b"]]
+
+
+def test_a_removed_item_leaves_a_gap_and_an_empty_shard_disappears() -> None:
+    first = partition([Listed(*"abcdef")], [])
+    second = partition([Listed("b", "f")], entries(first))
+    assert [(spec.name, keys([spec])) for spec in second] == [
+        ("000000", [["b"]]),
+        ("000001", [["f"]]),
+    ]
+    third = partition([Listed("f")], entries(second))
+    assert [spec.name for spec in third] == ["000001"]
+    assert [spec.name for spec in partition([Listed("f", "g")], entries(third))] == [
+        "000001",
+        "000002",
+    ]
+
+
+def test_a_changed_item_keeps_its_place_with_its_new_signature() -> None:
+    first = partition([Listed("a", "b")], [])
+    old = entries(first)[0]
+    stale = Entry(
+        source=old.source, shard=0, key=old.key, item=Item(location="a", signature="older")
+    )
+    second = partition([Listed("a", "b")], [stale, entries(first)[1]])
+    assert second == first
+    assert ShardSpec(number=0, source=0, entries=(stale,)).inputs_digest != second[0].inputs_digest
+
+
+def test_the_same_listing_twice_is_the_same_partition() -> None:
+    sources = [Listed(*"abcdefg"), Packed("x.tar", url="tars")]
+    first = partition(sources, [])
+    assert partition(sources, entries(first)) == first
+
+
+def test_sources_that_overlap_keep_their_partition(tmp_path: Path) -> None:
+    sources = [Listed("a", "b", "c"), Listed("b", "c", "d")]
+    first = partition(sources, [])
+    assert len({entry.key for entry in entries(first)}) == 6
+    assert partition(sources, entries(first)) == first
+
+
+def test_sources_in_another_order_keep_their_shards() -> None:
+    one, two = Listed("a", url="one"), Listed("b", url="two")
+    first = partition([one, two], [])
+    second = partition([two, one], entries(first))
+    assert [(spec.name, spec.source) for spec in second] == [("000000", 1), ("000001", 0)]
+
+
+def test_rows_of_one_file_are_different_items() -> None:
+    class Rows(Packed):
+        def items(self) -> Iterator[Item]:
+            for start in (0, 10):
+                yield Item(location="a.parquet", signature="v", start=start, stop=start + 10)
+
+    first = partition([Rows()], [])
+    assert len(first) == 2
+    assert partition([Rows()], entries(first)) == first
+
+
+@pytest.mark.parametrize(
+    ("location", "key"),
+    [
+        ("cat.jpg", "cat"),
+        ("cat", "cat"),
+        ("a/b/cat.jpg", "a_b_cat"),
+        ("my.holiday.2024.jpg", "my_holiday_2024"),
+        ("two words.jpg", "two_words"),
+        ("line\\x0abreak.jpg", "line_x0abreak"),
+        ("../../etc/passwd.png", "etc_passwd"),
+        ("\U0001f408.png", "image"),
+        ("\U0001f408 tree.png", "tree"),
+        ("-dash_.png", "-dash"),
+        ("éclair.jpg", "clair"),
+    ],
+)
+def test_a_key_has_only_characters_that_webdataset_allows(location: str, key: str) -> None:
+    assert keys_of(location) == [key]
+
+
+def test_the_same_stem_with_two_suffixes_is_two_keys() -> None:
+    jpg, png, tif = keys_of("cat.jpg", "cat.png", "cat.tif")
+    assert jpg == "cat"
+    assert len({jpg, png, tif}) == 3
+
+
+def test_a_key_does_not_depend_on_the_neighbours_unless_they_collide() -> None:
+    assert keys_of("cat.jpg") == [keys_of("cat.jpg", "dog.jpg")[0]]
+    many = [f"\U0001f408 {number}/\U0001f408.jpg" for number in range(20)]
+    assert len(set(keys_of(*many))) == 20
+
+
+def test_a_key_stays_when_a_collision_comes_before_it() -> None:
+    first = partition([Listed("cat.png")], [])
+    second = partition([Listed("cat.jpg", "cat.png")], entries(first))
+    by_location = {entry.item.location: entry.key for entry in entries(second)}
+    assert by_location["cat.png"] == "cat" != by_location["cat.jpg"]
+
+
+def test_very_long_names_that_begin_alike_keep_different_keys_within_the_limit_of_a_tar() -> None:
+    names = [f"{'long' * 40}{number}.jpg" for number in range(3)]
+    found = keys_of(*names, *(f"{'ä' * 300}{number}.png" for number in range(3)))
+    assert len(set(found)) == 6
+    assert max(map(len, found)) <= 92  # leaves room for `.jpeg2000`
+
+
+@pytest.mark.parametrize("name", ["a" * 200, "word " * 40, "a" * 79 + "_b", "_-_", "..", "x-2", ""])
+def test_a_key_is_its_own_key(name: str) -> None:
+    """Reading a shard looks at keys once more: they must come out as they went in."""
+    first = unique_key(name, set())
+    second = unique_key(name, {first})
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", first)
+    assert (unique_key(first, set()), unique_key(second, set())) == (first, second)
+    assert slug(first) == first
+
+
+def test_long_names_in_different_shards_stay_different_in_the_output(
+    album: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{'long' * 40}{number}.jpg").write_bytes((album / "cat.jpg").read_bytes())
+    build(folder, tmp_path / "out", shard_size=1)
+    in_index = {entry.key for entry in read_index(Folder(str(tmp_path / "out")), shard_size=1)}
+    json_keys = set()
+    for tar in sorted((tmp_path / "out" / "shards").glob("*.tar")):
+        json_keys |= set(re.findall(rb'"key":"([^"]+)"', tar.read_bytes()))
+    assert {key.decode() for key in json_keys} == in_index
+    assert len(in_index) == 3
+
+
+def test_the_index_is_read_back(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    specs = partition([Listed("a\\x0a", "b \U0001f408"), Packed("x.tar", url="tars")], [])
+    write_index(folder, specs, shard_size=3)
+    assert read_index(folder, shard_size=3) == entries(specs)
+
+
+def test_an_index_of_another_shard_size_is_forgotten(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    write_index(folder, partition([Listed("a")], []), shard_size=3)
+    assert read_index(folder, shard_size=4) == []
+
+
+def test_no_index_is_no_memory(tmp_path: Path) -> None:
+    assert read_index(Folder(str(tmp_path)), shard_size=3) == []
+
+
+def test_an_empty_index_is_read_back(tmp_path: Path) -> None:
+    write_index(Folder(str(tmp_path)), [], shard_size=3)
+    assert read_index(Folder(str(tmp_path)), shard_size=3) == []
+
+
+def test_a_shard_size_that_changes_makes_all_shards_again(album: Path, tmp_path: Path) -> None:
+    build(album, tmp_path / "out", shard_size=3)
+    build(album, tmp_path / "out", shard_size=7)
+    build(album, tmp_path / "fresh", shard_size=7)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_hostile_names_on_disk_get_keys_of_their_own(album: Path, tmp_path: Path) -> None:
+    names = ["a.b.c.jpg", "a b.jpg", "a\nb.jpg", "\U0001f408.jpg", "\U0001f415.jpg", "~.jpg",
+             "a_b.jpg", "名前.jpg", "-.jpg", "noextension"]  # fmt: skip
+    for name in names:
+        (tmp_path / name).write_bytes((album / "cat.jpg").read_bytes())
+    source = FolderSource(SourceConfig(url=str(tmp_path)), shard_size=100)
+    found = [entry.key for entry in entries(partition([source], []))]
+    assert len(set(found)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,92}", key) for key in found)

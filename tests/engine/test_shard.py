@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from engine.annotation import Annotation
+from engine.partition import ShardSpec, partition
+from engine.sample import DeadLetter
+from engine.shard import SOURCE_FINGERPRINT, Shard, ShardBytes, read_shard
+from engine.sources.source import Item, Reading, Source, SourceConfig
+from tests.engine.by_hand import caption, region
+
+Readings = Sequence[Reading | DeadLetter]
+
+
+class Given(Source):
+    """A source whose items are given."""
+
+    def __init__(self, items: Mapping[str, Readings]) -> None:
+        super().__init__(SourceConfig(url="given"), shard_size=100)
+        self.given = items
+
+    def items(self) -> Iterator[Item]:
+        return (Item(location=name, signature="") for name in self.given)
+
+    def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
+        return iter(self.given[item.location])
+
+
+class GivenTar(Given):
+    is_packed = True
+
+
+def reading(name: str, data: bytes, *said: Annotation, metadata: str = "{}") -> Reading:
+    return Reading(name=name, location=name, data=data, annotations=said, metadata=metadata)
+
+
+def read(source: Source, *, max_pixels: int = 10**8) -> tuple[Shard, ShardBytes]:
+    (spec,) = partition([source], [])
+    return read_shard(spec, source, max_pixels=max_pixels)
+
+
+def test_a_record_says_what_the_header_says(photographs: dict[str, Path]) -> None:
+    data = photographs["cat"].read_bytes()
+    shard, images = read(Given({"pets/cat.png": [reading("x", data, metadata='{"a":1}')]}))
+    (record,) = shard.records
+    assert (record.key, record.source, record.metadata) == ("pets_cat", "x", '{"a":1}')
+    assert (record.width, record.height, record.orientation) == (451, 300, 1)
+    assert (record.extension, record.sha256) == ("png", sha256(data).hexdigest())
+    assert bytes(images[0]) == data
+
+
+def test_every_input_is_a_record_or_a_dead_letter(photographs: dict[str, Path]) -> None:
+    good = photographs["pagoda"].read_bytes()
+    lost = DeadLetter(
+        key="lost", source="lost", stage="source", reason="unreadable_file", message=""
+    )
+    shard, images = read(
+        Given(
+            {
+                "a.jpg": [reading("a.jpg", good)],
+                "b.jpg": [reading("b.jpg", b"")],
+                "c.jpg": [lost],
+                "d.jpg": [reading("d.jpg", b"text")],
+                "e.jpg": [reading("e.jpg", good)],
+            }
+        )
+    )
+    assert [record.key for record in shard.records] == ["a", "e"]
+    assert [(one.key, one.stage, one.reason) for one in shard.dead_letters] == [
+        ("b", "source", "empty_file"),
+        ("c", "source", "unreadable_file"),
+        ("d", "source", "not_an_image"),
+    ]
+    assert [bytes(images[number]) for number in range(2)] == [good, good]
+
+
+def test_an_image_with_too_many_pixels_is_a_dead_letter(photographs: dict[str, Path]) -> None:
+    data = photographs["pagoda"].read_bytes()
+    shard, _ = read(Given({"a.jpg": [reading("a", data)]}), max_pixels=1000)
+    assert [one.reason for one in shard.dead_letters] == ["too_many_pixels"]
+
+
+def test_labels_of_the_source_get_ids_and_provenance(photographs: dict[str, Path]) -> None:
+    data = photographs["pagoda"].read_bytes()
+    box = region(parent_id="c", score=None)
+    shard, _ = read(Given({"a.jpg": [reading("a", data, caption(id="c"), box)]}))
+    said, found = shard.labels[0]
+    assert found.parent_id == said.id != "c"
+    assert (said.specialist, said.stage) == ("source", SOURCE_FINGERPRINT)
+
+
+def test_samples_of_a_tar_with_one_key_are_kept_apart(photographs: dict[str, Path]) -> None:
+    data = photographs["pagoda"].read_bytes()
+    shard, _ = read(
+        GivenTar({"a.tar": [reading("x.y", data), reading("x y", data), reading("x.y", data)]})
+    )
+    keys = [record.key for record in shard.records]
+    assert keys[0] == "x_y"
+    assert len(set(keys)) == 3
+
+
+def test_an_empty_shard_has_no_bytes() -> None:
+    shard, images = read(GivenTar({"a.tar": []}))
+    assert shard.records == shard.dead_letters == ()
+    assert images.nbytes == 0
+    assert len(shard.digest) == 32
+
+
+def test_the_digest_changes_with_bytes_keys_and_labels_only(photographs: dict[str, Path]) -> None:
+    pagoda, flower = photographs["pagoda"].read_bytes(), photographs["flower"].read_bytes()
+
+    def digest(name: str, one: Reading) -> str:
+        return read(Given({name: [one]}))[0].digest
+
+    base = digest("a.jpg", reading("a", pagoda))
+    others = {
+        digest("a.jpg", reading("a", flower)),
+        digest("b.jpg", reading("a", pagoda)),
+        digest("a.jpg", reading("a", pagoda, caption())),
+        digest("a.jpg", reading("a", pagoda, metadata=json.dumps({"a": 1}))),
+    }
+    assert digest("a.jpg", reading("a", pagoda)) == base
+    assert len(others) == 4
+    assert base not in others
+
+
+def test_the_order_of_samples_is_part_of_the_digest(photographs: dict[str, Path]) -> None:
+    one = reading("one", photographs["pagoda"].read_bytes())
+    two = reading("two", photographs["flower"].read_bytes())
+    forth, _ = read(GivenTar({"a.tar": [one, two]}))
+    back, _ = read(GivenTar({"a.tar": [two, one]}))
+    assert forth.sample_digests == back.sample_digests[::-1]
+    assert forth.digest != back.digest
+
+
+def test_bytes_are_given_without_a_copy() -> None:
+    images = ShardBytes([b"abc", b"", b"defg"])
+    assert [bytes(images[number]) for number in range(3)] == [b"abc", b"", b"defg"]
+    assert isinstance(images[0], memoryview)
+    assert images.nbytes == 7
+
+
+def test_a_shard_is_named_by_its_number() -> None:
+    spec = ShardSpec(number=42, source=0, entries=())
+    assert read_shard(spec, Given({}), max_pixels=1)[0].name == "000042"
