@@ -146,10 +146,11 @@ class LayerStore:
         try:
             table = from_parquet(data)
             said = json.loads(table.schema.metadata[_METADATA_KEY])
-        except (pa.ArrowException, KeyError, TypeError, ValueError):
+            errors = tuple(StageError(**error) for error in said["errors"])
+            layer = Layer(table=table.replace_schema_metadata(None), errors=errors)
+            return (layer, said["samples"]) if layer.table.schema == layer_schema(node) else None
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
             return None
-        errors = tuple(StageError(**error) for error in said["errors"])
-        return Layer(table=table.replace_schema_metadata(None), errors=errors), said["samples"]
 
     def recall(
         self, node: Node[Any], digest: str, samples: Sequence[str], *, earlier: str, retry: bool

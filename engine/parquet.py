@@ -21,15 +21,15 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
 
 def write_parquet(table: pa.Table, file: Any) -> None:
     """Write a table as a Parquet file."""
-    pq.write_table(table, file, compression="zstd")
+    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def from_parquet(data: bytes | IO[bytes], *, columns: list[str] | None = None) -> pa.Table:
     """Read the bytes of a Parquet file, or an open one.
 
     Raises:
-        pyarrow.ArrowException: these are not the bytes of a Parquet file.
+        pyarrow.ArrowException, OSError: this is no Parquet file, or a damaged one.
     """
     source = pa.BufferReader(data) if isinstance(data, bytes) else data
-    with pq.ParquetFile(source) as file:
+    with pq.ParquetFile(source, page_checksum_verification=True) as file:
         return file.read(columns=columns, use_threads=False)

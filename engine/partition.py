@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from engine.sources.source import Item, Source
 from engine.storage import Folder
 
 INDEX_NAME = "index.parquet"
+KEY_LENGTH = 80
 _COLUMNS = ("source", "shard", "key", "location", "signature", "start", "stop")
 _SCHEMA = pa.schema(
     [
@@ -37,7 +39,10 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """An item in its shard; `key` is empty when the inputs in it bring keys of their own."""
+    """An item in its shard; `key` is empty when the inputs in it bring keys of their own.
+
+    `source` is the source's URL with its turn, for a URL may be given twice.
+    """
 
     source: str
     shard: int
@@ -75,21 +80,25 @@ def slug(name: str) -> str:
 
     A tar of the USTAR format holds names of at most 100 characters.
     """
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:80] or "image"
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:KEY_LENGTH].strip("_") or "image"
 
 
 def unique_key(name: str, taken: set[str]) -> str:
     """Return a key for a name that is not taken, and take it; stable for a given name."""
     key = slug(name)
     if key in taken:
-        encoded = name.encode("utf-8", "surrogatepass")
-        key = f"{key}-{blake2b(encoded, digest_size=4).hexdigest()}"
+        digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+        key = _with_suffix(key, digest)
     repeat = 1
     while key in taken:
         repeat += 1
-        key = f"{slug(name)}-{repeat}"
+        key = _with_suffix(slug(name), str(repeat))
     taken.add(key)
     return key
+
+
+def _with_suffix(key: str, suffix: str) -> str:
+    return f"{key[: KEY_LENGTH - len(suffix) - 1]}-{suffix}"
 
 
 def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[ShardSpec]:
@@ -98,8 +107,10 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
     taken = {entry.key for entry in previous if entry.key}
     next_shard = max((entry.shard for entry in previous), default=-1) + 1
     shards: dict[int, tuple[int, list[Entry]]] = {}
+    urls: Counter[str] = Counter()
     for index, source in enumerate(sources):
-        url = source.config.url
+        urls[source.config.url] += 1
+        url = f"{source.config.url}#{urls[source.config.url]}"
         fresh: list[Item] = []
         for item in source.items():
             old = known.get(_identity(url, item))

@@ -73,9 +73,7 @@ def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Sha
     labels: list[tuple[Annotation, ...]] = []
     images: list[bytes] = []
     dead_letters: list[DeadLetter] = []
-    taken: set[str] = set()
     for key, reading in _readings(spec, source):
-        key = unique_key(key, taken)
         if isinstance(reading, DeadLetter):
             dead_letters.append(replace(reading, key=key))
             continue
@@ -105,10 +103,12 @@ def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Sha
 
 
 def _readings(spec: ShardSpec, source: Source) -> Iterator[tuple[str, Reading | DeadLetter]]:
+    """Yield what the source reads, each with a key that no other input of the shard has."""
+    taken: set[str] = set()
     for entry in spec.entries:
         for reading in source.read(entry.item):
             name = reading.key if isinstance(reading, DeadLetter) else reading.name
-            yield entry.key or name, reading
+            yield entry.key or unique_key(name, taken), reading
 
 
 def _record(key: str, reading: Reading, max_pixels: int) -> Record:

@@ -69,7 +69,7 @@ def _check_shard(output: Folder, shard: dict[str, Any]) -> Iterator[str]:
         samples = list(_read_samples(output, path))
         table = from_parquet(output.read(f"{path}.parquet") or b"")
         kept = table.filter(table["kept"])
-    except (tarfile.TarError, pa.ArrowException, KeyError, ValueError) as error:
+    except (tarfile.TarError, pa.ArrowException, OSError, KeyError, ValueError) as error:
         yield f"{path}: {error}"
         return
     if len(samples) != shard["samples"]:

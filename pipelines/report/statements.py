@@ -61,7 +61,7 @@ class Statement:
     def by(self) -> str:
         """Who said it: the specialist, its model and revision, the round."""
         said = self.annotation
-        return " · ".join(filter(None, (said.specialist, self.model, f"round {said.round}")))
+        return " · ".join(filter(None, (said.specialist, self.model, f"round\u00a0{said.round}")))
 
     @property
     def score(self) -> str:

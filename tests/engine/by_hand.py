@@ -21,7 +21,7 @@ def planned(**keys: Any) -> Graph:
     return plan(configure("photos", Path("out"), **keys))
 
 
-def record(number: int, *, width: int = 40, height: int = 30) -> Record:
+def record(number: int, *, width: int = 96, height: int = 64) -> Record:
     """Return the record of an image that nobody reads."""
     return Record(
         key=f"image_{number}",

@@ -40,7 +40,8 @@ def test_masks_come_back_as_they_were() -> None:
 
 def test_a_parent_is_found_only_in_its_own_sample() -> None:
     rows = statements(
-        caption(id="c"), region(parent_id="c"), region(parent_id="c"), region(parent_id="gone"),
+        caption(id="c"), region(id="r", parent_id="c"), region(id="s", parent_id="c"),
+        region(id="t", parent_id="gone"),
         samples=[0, 0, 1, 1],
     )  # fmt: skip
     assert rows.parent.tolist() == [-1, 0, -1, -1]

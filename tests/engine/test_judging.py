@@ -217,7 +217,7 @@ def test_image_sizes_are_those_of_each_row() -> None:
         seen.extend(statements.image_wh.tolist())
 
     judged(graph_of(look), {0: [caption()], 2: [caption()]})
-    assert seen == [[40.0, 30.0], [40.0, 30.0]]
+    assert seen == [[96.0, 64.0], [96.0, 64.0]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from engine.manifest import (
+    DEAD_LETTERS,
+    MANIFEST,
+    Manifest,
+    Totals,
+    read_manifest,
+    write_dead_letters,
+)
+from engine.publication import FileStats, ShardStats
+from engine.sample import DeadLetter
+from engine.storage import Folder
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
+from tests.engine.by_hand import planned
+
+FILE = FileStats(bytes=1, sha256="0")
+LETTER = DeadLetter(key="k", source="s \U0001f408", stage="source", reason="empty_file", message="m")
+
+
+def stats(name: str = "000000", **changes: Any) -> ShardStats:
+    values: dict[str, Any] = {
+        "recipe": "r",
+        "samples_digest": "d",
+        "samples": 3,
+        "annotations_kept": 4,
+        "annotations_dropped": 1,
+        "tasks": {"ocr": {"kept": 4, "dropped": 1}},
+        "specialists": {"eye": {"kept": 4, "dropped": 1}},
+        "drops": {"nms/duplicate": 1},
+        "extensions": {"jpg": 3},
+        "dead_letters": (LETTER,),
+        "tar": FILE,
+        "parquet": FILE,
+    }
+    return ShardStats(name=name, **(values | changes))
+
+
+def test_totals_are_the_sums_of_the_shards() -> None:
+    other = stats(
+        tasks={"ocr": {"kept": 1, "dropped": 0}, "tag": {"kept": 2, "dropped": 3}},
+        drops={"nms/duplicate": 2, "lineage/parent_dropped": 1},
+        extensions={"png": 2},
+        samples=2,
+        dead_letters=(replace(LETTER, reason="corrupt_image"), LETTER),
+    )
+    totals = Totals.of([stats(), other])
+    assert totals.tasks == {"ocr": {"dropped": 1, "kept": 5}, "tag": {"dropped": 3, "kept": 2}}
+    assert totals.drops == {"lineage/parent_dropped": 1, "nms/duplicate": 3}
+    assert totals.extensions == {"jpg": 3, "png": 2}
+    assert totals.failures == {"corrupt_image": 1, "empty_file": 2}
+    assert (totals.inputs, totals.samples, totals.dead_letters) == (8, 5, 3)
+
+
+def test_no_shards_are_totals_of_nothing() -> None:
+    totals = asdict(Totals.of([]))
+    assert {value for value in totals.values() if isinstance(value, int)} == {0}
+
+
+def test_a_manifest_is_the_same_bytes_whatever_the_order_of_counting() -> None:
+    graph = planned(specialists=DESCRIBED, filters=BRIGHT_ENOUGH)
+    turned = {"tag": {"dropped": 0, "kept": 1}, "ocr": {"dropped": 0, "kept": 1}}
+    straight = dict(reversed(turned.items()))
+    one, other = (
+        Manifest.of(graph, ["photos"], [stats(tasks=tasks)]).to_json()
+        for tasks in (turned, straight)
+    )
+    assert one == other
+
+
+def test_a_manifest_holds_the_configuration_behind_every_fingerprint() -> None:
+    graph = planned(specialists=DESCRIBED, filters=BRIGHT_ENOUGH)
+    document = json.loads(Manifest.of(graph, ["photos"], [stats()]).to_json())
+    assert {node.fingerprint for node in graph.nodes} < set(document["stages"])
+    enough = document["stages"][graph.filters[0].fingerprint]
+    assert enough["config"]["minimum"] == 0.55
+    assert (enough["use"], enough["reads"]) == ("tests.stages:BrightEnough", ["bright"])
+    assert "batch_size" not in enough["config"]  # speed is no part of what was made
+
+
+def test_a_manifest_names_the_live_shards_with_digests_and_counts() -> None:
+    document = json.loads(Manifest.of(planned(), ["photos"], [stats(), stats("000007")]).to_json())
+    assert [shard["name"] for shard in document["shards"]] == ["000000", "000007"]
+    assert document["shards"][0] == {
+        "name": "000000",
+        "samples": 3,
+        "samples_digest": "d",
+        "annotations_kept": 4,
+        "annotations_dropped": 1,
+        "dead_letters": 1,
+        "tar": {"bytes": 1, "sha256": "0"},
+        "parquet": {"bytes": 1, "sha256": "0"},
+    }
+
+
+def test_two_builds_in_two_places_have_one_manifest(album: Path, tmp_path: Path) -> None:
+    """So it holds neither times nor the path of the output."""
+    for name in ("one", "two"):
+        build(album, tmp_path / name)
+    one, two = ((tmp_path / name / MANIFEST).read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert str(tmp_path).encode() not in one
+
+
+def test_dead_letters_are_written_with_the_shard_that_lost_them(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    write_dead_letters(folder, Manifest.of(planned(), [], [stats("000003")]))
+    rows = pq.read_table(tmp_path / DEAD_LETTERS).to_pylist()
+    assert rows == [{"shard": "000003", **asdict(LETTER)}]
+
+
+def test_no_dead_letters_are_a_file_with_the_same_columns(tmp_path: Path) -> None:
+    schemas = []
+    for letters in ((), (LETTER,)):
+        write_dead_letters(
+            Folder(str(tmp_path)), Manifest.of(planned(), [], [stats(dead_letters=letters)])
+        )
+        schemas.append(pq.read_schema(tmp_path / DEAD_LETTERS))
+    assert schemas[0] == schemas[1]
+
+
+def test_a_dataset_that_is_not_finished_has_no_manifest(tmp_path: Path) -> None:
+    assert read_manifest(Folder(str(tmp_path))) is None
+
+
+def test_a_manifest_that_is_no_json_is_a_value_error(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match="Expecting"):
+        read_manifest(Folder(str(tmp_path)))
+
+
+def test_statistics_are_read_back() -> None:
+    from engine.publication import to_json
+
+    assert ShardStats.from_json(to_json(asdict(stats()), indent=1)) == stats()

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.annotation import ANNOTATION_FIELDS, MaskRLE
+from engine.errors import SampleError
+from engine.publication import finished_shards, publish_shard, read_stats, to_json
+from engine.sample import DeadLetter
+from engine.shard import ShardBytes
+from engine.storage import Folder
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
+from tests.engine.by_hand import caption, layers_of, planned, region, shard_of
+
+SAMPLE_TYPES: dict[str, type] = {
+    "key": str, "sha256": str, "width": int, "height": int, "orientation": int, "source": str,
+    "metadata": str, "annotations": list,
+}  # fmt: skip
+ANNOTATION_TYPES: dict[str, tuple[type, ...]] = {
+    "id": (str,), "kind": (str,), "task": (str,), "text": (str,), "label": (str,),
+    "language": (str,), "box_xyxy": (list,), "quad": (list,), "mask_rle": (dict, type(None)),
+    "score": (float, type(None)), "confidence": (float, type(None)), "parent_id": (str,),
+    "span": (list,), "merged_from": (list,), "specialist": (str,), "model": (str,),
+    "revision": (str,), "round": (int,), "stage": (str,),
+}  # fmt: skip
+GRAPH = planned(specialists=DESCRIBED)
+IMAGES = ShardBytes([b"first", b"second", b"third"])
+MASK = MaskRLE((64, 96), "abc")
+SAID: dict[str, Any] = {
+    "bright": {
+        0: [region(score=1.0, box_xyxy=(0, 0, 10, 10)), region(score=None, box_xyxy=(), quad=(1,) * 8)],
+        1: [region(mask_rle=MASK, merged_from=("x",))],
+    },
+    "describe": {0: [caption("First."), caption("Again.")], 2: [caption("Dritter, \U0001f408.")]},
+}
+
+
+def published(where: Path, **changes: Any) -> Folder:
+    """Publish a shard of three samples and return its folder."""
+    shard = changes.pop("shard", shard_of(3))
+    layers = layers_of(GRAPH, shard, changes.pop("said", SAID), changes.pop("failed", None))
+    folder = Folder(str(where))
+    publish_shard(shard, IMAGES, GRAPH, layers, folder)
+    return folder
+
+
+def members(folder: Folder, name: str = "000000") -> dict[str, bytes]:
+    data = folder.read(f"shards/{name}.tar")
+    assert data is not None
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return {one.name: tar.extractfile(one).read() for one in tar}  # type: ignore[union-attr]
+
+
+def sample(folder: Folder, key: str) -> dict[str, Any]:
+    return json.loads(members(folder)[f"{key}.json"])
+
+
+def test_the_same_answers_are_the_same_bytes(tmp_path: Path) -> None:
+    one, two = published(tmp_path / "one"), published(tmp_path / "two")
+    assert one.names("shards") == ["000000.parquet", "000000.tar", "000000_stats.json"]
+    for name in one.names("shards"):
+        assert one.read(f"shards/{name}") == two.read(f"shards/{name}")
+
+
+def test_the_files_of_a_sample_are_adjacent_and_the_image_is_untouched(tmp_path: Path) -> None:
+    found = members(published(tmp_path))
+    assert list(found) == [
+        f"image_{number}.{suffix}" for number in range(3) for suffix in ("jpg", "json", "txt")
+    ]
+    assert found["image_1.jpg"] == b"second"
+
+
+def test_members_have_neither_times_nor_owners(tmp_path: Path) -> None:
+    data = published(tmp_path).read("shards/000000.tar")
+    with tarfile.open(fileobj=io.BytesIO(data or b"")) as tar:
+        assert {(one.mtime, one.uid, one.uname, one.gname) for one in tar} == {(0, 0, "", "")}
+
+
+def test_the_json_has_every_field_of_the_contract_with_its_type(tmp_path: Path) -> None:
+    folder = published(tmp_path)
+    count = 0
+    for number in range(3):
+        found = sample(folder, f"image_{number}")
+        assert {name: type(value) for name, value in found.items()} == SAMPLE_TYPES
+        for annotation in found["annotations"]:
+            count += 1
+            assert set(annotation) == set(ANNOTATION_TYPES)
+            for name, value in annotation.items():
+                assert isinstance(value, ANNOTATION_TYPES[name]), (name, value)
+            assert len(annotation["box_xyxy"]) in (0, 4)
+            assert len(annotation["quad"]) in (0, 8)
+            assert all(type(edge) is float for edge in (*annotation["box_xyxy"], *annotation["quad"]))
+    assert count == 6
+
+
+def test_floats_are_written_as_floats(tmp_path: Path) -> None:
+    text = members(published(tmp_path))["image_0.json"].decode()
+    assert '"box_xyxy":[0.0,0.0,10.0,10.0]' in text
+    assert '"score":1.0' in text
+    assert '"score":null' in text
+    assert '"box_xyxy":[]' in text
+
+
+def test_a_mask_is_an_object_of_size_and_counts(tmp_path: Path) -> None:
+    (found,) = sample(published(tmp_path), "image_1")["annotations"]
+    assert found["mask_rle"] == {"size": [64, 96], "counts": "abc"}
+    assert found["merged_from"] == ["x"]
+
+
+def test_keys_are_sorted_and_text_is_not_escaped(tmp_path: Path) -> None:
+    data = members(published(tmp_path))["image_2.json"]
+    pairs = json.loads(data, object_pairs_hook=lambda pairs: [key for key, _ in pairs])
+    assert pairs == sorted(pairs)
+    assert "Dritter, \U0001f408.".encode() in data
+
+
+def test_the_text_is_the_first_brief_caption_or_nothing(tmp_path: Path) -> None:
+    found = members(published(tmp_path))
+    assert [found[f"image_{n}.txt"].decode() for n in range(3)] == [
+        "First.",
+        "",
+        "Dritter, \U0001f408.",
+    ]
+
+
+def test_the_caption_of_the_source_comes_first(tmp_path: Path) -> None:
+    shard = shard_of(3, labels={0: [caption("From the source.", id="s", specialist="source")]})
+    assert members(published(tmp_path, shard=shard))["image_0.txt"] == b"From the source."
+
+
+def test_a_sample_on_which_a_stage_failed_is_a_dead_letter_of_the_first_stage(
+    tmp_path: Path,
+) -> None:
+    folder = published(tmp_path, failed={"bright": 1, "describe": 1})
+    assert [name for name in members(folder) if "image_1" in name] == []
+    stats = read_stats(folder, "000000")
+    assert stats is not None
+    assert [(one.key, one.stage, one.reason) for one in stats.dead_letters] == [
+        ("image_1", "bright", "broken")
+    ]
+    assert stats.samples == 2
+    assert "image_1" not in pq.read_table(tmp_path / "shards/000000.parquet")["key"].to_pylist()
+
+
+def test_the_parquet_has_dropped_rows_with_their_verdicts(album: Path, tmp_path: Path) -> None:
+    build(album, tmp_path, specialists=DESCRIBED, filters=BRIGHT_ENOUGH)
+    table = pq.read_table(tmp_path / "shards" / "000000.parquet")
+    rows = table.to_pylist()
+    dropped = [row for row in rows if not row["kept"] and row["task"] == "object_detection"]
+    assert dropped
+    for row in dropped:
+        (verdict,) = row["verdicts"]
+        assert (verdict["filter"], verdict["keep"]) == ("enough", False)
+        assert verdict["reason"] == "too_dark"
+        assert verdict["measurement"] == [{"name": "brightness", "value": row["score"]}]
+    types = {field.name: field.type for field in table.schema}
+    assert types.pop("key") == pa.string()
+    assert types.pop("kept") == pa.bool_()
+    assert str(types.pop("verdicts")).startswith("list<")
+    assert types == {field.name: field.type for field in ANNOTATION_FIELDS}
+
+
+def test_the_tar_has_exactly_the_kept_rows(album: Path, tmp_path: Path) -> None:
+    build(album, tmp_path, specialists=DESCRIBED, filters=BRIGHT_ENOUGH)
+    kept = pq.read_table(tmp_path / "shards/000000.parquet", filters=[("kept", "==", True)])
+    found = members(Folder(str(tmp_path)))
+    in_tar = [
+        one["id"]
+        for name, data in found.items()
+        if name.endswith(".json")
+        for one in json.loads(data)["annotations"]
+    ]
+    assert in_tar == kept["id"].to_pylist()
+    assert len(in_tar) > 0
+
+
+def test_statistics_say_what_is_in_the_shard(tmp_path: Path) -> None:
+    letter = DeadLetter(key="k", source="s", stage="source", reason="empty_file", message="")
+    base = shard_of(3)
+    shard = type(base)(
+        name=base.name, records=base.records, labels=base.labels, dead_letters=(letter,)
+    )
+    folder = published(tmp_path, shard=shard)
+    stats = read_stats(folder, "000000")
+    assert stats is not None
+    assert (stats.samples, stats.annotations_kept, stats.annotations_dropped) == (3, 6, 0)
+    assert stats.tasks == {
+        "caption": {"dropped": 0, "kept": 3},
+        "object_detection": {"dropped": 0, "kept": 3},
+    }
+    assert stats.specialists["bright"] == {"dropped": 0, "kept": 3}
+    assert stats.extensions == {"jpg": 3}
+    assert stats.dead_letters == (letter,)
+    assert (stats.recipe, stats.samples_digest) == (GRAPH.recipe, shard.digest)
+    for kind in ("tar", "parquet"):
+        data = folder.read(f"shards/000000.{kind}") or b""
+        told = getattr(stats, kind)
+        assert (told.bytes, told.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_the_marker_is_gone_while_a_shard_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise SampleError("stop", "stop")
+
+    monkeypatch.setattr("engine.publication._write_parquet", fail)
+    with pytest.raises(SampleError):
+        published(tmp_path)
+    assert read_stats(Folder(str(tmp_path)), "000000") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"null", b"\xff", b'{"samples": 1}'])
+def test_damaged_statistics_count_as_absent(tmp_path: Path, damage: bytes) -> None:
+    folder = published(tmp_path)
+    folder.publish("shards/000000_stats.json", damage)
+    assert read_stats(folder, "000000") is None
+    assert finished_shards(folder) == []
+
+
+def test_finished_shards_come_by_name(tmp_path: Path) -> None:
+    for name in ("000010", "000002"):
+        published(tmp_path, shard=shard_of(3, name=name))
+    assert [one.name for one in finished_shards(Folder(str(tmp_path)))] == ["000002", "000010"]
+
+
+def test_an_empty_shard_is_a_tar_and_a_parquet_that_readers_open(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    shard = shard_of(0)
+    stats = publish_shard(shard, ShardBytes([]), GRAPH, layers_of(GRAPH, shard, {}), folder)
+    assert stats.samples == 0
+    assert members(folder) == {}
+    assert pq.read_table(tmp_path / "shards/000000.parquet").num_rows == 0
+
+
+def test_a_number_that_json_does_not_have_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json({"score": float("nan")})

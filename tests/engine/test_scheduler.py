@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from engine.errors import RunError, WorkerDied
+from engine.graph import CPU_POOL, Graph, Node
+from engine.layer import make_layer
+from engine.partition import ShardSpec
+from engine.progress import Progress
+from engine.publication import FileStats, ShardStats
+from engine.runner import Opened, Runner
+from engine.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, Segment, segments
+from engine.stage import StageConfig
+from engine.worker import Part, Task
+from tests.engine.by_hand import planned, shard_of
+
+
+def graph_of(*stages: tuple[str, str, tuple[str, ...]], batch_size: int = 8) -> Graph:
+    """Return a graph of stages, each with its name, pool (or `cpu`) and the stages it reads."""
+    stage = planned().specialists[0].stage
+    nodes = []
+    for name, pool, inputs in stages:
+        config = StageConfig(num_gpus=0 if pool == CPU_POOL else 1, batch_size=batch_size)
+        own = type(stage)(config)
+        nodes.append(Node[Any](name=name, use="", stage=own, inputs=inputs, fingerprint=name))
+    return Graph(specialists=tuple(nodes), filters=())
+
+
+def visits(graph: Graph, *todo: str) -> list[tuple[str, tuple[str, ...], list[int]]]:
+    names = todo or [node.name for node in graph.layered]
+    return [(one.pool, one.names, sorted(one.after)) for one in segments(graph, list(names))]
+
+
+SANDWICH = graph_of(
+    ("ocr", CPU_POOL, ()),
+    ("florence", "gpu", ()),
+    ("caption", CPU_POOL, ("ocr",)),
+    ("sam", "gpu", ("florence",)),
+    ("ground", CPU_POOL, ("caption", "florence")),
+    ("score", CPU_POOL, ("ground", "sam")),
+)
+
+
+def test_stages_of_one_pool_are_one_visit() -> None:
+    graph = graph_of(("a", CPU_POOL, ()), ("b", CPU_POOL, ("a",)), ("c", CPU_POOL, ("a", "b")))
+    assert visits(graph) == [(CPU_POOL, ("a", "b", "c"), [])]
+
+
+def test_a_stage_goes_into_the_visit_after_the_pool_that_it_reads() -> None:
+    assert visits(SANDWICH) == [
+        (CPU_POOL, ("ocr", "caption"), []),
+        ("florence", ("florence",), []),
+        ("sam", ("sam",), [1]),
+        (CPU_POOL, ("ground",), [0, 1]),
+        (CPU_POOL, ("score",), [2, 3]),
+    ]
+
+
+def test_what_is_done_is_neither_visited_nor_waited_for() -> None:
+    assert visits(SANDWICH, "sam", "score") == [("sam", ("sam",), []), (CPU_POOL, ("score",), [0])]
+    assert visits(SANDWICH, "caption", "ground") == [(CPU_POOL, ("caption", "ground"), [])]
+    assert segments(SANDWICH, []) == []
+
+
+def test_every_stage_is_in_one_visit_and_after_all_that_it_reads() -> None:
+    plan = segments(SANDWICH, [node.name for node in SANDWICH.layered])
+    place = {name: index for index, one in enumerate(plan) for name in one.names}
+    assert sorted(place) == sorted(node.name for node in SANDWICH.layered)
+    for node in SANDWICH.layered:
+        for read in node.inputs:
+            same = place[read] == place[node.name]
+            assert same or place[read] in plan[place[node.name]].after
+    assert all(earlier < index for index, one in enumerate(plan) for earlier in one.after)
+
+
+Dies = Callable[[Sequence[str], Sequence[int]], bool]
+
+
+@dataclass
+class Call:
+    shard: str
+    pool: str
+    names: tuple[str, ...]
+    samples: tuple[int, ...]
+
+
+class FakeRunner(Runner):
+    """Runs nothing; writes down the calls, and dies when told to."""
+
+    def __init__(
+        self, graph: Graph, count: int, *, width: int = 2, dies: Dies = lambda names, samples: False,
+        todo: dict[str, tuple[int, ...]] | None = None,
+    ) -> None:  # fmt: skip
+        self.graph = graph
+        self.count = count
+        self._width = width
+        self.dies = dies
+        self.todo = todo
+        self.calls: list[Call] = []
+        self.events: list[str] = []
+        self.parts: dict[str, list[Part]] = {}
+        self.open_now = self.open_most = 0
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def width(self, pool: str) -> int:
+        return self._width
+
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        self.open_now += 1
+        self.open_most = max(self.open_most, self.open_now)
+        self.events.append(f"open {spec.name}")
+        await asyncio.sleep(0)
+        todo = self.todo
+        if todo is None:
+            todo = {node.name: tuple(range(self.count)) for node in self.graph.layered}
+        shard = shard_of(self.count, name=spec.name)
+        task = Task(shard=shard, todo=dict(todo), earlier=earlier, retry=retry)
+        return Opened(task=task, images=None)
+
+    async def run(
+        self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
+    ) -> Part:
+        shard = opened.task.shard.name
+        self.calls.append(Call(shard, pool, tuple(names), tuple(samples)))
+        self.events += [f"run {name}" for name in names]
+        await asyncio.sleep(0)
+        if self.dies(names, samples):
+            raise WorkerDied("killed")
+        nodes = {node.name: node for node in self.graph.layered}
+        return {name: make_layer(nodes[name], {n: [] for n in samples}, ()) for name in names}
+
+    async def fetch(self, part: Part) -> Part:
+        return part
+
+    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Part]) -> None:
+        self.events.append(f"store {' '.join(names)}")
+        self.parts.setdefault(opened.task.shard.name, []).extend(parts)
+
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+    ) -> ShardStats:
+        self.open_now -= 1
+        name = opened.task.shard.name
+        self.events.append(f"publish {name} {' '.join(names)}")
+        self.parts.setdefault(name, []).extend(parts)
+        return stats_of(opened)
+
+    def failures(self) -> set[tuple[str, int, str]]:
+        """Return every failure that was published: stage, sample, reason."""
+        return {
+            (name, error.sample, error.reason)
+            for parts in self.parts.values()
+            for part in parts
+            for name, layer in part.items()
+            for error in layer.errors
+        }
+
+
+def stats_of(opened: Opened) -> ShardStats:
+    file = FileStats(bytes=0, sha256="")
+    shard = opened.task.shard
+    return ShardStats(
+        name=shard.name, recipe="", samples_digest=shard.digest, samples=len(shard.records),
+        annotations_kept=0, annotations_dropped=0, tasks={}, specialists={}, drops={},
+        extensions={}, dead_letters=(), tar=file, parquet=file,
+    )  # fmt: skip
+
+
+def job(number: int, **changes: Any) -> Job:
+    return Job(spec=ShardSpec(number=number, source=0, entries=()), **changes)
+
+
+def schedule(runner: FakeRunner, *jobs: Job, shard_size: int = 64) -> tuple[list[str], Progress]:
+    """Run jobs; return the names of finished shards as they came, and the progress."""
+    progress = Progress(stages=tuple(node.name for node in runner.graph.layered))
+
+    async def run() -> list[str]:
+        scheduler = Scheduler(runner.graph, runner, progress)
+        return [stats.name async for _, stats in scheduler.run(jobs, shard_size=shard_size)]
+
+    return asyncio.run(run()), progress
+
+
+TWO = graph_of(("a", CPU_POOL, ()), ("b", CPU_POOL, ("a",)))
+
+
+def test_every_sample_is_run_once() -> None:
+    runner = FakeRunner(TWO, 100)
+    _, progress = schedule(runner, job(0), shard_size=100)
+    assert sorted(n for call in runner.calls for n in call.samples) == list(range(100))
+    assert progress.answered == {"a": 100, "b": 100}
+    assert progress.inputs == 100
+
+
+def test_calls_are_whole_batches_of_limited_length() -> None:
+    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=8), 250)
+    schedule(runner, job(0), shard_size=250)
+    lengths = [len(call.samples) for call in runner.calls]
+    assert max(lengths) <= CHUNK
+    assert all(length % 8 == 0 for length in lengths[:-1])
+
+
+def test_a_small_shard_is_shared_among_the_workers() -> None:
+    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=1), 16, width=4)
+    schedule(runner, job(0), shard_size=16)
+    assert len(runner.calls) >= 4
+
+
+def test_a_batch_larger_than_a_call_is_not_cut() -> None:
+    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=50), 100)
+    schedule(runner, job(0), shard_size=100)
+    assert [len(call.samples) for call in runner.calls] == [50, 50]
+
+
+def test_layers_that_others_read_are_stored_before_they_are_read() -> None:
+    runner = FakeRunner(SANDWICH, 4)
+    schedule(runner, job(0))
+    events = runner.events
+    for stage, layer in (("ground", "ocr caption"), ("sam", "florence"), ("score", "sam")):
+        assert events.index(f"store {layer}") < events.index(f"run {stage}")
+    assert events[-1] == "publish 000000 score"
+
+
+def test_only_what_is_left_to_do_is_run_and_published() -> None:
+    runner = FakeRunner(TWO, 10, todo={"b": (3, 7)})
+    _, progress = schedule(runner, job(0))
+    assert [(call.names, call.samples) for call in runner.calls] == [(("b",), (3, 7))]
+    assert runner.events[-1] == "publish 000000 b"
+    assert progress.answered == {"a": 10, "b": 10}
+
+
+def test_a_shard_with_all_layers_is_only_published() -> None:
+    runner = FakeRunner(TWO, 10, todo={})
+    assert schedule(runner, job(0))[0] == ["000000"]
+    assert runner.calls == []
+    assert runner.events[-1] == "publish 000000 "
+
+
+def test_a_finished_shard_of_the_same_samples_is_left_alone() -> None:
+    runner = FakeRunner(TWO, 10, todo={})
+    opened = asyncio.run(runner.open(job(0).spec, earlier="", retry=False))
+    done = stats_of(opened)
+    assert schedule(runner, job(0, done=done))[0] == ["000000"]
+    assert not any(event.startswith("publish") for event in runner.events)
+    changed = replace(done, samples_digest="other")
+    schedule(runner, job(0, done=changed))
+    assert runner.events[-1].startswith("publish")
+
+
+@pytest.mark.parametrize(("width", "shard_size", "most"), [(2, 256, 2), (2, 16, 3), (8, 32, 9)])
+def test_few_shards_are_in_flight_whatever_their_number(
+    width: int, shard_size: int, most: int
+) -> None:
+    runner = FakeRunner(TWO, 4, width=width)
+    names, _ = schedule(runner, *map(job, range(40)), shard_size=shard_size)
+    assert sorted(names) == [f"{number:06d}" for number in range(40)]
+    assert runner.open_most == most
+
+
+def test_shards_are_opened_oldest_first() -> None:
+    runner = FakeRunner(TWO, 4)
+    schedule(runner, *map(job, range(9)))
+    opened = [event for event in runner.events if event.startswith("open")]
+    assert opened == [f"open {number:06d}" for number in range(9)]
+
+
+def kills(stage: str, sample: int) -> Dies:
+    return lambda names, samples: stage in names and sample in samples
+
+
+def test_a_call_that_kills_its_worker_is_cut_until_the_guilty_image_is_alone() -> None:
+    runner = FakeRunner(TWO, 64, dies=kills("b", 37))
+    _, progress = schedule(runner, job(0))
+    assert runner.failures() == {("b", 37, "process_died")}
+    answered = {
+        (name, number)
+        for parts in runner.parts.values()
+        for part in parts
+        for name, layer in part.items()
+        for number in [error.sample for error in layer.errors]
+    }
+    assert answered == {("b", 37)}
+    assert progress.answered == {"a": 64, "b": 64}
+    died = [call for call in runner.calls if kills("b", 37)(call.names, call.samples)]
+    assert len(died) <= 6
+
+
+def test_the_innocent_are_answered_after_a_death() -> None:
+    runner = FakeRunner(TWO, 20, dies=kills("a", 3))
+    schedule(runner, job(0))
+    alive = [
+        call for call in runner.calls if not kills("a", 3)(call.names, call.samples)
+    ]
+    assert {n for call in alive if "a" in call.names for n in call.samples} == set(range(20)) - {3}
+
+
+def test_who_reads_the_stage_that_died_fails_too_and_the_others_still_speak() -> None:
+    graph = graph_of(("a", CPU_POOL, ()), ("b", CPU_POOL, ("a",)), ("c", CPU_POOL, ()))
+    runner = FakeRunner(graph, 3, dies=kills("a", 1))
+    schedule(runner, job(0))
+    assert runner.failures() == {("a", 1, "process_died"), ("b", 1, "input_failed")}
+    assert (("c",), (1,)) in [(call.names, call.samples) for call in runner.calls]
+
+
+def test_a_worker_that_dies_once_of_something_else_costs_no_image() -> None:
+    deaths = iter([True])
+    runner = FakeRunner(TWO, 1, dies=lambda names, samples: next(deaths, False))
+    schedule(runner, job(0))
+    assert runner.failures() == set()
+
+
+def test_workers_that_die_without_end_stop_the_run_and_say_where() -> None:
+    runner = FakeRunner(TWO, 64, dies=lambda names, samples: True)
+    with pytest.raises(RunError, match=r"workers died, the last in shard 00000\d .* a, b: killed"):
+        schedule(runner, *map(job, range(9)))
+    assert len(runner.calls) <= MAX_DEATHS + 8
+
+
+def test_an_error_of_a_worker_stops_the_run_and_leaves_no_task_behind() -> None:
+    class Broken(FakeRunner):
+        async def publish(self, *args: Any) -> ShardStats:
+            raise RunError("the disk burns")
+
+    with pytest.raises(RunError, match="the disk burns"):
+        schedule(Broken(TWO, 4), *map(job, range(5)))
+
+
+def test_a_segment_is_what_it_says() -> None:
+    (one,) = segments(TWO, ["a", "b"])
+    assert one == Segment(pool=CPU_POOL, names=("a", "b"), after=frozenset())
