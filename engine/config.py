@@ -55,8 +55,8 @@ class RunConfig(BaseModel):
     `reads` the stages to read (by default all that produce what it reads)."""
     filters: dict[str, dict[str, Any]] = {}
     """Stages that judge, by name, in the order in which they judge."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
-    """Images with more pixels become dead letters before they are decoded."""
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
+    """Images with more pixels become dead letters before they are decoded; Pillow refuses more."""
     max_dead_letter_share: float = Field(default=0.5, gt=0, le=1)
     """The run stops when more than this share of the inputs fails (judged from 100 inputs on)."""
 

@@ -8,7 +8,8 @@
     ├── SampleError           one image: it becomes a dead letter, the run goes on
     ├── StorageError          reading or writing files (exit 1)
     └── RunError              the run as a whole cannot go on (exit 1)
-        └── WorkerDied        the process that held a call is gone; the scheduler isolates the cause
+        ├── WorkerDied        the process that held a call is gone; the scheduler isolates the cause
+        └── DataLost          a node took bytes with it that others need; the shard starts again
 
 A message says what happened, the value, and the cure.
 """
@@ -61,6 +62,10 @@ class RunError(FlorilegiumError):
 
 class WorkerDied(RunError):
     """The worker process died during a call; the call itself is under suspicion."""
+
+
+class DataLost(RunError):
+    """Bytes in shared memory are gone with the node that held them; they must be read again."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -17,14 +17,13 @@ from engine.config import RunConfig, validated
 from engine.errors import PlanError, nearest
 from engine.registry import find_stage, require_packages
 from engine.sample import digest_of
+from engine.sources.source import SOURCE
 from engine.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
 
 FORMAT_VERSION = 1
 """Raise it when the engine writes the same annotations differently."""
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
-SOURCE = "source"
-"""The name under which the labels of the source appear in provenance."""
 
 
 StageT_co = TypeVar("StageT_co", bound=Stage[Any], covariant=True)

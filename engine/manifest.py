@@ -13,11 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.graph import FORMAT_VERSION, SOURCE, Graph
+from engine.graph import FORMAT_VERSION, Graph
 from engine.parquet import from_parquet, to_parquet
 from engine.publication import ShardStats, to_json
 from engine.sample import DeadLetter
 from engine.shard import SOURCE_FINGERPRINT
+from engine.sources.source import SOURCE
 from engine.storage import Folder
 
 MANIFEST = "manifest.json"

@@ -11,17 +11,21 @@ import asyncio
 import heapq
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from engine.config import RunConfig
-from engine.errors import FlorilegiumError, RunError, WorkerDied
+from engine.errors import DataLost, FlorilegiumError, RunError, WorkerDied
 from engine.graph import CPU_POOL, Graph
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
 from engine.runner import Opened, Runner
 from engine.storage import Folder
 from engine.worker import Part, Worker
+
+Call = Callable[[Any], Awaitable[Any]]
+"""What is done with an actor."""
 
 ATTEMPTS = 3
 """Times that reading or publishing a shard is tried when the worker dies of something else."""
@@ -33,7 +37,6 @@ class RayRunner(Runner):
     def __init__(self, config: RunConfig, graph: Graph, *, layers: Folder, output: Folder) -> None:
         self._config = config
         self._graph = graph
-        self._worker_args = (config, graph)
         self._folders = {"layers": layers, "output": output}
         self._pools: dict[str, _Pool] = {}
         self._is_ours = False
@@ -51,8 +54,7 @@ class RayRunner(Runner):
         for name, stages in self._stages_by_pool().items():
             size, options = self._size(name, resources)
             create = actor_class.options(max_restarts=0, **options).remote
-            make = _Maker(create, self._worker_args, self._folders, stages)
-            self._pools[name] = _Pool(name, size, make)
+            self._pools[name] = _Pool(name, size, partial(self._make, create, stages))
 
     def width(self, pool: str) -> int:
         return self._pools[pool].size
@@ -98,6 +100,11 @@ class RayRunner(Runner):
             pool.close()
         if self._is_ours:
             ray.shutdown()
+
+    def _make(self, create: Callable[..., Any], stages: Sequence[str]) -> tuple[Any, Any]:
+        """Return a new actor and the reference that is ready when its models are loaded."""
+        actor = create(self._config, self._graph, **self._folders)
+        return actor, actor.load.remote(stages)
 
     def _stages_by_pool(self) -> dict[str, list[str]]:
         """Return the stages that each pool loads; filters judge where shards are published."""
@@ -178,46 +185,44 @@ def _actor_class() -> Any:
     return ray.remote(concurrency_groups={"io": 2})(Actor)
 
 
-class _Maker:
-    """Makes the actors of one pool."""
-
-    def __init__(self, create: Any, args: Any, folders: Any, stages: Sequence[str]) -> None:
-        self._create = create
-        self._args = args
-        self._folders = folders
-        self._stages = stages
-
-    def __call__(self) -> tuple[Any, Any]:
-        """Return a new actor and the reference that is ready when its models are loaded."""
-        actor = self._create(*self._args, **self._folders)
-        return actor, actor.load.remote(self._stages)
-
-
 class _Pool:
-    """Actors that host the same stages; each takes one call at a time."""
+    """Actors that host the same stages; each takes one call at a time.
 
-    def __init__(self, name: str, size: int, make: _Maker) -> None:
+    A place in the pool is idle, busy, or without an actor until a new one has loaded its models:
+    where nodes are gone and nothing fits any more, the places that are left go on.
+    """
+
+    def __init__(self, name: str, size: int, make: Callable[[], tuple[Any, Any]]) -> None:
         self.name = name
         self.size = size
         self._make = make
-        self._actors = [make() for _ in range(size)]
-        self._idle = list(range(size))
-        self._waiting: list[tuple[str, int, asyncio.Future[int]]] = []
-        self._arrivals = itertools.count()
+        self._actors: dict[int, Any] = {}
+        self._idle: list[int] = []
+        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
+        self._turns = itertools.count()
+        self._failure: Exception | None = None
+        self._starting = {asyncio.create_task(self._start(place)) for place in range(size)}
 
-    async def call(self, call: Any, *, priority: str) -> Any:
+    async def call(self, call: Call, *, priority: str) -> Any:
         """Make a call on an idle actor; waiting calls go in the order of their priority."""
-        place = await self._acquire(priority)
+        while not self._idle:
+            await self._wake_up(priority)
+        place = self._idle.pop()
+        actor = self._actors[place]
         try:
             return await self._on(place, call)
         finally:
-            self._release(place)
+            if self._actors.get(place) is actor:
+                self._set_idle(place)
 
-    async def beside(self, call: Any) -> Any:
-        """Make a call beside the running ones, on the next actor in turn; tried again on death."""
+    async def beside(self, call: Call) -> Any:
+        """Make a call beside the running ones, on the actors in turn; tried again on death."""
         for attempt in range(1, ATTEMPTS + 1):
+            while not self._actors:
+                await self._wake_up("")
+            places = sorted(self._actors)
             try:
-                return await self._on(next(self._arrivals) % self.size, call)
+                return await self._on(places[next(self._turns) % len(places)], call)
             except WorkerDied:
                 if attempt == ATTEMPTS:
                     raise
@@ -227,42 +232,75 @@ class _Pool:
         """Kill the actors."""
         import ray
 
-        for actor, _ in self._actors:
+        for task in self._starting:
+            task.cancel()
+        for actor in self._actors.values():
             ray.kill(actor)
 
-    async def _on(self, place: int, call: Any) -> Any:
-        from ray.exceptions import RayActorError, RayTaskError
+    async def _start(self, place: int) -> None:
+        """Make an actor, wait until its models are loaded, and open its place."""
+        from ray.exceptions import RayError
 
-        actor, loaded = self._actors[place]
+        actor, loaded = self._make()
         try:
             await loaded
+        except RayError as error:
+            self._failure = _explained(error, self.name)
+            self._wake_all()
+            return
+        self._actors[place] = actor
+        self._set_idle(place)
+
+    async def _on(self, place: int, call: Call) -> Any:
+        from ray.exceptions import RayError
+
+        actor = self._actors[place]
+        try:
             return await call(actor)
-        except RayActorError as error:
-            if self._actors[place][0] is actor:
-                self._actors[place] = self._make()
-            raise WorkerDied(_cause_of_death(error)) from error
-        except RayTaskError as error:
-            if isinstance(error.cause, FlorilegiumError):
-                raise error.cause from None
-            what = f"{type(error.cause).__name__}: {error.cause}"
-            raise RunError(f"a worker of pool {self.name!r} failed: {what}") from error
+        except RayError as error:
+            explained = _explained(error, self.name)
+            if isinstance(explained, WorkerDied) and self._actors.get(place) is actor:
+                del self._actors[place]
+                self._idle = [other for other in self._idle if other != place]
+                self._starting.add(asyncio.create_task(self._start(place)))
+            raise explained from error
 
-    async def _acquire(self, priority: str) -> int:
-        if self._idle:
-            return self._idle.pop()
-        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (priority, next(self._arrivals), turn))
-        return await turn
+    def _set_idle(self, place: int) -> None:
+        self._idle.append(place)
+        self._wake_all()
 
-    def _release(self, place: int) -> None:
+    async def _wake_up(self, priority: str) -> None:
+        """Wait until something changed, the oldest shard first."""
+        if self._failure:
+            raise self._failure
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (priority, next(self._turns), turn))
+        await turn
+        if self._failure:
+            raise self._failure
+
+    def _wake_all(self) -> None:
         while self._waiting:
             _, _, turn = heapq.heappop(self._waiting)
             if not turn.done():
-                turn.set_result(place)
-                return
-        self._idle.append(place)
+                turn.set_result(None)
 
 
-def _cause_of_death(error: Exception) -> str:
+def _explained(error: Exception, pool: str) -> FlorilegiumError:
+    """Turn an error of Ray into one of ours."""
+    from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, FlorilegiumError):
+        return cause
+    if isinstance(cause, ObjectLostError):
+        return DataLost(f"a node left with the bytes of a shard: {_last_line(cause)}")
+    if isinstance(cause, RayActorError) and not cause.actor_init_failed:
+        return WorkerDied(_last_line(cause))
+    what = f"{type(cause).__name__}: {_last_line(cause)}"
+    return RunError(f"a worker of pool {pool!r} failed: {what}")
+
+
+def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

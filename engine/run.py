@@ -51,6 +51,7 @@ def prepare(config: RunConfig) -> Run:
         UsageError: the config cannot be run; the message says what to change.
     """
     sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
+    config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.answer import INPUT_FAILED, PROCESS_DIED
-from engine.errors import RunError, WorkerDied
+from engine.errors import DataLost, RunError, WorkerDied
 from engine.graph import CPU_POOL, Graph
 from engine.layer import StageError, make_layer
 from engine.partition import ShardSpec
@@ -29,6 +29,8 @@ CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
 PIECES = 8
 """Parts into which a call is cut when its worker died."""
+ATTEMPTS = 3
+"""Times that a shard is started when nodes leave with its bytes."""
 MAX_DEATHS = 64
 """Workers that may die in one run before it is given up."""
 
@@ -86,6 +88,7 @@ class Scheduler:
         in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
         waiting: Iterator[Job] = iter(jobs)
         running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
+        done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         try:
             while True:
                 while len(running) < in_flight and (job := next(waiting, None)):
@@ -98,9 +101,18 @@ class Scheduler:
         finally:
             for task in running:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*running, *done, return_exceptions=True)
 
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
+        """Build a shard, from the start again when a node left with its bytes."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._build(job)
+            except DataLost:
+                continue
+        return await self._build(job)
+
+    async def _build(self, job: Job) -> tuple[Job, ShardStats]:
         opened = await self._runner.open(job.spec, earlier=job.earlier, retry=job.retry)
         shard, todo = opened.task.shard, opened.task.todo
         self._progress.inputs += len(shard.records) + len(shard.dead_letters)

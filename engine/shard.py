@@ -16,11 +16,10 @@ import numpy as np
 
 from engine.annotation import Annotation, Provenance, stamp
 from engine.errors import SampleError
-from engine.graph import SOURCE
 from engine.image import read_header
 from engine.partition import ShardSpec, unique_key
 from engine.sample import DeadLetter, Record, digest_of
-from engine.sources.source import Reading, Source
+from engine.sources.source import SOURCE, Reading, Source
 
 SOURCE_FINGERPRINT = digest_of([SOURCE, "1"])[:16]
 """The stage fingerprint of the labels that the source brought."""

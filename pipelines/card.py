@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from engine.annotation import ANNOTATION_FIELDS
-from engine.graph import SOURCE
 from engine.manifest import Manifest
+from engine.sources.source import SOURCE
 from engine.storage import Folder
 
 CARD = "README.md"

@@ -53,7 +53,7 @@ def runner(request: pytest.FixtureRequest) -> dict[str, object]:
     """Each of the two runners, as a config."""
     if request.param == "ray":
         request.getfixturevalue("ray_cluster")
-        return {"kind": "ray", "workers": 2}
+        return {"kind": "ray", "workers": 1}
     return {"kind": "local"}
 
 

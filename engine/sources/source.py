@@ -17,7 +17,7 @@ from engine.annotation import Annotation
 from engine.sample import DeadLetter
 
 SOURCE = "source"
-"""The stage that a dead letter names when an input cannot be read."""
+"""Who speaks for the source: in provenance, and where an input cannot be read."""
 
 
 class SourceConfig(BaseModel):

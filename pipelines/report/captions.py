@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipelines.report.statements import Statement
 
@@ -41,7 +42,7 @@ def cut_caption(statement: Statement, phrases: Sequence[Statement]) -> Caption:
     edges = {0, len(text)}.union(*((start, stop) for start, stop, _ in spans))
     ordered = sorted(edges)
     pieces = []
-    for start, stop in zip(ordered, ordered[1:], strict=False):
+    for start, stop in pairwise(ordered):
         covering = [one for begin, end, one in spans if begin <= start and stop <= end]
         covering.sort(key=lambda phrase: not phrase.kept)
         pieces.append(Piece(text=text[start:stop], phrases=tuple(covering)))

@@ -70,7 +70,7 @@ def _letter_width(letter: str) -> float:
 
 
 def _corners(region: Rectangle, width: int, canvas: Canvas) -> Iterator[tuple[int, int]]:
-    """Yield the places at a region where a name fits the canvas, best first; there is always one."""
+    """Yield where a name may stand at a region, within the canvas, best first; at least once."""
     rightmost = max(0, canvas.width - width)
     lowest = max(0, canvas.height - HEIGHT)
     for x in (region.left, region.right - width):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +101,7 @@ def _histogram(
     title: str,
     counts: np.ndarray,
     edges: np.ndarray,
-    ticks: list[tuple[float, str]] | tuple[tuple[float, str], ...],
+    ticks: Sequence[tuple[float, str]],
     unit: str | Callable[[float], str],
     *,
     height: int = HEIGHT,

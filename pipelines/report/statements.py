@@ -65,8 +65,8 @@ class Statement:
 
     @property
     def score(self) -> str:
-        """The score to two digits, or a dash when the specialist gave none."""
-        return "–" if self.annotation.score is None else f"{self.annotation.score:.2f}"
+        """The score to two digits; empty when the specialist gave none."""
+        return "" if self.annotation.score is None else f"{self.annotation.score:.2f}"
 
     @property
     def tip(self) -> str:

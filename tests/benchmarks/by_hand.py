@@ -141,7 +141,10 @@ def write_tar(path: Path, graph: Graph, photographs: list[Photograph]) -> None:
 
 
 def make_dataset(
-    config: RunConfig, graph: Graph, results: Iterable[list[Photograph]], finished: Callable[[], None]
+    config: RunConfig,
+    graph: Graph,
+    results: Iterable[list[Photograph]],
+    finished: Callable[[], None],
 ) -> None:
     """Write what comes out of the annotators into tars of the size of a shard."""
     output = Path(config.output)

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.marks import Timeline
+from tests.benchmarks.marks import FIRST_IMAGE, Timeline
 from tests.benchmarks.processes import Family, watched
 
 ROOT = Path(__file__).parents[2]
 DRIVER = "tests.benchmarks.driver"
 BY_HAND = "tests.benchmarks.by_hand"
 TIMEOUT_S = 900
+_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+"""One thread per process on both sides: the processes share the cores, not the threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +45,13 @@ class Ended:
     """What a program that ended well has cost."""
 
     timeline: Timeline
-    startup_s: float
-    """Seconds from the start of its process to its first image."""
+    started_s: float
     peak_bytes: int
+
+    @property
+    def startup_s(self) -> float:
+        """Seconds from the start of its process to its first image."""
+        return self.timeline.of(FIRST_IMAGE)[0].time_s - self.started_s
 
 
 def marked(document: Mapping[str, Any], marks: Path) -> dict[str, Any]:
@@ -64,13 +70,13 @@ def marked(document: Mapping[str, Any], marks: Path) -> dict[str, Any]:
 def running(
     module: str, folder: Path, document: Mapping[str, Any], *arguments: str
 ) -> Iterator[Child]:
-    """Start a program on a config; kill it when the block ends before it does.
+    """Start a program on a config, with marks; kill it when the block ends before it does.
 
     The folder takes config, marks and messages; the config decides on the output.
     """
     folder.mkdir(parents=True)
     config, marks, messages = folder / "config.json", folder / "marks", folder / "messages"
-    config.write_text(json.dumps(document))
+    config.write_text(json.dumps(marked(document, marks)))
     command = [sys.executable, "-m", module, str(config), str(marks), *arguments]
     with messages.open("wb") as file:
         started_s = time.monotonic()
@@ -97,19 +103,11 @@ def run(module: str, folder: Path, document: Mapping[str, Any], *arguments: str)
     Raises:
         RuntimeError: it failed; the message has its last words.
     """
-    marked_document = marked(document, folder / "marks")
-    with running(module, folder, marked_document, *arguments) as child:
+    with running(module, folder, document, *arguments) as child:
         with watched(child.family) as peak:
             code = child.process.wait(TIMEOUT_S)
         if code != 0:
             raise RuntimeError(f"{module} failed: {child.messages.read_text()[-2000:]}")
-        timeline = child.timeline
         return Ended(
-            timeline=timeline,
-            startup_s=timeline.of("first_image")[0].time_s - child.started_s,
-            peak_bytes=peak.memory_bytes,
+            timeline=child.timeline, started_s=child.started_s, peak_bytes=peak.memory_bytes
         )
-
-
-_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-"""One thread per process on both sides: the processes share the cores, not the threads."""

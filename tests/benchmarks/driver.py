@@ -1,6 +1,6 @@
 """The driver of a measured build: what `florilegium build` does, with marks instead of a display.
 
-    python -m tests.benchmarks.driver CONFIG.json MARKS
+python -m tests.benchmarks.driver CONFIG.json MARKS
 """
 
 from __future__ import annotations

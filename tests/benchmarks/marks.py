@@ -78,11 +78,6 @@ class Timeline:
         return {one.pid for one in self.of(LOADED)}
 
     @property
-    def startup_s(self) -> float:
-        """Seconds from the start of the first process to the first image."""
-        return self.of(FIRST_IMAGE)[0].time_s - self.of(STARTED)[0].time_s
-
-    @property
     def work_s(self) -> float:
         """Seconds from when the first worker had loaded to the last shard."""
         return self.of(SHARD)[-1].time_s - self.of(LOADED)[0].time_s

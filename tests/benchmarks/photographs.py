@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-SEED = 20
 _ORIGINALS = (
     ("skimage.data", "astronaut.png"),
     ("skimage.data", "chelsea.png"),
@@ -19,20 +18,22 @@ _ORIGINALS = (
     ("sklearn.datasets", "images/china.jpg"),
 )
 _LEAST_CROP = 0.6
+_QUALITY = 95
 
 
-def take_photographs(folder: Path, count: int, *, side: int = 640, quality: int = 95) -> Path:
+def take_photographs(folder: Path, count: int, *, side: int = 640, seed: int = 0) -> Path:
     """Fill a folder with photographs and return it.
 
-    `side` is the long side, pixels, give or take a tenth; the defaults give about 100 KB a file.
+    `side` is the long side, pixels, give or take a tenth; the default gives about 100 KB a file.
+    Another `seed` gives other photographs.
     """
-    random = np.random.default_rng(SEED)
+    random = np.random.default_rng(seed)
     originals = [_original(package, path) for package, path in _ORIGINALS]
     folder.mkdir(parents=True)
     for number in range(count):
         original = originals[number % len(originals)]
         photograph = _variation(original, side, random)
-        photograph.save(folder / f"{number:05d}.jpg", quality=quality)
+        photograph.save(folder / f"{number:05d}.jpg", quality=_QUALITY)
     return folder
 
 

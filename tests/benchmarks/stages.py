@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -78,6 +79,8 @@ class CountingConfig(StageConfig):
     """A file that gets a line for each image."""
     saying: str = "seen"
     """What is said of each image; another word makes another stage of it."""
+    pause_s: Annotated[float, RUNTIME, Field(ge=0)] = 0.001
+    """Seconds that an image takes, so that a build can be killed in its middle."""
 
 
 class Counting(Specialist[CountingConfig]):
@@ -87,7 +90,7 @@ class Counting(Specialist[CountingConfig]):
     produces = ("tag",)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        write_down(self.config.log, samples)
+        write_down(samples, self.config)
         said = Annotation(kind="text", task=self.produces[0], text=self.config.saying, score=0.5)
         return [[said] for _ in samples]
 
@@ -114,7 +117,7 @@ class CountingFilter(Filter[CountingFilterConfig]):
     measured = ("strength",)
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
-        write_down(self.config.log, samples)
+        write_down(samples, self.config)
         return [
             [Measurement(said.id, {"strength": said.score or 0.0}) for said in sample.of("tag")]
             for sample in samples
@@ -129,8 +132,9 @@ class CountingFilter(Filter[CountingFilterConfig]):
         return verdicts
 
 
-def write_down(log: str, samples: Sequence[Sample]) -> None:
+def write_down(samples: Sequence[Sample], config: CountingConfig) -> None:
     """Append the keys of samples to a file, whole lines even when many processes write."""
     lines = "".join(f"{sample.key}\n" for sample in samples)
-    with open(log, "ab", buffering=0) as file:
+    with open(config.log, "ab", buffering=0) as file:
         file.write(lines.encode())
+    time.sleep(config.pause_s * len(samples))

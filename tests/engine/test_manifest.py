@@ -23,7 +23,9 @@ from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
 from tests.engine.by_hand import planned
 
 FILE = FileStats(bytes=1, sha256="0")
-LETTER = DeadLetter(key="k", source="s \U0001f408", stage="source", reason="empty_file", message="m")
+LETTER = DeadLetter(
+    key="k", source="s \U0001f408", stage="source", reason="empty_file", message="m"
+)
 
 
 def stats(name: str = "000000", **changes: Any) -> ShardStats:

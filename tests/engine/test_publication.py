@@ -36,7 +36,10 @@ IMAGES = ShardBytes([b"first", b"second", b"third"])
 MASK = MaskRLE((64, 96), "abc")
 SAID: dict[str, Any] = {
     "bright": {
-        0: [region(score=1.0, box_xyxy=(0, 0, 10, 10)), region(score=None, box_xyxy=(), quad=(1,) * 8)],
+        0: [
+            region(score=1.0, box_xyxy=(0, 0, 10, 10)),
+            region(score=None, box_xyxy=(), quad=(1,) * 8),
+        ],
         1: [region(mask_rle=MASK, merged_from=("x",))],
     },
     "describe": {0: [caption("First."), caption("Again.")], 2: [caption("Dritter, \U0001f408.")]},
@@ -97,7 +100,9 @@ def test_the_json_has_every_field_of_the_contract_with_its_type(tmp_path: Path) 
                 assert isinstance(value, ANNOTATION_TYPES[name]), (name, value)
             assert len(annotation["box_xyxy"]) in (0, 4)
             assert len(annotation["quad"]) in (0, 8)
-            assert all(type(edge) is float for edge in (*annotation["box_xyxy"], *annotation["quad"]))
+            assert all(
+                type(edge) is float for edge in (*annotation["box_xyxy"], *annotation["quad"])
+            )
     assert count == 6
 
 

@@ -296,9 +296,7 @@ def test_a_call_that_kills_its_worker_is_cut_until_the_guilty_image_is_alone() -
 def test_the_innocent_are_answered_after_a_death() -> None:
     runner = FakeRunner(TWO, 20, dies=kills("a", 3))
     schedule(runner, job(0))
-    alive = [
-        call for call in runner.calls if not kills("a", 3)(call.names, call.samples)
-    ]
+    alive = [call for call in runner.calls if not kills("a", 3)(call.names, call.samples)]
     assert {n for call in alive if "a" in call.names for n in call.samples} == set(range(20)) - {3}
 
 

@@ -441,6 +441,8 @@ def test_the_search_for_a_whole_header_ends(
         assert len(readings) == count
         assert len(dead_letters) == 2 - count
     assert "no header in 51200 bytes" in dead_letters[0].message
+    path.write_bytes(data + (bytes(60 * BLOCK) + data) * 3)  # each gap counts alone
+    assert len(read_all(source_at(path))[0]) == 4
 
 
 def test_damaged_bytes_anywhere_never_raise(write_tar: WriteTar, jpeg: bytes) -> None:

@@ -1,0 +1,52 @@
+"""What does a stage cost that does nothing? And one that touches the bytes of large images?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from tests.benchmarks.children import DRIVER, Ended, run
+from tests.benchmarks.jobs import job, repeated
+from tests.benchmarks.photographs import print_copies, take_photographs
+from tests.benchmarks.table import Row
+
+TURNS = 3
+FEW, MANY = 1, 9
+"""Stages in the two builds whose difference is measured."""
+SHARD = 256
+IMAGES = 40 * SHARD
+LARGE_IMAGES = 12 * SHARD
+LIMIT_US = 10.0
+LIMIT_LARGE_US = 125.0
+
+
+def measure(folder: Path, images: int | None) -> Iterator[Row]:
+    """Build with one and with nine such stages, in turns; the rest of a build cancels out."""
+    small = take_photographs(folder / "small", 8, side=64)
+    large = take_photographs(folder / "large", 64)
+    source = print_copies(small, folder / "small_copies", images or IMAGES)
+    large_source = print_copies(large, folder / "large_copies", images or LARGE_IMAGES)
+    how = f"CPU of all processes on Ray, {MANY} stages less {FEW}, {SHARD} samples a shard"
+    silent = [_turn(folder / f"silent_{turn}", source, "Silent") for turn in range(TURNS)]
+    cost = median(cpu_us for cpu_us, _ in silent) / (MANY - FEW)
+    yield Row(what="no-op, sample and stage", value=cost, unit="µs", limit=LIMIT_US, how=how)
+    wall = median(wall_us for _, wall_us in silent) / (MANY - FEW)
+    yield Row(what="the same by the clock", value=wall, unit="µs", how="two workers share it")
+    touch = [_turn(folder / f"touch_{turn}", large_source, "Touch") for turn in range(TURNS)]
+    cost = median(cpu_us for cpu_us, _ in touch)
+    what = f"{MANY - FEW} stages that touch 100 KB, sample"
+    yield Row(what=what, value=cost, unit="µs", limit=LIMIT_LARGE_US, how=how)
+
+
+def _turn(folder: Path, source: Path, use: str) -> tuple[float, float]:
+    """Return what the additional stages cost per sample: CPU and clock, microseconds."""
+    count = sum(1 for _ in source.iterdir())
+
+    def build(stages: int) -> Ended:
+        place = folder / str(stages)
+        return run(DRIVER, place, job(source, place / "out", **repeated(use, stages)))
+
+    few, many = build(FEW).timeline, build(MANY).timeline
+    cpu_s, wall_s = many.work_cpu_s - few.work_cpu_s, many.work_s - few.work_s
+    return 1e6 * cpu_s / count, 1e6 * wall_s / count

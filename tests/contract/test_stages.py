@@ -1,0 +1,311 @@
+"""One contract for every registered stage, whoever wrote it.
+
+A stage is found by its name, hears what the stages of the quickstart said about real
+photographs, and has to be pure: the answer depends on the image and on nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import metadata, packages_distributions, requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import engine.annotation as words
+from engine.answer import ask
+from engine.config import load_config
+from engine.conversation import Conversation
+from engine.errors import SampleError
+from engine.graph import Graph, Node
+from engine.judging import judge
+from engine.layer import Layer, make_layer
+from engine.partition import partition
+from engine.registry import find_stage, stage_names
+from engine.run import Run, prepare
+from engine.sample import Picture, Sample
+from engine.shard import Shard, ShardBytes, read_shard
+from engine.stage import Filter, Specialist, Stage
+
+ROOT = Path(__file__).parents[2]
+KINDS = {
+    "text": ("tag", *words.CAPTION_TASKS),
+    "region": words.REGION_TASKS,
+    "phrase": words.PHRASE_TASKS,
+}
+HEAVY = ("torch", "transformers", "spacy", "cv2", "onnxruntime", "rapidocr", "ray")
+NAMES = stage_names()
+SPECIALISTS = [name for name in NAMES if issubclass(find_stage(name), Specialist)]
+FILTERS = [name for name in NAMES if issubclass(find_stage(name), Filter)]
+MEASURING = [name for name in FILTERS if find_stage(name).measured]  # type: ignore[attr-defined]
+
+
+@cache
+def loaded(name: str) -> Stage[Any]:
+    """A stage with its default options, loaded once for all tests."""
+    return another(name)
+
+
+def another(name: str) -> Stage[Any]:
+    """A stage of its own, loaded."""
+    stage_class = find_stage(name)
+    stage = stage_class(stage_class.Config())
+    stage.load()
+    return stage
+
+
+@pytest.fixture(scope="module")
+def run(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The quickstart over four real photographs, two of them with text."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for name in ("cat", "motorcycle", "page", "rocket"):
+        with Image.open(photographs[name]) as photograph:
+            photograph.convert("RGB").resize((400, 280)).save(folder / f"{name}.png")
+    changes = {"source": str(folder), "output": str(folder / "out")}
+    return prepare(load_config(ROOT / "configs" / "quickstart.yaml", changes=changes))
+
+
+class Told:
+    """All that the quickstart's stages said about a shard."""
+
+    def __init__(self, run: Run) -> None:
+        (spec,) = partition(run.sources, [])
+        self.graph: Graph = run.graph
+        self.shard, self.images = read_shard(spec, run.sources[0], max_pixels=10**8)
+        talk = Conversation(self.shard, self.images, {})
+        for node in self.graph.layered:
+            node.stage.load()
+            talk.ask(node, range(len(self.shard.records)))
+        self.layers = {node.name: talk.part(node) for node in self.graph.layered}
+
+    def samples(self, stage: Stage[Any], images: ShardBytes | None = None) -> list[Sample]:
+        """Return the samples as a stage sees them, perhaps with other bytes."""
+        tasks = {task for wanted in stage.reads for task in wanted.tasks}
+        numbers = range(len(self.shard.records))
+        said = [self.layers[node.name].annotations(numbers) for node in self.graph.specialists]
+        return [
+            Sample(
+                key=record.key,
+                width=record.width,
+                height=record.height,
+                picture=Picture((images or self.images)[number]),
+                annotations=tuple(
+                    one for answers in said for one in answers[number] if one.task in tasks
+                ),
+            )
+            for number, record in enumerate(self.shard.records)
+        ]
+
+
+@pytest.fixture(scope="module")
+def told(run: Run) -> Told:
+    return Told(run)
+
+
+def answer(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
+    """Ask a stage through the engine, which refuses nonsense."""
+    node = Node[Any](name="it", use="it", stage=stage, inputs=(), fingerprint="f")
+    return ask(node, samples)
+
+
+def call(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
+    """Call a stage directly: whatever it raises comes through."""
+    return stage.measure(samples) if isinstance(stage, Filter) else stage.predict(samples)  # type: ignore[attr-defined]
+
+
+def test_the_quickstart_shows_every_stage_something(told: Told) -> None:
+    """Otherwise the tests below would pass over empty answers."""
+    assert not any(layer.errors for layer in told.layers.values())
+    for name in NAMES:
+        stage = loaded(name)
+        if stage.reads:
+            assert any(sample.annotations for sample in told.samples(stage)), name
+
+
+@pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
+def test_an_empty_batch_has_an_empty_answer(name: str) -> None:
+    assert call(loaded(name), []) == []
+
+
+@pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
+def test_an_answer_does_not_depend_on_the_batch_or_its_order(name: str, told: Told) -> None:
+    stage = loaded(name)
+    samples = told.samples(stage)
+    together = answer(stage, samples)
+    assert not [one for one in together if isinstance(one, SampleError)]
+    assert any(together)
+    alone = [answer(stage, [sample])[0] for sample in reversed(samples)]
+    assert together == alone[::-1]
+
+
+@pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
+def test_a_fresh_instance_gives_the_same_answer(name: str, told: Told) -> None:
+    first, second = loaded(name), another(name)
+    assert answer(first, told.samples(first)) == answer(second, told.samples(second))
+
+
+@pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
+def test_a_broken_image_costs_only_itself_or_is_not_looked_at(name: str, told: Told) -> None:
+    stage = loaded(name)
+    good, *_ = told.samples(stage)
+    cut = ShardBytes([bytes(told.images[n])[:4000] for n in range(len(told.shard.records))])
+    _, broken, *_ = told.samples(stage, cut)
+    with pytest.raises(SampleError):
+        _ = broken.image
+    try:
+        (said,) = call(stage, [broken])
+    except SampleError as error:
+        assert error.reason == "corrupt_image"
+        both = answer(stage, [good, broken])
+        assert both[0] == answer(stage, [good])[0]
+        assert isinstance(both[1], SampleError)
+    else:
+        whole = told.samples(stage)[1]
+        assert said == call(stage, [whole])[0]
+
+
+@pytest.mark.parametrize("name", SPECIALISTS)
+def test_a_specialist_says_what_it_declares(name: str, told: Told) -> None:
+    stage = loaded(name)
+    said = [one for answers in answer(stage, told.samples(stage)) for one in answers]
+    assert {one.task for one in said} <= set(stage.produces)  # type: ignore[attr-defined]
+    for one in said:
+        assert one.task in KINDS[one.kind]
+        assert one.kind == "text" or one.box_xyxy or one.quad or one.mask_rle
+        assert one.kind != "phrase" or (one.span and one.parent_id)
+        assert (one.specialist, one.stage, one.merged_from) == ("", "", ())  # the engine's
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_a_filter_measures_only_what_it_heard(name: str, told: Told) -> None:
+    stage = loaded(name)
+    samples = told.samples(stage)
+    for sample, rows in zip(samples, answer(stage, samples), strict=True):
+        heard = {one.id for one in sample.annotations}
+        assert {row.annotation_id for row in rows} <= heard
+        numbers = [value for row in rows for value in row.values.values()]
+        assert all(math.isfinite(number) for number in numbers)
+
+
+def verdicts(name: str, told: Told, order: Sequence[int]) -> dict[str, Any]:
+    """Judge the samples in some order by one filter; return what became of each annotation."""
+    stage = loaded(name)
+    inputs = tuple(each.name for each in told.graph.specialists)
+    node = Node[Any](name=name, use=name, stage=stage, inputs=inputs, fingerprint="f")
+    graph = Graph(specialists=told.graph.specialists, filters=(node,))  # type: ignore[arg-type]
+    shard = Shard(
+        name="000000",
+        records=tuple(told.shard.records[number] for number in order),
+        labels=((),) * len(order),
+        dead_letters=(),
+    )
+    images = ShardBytes([bytes(told.images[number]) for number in order])
+    layers: dict[str, Layer] = {}
+    earlier: dict[str, dict[int, Any]] = {}
+    for each in told.graph.specialists:
+        said = told.layers[each.name].annotations(range(len(told.shard.records)))
+        earlier[each.name] = {new: said[old] for new, old in enumerate(order)}
+        layers[each.name] = make_layer(each, earlier[each.name], ())
+    if node.has_layer:
+        talk = Conversation(shard, images, earlier)
+        talk.ask(node, range(len(order)))
+        layers[name] = talk.part(node)
+    found = judge(shard, graph, layers, frozenset())
+    columns = (found.table.column("id").to_pylist(), found.kept, found.verdicts.to_pylist(),
+               found.table.column("merged_from").to_pylist())  # fmt: skip
+    return {key: rest for key, *rest in zip(*columns, strict=True)}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_verdict_does_not_depend_on_the_neighbours(name: str, told: Told) -> None:
+    count = len(told.shard.records)
+    together = verdicts(name, told, range(count))
+    assert together == verdicts(name, told, range(count)[::-1])
+    alone: dict[str, Any] = {}
+    for number in range(count):
+        alone |= verdicts(name, told, [number])
+    assert together == alone
+    assert any(judged for _, judged, _ in together.values()), "it judged nothing at all"
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_judges_nothing_when_nothing_was_said(name: str, told: Told) -> None:
+    assert verdicts(name, told, []) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_declarations_are_consistent(name: str) -> None:
+    stage_class = find_stage(name)
+    reads = [task for wanted in stage_class.reads for task in wanted.tasks]
+    assert set(reads) <= set(words.TASKS)
+    if issubclass(stage_class, Specialist):
+        assert stage_class.produces
+        assert set(stage_class.produces) <= set(words.TASKS)
+    else:
+        assert reads, "a filter that reads nothing judges nothing"
+    assert stage_class.version >= 1
+    assert inspect.getdoc(stage_class)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_stage_needs_comes_with_its_extra(name: str) -> None:
+    stage_class = find_stage(name)
+    if not stage_class.needs:
+        return
+    assert stage_class.extra in metadata("florilegium").get_all("Provides-Extra", [])
+    mark = f'extra == "{stage_class.extra}"'
+    brought = {line.split(";")[0] for line in requires("florilegium") or () if mark in line}
+    for package in stage_class.needs:
+        names = {one.lower().replace("_", "-") for one in packages_distributions()[package]}
+        assert any(line.startswith(one) for line in brought for one in names), package
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_documented_and_has_a_default(name: str) -> None:
+    config_class = find_stage(name).Config
+    documented: set[str] = set()
+    for one in config_class.__mro__:
+        if one.__module__.startswith("pydantic") or one is object:
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0].body  # type: ignore[attr-defined]
+        for field, text in zip(body, body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                documented.add(field.target.id)  # type: ignore[union-attr]
+    assert set(config_class.model_fields) <= documented
+    assert config_class().model_dump(mode="json") is not None
+    assert config_class.model_config.get("extra") == "forbid"
+    assert config_class.model_config.get("frozen")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_speaks_is_known_before_loading_and_does_not_change(name: str) -> None:
+    stage_class = find_stage(name)
+    before, after = stage_class(stage_class.Config()), loaded(name)
+    assert (before.model, before.revision()) == (after.model, after.revision())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stage_travels_to_its_worker(name: str) -> None:
+    stage_class = find_stage(name)
+    stage = pickle.loads(pickle.dumps(stage_class(stage_class.Config())))
+    assert stage.config == stage_class.Config()
+
+
+def test_importing_stages_is_light() -> None:
+    code = (
+        "import sys; from engine.registry import find_stage, stage_names\n"
+        "for name in stage_names(): stage = find_stage(name); stage(stage.Config()).revision()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

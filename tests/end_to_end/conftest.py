@@ -1,0 +1,123 @@
+"""A finished quickstart over a few photographs, and the command line as a user has it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from PIL import Image
+
+from engine.config import load_config
+from engine.run import prepare
+from pipelines.build import build_dataset
+from pipelines.commands import main
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+EXIF_ORIENTATION = 0x0112
+
+
+class Told(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Told]
+
+
+@pytest.fixture
+def florilegium(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Call the command line in this process, as its entry point does."""
+
+    def call(*arguments: object) -> Told:
+        monkeypatch.setattr(sys, "argv", ["florilegium", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        return Told(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line in a process of its own; what is left at the end is killed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Path]:
+    """Write a config of small stages and return its path."""
+
+    def write(source: Path, output: Path, **keys: Any) -> Path:
+        document = {
+            "source": str(source),
+            "output": str(output),
+            "runner": "local",
+            "shard_size": 5,
+            "specialists": {"bright": {"use": "tests.stages:Brightest"}},
+            **keys,
+        }
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def holiday(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pictures: JPEG and PNG, one turned by EXIF, one with a caption, one with little in it."""
+    folder = tmp_path_factory.mktemp("holiday")
+    Image.new("RGB", (120, 90), (127, 127, 127)).save(folder / "a_grey.png")
+    for name, suffix in (("cat", "jpg"), ("motorcycle", "png"), ("pagoda", "jpg"), ("page", "png")):
+        with Image.open(photographs[name]) as photograph:
+            small = photograph.convert("RGB")
+        small.thumbnail((420, 420))
+        small.save(folder / f"{name}.{suffix}")
+    (folder / "pagoda.txt").write_text("Eine Pagode in Peking.", encoding="utf-8")
+    with Image.open(photographs["cup"]) as photograph:
+        turned = photograph.convert("RGB").resize((400, 280)).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6  # to be turned by 90 degrees clockwise
+    turned.save(folder / "turned_cup.jpg", exif=exif)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quickstart(holiday: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished dataset of the quickstart's stages over these pictures. Read only."""
+    output = tmp_path_factory.mktemp("quickstart") / "out"
+    changes = {"source": str(holiday), "output": str(output), "shard_size": 4}
+    config = load_config(QUICKSTART, changes=changes, overrides=["runner.kind=local"])
+    build_dataset(prepare(config))
+    return output

@@ -1,0 +1,85 @@
+"""Which samples are shown, and how their images are embedded."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from engine.storage import Folder
+from pipelines.report.plates import PLATES, choose_plates
+from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
+
+
+def embedded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_samples_are_spread_evenly_over_all_shards(tmp_path: Path) -> None:
+    output = Folder(str(tmp_path))
+    shards = [[Photo(key=f"{a}{b:02d}", data=plain(8, 8)) for b in range(16)] for a in "abcdef"]
+    plates = list(choose_plates(output, publish(output, *shards), {}))
+    keys = [plate.sample.key for plate in plates]
+    assert len(keys) == PLATES
+    assert [sum(key.startswith(shard) for key in keys) for shard in "abcdef"] == [4] * 6
+    assert keys[:4] == ["a02", "a06", "a10", "a14"]
+    assert [plate.number for plate in plates] == list(range(1, PLATES + 1))
+
+
+def test_a_small_dataset_is_shown_whole(tmp_path: Path) -> None:
+    output = Folder(str(tmp_path))
+    stats = publish(output, [Photo(key="a", data=plain())], [Photo(key="b", data=plain())])
+    assert [plate.sample.key for plate in choose_plates(output, stats, {})] == ["a", "b"]
+
+
+def test_a_photograph_on_its_side_is_shown_upright(
+    photographs: dict[str, Path], tmp_path: Path
+) -> None:
+    output = Folder(str(tmp_path))
+    with Image.open(photographs["flower"]) as photograph:
+        file = io.BytesIO()
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        photograph.transpose(Image.Transpose.ROTATE_90).save(file, "JPEG", exif=exif)
+        upright = np.asarray(photograph.resize((40, 27)), dtype=int)
+    (plate,) = choose_plates(output, publish(output, [Photo(key="a", data=file.getvalue())]), {})
+    image = embedded(plate.image_uri)
+    assert image.size == (640, 427)
+    assert np.abs(np.asarray(image.resize((40, 27)), dtype=int) - upright).mean() < 6
+    assert embedded(plate.thumbnail_uri).size == (128, 128)
+
+
+def test_large_photographs_are_embedded_small_and_small_ones_as_they_are(tmp_path: Path) -> None:
+    output = Folder(str(tmp_path))
+    photos = [Photo(key="a", data=plain(1500, 900)), Photo(key="b", data=plain(30, 20))]
+    large, small = choose_plates(output, publish(output, photos), {})
+    assert embedded(large.image_uri).size == (640, 384)
+    assert embedded(small.image_uri).size == (30, 20)
+    assert small.canvas.width == 640
+
+
+def test_an_image_that_no_stage_decoded_does_not_stop_the_report(tmp_path: Path) -> None:
+    output = Folder(str(tmp_path))
+    cut = plain(300, 200, quality=95)[:700]
+    (plate,) = choose_plates(output, publish(output, [Photo(key="a", data=cut)]), {})
+    assert plate.failure == "corrupt_image"
+    assert (plate.canvas.width, plate.canvas.height) == (640, 427)
+
+
+def test_a_plate_has_what_was_said_of_its_sample_alone(tmp_path: Path) -> None:
+    output = Folder(str(tmp_path))
+    weak = caption("A dog.", id="weak", score=0.1)
+    photos = [
+        Photo(key="a", data=plain(), said=(weak, caption(), phrase("A cat", (0, 5)), box())),
+        Photo(key="b", data=plain(), said=(caption("A cup."),)),
+    ]
+    first, second = choose_plates(output, publish(output, photos), {"detector": 3})
+    assert [one.words for one in first.statements] == ["A dog.", "A cat sleeps.", "A cat", "cat"]
+    assert first.title == "A cat sleeps."
+    assert first.dropped == 1
+    assert first.statements[3].speaker == 3
+    assert [one.statement.words for one in second.captions] == ["A cup."]
+    assert second.regions == []
