@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from engine.annotation import Annotation
+from engine.annotation import Annotation, covers
 from engine.errors import FlorilegiumError, SampleError, UsageError
 from engine.graph import Node
 from engine.sample import Sample
@@ -116,9 +116,11 @@ def _shape_problem(annotation: Annotation, sample: Sample) -> str:
 
 def _mask_problem(annotation: Annotation, sample: Sample) -> str:
     mask = annotation.mask_rle
-    if mask is not None and tuple(mask.size) != (sample.height, sample.width):
+    if mask is None:
+        return ""
+    if tuple(mask.size) != (sample.height, sample.width):
         return f"a mask of {mask.size}, the image is ({sample.height}, {sample.width})"
-    return ""
+    return "" if covers(mask) else "a mask whose runs do not fill the image"
 
 
 def _span_problem(annotation: Annotation) -> str:

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 
 from engine.annotation import ANNOTATION_NAMES
@@ -233,9 +232,17 @@ def _brief_caption(annotations: list[dict[str, Any]]) -> str:
 
 
 def _write_parquet(file: Any, shard: Shard, judged: Judged) -> None:
-    keys = np.array([record.key for record in shard.records], dtype=object)
     table = judged.table
-    columns = {"key": pa.array(keys[table.column("sample").to_numpy()], pa.string())}
+    records = shard.records
+    samples = pa.table(
+        {
+            "key": pa.array([record.key for record in records], pa.string()),
+            "width": pa.array([record.width for record in records], pa.int32()),
+            "height": pa.array([record.height for record in records], pa.int32()),
+        }
+    )
+    of_rows = samples.take(table.column("sample"))
+    columns = {name: of_rows.column(name) for name in samples.column_names}
     columns |= {name: table.column(name) for name in ANNOTATION_NAMES}
     columns["kept"] = pa.array(judged.kept)
     columns["verdicts"] = judged.verdicts

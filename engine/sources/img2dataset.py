@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from engine.parquet import from_parquet
 from engine.sample import DeadLetter
 from engine.sources.files import dead_letter
 from engine.sources.place import original
@@ -40,14 +41,12 @@ class Img2DatasetSource(WebDatasetSource):
 
     def _successful_keys(self, item: Item) -> list[str]:
         """Return the keys that the Parquet file says were downloaded; none when it cannot say."""
-        import pyarrow.parquet as pq
-
         path = original(item.location)
         stem = next((path.removesuffix(end) for end in TAR_SUFFIXES if path.endswith(end)), path)
         try:
             with self.place.open(f"{stem}.parquet") as file:
-                table = pq.read_table(file, columns=["key", "status"])
+                table = from_parquet(file, columns=["key", "status"])
+            rows = zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True)
         except Exception:  # it only serves to check the tar
             return []
-        rows = zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True)
         return [str(key) for key, status in rows if status == "success"]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from engine.annotation import CAPTION_TASKS
 from engine.publication import ShardStats
 from engine.storage import Folder
-from pipelines.report.shards import annotation_batches, stored_samples
+from pipelines.report.shards import annotation_batches
 
 SIDE_EDGES = np.linspace(0, 1, 41)
 """Edges of the bins of sqrt(box area / image area)."""
@@ -28,7 +28,7 @@ HEAT_CELLS = 24
 MEASURED_SHARDS = 256
 """Shards that are measured, spread evenly; the time to write a report does not grow further."""
 
-_COLUMNS = ("key", "task", "text", "box_xyxy", "mask_rle", "parent_id", "kept")
+_COLUMNS = ("width", "height", "task", "text", "box_xyxy", "mask_rle", "parent_id", "kept")
 
 
 class Distributions:
@@ -40,8 +40,8 @@ class Distributions:
         self.centres = np.zeros((HEAT_CELLS, HEAT_CELLS), np.int64)
         self.words = {task: np.zeros((2, len(WORD_EDGES) - 1), np.int64) for task in CAPTION_TASKS}
 
-    def add(self, batch: pa.RecordBatch, keys: pa.Array, image_wh: np.ndarray) -> None:
-        """Count a batch of rows; `keys` are the samples of their shard, `image_wh` (n, 2)."""
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Count a batch of rows of a shard's Parquet file."""
         kept = batch.column("kept").to_numpy(zero_copy_only=False)
         self._add_captions(batch, kept)
         # The box around a mask says again what the box that it was made from said.
@@ -51,8 +51,9 @@ class Distributions:
         rows = np.flatnonzero((length == 4) & ~(has_mask & has_parent))
         if len(rows):
             boxes = batch.column("box_xyxy").take(pa.array(rows)).flatten().to_numpy()
-            sample = pc.index_in(batch.column("key").take(pa.array(rows)), keys).to_numpy()
-            self._add_boxes(boxes.reshape(-1, 4), image_wh[sample], kept[rows])
+            sides = [batch.column(name).to_numpy()[rows] for name in ("width", "height")]
+            image_wh = np.stack(sides, axis=1).astype(np.float64)
+            self._add_boxes(boxes.reshape(-1, 4), image_wh, kept[rows])
 
     def _add_boxes(self, boxes: np.ndarray, image_wh: np.ndarray, kept: np.ndarray) -> None:
         corners = boxes.reshape(-1, 2, 2).clip(0, image_wh[:, None])
@@ -85,12 +86,8 @@ def measure(output: Folder, shards: Sequence[ShardStats]) -> Distributions:
     """Measure shards one after the other."""
     distributions = Distributions()
     for shard in shards:
-        samples = [(one.key, one.width, one.height) for one in stored_samples(output, shard)]
-        keys = pa.array([key for key, _, _ in samples], pa.string())
-        sizes = [(width, height) for _, width, height in samples]
-        image_wh = np.array(sizes, np.float64).reshape(-1, 2)
         for batch in annotation_batches(output, shard, _COLUMNS):
-            distributions.add(batch, keys, image_wh)
+            distributions.add(batch)
     return distributions
 
 

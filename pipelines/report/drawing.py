@@ -20,7 +20,7 @@ LONG_SIDE = 640
 """Units of the canvas's longer side, and pixels of the embedded image's at most."""
 SHORT_SIDE = 24
 """Units of the canvas's shorter side at least: an image of 20000 x 3 pixels can be seen."""
-THUMBNAIL_SIDE = 128
+THUMBNAIL_SIDE = 160
 JPEG_QUALITY = 82
 _SMOOTHING = 0.6  # units by which the outline of a mask may be simplified
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 DRIVER = "tests.benchmarks.driver"
 BY_HAND = "tests.benchmarks.by_hand"
 TIMEOUT_S = 900
-_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 """One thread per process on both sides: the processes share the cores, not the threads."""
 
 
@@ -81,7 +81,7 @@ def running(
     with messages.open("wb") as file:
         started_s = time.monotonic()
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, **_ENVIRONMENT}
+            command, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, **ENVIRONMENT}
         )
     try:
         yield Child(

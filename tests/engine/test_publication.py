@@ -168,6 +168,7 @@ def test_the_parquet_has_dropped_rows_with_their_verdicts(album: Path, tmp_path:
         assert verdict["measurement"] == [{"name": "brightness", "value": row["score"]}]
     types = {field.name: field.type for field in table.schema}
     assert types.pop("key") == pa.string()
+    assert (types.pop("width"), types.pop("height")) == (pa.int32(), pa.int32())
     assert types.pop("kept") == pa.bool_()
     assert str(types.pop("verdicts")).startswith("list<")
     assert types == {field.name: field.type for field in ANNOTATION_FIELDS}

@@ -8,10 +8,6 @@ from engine.annotation import Annotation
 from specialists.grabcut import GrabCut, iou
 from tests.specialists.conftest import SampleOf
 
-pytestmark = pytest.mark.filterwarnings(  # pycocotools 2.0.11 with numpy 2
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 
 def box(label: str, *box_xyxy: float) -> Annotation:
     return Annotation(kind="region", task="object_detection", label=label, box_xyxy=box_xyxy)

@@ -111,6 +111,6 @@ def test_bars_are_measured_by_the_longest() -> None:
 def test_what_the_funnel_leaves_is_what_was_kept(tmp_path: Path) -> None:
     said = (box(), box("weak", score=0.1), box("child", parent_id="weak"), caption())
     totals = Totals.of(publish(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)]))
-    last = summary.funnel(totals, ["unheard", "strong"])[-1]
+    last = summary.funnel(totals, ["unheard"])[-1]
     assert last.filter == "lineage"
     assert last.left == totals.annotations_kept == 2

@@ -6,17 +6,12 @@ import re
 
 import cv2
 import numpy as np
-import pytest
 from pycocotools import mask as coco
 
 from engine.annotation import MaskRLE
 from pipelines.report.chips import HEIGHT, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, box_path, mask_path
 from pipelines.report.palette import _luminance, colour
-
-pytestmark = pytest.mark.filterwarnings(  # pycocotools 2.0.11 with numpy 2
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
 
 
 def encoded(pixels: np.ndarray) -> MaskRLE:

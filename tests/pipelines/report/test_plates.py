@@ -20,12 +20,16 @@ def embedded(uri: str) -> Image.Image:
 
 def test_samples_are_spread_evenly_over_all_shards(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
-    shards = [[Photo(key=f"{a}{b:02d}", data=plain(8, 8)) for b in range(16)] for a in "abcdef"]
+    sizes = {"a": 13, "b": 36, "c": 23}
+    shards = [
+        [Photo(key=f"{name}{number:02d}", data=plain(8, 8)) for number in range(size)]
+        for name, size in sizes.items()
+    ]
     plates = list(choose_plates(output, publish(output, *shards), {}))
     keys = [plate.sample.key for plate in plates]
     assert len(keys) == PLATES
-    assert [sum(key.startswith(shard) for key in keys) for shard in "abcdef"] == [4] * 6
-    assert keys[:4] == ["a02", "a06", "a10", "a14"]
+    assert [sum(key.startswith(name) for key in keys) for name in sizes] == [4, 12, 8]
+    assert keys[:6] == ["a01", "a04", "a07", "a10", "b00", "b03"]
     assert [plate.number for plate in plates] == list(range(1, PLATES + 1))
 
 
@@ -49,7 +53,7 @@ def test_a_photograph_on_its_side_is_shown_upright(
     image = embedded(plate.image_uri)
     assert image.size == (640, 427)
     assert np.abs(np.asarray(image.resize((40, 27)), dtype=int) - upright).mean() < 6
-    assert embedded(plate.thumbnail_uri).size == (128, 128)
+    assert embedded(plate.thumbnail_uri).size == (160, 160)
 
 
 def test_large_photographs_are_embedded_small_and_small_ones_as_they_are(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from pycocotools import mask as coco
 
 from engine.annotation import ANNOTATION_NAMES, Annotation, MaskRLE
@@ -13,10 +12,6 @@ from pipelines.report.captions import cut_caption
 from pipelines.report.drawing import Canvas
 from pipelines.report.statements import Statement, read_statements
 from tests.pipelines.report.dataset import box, caption, phrase
-
-pytestmark = pytest.mark.filterwarnings(  # pycocotools 2.0.11 with numpy 2
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
 
 CANVAS = Canvas.over((64, 48))
 

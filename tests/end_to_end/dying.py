@@ -1,0 +1,63 @@
+"""A build in a process of its own that is killed at an exact file operation.
+
+Python reports every opening, renaming and deleting of a file to audit hooks; the process kills
+itself just before the chosen one, as if the power were cut.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tests.building import build
+
+_WATCHED = {"open", "os.rename", "os.remove", "os.mkdir"}
+
+
+def count_operations(source: Path, output: Path, keys: dict[str, Any]) -> int:
+    """Build without being killed and return the number of operations on the output's files."""
+    receiver, sender = _context().Pipe(duplex=False)
+    assert _run(source, output, keys, sys.maxsize, sender) == 0
+    return receiver.recv()
+
+
+def build_and_die(source: Path, output: Path, keys: dict[str, Any], at: int) -> bool:
+    """Build until the operation number `at`; tell whether the process was killed there."""
+    code = _run(source, output, keys, at, None)
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+def _context() -> Any:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["webdataset", "tests.end_to_end.dying", "tests.stages"])
+    return context
+
+
+def _run(source: Path, output: Path, keys: dict[str, Any], at: int, sender: Any) -> int:
+    process = _context().Process(target=_child, args=(source, output, keys, at, sender))
+    process.start()
+    process.join()
+    code = process.exitcode
+    process.close()
+    return code
+
+
+def _child(source: Path, output: Path, keys: dict[str, Any], at: int, sender: Any) -> None:
+    count = 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event in _WATCHED and str(arguments[0]).startswith(str(output)):
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+
+    sys.addaudithook(watch)
+    build(source, output, **keys)
+    if sender is not None:
+        sender.send(count)

@@ -1,0 +1,462 @@
+"""The commands as a user calls them: what they print, and the code they exit with."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from engine.registry import stage_names
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
+from tests.end_to_end.conftest import QUICKSTART, Command
+
+SMALL = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH}
+Write = Callable[..., Path]
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def dataset(album: Path, tmp_path: Path) -> Path:
+    """A small finished dataset, to be damaged."""
+    folder = tmp_path / "album"
+    shutil.copytree(album, folder)
+    (folder / "empty.jpg").write_bytes(b"")
+    build(folder, tmp_path / "out", shard_size=5, **SMALL)
+    return tmp_path / "out"
+
+
+def words(text: str) -> str:
+    """Return a text without the line breaks of a narrow terminal."""
+    return " ".join(text.split())
+
+
+def test_help_answers_in_less_than_half_a_second() -> None:
+    command = [str(Path(sys.executable).with_name("florilegium")), "--help"]
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
+    for name in ("build", "status", "verify", "why", "report", "stages"):
+        assert name in done.stdout
+
+
+def test_a_build_ends_with_0_and_its_totals(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    config = written(album, tmp_path / "out", **SMALL)
+    told = florilegium("build", config)
+    assert told.code == 0, told.err
+    assert "12 images = 12 samples + 0 dead letters" in words(told.out)
+    assert f"{tmp_path / 'out'}/report.html" in told.out
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_dead_letters_are_counted_and_no_failure(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    shutil.copytree(album, tmp_path / "album")
+    (tmp_path / "album" / "cut.jpg").write_bytes((album / "cat.jpg").read_bytes()[:700])
+    told = florilegium("build", written(tmp_path / "album", tmp_path / "out"))
+    assert told.code == 0
+    assert "13 images = 12 samples + 1 dead letters" in words(told.out)
+
+
+def test_source_output_and_overrides_win_over_the_file(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    config = written(tmp_path / "absent", tmp_path / "unused", runner="ray", **SMALL)
+    told = florilegium(
+        "build", config, "--source", album, "--output", tmp_path / "out", "--runner", "local",
+        "--set", "shard_size=7", "--set", "filters.enough.minimum=0.9",
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    assert [shard["samples"] for shard in manifest["shards"]] == [7, 5]
+    minimums = [stage.get("config", {}).get("minimum") for stage in manifest["stages"].values()]
+    assert 0.9 in minimums
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    holiday: Path, tmp_path: Path, florilegium: Command
+) -> None:
+    told = florilegium(
+        "build", QUICKSTART, "--source", holiday, "--output", tmp_path / "out", "--dry-run"
+    )
+    assert told.code == 0
+    for name in yaml.safe_load(QUICKSTART.read_text())["specialists"]:
+        assert name[:8] in told.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_resolved_config_builds_the_same_again(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    assert florilegium("build", written(album, tmp_path / "out", **SMALL)).code == 0
+    again = ("build", tmp_path / "out" / "run.yaml", "--output", tmp_path / "again")
+    assert florilegium(*again).code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "shard_sise=3"], "did you mean 'shard_size'"),
+        (["--set", "specialists.rapid_ocr={}"], "did you mean 'rapidocr'"),
+        (["--set", "specialists.bright.batch_sise=2"], "did you mean 'batch_size'"),
+        (["--set", "nonsense"], "not of the form a.b=c"),
+        (["--runner", "spark"], "runner.kind"),
+        (["--source", "/there/is/no/such/folder"], "/there/is/no/such/folder"),
+        (["--source", "s4://bucket"], "s4"),
+        (["--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_the_cure_before_anything_is_written(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write, arguments: Any, told: str
+) -> None:
+    found = florilegium("build", written(album, tmp_path / "out"), *arguments)
+    assert found.code == 2
+    assert told in found.err
+    assert "Traceback" not in found.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "absent.yaml"],
+        ["status", "no_dataset"],
+        ["why", "no_dataset", "x"],
+        ["report", "no_dataset"],
+        ["nonsense"],
+        ["build"],
+    ],
+)
+def test_a_command_about_nothing_ends_with_2(
+    florilegium: Command, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = florilegium(*arguments)
+    assert found.code == 2
+    assert found.err
+    assert "Traceback" not in found.err
+
+
+def test_a_failed_run_ends_with_1_and_the_reason(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    (tmp_path / "out").write_text("in the way", encoding="utf-8")
+    found = florilegium("build", written(album, tmp_path / "out"))
+    assert found.code == 1
+    assert str(tmp_path / "out") in found.err
+    assert "Traceback" not in found.err
+
+
+def test_too_many_failures_stop_the_run_with_a_clear_word(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    folder = tmp_path / "album"
+    shutil.copytree(album, folder)
+    for number in range(100):
+        (folder / f"empty_{number}.jpg").write_bytes(b"")
+    config = written(folder, tmp_path / "out", shard_size=60)
+    found = florilegium("build", config)
+    assert found.code == 1
+    assert "max_dead_letter_share = 0.5" in found.err
+    assert "empty_file" in found.err
+    assert florilegium("build", config, "--set", "max_dead_letter_share=1").code == 0
+
+
+def test_failed_images_are_tried_again_when_asked(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    moody = {"use": "tests.stages:Moody", "key": "cup", "allowed": str(tmp_path / "allowed")}
+    config = written(album, tmp_path / "out", specialists={"moody": moody})
+    assert "11 samples + 1 dead" in words(florilegium("build", config).out)
+    (tmp_path / "allowed").touch()
+    assert "11 samples + 1 dead" in words(florilegium("build", config).out)
+    assert "12 samples + 0 dead" in words(florilegium("build", config, "--retry-dead-letters").out)
+
+
+def test_status_counts_what_is_there(dataset: Path, florilegium: Command) -> None:
+    told = florilegium("status", dataset, "--json")
+    totals = json.loads((dataset / "manifest.json").read_bytes())["totals"]
+    assert told.code == 0
+    assert json.loads(told.out) == {
+        "is_finished": True,
+        "shards": 3,
+        "shards_done": 3,
+        "samples": 12,
+        "dead_letters": 1,
+        "annotations_kept": totals["annotations_kept"],
+        "annotations_dropped": totals["annotations_dropped"],
+    }
+    assert "shards done" in florilegium("status", dataset).out
+
+
+def test_status_of_an_unfinished_dataset_says_so(dataset: Path, florilegium: Command) -> None:
+    (dataset / "manifest.json").unlink()
+    (dataset / "shards" / "000001_stats.json").unlink()
+    told = json.loads(florilegium("status", dataset, "--json").out)
+    assert (told["is_finished"], told["shards"], told["shards_done"]) == (False, 3, 2)
+
+
+def test_a_dataset_that_is_being_refreshed_is_not_finished(
+    album: Path, dataset: Path, tmp_path: Path, florilegium: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A refresh that is killed half way must not leave the old manifest over new shards."""
+    replace = os.replace
+
+    def stop_at_the_second_shard(source: str, target: str) -> None:
+        if target.endswith("000001.tar"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", stop_at_the_second_shard)
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "album", dataset, shard_size=5, specialists=DESCRIBED)
+    told = json.loads(florilegium("status", dataset, "--json").out)
+    assert told["is_finished"] is False
+    assert "the build has not finished" in florilegium("verify", dataset).err
+
+
+def change_a_byte(path: Path, place: int = 5000) -> None:
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] ^= 1
+    path.write_bytes(data)
+
+
+def edit_manifest(dataset: Path, change: Callable[[Any], None]) -> None:
+    path = dataset / "manifest.json"
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+Damage = Callable[[Path], None]
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "a byte of a tar": (
+        lambda d: change_a_byte(d / "shards/000000.tar"),
+        r"shards/000000\.tar has another digest",
+    ),
+    "a byte of a parquet": (
+        lambda d: change_a_byte(d / "shards/000001.parquet"),
+        r"shards/000001\.parquet has another digest",
+    ),
+    "the footer of a parquet": (
+        lambda d: change_a_byte(d / "shards/000001.parquet", -30),
+        r"shards/000001\.parquet has another digest",
+    ),
+    "a cut tar": (
+        lambda d: os.truncate(d / "shards/000002.tar", 700),
+        r"shards/000002\.tar has another digest",
+    ),
+    "a tar that is gone": (
+        lambda d: (d / "shards/000000.tar").unlink(),
+        r"shards/000000\.tar is missing",
+    ),
+    "a parquet that is gone": (
+        lambda d: (d / "shards/000001.parquet").unlink(),
+        r"shards/000001\.parquet is missing",
+    ),
+    "statistics that are gone": (
+        lambda d: (d / "shards/000001_stats.json").unlink(),
+        r"shards/000001_stats\.json is missing",
+    ),
+    "statistics that are none": (
+        lambda d: (d / "shards/000001_stats.json").write_text("{}"),
+        r"samples is 12, the shards add up to 8",
+    ),
+    "a foreign file": (
+        lambda d: (d / "shards/holiday.jpg").touch(),
+        r"shards/holiday\.jpg is not in the manifest",
+    ),
+    "a foreign shard": (
+        lambda d: shutil.copy(d / "shards/000000.tar", d / "shards/000009.tar"),
+        r"shards/000009\.tar is not in the manifest",
+    ),
+    "no manifest": (lambda d: (d / "manifest.json").unlink(), r"manifest\.json is missing"),
+    "a manifest that is no json": (
+        lambda d: (d / "manifest.json").write_text("{"),
+        r"manifest\.json is not JSON",
+    ),
+    "a manifest that is something else": (
+        lambda d: (d / "manifest.json").write_text("[]"),
+        r"manifest\.json",
+    ),
+    "a total": (
+        lambda d: edit_manifest(d, lambda m: m["totals"].update(samples=99)),
+        r"samples is 99, the shards add up to 12",
+    ),
+    "a count of a shard": (
+        lambda d: edit_manifest(d, lambda m: m["shards"][0].update(samples=4)),
+        r"000000\.tar has 5 samples, the manifest says 4",
+    ),
+    "a digest": (
+        lambda d: edit_manifest(d, lambda m: m["shards"][0]["tar"].update(sha256="0" * 64)),
+        r"shards/000000\.tar has another digest",
+    ),
+    "a shard that the manifest forgot": (
+        lambda d: edit_manifest(d, lambda m: m["shards"].pop()),
+        r"000002\.tar is not in the manifest",
+    ),
+    "dead letters that are gone": (
+        lambda d: (d / "dead_letters.parquet").unlink(),
+        r"dead_letters\.parquet",
+    ),
+    "dead letters that are damaged": (
+        lambda d: (d / "dead_letters.parquet").write_bytes(b"PAR1"),
+        r"dead_letters\.parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_verify_names_every_damage_and_ends_with_1(
+    dataset: Path, florilegium: Command, name: str
+) -> None:
+    assert florilegium("verify", dataset).code == 0
+    damage, told = DAMAGES[name]
+    damage(dataset)
+    found = florilegium("verify", dataset)
+    assert found.code == 1
+    assert re.search(told, found.err), found.err
+    assert "Traceback" not in found.err
+
+
+@pytest.mark.parametrize("name", ["a tar that is gone", "a parquet that is gone", "a foreign shard",
+                                  "statistics that are gone", "statistics that are none",
+                                  "no manifest", "a total", "dead letters that are gone",
+                                  "a manifest that is something else"])  # fmt: skip
+def test_a_rerun_mends_what_is_missing(
+    dataset: Path, tmp_path: Path, florilegium: Command, name: str
+) -> None:
+    before = contents(dataset)
+    DAMAGES[name][0](dataset)
+    build(tmp_path / "album", dataset, shard_size=5, **SMALL)
+    assert florilegium("verify", dataset).code == 0
+    assert contents(dataset) == before
+
+
+def test_what_a_killed_writer_left_is_swept_away_by_the_rerun(
+    dataset: Path, tmp_path: Path, florilegium: Command
+) -> None:
+    (dataset / "shards" / ".000001.tar.4242.tmp").write_bytes(b"half")
+    build(tmp_path / "album", dataset, shard_size=5, **SMALL)
+    assert florilegium("verify", dataset).code == 0
+
+
+def test_why_tells_what_was_said_and_which_verdict_kept_or_dropped_it(
+    dataset: Path, florilegium: Command
+) -> None:
+    rows = pq.read_table(dataset / "shards" / "000000.parquet").to_pylist()
+    dropped = next(row for row in rows if not row["kept"] and row["task"] == "object_detection")
+    kept = next(row for row in rows if row["kept"] and row["task"] == "object_detection")
+    told = florilegium("why", dataset, dropped["key"])
+    assert told.code == 0
+    assert dropped["id"] in told.out
+    assert re.search(r"dropped bright corner .*score 0\.\d+ .*by bright", told.out)
+    assert re.search(r"enough: too_dark +brightness 0\.\d+", told.out)
+    assert "lineage: parent_dropped" in told.out
+    told = florilegium("why", dataset, kept["key"])
+    assert re.search(r"kept +bright corner", told.out)
+    assert re.search(r"enough: keep +brightness 0\.\d+", told.out)
+
+
+def test_why_tells_of_a_dead_letter(dataset: Path, florilegium: Command) -> None:
+    told = florilegium("why", dataset, "empty")
+    assert told.code == 0
+    assert "source: empty_file: the file has no bytes" in told.out
+
+
+def test_why_of_an_unknown_key_names_the_nearest(dataset: Path, florilegium: Command) -> None:
+    told = florilegium("why", dataset, "motorcycel")
+    assert told.code == 2
+    assert "did you mean 'motorcycle'" in told.err
+
+
+def test_why_knows_an_image_about_which_nothing_was_said(
+    album: Path, tmp_path: Path, florilegium: Command
+) -> None:
+    build(album, tmp_path / "out", specialists={"silent": {"use": "tests.stages:Silent"}})
+    told = florilegium("why", tmp_path / "out", "cup")
+    assert told.code == 0
+    assert "nothing was said" in told.out
+
+
+def test_a_real_dataset_explains_itself(quickstart: Path, florilegium: Command) -> None:
+    told = florilegium("why", quickstart, "cat")
+    assert told.code == 0
+    for word in ("imagenet_cam", "region_score: ", "nms: ", "text_filter: ", "object_detection"):
+        assert word in told.out, word
+
+
+def test_a_report_is_drawn_again(quickstart: Path, tmp_path: Path, florilegium: Command) -> None:
+    shutil.copytree(quickstart, tmp_path / "out", ignore=shutil.ignore_patterns("report.html"))
+    told = florilegium("report", tmp_path / "out")
+    assert told.code == 0
+    assert str(tmp_path / "out" / "report.html") in told.out
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page == (quickstart / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert not re.search(r"""(src|href)=["']https?://[^"']+\.(js|css|png|jpg)""", page)
+
+
+def test_stages_lists_all_that_are_installed(
+    florilegium: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    told = florilegium("stages")
+    assert told.code == 0
+    for word in (*stage_names(), "reads", "produces", "needs", "onnxruntime", "extra: starter"):
+        assert word in told.out, word
+
+
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_an_interrupt_ends_cleanly_says_how_to_resume_and_a_rerun_completes(
+    album: Path, tmp_path: Path, written: Write, started: Start, florilegium: Command, kind: str
+) -> None:
+    log, pipe = tmp_path / "log", tmp_path / "pipe"
+    reached, go_on = tmp_path / "pipe.reached", tmp_path / "pipe.go_on"
+    os.mkfifo(reached)
+    os.mkfifo(go_on)
+    waiting = {"use": "tests.end_to_end.waiting:Waiting", "key": "cup", "pipe": str(pipe),
+               "log": str(log), "batch_size": 1}  # fmt: skip
+    keys = {"specialists": {"waiting": waiting}, "shard_size": 2}
+    config = written(album, tmp_path / "out", **keys)
+    process = started("build", config, "--runner", kind, "--set", "runner.workers=1")
+    worker = int(reached.read_text())
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    if kind == "local":
+        assert worker == process.pid
+        go_on.write_text("")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "run the same command" in err
+    assert "resume" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    seen = log.read_text().split()
+    assert len(seen) < 12
+    reached.unlink()
+    assert florilegium("build", config).code == 0
+    assert florilegium("verify", tmp_path / "out").code == 0
+    again = log.read_text().split()[len(seen) :]
+    assert len(again) < 12  # what was published is not done again
+    build(album, tmp_path / "reference", **keys)
+    assert contents(tmp_path / "out") == contents(tmp_path / "reference")

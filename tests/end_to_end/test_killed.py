@@ -1,0 +1,144 @@
+"""A build that is killed at any moment is completed by the next one, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.storage import Folder
+from pipelines.verify import verify_dataset
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
+from tests.end_to_end.dying import build_and_die, count_operations
+
+Start = Callable[..., subprocess.Popen[str]]
+KEYS: dict[str, Any] = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH, "shard_size": 3}
+MARK = "FLORILEGIUM_TEST_RUN"
+
+
+@pytest.fixture(scope="module")
+def reference(album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of a build that nobody disturbed."""
+    output = tmp_path_factory.mktemp("reference") / "out"
+    build(album, output, **KEYS)
+    return output
+
+
+@pytest.fixture(scope="module")
+def operations(album: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many file operations such a build makes."""
+    return count_operations(album, tmp_path_factory.mktemp("counted") / "out", KEYS)
+
+
+def test_a_build_makes_enough_operations_to_be_killed_at(operations: int) -> None:
+    assert operations > 60
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_build_that_is_killed_once_is_completed(
+    album: Path, tmp_path: Path, reference: Path, operations: int, seed: int
+) -> None:
+    at = random.Random(seed).randrange(operations)
+    assert build_and_die(album, tmp_path / "out", KEYS, at)
+    build(album, tmp_path / "out", **KEYS)
+    assert contents(tmp_path / "out") == contents(reference)
+    assert list(verify_dataset(Folder(str(tmp_path / "out")))) == []
+
+
+def test_a_build_that_is_killed_again_and_again_is_completed(
+    album: Path, tmp_path: Path, reference: Path
+) -> None:
+    chance = random.Random(99)
+    deaths = sum(
+        build_and_die(album, tmp_path / "out", KEYS, chance.randrange(5, 40)) for _ in range(12)
+    )
+    assert deaths > 3
+    build(album, tmp_path / "out", **KEYS)
+    assert contents(tmp_path / "out") == contents(reference)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_refresh_that_is_killed_is_completed(
+    album: Path, tmp_path: Path, operations: int, seed: int
+) -> None:
+    """New images, a changed one, one less, another threshold: all at once, and killed."""
+    folder, out = tmp_path / "album", tmp_path / "out"
+    shutil.copytree(album, folder)
+    build(folder, out, **KEYS)
+    shutil.copy(album / "cat.jpg", folder / "cup.jpg")
+    shutil.copy(album / "cat.jpg", folder / "zebra.jpg")
+    (folder / "flower.jpg").unlink()
+    changed = {**KEYS, "filters": {"enough": {**BRIGHT_ENOUGH["enough"], "minimum": 0.2}}}
+    shutil.copytree(out, tmp_path / "undisturbed")
+    build(folder, tmp_path / "undisturbed", **changed)
+    at = random.Random(seed).randrange(operations // 2)
+    assert build_and_die(folder, out, changed, at)
+    build(folder, out, **changed)
+    assert contents(out) == contents(tmp_path / "undisturbed")
+    assert list(verify_dataset(Folder(str(out)))) == []
+
+
+def lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float) -> bool:
+    """Wait until something holds in another process; tell whether it came to hold."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def processes_with(mark: str) -> list[int]:
+    """Return the processes that carry a mark in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it ended meanwhile, or is not ours
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_a_driver_that_is_killed_stops_its_workers_and_the_next_one_completes(
+    photographs: dict[str, Path], tmp_path: Path, started: Start, written: Callable[..., Path]
+) -> None:
+    folder, log = tmp_path / "photos", tmp_path / "log"
+    folder.mkdir()
+    count, size = 120, 4
+    for number in range(count):
+        shutil.copy(photographs["cat"], folder / f"{number:03d}.png")
+    counting = {"use": "tests.stages:Counting", "log": str(log), "batch_size": 2}
+    keys = {"specialists": {"counting": counting, **DESCRIBED}, "shard_size": size}
+    config = written(folder, tmp_path / "out", **keys)
+    chance, marks = random.Random(5), []
+    for attempt in (1, 2):
+        marks.append(f"{MARK}={tmp_path}/{attempt}")
+        process = started("build", config, "--runner", "ray", "--set", "runner.workers=2",
+                          **{MARK: f"{tmp_path}/{attempt}"})  # fmt: skip
+        wanted = lines(log) + chance.randrange(8, 40)
+        assert wait_for(lambda wanted=wanted: lines(log) >= wanted, seconds=60)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "out" / "manifest.json").exists()
+    assert wait_for(lambda: not any(map(processes_with, marks)), seconds=30)
+    before, finished = lines(log), len(list((tmp_path / "out" / "shards").glob("*_stats.json")))
+    assert finished > 0
+    build(folder, tmp_path / "out", **keys)
+    assert lines(log) - before <= count - finished * size  # what is published is not done again
+    build(folder, tmp_path / "reference", **keys)
+    assert contents(tmp_path / "out") == contents(tmp_path / "reference")
+    assert list(verify_dataset(Folder(str(tmp_path / "out")))) == []
