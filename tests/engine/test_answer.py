@@ -114,7 +114,7 @@ def test_an_interrupt_is_not_a_dead_letter() -> None:
         region(box_xyxy=(0.0, 0.0, 40.0, 30.0)),
         region(box_xyxy=(-3.0, 0.0, 45.0, 30.0)),  # partly outside: a filter's business
         region(box_xyxy=(5.0, 5.0, 5.0, 5.0)),
-        region(mask_rle=MaskRLE((30, 40), "0")),
+        region(mask_rle=MaskRLE((30, 40), "`U1")),
         caption(span=(0, 1)),
     ],
 )
@@ -137,6 +137,7 @@ def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
         (region(box_xyxy=(41.0, 0.0, 50.0, 1.0)), "outside the 40x30 image"),
         (region(box_xyxy=(0.0, -9.0, 5.0, -1.0)), "outside the 40x30 image"),
         (region(mask_rle=MaskRLE((40, 30), "0")), "a mask of (40, 30)"),
+        (region(mask_rle=MaskRLE((30, 40), "0")), "runs do not fill the image"),
         (caption(span=(3, 3)), "a span of (3, 3)"),
         (caption(span=(-1, 3)), "a span of (-1, 3)"),
         (caption(span=(1,)), "a span of (1,)"),
