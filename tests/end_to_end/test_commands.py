@@ -445,7 +445,7 @@ def test_an_interrupt_ends_cleanly_says_how_to_resume_and_a_rerun_completes(
     if kind == "local":
         assert worker == process.pid
         go_on.write_text("")
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "run the same command" in err
     assert "resume" in err

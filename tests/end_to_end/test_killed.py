@@ -100,12 +100,13 @@ def wait_for(condition: Callable[[], bool], *, seconds: float) -> bool:
     return True
 
 
-def processes_with(mark: str) -> list[int]:
-    """Return the processes that carry a mark in their environment."""
+def workers_with(mark: str) -> list[int]:
+    """Return the worker processes that carry a mark in their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark.encode() in (folder / "environ").read_bytes():
+            is_actor = (folder / "cmdline").read_bytes().startswith(b"ray::Actor")
+            if is_actor and mark.encode() in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
         except OSError:
             continue  # it ended meanwhile, or is not ours
@@ -134,7 +135,7 @@ def test_a_driver_that_is_killed_stops_its_workers_and_the_next_one_completes(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert not (tmp_path / "out" / "manifest.json").exists()
-    assert wait_for(lambda: not any(map(processes_with, marks)), seconds=30)
+    assert wait_for(lambda: not any(map(workers_with, marks)), seconds=30)
     before, finished = lines(log), len(list((tmp_path / "out" / "shards").glob("*_stats.json")))
     assert finished > 0
     build(folder, tmp_path / "out", **keys)

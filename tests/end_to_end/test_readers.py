@@ -45,7 +45,7 @@ def test_the_dataset_has_everything_that_a_reader_may_stumble_over(samples: Samp
     assert {one["score"] is None for one in said} == {True, False}
     for name in ("box_xyxy", "quad", "mask_rle"):
         assert {bool(one[name]) for one in said} == {True, False}, name
-    first = list(samples.values())[0]
+    first = next(iter(samples.values()))
     assert not any(one["mask_rle"] or one["quad"] for one in first["annotations"])
     assert {sample["orientation"] for sample in samples.values()} == {1, 6}
 

@@ -129,7 +129,7 @@ def test_a_retry_asks_again_only_about_what_failed(store: LayerStore, node: Node
 def test_a_retry_of_a_layer_without_failures_has_nothing_to_do(
     store: LayerStore, node: Node[Any]
 ) -> None:
-    store.write(node, "now", make_layer(node, dict.fromkeys(range(4), []), ()), DIGESTS)
+    store.write(node, "now", make_layer(node, {number: [] for number in range(4)}, ()), DIGESTS)
     assert recalled(store, node, DIGESTS, retry=True).is_complete
 
 

@@ -93,9 +93,14 @@ class FakeRunner(Runner):
     """Runs nothing; writes down the calls, and dies when told to."""
 
     def __init__(
-        self, graph: Graph, count: int, *, width: int = 2, dies: Dies = lambda names, samples: False,
+        self,
+        graph: Graph,
+        count: int,
+        *,
+        width: int = 2,
+        dies: Dies = lambda names, samples: False,
         todo: dict[str, tuple[int, ...]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.graph = graph
         self.count = count
         self._width = width

@@ -135,7 +135,7 @@ def test_a_full_disk_ends_a_build_clearly_and_a_rerun_completes(
     out = small_disk / "out"
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(480 * 1024))
-    with pytest.raises(StorageError, match="the disk is full: free some space .* it resumes"):
+    with pytest.raises(StorageError, match=r"the disk is full: free some space .* it resumes"):
         build(album, out, shard_size=4)
     assert not (out / "manifest.json").exists()
     ballast.unlink()
