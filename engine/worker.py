@@ -14,7 +14,7 @@ from typing import Any
 from engine.answer import Answer
 from engine.config import RunConfig
 from engine.conversation import Conversation, Said
-from engine.errors import SampleError
+from engine.errors import FlorilegiumError, RunError, SampleError
 from engine.graph import Graph, Node
 from engine.layer import Layer, LayerStore, Recall, join_layers
 from engine.partition import ShardSpec
@@ -58,9 +58,19 @@ class Worker:
         ]
 
     def load(self, names: Sequence[str]) -> None:
-        """Load the models of these stages."""
+        """Load the models of these stages.
+
+        Raises:
+            FlorilegiumError: a model cannot be loaded.
+        """
         for name in names:
-            self._nodes[name].stage.load()
+            try:
+                self._nodes[name].stage.load()
+            except FlorilegiumError:
+                raise
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise RunError(f"stage {name!r} cannot be loaded: {reason}") from error
 
     def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> tuple[Task, ShardBytes]:
         """Read a shard and find out what each stage has left to say about it.

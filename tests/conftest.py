@@ -32,12 +32,13 @@ def photographs() -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One small Ray for all tests that need one."""
+    """One small Ray for all tests that need one; its GPU is bookkeeping only."""
     import ray
 
     ray.init(
         address="local",
         num_cpus=2,
+        num_gpus=1,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",

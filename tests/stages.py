@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from engine.annotation import Annotation
-from engine.errors import SampleError
+from engine.errors import ConfigError, SampleError
 from engine.judgement import Statements, Verdicts
 from engine.sample import Sample
 from engine.stage import (
@@ -99,6 +99,13 @@ class Silent(Specialist[StageConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         return [[] for _ in samples]
+
+
+class Unloadable(Silent):
+    """Cannot be loaded."""
+
+    def load(self) -> None:
+        raise ConfigError("the weights are not there: fetch them first")
 
 
 class CountingConfig(StageConfig):

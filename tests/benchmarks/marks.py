@@ -89,3 +89,11 @@ class Timeline:
         before = self.of(LOADED)[0].cpu_s | loaded
         after = self.of(SHARD)[-1].cpu_s
         return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
+
+    def steady(self) -> tuple[float, float]:
+        """Return CPU-seconds and seconds per shard, without the first quarter of the shards."""
+        shards = self.of(SHARD)
+        first, last = shards[len(shards) // 4], shards[-1]
+        count = len(shards) - 1 - len(shards) // 4
+        cpu_s = sum(last.cpu_s.values()) - sum(first.cpu_s.values())
+        return cpu_s / count, (last.time_s - first.time_s) / count

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from tests.benchmarks.children import DRIVER, Ended, run
+from tests.benchmarks.children import DRIVER, run
 from tests.benchmarks.jobs import job, repeated
 from tests.benchmarks.photographs import print_copies, take_photographs
 from tests.benchmarks.table import Row
@@ -41,12 +41,11 @@ def measure(folder: Path, images: int | None) -> Iterator[Row]:
 
 def _turn(folder: Path, source: Path, use: str) -> tuple[float, float]:
     """Return what the additional stages cost per sample: CPU and clock, microseconds."""
-    count = sum(1 for _ in source.iterdir())
 
-    def build(stages: int) -> Ended:
+    def build(stages: int) -> tuple[float, float]:
         place = folder / str(stages)
-        return run(DRIVER, place, job(source, place / "out", **repeated(use, stages)))
+        document = job(source, place / "out", shard_size=SHARD, **repeated(use, stages))
+        return run(DRIVER, place, document).timeline.steady()
 
-    few, many = build(FEW).timeline, build(MANY).timeline
-    cpu_s, wall_s = many.work_cpu_s - few.work_cpu_s, many.work_s - few.work_s
-    return 1e6 * cpu_s / count, 1e6 * wall_s / count
+    (few_cpu_s, few_s), (many_cpu_s, many_s) = build(FEW), build(MANY)
+    return 1e6 * (many_cpu_s - few_cpu_s) / SHARD, 1e6 * (many_s - few_s) / SHARD

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from engine.errors import FlorilegiumError, RunError
 from engine.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 
@@ -97,6 +98,35 @@ def test_an_image_that_kills_the_process_is_found_and_the_others_are_kept(
     assert manifest.totals.samples == IMAGES - 1
     assert manifest.totals.tasks["caption"]["kept"] == IMAGES - 1
     assert manifest.totals.tasks["tag"]["kept"] == IMAGES - 1
+
+
+def test_stages_in_pools_of_their_own_say_the_same(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    on_gpu = {**DESCRIBED, "bright": {**DESCRIBED["bright"], "num_gpus": 0.5, "workers": 2}}
+    keys: dict[str, Any] = {"filters": BRIGHT_ENOUGH, "shard_size": 5}
+    ray = {"kind": "ray", "workers": 1}
+    build(album, tmp_path / "pools", runner=ray, specialists=on_gpu, **keys)
+    build(album, tmp_path / "reference", specialists=on_gpu, **keys)
+    assert contents(tmp_path / "pools") == contents(tmp_path / "reference")
+
+
+def test_a_cluster_that_is_too_small_is_told_before_anything_runs(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    greedy = {"bright": {**DESCRIBED["bright"], "num_gpus": 1, "workers": 2}}
+    with pytest.raises(RunError, match=r"'bright' wants 2 workers of 1\.0 GPU and .* has 1 GPUs"):
+        build(album, tmp_path / "out", runner={"kind": "ray", "workers": 1}, specialists=greedy)
+    with pytest.raises(RunError, match="9 CPU workers are wanted and the cluster has 2"):
+        build(album, tmp_path / "out", runner={"kind": "ray", "workers": 9})
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_reason(
+    album: Path, tmp_path: Path, runner: Runner
+) -> None:
+    broken = {"broken": {"use": "tests.stages:Unloadable"}}
+    with pytest.raises(FlorilegiumError, match="the weights are not there"):
+        build(album, tmp_path / "out", runner=runner, specialists=broken)
 
 
 def test_what_is_done_is_not_done_again(album: Path, tmp_path: Path, runner: Runner) -> None:
