@@ -16,6 +16,7 @@ from hashlib import blake2b
 
 import pyarrow as pa
 
+from engine.errors import StorageError
 from engine.parquet import from_parquet, to_parquet
 from engine.sample import digest_of
 from engine.sources.source import Item, Source
@@ -151,12 +152,23 @@ def _stem(item: Item) -> str:
 
 
 def read_index(output: Folder, *, shard_size: int) -> list[Entry]:
-    """Return the entries of the previous run; none when the shard size was another."""
+    """Return the entries of the previous run; none when the shard size was another.
+
+    Raises:
+        StorageError: the index is damaged.
+    """
     data = output.read(INDEX_NAME)
     if data is None:
         return []
-    table = from_parquet(data)
-    if json.loads(table.schema.metadata[b"shard_size"]) != shard_size:
+    try:
+        table = from_parquet(data)
+        remembered = json.loads(table.schema.metadata[b"shard_size"])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"{output.path(INDEX_NAME)} is damaged: {error}; delete it, and the next build shares "
+            f"the source out anew"
+        ) from error
+    if remembered != shard_size:
         return []
     columns = [table.column(name).to_pylist() for name in _COLUMNS]
     return [

@@ -80,6 +80,15 @@ def read_stats(output: Folder, name: str) -> ShardStats | None:
         return None  # written by another version, or damaged: the shard is made again
 
 
+def is_whole(output: Folder, stats: ShardStats) -> bool:
+    """Whether the files of a finished shard are there, with the sizes they should have."""
+    path = f"{SHARDS}/{stats.name}"
+    return all(
+        output.size(f"{path}.{kind}") == file.bytes
+        for kind, file in (("tar", stats.tar), ("parquet", stats.parquet))
+    )
+
+
 def finished_shards(output: Folder) -> list[ShardStats]:
     """Return the statistics of all finished shards, by name."""
     suffix = "_stats.json"

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from engine.config import RunConfig
 from engine.errors import RunError
 from engine.graph import Graph, plan
-from engine.manifest import Manifest
+from engine.manifest import MANIFEST, Manifest
 from engine.partition import ShardSpec, partition, read_index, write_index
 from engine.progress import Progress
-from engine.publication import SHARDS, ShardStats, read_stats
+from engine.publication import SHARDS, ShardStats, is_whole, read_stats
 from engine.runner import LocalRunner, Runner
 from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
@@ -80,6 +80,8 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
     jobs: list[Job] = []
     for spec in specs:
         done = read_stats(run.output, spec.name)
+        if done and not is_whole(run.output, done):
+            done = None
         current = done is not None and done.recipe == run.graph.recipe
         wanted = retry and bool(done and done.dead_letters)
         if done and current and not wanted and receipts.read(spec) == done.samples_digest:
@@ -103,6 +105,7 @@ async def _build(
     runner = _runner(run)
     try:
         await runner.start()
+        run.output.remove(MANIFEST)  # until it is written again, the dataset is not finished
         progress.current = ""
         scheduler = Scheduler(run.graph, runner, progress)
         async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
@@ -173,8 +176,9 @@ class _Receipts:
 
 
 def _remove_stale(output: Folder, live: set[str]) -> None:
-    """Delete the files of shards whose inputs are gone, so that no reader loads them."""
+    """Delete the files of shards whose inputs are gone, and what a killed writer left behind."""
     for name in output.names(SHARDS):
         suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
-        if suffix and name.removesuffix(suffix) not in live:
+        is_left_over = name.startswith(".") and name.endswith(".tmp")
+        if is_left_over or (suffix and name.removesuffix(suffix) not in live):
             output.remove(f"{SHARDS}/{name}")

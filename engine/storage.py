@@ -49,6 +49,15 @@ class Folder:
         """Return whether the file exists."""
         return bool(self._fs.exists(self.path(name)))
 
+    def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes, or `None` when it does not exist."""
+        try:
+            return int(self._fs.size(self.path(name)))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _storage_error("read", self.path(name), error) from error
+
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file, or `None` when it does not exist."""
         try:

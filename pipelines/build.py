@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import yaml
 
-from engine.manifest import MANIFEST, Manifest, write_dead_letters
+from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest, write_dead_letters
 from engine.progress import Progress
 from engine.run import Run, execute
-from pipelines.card import write_card
+from pipelines.card import CARD, write_card
 from pipelines.display import shown
 
 
@@ -32,7 +32,8 @@ def build_dataset(run: Run, *, retry: bool = False) -> Manifest:
 def put_in_place(run: Run, manifest: Manifest) -> bool:
     """Write what stands beside the shards, the manifest last; tell whether anything was new."""
     output, content = run.output, manifest.to_json()
-    if output.read(MANIFEST) == content:
+    beside = ("run.yaml", DEAD_LETTERS, CARD)
+    if output.read(MANIFEST) == content and all(map(output.exists, beside)):
         return False
     output.remove(MANIFEST)
     write_dead_letters(output, manifest)

@@ -66,7 +66,10 @@ def build(
     except KeyboardInterrupt:
         err.print("stopped; nothing that is finished is lost: run the same command to resume")
         raise typer.Exit(INTERRUPTED) from None
-    out.print(totals_table(manifest))
+    totals = manifest.totals
+    out.print(totals_table(totals))
+    lost = f"{totals.dead_letters} dead letters"
+    out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
     out.print(f"dataset  {run.output.url}", soft_wrap=True, highlight=False)
     out.print(f"report   {run.output.url}/report.html", soft_wrap=True, highlight=False)
 
@@ -119,8 +122,10 @@ def report(directory: Directory) -> None:
     """Draw the report of a dataset again."""
     from engine.storage import Folder
     from pipelines.report import write_report
+    from pipelines.status import read_status
 
     folder = Folder(directory)
+    read_status(folder)  # refuses what is no dataset
     write_report(folder)
     out.print(folder.path("report.html"), soft_wrap=True, highlight=False)
 

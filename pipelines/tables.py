@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from engine.manifest import Manifest
+from engine.errors import PlanError
+from engine.manifest import Totals
 from engine.registry import find_stage, stage_names
 from engine.run import Run
 from engine.stage import Specialist
@@ -29,11 +30,9 @@ def plan_table(run: Run) -> Table:
     return table
 
 
-def totals_table(manifest: Manifest) -> Table:
+def totals_table(totals: Totals) -> Table:
     """Return what a dataset holds, by task."""
-    totals = manifest.totals
-    inputs, samples, lost = totals.inputs, totals.samples, totals.dead_letters
-    table = Table(title=f"{inputs} images = {samples} samples + {lost} dead letters")
+    table = Table()
     table.add_column("task")
     table.add_column("kept", justify="right")
     table.add_column("dropped", justify="right")
@@ -58,10 +57,14 @@ def stages_table() -> Table:
     for column in ("name", "reads", "produces", "needs"):
         table.add_column(column)
     for name in stage_names():
-        stage = find_stage(name)
+        try:
+            stage = find_stage(name)
+        except PlanError as error:
+            table.add_row(name, "", "", f"broken: {error}")
+            continue
         says = stage.produces if issubclass(stage, Specialist) else ("verdicts",)
         needs = ", ".join(stage.needs)
-        if stage.extra:
+        if stage.needs and stage.extra:
             needs += f" (extra: {stage.extra})"
         table.add_row(name, "\n".join(map(str, stage.reads)), "\n".join(says), needs)
     return table

@@ -31,12 +31,20 @@ SAMPLE_NAMES = (
 """The fields of a sample's JSON."""
 
 
+MANIFEST_NAMES = frozenset({"shards", "totals", "stages"})
+
+
 def verify_dataset(output: Folder) -> Iterator[str]:
     """Yield what is wrong with a dataset, one sentence each; nothing when all is right."""
     try:
         manifest = read_manifest(output)
     except ValueError as error:
         yield f"{MANIFEST} is not JSON: {error}"
+        return
+    if manifest is not None and not (
+        isinstance(manifest, dict) and set(manifest) >= MANIFEST_NAMES
+    ):
+        yield f"{MANIFEST} is not a manifest: it has not {', '.join(sorted(MANIFEST_NAMES))}"
         return
     if manifest is None:
         yield f"{MANIFEST} is missing: the build has not finished, run it again, it resumes"
@@ -134,6 +142,10 @@ def _check_totals(output: Folder, manifest: dict[str, Any]) -> Iterator[str]:
         said = manifest["totals"].get(name)
         if said != value:
             yield f"{MANIFEST}: {name} is {said}, the shards add up to {value}"
-    letters = len(read_dead_letters(output))
+    try:
+        letters = len(read_dead_letters(output))
+    except (pa.ArrowException, OSError) as error:
+        yield f"{DEAD_LETTERS}: {error}"
+        return
     if letters != totals.dead_letters:
         yield f"{DEAD_LETTERS} has {letters} rows, the shards have {totals.dead_letters}"

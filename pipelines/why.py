@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,8 +43,24 @@ def explain(output: Folder, key: str) -> Iterator[Text]:
             yield Text(f"  {letter['source']}")
             yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
         keys.add(letter["key"])
+    if not found and key in _silent(output):
+        found = True
+        yield Text(f"{key}  nothing was said about it", style="bold")
     if not found:
         raise ConfigError(f"nothing was said about {key!r}, {_hint(key, keys)}")
+
+
+def _silent(output: Folder) -> set[str]:
+    """Return the keys of all samples, from the names in the tars."""
+    keys: set[str] = set()
+    for name in output.names(SHARDS):
+        if name.endswith(".tar"):
+            with (
+                output.opened(f"{SHARDS}/{name}") as file,
+                tarfile.open(fileobj=file, mode="r|") as tar,
+            ):
+                keys.update(member.name.partition(".")[0] for member in tar)
+    return keys
 
 
 def _hint(key: str, keys: set[str]) -> str:

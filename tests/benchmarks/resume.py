@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from engine.progress import Progress
 from engine.publication import finished_shards
 from engine.run import execute, prepare
 from engine.storage import Folder
-from tests.benchmarks.children import DRIVER, ROOT, marked, run, running
+from tests.benchmarks.children import DRIVER, ENVIRONMENT, marked, run, running
 from tests.benchmarks.jobs import job
 from tests.benchmarks.photographs import print_copies, take_photographs
 from tests.benchmarks.table import Row
@@ -73,13 +74,16 @@ def _nothing_to_do(trial: Trial, **changes: dict[str, Any]) -> Iterator[Row]:
     path = trial.folder / "nothing.yaml"
     path.write_text(yaml.safe_dump(document))
     command = [str(Path(sys.executable).with_name("florilegium")), "build", str(path)]
+    options: dict[str, Any] = {
+        "env": {**os.environ, **ENVIRONMENT},
+        "check": True,
+        "capture_output": True,
+    }
     inside, whole = [], []
     for _ in range(REPEATS):
         ready = prepare(config)
         inside.append(_seconds(lambda: execute(ready, Progress())))  # noqa: B023
-        whole.append(
-            _seconds(lambda: subprocess.run(command, cwd=ROOT, check=True, capture_output=True))
-        )
+        whole.append(_seconds(lambda: subprocess.run(command, **options)))
     yield Row(what="nothing to do, after start-up", value=median(inside), unit="s", limit=LIMIT_S)
     yield Row(what="nothing to do, the whole command", value=median(whole), unit="s")
 

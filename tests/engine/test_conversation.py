@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.annotation import stamp
+from engine.annotation import Annotation, stamp
 from engine.conversation import Conversation, Said
 from engine.errors import SampleError
 from engine.graph import Graph
+from engine.sample import Sample
 from engine.shard import ShardBytes
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.engine.by_hand import caption, planned, region, shard_of
@@ -53,11 +55,19 @@ def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> N
     assert talk.part(bright).table.num_rows == 0  # only what was said now
 
 
-def test_a_stage_hears_only_the_tasks_that_it_reads(images: ShardBytes) -> None:
-    graph = planned(specialists={"echo": {"use": "tests.stages:Echo"}})
-    talk = conversation(images, labels={0: [caption("Label."), region("box")]})
-    talk.ask(graph.specialists[0], [0, 1, 2])
-    assert texts(graph, talk, "echo") == {0: ["Label."], 1: [], 2: []}
+def test_a_stage_hears_only_the_tasks_that_it_reads(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (node,) = planned(specialists={"echo": {"use": "tests.stages:Echo"}}).specialists
+    heard: list[list[str]] = []
+
+    def listen(samples: Sequence[Sample]) -> list[list[Annotation]]:
+        heard.extend([one.task for one in sample.annotations] for sample in samples)
+        return [[] for _ in samples]
+
+    monkeypatch.setattr(node.stage, "predict", listen)
+    conversation(images, labels={0: [caption("Label."), region("box")]}).ask(node, [0, 1])
+    assert heard == [["caption"], []]
 
 
 def test_a_stage_does_not_hear_a_stage_that_it_was_not_told_to_read(images: ShardBytes) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import StorageError
 from engine.partition import (
     Entry,
     ShardSpec,
@@ -248,3 +249,9 @@ def test_hostile_names_on_disk_get_keys_of_their_own(album: Path, tmp_path: Path
     found = [entry.key for entry in entries(partition([source], []))]
     assert len(set(found)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,92}", key) for key in found)
+
+
+def test_a_damaged_index_is_told_with_its_cure(tmp_path: Path) -> None:
+    (tmp_path / "index.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(StorageError, match=r"is damaged: .* delete it"):
+        read_index(Folder(str(tmp_path)), shard_size=3)
