@@ -39,31 +39,6 @@ class MaskRLE(NamedTuple):
     counts: str
 
 
-def covers(mask: MaskRLE) -> bool:
-    """Tell whether the run lengths of a mask are well formed and fill it exactly.
-
-    Decoders believe them and would read memory that is not theirs. Each number is written in
-    groups of five bits, lowest first, `0x20` marking that more follow, `0x10` of the last the
-    sign; from the fourth on it is the difference to the run two before (COCO mask API).
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for letter in mask.counts:
-        bits = ord(letter) - 48
-        if not 0 <= bits < 64:
-            return False
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    height, width = mask.size
-    return shift == 0 and min(runs, default=-1) >= 0 and sum(runs) == height * width
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
     """Who said it: the specialist, its model and revision, the round, the stage's fingerprint."""

@@ -6,15 +6,15 @@ A nonsensical answer (wrong count, NaN, a box outside the image) counts as a fai
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from engine.annotation import Annotation, covers
+from engine.annotation import Annotation
 from engine.errors import FlorilegiumError, SampleError, UsageError
 from engine.graph import Node
 from engine.sample import Sample
-from engine.stage import Filter, Measurement, Specialist
+from engine.stage import Filter, Measurement
+from engine.validity import problem_of
 
 INVALID_OUTPUT = "invalid_output"
 STAGE_FAILED = "stage_failed"
@@ -63,10 +63,11 @@ def _answers(
     for statements, sample in zip(said, samples, strict=True):
         known = {earlier.id for earlier in (*sample.annotations, *statements)}
         for annotation in statements:
-            if annotation.parent_id and annotation.parent_id not in known:
+            problem = problem_of(annotation, width=sample.width, height=sample.height)
+            if annotation.task not in stage.produces:
+                problem = f"the stage declares only {', '.join(stage.produces)}"
+            elif annotation.parent_id and annotation.parent_id not in known:
                 problem = f"a parent {annotation.parent_id!r} that the stage did not read or say"
-            else:
-                problem = _problem(annotation, stage, sample)
             if problem:
                 raise SampleError(INVALID_OUTPUT, f"{annotation.task}: {problem}")
     return said
@@ -83,48 +84,3 @@ def _check_measurements(rows: Sequence[Measurement], names: Sequence[str]) -> No
     for row in rows:
         if unknown := set(row.values) - set(names):
             raise SampleError(INVALID_OUTPUT, f"undeclared measurement {min(unknown)!r}")
-
-
-def _problem(annotation: Annotation, stage: Specialist[Any], sample: Sample) -> str:
-    """Say what is wrong with an annotation, or nothing."""
-    if annotation.task not in stage.produces:
-        return f"the stage declares only {', '.join(stage.produces)}"
-    score = annotation.score
-    if score is not None and not 0.0 <= score <= 1.0:
-        return f"a score of {score}, not in 0..1"
-    return (
-        _shape_problem(annotation, sample)
-        or _mask_problem(annotation, sample)
-        or _span_problem(annotation)
-    )
-
-
-def _shape_problem(annotation: Annotation, sample: Sample) -> str:
-    box, quad = annotation.box_xyxy, annotation.quad
-    if len(box) not in (0, 4) or len(quad) not in (0, 8):
-        return f"a box of {len(box)} and a quad of {len(quad)} numbers, not 4 and 8"
-    if not all(map(math.isfinite, (*box, *quad))):
-        return "a coordinate that is not a finite number"
-    if box:
-        x1, y1, x2, y2 = box
-        if x2 < x1 or y2 < y1:
-            return f"a box with its corners swapped: {box}"
-        if x2 < 0 or y2 < 0 or x1 > sample.width or y1 > sample.height:
-            return f"a box outside the {sample.width}x{sample.height} image: {box}"
-    return ""
-
-
-def _mask_problem(annotation: Annotation, sample: Sample) -> str:
-    mask = annotation.mask_rle
-    if mask is None:
-        return ""
-    if tuple(mask.size) != (sample.height, sample.width):
-        return f"a mask of {mask.size}, the image is ({sample.height}, {sample.width})"
-    return "" if covers(mask) else "a mask whose runs do not fill the image"
-
-
-def _span_problem(annotation: Annotation) -> str:
-    span = annotation.span
-    if len(span) not in (0, 2) or (span and not 0 <= span[0] < span[1]):
-        return f"a span of {span}"
-    return ""

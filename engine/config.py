@@ -77,7 +77,7 @@ class RunConfig(BaseModel):
 def load_config(
     path: Path, *, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
 ) -> RunConfig:
-    """Read a YAML config, apply top-level `changes`, then dotted overrides (`filters.nms.iou=0.6`).
+    """Read a YAML config, apply top-level `changes`, then dotted overrides (`runner.workers=4`).
 
     Raises:
         ConfigError: the file cannot be read, or says something that has no meaning.

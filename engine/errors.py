@@ -46,7 +46,8 @@ class SampleError(FlorilegiumError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message)
         self.reason = reason
-        self.message = message
+        # What strangers' code says may be long and hold characters that no file takes.
+        self.message = message.encode("utf-8", "replace").decode()[:2000]
 
     def __str__(self) -> str:
         return self.message

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
@@ -45,7 +46,7 @@ class Node(Generic[StageT_co]):
         """The pool of workers that hosts the stage."""
         return self.name if self.stage.config.num_gpus > 0 else CPU_POOL
 
-    @property
+    @cached_property
     def tasks(self) -> frozenset[str]:
         """All tasks that the stage reads."""
         return frozenset(task for wanted in self.stage.reads for task in wanted.tasks)
@@ -55,7 +56,7 @@ class Node(Generic[StageT_co]):
         """Whether the stage says or measures something that is stored."""
         return not isinstance(self.stage, Filter) or bool(self.stage.measured)
 
-    @property
+    @cached_property
     def provenance(self) -> Provenance:
         """Who speaks when this stage speaks."""
         stage = self.stage
@@ -102,14 +103,6 @@ class Graph:
         configurations = [json.dumps(node.configuration(), sort_keys=True) for node in self.nodes]
         fingerprints = [node.fingerprint for node in self.nodes]
         return digest_of([str(FORMAT_VERSION), *fingerprints, *configurations])
-
-    def readers(self, name: str) -> set[str]:
-        """Return the names of the stages that read `name`, directly or through others."""
-        found = {name}
-        for node in self.layered:
-            if found.intersection(node.inputs):
-                found.add(node.name)
-        return found - {name}
 
 
 def plan(config: RunConfig, *, source_tasks: Iterable[str] = ()) -> Graph:

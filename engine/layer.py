@@ -49,6 +49,14 @@ class Layer:
         """Numbers of the samples on which the stage failed."""
         return frozenset(error.sample for error in self.errors)
 
+    def without(self, samples: Iterable[int]) -> Layer:
+        """Return the layer without what it says of some samples."""
+        gone = frozenset(samples)
+        numbers = pa.array(sorted(gone), pa.int32())
+        keep = pc.invert(pc.is_in(self.table.column("sample"), value_set=numbers))
+        errors = tuple(error for error in self.errors if error.sample not in gone)
+        return Layer(table=self.table.filter(keep), errors=errors)
+
     def annotations(self, samples: Sequence[int]) -> dict[int, list[Annotation]]:
         """Return the annotations of these samples, by sample number."""
         wanted = pa.array(samples, pa.int32())

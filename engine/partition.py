@@ -7,9 +7,10 @@ not change when images come. A source is listed once, streaming; no image is ope
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -42,7 +43,7 @@ _SCHEMA = pa.schema(
 class Entry:
     """An item in its shard; `key` is empty when the inputs in it bring keys of their own.
 
-    `source` is the source's URL with its turn, for a URL may be given twice.
+    `source` is the source's place with its turn, for one may be given twice.
     """
 
     source: str
@@ -105,40 +106,53 @@ def _with_suffix(key: str, suffix: str) -> str:
 def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[ShardSpec]:
     """Assign every item of the sources to a shard; `previous` entries keep theirs."""
     known = {_identity(entry.source, entry.item): entry for entry in previous}
-    taken = {entry.key for entry in previous if entry.key}
-    next_shard = max((entry.shard for entry in previous), default=-1) + 1
     shards: dict[int, tuple[int, list[Entry]]] = {}
-    urls: Counter[str] = Counter()
-    for index, source in enumerate(sources):
-        urls[source.config.url] += 1
-        url = f"{source.config.url}#{urls[source.config.url]}"
-        fresh: list[Item] = []
+    fresh: list[tuple[int, str, list[Item]]] = []
+    for index, (place, source) in enumerate(zip(_places(sources), sources, strict=True)):
+        new: list[Item] = []
         for item in source.items():
-            old = known.get(_identity(url, item))
+            old = known.get(_identity(place, item))
             if old is None:
-                fresh.append(item)
+                new.append(item)
             else:
-                entry = Entry(source=url, shard=old.shard, key=old.key, item=item)
+                entry = Entry(source=place, shard=old.shard, key=old.key, item=item)
                 shards.setdefault(old.shard, (index, []))[1].append(entry)
-        size = 1 if source.is_packed else source.shard_size
-        for start in range(0, len(fresh), size):
-            shards[next_shard] = (
+        fresh.append((index, place, new))
+    taken = {entry.key for _, entries in shards.values() for entry in entries if entry.key}
+    number = max((entry.shard for entry in previous), default=-1)
+    for index, place, items in fresh:
+        is_packed = sources[index].is_packed
+        size = 1 if is_packed else sources[index].shard_size
+        for start in range(0, len(items), size):
+            number += 1
+            shards[number] = (
                 index,
                 [
                     Entry(
-                        source=url,
-                        shard=next_shard,
-                        key="" if source.is_packed else unique_key(_stem(item), taken),
+                        source=place,
+                        shard=number,
+                        key="" if is_packed else unique_key(_stem(item), taken),
                         item=item,
                     )
-                    for item in fresh[start : start + size]
+                    for item in items[start : start + size]
                 ],
             )
-            next_shard += 1
     return [
         ShardSpec(number=number, source=index, entries=tuple(entries))
         for number, (index, entries) in sorted(shards.items())
     ]
+
+
+def _places(sources: Sequence[Source]) -> Iterator[str]:
+    """Yield a name for each source that does not depend on how its URL is spelt."""
+    turns: Counter[str] = Counter()
+    for source in sources:
+        url = source.config.url
+        if "://" not in url:
+            url = os.path.abspath(os.path.expanduser(url))
+        url = url.rstrip("/")
+        turns[url] += 1
+        yield f"{url}#{turns[url]}"
 
 
 def _identity(url: str, item: Item) -> tuple[str, str, int]:

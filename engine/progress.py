@@ -21,6 +21,12 @@ class Progress:
     started_s: float = field(default_factory=time.monotonic)
     current: str = "listing the source"
 
+    def finish(self, *, samples: int, dead_letters: int) -> None:
+        """Count a finished shard."""
+        self.shards_done += 1
+        self.samples += samples
+        self.dead_letters += dead_letters
+
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run started."""

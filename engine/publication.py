@@ -22,6 +22,7 @@ from engine.layer import Layer
 from engine.parquet import write_parquet
 from engine.sample import DeadLetter, Record
 from engine.shard import Shard, ShardBytes
+from engine.sources.source import SOURCE
 from engine.storage import Folder
 
 SHARDS = "shards"
@@ -58,6 +59,11 @@ class ShardStats:
     dead_letters: tuple[DeadLetter, ...]
     tar: FileStats
     parquet: FileStats
+
+    def is_of(self, shard: Shard) -> bool:
+        """Whether these are the statistics of a shard as it was read now."""
+        unread = tuple(letter for letter in self.dead_letters if letter.stage == SOURCE)
+        return self.samples_digest == shard.digest and unread == shard.dead_letters
 
     @classmethod
     def from_json(cls, data: bytes) -> ShardStats:

@@ -1,7 +1,7 @@
 """Workers as Ray actors.
 
 An actor hosts the stages of one pool and takes one `run` call at a time; reading and publishing
-happen beside it in a second thread. The bytes of a shard lie in the object store once. Calls go
+happen beside it in other threads. The bytes of a shard lie in the object store once. Calls go
 to idle workers, oldest shard first. An actor that dies is replaced.
 """
 
@@ -48,16 +48,16 @@ class RayRunner(Runner):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            ray.init(**_init_options(runner.address, runner.workers, runner.object_store_mb))
-        actor_class = _actor_class()
-        resources = ray.cluster_resources()
-        for name, stages in self._stages_by_pool().items():
-            size, options = self._size(name, resources)
-            create = actor_class.options(max_restarts=0, **options).remote
-            self._pools[name] = _Pool(name, size, partial(self._make, create, stages))
+            options = _init_options(runner.address, runner.workers, runner.object_store_mb)
+            try:
+                ray.init(**options)
+            except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+                reason = _last_line(error)
+                raise RunError(f"cannot reach Ray at {runner.address!r}: {reason}") from error
+        self._pool(CPU_POOL)
 
     def width(self, pool: str) -> int:
-        return self._pools[pool].size
+        return self._pool(pool).size
 
     async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
         async def call(actor: Any) -> Opened:
@@ -74,7 +74,7 @@ class RayRunner(Runner):
             await done
             return part
 
-        return await self._pools[pool].call(call, priority=opened.task.shard.name)
+        return await self._pool(pool).call(call, names, priority=opened.task.shard.name)
 
     async def fetch(self, part: Any) -> Part:
         return await part
@@ -101,27 +101,26 @@ class RayRunner(Runner):
         if self._is_ours:
             ray.shutdown()
 
-    def _make(self, create: Callable[..., Any], stages: Sequence[str]) -> tuple[Any, Any]:
-        """Return a new actor and the reference that is ready when its models are loaded."""
-        actor = create(self._config, self._graph, **self._folders)
-        return actor, actor.load.remote(stages)
+    def _pool(self, name: str) -> _Pool:
+        """Return a pool; its workers start when it is first asked for."""
+        if name not in self._pools:
+            import ray
 
-    def _stages_by_pool(self) -> dict[str, list[str]]:
-        """Return the stages that each pool loads; filters judge where shards are published."""
-        pools: dict[str, list[str]] = {CPU_POOL: []}
-        for node in self._graph.nodes:
-            pools.setdefault(node.pool, []).append(node.name)
-        return pools
+            size, options = self._size(name, ray.cluster_resources())
+            create = _actor_class().options(max_restarts=0, **options).remote
+            make = partial(create, self._config, self._graph, **self._folders)
+            self._pools[name] = _Pool(name, size, make)
+        return self._pools[name]
 
     def _size(self, pool: str, resources: dict[str, float]) -> tuple[int, dict[str, Any]]:
         """Return how many workers a pool has and what each of them asks for."""
         if pool == CPU_POOL:
             cpus = int(resources.get("CPU", 0))
             size = self._config.runner.workers or cpus
-            if size > cpus:
+            if not 0 < size <= cpus:
                 raise RunError(
-                    f"{size} CPU workers are wanted and the cluster has {cpus} CPUs: "
-                    f"set runner.workers to {cpus} or less, or add nodes"
+                    f"{size or 1} CPU workers are wanted and the cluster has {cpus} CPUs: "
+                    f"set runner.workers to what is there, or add nodes"
                 )
             return size, {"num_cpus": 1}
         options = next(node.stage.config for node in self._graph.nodes if node.pool == pool)
@@ -153,7 +152,7 @@ def _init_options(address: str, workers: int | None, object_store_mb: int) -> di
 
 
 def _actor_class() -> Any:
-    """Return the actor: a worker, with reading and publishing in a thread of their own.
+    """Return the actor: a worker, with reading and publishing in threads of their own.
 
     `open` and `run` return twice: what the driver looks at, and what it only passes on.
     """
@@ -192,24 +191,26 @@ class _Pool:
     where nodes are gone and nothing fits any more, the places that are left go on.
     """
 
-    def __init__(self, name: str, size: int, make: Callable[[], tuple[Any, Any]]) -> None:
+    def __init__(self, name: str, size: int, make: Callable[[], Any]) -> None:
         self.name = name
         self.size = size
         self._make = make
         self._actors: dict[int, Any] = {}
+        self._loaded: dict[int, frozenset[str]] = {}
         self._idle: list[int] = []
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
         self._failure: Exception | None = None
         self._starting = {asyncio.create_task(self._start(place)) for place in range(size)}
 
-    async def call(self, call: Call, *, priority: str) -> Any:
-        """Make a call on an idle actor; waiting calls go in the order of their priority."""
+    async def call(self, call: Call, names: Sequence[str], *, priority: str) -> Any:
+        """Make a call on an idle actor that has loaded these stages, the oldest shard first."""
         while not self._idle:
             await self._wake_up(priority)
         place = self._idle.pop()
         actor = self._actors[place]
         try:
+            await self._load(place, names)
             return await self._on(place, call)
         finally:
             if self._actors.get(place) is actor:
@@ -238,18 +239,30 @@ class _Pool:
             ray.kill(actor)
 
     async def _start(self, place: int) -> None:
-        """Make an actor, wait until its models are loaded, and open its place."""
-        from ray.exceptions import RayError
-
-        actor, loaded = self._make()
+        """Make an actor, wait until it is there, and open its place."""
         try:
-            await loaded
-        except RayError as error:
-            self._failure = _explained(error, self.name)
+            actor = self._make()
+            await actor.load.remote([])
+        except Exception as error:  # an actor that cannot be made ends the run
+            reason = _explained(error, self.name)
+            self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
             self._wake_all()
             return
         self._actors[place] = actor
+        self._loaded[place] = frozenset()
         self._set_idle(place)
+
+    async def _load(self, place: int, names: Sequence[str]) -> None:
+        """Have an actor load stages before it is asked; no image is to blame when that kills it."""
+        missing = frozenset(names) - self._loaded[place]
+        if not missing:
+            return
+        try:
+            await self._on(place, lambda actor: actor.load.remote(sorted(missing)))
+        except WorkerDied as error:
+            what = ", ".join(sorted(missing))
+            raise RunError(f"a worker died while loading {what}: {error}") from error
+        self._loaded[place] |= missing
 
     async def _on(self, place: int, call: Call) -> Any:
         from ray.exceptions import RayError
@@ -288,14 +301,15 @@ class _Pool:
 
 def _explained(error: Exception, pool: str) -> FlorilegiumError:
     """Turn an error of Ray into one of ours."""
-    from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+    from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
     cause = error.cause if isinstance(error, RayTaskError) else error
     if isinstance(cause, FlorilegiumError):
         return cause
     if isinstance(cause, ObjectLostError):
         return DataLost(f"a node left with the bytes of a shard: {_last_line(cause)}")
-    if isinstance(cause, RayActorError) and not cause.actor_init_failed:
+    has_died = isinstance(cause, RayActorError) and not cause.actor_init_failed
+    if has_died or isinstance(cause, OutOfMemoryError):
         return WorkerDied(_last_line(cause))
     what = f"{type(cause).__name__}: {_last_line(cause)}"
     return RunError(f"a worker of pool {pool!r} failed: {what}")

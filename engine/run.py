@@ -9,11 +9,12 @@ everything that people read (card, report) is in place.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.config import RunConfig
-from engine.errors import RunError
+from engine.errors import ConfigError, RunError
 from engine.graph import Graph, plan
 from engine.manifest import MANIFEST, Manifest
 from engine.partition import ShardSpec, partition, read_index, write_index
@@ -24,7 +25,7 @@ from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.open import open_source
-from engine.sources.source import Source
+from engine.sources.source import Source, SourceConfig
 from engine.storage import Folder
 from engine.worker import Worker
 
@@ -52,14 +53,30 @@ def prepare(config: RunConfig) -> Run:
     """
     sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
+    output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
+    for source in config.source:
+        _refuse_nesting(source, output, layers)
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,
         graph=plan(config, source_tasks=tasks),
         sources=sources,
-        output=Folder(config.output),
-        layers=Folder(config.layers or f"{config.output}/layers"),
+        output=output,
+        layers=layers,
     )
+
+
+def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
+    """Refuse to write where the source would find it in the next run."""
+    if source.url.startswith("package://"):
+        return
+    root = Folder(source.url).path("")
+    for folder in folders:
+        if folder.path("").startswith(root):
+            raise ConfigError(
+                f"{folder.url} lies inside the source {source.url}, the next run would read it as "
+                f"images: choose an `output` and `layers` outside"
+            )
 
 
 def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
@@ -71,32 +88,56 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
         RunError: too many images failed, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
-    previous = read_index(run.output, shard_size=run.config.shard_size)
-    specs = partition(run.sources, previous)
-    if [entry for spec in specs for entry in spec.entries] != previous:
-        write_index(run.output, specs, shard_size=run.config.shard_size)
+    specs = _specs(run)
     receipts = _Receipts(run)
-    stats: dict[str, ShardStats] = {}
+    ledger = _Ledger(run.config.max_dead_letter_share)
     jobs: list[Job] = []
     for spec in specs:
-        done = read_stats(run.output, spec.name)
-        if done and not is_whole(run.output, done):
-            done = None
-        current = done is not None and done.recipe == run.graph.recipe
-        wanted = retry and bool(done and done.dead_letters)
-        if done and current and not wanted and receipts.read(spec) == done.samples_digest:
-            stats[spec.name] = done
-            continue
-        earlier = done.samples_digest if done else ""
-        jobs.append(Job(spec=spec, earlier=earlier, done=done if current else None, retry=retry))
+        job = _job(run, spec, receipts.read(spec), retry=retry)
+        if isinstance(job, Job):
+            jobs.append(job)
+        else:
+            ledger.add(job)
     progress.stages = tuple(node.name for node in run.graph.layered)
-    progress.shards, progress.current = len(jobs), "starting the workers"
+    progress.shards = len(jobs)
+
+    def finished(job: Job, stats: ShardStats) -> None:
+        receipts.write(job.spec, stats.samples_digest)
+        ledger.add(stats)
+        progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
+        ledger.check()
+
     if jobs:
-        finished = _Finished(run, receipts, progress, stats)
+        progress.current = "starting the workers"
         asyncio.run(_build(run, jobs, progress, finished))
+    ledger.check()
     _remove_stale(run.output, {spec.name for spec in specs})
     urls = [source.url for source in run.config.source]
-    return Manifest.of(run.graph, urls, [stats[spec.name] for spec in specs])
+    return Manifest.of(run.graph, urls, [ledger.stats[spec.name] for spec in specs])
+
+
+def _specs(run: Run) -> list[ShardSpec]:
+    """Share the source out into shards, and remember how before anything is made."""
+    size = run.config.shard_size
+    previous = read_index(run.output, shard_size=size)
+    specs = partition(run.sources, previous)
+    if [entry for spec in specs for entry in spec.entries] != previous:
+        write_index(run.output, specs, shard_size=size)
+    return specs
+
+
+def _job(run: Run, spec: ShardSpec, receipt: str | None, *, retry: bool) -> Job | ShardStats:
+    """Return what may be left to do on a shard, or its statistics when nothing is."""
+    done = read_stats(run.output, spec.name)
+    if done and not is_whole(run.output, done):
+        done = None
+    earlier = done.samples_digest if done else ""
+    if done and done.recipe != run.graph.recipe:
+        done = None
+    is_wanted = retry and bool(done and done.dead_letters)
+    if done and not is_wanted and receipt == done.samples_digest:
+        return done
+    return Job(spec=spec, earlier=earlier, done=done, retry=retry)
 
 
 async def _build(
@@ -117,37 +158,41 @@ async def _build(
 def _runner(run: Run) -> Runner:
     if run.config.runner.kind == "local":
         worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
-        return LocalRunner(worker, [node.name for node in run.graph.nodes])
+        return LocalRunner(worker)
     from engine.ray_runner import RayRunner
 
     return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
 
 
-class _Finished:
-    """Takes in finished shards: receipt, counts, and the limit on dead letters."""
+class _Ledger:
+    """The statistics of finished shards, of this run and earlier ones, and the limit on losses."""
 
-    def __init__(
-        self, run: Run, receipts: _Receipts, progress: Progress, stats: dict[str, ShardStats]
-    ) -> None:
-        self._run = run
-        self._receipts = receipts
-        self._progress = progress
-        self._stats = stats
+    def __init__(self, max_share: float) -> None:
+        self.stats: dict[str, ShardStats] = {}
+        self._max_share = max_share
+        self._samples = 0
+        self._failures: Counter[str] = Counter()
 
-    def __call__(self, job: Job, stats: ShardStats) -> None:
-        self._stats[job.spec.name] = stats
-        self._receipts.write(job.spec, stats.samples_digest)
-        progress = self._progress
-        progress.shards_done += 1
-        progress.samples += stats.samples
-        progress.dead_letters += len(stats.dead_letters)
-        inputs = progress.samples + progress.dead_letters
-        limit = self._run.config.max_dead_letter_share
-        if inputs >= MINIMUM_INPUTS and progress.dead_letters > limit * inputs:
+    def add(self, stats: ShardStats) -> None:
+        """Take in a finished shard."""
+        self.stats[stats.name] = stats
+        self._samples += stats.samples
+        self._failures.update(letter.reason for letter in stats.dead_letters)
+
+    def check(self) -> None:
+        """Refuse a dataset of which too much failed.
+
+        Raises:
+            RunError: with the commonest reasons.
+        """
+        failed = self._failures.total()
+        inputs = self._samples + failed
+        if inputs >= MINIMUM_INPUTS and failed > self._max_share * inputs:
+            told = ", ".join(f"{reason} {n}" for reason, n in self._failures.most_common(3))
             raise RunError(
-                f"{progress.dead_letters} of {inputs} images failed, more than "
-                f"max_dead_letter_share = {limit:g} allows; the last reason: "
-                f"{stats.dead_letters[-1].reason if stats.dead_letters else 'see the shards'}"
+                f"{failed} of {inputs} images failed ({told}), more than max_dead_letter_share = "
+                f"{self._max_share:g} allows: mend the source or the stage, or raise the limit; "
+                f"--retry-dead-letters tries failed images again"
             )
 
 
@@ -156,13 +201,12 @@ class _Receipts:
 
     def __init__(self, run: Run) -> None:
         self._layers = run.layers
-        self._reading = digest_of(
-            [
-                SOURCE_FINGERPRINT,
-                str(run.config.max_pixels),
-                *(source.config.model_dump_json() for source in run.sources),
-            ]
-        )[:16]
+        self._readings = [
+            digest_of(
+                [SOURCE_FINGERPRINT, str(run.config.max_pixels), source.config.model_dump_json()]
+            )[:16]
+            for source in run.sources
+        ]
 
     def read(self, spec: ShardSpec) -> str | None:
         data = self._layers.read(self._name(spec))
@@ -172,7 +216,7 @@ class _Receipts:
         self._layers.publish(self._name(spec), samples_digest.encode(), durable=False)
 
     def _name(self, spec: ShardSpec) -> str:
-        return f"source-{self._reading}/{spec.inputs_digest}"
+        return f"source-{self._readings[spec.source]}/{spec.inputs_digest}"
 
 
 def _remove_stale(output: Folder, live: set[str]) -> None:

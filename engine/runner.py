@@ -30,7 +30,7 @@ class Runner(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Start the workers and load their models.
+        """Start the workers; a model is loaded when a stage is first asked for.
 
         Raises:
             RunError: a pool does not fit the machines that are there.
@@ -76,12 +76,11 @@ class Runner(ABC):
 class LocalRunner(Runner):
     """Runs every call in this process, one after the other."""
 
-    def __init__(self, worker: Worker, names: Sequence[str]) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._names = names
 
     async def start(self) -> None:
-        self._worker.load(self._names)
+        """Nothing to start: the worker is here, and loads models when they are asked for."""
 
     def width(self, pool: str) -> int:
         return 1

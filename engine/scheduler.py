@@ -32,7 +32,7 @@ PIECES = 8
 ATTEMPTS = 3
 """Times that a shard is started when nodes leave with its bytes."""
 MAX_DEATHS = 64
-"""Workers that may die in one run before it is given up."""
+"""Workers that may die one after the other, no call coming through, before a run is given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +113,12 @@ class Scheduler:
         return await self._build(job)
 
     async def _build(self, job: Job) -> tuple[Job, ShardStats]:
-        opened = await self._runner.open(job.spec, earlier=job.earlier, retry=job.retry)
+        opened = await self._open(job)
         shard, todo = opened.task.shard, opened.task.todo
         self._progress.inputs += len(shard.records) + len(shard.dead_letters)
         for name in self._progress.stages:
             self._progress.answered[name] += len(shard.records) - len(todo.get(name, ()))
-        if not todo and job.done and job.done.samples_digest == shard.digest:
+        if not todo and job.done and job.done.is_of(shard):
             return job, job.done
         plan = segments(self._graph, list(todo))
         read_later = frozenset(index for segment in plan for index in segment.after)
@@ -134,6 +134,16 @@ class Scheduler:
                 task.cancel()
         last = [n for i, segment in enumerate(plan) if i not in read_later for n in segment.names]
         return job, await self._runner.publish(opened, last, parts)
+
+    async def _open(self, job: Job) -> Opened:
+        try:
+            return await self._runner.open(job.spec, earlier=job.earlier, retry=job.retry)
+        except WorkerDied as error:
+            first = job.spec.entries[0].item.location
+            raise RunError(
+                f"reading shard {job.spec.name}, which begins with {first}, killed its worker "
+                f"each time: {error}; if the input is large, cut it into smaller ones"
+            ) from error
 
     async def _visit(
         self,
@@ -176,6 +186,7 @@ class Scheduler:
             size = math.ceil(len(samples) / PIECES)
             pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
             return [part for piece in pieces for part in await self._run(opened, segment, piece)]
+        self._deaths = 0
         for name in segment.names:
             self._progress.answered[name] += len(set(samples).intersection(opened.task.todo[name]))
         return [part]
@@ -207,11 +218,12 @@ class Scheduler:
 
     def _count_death(self, error: WorkerDied, opened: Opened, segment: Segment) -> None:
         self._deaths += 1
-        if self._deaths > MAX_DEATHS:
+        if self._deaths > max(MAX_DEATHS, 4 * self._runner.width(segment.pool)):
             raise RunError(
-                f"{self._deaths} workers died, the last in shard {opened.task.shard.name} while "
-                f"running {', '.join(segment.names)}: {error}; look for missing memory or a "
-                f"broken library, then run the same command again, it resumes"
+                f"{self._deaths} workers died in a row, the last in shard "
+                f"{opened.task.shard.name} while running {', '.join(segment.names)}: {error}; look "
+                f"for missing memory or a broken library, then run the same command again, it "
+                f"resumes"
             ) from error
 
 

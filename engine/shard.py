@@ -16,10 +16,12 @@ import numpy as np
 
 from engine.annotation import Annotation, Provenance, stamp
 from engine.errors import SampleError
-from engine.image import read_header
+from engine.image import ImageHeader, read_header
 from engine.partition import ShardSpec, unique_key
 from engine.sample import DeadLetter, Record, digest_of
+from engine.sources.labels import LABEL_ERROR
 from engine.sources.source import SOURCE, Reading, Source
+from engine.validity import problem_of
 
 SOURCE_FINGERPRINT = digest_of([SOURCE, "1"])[:16]
 """The stage fingerprint of the labels that the source brought."""
@@ -60,11 +62,6 @@ class ShardBytes:
         """Return the bytes of one image, without a copy."""
         return self._data.data[self._ends[number] : self._ends[number + 1]]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all images together."""
-        return self._data.nbytes
-
 
 def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Shard, ShardBytes]:
     """Read the inputs of a shard: headers, digests, first labels and bytes."""
@@ -77,7 +74,7 @@ def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Sha
             dead_letters.append(replace(reading, key=key))
             continue
         try:
-            record = _record(key, reading, max_pixels)
+            record, said = _record(key, reading, max_pixels)
         except SampleError as error:
             dead_letters.append(
                 DeadLetter(
@@ -90,7 +87,7 @@ def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Sha
             )
             continue
         records.append(record)
-        labels.append(tuple(stamp(reading.annotations, _SOURCE_PROVENANCE, record.digest)))
+        labels.append(tuple(stamp(said, _SOURCE_PROVENANCE, record.digest)))
         images.append(reading.data)
     shard = Shard(
         name=spec.name,
@@ -110,11 +107,13 @@ def _readings(spec: ShardSpec, source: Source) -> Iterator[tuple[str, Reading | 
             yield entry.key or unique_key(name, taken), reading
 
 
-def _record(key: str, reading: Reading, max_pixels: int) -> Record:
+def _record(key: str, reading: Reading, max_pixels: int) -> tuple[Record, tuple[Annotation, ...]]:
+    """Look into the image; return its record, and the labels of the source that make sense."""
     header = read_header(reading.data, max_pixels=max_pixels)
+    said, metadata = _believable(reading, header)
     image_digest = sha256(reading.data).hexdigest()
-    labels = json.dumps([asdict(label) for label in reading.annotations], sort_keys=True)
-    return Record(
+    labels = json.dumps([asdict(label) for label in said], sort_keys=True)
+    record = Record(
         key=key,
         sha256=image_digest,
         width=header.width,
@@ -122,6 +121,25 @@ def _record(key: str, reading: Reading, max_pixels: int) -> Record:
         orientation=header.orientation,
         extension=header.extension,
         source=reading.location,
-        metadata=reading.metadata,
-        digest=digest_of([key, image_digest, reading.location, reading.metadata, labels]),
+        metadata=metadata,
+        digest=digest_of([key, image_digest, reading.location, metadata, labels]),
+    )
+    return record, said
+
+
+def _believable(reading: Reading, header: ImageHeader) -> tuple[tuple[Annotation, ...], str]:
+    """Leave out labels that cannot be true of the image; the metadata says so."""
+    problems = [
+        problem_of(label, width=header.width, height=header.height) for label in reading.annotations
+    ]
+    if not any(problems):
+        return reading.annotations, reading.metadata
+    labels = zip(reading.annotations, problems, strict=True)
+    said = [label for label, problem in labels if not problem]
+    known = {label.id for label in said}
+    said = [label if label.parent_id in known else replace(label, parent_id="") for label in said]
+    told = [problem for problem in problems if problem]
+    metadata = {**json.loads(reading.metadata), LABEL_ERROR: f"{len(told)} left out: {told[0]}"}
+    return tuple(said), json.dumps(
+        metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )

@@ -141,4 +141,7 @@ class Filter(Stage[ConfigT]):
 
     @abstractmethod
     def judge(self, statements: Statements) -> Verdicts:
-        """Judge the annotations of one shard, all columns at once. Pure, and cheap."""
+        """Judge the annotations of one shard, all columns at once.
+
+        Pure and cheap; `load` has not been called where nothing is measured.
+        """

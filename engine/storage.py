@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -102,11 +101,10 @@ class Folder:
                 with _renamed_when_complete(path, durable=durable) as file:
                     yield file
             else:
-                with tempfile.TemporaryFile() as file:
+                with tempfile.NamedTemporaryFile() as file:
                     yield file
-                    file.seek(0)
-                    with self._fs.open(path, "wb") as remote:
-                        shutil.copyfileobj(file, remote, 1 << 20)
+                    file.flush()
+                    self._fs.put_file(file.name, path)
         except OSError as error:
             raise _storage_error("write", path, error) from error
 

@@ -25,6 +25,8 @@ from engine.storage import Folder
 
 WINDOW = 16
 """Images whose pixels are held at once; more only where a stage asks for larger batches."""
+WINDOW_PIXELS = 48_000_000
+"""Pixels that are held at once, at most, unless one image alone has more."""
 
 Part = dict[str, Layer]
 """What some stages said about some samples of a shard, by stage name."""
@@ -51,6 +53,7 @@ class Worker:
         self._config = config
         self._graph = graph
         self._nodes = {node.name: node for node in graph.nodes}
+        self._loaded: set[str] = set()
         self._layers = LayerStore(layers)
         self._output = output
         self._sources = [
@@ -58,12 +61,17 @@ class Worker:
         ]
 
     def load(self, names: Sequence[str]) -> None:
-        """Load the models of these stages.
+        """Load the models of these stages, those that are not loaded yet.
 
         Raises:
             FlorilegiumError: a model cannot be loaded.
         """
+        import cv2
+
+        cv2.setNumThreads(1)  # there is a worker for every CPU
         for name in names:
+            if name in self._loaded:
+                continue
             try:
                 self._nodes[name].stage.load()
             except FlorilegiumError:
@@ -71,6 +79,7 @@ class Worker:
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 raise RunError(f"stage {name!r} cannot be loaded: {reason}") from error
+            self._loaded.add(name)
 
     def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> tuple[Task, ShardBytes]:
         """Read a shard and find out what each stage has left to say about it.
@@ -90,11 +99,12 @@ class Worker:
         self, task: Task, images: ShardBytes, names: Sequence[str], samples: Sequence[int]
     ) -> Part:
         """Ask stages, in the order given, about those of the samples that they have to see."""
+        self.load(names)
         nodes = [self._nodes[name] for name in names]
         conversation = Conversation(task.shard, images, self._said(task, nodes, samples))
         todo = {name: frozenset(task.todo[name]) for name in names}
         window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
-        for numbers in _batches(samples, window):
+        for numbers in _windows(task.shard, samples, window):
             for node in nodes:
                 wanted = [number for number in numbers if number in todo[node.name]]
                 for batch in _batches(wanted, node.stage.config.batch_size):
@@ -103,13 +113,17 @@ class Worker:
         return {node.name: conversation.part(node) for node in nodes}
 
     def store(self, task: Task, names: Sequence[str], *parts: Part) -> dict[str, Layer]:
-        """Publish the layers of these stages from what was recalled and what was said now."""
+        """Publish the layers of these stages from what was recalled and what was said now.
+
+        Called again after a death half-way it writes the same: what was recalled of the samples
+        that were asked about now is left out.
+        """
         layers = {}
         for name in names:
             node = self._nodes[name]
             said = [part[name] for part in parts if name in part]
             recall = self._recall(node, task, retry=task.retry)
-            layers[name] = join_layers(node, [recall.layer, *said])
+            layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *said])
             self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
         return layers
 
@@ -144,6 +158,22 @@ class Worker:
             for error in recall.layer.errors:
                 said[name][error.sample] = SampleError(error.reason, error.message)
         return said
+
+
+def _windows(shard: Shard, numbers: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """Cut samples into runs whose pixels fit into memory together."""
+    window: list[int] = []
+    held = 0
+    for number in numbers:
+        record = shard.records[number]
+        pixels = record.width * record.height
+        if window and (len(window) == size or held + pixels > WINDOW_PIXELS):
+            yield tuple(window)
+            window, held = [], 0
+        window.append(number)
+        held += pixels
+    if window:
+        yield tuple(window)
 
 
 def _batches(numbers: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:

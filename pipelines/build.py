@@ -10,6 +10,9 @@ from engine.run import Run, execute
 from pipelines.card import CARD, write_card
 from pipelines.display import shown
 
+RUN = "run.yaml"
+"""The resolved config within a dataset."""
+
 
 def build_dataset(run: Run, *, retry: bool = False) -> Manifest:
     """Build what is missing of a dataset, with its report.
@@ -18,29 +21,29 @@ def build_dataset(run: Run, *, retry: bool = False) -> Manifest:
         RunError: too many images failed, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
-    from pipelines.report import REPORT, write_report
-
     progress = Progress()
     with shown(progress):
         manifest = execute(run, progress, retry=retry)
         progress.current = "writing card and report"
-        if put_in_place(run, manifest) or not run.output.exists(REPORT):
-            write_report(run.output)
+        put_in_place(run, manifest)
     return manifest
 
 
-def put_in_place(run: Run, manifest: Manifest) -> bool:
-    """Write what stands beside the shards, the manifest last; tell whether anything was new."""
-    output, content = run.output, manifest.to_json()
-    beside = ("run.yaml", DEAD_LETTERS, CARD)
-    if output.read(MANIFEST) == content and all(map(output.exists, beside)):
-        return False
+def put_in_place(run: Run, manifest: Manifest) -> None:
+    """Write what stands beside the shards, the manifest last; nothing when nothing is new."""
+    from pipelines.report import REPORT, write_report
+
+    output, content, config = run.output, manifest.to_json(), resolved_config(run).encode()
+    beside = (DEAD_LETTERS, CARD, REPORT)
+    is_current = output.read(MANIFEST) == content and output.read(RUN) == config
+    if is_current and all(map(output.exists, beside)):
+        return
     output.remove(MANIFEST)
     write_dead_letters(output, manifest)
-    output.publish("run.yaml", resolved_config(run).encode())
+    output.publish(RUN, config)
     write_card(output, manifest)
+    write_report(output)
     output.publish(MANIFEST, content)
-    return True
 
 
 def resolved_config(run: Run) -> str:

@@ -35,7 +35,7 @@ _TEMPLATE = """\
 # An annotated image dataset
 
 {{ totals.samples }} images with {{ totals.annotations_kept }} machine-made annotations, built by
-[Florilegium]: specialists said them, filters judged them. Each annotation carries its score and
+**Florilegium**: specialists said them, filters judged them. Each annotation carries its score and
 its provenance; nobody has checked them one by one.
 
 | task | kept | dropped |
@@ -62,8 +62,6 @@ filter. `dead_letters.parquet` lists the inputs that did not become samples
 ({{ totals.dead_letters }} of {{ totals.inputs }}); `run.yaml` builds the dataset again.
 
 The images belong to their owners: this card grants no licence for them.
-
-[Florilegium]: https://github.com/florilegium/florilegium
 """
 
 

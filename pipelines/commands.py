@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from engine.errors import FlorilegiumError, UsageError
 
@@ -39,7 +40,7 @@ def build(
     runner: Annotated[str | None, typer.Option(help="`ray` or `local` (this process).")] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. filters.nms.iou=0.6."),
+        typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. shard_size=64."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check, print the plan, stop.")
@@ -70,8 +71,8 @@ def build(
     out.print(totals_table(totals))
     lost = f"{totals.dead_letters} dead letters"
     out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
-    out.print(f"dataset  {run.output.url}", soft_wrap=True, highlight=False)
-    out.print(f"report   {run.output.url}/report.html", soft_wrap=True, highlight=False)
+    out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
+    out.print(Text(f"report   {run.output.url}/report.html"), soft_wrap=True)
 
 
 @app.command()
@@ -99,10 +100,10 @@ def verify(directory: Directory) -> None:
 
     problems = list(verify_dataset(Folder(directory)))
     for problem in problems:
-        err.print(f"[red]wrong[/] {problem}", soft_wrap=True, highlight=False)
+        err.print(Text.assemble(("wrong ", "red"), problem), soft_wrap=True)
     if problems:
         raise typer.Exit(1)
-    out.print(f"{directory}: every digest, count and field is right")
+    out.print(Text(f"{directory}: every digest, count and field is right"))
 
 
 @app.command()
@@ -127,7 +128,7 @@ def report(directory: Directory) -> None:
     folder = Folder(directory)
     read_status(folder)  # refuses what is no dataset
     write_report(folder)
-    out.print(folder.path("report.html"), soft_wrap=True, highlight=False)
+    out.print(Text(folder.path("report.html")), soft_wrap=True)
 
 
 @app.command()
@@ -143,5 +144,5 @@ def main() -> None:
     try:
         app()
     except FlorilegiumError as error:
-        err.print(f"[bold red]error[/] {error}", soft_wrap=True, highlight=False)
+        err.print(Text.assemble(("error ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -14,10 +14,17 @@ from engine.partition import INDEX_NAME
 from engine.publication import finished_shards
 from engine.storage import Folder
 
+RECIPE = "recipe"
+"""The recipe that the build in a folder wants, before there is a manifest that names it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Counts over the finished shards; `is_finished` when the manifest is in place."""
+    """Counts over the shards that are as the build wants them.
+
+    `is_finished` when the manifest is in place. Shards of an earlier recipe do not count: the
+    build makes them again.
+    """
 
     is_finished: bool
     shards: int
@@ -41,11 +48,17 @@ def read_status(output: Folder) -> Status:
     index = output.read(INDEX_NAME)
     if index is None:
         raise ConfigError(f"{output.url} holds no dataset: {INDEX_NAME} is missing")
-    shards = pc.count_distinct(from_parquet(index, columns=["shard"])["shard"]).as_py()
-    done = finished_shards(output)
+    numbers = pc.unique(from_parquet(index, columns=["shard"])["shard"]).to_pylist()
+    names = {f"{number:06d}" for number in numbers}
+    recipe = output.read(RECIPE)
+    done = [
+        stats
+        for stats in finished_shards(output)
+        if stats.name in names and recipe in (None, stats.recipe.encode())
+    ]
     return Status(
         is_finished=output.exists(MANIFEST),
-        shards=shards,
+        shards=len(names),
         shards_done=len(done),
         samples=sum(stats.samples for stats in done),
         dead_letters=sum(len(stats.dead_letters) for stats in done),

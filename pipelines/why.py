@@ -1,4 +1,7 @@
-"""Why an image has the labels it has: everything said about it and every verdict, as text."""
+"""Why an image has the labels it has: everything said about it and every verdict, as text.
+
+What strangers wrote is shown with its control characters escaped: a terminal obeys them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,11 @@ from engine.parquet import from_parquet
 from engine.publication import SHARDS
 from engine.storage import Folder
 
+_ESCAPES = {
+    code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))
+}
+"""C0, DEL and C1: with ESC or CSI a label could move the cursor and rewrite what is shown."""
+
 
 def explain(output: Folder, key: str) -> Iterator[Text]:
     """Yield lines that tell what was said about a sample, by whom, and what became of it.
@@ -27,27 +35,47 @@ def explain(output: Folder, key: str) -> Iterator[Text]:
     for name in output.names(SHARDS):
         if not name.endswith(".parquet"):
             continue
-        with output.opened(f"{SHARDS}/{name}") as file:
-            table = from_parquet(file)
-        rows = table.filter(pc.equal(table["key"], key)).to_pylist()
+        rows = _rows(output, f"{SHARDS}/{name}", key, keys)
         if rows:
             found = True
-            yield Text(f"{key}  {SHARDS}/{name}", style="bold")
+            yield Text(f"{_escaped(key)}  {SHARDS}/{_escaped(name)}", style="bold")
             yield from _lines(rows)
-        else:
-            keys.update(table["key"].to_pylist())
     for letter in read_dead_letters(output):
         if letter["key"] == key:
             found = True
-            yield Text(f"{key}  dead letter", style="bold red")
+            letter = _escaped(letter)
+            yield Text(f"{letter['key']}  dead letter", style="bold red")
             yield Text(f"  {letter['source']}")
             yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
         keys.add(letter["key"])
     if not found and key in _silent(output):
         found = True
-        yield Text(f"{key}  nothing was said about it", style="bold")
+        yield Text(f"{_escaped(key)}  nothing was said about it", style="bold")
     if not found:
         raise ConfigError(f"nothing was said about {key!r}, {_hint(key, keys)}")
+
+
+def _rows(output: Folder, path: str, key: str, keys: set[str]) -> list[dict[str, Any]]:
+    """Return the rows of a sample, ready to be shown; the keys of the shard go into `keys`."""
+    with output.opened(path) as file:
+        found = pc.unique(from_parquet(file, columns=["key"])["key"]).to_pylist()
+    keys.update(found)
+    if key not in found:
+        return []
+    with output.opened(path) as file:
+        table = from_parquet(file)
+    return _escaped(table.filter(pc.equal(table["key"], key)).to_pylist())
+
+
+def _escaped(value: Any) -> Any:
+    """Write the control characters of every text in a JSON-like value as in source code."""
+    if isinstance(value, str):
+        return value.translate(_ESCAPES)
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _escaped(one) for name, one in value.items()}
+    return value
 
 
 def _silent(output: Folder) -> set[str]:
@@ -57,17 +85,17 @@ def _silent(output: Folder) -> set[str]:
         if name.endswith(".tar"):
             with (
                 output.opened(f"{SHARDS}/{name}") as file,
-                tarfile.open(fileobj=file, mode="r|") as tar,
+                tarfile.open(fileobj=file, mode="r:") as tar,
             ):
                 keys.update(member.name.partition(".")[0] for member in tar)
     return keys
 
 
 def _hint(key: str, keys: set[str]) -> str:
-    if len(keys) <= 20:
-        return nearest(key, keys)
-    close = nearest(key, keys)
-    return close if close.startswith("did") else f"there are {len(keys)} other keys"
+    close = nearest(key, map(_escaped, keys))
+    if len(keys) <= 20 or close.startswith("did"):
+        return close
+    return f"there are {len(keys)} other keys"
 
 
 def _lines(rows: list[dict[str, Any]]) -> Iterator[Text]:

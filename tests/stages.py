@@ -108,6 +108,24 @@ class Unloadable(Silent):
         raise ConfigError("the weights are not there: fetch them first")
 
 
+class LoadsOnceConfig(StageConfig):
+    """Where the loading is written down."""
+
+    mark: str
+    """A file that says that the stage was loaded."""
+
+
+class LoadsOnce(Brightest):
+    """Can be loaded only once, by whichever process."""
+
+    Config = LoadsOnceConfig
+
+    def load(self) -> None:
+        config: Any = self.config
+        with open(config.mark, "x", encoding="utf-8"):
+            pass
+
+
 class CountingConfig(StageConfig):
     """Where calls are written down."""
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from engine.annotation import ANNOTATION_NAMES, Annotation, Kind, from_json
+from engine.annotation import ANNOTATION_NAMES, Annotation, from_json
+from engine.validity import problem_of
 
 MAX_METADATA_BYTES = 64 * 1024
 """Metadata of one sample beyond this size loses its longest values, which are then named."""
@@ -23,6 +25,8 @@ LABEL_ERROR = "label_error"
 """The metadata key that says why a label of the source could not be used."""
 DROPPED = "metadata_dropped"
 """The metadata key that names values that were too long."""
+
+_ANY_SIZE = 1 << 62
 
 CATEGORY_KEYS = ("category", "categories", "label", "labels")
 _PROVENANCE = dict.fromkeys(("specialist", "model", "revision", "stage"), "")
@@ -54,7 +58,7 @@ def objects(value: object) -> tuple[Annotation, ...]:
         raise ValueError(f"objects have no {' or '.join(CATEGORY_KEYS[:2])} for their bbox")
     try:
         xywh = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("a bbox is not a list of numbers") from None
     if xywh.shape != (len(names), 4):
         raise ValueError(f"bbox of shape {xywh.shape} for {len(names)} categories")
@@ -123,31 +127,14 @@ def contract(rows: Sequence[dict[str, Any]]) -> tuple[Annotation, ...]:
         parent = row["parent_id"] if row["parent_id"] in ids else ""
         try:
             annotation = from_json({**known, **cleared, "parent_id": parent})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"an annotation does not keep to the contract: {error!r}") from error
-        _check(annotation)
+        # The size of the image is not known here: boxes and masks are held against it later.
+        sizeless = replace(annotation, mask_rle=None)
+        if problem := problem_of(sizeless, width=_ANY_SIZE, height=_ANY_SIZE):
+            raise ValueError(f"an annotation does not keep to the contract: {problem}")
         annotations.append(annotation)
     return tuple(annotations)
-
-
-def _check(annotation: Annotation) -> None:
-    texts = (annotation.id, annotation.task, annotation.text, annotation.label, annotation.language)
-    numbers = (*annotation.box_xyxy, *annotation.quad, *annotation.span)
-    score = annotation.score
-    if (
-        annotation.kind not in get_args(Kind)
-        or not all(isinstance(text, str) and _clean(text) == text for text in texts)
-        or len(annotation.box_xyxy) not in (0, 4)
-        or len(annotation.quad) not in (0, 8)
-        or len(annotation.span) not in (0, 2)
-        or not all(_is_number(number) for number in numbers)
-        or not (score is None or (_is_number(score) and 0 <= score <= 1))
-    ):
-        raise ValueError(f"an annotation does not keep to the contract: {annotation.id!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def metadata_json(values: Mapping[str, Any]) -> str:

@@ -130,7 +130,7 @@ def _lost(item: Item, start: int, stop: int, message: str) -> Iterator[DeadLette
 
 
 def _row_name(location: str, row: int) -> str:
-    return f"{posixpath.splitext(posixpath.basename(location))[0]}-{row:06d}"
+    return f"{posixpath.splitext(location)[0]}-{row:06d}"
 
 
 def _rows(batch: pa.RecordBatch, image: str) -> Iterator[dict[str, Any]]:

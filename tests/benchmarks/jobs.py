@@ -9,7 +9,7 @@ ANNOTATED: dict[str, Any] = {
     "specialists": {"rapidocr": {}, "imagenet_cam": {}, "template_caption": {}, "phrase_match": {}},
     "filters": {"text_filter": {}, "region_score": {}, "nms": {}, "blacklist": {}},
 }
-"""The quickstart without its most expensive stage, GrabCut, beside which an engine costs nothing."""
+"""The quickstart without GrabCut, its dearest stage, beside which an engine costs nothing."""
 
 
 def job(source: Path, output: Path, *, workers: int | None = None, **keys: Any) -> dict[str, Any]:

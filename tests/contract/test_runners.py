@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.errors import FlorilegiumError, RunError
+from engine.errors import ConfigError, FlorilegiumError, RunError
 from engine.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 
@@ -238,3 +238,55 @@ def test_failed_images_are_tried_again_only_when_asked(
     mended = build(album, tmp_path / "out", retry=True, **keys)
     assert mended.totals.dead_letters == 0
     assert mended.totals.tasks["caption"]["kept"] == IMAGES
+
+
+def test_a_removed_dead_letter_is_forgotten(album: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(album, folder)
+    (folder / "bad.jpg").write_bytes(b"not an image")
+    assert build(folder, tmp_path / "out").totals.dead_letters == 1
+    (folder / "bad.jpg").unlink()
+    mended = build(folder, tmp_path / "out").totals
+    assert (mended.inputs, mended.samples, mended.dead_letters) == (IMAGES, IMAGES, 0)
+
+
+def test_too_many_failures_are_refused_again_and_again(tmp_path: Path) -> None:
+    folder = tmp_path / "garbage"
+    folder.mkdir()
+    for number in range(150):
+        (folder / f"{number:03d}.jpg").write_bytes(b"garbage")
+    for _ in range(3):
+        with pytest.raises(RunError, match=r"images failed \(not_an_image \d+\), more than"):
+            build(folder, tmp_path / "out", shard_size=50)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_an_output_inside_the_source_is_refused(album: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(album, folder)
+    with pytest.raises(ConfigError, match="lies inside the source"):
+        build(folder, folder / "out")
+
+
+def test_the_spelling_of_a_url_changes_nothing(album: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    keys: dict[str, Any] = {"specialists": {"counting": counting(log)}}
+    build(f"{album}", tmp_path / "out", **keys)
+    before = contents(tmp_path / "out")
+    build(f"{album}/", tmp_path / "out", **keys)
+    after = contents(tmp_path / "out")
+    assert len(asked(log)) == IMAGES
+    assert all(after[name] == data for name, data in before.items() if name.startswith("shards/"))
+
+
+def test_a_new_threshold_loads_no_model(album: Path, tmp_path: Path, runner: Runner) -> None:
+    stages = {"fragile": {"use": "tests.stages:LoadsOnce", "mark": str(tmp_path / "mark")}}
+
+    def once(minimum: float) -> Manifest:
+        enough = {"use": "tests.stages:BrightEnough", "minimum": minimum}
+        return build(
+            album, tmp_path / "out", runner=runner, specialists=stages, filters={"enough": enough}
+        )
+
+    strict, lax = once(0.999), once(0.0)
+    assert strict.totals.annotations_kept < lax.totals.annotations_kept

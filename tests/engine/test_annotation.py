@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -12,7 +11,6 @@ from engine.annotation import (
     Annotation,
     MaskRLE,
     Provenance,
-    covers,
     from_json,
     from_table,
     stamp,
@@ -123,19 +121,3 @@ def test_a_row_without_a_field_is_an_error() -> None:
     del row["span"]
     with pytest.raises(KeyError):
         from_json(row)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_mask_of_pycocotools_covers_its_image(seed: int) -> None:
-    from pycocotools import mask as coco
-
-    random = np.random.default_rng(seed)
-    height, width = random.integers(1, 300, 2)
-    pixels = (random.random((height, width)) < random.random()).astype(np.uint8)
-    rle = coco.encode(np.asfortranarray(pixels))
-    assert covers(MaskRLE(tuple(rle["size"]), rle["counts"].decode()))
-
-
-@pytest.mark.parametrize("counts", ["", "zzzz", "0", "\x00", "P", "01", "é"])
-def test_runs_that_do_not_fill_the_image_are_noticed(counts: str) -> None:
-    assert not covers(MaskRLE((3, 4), counts))

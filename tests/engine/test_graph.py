@@ -21,7 +21,6 @@ def test_stages_are_sorted_so_that_each_comes_after_what_it_reads() -> None:
     graph = planned(specialists=backwards, filters=BRIGHT_ENOUGH)
     assert [node.name for node in graph.layered] == ["bright", "describe", "enough"]
     assert graph.specialists[1].inputs == ("bright",)
-    assert graph.readers("bright") == {"describe", "enough"}
 
 
 def test_an_unknown_stage_is_named_with_the_nearest_one() -> None:

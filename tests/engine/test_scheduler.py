@@ -322,7 +322,9 @@ def test_a_worker_that_dies_once_of_something_else_costs_no_image() -> None:
 
 def test_workers_that_die_without_end_stop_the_run_and_say_where() -> None:
     runner = FakeRunner(TWO, 64, dies=lambda names, samples: True)
-    with pytest.raises(RunError, match=r"workers died, the last in shard 00000\d .* a, b: killed"):
+    with pytest.raises(
+        RunError, match=r"workers died in a row, the last in shard 00000\d .* a, b: killed"
+    ):
         schedule(runner, *map(job, range(9)))
     assert len(runner.calls) <= MAX_DEATHS + 8
 
