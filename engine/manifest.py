@@ -23,6 +23,8 @@ from engine.storage import Folder
 
 MANIFEST = "manifest.json"
 DEAD_LETTERS = "dead_letters.parquet"
+RECIPE = "recipe"
+"""While a build runs, the recipe that it wants; the manifest names it afterwards."""
 _DEAD_LETTER_SCHEMA = pa.schema(
     [
         ("shard", pa.string()),

@@ -20,8 +20,14 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
 
 
 def write_parquet(table: pa.Table, file: Any) -> None:
-    """Write a table as a Parquet file."""
-    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+    """Write a table as a Parquet file; without rows, dictionaries only cost time."""
+    pq.write_table(
+        table,
+        file,
+        compression="zstd",
+        use_dictionary=table.num_rows > 0,
+        write_page_checksum=True,
+    )
 
 
 def from_parquet(data: bytes | IO[bytes], *, columns: list[str] | None = None) -> pa.Table:

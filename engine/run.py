@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
 from engine.graph import Graph, plan
-from engine.manifest import MANIFEST, Manifest
+from engine.manifest import MANIFEST, RECIPE, Manifest
 from engine.partition import ShardSpec, partition, read_index, write_index
 from engine.progress import Progress
 from engine.publication import SHARDS, ShardStats, is_whole, read_stats
@@ -146,6 +146,7 @@ async def _build(
     runner = _runner(run)
     try:
         await runner.start()
+        run.output.publish(RECIPE, run.graph.recipe.encode())
         run.output.remove(MANIFEST)  # until it is written again, the dataset is not finished
         progress.current = ""
         scheduler = Scheduler(run.graph, runner, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest, write_dead_letters
+from engine.manifest import DEAD_LETTERS, MANIFEST, RECIPE, Manifest, write_dead_letters
 from engine.progress import Progress
 from engine.run import Run, execute
 from pipelines.card import CARD, write_card
@@ -44,6 +44,7 @@ def put_in_place(run: Run, manifest: Manifest) -> None:
     write_card(output, manifest)
     write_report(output)
     output.publish(MANIFEST, content)
+    output.remove(RECIPE)
 
 
 def resolved_config(run: Run) -> str:

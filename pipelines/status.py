@@ -8,14 +8,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from engine.errors import ConfigError
-from engine.manifest import MANIFEST
+from engine.manifest import MANIFEST, RECIPE
 from engine.parquet import from_parquet
 from engine.partition import INDEX_NAME
 from engine.publication import finished_shards
 from engine.storage import Folder
-
-RECIPE = "recipe"
-"""The recipe that the build in a folder wants, before there is a manifest that names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
