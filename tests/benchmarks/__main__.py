@@ -38,7 +38,9 @@ def main() -> int:
         parser.error(f"unknown: {min(unknown)}; the questions are {', '.join(QUESTIONS)}")
     before = load_average()
     answers = {name: _ask(name, options.images) for name in options.questions or QUESTIONS}
-    caption = f"{os.cpu_count()} cores; load average before: {before:.1f} (0 is a quiet machine)"
+    caption = (
+        f"{os.cpu_count()} cores; load average {before:.1f} before, {load_average():.1f} after"
+    )
     print_table(answers, caption=caption)
     return int(any(row.is_broken for rows in answers.values() for row in rows))
 

@@ -26,7 +26,7 @@ from engine.image import read_header
 from engine.judgement import Statements
 from engine.sample import Picture, Sample
 from engine.stage import Measurement
-from tests.benchmarks.marks import FINISHED, FIRST_IMAGE, LOADED, SHARD, STARTED, mark
+from tests.benchmarks.marks import FINISHED, FIRST_IMAGE, SHARD, STARTED, mark
 
 BATCH = 8
 """Images handed to a stage at once, as the engine does."""
@@ -52,7 +52,6 @@ class Annotator:
         self._is_first = True
         for node in graph.nodes:
             node.stage.load()
-        mark(marks, LOADED)
 
     def __call__(self, paths: list[Path]) -> list[Photograph]:
         """Say and measure everything about a few images."""

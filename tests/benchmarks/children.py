@@ -55,15 +55,9 @@ class Ended:
 
 
 def marked(document: Mapping[str, Any], marks: Path) -> dict[str, Any]:
-    """Return a config with the stages that mark start-up, first and last."""
-    option = {"marks": str(marks)}
-    first = {"first_image": {"use": "tests.benchmarks.stages:FirstImage", **option}}
-    last = {"loaded": {"use": "tests.benchmarks.stages:Loaded", **option}}
-    return {
-        **document,
-        "specialists": {**first, **document["specialists"]},
-        "filters": {**document.get("filters", {}), **last},
-    }
+    """Return a config whose first stage marks the first image."""
+    first = {"use": "tests.benchmarks.stages:FirstImage", "marks": str(marks)}
+    return {**document, "specialists": {"first_image": first, **document["specialists"]}}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Moments of a run, written down by whichever process lives through them.
 
 A mark has a time and the CPU-seconds that each process of the run has used by then. What comes
-after start-up is counted per process: from the moment its own models were loaded.
+after start-up is counted per process: from a worker's first image on, when its models are loaded.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from tests.benchmarks.processes import Family
 
 STARTED = "started"
 """The first process of the run begins; the first mark of every run."""
-LOADED = "loaded"
-"""A worker has loaded its models."""
 FIRST_IMAGE = "first_image"
-"""A worker hands its first image to the first stage."""
+"""A worker has loaded its models and hands its first image to the first stage."""
 SHARD = "shard"
 """A shard is published."""
 FINISHED = "finished"
@@ -74,19 +72,19 @@ class Timeline:
 
     @property
     def workers(self) -> set[int]:
-        """The process ids of the workers that loaded models."""
-        return {one.pid for one in self.of(LOADED)}
+        """The process ids of the workers that have begun."""
+        return {one.pid for one in self.of(FIRST_IMAGE)}
 
     @property
     def work_s(self) -> float:
-        """Seconds from when the first worker had loaded to the last shard."""
-        return self.of(SHARD)[-1].time_s - self.of(LOADED)[0].time_s
+        """Seconds from the first image of the first worker to the last shard."""
+        return self.of(SHARD)[-1].time_s - self.of(FIRST_IMAGE)[0].time_s
 
     @property
     def work_cpu_s(self) -> float:
         """CPU-seconds of all processes from start-up to the last shard."""
-        loaded = {one.pid: one.cpu_s.get(one.pid, 0.0) for one in self.of(LOADED)}
-        before = self.of(LOADED)[0].cpu_s | loaded
+        begun = {one.pid: one.cpu_s.get(one.pid, 0.0) for one in self.of(FIRST_IMAGE)}
+        before = self.of(FIRST_IMAGE)[0].cpu_s | begun
         after = self.of(SHARD)[-1].cpu_s
         return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.children import DRIVER, run
 from tests.benchmarks.jobs import job
@@ -12,7 +13,7 @@ from tests.benchmarks.table import Row
 
 FEW, MANY = 1_000, 10_000
 LIMIT = 1.15
-BRIGHTEST = {"specialists": {"bright": {"use": "tests.stages:Brightest"}}}
+BRIGHTEST: dict[str, Any] = {"specialists": {"bright": {"use": "tests.stages:Brightest"}}}
 """A stage that decodes the image and says one box."""
 
 

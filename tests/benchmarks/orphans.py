@@ -47,7 +47,8 @@ def _watch(child: Child) -> tuple[float, float]:
     """Return seconds until no worker used CPU any more, and until nothing was left."""
     killed_s = time.monotonic()
     workers = child.timeline.workers
-    worked_s, used = 0.0, {}
+    worked_s = 0.0
+    used: dict[int, float] = {}
     while (elapsed_s := time.monotonic() - killed_s) < PATIENCE_S:
         members = child.family.members()
         if not members:

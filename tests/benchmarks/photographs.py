@@ -58,5 +58,7 @@ def _variation(original: Image.Image, side: int, random: np.random.Generator) ->
     left, top = (random.uniform(0, (1 - share) * length) for length in (width, height))
     crop = original.crop((left, top, left + share * width, top + share * height))
     scale = side * random.uniform(0.9, 1.1) / max(crop.size)
-    crop = crop.resize((round(crop.width * scale), round(crop.height * scale)), Image.LANCZOS)
+    crop = crop.resize(
+        (round(crop.width * scale), round(crop.height * scale)), Image.Resampling.LANCZOS
+    )
     return ImageOps.mirror(crop) if random.random() < 0.5 else crop

@@ -27,7 +27,7 @@ def measure(folder: Path, images: int | None) -> Iterator[Row]:
     turns = [_turn(folder / f"turn_{turn}", album) for turn in range(TURNS)]
     for side in SIDES:
         speed = median(count / turn[side].timeline.work_s for turn in turns)
-        how = f"{count} photographs, {TURNS} turns, first worker loaded to last shard published"
+        how = f"{count} photographs, {TURNS} turns, first image to last shard published"
         yield Row(what=f"speed, {side}", value=speed, unit="images/s", how=how)
     ratio = median(turn["ray"].timeline.work_s / turn["pool"].timeline.work_s for turn in turns)
     yield Row(what="seconds per image, ray / pool", value=ratio, limit=LIMIT)

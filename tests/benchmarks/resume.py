@@ -31,12 +31,12 @@ SHARD = 32
 POLL_S = 0.01
 REPEATS = 5
 LIMIT_S = 0.5
-STAGES = {
+STAGES: dict[str, dict[str, Any]] = {
     "tagger": {"use": "Counting"},
     "captioner": {"use": "CountingReader", "reads": ["tagger"]},
     "other": {"use": "Counting"},
 }
-FILTERS = {"strong": {"use": "CountingFilter", "reads": ["tagger"]}}
+FILTERS: dict[str, dict[str, Any]] = {"strong": {"use": "CountingFilter", "reads": ["tagger"]}}
 DEPENDANTS = ("tagger", "captioner", "strong")
 """The tagger and all that read it."""
 
@@ -119,8 +119,13 @@ class Trial:
                 for name, options in stages.items()
             }
 
-        stages = {"specialists": section(STAGES), "filters": section(FILTERS)}
-        return job(self.source, self.output, shard_size=SHARD, **stages)
+        return job(
+            self.source,
+            self.output,
+            shard_size=SHARD,
+            specialists=section(STAGES),
+            filters=section(FILTERS),
+        )
 
     def build(self, name: str, **changes: dict[str, Any]) -> Calls:
         """Build to the end and return the calls that it took."""

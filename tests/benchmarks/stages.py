@@ -12,7 +12,7 @@ from engine.annotation import Annotation
 from engine.judgement import Statements, Verdicts
 from engine.sample import Sample
 from engine.stage import RUNTIME, THRESHOLD, Filter, Measurement, Specialist, StageConfig, one_of
-from tests.benchmarks.marks import FIRST_IMAGE, LOADED, mark
+from tests.benchmarks.marks import FIRST_IMAGE, mark
 
 
 class MarkingConfig(StageConfig):
@@ -36,18 +36,6 @@ class FirstImage(Specialist[MarkingConfig]):
             mark(self.config.marks, FIRST_IMAGE)
             self._is_first = False
         return [[] for _ in samples]
-
-
-class Loaded(Filter[MarkingConfig]):
-    """Marks when a worker has loaded its models; list it last."""
-
-    Config = MarkingConfig
-
-    def load(self) -> None:
-        mark(self.config.marks, LOADED)
-
-    def judge(self, statements: Statements) -> Verdicts:
-        return Verdicts(len(statements))
 
 
 class Silent(Specialist[StageConfig]):

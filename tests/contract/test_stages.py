@@ -72,7 +72,7 @@ def run(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     for name in ("cat", "motorcycle", "page", "rocket"):
         with Image.open(photographs[name]) as photograph:
             photograph.convert("RGB").resize((400, 280)).save(folder / f"{name}.png")
-    changes = {"source": str(folder), "output": str(folder / "out")}
+    changes = {"source": str(folder), "output": str(tmp_path_factory.mktemp("out"))}
     return prepare(load_config(ROOT / "configs" / "quickstart.yaml", changes=changes))
 
 
