@@ -1,7 +1,7 @@
 """From layers to judged annotations: the rows of one shard, filter after filter.
 
 Each filter sees only what is still live. What was made from a dropped annotation is dropped
-with it. Nothing is deleted: a dropped row keeps its verdicts.
+with it, a phrase with its region. Nothing is deleted: a dropped row keeps its verdicts.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ PARENT_DROPPED = "parent_dropped"
 LINEAGE = "lineage"
 """The name under which `parent_dropped` appears among the verdicts of filters."""
 
+MEASUREMENT_TYPE = pa.struct([("name", pa.string()), ("value", pa.float64())])
 VERDICT_TYPE = pa.struct(
     [
         ("filter", pa.string()),
         ("keep", pa.bool_()),
         ("reason", pa.string()),
-        ("measurement", pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))),
+        ("measurement", pa.list_(MEASUREMENT_TYPE)),
     ]
 )
 
@@ -58,6 +59,7 @@ def judge(
     statements = Statements(
         table=table, sample=sample, image_wh=image_wh, is_live=np.ones(len(sample), dtype=bool)
     )
+    place = _places(statements)
     spoken: list[tuple[str, Verdicts]] = []
     merged: dict[int, list[int]] = {}
     for node in graph.filters:
@@ -69,7 +71,7 @@ def judge(
         for kept, sources in verdicts.merged_from.items():
             merged.setdefault(kept, []).extend(sources)
         statements = statements.without(verdicts.is_dropped)
-        orphans = _orphans(statements)
+        orphans = _orphans(statements, place)
         if orphans.any():
             lineage = Verdicts(len(statements))
             lineage.drop(orphans, PARENT_DROPPED)
@@ -119,16 +121,36 @@ def _measurements(
     return numbers
 
 
-def _orphans(statements: Statements) -> np.ndarray:
-    """Return live rows with a dropped ancestor, bool, shape (n,)."""
+def _orphans(statements: Statements, place: np.ndarray) -> np.ndarray:
+    """Return live rows with a dropped ancestor, bool, shape (n,).
+
+    A phrase is made from a caption, its parent, and from a region, whose box and label it
+    bears: where every region with them is dropped, the phrase is an orphan too. That holds for
+    a region merged into another as well, unless the other has the same box: the phrase's box
+    is not moved, for then it would not be what its specialist said.
+    """
     is_live = statements.is_live.copy()
     parent = statements.parent
     has_parent = parent >= 0
+    is_region = (statements.texts("kind") == "region") & (place >= 0)
+    is_grounded = (statements.texts("kind") == "phrase") & np.isin(place, place[is_region])
     while True:
-        orphans = is_live & has_parent & ~is_live[parent]
-        if not orphans.any():
+        has_region = np.isin(place, place[is_region & is_live])
+        is_orphaned = (has_parent & ~is_live[parent]) | (is_grounded & ~has_region)
+        if not (is_live & is_orphaned).any():
             return statements.is_live & ~is_live
-        is_live &= ~orphans
+        is_live &= ~is_orphaned
+
+
+def _places(statements: Statements) -> np.ndarray:
+    """Number alike the rows of one sample with the same box and label, -1 without a box, (n,)."""
+    place = np.full(len(statements), -1)
+    has_box = ~np.isnan(statements.box_xyxy[:, 0])
+    if has_box.any():
+        _, label = np.unique(statements.texts("label").astype(str), return_inverse=True)
+        keys = np.column_stack([statements.sample, label, statements.box_xyxy])[has_box]
+        place[has_box] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    return place
 
 
 def _with_merges(table: pa.Table, merged: Mapping[int, Sequence[int]]) -> pa.Table:
@@ -143,24 +165,45 @@ def _with_merges(table: pa.Table, merged: Mapping[int, Sequence[int]]) -> pa.Tab
     return table.set_column(index, field, pa.array(column, field.type))
 
 
-def _verdict_lists(spoken: Sequence[tuple[str, Verdicts]], count: int) -> pa.Array:
+def _verdict_lists(spoken: Sequence[tuple[str, Verdicts]], count: int) -> pa.ListArray:
     """Return for each row the verdicts on it, in the order in which they were spoken."""
-    lists: list[list[dict[str, object]]] = [[] for _ in range(count)]
-    for name, verdicts in spoken:
-        numbers = {key: column.tolist() for key, column in verdicts.measurements.items()}
-        for row in np.flatnonzero(verdicts.is_judged).tolist():
-            measured = [(key, column[row]) for key, column in numbers.items()]
-            lists[row].append(
-                {
-                    "filter": name,
-                    "keep": verdicts.reason[row] == "",
-                    "reason": verdicts.reason[row],
-                    "measurement": [
-                        {"name": key, "value": value} for key, value in measured if value == value
-                    ],
-                }
-            )
-    return pa.array(lists, pa.list_(VERDICT_TYPE))
+    row = [np.flatnonzero(verdicts.is_judged) for _, verdicts in spoken]
+    said = [_spoken_by(*one, rows) for one, rows in zip(spoken, row, strict=True)]
+    rows = np.concatenate([np.zeros(0, np.int64), *row])
+    entries = pa.concat_arrays([pa.array([], VERDICT_TYPE), *said])
+    by_row = entries.take(np.argsort(rows, kind="stable"))
+    return _as_lists(by_row, np.bincount(rows, minlength=count))
+
+
+def _spoken_by(name: str, verdicts: Verdicts, rows: np.ndarray) -> pa.StructArray:
+    """Return what one filter said of these rows, of `VERDICT_TYPE`."""
+    reason = verdicts.reason[rows]
+    columns = [
+        pa.repeat(name, len(rows)),
+        pa.array(reason == "", pa.bool_()),
+        pa.array(reason, pa.string()),
+        _measurement_lists(verdicts.measurements, rows),
+    ]
+    return pa.StructArray.from_arrays(columns, fields=list(VERDICT_TYPE))
+
+
+def _measurement_lists(measurements: Mapping[str, np.ndarray], rows: np.ndarray) -> pa.ListArray:
+    """Return the named numbers of each of these rows, without those that are NaN."""
+    values = np.full((len(rows), len(measurements)), np.nan)
+    for place, column in enumerate(measurements.values()):
+        values[:, place] = column[rows]
+    is_number = ~np.isnan(values)
+    names = pa.array(list(measurements), pa.string()).take(np.nonzero(is_number)[1])
+    entries = [names, pa.array(values[is_number])]
+    return _as_lists(
+        pa.StructArray.from_arrays(entries, fields=list(MEASUREMENT_TYPE)), is_number.sum(axis=1)
+    )
+
+
+def _as_lists(entries: pa.Array, lengths: np.ndarray) -> pa.ListArray:
+    """Cut entries into one list per row."""
+    offsets = np.append(0, np.cumsum(lengths)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), entries)
 
 
 def _count_drops(spoken: Sequence[tuple[str, Verdicts]]) -> dict[tuple[str, str], int]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from pydantic import Field
 
 from engine.annotation import Annotation, MaskRLE
 from engine.sample import Sample
-from engine.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from engine.stage import Input, Specialist, StageConfig, one_of
+from specialists.overlap import box_overlap
 
 _SEED = 0
 _LEAST_SIDE = 8
@@ -36,8 +36,6 @@ class GrabCutConfig(StageConfig):
     """The background is learnt from a margin of this share of the box's sides around it."""
     least_cover: float = Field(default=0.1, ge=0, le=1)
     """A mask that covers less of its box than this was not found, 0..1."""
-    threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
-    """Threads of OpenCV in the worker."""
 
 
 class Window(NamedTuple):
@@ -75,12 +73,6 @@ class GrabCut(Specialist[GrabCutConfig]):
         """Name the OpenCV release."""
         return f"opencv-python-headless {version('opencv-python-headless')}"
 
-    def load(self) -> None:
-        """Bound OpenCV's threads; there are no weights."""
-        import cv2
-
-        cv2.setNumThreads(self.config.threads)
-
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Cut out the object of each box on its own."""
         return [
@@ -101,13 +93,14 @@ class GrabCut(Specialist[GrabCutConfig]):
         if mask is None:
             return None
         tight_xyxy = tight_box(mask, window)
+        iou, _ = box_overlap(tight_xyxy, box_xyxy)
         return Annotation(
             kind="region",
             task="segmentation",
             label=box.label,
             box_xyxy=tight_xyxy,
             mask_rle=encoded(mask, window, sample.image.shape),
-            score=iou(tight_xyxy, box_xyxy),
+            score=float(iou[0, 0]),
             parent_id=box.id,
         )
 
@@ -196,12 +189,3 @@ def encoded(mask: np.ndarray, window: Window, shape: tuple[int, ...]) -> MaskRLE
     whole[window.top : window.bottom, window.left : window.right] = mask
     rle = encode(whole)
     return MaskRLE(size=(shape[0], shape[1]), counts=rle["counts"].decode("ascii"))
-
-
-def iou(one_xyxy: ArrayLike, other_xyxy: ArrayLike) -> float:
-    """Return the intersection over union of two boxes, 0..1."""
-    one, other = np.asarray(one_xyxy), np.asarray(other_xyxy)
-    shared = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    overlap = float(np.prod(shared.clip(0)))
-    both = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - overlap
-    return overlap / both if both > 0 else 0.0

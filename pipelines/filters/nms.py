@@ -31,7 +31,8 @@ _, OVERLAP, CONTAINED, DUPLICATE, MERGED = range(len(REASONS))
 BLOCK = 256
 """Rows compared with all others at once: bounds the memory of an image with many regions."""
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
+Overlap = Annotated[float, Field(gt=0, le=1)]
+"""Above 0, for at 0 regions that do not touch would exclude each other."""
 
 
 class NmsOptions(BaseModel):
@@ -39,12 +40,12 @@ class NmsOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    iou: Fraction | None = 0.6
+    iou: Overlap | None = 0.6
     """Intersection over union of two regions with the same label, 0..1."""
-    containment: Fraction | None = 0.95
+    containment: Overlap | None = 0.95
     """Share of a region inside a better one with the same label, 0..1. A region without a
     score contains nothing: nobody said that it is the better one."""
-    agnostic_iou: Fraction | None = None
+    agnostic_iou: Overlap | None = None
     """Intersection over union of two regions whatever their labels, 0..1."""
 
 

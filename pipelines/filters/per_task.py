@@ -8,11 +8,13 @@ module knows no option by name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from engine.errors import nearest
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def over_defaults(given: Any, defaults: Mapping[str, BaseModel]) -> Any:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from engine.annotation import PHRASE_TASKS, REGION_TASKS
 from engine.judgement import Statements, Verdicts
 from engine.stage import THRESHOLD, Filter, StageConfig, one_of
-from pipelines.filters.per_task import over_defaults
+from pipelines.filters.per_task import Fraction, over_defaults
 from pipelines.filters.regions import Regions
 
 LOW_SCORE = "low_score"
@@ -22,8 +22,6 @@ TOO_SMALL = "too_small"
 TOO_LARGE = "too_large"
 EXTREME_ASPECT = "extreme_aspect"
 OUTSIDE_IMAGE = "outside_image"
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class RegionLimits(BaseModel):

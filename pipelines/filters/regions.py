@@ -12,6 +12,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from engine.judgement import Statements
+from specialists.overlap import box_overlap, mask_overlap
 
 
 class Regions:
@@ -29,8 +30,6 @@ class Regions:
         self.box_xyxy = statements.box_xyxy.copy()
         self._enclose_quads(statements)
         self._enclose_masks()
-        self._box_xywh = self.box_xyxy.copy()
-        self._box_xywh[:, 2:] -= self._box_xywh[:, :2]
 
     def overlap(self, rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how much `rows` and `others` overlap, 0..1, each of shape (rows, others).
@@ -38,10 +37,9 @@ class Regions:
         First the intersection over union, then the share of each other inside the row. Two
         regions with masks are compared by their masks, all others by their boxes.
         """
-        iou, inside = _overlap(self._box_xywh[rows], self._box_xywh[others])
+        iou, inside = box_overlap(self.box_xyxy[rows], self.box_xyxy[others])
         with_mask = np.ix_(self._has_mask[rows], self._has_mask[others])
-        if iou[with_mask].size:
-            iou[with_mask], inside[with_mask] = _overlap(self._masks(rows), self._masks(others))
+        iou[with_mask], inside[with_mask] = mask_overlap(self._masks(rows), self._masks(others))
         return iou, inside
 
     def _masks(self, rows: np.ndarray) -> list[dict[str, Any] | None]:
@@ -61,11 +59,3 @@ class Regions:
         if len(rows):
             around = coco_mask.toBbox([self._rles[row] for row in rows])
             self.box_xyxy[rows] = np.hstack([around[:, :2], around[:, :2] + around[:, 2:]])
-
-
-def _overlap(rows: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Compare boxes `x, y, w, h` or COCO masks; for a crowd COCO divides by the first's area."""
-    iou = coco_mask.iou(rows, others, np.zeros(len(others)))
-    inside = coco_mask.iou(others, rows, np.ones(len(rows))).T
-    # COCO answers -1 for masks of different image sizes.
-    return np.maximum(iou, 0), np.maximum(inside, 0)

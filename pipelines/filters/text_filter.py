@@ -24,7 +24,7 @@ from pipelines.filters.caption_measures import (
     prose_of,
     words_of,
 )
-from pipelines.filters.per_task import over_defaults
+from pipelines.filters.per_task import Fraction, over_defaults
 from specialists.english import english_revision, load_english
 
 TOO_SHORT = "too_short"
@@ -44,7 +44,6 @@ LANGUAGES = "en ar cs da de el es fa fi fr he hi hu id it ja ko nl no pl pt ro r
 """The languages told apart. Rarer ones only make short English captions doubtful."""
 
 Count = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Degree = Annotated[float, Field(ge=0)]
 
 

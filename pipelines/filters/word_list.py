@@ -16,44 +16,14 @@ from functools import cached_property
 
 from engine.errors import ConfigError
 from engine.sample import digest_of
+from specialists.nouns import plural_form
 
 ANYWHERE = "*"
 """Opens an entry that is looked for at any place of a text."""
 ARTICLES = frozenset({"a", "an", "the", "this", "that", "these", "those"})
 """Words that are not looked at where they open a longer phrase."""
-IRREGULAR_PLURALS = {
-    "child": "children",
-    "foot": "feet",
-    "goose": "geese",
-    "half": "halves",
-    "knife": "knives",
-    "leaf": "leaves",
-    "life": "lives",
-    "loaf": "loaves",
-    "man": "men",
-    "mouse": "mice",
-    "person": "people",
-    "shelf": "shelves",
-    "tooth": "teeth",
-    "wife": "wives",
-    "wolf": "wolves",
-    "woman": "women",
-}
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-_SIBILANT = re.compile(r"(?:s|x|z|ch|sh)$")
-_CONSONANT_Y = re.compile(r"(?<=[^aeiou])y$")
-
-
-def plural_of(noun: str) -> str:
-    """Return the plural of an English noun, lower-case: `box` gives `boxes`."""
-    if noun in IRREGULAR_PLURALS:
-        return IRREGULAR_PLURALS[noun]
-    if _SIBILANT.search(noun):
-        return f"{noun}es"
-    if _CONSONANT_Y.search(noun):
-        return f"{noun[:-1]}ies"
-    return f"{noun}s"
 
 
 class WordList:
@@ -71,7 +41,7 @@ class WordList:
         """
         entries = set(_entries(lines))
         listed = {word for _, words in entries for word in words}
-        self._singular = {plural_of(word): word for word in sorted(listed)}
+        self._singular = {plural_form(word): word for word in sorted(listed)}
         self._singular.update({word: word for word in listed})
         self._entries = {
             (is_anywhere, self._words(" ".join(words))) for is_anywhere, words in entries

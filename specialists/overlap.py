@@ -1,0 +1,49 @@
+"""How much regions overlap, as COCO measures it: boxes with boxes, masks with masks.
+
+Knows no annotation; what overlap is too much is for others to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pycocotools import mask as coco_mask
+
+
+def box_overlap(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Compare each box with each other box, shapes (n, 4) and (m, 4), pixels or relative.
+
+    Returns:
+        The intersection over union and the share of the other inside the box, 0..1, (n, m).
+        What has no area overlaps nothing.
+    """
+    return _overlap(_xywh(boxes_xyxy), _xywh(others_xyxy))
+
+
+def mask_overlap(
+    masks: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare COCO run-length masks as `box_overlap` does boxes.
+
+    Masks of images of different sizes do not overlap.
+    """
+    return _overlap(masks, others)
+
+
+def _overlap(regions: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not len(regions) or not len(others):
+        return np.zeros((2, len(regions), len(others)))
+    iou = coco_mask.iou(regions, others, np.zeros(len(others)))
+    # For a crowd COCO divides by the area of what is compared with it.
+    inside = coco_mask.iou(others, regions, np.ones(len(regions))).T
+    # COCO answers -1 for masks of different image sizes.
+    return np.maximum(iou, 0), np.maximum(inside, 0)
+
+
+def _xywh(boxes_xyxy: ArrayLike) -> np.ndarray:
+    boxes = np.array(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] -= boxes[:, :2]
+    return boxes
