@@ -49,7 +49,7 @@ class ImageNetCamConfig(StageConfig):
     least_score: float = Field(default=0.12, ge=0, le=1)
     """Boxes of objects with a lower score are not said, 0..1."""
     threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
-    """Threads of torch and OpenCV in the worker."""
+    """Threads of torch in the worker."""
 
 
 class Region(NamedTuple):

@@ -35,7 +35,8 @@ def mask_overlap(
 
 def _overlap(regions: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
     if not len(regions) or not len(others):
-        return np.zeros((2, len(regions), len(others)))
+        nothing = np.zeros((len(regions), len(others)))
+        return nothing, nothing.copy()
     iou = coco_mask.iou(regions, others, np.zeros(len(others)))
     # For a crowd COCO divides by the area of what is compared with it.
     inside = coco_mask.iou(others, regions, np.ones(len(regions))).T

@@ -35,7 +35,7 @@ class RapidOcrConfig(StageConfig):
     least_score: float = Field(default=0.5, ge=0, le=1)
     """Lines that the recogniser is less sure of are not said, 0..1."""
     threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
-    """Threads of onnxruntime and OpenCV in the worker."""
+    """Threads of onnxruntime in the worker."""
 
 
 class Frame(NamedTuple):

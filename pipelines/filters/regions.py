@@ -42,8 +42,8 @@ class Regions:
         iou[with_mask], inside[with_mask] = mask_overlap(self._masks(rows), self._masks(others))
         return iou, inside
 
-    def _masks(self, rows: np.ndarray) -> list[dict[str, Any] | None]:
-        return [self._rles[row] for row in rows[self._has_mask[rows]]]
+    def _masks(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        return [rle for row in rows if (rle := self._rles[row]) is not None]
 
     def _enclose_quads(self, statements: Statements) -> None:
         column = statements.table.column("quad").combine_chunks()

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from engine.annotation import Annotation
 from engine.graph import Graph, Node
 from engine.judgement import Statements, Verdicts
-from engine.judging import Judged, judge
+from engine.judging import VERDICT_TYPE, Judged, judge
 from engine.layer import make_layer
 from engine.stage import Filter, Measurement, StageConfig
 from tests.building import BRIGHTEST
@@ -127,6 +128,117 @@ def test_a_row_has_one_reason_and_the_verdicts_of_those_who_judged_it() -> None:
     assert found.drops == {("f1", "bad"): 1, ("f2", "worse"): 1}
     measured = [one["measurement"] for one in found.verdicts.to_pylist()[2]]
     assert measured == [[{"name": "length", "value": 2.5}]] * 2
+
+
+def measure_and_drop(seed: int, spoken: list[tuple[str, Verdicts]]) -> Rule:
+    """Judge at random: some rows, two numbers with gaps, the later name first."""
+    random = np.random.default_rng(seed)
+
+    def rule(statements: Statements, verdicts: Verdicts) -> None:
+        for name in ("width", "area"):
+            numbers = random.random(len(statements))
+            numbers[random.random(len(statements)) < 0.3] = np.nan
+            verdicts.measure(name, numbers, random.random(len(statements)) < 0.4)
+        for reason in ("odd", "even"):
+            verdicts.drop(random.random(len(statements)) < 0.1, reason)
+        spoken.append((f"f{len(spoken)}", verdicts))
+
+    return rule
+
+
+def test_verdicts_are_those_of_a_row_by_row_account() -> None:
+    spoken: list[tuple[str, Verdicts]] = []
+    rules = [measure_and_drop(seed, spoken) for seed in range(3)]
+    found = judged(graph_of(*rules), {number: [region("x")] * 40 for number in range(3)})
+    expected = [
+        [
+            {
+                "filter": name,
+                "keep": not verdicts.reason[row],
+                "reason": verdicts.reason[row],
+                "measurement": [
+                    {"name": key, "value": column[row]}
+                    for key, column in verdicts.measurements.items()
+                    if not np.isnan(column[row])
+                ],
+            }
+            for name, verdicts in spoken
+            if verdicts.is_judged[row]
+        ]
+        for row in range(120)
+    ]
+    assert found.verdicts.to_pylist() == expected
+    assert found.verdicts.type == pa.list_(VERDICT_TYPE)
+    assert {len(verdicts) for verdicts in expected} == {0, 1, 2, 3}
+
+
+def box(text: str, left: float = 0, label: str = "cat", **changes: Any) -> Annotation:
+    values = {"text": text, "box_xyxy": (left, 0.0, left + 20, 20.0), **changes}
+    return region(label, **values)
+
+
+def phrase(text: str, left: float = 0, label: str = "cat", **changes: Any) -> Annotation:
+    grounding = {"kind": "phrase", "task": "phrase_grounding"}
+    return replace(box(text, left, label), **{**grounding, **changes})
+
+
+def test_a_phrase_is_dropped_with_the_region_whose_box_and_label_it_bears() -> None:
+    said = [box("dropped"), box("other", 30), phrase("a cat"), phrase("a second cat", 30)]
+    found = judged(graph_of(drop("dropped")), {0: said})
+    assert kept(found) == ["other", "a second cat"]
+    assert by_text(found)["a cat"] == [("lineage", False, "parent_dropped")]
+    assert found.drops == {("f0", "bad"): 1, ("lineage", "parent_dropped"): 1}
+
+
+def test_a_phrase_stays_while_any_region_with_its_box_and_label_is_live() -> None:
+    said = [box("dropped"), box("twin"), phrase("a cat")]
+    assert kept(judged(graph_of(drop("dropped")), {0: said})) == ["twin", "a cat"]
+    both = judged(graph_of(drop("dropped"), drop("twin")), {0: said})
+    assert both.drops == {("f0", "bad"): 1, ("f1", "bad"): 1, ("lineage", "parent_dropped"): 1}
+
+
+@pytest.mark.parametrize(
+    "stranger", [box("stranger", 0.01), box("stranger", label="dog"), phrase("stranger")]
+)
+def test_what_differs_in_box_label_or_kind_does_not_keep_a_phrase(stranger: Annotation) -> None:
+    found = judged(graph_of(drop("dropped")), {0: [box("dropped"), stranger, phrase("a cat")]})
+    assert "a cat" not in kept(found)
+
+
+def test_a_region_of_another_sample_neither_keeps_nor_drops_a_phrase() -> None:
+    said = {0: [box("dropped"), phrase("a")], 1: [box("live"), phrase("b")], 2: [phrase("c")]}
+    assert kept(judged(graph_of(drop("dropped")), said)) == ["live", "b", "c"]
+
+
+def test_a_phrase_without_a_region_of_its_own_stays() -> None:
+    boxless = phrase("thought", box_xyxy=())
+    said = [box("dropped", box_xyxy=()), boxless, phrase("elsewhere", 30)]
+    assert kept(judged(graph_of(drop("dropped")), {0: said})) == ["thought", "elsewhere"]
+
+
+def test_what_was_made_from_an_orphaned_phrase_goes_with_it() -> None:
+    said = [
+        box("dropped", id="box"),
+        box("part", 30, parent_id="box"),
+        phrase("a part", 30, id="phrase"),
+        box("mask", 50, parent_id="phrase"),
+        phrase("a mask", 50),
+    ]
+    found = judged(graph_of(drop("dropped")), {0: said})
+    assert kept(found) == []
+    assert found.drops[("lineage", "parent_dropped")] == 4
+
+
+@pytest.mark.parametrize(("left", "survivors"), [(0, ["best", "a cat"]), (1, ["best"])])
+def test_the_phrase_of_a_merged_box_stays_if_the_survivor_has_the_same_box(
+    left: float, survivors: list[str]
+) -> None:
+    def merge(statements: Statements, verdicts: Verdicts) -> None:
+        verdicts.merge(0, 1)
+        verdicts.drop(np.arange(len(statements)) == 1, "nms_merged")
+
+    found = judged(graph_of(merge), {0: [box("best", left), box("merged"), phrase("a cat")]})
+    assert kept(found) == survivors
 
 
 def test_a_later_filter_sees_who_is_still_live() -> None:

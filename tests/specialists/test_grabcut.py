@@ -5,7 +5,8 @@ import pytest
 from pycocotools.mask import area, decode
 
 from engine.annotation import Annotation
-from specialists.grabcut import GrabCut, iou
+from specialists.grabcut import GrabCut
+from specialists.overlap import box_overlap
 from tests.specialists.conftest import SampleOf
 
 
@@ -38,7 +39,8 @@ def test_a_disc_is_cut_out_of_its_background(grabcut: GrabCut, drawing: SampleOf
     assert mask.parent_id == sample.annotations[0].id != ""
     rows, columns = np.flatnonzero(cut.any(axis=1)), np.flatnonzero(cut.any(axis=0))
     assert mask.box_xyxy == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    assert mask.score == pytest.approx(iou(mask.box_xyxy, sample.annotations[0].box_xyxy))
+    iou, _ = box_overlap(mask.box_xyxy, sample.annotations[0].box_xyxy)
+    assert mask.score == pytest.approx(iou.item())
 
 
 def test_a_flower_is_cut_out_of_a_photograph(grabcut: GrabCut, photograph: SampleOf) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.nouns import listing, plural, quoted, sentence, with_article
+from specialists.nouns import listing, plural, plural_form, quoted, sentence, with_article
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,18 @@ def test_articles_follow_sound_and_number(phrase: str, noun: str, expected: str)
         ("sunglasses", "sunglasses"),
         ("minibus", "minibuses"),
         ("torch", "torches"),
+        ("fresh corn", "fresh corn"),
     ],
 )
 def test_plurals_follow_spelling(one: str, many: str) -> None:
     assert plural(one) == many
+
+
+@pytest.mark.parametrize(
+    ("word", "many"), [("corn", "corns"), ("bias", "biases"), ("Fox", "Foxes"), ("wife", "wives")]
+)
+def test_a_word_has_the_plural_of_its_spelling_counted_or_not(word: str, many: str) -> None:
+    assert plural_form(word) == many
 
 
 def test_lists_have_commas_and_an_and() -> None:

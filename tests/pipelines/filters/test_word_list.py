@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ConfigError
-from pipelines.filters.word_list import WordList, plural_of
+from pipelines.filters.word_list import WordList
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_a_line_without_a_word_is_an_error_that_names_it():
     [
         ("cat", "cats"),
         ("box", "boxes"),
-        ("bush", "bushes"),
         ("party", "parties"),
         ("day", "days"),
-        ("image", "images"),
         ("child", "children"),
+        ("half", "halves"),
+        ("paper", "papers"),
+        ("bias", "biases"),
     ],
 )
-def test_plurals(noun, plural):
-    assert plural_of(noun) == plural
+def test_an_entry_stands_for_its_plural_too(noun, plural):
     assert WordList([noun]).has_phrase(plural)
