@@ -147,7 +147,8 @@ def _places(statements: Statements) -> np.ndarray:
     place = np.full(len(statements), -1)
     has_box = ~np.isnan(statements.box_xyxy[:, 0])
     if has_box.any():
-        _, label = np.unique(statements.texts("label").astype(str), return_inverse=True)
+        labels = statements.table.column("label").combine_chunks().dictionary_encode("encode")
+        label = labels.indices.to_numpy()
         keys = np.column_stack([statements.sample, label, statements.box_xyxy])[has_box]
         place[has_box] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     return place
@@ -167,12 +168,12 @@ def _with_merges(table: pa.Table, merged: Mapping[int, Sequence[int]]) -> pa.Tab
 
 def _verdict_lists(spoken: Sequence[tuple[str, Verdicts]], count: int) -> pa.ListArray:
     """Return for each row the verdicts on it, in the order in which they were spoken."""
-    row = [np.flatnonzero(verdicts.is_judged) for _, verdicts in spoken]
-    said = [_spoken_by(*one, rows) for one, rows in zip(spoken, row, strict=True)]
-    rows = np.concatenate([np.zeros(0, np.int64), *row])
+    judged = [np.flatnonzero(verdicts.is_judged) for _, verdicts in spoken]
+    said = [_spoken_by(*one, rows) for one, rows in zip(spoken, judged, strict=True)]
     entries = pa.concat_arrays([pa.array([], VERDICT_TYPE), *said])
-    by_row = entries.take(np.argsort(rows, kind="stable"))
-    return _as_lists(by_row, np.bincount(rows, minlength=count))
+    row = np.concatenate([np.zeros(0, np.int64), *judged])
+    by_row = entries.take(np.argsort(row, kind="stable"))
+    return _as_lists(by_row, np.bincount(row, minlength=count))
 
 
 def _spoken_by(name: str, verdicts: Verdicts, rows: np.ndarray) -> pa.StructArray:
