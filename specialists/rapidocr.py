@@ -61,7 +61,7 @@ class RapidOcr(Specialist[RapidOcrConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = RapidOcrConfig
-    produces: ClassVar[tuple[str, ...]] = ("ocr",)
+    produces: tuple[str, ...] = ("ocr",)
     needs: ClassVar[tuple[str, ...]] = ("rapidocr", "onnxruntime")
     extra: ClassVar[str] = "starter"
 

@@ -45,8 +45,8 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = TemplateCaptionConfig
-    reads: ClassVar[tuple[Input, ...]] = (one_of("object_detection", "tag"), maybe("ocr"))
-    produces: ClassVar[tuple[str, ...]] = ("caption", "detailed_caption", "more_detailed_caption")
+    reads: tuple[Input, ...] = (one_of("object_detection", "tag"), maybe("ocr"))
+    produces: tuple[str, ...] = ("caption", "detailed_caption", "more_detailed_caption")
 
     @property
     def model(self) -> str:

@@ -1,4 +1,4 @@
-"""From a source's config to the source: by its kind, or by the names that lie there."""
+"""From a source's config to the source: by its kind, its URL or the names that lie there."""
 
 from __future__ import annotations
 
@@ -7,26 +7,22 @@ from itertools import islice
 
 from engine.errors import ConfigError
 from engine.image import image_suffixes
+from engine.registry import find_source, source_names
 from engine.sources.files import suffix_of
-from engine.sources.folder import FolderSource
-from engine.sources.img2dataset import Img2DatasetSource
-from engine.sources.parquet import PARQUET_SUFFIXES, ParquetSource
+from engine.sources.parquet import PARQUET_SUFFIXES
 from engine.sources.place import Folder
 from engine.sources.source import Source, SourceConfig
 from engine.sources.url import place_of
-from engine.sources.webdataset import TAR_SUFFIXES, WebDatasetSource
+from engine.sources.webdataset import TAR_SUFFIXES
 
-KINDS: dict[str, type[Source]] = {
-    "folder": FolderSource,
-    "webdataset": WebDatasetSource,
-    "img2dataset": Img2DatasetSource,
-    "parquet": ParquetSource,
-}
 _FOLDERS_TO_LOOK_AT = 1000
 
 
 def open_source(config: SourceConfig, *, shard_size: int) -> Source:
-    """Open the source that a config means; `auto` looks at names, in the first folder that tells.
+    """Open the source that a config means.
+
+    `auto` takes the kind that is the scheme of the URL (`shape_world://...`), else it looks at
+    names, in the first folder that tells.
 
     The source's own config has the kind that was found, so that workers need not look again.
 
@@ -36,10 +32,13 @@ def open_source(config: SourceConfig, *, shard_size: int) -> Source:
     """
     if config.kind == "auto":
         config = config.model_copy(update={"kind": _kind_of(config)})
-    return KINDS[config.kind](config, shard_size=shard_size)
+    return find_source(config.kind)(config, shard_size=shard_size)
 
 
 def _kind_of(config: SourceConfig) -> str:
+    scheme, separator, _ = config.url.partition("://")
+    if separator and scheme in source_names():
+        return scheme
     place = place_of(config)
     is_selected = place.selected()
     for folder in islice(place.folders(), _FOLDERS_TO_LOOK_AT):
@@ -49,7 +48,7 @@ def _kind_of(config: SourceConfig) -> str:
             return kind
     raise ConfigError(
         f"{config.url} has no images, tars or Parquet files among its names; "
-        f"check the URL, or say `kind`: {', '.join(KINDS)}"
+        f"check the URL, or say `kind`: {', '.join(source_names())}"
     )
 
 

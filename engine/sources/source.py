@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,8 +27,9 @@ class SourceConfig(BaseModel):
 
     url: str
     """An fsspec URL or a path; `package://NAME/FOLDER` is a folder in an installed package."""
-    kind: Literal["auto", "folder", "webdataset", "img2dataset", "parquet"] = "auto"
-    """The layout of what lies there; `auto` looks at names."""
+    kind: str = "auto"
+    """`folder`, `webdataset`, `img2dataset`, `parquet` or another installed kind of source;
+    `auto` looks at the URL, then at the names that lie there."""
     include: tuple[str, ...] = ()
     """Glob patterns for locations relative to the URL; when given, only matching items are read.
     As in .gitignore, a pattern without a slash means the name in any folder."""

@@ -29,7 +29,7 @@ def place_of(config: SourceConfig) -> Place:
         ConfigError: nothing is there, or the URL is not understood.
         MissingPackage: the URL needs a storage package that is not installed.
     """
-    url = _package_folder(config.url) if config.url.startswith(_PACKAGE) else config.url
+    url = package_folder(config.url) if config.url.startswith(_PACKAGE) else config.url
     fs, path = _file_system(url)
     common: dict[str, Any] = {"url": config.url, "fs": fs, "include": config.include}
     path = path.rstrip("/") or path
@@ -53,7 +53,7 @@ def place_of(config: SourceConfig) -> Place:
     return Place(root=root, names=names, **common)
 
 
-def _package_folder(url: str) -> str:
+def package_folder(url: str) -> str:
     """Find a folder of an installed package without running the package's code."""
     name, _, folder = url.removeprefix(_PACKAGE).partition("/")
     top, *below = name.split(".")

@@ -40,7 +40,7 @@ from engine.stage import Filter, Specialist, Stage
 
 ROOT = Path(__file__).parents[2]
 KINDS = {
-    "text": ("tag", *words.CAPTION_TASKS),
+    "text": words.TEXT_TASKS,
     "region": words.REGION_TASKS,
     "phrase": words.PHRASE_TASKS,
 }
