@@ -74,13 +74,34 @@ class RunConfig(BaseModel):
         return {name: {} if options is None else options for name, options in value.items()}
 
 
+RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
+
+
 def load_config(
-    path: Path, *, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
-) -> RunConfig:
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+    model: type[RunConfigT] = RunConfig,  # type: ignore[assignment]
+) -> RunConfigT:
     """Read a YAML config, apply top-level `changes`, then dotted overrides (`runner.workers=4`).
+
+    `model` is what the file describes: a run, or a run and more.
 
     Raises:
         ConfigError: the file cannot be read, or says something that has no meaning.
+    """
+    document = load_document(path, overrides=overrides, changes=changes)
+    return validated(model, document, where=str(path))
+
+
+def load_document(
+    path: Path, *, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Read a YAML mapping, apply top-level `changes`, then dotted overrides.
+
+    Raises:
+        ConfigError: the file cannot be read, is no mapping, or an override is not understood.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -89,13 +110,13 @@ def load_config(
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(document, dict):
-        raise ConfigError(f"{path} must hold a mapping with `source`, `output` and `specialists`")
+        raise ConfigError(f"{path} must hold a mapping; see the examples in configs/")
     document.update(changes or {})
     if isinstance(document.get("runner"), str):
         document["runner"] = {"kind": document["runner"]}
     for override in overrides:
         _override(document, override)
-    return validated(RunConfig, document, where=str(path))
+    return document
 
 
 def validated(model: type[ModelT], values: Any, *, where: str) -> ModelT:

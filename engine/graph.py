@@ -64,6 +64,7 @@ class Node(Generic[StageT_co]):
             specialist=self.name,
             model=stage.model,
             revision=stage.revision(),
+            round=stage.config.round,
             stage=self.fingerprint,
         )
 

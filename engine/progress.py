@@ -20,12 +20,18 @@ class Progress:
     stages: tuple[str, ...] = ()
     started_s: float = field(default_factory=time.monotonic)
     current: str = "listing the source"
+    step: str = ""
+    """The step of a longer job that this run is, such as a round of refinement."""
 
     def finish(self, *, samples: int, dead_letters: int) -> None:
         """Count a finished shard."""
         self.shards_done += 1
         self.samples += samples
         self.dead_letters += dead_letters
+
+    def train(self, step: int, steps: int, loss: float) -> None:
+        """Count a step of training."""
+        self.current = f"step {step} of {steps}, loss {loss:.3f}"
 
     @property
     def elapsed_s(self) -> float:

@@ -11,11 +11,12 @@ import asyncio
 import heapq
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from engine.config import RunConfig
+from engine.config import RunConfig, RunnerConfig
 from engine.errors import DataLost, FlorilegiumError, RunError, WorkerDied
 from engine.graph import CPU_POOL, Graph
 from engine.partition import ShardSpec
@@ -42,18 +43,7 @@ class RayRunner(Runner):
         self._is_ours = False
 
     async def start(self) -> None:
-        import ray
-
-        runner = self._config.runner
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        self._is_ours = not ray.is_initialized()
-        if self._is_ours:
-            options = _init_options(runner.address, runner.workers, runner.object_store_mb)
-            try:
-                ray.init(**options)
-            except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-                reason = _last_line(error)
-                raise RunError(f"cannot reach Ray at {runner.address!r}: {reason}") from error
+        self._is_ours = start_ray(self._config.runner)
         self._pool(CPU_POOL)
 
     def width(self, pool: str) -> int:
@@ -134,6 +124,43 @@ class RayRunner(Runner):
                 f"num_gpus or workers, or add nodes"
             )
         return size, {"num_cpus": 0, "num_gpus": options.num_gpus}
+
+
+def start_ray(runner: RunnerConfig) -> bool:
+    """Start a Ray or join one, unless this process has one; return whether it was done here.
+
+    Raises:
+        RunError: there is no Ray at the address.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if ray.is_initialized():
+        return False
+    options = _init_options(runner.address, runner.workers, runner.object_store_mb)
+    try:
+        ray.init(**options)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        reason = _last_line(error)
+        raise RunError(f"cannot reach Ray at {runner.address!r}: {reason}") from error
+    return True
+
+
+@contextmanager
+def ray_started(runner: RunnerConfig) -> Iterator[None]:
+    """Keep one Ray for all runs of the block, rather than one for each.
+
+    Raises:
+        RunError: there is no Ray at the address.
+    """
+    import ray
+
+    is_ours = start_ray(runner)
+    try:
+        yield
+    finally:
+        if is_ours:
+            ray.shutdown()
 
 
 def _init_options(address: str, workers: int | None, object_store_mb: int) -> dict[str, Any]:

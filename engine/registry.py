@@ -46,7 +46,7 @@ def find_source(kind: str) -> type[Source]:
     Raises:
         ConfigError: there is no such kind of source, or the object is not a source.
     """
-    return _find(SOURCES, "kind of source", kind, Source, ConfigError)
+    return _find(SOURCES, "kind of source", kind, Source, ConfigError)  # type: ignore[type-abstract]
 
 
 def require_packages(name: str, stage_class: type[Stage[Any]]) -> None:

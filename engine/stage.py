@@ -43,6 +43,8 @@ class StageConfig(BaseModel):
     """GPUs that a worker of this stage holds; above 0, the stage gets a pool of its own."""
     workers: Annotated[int | None, RUNTIME, Field(ge=1)] = None
     """Workers in the pool of a GPU stage; by default as many as the cluster's GPUs allow."""
+    round: int = Field(default=0, ge=0)
+    """The round of refinement in which the stage speaks; stamped on what it says."""
 
 
 @dataclass(frozen=True, slots=True)

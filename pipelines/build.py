@@ -7,6 +7,7 @@ import yaml
 from engine.manifest import DEAD_LETTERS, MANIFEST, RECIPE, Manifest, write_dead_letters
 from engine.progress import Progress
 from engine.run import Run, execute
+from engine.storage import Folder
 from pipelines.card import CARD, write_card
 from pipelines.display import shown
 
@@ -43,7 +44,12 @@ def put_in_place(run: Run, manifest: Manifest) -> None:
     output.publish(RUN, config)
     write_card(output, manifest)
     write_report(output)
-    output.publish(MANIFEST, content)
+    finish(output, manifest)
+
+
+def finish(output: Folder, manifest: Manifest) -> None:
+    """Write the manifest, by which a dataset is known to be finished."""
+    output.publish(MANIFEST, manifest.to_json())
     output.remove(RECIPE)
 
 

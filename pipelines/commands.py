@@ -1,4 +1,4 @@
-"""The command line: `florilegium build | status | verify | why | report | stages`.
+"""The command line: `florilegium build | refine | train | score | diff | status | ...`.
 
 Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config. Everything heavy is
 imported inside a command, so that `--help` answers at once.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -32,19 +34,23 @@ err = Console(stderr=True)
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder of a dataset.")]
 
 
+SourceOption = Annotated[str | None, typer.Option("--source", help="Read the images from here.")]
+OutputOption = Annotated[str | None, typer.Option("--output", help="Write the dataset here.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. shard_size=64."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
+
+
 @app.command()
 def build(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.")],
-    source: Annotated[str | None, typer.Option(help="Read the images from here instead.")] = None,
-    output: Annotated[str | None, typer.Option(help="Write the dataset here instead.")] = None,
+    source: SourceOption = None,
+    output: OutputOption = None,
     runner: Annotated[str | None, typer.Option(help="`ray` or `local` (this process).")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. shard_size=64."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, print the plan, stop.")
-    ] = False,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
     retry_dead_letters: Annotated[
         bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
     ] = False,
@@ -55,24 +61,123 @@ def build(
     from pipelines.build import build_dataset
     from pipelines.tables import plan_table, totals_table
 
-    changes = {"source": source, "output": output}
-    given = {name: value for name, value in changes.items() if value is not None}
     runners = [f"runner.kind={runner}"] if runner else []
-    run = prepare(load_config(config, changes=given, overrides=[*(overrides or []), *runners]))
+    changes = _given(source=source, output=output)
+    run = prepare(load_config(config, changes=changes, overrides=[*(overrides or []), *runners]))
     if dry_run:
         out.print(plan_table(run))
         return
-    try:
+    with _resumable():
         manifest = build_dataset(run, retry=retry_dead_letters)
-    except KeyboardInterrupt:
-        err.print("stopped; nothing that is finished is lost: run the same command to resume")
-        raise typer.Exit(INTERRUPTED) from None
     totals = manifest.totals
     out.print(totals_table(totals))
     lost = f"{totals.dead_letters} dead letters"
     out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
     out.print(Text(f"report   {run.output.url}/report.html"), soft_wrap=True)
+
+
+@app.command()
+def refine(
+    config: Annotated[Path, typer.Argument(help="A YAML file with `refine`.")],
+    source: SourceOption = None,
+    output: OutputOption = None,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
+    from engine.config import load_config
+    from pipelines.refine.config import RefineConfig
+    from pipelines.refine.loop import check
+    from pipelines.refine.loop import refine as run_loop
+    from pipelines.refine.table import round_line
+
+    changes = _given(source=source, output=output)
+    loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
+    if dry_run:
+        check(loaded)
+        out.print(f"{config}: up to {loaded.refine.rounds} rounds can run", highlight=False)
+        return
+    with _resumable():
+        rounds = run_loop(loaded, finished=lambda one: out.print(round_line(one)))
+    promoted = max(one.number for one in rounds if one.is_promoted)
+    out.print(Text(f"dataset  {loaded.output}, round {promoted}"), soft_wrap=True)
+    out.print(Text(f"report   {loaded.output}/report.html"), soft_wrap=True)
+
+
+@app.command()
+def train(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished dataset.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/train.yaml.")],
+    output: Annotated[Path, typer.Option(help="Write the checkpoint here.")],
+    overrides: Overrides = None,
+) -> None:
+    """Train Florence-2 on a finished dataset, its own tasks or one of yours."""
+    from engine.config import load_document, validated
+    from engine.progress import Progress
+    from pipelines.display import shown
+    from pipelines.training.config import TrainConfig
+    from pipelines.training.trainer import train as run_training
+
+    document = load_document(config, overrides=overrides or [])
+    options = validated(TrainConfig, document, where=str(config))
+    progress = Progress(current="starting")
+    with _resumable(), shown(progress):
+        result = run_training(run, options, output, on_progress=progress.train)
+    for task, loss in result.losses.items():
+        out.print(f"{task:30} {result.examples[task]:>9} examples, loss {loss:.4f}")
+    out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
+
+
+@app.command()
+def score(
+    directory: Directory,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a dataset of a known world against its truth, round by round where there are any."""
+    from engine.storage import Folder
+    from pipelines.refine.scores import score_rounds
+    from pipelines.score.table import score_table
+
+    scores = score_rounds(Folder(directory))
+    if as_json:
+        found = {name: one.to_json() for name, one in scores.items()}
+        sys.stdout.write(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    else:
+        out.print(score_table(scores))
+
+
+@app.command()
+def diff(
+    directory: Directory,
+    before: Annotated[int, typer.Argument(metavar="ROUND_A", help="A round's number.")],
+    after: Annotated[int, typer.Argument(metavar="ROUND_B", help="Another round's number.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell which labels were added, changed and dropped between two rounds."""
+    from engine.storage import Folder
+    from pipelines.refine.diff import diff_rounds
+    from pipelines.refine.diff_table import diff_table
+
+    found = diff_rounds(Folder(directory), before, after)
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json(), indent=1, sort_keys=True) + "\n")
+    else:
+        out.print(diff_table(found))
+
+
+@app.command("export-florence2")
+def export_florence2(
+    directory: Directory,
+    target: Annotated[Path, typer.Argument(metavar="TO", help="The folder to write.")],
+) -> None:
+    """Write a dataset as the JSONL that Florence-2 fine-tuning tools read."""
+    from pipelines.training.export import export_jsonl
+
+    counts = export_jsonl(directory, target)
+    for split, count in counts.items():
+        out.print(f"{split:6} {count} examples", highlight=False)
+    out.print(Text(str(target)), soft_wrap=True)
 
 
 @app.command()
@@ -137,6 +242,21 @@ def stages() -> None:
     from pipelines.tables import stages_table
 
     out.print(stages_table())
+
+
+def _given(**changes: str | None) -> dict[str, str]:
+    """Return the options that were given."""
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """End on Ctrl-C with a word that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("stopped; nothing that is finished is lost: run the same command to resume")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

@@ -48,9 +48,11 @@ def _print_lines(progress: Progress, console: Console, stop: threading.Event) ->
 
 def summary(progress: Progress) -> str:
     """Return the state of a run in one line."""
+    step = [progress.step] if progress.step else []
     if progress.current:
-        return f"{progress.current} ({progress.elapsed_s:.0f} s)"
+        return ", ".join([*step, f"{progress.current} ({progress.elapsed_s:.0f} s)"])
     parts = [
+        *step,
         f"shards {progress.shards_done}/{progress.shards}",
         f"images {min((progress.answered[name] for name in progress.stages), default=0)}",
         f"{progress.images_per_s:.1f} images/s",

@@ -138,15 +138,20 @@ FLORENCE2_TASKS: Mapping[str, Florence2Task] = MappingProxyType({one.name: one f
 
 
 def prompt_of(task: str, given: str = "") -> str:
-    """Return the English prompt of a task; `given` is its text or its region's location tokens."""
+    """Return the English prompt of a task.
+
+    `given` is the text that the task takes (queries joined by `<and>`), or its region as
+    location tokens.
+    """
     asked = FLORENCE2_TASKS[task]
-    return asked.prompt.replace("{input}", clean(given) if asked.takes == "text" else given)
+    if asked.takes == "text":
+        given = joined(given.split(AND))
+    return asked.prompt.replace("{input}", given)
 
 
-def prompt_of_queries(queries: Iterable[str]) -> str:
-    """Return the prompt that asks for several things at once by open vocabulary."""
-    asked = FLORENCE2_TASKS["open_vocabulary_detection"]
-    return asked.prompt.replace("{input}", AND.join(map(clean, queries)))
+def joined(queries: Iterable[str]) -> str:
+    """Join several things to look for into one input of open-vocabulary detection."""
+    return AND.join(map(clean, queries))
 
 
 def clean(text: str) -> str:

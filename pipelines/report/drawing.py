@@ -1,6 +1,6 @@
 """Regions as SVG: boxes, quads and masks in the units of a canvas laid over the photograph.
 
-The canvas is 640 units long, whatever the image's size, so strokes and letters look alike on
+A canvas is as long whatever the image's size, so strokes and letters look alike on
 every photograph. Knows no annotation's meaning and no HTML.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image
 from engine.annotation import MaskRLE
 
 LONG_SIDE = 640
-"""Units of the canvas's longer side, and pixels of the embedded image's at most."""
+"""Units of a plate's longer side, and pixels of the embedded image's at most."""
 SHORT_SIDE = 24
 """Units of the canvas's shorter side at least: an image of 20000 x 3 pixels can be seen."""
 THUMBNAIL_SIDE = 160
@@ -34,9 +34,9 @@ class Canvas:
     height: int
 
     @classmethod
-    def over(cls, image_wh: tuple[int, int]) -> Canvas:
+    def over(cls, image_wh: tuple[int, int], long_side: int = LONG_SIDE) -> Canvas:
         """Return the canvas for an upright image of this size."""
-        scale = LONG_SIDE / max(image_wh)
+        scale = long_side / max(image_wh)
         width, height = (max(SHORT_SIDE, round(side * scale)) for side in image_wh)
         return cls(image_wh=image_wh, width=width, height=height)
 

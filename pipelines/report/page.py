@@ -21,6 +21,7 @@ from pipelines.report import figures, summary
 from pipelines.report.distributions import MEASURED_SHARDS, measure, spread
 from pipelines.report.palette import colour
 from pipelines.report.plates import choose_plates
+from pipelines.report.rounds import read_rounds
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -62,10 +63,12 @@ def _content(output: Folder, shards: list[ShardStats]) -> dict[str, Any]:
         "boxes": (figures.side_histogram(distributions), figures.aspect_histogram(distributions)),
         "captions": figures.caption_histograms(distributions),
         "heat": figures.heat_map(distributions),
+        "rounds": read_rounds(output),
         "plates": plates,
         "shown_tasks": sorted(shown),
         "off_tasks": _OFF,
         "style": _resource("style.css"),
+        "rounds_style": _resource("rounds.css"),
         "script": _resource("script.js"),
         "script_digest": _digest(_resource("script.js")),
     }
@@ -78,13 +81,17 @@ def _filters(output: Folder) -> list[str]:
 
 
 def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["thousands"] = "{:,}".format
-    return environment.from_string(_resource("template.html.j2"))
+    return environment.get_template("template.html.j2")
 
 
 @cache

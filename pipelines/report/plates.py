@@ -118,13 +118,16 @@ def _plates(
         yield replace(plate, statements=tuple(statements))
 
 
-def _without_statements(sample: StoredSample, number: int) -> Plate:
-    failure = ""
+def pixels_of(image: bytes) -> tuple[np.ndarray, str]:
+    """Return the RGB pixels of an image, or one grey one and why it cannot be shown."""
     try:
-        pixels = decode(sample.image())
+        return decode(image), ""
     except SampleError as error:
-        failure = error.reason
-        pixels = np.full((1, 1, 3), 128, np.uint8)
+        return np.full((1, 1, 3), 128, np.uint8), error.reason
+
+
+def _without_statements(sample: StoredSample, number: int) -> Plate:
+    pixels, failure = pixels_of(sample.image())
     return Plate(
         number=number,
         sample=sample,

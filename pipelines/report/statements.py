@@ -138,10 +138,10 @@ def _shapes(
     annotations: Sequence[Annotation], places: Sequence[str], kept: Sequence[bool], canvas: Canvas
 ) -> list[Shape | None]:
     """Draw every region. Names are placed from the largest on, those of kept regions first."""
-    outlines = [_outline(annotation, canvas) for annotation in annotations]
+    outlines = [outline_of(annotation, canvas) for annotation in annotations]
     order = sorted(
         (row for row, outline in enumerate(outlines) if outline),
-        key=lambda row: (not kept[row], -_area(outlines[row])),
+        key=lambda row: (not kept[row], -area_of(outlines[row])),
     )
     shapes: list[Shape | None] = [None] * len(annotations)
     taken = _written(annotations, outlines, places, kept)
@@ -152,10 +152,10 @@ def _shapes(
         if name and annotations[row].task not in UNNAMED:
             # Names of one place may cover each other: only the first of them is shown.
             others = [one for place, one in taken if place != places[row]]
-            chip = place_chip(name, _around(outline), canvas, others)
+            chip = place_chip(name, around(outline), canvas, others)
             if kept[row] and not chip.is_crowded:
                 taken.append((places[row], chip.rectangle))
-        shapes[row] = Shape(path=outline[0], form=outline[1], area=_area(outline), chip=chip)
+        shapes[row] = Shape(path=outline[0], form=outline[1], area=area_of(outline), chip=chip)
     return shapes
 
 
@@ -163,7 +163,7 @@ Outline = tuple[str, str, np.ndarray]
 """Path, form and corners of a region, int, shape (n, 2)."""
 
 
-def _outline(annotation: Annotation, canvas: Canvas) -> Outline | None:
+def outline_of(annotation: Annotation, canvas: Canvas) -> Outline | None:
     """Return path, form and corners of an annotation's region, its mask before quad and box."""
     if annotation.mask_rle is not None:
         path = mask_path(annotation.mask_rle, canvas)
@@ -187,16 +187,18 @@ def _written(
     """Return where text can be read in the image, so that no name is written over it."""
     rows = zip(annotations, outlines, places, kept, strict=True)
     return [
-        (place, _around(outline))
+        (place, around(outline))
         for annotation, outline, place, is_kept in rows
         if annotation.task == "ocr" and outline and is_kept
     ]
 
 
-def _around(outline: Outline) -> Rectangle:
+def around(outline: Outline) -> Rectangle:
+    """Return the rectangle around a region."""
     (left, top), (right, bottom) = outline[2].min(axis=0).tolist(), outline[2].max(axis=0).tolist()
     return Rectangle(left, top, right, bottom)
 
 
-def _area(outline: Outline | None) -> int:
+def area_of(outline: Outline | None) -> int:
+    """Return the area of the rectangle around a region; 0 where there is none."""
     return 0 if outline is None else int(np.ptp(outline[2], axis=0).prod())

@@ -103,3 +103,21 @@ def phrase_match() -> PhraseMatch:
     specialist = PhraseMatch(PhraseMatchConfig())
     specialist.load()
     return specialist
+
+
+@pytest.fixture(scope="session")
+def tiny_florence2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Write an untrained Florence-2 of some thousand weights; another seed, other weights."""
+    from pipelines.pretrain.architecture import TINIEST, build_tiny, save_tiny
+
+    written: dict[int, Path] = {}
+
+    def write(seed: int = 0) -> Path:
+        if seed not in written:
+            written[seed] = tmp_path_factory.mktemp("florence2") / f"seed-{seed}"
+            save_tiny(
+                written[seed], *build_tiny(["red circle", "blue square"], size=TINIEST, seed=seed)
+            )
+        return written[seed]
+
+    return write

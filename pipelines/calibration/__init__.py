@@ -1,0 +1,1 @@
+"""What a score is worth: audited annotations turn scores into probabilities of being right."""

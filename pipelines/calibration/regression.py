@@ -1,0 +1,74 @@
+"""Logistic regression as it is needed here: few audited statements, sane penalties, plain numbers.
+
+Knows no annotation: columns of numbers and whether they came true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipelines.calibration.calibration import Fusion, Interval, Voter, logit
+from pipelines.calibration.reliability import wilson
+
+PLATT_PENALTY = 1.0
+"""Pull of the slope towards 1 (scores as they are), in pseudo-observations."""
+INVERSE_PENALTY = 0.3
+"""scikit-learn's C of the fusion, on features of unit variance."""
+
+
+def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: float = 1.0) -> Voter:
+    """Fit P(right) of one voter by Platt scaling on the log-odds of its score (Platt 1999).
+
+    Scores with little to learn from, and statements without a score, get the voter's precision,
+    drawn towards `prior` by two pseudo-observations.
+
+    Args:
+        score: what it said, 0..1, NaN for nothing, (n,).
+        is_right: whether that was right, bool, (n,).
+        prior: precision expected of a voter of which nothing is known, 0..1.
+        weight: how exactly it draws.
+    """
+    precision = wilson(int(is_right.sum()), len(is_right))
+    is_scored = ~np.isnan(score)
+    slope, intercept = _platt(score[is_scored], is_right[is_scored], prior)
+    return Voter(
+        slope=slope,
+        intercept=intercept,
+        without_score=_smoothed_logit(is_right[~is_scored], prior, precision),
+        weight=weight,
+        precision=precision,
+    )
+
+
+def _platt(score: np.ndarray, is_right: np.ndarray, prior: float) -> tuple[float, float]:
+    if len(score) < 10 or is_right.all() or not is_right.any() or np.ptp(score) == 0:
+        return 0.0, _smoothed_logit(is_right, prior, Interval())
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=1 / PLATT_PENALTY).fit(logit(score)[:, None], is_right)
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    # A score that sinks where the voter is right says nothing that one should rely on.
+    return (slope, intercept) if slope > 0 else (0.0, _smoothed_logit(is_right, prior, Interval()))
+
+
+def _smoothed_logit(is_right: np.ndarray, prior: float, precision: Interval) -> float:
+    """Return the log-odds of being right, where nothing was seen those of what is known else."""
+    expected = prior if precision.share is None or not precision.audited else precision.share
+    return float(logit((is_right.sum() + 2 * expected) / (len(is_right) + 2)))
+
+
+def fit_fusion(names: Sequence[str], features: np.ndarray, is_right: np.ndarray) -> Fusion:
+    """Fit P(right) on the features of hypotheses, (n, len(names)); L2 on unit variance."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    spread[spread < 1e-9] = np.inf  # a column that never changes teaches nothing
+    scaled = (features - mean) / spread
+    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(scaled, is_right)
+    weights = model.coef_[0] / spread
+    return Fusion(
+        weights=dict(zip(names, weights.tolist(), strict=True)),
+        intercept=float(model.intercept_[0] - (weights * mean).sum()),
+    )

@@ -1,0 +1,127 @@
+"""Of several captions of one image, the one that agrees best with the objects in it.
+
+A caption names things by words; words and labels are compared as spelled, plurals included. No
+parser is asked and no pixel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from engine.annotation import Annotation
+from engine.sample import Sample
+from pipelines.calibration.calibration import TaskCalibration
+from pipelines.merge.statement import CONFIDENCE_DECIMALS
+from specialists.nouns import NUMBERS, plural
+
+_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
+_ARTICLES = {"a": 1, "an": 1, **{word: number for number, word in enumerate(NUMBERS)}}
+_REFERENCES = ("the", "this", "that", "these", "those", "its", "their")
+_ADJECTIVES = 4
+"""Words that may stand between an article and its noun."""
+_OPEN_PLURAL = 2
+"""How many things a bare plural speaks of, at least."""
+
+
+def chosen_caption(
+    sample: Sample,
+    task: str,
+    objects: Sequence[Annotation],
+    calibration: TaskCalibration | None = None,
+    names: Collection[str] = (),
+) -> list[Annotation]:
+    """Return the best caption of a task, if there is any; `merged_from` are all who say just it.
+
+    The best has the highest F1 between the things it names and the objects; of equal ones that
+    which is more probably right, then that of the higher score, then the first. The confidence
+    is that of its voter's score, where that is calibrated.
+
+    Args:
+        names: labels that objects have elsewhere: a caption that has one too many is worse.
+    """
+    captions = [one for one in sample.of(task) if one.text.strip()]
+    if not captions:
+        return []
+    agreement = object_agreement([one.text for one in captions], objects, names)
+    trust = [_trust(one, calibration) for one in captions]
+    score = [-1.0 if one.score is None else one.score for one in captions]
+    certainty = np.nan_to_num(np.array(trust), nan=-1.0)
+    best = int(np.lexsort((-np.array(score), -certainty, -agreement))[0])
+    chosen = captions[best]
+    voters = [one for one in captions if one.text.strip() == chosen.text.strip()]
+    return [
+        Annotation(
+            kind=chosen.kind,
+            task=task,
+            text=chosen.text,
+            label=chosen.label,
+            language=chosen.language,
+            score=chosen.score,
+            confidence=None if np.isnan(trust[best]) else round(trust[best], CONFIDENCE_DECIMALS),
+            merged_from=tuple(one.id for one in voters),
+        )
+    ]
+
+
+def _trust(caption: Annotation, calibration: TaskCalibration | None) -> float:
+    voter = calibration.voters.get(caption.specialist) if calibration else None
+    if voter is None:
+        return float("nan")
+    score = np.array([np.nan if caption.score is None else caption.score])
+    return float(voter.probability(score)[0])
+
+
+def object_agreement(
+    captions: Sequence[str], objects: Sequence[Annotation], names: Collection[str] = ()
+) -> np.ndarray:
+    """Return how well the things that captions name are the objects: F1, 0..1, (captions,).
+
+    Things are counted: of two cups where there is one, one is too many. Words that are no label
+    of an object and not among `names` are not looked at.
+    """
+    there = Counter(one.label.strip().casefold() for one in objects if one.label.strip())
+    labels = sorted({*there, *(name.casefold() for name in names)})
+    return np.array([_f1(mentions(caption, labels), there) for caption in captions])
+
+
+def mentions(caption: str, labels: Sequence[str]) -> Counter[str]:
+    """Count the things of each label that a caption introduces.
+
+    "A cup" is one, "two cups" are two, "cups" at least two; "the cup" is one that was named
+    before, or one if it was not.
+    """
+    words = _WORD.findall(caption.casefold())
+    count: Counter[str] = Counter()
+    is_taken = [False] * len(words)
+    for label in sorted(labels, key=lambda label: -len(label)):
+        for form, default in ((label, 1), (plural(label), _OPEN_PLURAL)):
+            name = _WORD.findall(form)
+            for start in range(len(words) - len(name) + 1):
+                stop = start + len(name)
+                if words[start:stop] == name and not any(is_taken[start:stop]):
+                    is_taken[start:stop] = [True] * len(name)
+                    count[label] += _introduced(words[:start], default, label in count)
+            if form == plural(form):
+                break
+    return count
+
+
+def _introduced(before: Sequence[str], default: int, is_known: bool) -> int:
+    """Return how many things a noun introduces after these words."""
+    for word in before[: -_ADJECTIVES - 2 : -1]:
+        if word in _ARTICLES:
+            return _ARTICLES[word]
+        if word in _REFERENCES:
+            return 0 if is_known else default
+        if not word[0].isalnum():
+            break
+    return default
+
+
+def _f1(said: Counter[str], there: Counter[str]) -> float:
+    both, total = (said & there).total(), said.total() + there.total()
+    return 2 * both / total if total else 1.0

@@ -1,0 +1,110 @@
+"""What the text half is asked about a picture, and what it should answer.
+
+Prompts and targets follow Florence-2's grammar, which `specialists.florence2_format` writes;
+this module only chooses what to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.pretrain.scenes import Picture, described
+from pipelines.world.scene import COLOURS, NAMES, PATTERNS
+from specialists.florence2_format import TARGETS, locations, prompt_of
+
+CAPTIONS = ("caption", "detailed_caption", "more_detailed_caption")
+BESIDES: Mapping[str, float] = {
+    "caption": 2.0,
+    "detailed_caption": 2.0,
+    "more_detailed_caption": 1.0,
+    "phrase_grounding": 2.0,
+    "dense_region_caption": 1.5,
+    "open_vocabulary_detection": 1.5,
+    "region_category": 1.0,
+    "region_description": 1.0,
+}
+"""How often each task besides object detection is asked; only the proportions count."""
+
+_ABSENT = 0.25
+"""Share of open-vocabulary queries for a thing that is not there; the answer is empty."""
+
+
+class Question(NamedTuple):
+    """A prompt in English and its target, both as text with location tokens."""
+
+    prompt: str
+    target: str
+
+
+def ask(task: str, picture: Picture, rng: np.random.Generator) -> Question | None:
+    """Ask one task about a picture, or None when the picture has no answer to it."""
+    if task in CAPTIONS:
+        text = picture.captions.get(task, "")
+        return Question(prompt_of(task), text) if text else None
+    return _ASKED[task](picture, rng)
+
+
+def _detection(picture: Picture, rng: np.random.Generator) -> Question:
+    write = TARGETS["object_detection"]
+    target = write(picture.names, picture.boxes_xyxy, picture.size_wh)
+    return Question(prompt_of("object_detection"), target)
+
+
+def _descriptions(picture: Picture, rng: np.random.Generator) -> Question:
+    write = TARGETS["dense_region_caption"]
+    target = write(picture.phrases, picture.boxes_xyxy, picture.size_wh)
+    return Question(prompt_of("dense_region_caption"), target)
+
+
+def _grounding(picture: Picture, rng: np.random.Generator) -> Question | None:
+    """Take a true caption, or make one of the things in any order."""
+    caption = picture.captions.get(CAPTIONS[rng.integers(2)], "")
+    if caption and rng.random() < 0.6:
+        places = [caption.lower().find(phrase) for phrase in picture.phrases]
+        order = [place for place in np.argsort(places, kind="stable") if places[place] >= 0]
+    else:
+        order = rng.permutation(len(picture.kinds))[: rng.integers(1, 4)].tolist()
+        caption = " and ".join(f"a {picture.phrases[place]}" for place in order)
+    phrases = [f"a {picture.phrases[place]}" for place in order]
+    write = TARGETS["phrase_grounding"]
+    target = write(phrases, picture.boxes_xyxy[order], picture.size_wh)
+    return Question(prompt_of("phrase_grounding", caption), target)
+
+
+def _query(picture: Picture, rng: np.random.Generator) -> Question:
+    if rng.random() < _ABSENT:
+        sizes = (len(NAMES), len(COLOURS), len(PATTERNS))
+        kind = [int(rng.integers(size)) for size in sizes]
+        wanted = NAMES[kind[0]] if rng.random() < 0.5 else described(*kind)
+    else:
+        wanted = str(rng.choice(picture.names if rng.random() < 0.5 else picture.phrases))
+    called = zip(picture.names, picture.phrases, strict=True)
+    found = [place for place, names in enumerate(called) if wanted in names]
+    write = TARGETS["open_vocabulary_detection"]
+    target = write([wanted] * len(found), picture.boxes_xyxy[found], picture.size_wh)
+    return Question(prompt_of("open_vocabulary_detection", wanted), target)
+
+
+def _category(picture: Picture, rng: np.random.Generator) -> Question:
+    place = rng.integers(len(picture.kinds))
+    region = locations(picture.boxes_xyxy[place], picture.size_wh)
+    return Question(prompt_of("region_category", region), picture.names[place])
+
+
+def _description(picture: Picture, rng: np.random.Generator) -> Question:
+    place = rng.integers(len(picture.kinds))
+    region = locations(picture.boxes_xyxy[place], picture.size_wh)
+    return Question(prompt_of("region_description", region), picture.phrases[place])
+
+
+_ASKED: Mapping[str, Callable[[Picture, np.random.Generator], Question | None]] = {
+    "object_detection": _detection,
+    "dense_region_caption": _descriptions,
+    "phrase_grounding": _grounding,
+    "open_vocabulary_detection": _query,
+    "region_category": _category,
+    "region_description": _description,
+}

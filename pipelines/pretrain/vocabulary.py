@@ -1,0 +1,80 @@
+"""The tokenizer and the processor of a tiny Florence-2, made from nothing but a list of texts.
+
+A byte-level BPE like BART's, small because it learns only the prompts of Florence-2 and the
+words it is given; any other text still tokenises, byte by byte. Knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from specialists.florence2_format import FLORENCE2_TASKS, LOCATION_TOKENS, STRUCTURE_TOKENS
+
+SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+"""Ids 0 to 4, in BART's order."""
+
+POST_PROCESSING: dict[str, dict[str, Any]] = {
+    "ocr": {"PATTERN": "(.+?)" + r"<loc_(\d+)>" * 8, "AREA_THRESHOLD": 0.0},
+    "phrase_grounding": {"banned_grounding_tokens": []},
+    "pure_text": {},
+    "description_with_bboxes": {},
+    "description_with_polygons": {},
+    "polygons": {},
+    "bboxes": {},
+    "description_with_bboxes_or_polygons": {},
+}
+"""The rules of the processor's parser; without them it refuses every task."""
+
+
+def train_tokenizer(texts: Iterable[str], *, entries: int) -> Any:
+    """Train a `BartTokenizer` of at most `entries` byte pairs, then add Florence-2's tokens.
+
+    Every word is learnt with and without a space before it, for a label opens a target as
+    often as it follows another word.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import BartTokenizer
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=entries,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(_words(texts), trainer)
+    learnt = json.loads(bpe.to_str())["model"]
+    tokenizer = BartTokenizer(
+        vocab=learnt["vocab"],
+        merges=[tuple(pair) for pair in learnt["merges"]],
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    tokenizer.add_tokens([*LOCATION_TOKENS, *STRUCTURE_TOKENS], special_tokens=True)
+    return tokenizer
+
+
+def make_processor(tokenizer: Any, *, px: int, image_tokens: int) -> Any:
+    """Join the tokenizer with a PIL image processor for images of `px` x `px` pixels.
+
+    `image_tokens` must be what the model's projector says: g * g + 1 for a grid of side g.
+    """
+    from transformers import Florence2Processor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    pixels = CLIPImageProcessorPil(
+        size={"height": px, "width": px}, do_center_crop=False,
+        image_mean=[0.5, 0.5, 0.5], image_std=[0.25, 0.25, 0.25],
+    )  # fmt: skip
+    pixels.image_seq_length = image_tokens
+    return Florence2Processor(
+        image_processor=pixels, tokenizer=tokenizer, post_processor_config=POST_PROCESSING
+    )
+
+
+def _words(texts: Iterable[str]) -> list[str]:
+    prompts = (task.prompt.replace("{input}", "") for task in FLORENCE2_TASKS.values())
+    words = {word for text in (*prompts, *texts) for word in text.split()}
+    return [space + word for word in sorted(words) for space in ("", " ")]

@@ -1,0 +1,114 @@
+"""Where findings come from: a file that people wrote, or the truth of a known world.
+
+In a known world the same few samples are audited anew in every round. A file is written once,
+about what the specialists said; its findings are carried over to what students say later.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from heapq import nsmallest
+
+from engine.annotation import Annotation
+from pipelines.calibration.audit import Audit, read_audit
+from pipelines.dataset import Labelled
+from pipelines.refine.config import TRUTH, RefineConfig
+from pipelines.score.audit import audit_from_truth
+from pipelines.score.measure import Truth, truth_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """Samples with what the voters said of them, what of that was found right or wrong, and the
+    same samples with earlier statements that findings are about."""
+
+    samples: tuple[Labelled, ...]
+    audit: Audit
+    earlier: tuple[Labelled, ...] = ()
+
+
+class Auditor(ABC):
+    """Somebody who knows of some statements whether they are right."""
+
+    @property
+    @abstractmethod
+    def keys(self) -> Collection[str]:
+        """Keys of the samples that were audited so far."""
+
+    @abstractmethod
+    def look_at(self, candidates: Iterable[Labelled]) -> Audited:
+        """Audit what voters said."""
+
+
+class TruthAuditor(Auditor):
+    """Audits the samples with the smallest digests by their truth."""
+
+    def __init__(self, truth: Truth, count: int) -> None:
+        self.truth = truth
+        self._count = count
+        self._keys: frozenset[str] = frozenset()
+
+    @property
+    def keys(self) -> Collection[str]:
+        return self._keys
+
+    def look_at(self, candidates: Iterable[Labelled]) -> Audited:
+        samples = nsmallest(self._count, candidates, key=lambda sample: sample.sha256)
+        self._keys = frozenset(sample.key for sample in samples)
+        return Audited(samples=tuple(samples), audit=audit_from_truth(samples, self.truth))
+
+
+class FileAuditor(Auditor):
+    """Knows what a file says; remembers the statements that it is about as they come by."""
+
+    def __init__(self, path: str) -> None:
+        self._audit = read_audit(path)
+        self._found: dict[str, dict[str, Annotation]] = {}
+
+    @property
+    def keys(self) -> Collection[str]:
+        return self._found.keys()
+
+    @property
+    def audit(self) -> Audit:
+        """What the file says of statements that came by."""
+        known = {name for found in self._found.values() for name in found}
+        right = {name: is_right for name, is_right in self._audit.right.items() if name in known}
+        return replace(self._audit, right=right)
+
+    def found(self, key: str) -> list[Annotation]:
+        """Return the audited statements about a sample."""
+        return list(self._found.get(key, {}).values())
+
+    def look_at(self, candidates: Iterable[Labelled]) -> Audited:
+        samples = []
+        for sample in candidates:
+            for one in self._audit.of(sample.annotations):
+                self._found.setdefault(sample.key, {})[one.id] = one
+            if sample.key in self._found:
+                samples.append(sample)
+        earlier = tuple(replace(one, annotations=tuple(self.found(one.key))) for one in samples)
+        return Audited(samples=tuple(samples), audit=self.audit, earlier=earlier)
+
+    def check(self) -> None:
+        """Refuse a file about statements that never came by.
+
+        Raises:
+            ConfigError: it names a few of them, and the cure.
+        """
+        self._audit.check({name for found in self._found.values() for name in found})
+
+
+def auditor_of(config: RefineConfig) -> Auditor | None:
+    """Return the auditor that a config names; `None` when votes decide.
+
+    Raises:
+        ConfigError: the file cannot be read, or the source has no known truth.
+    """
+    options = config.refine
+    if options.audit == TRUTH:
+        truth = truth_of([source.url for source in config.source])
+        return TruthAuditor(truth, options.audit_samples)
+    return FileAuditor(options.audit) if options.audit else None

@@ -1,0 +1,50 @@
+"""A refinement as data: a run, and how it is refined.
+
+The stages of round 0 are those of the run. Merge stages (`use: merge`) are where a student joins
+in: from round 1 on, each reads the students that say its tasks, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.config import RunConfig
+from pipelines.training.config import TrainConfig
+
+TRUTH = "truth"
+
+
+class RefineOptions(BaseModel):
+    """How a dataset is refined."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rounds: int = Field(default=2, ge=1)
+    """Rounds after round 0 at most."""
+    folds: int = Field(default=2, ge=1)
+    """Students per round: each is trained without one fold of the samples and relabels that fold.
+    With 1, one student relabels what it was trained on."""
+    students: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Stages by name that the trained checkpoints speak through: the options of `florence2`
+    without `model`. One per set of tasks that reads the same stages."""
+    train: TrainConfig
+    """How a student is trained; its `model` is where round 1 starts."""
+    is_warm: bool = True
+    """Later rounds start from the students of the promoted round, fold by fold."""
+    audit: str = ""
+    """An audit file, or `truth` where the source's truth is known; without one, votes decide."""
+    audit_samples: int = Field(default=200, ge=1)
+    """Samples that are audited when the truth is known; quality is measured on the others."""
+    margin: float = Field(default=0.005, ge=0, le=1)
+    """The loop stops when the mean quality gains less than this in a round, 0..1."""
+    measure: Literal["auto", "truth", "audit", "agreement"] = "auto"
+    """What quality is measured by; `auto` takes the first of the three that there is."""
+
+
+class RefineConfig(RunConfig):
+    """A run that is refined."""
+
+    refine: RefineOptions
+    """How it is refined."""

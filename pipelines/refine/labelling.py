@@ -1,0 +1,97 @@
+"""The labels of a round: what the voters say, what the audit makes of it, and what is merged.
+
+Merges are calibrated in the order in which they build on each other. The voters of one level are
+heard first, in a dataset of candidates that nobody judges; its layers are those of the final
+dataset, so nothing is asked twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.config import RunConfig
+from engine.graph import Graph
+from engine.progress import Progress
+from engine.run import Run, execute, prepare
+from engine.storage import Folder
+from pipelines.build import finish, put_in_place
+from pipelines.calibration.fit import fit
+from pipelines.dataset import read_dataset
+from pipelines.display import shown
+from pipelines.refine.audits import Auditor, FileAuditor
+from pipelines.refine.config import RefineConfig
+from pipelines.refine.stages import Stages, behind, levels, plain, with_calibrations
+
+CALIBRATION = "calibration"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The finished dataset of a round; by merge stage the calibration, `None` for want of one."""
+
+    run: Run
+    calibrations: dict[str, Path | None]
+
+
+def label(
+    config: RefineConfig, folder: Folder, stages: Stages, auditor: Auditor | None, *, step: str
+) -> Labels:
+    """Build the dataset of a round into a folder; what is there is not made again.
+
+    Raises:
+        UsageError: the stages do not fit, or the audit does not.
+        RunError: too many images failed, or the workers cannot go on.
+    """
+    graph = prepare(plain(config, output=folder.url, stages=stages)).graph
+    calibrations: dict[str, Path | None] = {}
+    for depth, merges in enumerate(levels(graph)):
+        if auditor is None:
+            calibrations |= dict.fromkeys(merges)
+            continue
+        known = with_calibrations(stages, calibrations)
+        heard = behind(graph, merges)
+        voters = {name: options for name, options in known.items() if name in heard}
+        candidates = f"{folder.url}/candidates/{depth}"
+        said = plain(config, output=candidates, stages=voters, has_filters=False)
+        _build(said, step=f"{step}, what the voters say", is_read=False)
+        calibrations |= _calibrate(Folder(candidates), folder, graph, merges, auditor)
+    if isinstance(auditor, FileAuditor):
+        auditor.check()
+    final = plain(config, output=folder.url, stages=with_calibrations(stages, calibrations))
+    run = _build(final, step=f"{step}, merging and judging", is_read=True)
+    return Labels(run=run, calibrations=calibrations)
+
+
+def _build(config: RunConfig, *, step: str, is_read: bool) -> Run:
+    """Build a dataset, with card and report where people will read it."""
+    run, progress = prepare(config), Progress(step=step)
+    with shown(progress):
+        manifest = execute(run, progress)
+        if is_read:
+            put_in_place(run, manifest)
+        else:
+            finish(run.output, manifest)
+    return run
+
+
+def _calibrate(
+    candidates: Folder, folder: Folder, graph: Graph, merges: Collection[str], auditor: Auditor
+) -> dict[str, Path | None]:
+    """Fit a calibration for each of these merge stages and store it beside the round."""
+    audited = auditor.look_at(read_dataset(candidates))
+    paths: dict[str, Path | None] = {}
+    for node in graph.specialists:
+        if node.name in merges:
+            calibration = fit(
+                audited.samples,
+                audited.audit,
+                voters=node.inputs,
+                tasks=node.stage.config.tasks,
+                earlier=audited.earlier,
+            )
+            name = f"{CALIBRATION}/{node.name}.json"
+            calibration.save(folder, name)
+            paths[node.name] = Path(folder.path(name))
+    return paths

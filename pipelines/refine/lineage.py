@@ -1,0 +1,121 @@
+"""What came of each round, as files: `rounds/N/round.json` and, over all rounds, `refine.json`.
+
+    OUTPUT/                  the dataset of the promoted round, as any other dataset
+      refine.json            the lineage: every round, promoted or not
+      rounds/N/              the dataset of round N
+        round.json           its entry, written last
+        students/fold_N/     checkpoints of the round
+        calibration/STAGE.json
+        candidates/LEVEL/    what the voters said, before it was merged
+
+There are no times and no paths in the entries: the same source and config give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from engine.errors import UsageError
+from engine.publication import to_json
+from engine.storage import Folder
+
+ROUND = "round.json"
+LINEAGE = "refine.json"
+ROUNDS = "rounds"
+
+TRUTH = "truth"
+AUDIT = "audit"
+AGREEMENT = "agreement"
+"""What quality was measured by: the known truth, an audit, or the agreement of the voters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """A trained checkpoint: the fold that it was not trained on, and what it is."""
+
+    fold: int
+    digest: str
+    steps: int
+    losses: Mapping[str, float]
+    """The mean loss of the last steps, by task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One turn of refinement.
+
+    `parent` is the round whose labels the students were trained on, -1 for round 0, which has
+    no students. `quality` maps a kind of label (`boxes`, `masks`, `ocr`, `phrases`, `captions`)
+    to its quality in 0..1 as `measured_by` tells; the gate looks at their mean. `merges` has
+    for each merge stage its rule, threshold, expected calibration error and the precision of
+    each voter, as far as there was an audit.
+    """
+
+    number: int
+    parent: int
+    recipe: str
+    students: tuple[Student, ...] = ()
+    merges: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    measured_by: str
+    quality: Mapping[str, float]
+    audited: tuple[str, ...] = ()
+    """Keys of the samples that were audited."""
+    is_promoted: bool
+    reason: str
+    """Why it was promoted or not."""
+
+    @property
+    def mean_quality(self) -> float:
+        """The mean over the kinds of labels, 0..1."""
+        return mean_of(self.quality)
+
+    def to_json(self) -> bytes:
+        """Return the content of `round.json`."""
+        return to_json(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Round:
+        """Read an entry back."""
+        values = json.loads(data)
+        values["students"] = tuple(Student(**student) for student in values["students"])
+        values["audited"] = tuple(values["audited"])
+        return cls(**values)
+
+
+def mean_of(quality: Mapping[str, float]) -> float:
+    """Return the mean over kinds of labels, 0 where nothing was measured."""
+    return sum(quality.values()) / len(quality) if quality else 0.0
+
+
+def round_folder(output: Folder, number: int) -> Folder:
+    """Return the folder of a round within the output of a run."""
+    return Folder(f"{output.url}/{ROUNDS}/{number}")
+
+
+def read_lineage(output: Folder) -> list[Round]:
+    """Return the rounds of a run in their order; none when it was never refined."""
+    data = output.read(LINEAGE)
+    if data is None:
+        return []
+    return [Round.from_json(json.dumps(entry).encode()) for entry in json.loads(data)["rounds"]]
+
+
+def write_lineage(output: Folder, rounds: Sequence[Round]) -> None:
+    """Publish `refine.json`."""
+    entries = [asdict(one) for one in rounds]
+    output.publish(LINEAGE, to_json({"rounds": entries}, indent=1))
+
+
+def round_dataset(output: Folder, number: int) -> Folder:
+    """Return the dataset of a round.
+
+    Raises:
+        UsageError: the run has no such round.
+    """
+    known = [one.number for one in read_lineage(output)]
+    if number not in known:
+        rounds = f"it has rounds {known[0]} to {known[-1]}" if known else "it was never refined"
+        raise UsageError(f"{output.url} has no round {number}: {rounds}")
+    return round_folder(output, number)

@@ -1,0 +1,185 @@
+"""The loop: train, relabel, merge, measure, decide; round after round.
+
+Every step leaves a file by which it is known to be done, so a loop that was killed goes on where
+it was: a student its `training.json`, a dataset its manifest, a round its `round.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from engine.errors import ConfigError
+from engine.progress import Progress
+from engine.ray_runner import ray_started
+from engine.run import execute, prepare
+from engine.storage import Folder
+from pipelines.build import put_in_place
+from pipelines.calibration.calibration import read_calibration
+from pipelines.display import shown
+from pipelines.merge.stage import Merge
+from pipelines.refine.audits import auditor_of
+from pipelines.refine.config import RefineConfig
+from pipelines.refine.labelling import Labels, label
+from pipelines.refine.lineage import ROUND, Round, Student, round_folder, write_lineage
+from pipelines.refine.quality import measure
+from pipelines.refine.stages import Stages, plain, with_students
+from pipelines.training.trainer import train
+
+FIRST = "it is the first round"
+BETTER = "the mean quality is {after:.4f}, it was {before:.4f} in round {parent}"
+NOT_BETTER = "the mean quality is {after:.4f}, no better than {before:.4f} in round {parent}"
+
+
+def refine(
+    config: RefineConfig, *, finished: Callable[[Round], None] = lambda _: None
+) -> list[Round]:
+    """Refine a dataset, or go on with a loop that was stopped; return all rounds.
+
+    The dataset of the promoted round is put into the output itself. `finished` is told of each
+    round.
+
+    Raises:
+        UsageError: the config cannot be run, or an audit does not fit.
+        RunError: a training or a relabelling cannot go on.
+    """
+    needs_ray = config.runner.kind == "ray" or config.refine.train.workers > 0
+    with ray_started(config.runner) if needs_ray else nullcontext():
+        loop = _Loop(config)
+        best = loop.first()
+        rounds = [best]
+        finished(best)
+        while len(rounds) <= config.refine.rounds:
+            one = loop.next(len(rounds), best)
+            rounds.append(one)
+            finished(one)
+            gain = one.mean_quality - best.mean_quality
+            best = one if one.is_promoted else best
+            if gain < config.refine.margin:
+                break
+        loop.promote(best, rounds)
+    return rounds
+
+
+def check(config: RefineConfig) -> None:
+    """Refuse a config that cannot run, students included, before anything starts.
+
+    Raises:
+        UsageError: the message says what to change.
+    """
+    if not Folder(config.output).is_local:
+        raise ConfigError(
+            f"output = {config.output!r}: students are trained on a mounted file system, which "
+            f"every machine of the cluster sees: choose a folder there"
+        )
+    prepare(plain(config, output=config.output))
+    start = [config.refine.train.model] * config.refine.folds
+    prepare(plain(config, output=config.output, stages=with_students(config, start, 1)))
+
+
+class _Loop:
+    """The steps of a round, in their order."""
+
+    def __init__(self, config: RefineConfig) -> None:
+        check(config)
+        self._config = config
+        self._output = Folder(config.output)
+        self._auditor = auditor_of(config)
+        self._labels: dict[int, Labels] = {}
+
+    def first(self) -> Round:
+        """Label the source with the specialists alone."""
+        return self._decide(0, parent=None, students=())
+
+    def next(self, number: int, parent: Round) -> Round:
+        """Train students on the labels of the parent, relabel, merge, measure and decide."""
+        return self._decide(number, parent=parent, students=self._train(number, parent))
+
+    def promote(self, best: Round, rounds: Sequence[Round]) -> None:
+        """Put the dataset of the best round in place; all that is in it was said already."""
+        from pipelines.report import write_report
+
+        config = self._labels[best.number].run.config
+        run = prepare(config.model_copy(update={"output": self._config.output}))
+        progress = Progress(step=f"round {best.number} is promoted")
+        with shown(progress):
+            put_in_place(run, execute(run, progress))
+            write_lineage(self._output, rounds)
+            write_report(self._output)
+
+    def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
+        """Train a student per fold, each on the samples of all other folds."""
+        options = self._config.refine
+        students = []
+        for fold in range(options.folds):
+            config = options.train
+            if options.is_warm and parent.number > 0:
+                start = str(self._checkpoint(parent.number, fold))
+                config = config.model_copy(update={"model": start, "revision": None})
+            progress = Progress(
+                current="starting", step=f"round {number}, student {fold + 1} of {options.folds}"
+            )
+            with shown(progress):
+                result = train(
+                    round_folder(self._output, parent.number).url,
+                    config,
+                    self._checkpoint(number, fold),
+                    fold=fold if options.folds > 1 else None,
+                    folds=options.folds,
+                    on_progress=progress.train,
+                )
+            students.append(
+                Student(fold=fold, digest=result.digest, steps=result.steps, losses=result.losses)
+            )
+        return tuple(students)
+
+    def _decide(self, number: int, *, parent: Round | None, students: Sequence[Student]) -> Round:
+        """Label, measure, and promote the round if it is better than its parent."""
+        folder = round_folder(self._output, number)
+        labels = label(
+            self._config, folder, self._stages(number), self._auditor, step=f"round {number}"
+        )
+        self._labels[number] = labels
+        quality = measure(self._config, folder, self._auditor)
+        before = parent.mean_quality if parent else 0.0
+        is_promoted = parent is None or quality.mean > before
+        reason = (BETTER if is_promoted else NOT_BETTER) if parent else FIRST
+        one = Round(
+            number=number,
+            parent=parent.number if parent else -1,
+            recipe=labels.run.graph.recipe,
+            students=tuple(students),
+            merges=_merges(labels),
+            measured_by=quality.measured_by,
+            quality=quality.by_kind,
+            audited=tuple(sorted(self._auditor.keys)) if self._auditor else (),
+            is_promoted=is_promoted,
+            reason=reason.format(
+                after=quality.mean, before=before, parent=parent.number if parent else -1
+            ),
+        )
+        folder.publish(ROUND, one.to_json())
+        return one
+
+    def _stages(self, number: int) -> Stages:
+        """Return the stages of a round, with its students when it has any."""
+        if number == 0:
+            return dict(self._config.specialists)
+        folds = range(self._config.refine.folds)
+        checkpoints = [str(self._checkpoint(number, fold)) for fold in folds]
+        return with_students(self._config, checkpoints, number)
+
+    def _checkpoint(self, number: int, fold: int) -> Path:
+        return Path(round_folder(self._output, number).path(f"students/fold_{fold}"))
+
+
+def _merges(labels: Labels) -> dict[str, dict[str, object]]:
+    """Return for each merge stage its rule and what the audit taught about it, by task."""
+    merges: dict[str, dict[str, object]] = {}
+    for node in labels.run.graph.specialists:
+        if isinstance(node.stage, Merge):
+            path = labels.calibrations.get(node.name)
+            tasks = read_calibration(path).model_dump(mode="json")["tasks"] if path else {}
+            merges[node.name] = {"rule": node.stage.config.rule, "tasks": tasks}
+    return merges

@@ -1,0 +1,155 @@
+"""How good the labels of a round are: by the truth, by an audit, or by the voters' agreement.
+
+The truth is asked about samples that were not audited. An audit and the voters know only what
+somebody said: what nobody found is not missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation, from_table
+from engine.errors import ConfigError
+from engine.parquet import from_parquet
+from engine.publication import SHARDS
+from engine.storage import Folder
+from pipelines.calibration.audit import Audit, Findings, findings
+from pipelines.dataset import manifest_of, read_dataset
+from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS
+from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
+from pipelines.refine.config import RefineConfig
+from pipelines.refine.lineage import AGREEMENT, AUDIT, TRUTH, mean_of
+from pipelines.score.matching import Counts
+from pipelines.score.measure import score_labels, truth_of
+from pipelines.score.score import Score
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "boxes": BOX_TASKS,
+    "masks": MASK_TASKS,
+    "ocr": ("ocr",),
+    "phrases": PHRASE_TASKS,
+    "captions": CAPTION_TASKS,
+}
+"""Kinds of labels and their tasks."""
+_KIND_OF = {task: kind for kind, tasks in KINDS.items() for task in tasks}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What was measured, 0..1 by kind of label; a kind that nobody says is not there."""
+
+    measured_by: str
+    by_kind: dict[str, float]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the kinds, 0..1; what the gate looks at."""
+        return mean_of(self.by_kind)
+
+
+def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Quality:
+    """Measure the labels of a round's dataset.
+
+    Raises:
+        ConfigError: it is to be measured by what there is not.
+    """
+    how: str = config.refine.measure
+    if how == "auto" and isinstance(auditor, TruthAuditor):
+        how = TRUTH
+    elif how == "auto":
+        how = AUDIT if isinstance(auditor, FileAuditor) else AGREEMENT
+    if how == TRUTH:
+        values = _by_truth(config, dataset, auditor)
+    elif how == AUDIT:
+        if not isinstance(auditor, FileAuditor):
+            raise ConfigError("refine.measure = 'audit' needs a file: set refine.audit to its path")
+        values = _f1(_audited(dataset, auditor))
+    else:
+        values = _f1(_agreed(dataset))
+    return Quality(measured_by=how, by_kind=values)
+
+
+def _by_truth(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> dict[str, float]:
+    truth = truth_of([source.url for source in config.source])
+    keys = auditor.keys if auditor else ()
+    return by_kind(score_labels(read_dataset(dataset), truth, without=frozenset(keys)))
+
+
+def by_kind(score: Score) -> dict[str, float]:
+    """Return one number for each kind of label that was said, 0..1.
+
+    The F1 of boxes, masks and phrases; for text 1 - character error rate; for captions the mean
+    F1 of objects, attributes and relations over the lengths.
+    """
+    lengths = [caption for caption in score.captions.values() if caption.said]
+    facts = [
+        fact.f1 or 0.0
+        for caption in lengths
+        for fact in (caption.objects, caption.attributes, caption.relations)
+    ]
+    measured = {
+        "boxes": (score.boxes.said, score.boxes.f1),
+        "captions": (len(facts), sum(facts) / max(len(facts), 1)),
+        "masks": (score.masks.said, score.masks.f1),
+        "ocr": (score.ocr.said, 1 - min(score.ocr.cer or 0.0, 1)),
+        "phrases": (score.phrases.said, score.phrases.f1),
+    }
+    return {kind: value or 0.0 for kind, (said, value) in measured.items() if said}
+
+
+def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, Counts]]:
+    """Yield by task how much of what the audit found right a sample's labels say."""
+    for sample in read_dataset(dataset):
+        if sample.key in auditor.keys:
+            found = auditor.found(sample.key)
+            yield from _compared(auditor.audit, found, sample.annotations, is_owed=True)
+
+
+def _agreed(dataset: Folder) -> Iterator[tuple[str, Counts]]:
+    """Yield by task how much of a sample's labels each voter says, and of what it says is there.
+
+    No voter was trained on the sample that it speaks of, if there are folds.
+    """
+    for kept, dropped in _rows(dataset):
+        audit = Audit(right=dict.fromkeys((one.id for one in kept), True))
+        for voter in {one.specialist: None for one in dropped}:
+            said = [one for one in dropped if one.specialist == voter]
+            yield from _compared(audit, kept, said, is_owed=False)
+
+
+def _compared(
+    audit: Audit, audited: Sequence[Annotation], said: Sequence[Annotation], *, is_owed: bool
+) -> Iterator[tuple[str, Counts]]:
+    """Compare by task; where it `is_owed`, a task of which nothing is said counts as missed."""
+    for task in {one.task: None for one in (*said, *(audited if is_owed else ()))}:
+        if task in _KIND_OF:
+            spoken = [one for one in said if one.task == task]
+            yield task, _counts(findings(audit, audited, task), spoken)
+
+
+def _counts(found: Findings, spoken: list[Annotation]) -> Counts:
+    verdict, thing = found.of(spoken)
+    right = len(set(thing[thing >= 0].tolist()))
+    return Counts(right=right, said=int((verdict == verdict).sum()), true=found.things)
+
+
+def _f1(counts: Iterable[tuple[str, Counts]]) -> dict[str, float]:
+    """Sum up by kind; return the F1 of each."""
+    totals: dict[str, Counts] = {}
+    for task, count in counts:
+        totals[_KIND_OF[task]] = totals.get(_KIND_OF[task], Counts()) + count
+    return {kind: total.f1 or 0.0 for kind, total in sorted(totals.items())}
+
+
+def _rows(dataset: Folder) -> Iterator[tuple[list[Annotation], list[Annotation]]]:
+    """Yield the kept and the dropped annotations of each sample that has any."""
+    for shard in manifest_of(dataset)["shards"]:
+        table = from_parquet(dataset.read(f"{SHARDS}/{shard['name']}.parquet") or b"")
+        sample: dict[str, tuple[list[Annotation], list[Annotation]]] = {}
+        rows = zip(
+            table["key"].to_pylist(), table["kept"].to_pylist(), from_table(table), strict=True
+        )
+        for key, is_kept, one in rows:
+            sample.setdefault(key, ([], []))[not is_kept].append(one)
+        yield from sample.values()

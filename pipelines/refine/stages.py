@@ -1,0 +1,101 @@
+"""The stages of a round: the run's own, the students, and what the merge stages read.
+
+From one config to others; no file is opened and nothing is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.config import RunConfig
+from engine.errors import ConfigError
+from engine.graph import Graph
+from pipelines.merge.stage import Merge
+from pipelines.refine.config import RefineConfig
+from specialists.florence2 import Florence2Config
+
+Stages = dict[str, dict[str, Any]]
+
+
+def plain(
+    config: RefineConfig, *, output: str, stages: Stages | None = None, has_filters: bool = True
+) -> RunConfig:
+    """Return the run of a round: the same source and layers, another output and other stages."""
+    values = {name: getattr(config, name) for name in RunConfig.model_fields}
+    values |= {"output": output, "layers": config.layers or f"{config.output}/layers"}
+    values |= {} if stages is None else {"specialists": stages}
+    values |= {} if has_filters else {"filters": {}}
+    return RunConfig.model_construct(**values)
+
+
+def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int) -> Stages:
+    """Return the stages of a round in which trained checkpoints have their say.
+
+    Raises:
+        ConfigError: a student has the name of a stage, or no merge stage could hear it.
+    """
+    stages = {name: dict(options) for name, options in config.specialists.items()}
+    for name, options in config.refine.students.items():
+        if name in stages:
+            raise ConfigError(f"refine.students.{name}: a specialist has that name, rename one")
+        student = {
+            "use": "florence2",
+            "reads": [],
+            **options,
+            "model": list(checkpoints),
+            "round": number,
+        }
+        says = set(options.get("tasks", Florence2Config.model_fields["tasks"].default))
+        joined = [merge for merge in merges_of(stages) if says & set(stages[merge]["tasks"])]
+        if not joined:
+            tasks = ", ".join(sorted(says))
+            raise ConfigError(
+                f"refine.students.{name} says {tasks}, which no merge stage takes: add a "
+                f"specialist with `use: merge` and `tasks: [{tasks}]`"
+            )
+        for merge in joined:
+            voters = stages[merge].get("reads")
+            if voters is not None:
+                stages[merge]["reads"] = [*voters, name]
+            stages[merge]["round"] = number
+        stages[name] = student
+    return stages
+
+
+def merges_of(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the names of the merge stages."""
+    return (name for name, options in stages.items() if options.get("use", name) == "merge")
+
+
+def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -> Stages:
+    """Return the stages with the calibrations of merge stages filled in.
+
+    A merge stage that has none, for want of an audit, goes by agreement.
+    """
+    filled = {name: dict(options) for name, options in stages.items()}
+    for name, path in calibrations.items():
+        filled[name] |= {"calibration": str(path)} if path else {"rule": "agreement"}
+    return filled
+
+
+def levels(graph: Graph) -> list[tuple[str, ...]]:
+    """Return the merge stages that want a calibration, after those that their voters build on."""
+    level: dict[str, int] = {}
+    wanted: dict[int, list[str]] = {}
+    for node in graph.specialists:
+        is_wanting = isinstance(node.stage, Merge) and node.stage.config.rule == "calibrated_fusion"
+        level[node.name] = max((level[name] for name in node.inputs), default=0) + is_wanting
+        if is_wanting:
+            wanted.setdefault(level[node.name], []).append(node.name)
+    return [tuple(wanted[number]) for number in sorted(wanted)]
+
+
+def behind(graph: Graph, names: Collection[str]) -> set[str]:
+    """Return the specialists that these read, directly or through others; not themselves."""
+    found: set[str] = set()
+    for node in reversed(graph.specialists):
+        if node.name in found or node.name in names:
+            found.update(node.inputs)
+    return found

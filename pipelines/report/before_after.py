@@ -1,0 +1,141 @@
+"""Samples in two rounds side by side: what was dropped, what changed, what was added."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from engine.annotation import Annotation
+from engine.storage import Folder
+from pipelines.dataset import Labelled, read_shard_samples
+from pipelines.refine.changes import Change
+from pipelines.refine.diff import Diff, SampleDiff
+from pipelines.refine.lineage import round_folder
+from pipelines.report.chips import Chip, Rectangle, place_chip
+from pipelines.report.drawing import Canvas, jpeg_uri
+from pipelines.report.plates import pixels_of
+from pipelines.report.statements import UNNAMED, area_of, around, outline_of
+
+LONG_SIDE = 400
+"""Units of a panel's longer side."""
+MOST_CHANGES = 12
+"""Changes of a sample that are told in words."""
+SAME = "same"
+_LAYERS = (SAME, "changed", "dropped", "added")  # what changed lies on top
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A region in one round: an SVG path, its form, and what became of it."""
+
+    path: str
+    form: str
+    how: str
+    tip: str
+    chip: Chip | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A sample in one round."""
+
+    round: int
+    marks: tuple[Mark, ...]
+    says: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A change in words; `overlap` is set when only the place changed."""
+
+    how: str
+    task: str
+    old: str
+    new: str
+    overlap: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A sample before and after; `more` changes are not told."""
+
+    number: int
+    key: str
+    canvas: Canvas
+    image_uri: str
+    panels: tuple[Panel, Panel]
+    told: tuple[Told, ...]
+    more: int
+    failure: str
+
+
+def compare_samples(output: Folder, diff: Diff) -> list[Comparison]:
+    """Draw the samples that changed most in both rounds, those that changed more first."""
+    images = dict(_images(output, diff.samples))
+    found = enumerate(diff.samples, start=1)
+    return [_comparison(diff, one, number, images[one.key]) for number, one in found]
+
+
+def _images(output: Folder, samples: Sequence[SampleDiff]) -> Iterator[tuple[str, Labelled]]:
+    """Yield the stored samples by key, each shard read once."""
+    wanted: dict[tuple[int, str], set[str]] = {}
+    for one in samples:
+        wanted.setdefault((one.round, one.shard), set()).add(one.key)
+    for (number, shard), keys in wanted.items():
+        for sample in read_shard_samples(round_folder(output, number), shard):
+            if sample.key in keys:
+                yield sample.key, sample
+
+
+def _comparison(diff: Diff, one: SampleDiff, number: int, sample: Labelled) -> Comparison:
+    pixels, failure = pixels_of(sample.image)
+    canvas = Canvas.over((sample.width, sample.height), LONG_SIDE)
+    changes = sorted(one.found.changes, key=lambda change: -change.weight)
+    stayed = [(SAME, label) for label in one.found.same]
+    before = [(change.how, change.before) for change in changes if change.before]
+    after = [(change.how, change.after) for change in changes if change.after]
+    return Comparison(
+        number=number,
+        key=one.key,
+        canvas=canvas,
+        image_uri=jpeg_uri(pixels, 2 * LONG_SIDE),
+        panels=(
+            _panel(diff.before, [*stayed, *before], canvas),
+            _panel(diff.after, [*stayed, *after], canvas),
+        ),
+        told=tuple(map(_told, changes[:MOST_CHANGES])),
+        more=max(0, len(changes) - MOST_CHANGES),
+        failure=failure,
+    )
+
+
+def _panel(number: int, labels: Sequence[tuple[str, Annotation]], canvas: Canvas) -> Panel:
+    """Draw regions: what changed over what stayed, the small over the large."""
+    drawn = [(how, one, outline) for how, one in labels if (outline := outline_of(one, canvas))]
+    drawn.sort(key=lambda mark: (_LAYERS.index(mark[0]), -area_of(mark[2])))
+    marks: dict[tuple[str, str], Mark] = {}
+    taken: list[Rectangle] = []
+    for how, one, (path, form, corners) in drawn:
+        words = one.text or one.label
+        chip = None
+        if words and how != SAME and one.task not in UNNAMED and (how, path) not in marks:
+            chip = place_chip(words, around((path, form, corners)), canvas, taken)
+            chip = None if chip.is_crowded else chip
+            taken += [chip.rectangle] if chip else []
+        tip = ": ".join(filter(None, (f"{how}, {one.task.replace('_', ' ')}", words)))
+        marks.setdefault((how, path), Mark(path=path, form=form, how=how, tip=tip, chip=chip))
+    counts = Counter(how for how, _, _ in drawn)
+    says = ", ".join(f"{counts[how]} {how}" for how in reversed(_LAYERS) if counts[how])
+    return Panel(round=number, marks=tuple(marks.values()), says=says or "no regions")
+
+
+def _told(change: Change) -> Told:
+    old, new = (one.text or one.label if one else "" for one in (change.before, change.after))
+    return Told(
+        how=change.how,
+        task=change.task.replace("_", " "),
+        old=old,
+        new=new,
+        overlap=None if change.is_reworded else change.overlap,
+    )

@@ -1,0 +1,150 @@
+"""The quality of the rounds as lines: one for each kind of label, and their mean.
+
+A line goes from a round to those whose students learned from it; where it led to nothing
+better, it is dashed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.refine.lineage import Round
+from pipelines.report.figures import Tick
+from pipelines.report.palette import colour
+
+WIDTH, HEIGHT = 640, 240
+"""Units of the figure."""
+MEAN = "mean"
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 500, 20, 208
+_LINE_HEIGHT = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """The quality of one kind of label in one round."""
+
+    x: float
+    y: float
+    is_promoted: bool
+    tip: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One kind of label: its steps as SVG paths, and its name beside the last dot."""
+
+    name: str
+    colour: str
+    steps: str
+    dead_ends: str
+    dots: tuple[Dot, ...]
+    name_y: float
+    last: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The figure. `promoted_x` is where the round stands whose labels are in place."""
+
+    lines: tuple[Line, ...]
+    rounds: tuple[Tick, ...]
+    levels: tuple[Tick, ...]
+    """Marks of the quality; their `x` goes upwards here."""
+    promoted_x: float
+    says: str
+
+
+def draw_progress(rounds: Sequence[Round], promoted: Round) -> Progress:
+    """Draw the quality of at least one round."""
+    values = _values(rounds)
+    levels = _levels([value for line in values.values() for value in line.values()])
+    low, high = levels[0], levels[-1]
+    first, last = rounds[0].number, rounds[-1].number
+
+    def x_of(number: int) -> float:
+        return round(_LEFT + (_RIGHT - _LEFT) * (number - first + 0.5) / (last - first + 1), 1)
+
+    def y_of(value: float) -> float:
+        return round(_BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low), 1)
+
+    names_y = _spread({name: y_of([*line.values()][-1]) for name, line in values.items()})
+    return Progress(
+        lines=tuple(
+            _line(name, number, line, rounds, x_of, y_of, names_y[name])
+            for number, (name, line) in enumerate(values.items())
+        ),
+        rounds=tuple(Tick(x=x_of(one.number), text=f"round {one.number}") for one in rounds),
+        levels=tuple(Tick(x=y_of(level), text=f"{level:.2g}") for level in levels),
+        promoted_x=x_of(promoted.number),
+        says="; ".join(f"{name} {_story(line)}" for name, line in values.items()),
+    )
+
+
+def _values(rounds: Sequence[Round]) -> dict[str, dict[int, float]]:
+    """Return the quality by kind of label and round, the mean last; kinds nobody measured none."""
+    kinds = sorted({kind for one in rounds for kind in one.quality})
+    values = {
+        kind: {one.number: one.quality[kind] for one in rounds if kind in one.quality}
+        for kind in kinds
+    }
+    return {**values, MEAN: {one.number: one.mean_quality for one in rounds}}
+
+
+def _levels(values: Sequence[float]) -> list[float]:
+    """Return round numbers between which all values lie, at most six of them."""
+    for step in (0.02, 0.05, 0.1, 0.2):
+        low = math.floor(min(values) / step + 1e-9)
+        high = max(math.ceil(max(values) / step - 1e-9), low + 1)
+        if high - low <= 5:
+            break
+    return [round(number * step, 2) for number in range(low, high + 1)]
+
+
+def _line(
+    name: str,
+    number: int,
+    values: Mapping[int, float],
+    rounds: Sequence[Round],
+    x_of: Callable[[int], float],
+    y_of: Callable[[float], float],
+    name_y: float,
+) -> Line:
+    paths = {True: "", False: ""}
+    dots = []
+    for one in rounds:
+        if one.number not in values:
+            continue
+        x, y = x_of(one.number), y_of(values[one.number])
+        tip = f"{name} {values[one.number]:.3f}, round {one.number}"
+        dots.append(Dot(x=x, y=y, is_promoted=one.is_promoted, tip=tip))
+        if one.parent in values:
+            start = f"{x_of(one.parent):g} {y_of(values[one.parent]):g}"
+            paths[one.is_promoted] += f"M{start}L{x:g} {y:g}"
+    return Line(
+        name=name,
+        colour="var(--text)" if name == MEAN else colour(number).fill,
+        steps=paths[True],
+        dead_ends=paths[False],
+        dots=tuple(dots),
+        name_y=name_y,
+        last=f"{[*values.values()][-1]:.3f}",
+    )
+
+
+def _spread(wanted: Mapping[str, float]) -> dict[str, float]:
+    """Move names apart that would be written over each other, from the top down and back."""
+    names = sorted(wanted, key=lambda name: wanted[name])
+    placed: list[float] = []
+    for name in names:
+        placed.append(max(wanted[name], placed[-1] + _LINE_HEIGHT if placed else _TOP))
+    lowest = float(_BOTTOM)
+    for place in reversed(range(len(placed))):
+        placed[place] = min(placed[place], lowest)
+        lowest = placed[place] - _LINE_HEIGHT
+    return {name: round(y, 1) for name, y in zip(names, placed, strict=True)}
+
+
+def _story(line: Mapping[int, float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in line.values())

@@ -1,0 +1,1 @@
+"""From the labels of a finished dataset to a trained Florence-2."""

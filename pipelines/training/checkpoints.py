@@ -1,0 +1,53 @@
+"""Checkpoints of a training under way: whole ones only.
+
+A checkpoint is a folder that others fill; its last file makes it one. Knows nothing of what is
+in it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.training.files import make_durable, write_json
+
+CHECKPOINTS = "checkpoints"
+COMPLETE = "complete.json"
+"""The last file of a checkpoint; a folder without it is not one."""
+
+
+def last_checkpoint(output: Path) -> Path | None:
+    """Return the latest whole checkpoint."""
+    found = [path.parent for path in (output / CHECKPOINTS).glob(f"*/{COMPLETE}")]
+    return max(found, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step at which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def state_of(checkpoint: Path) -> dict[str, Any]:
+    """Return what was stored when the checkpoint was completed."""
+    return json.loads((checkpoint / COMPLETE).read_bytes())
+
+
+def complete(output: Path, step: int, state: Mapping[str, Any], *, keep: int) -> None:
+    """Make the folder of a step a checkpoint, and remove all but the last `keep`."""
+    checkpoint = output / CHECKPOINTS / f"checkpoint-{step}"
+    make_durable(checkpoint)
+    write_json(checkpoint, COMPLETE, state)
+    older = sorted(checkpoint.parent.glob("checkpoint-*"), key=step_of)
+    for old in older[:-keep]:
+        (old / COMPLETE).unlink(missing_ok=True)  # what is half removed is no checkpoint
+        shutil.rmtree(old)
+
+
+def sweep(output: Path) -> None:
+    """Remove what is no whole checkpoint: a process was killed while it wrote or removed it."""
+    for folder in (output / CHECKPOINTS).glob("*"):
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder)

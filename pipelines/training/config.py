@@ -1,0 +1,153 @@
+"""What can be chosen about a training, as data.
+
+The defaults are for fine-tuning the released weights: a rate of 1e-6, which the published advice
+gives as the safe start. Knows no dataset and no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from engine.errors import nearest
+from specialists.florence2_format import FLORENCE2_TASKS
+
+RUNTIME = {"num_gpus", "threads", "checkpoint_every", "log_every", "keep_checkpoints"}
+"""Fields that change how fast the same weights come to be, not which."""
+
+
+class LoraConfig(BaseModel):
+    """Low-rank adapters in place of all weights; merged into the weights when they are saved."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    r: int = Field(default=8, ge=1)
+    """Rank."""
+    alpha: int = Field(default=16, ge=1)
+    """Scale: what is learnt counts `alpha / r` times."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Share of an adapter's input that is dropped in training."""
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+    """Names of the linear layers that get an adapter."""
+
+
+class CustomTask(BaseModel):
+    """A task of one's own: a prompt and its target, filled from labels or metadata.
+
+    `{metadata.a.b}` is a value in the sample's metadata (a number is a place in a list).
+    `{text}`, `{label}`, `{box}` and `{quad}` are those of an annotation, the last two as location
+    tokens; with `each: metadata.PATH`, `{name}` is a value in an entry of that list. A sample
+    that lacks a value of the prompt or the target gives no example.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str = Field(min_length=1)
+    """Template of what the model is asked."""
+    target: str = Field(min_length=1)
+    """Template of what it should answer."""
+    each: str = ""
+    """What one example is made of: a task whose annotations it takes one by one, `metadata.PATH`
+    of a list, or nothing: the sample as a whole."""
+
+
+class TrainConfig(BaseModel):
+    """How a Florence-2 is trained on a finished dataset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    """A folder, `package://NAME/FOLDER` or a hub id, in safetensors, already on this machine."""
+    revision: str = ""
+    """Commit or branch of a model of the hub; leave it out for a folder."""
+
+    tasks: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(FLORENCE2_TASKS, 1.0))
+    """Weights of the tasks, our names; each time a sample is seen, one of the tasks that its
+    labels can feed is drawn by them. Names from `custom` may be added."""
+    custom: dict[str, CustomTask] = Field(default_factory=dict)
+    """Tasks of one's own by name; weight 1 unless `tasks` says another."""
+    absent_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of grounding and open-vocabulary prompts that ask for what is not there."""
+    ambiguous: tuple[float, float] | None = None
+    """Calibrated confidences, lowest and highest: a task skips a sample that has an annotation
+    of its kind in this band, kept or dropped, for it may be right or wrong."""
+    allow_one_class: bool = False
+    """Train detection even if all labels are the same word."""
+    polygon_corners: int = Field(default=24, ge=3)
+    """Corners of all polygons in a target at most; each is two tokens."""
+    max_target_tokens: int = Field(default=1024, ge=2)
+    """Examples with longer targets are left out."""
+    validation_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the samples, chosen by their hash, on which the loss is only measured."""
+    shuffle_buffer: int = Field(default=1000, ge=1)
+    """Samples held in memory to draw from; shards are shuffled, too."""
+
+    steps: int = Field(default=1000, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(default=8, ge=1)
+    """Examples a worker sees at once."""
+    gradient_accumulation: int = Field(default=1, ge=1)
+    """Batches per step."""
+    learning_rate: float = Field(default=1e-6, gt=0)
+    """Highest rate of all weights but the vision tower's."""
+    tower_learning_rate: float | None = Field(default=None, gt=0)
+    """Highest rate of the vision tower; by default that of the rest."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decay of matrices, as AdamW has it."""
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    """Share of the steps in which the rate rises from nothing."""
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate falls afterwards."""
+    max_gradient: float = Field(default=1.0, ge=0)
+    """Norm to which gradients are clipped; 0 does not clip."""
+    freeze_vision: bool = False
+    """Leave the vision tower as it is; saves memory, and costs quality in detection."""
+    lora: LoraConfig | None = None
+    """Train adapters only."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bfloat16 where the GPU has it, else float32."""
+    seed: int = 0
+    """Seed of order, task choice and dropout."""
+
+    workers: int = Field(default=1, ge=0)
+    """Processes that train together, by Ray; 0 trains in this process."""
+    num_gpus: float = Field(default=0.0, ge=0)
+    """GPUs per worker."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads per worker."""
+    loader_workers: int = Field(default=0, ge=0)
+    """Processes per worker that prepare batches ahead; 0 prepares them in between."""
+    checkpoint_every: int = Field(default=500, ge=1)
+    """Steps between checkpoints; a killed training repeats at most that many."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Checkpoints kept while training."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between entries in the log."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weigh_custom_tasks(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("custom"), Mapping):
+            weights = values.get("tasks", dict.fromkeys(FLORENCE2_TASKS, 1.0))
+            return {**values, "tasks": {**dict.fromkeys(values["custom"], 1.0), **weights}}
+        return values
+
+    @model_validator(mode="after")
+    def _check_tasks(self) -> TrainConfig:
+        for name, weight in self.tasks.items():
+            if name not in FLORENCE2_TASKS and name not in self.custom:
+                hint = nearest(name, (*FLORENCE2_TASKS, *self.custom))
+                raise ValueError(f"unknown task {name!r}, {hint}")
+            if weight < 0:
+                raise ValueError(f"the weight of task {name!r} is {weight}: take 0 or more")
+        if not any(self.tasks.values()):
+            raise ValueError("no task has a weight above 0: give at least one in `tasks`")
+        if taken := self.custom.keys() & FLORENCE2_TASKS.keys():
+            raise ValueError(f"custom task {min(taken)!r} has the name of a Florence-2 task")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides about the weights, as JSON values."""
+        return self.model_dump(mode="json", exclude=RUNTIME)

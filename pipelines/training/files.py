@@ -1,0 +1,30 @@
+"""Files of a training on a mounted file system: digests, durable folders, atomic JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from engine.storage import Folder
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def make_durable(folder: Path) -> None:
+    """Wait until the files of a folder are on the disk."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def write_json(folder: Path, name: str, values: Any, *, durable: bool = True) -> None:
+    """Write a JSON file atomically."""
+    text = json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False)
+    Folder(str(folder)).publish(name, text.encode(), durable=durable)

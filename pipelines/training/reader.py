@@ -1,0 +1,156 @@
+"""Endless training examples from the shards of a finished dataset, by WebDataset.
+
+The order of shards and samples is shuffled anew each epoch by the seed. Each consumer (a
+worker's loader) has its own shards, or, where there are fewer shards than consumers, its own
+samples. Started further on, a stream gives what it would have given there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, islice
+from random import Random
+from typing import Any
+
+from engine.errors import StorageError, UsageError
+from engine.publication import SHARDS
+from engine.sample import fold_of
+from engine.storage import Folder
+from pipelines.dataset import Labelled, labelled, manifest_of
+from pipelines.training.collate import Encoded
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import Example
+
+_PARTS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The part of a dataset to train on: without a fold, and without what validates."""
+
+    fold: int | None = None
+    folds: int = 1
+    validation_share: float = 0.0
+
+    def is_held_out(self, sha256: str) -> bool:
+        """Whether a sample lies in the fold that the model must not see."""
+        return self.fold is not None and fold_of(sha256, self.folds) == self.fold
+
+    def is_for_validation(self, sha256: str) -> bool:
+        """Whether a sample only measures the loss; other digits than those of the fold tell."""
+        return fold_of(sha256[12:], _PARTS) < self.validation_share * _PARTS
+
+    def trains(self, sha256: str) -> bool:
+        """Whether a sample is trained on."""
+        return not self.is_held_out(sha256) and not self.is_for_validation(sha256)
+
+    def validates(self, sha256: str) -> bool:
+        """Whether a sample is measured."""
+        return not self.is_held_out(sha256) and self.is_for_validation(sha256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Reads examples of a dataset.
+
+    `draw` makes an example of a sample and an epoch, `encode` its tokens; what either makes
+    nothing of is passed over.
+    """
+
+    dataset: Folder
+    config: TrainConfig
+    part: Part
+    draw: Callable[[Labelled, int], Example | None]
+    encode: Callable[[Example], Encoded | None]
+
+    def endless(self, *, consumer: int, consumers: int, skip: int = 0) -> Iterator[Encoded]:
+        """Yield examples for ever, after those of the first `skip`.
+
+        Raises:
+            UsageError: an epoch went by without an example.
+            StorageError: a shard cannot be read.
+        """
+        return islice(self._epochs(consumer, consumers), skip, None)
+
+    def for_validation(self, *, at_most: int) -> Iterator[Encoded]:
+        """Yield the examples that only measure, always the same."""
+        shards = self._shards()
+        stream = self._stream(shards, 0, is_wanted=self.part.validates, take=(0, 1))
+        return islice(stream, at_most)
+
+    def _shards(self) -> list[str]:
+        return [shard["name"] for shard in manifest_of(self.dataset)["shards"]]
+
+    def _epochs(self, consumer: int, consumers: int) -> Iterator[Encoded]:
+        shards = self._shards()
+        for epoch in count():
+            order = Random(f"{self.config.seed}/{epoch}").sample(shards, len(shards))
+            takes_shards = len(shards) >= consumers
+            own = order[consumer::consumers] if takes_shards else order
+            take = (0, 1) if takes_shards else (consumer, consumers)
+            is_empty = True
+            for encoded in self._stream(own, epoch, is_wanted=self.part.trains, take=take):
+                is_empty = False
+                yield encoded
+            if is_empty:
+                raise UsageError(
+                    f"no sample of {self.dataset.url} gives an example of "
+                    f"{', '.join(self.config.tasks)} in a whole pass (fold {self.part.fold} of "
+                    f"{self.part.folds} held out, {len(own)} shards): check `tasks`, `ambiguous` "
+                    f"and `max_target_tokens`, or take more samples, fewer workers or folds"
+                )
+
+    def _stream(
+        self,
+        shards: Sequence[str],
+        epoch: int,
+        *,
+        is_wanted: Callable[[str], bool],
+        take: tuple[int, int],
+    ) -> Iterator[Encoded]:
+        """Yield the examples of some shards; `take` is (first, every): which samples of them."""
+        import webdataset as wds
+
+        shuffle = wds.detshuffle(
+            bufsize=self.config.shuffle_buffer,
+            initial=self.config.shuffle_buffer,
+            seed=self.config.seed,
+            epoch=epoch - 1,  # it counts up before it shuffles
+        )
+        pipeline = wds.DataPipeline(
+            partial(_opened, self.dataset, shards),
+            wds.tariterators.tar_file_expander,
+            wds.tariterators.group_by_keys,
+            partial(_every, *take),
+            wds.map(_labelled),
+            wds.select(lambda sample: is_wanted(sample.sha256)),
+            shuffle,
+            wds.map(lambda sample: self.draw(sample, epoch)),
+            wds.select(lambda example: example is not None),
+            wds.map(self.encode),
+            wds.select(lambda encoded: encoded is not None),
+        )
+        try:
+            yield from pipeline
+        except (OSError, ValueError, KeyError) as error:
+            raise StorageError(
+                f"a shard of {self.dataset.url} cannot be read: {error}; build it again"
+            ) from error
+
+
+def _opened(dataset: Folder, shards: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for name in shards:
+        path = f"{SHARDS}/{name}.tar"
+        with ExitStack() as stack:
+            yield {"url": path, "stream": stack.enter_context(dataset.opened(path))}
+
+
+def _every(first: int, every: int, samples: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    return islice(samples, first, None, every)
+
+
+def _labelled(files: dict[str, Any]) -> Labelled:
+    return labelled({name: data for name, data in files.items() if not name.startswith("__")})

@@ -1,0 +1,255 @@
+"""The steps of a training: Hugging Face's `Trainer`, told how Florence-2 learns.
+
+Imports torch and transformers; only a process that trains imports this module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.tensorboard import SummaryWriter
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from engine.errors import RunError
+from pipelines.training.checkpoints import (
+    CHECKPOINTS,
+    complete,
+    last_checkpoint,
+    state_of,
+    step_of,
+)
+from pipelines.training.collate import IGNORED, Collator, Encoded
+from pipelines.training.config import TrainConfig
+from pipelines.training.files import write_json
+from pipelines.training.reader import Reader
+from pipelines.training.student import parameter_groups
+from pipelines.training.tally import Tally
+
+PROGRESS = "progress.json"
+LOGS = "logs"
+_MEASURED_SHARE = 0.75
+"""Losses that are reported are means over the steps after this share."""
+_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a worker stands among the others."""
+
+    rank: int = 0
+    workers: int = 1
+
+
+class Examples(IterableDataset):  # type: ignore[type-arg]
+    """The endless examples of one worker, from a batch on."""
+
+    def __init__(self, reader: Reader, config: TrainConfig, place: Place, *, first: int) -> None:
+        self._reader, self._config, self._place = reader, config, place
+        self._first = first
+
+    def __iter__(self) -> Iterator[Encoded]:
+        """Yield examples; with loader processes, each yields those of every n-th batch."""
+        info = get_worker_info()
+        loaders, number = (info.num_workers, info.id) if info else (1, 0)
+        # The loader asks its processes in turn: the first one asked must be whose turn it was.
+        turn = (number + self._first) % loaders
+        batches = max(0, -(-(self._first - turn) // loaders))
+        return self._reader.endless(
+            consumer=self._place.rank * loaders + turn,
+            consumers=self._place.workers * loaders,
+            skip=batches * self._config.batch_size,
+        )
+
+
+class Florence2Trainer(Trainer):
+    """Trains on examples with two rates, watches the loss by task, keeps whole checkpoints."""
+
+    def __init__(
+        self,
+        model: Any,
+        config: TrainConfig,
+        output: Path,
+        *,
+        reader: Reader,
+        collator: Collator,
+        place: Place,
+    ) -> None:
+        super().__init__(model=model, args=_arguments(config, output), data_collator=collator)
+        self.remove_callback(PrinterCallback)
+        # The loss below is normalised over all tokens of a step, so batches may be cut anyhow.
+        self.model_accepts_loss_kwargs = False
+        self.loss_is_scaled_for_ga = True
+        self._config, self._output, self._place = config, output, place
+        self._reader, self._collator = reader, collator
+        self._writer: SummaryWriter | None = None
+        self._recent = Tally()
+        self.tally = Tally()
+
+    def run(self) -> None:
+        """Train, from the last checkpoint if there is one.
+
+        Raises:
+            RunError: the loss is no number.
+        """
+        checkpoint = last_checkpoint(self._output)
+        first = step_of(checkpoint) if checkpoint else 0
+        if checkpoint and self._place.rank == 0:
+            self.tally = Tally(**state_of(checkpoint))
+        if self._place.rank == 0:
+            self._writer = SummaryWriter(str(self._output / LOGS), purge_step=first)
+        examples = Examples(
+            self._reader,
+            self._config,
+            self._place,
+            first=first * self._config.gradient_accumulation,
+        )
+        self._loader = DataLoader(
+            examples,
+            batch_size=self._config.batch_size,
+            collate_fn=self._collator,
+            num_workers=self._config.loader_workers,
+            generator=torch.Generator(),  # else it would draw from the generator of dropout
+        )
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if self._writer:
+            self._writer.close()
+
+    def get_train_dataloader(self) -> Any:
+        """Return the loader as it is: every worker reads its own shards."""
+        return self._loader
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Make AdamW with the groups of the config."""
+        if self.optimizer is None:
+            groups = parameter_groups(self.model, self._config)
+            self.optimizer = torch.optim.AdamW(groups, lr=self._config.learning_rate, fused=True)
+        return self.optimizer
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the cross entropy of a batch over the tokens of the whole step."""
+        tasks, labels = inputs.pop("tasks"), inputs.pop("labels")
+        by_example = example_losses(model, inputs, labels)
+        self._count(tasks, by_example, (labels != IGNORED).sum(dim=1))
+        # Workers' gradients are averaged, and the tokens are those of all workers.
+        return by_example.sum() * self._place.workers / num_items_in_batch
+
+    def _count(self, tasks: list[str], losses: torch.Tensor, tokens: torch.Tensor) -> None:
+        numbers = losses.detach().tolist()
+        for task, loss in zip(tasks, numbers, strict=True):
+            if not math.isfinite(loss):
+                raise RunError(
+                    f"the loss of a {task} example is {loss} at step {self.state.global_step}: "
+                    f"lower learning_rate (it is {self._config.learning_rate:g}), or take "
+                    f"precision: fp32; checkpoints before it are kept"
+                )
+        for tally in (self.tally, self._recent):
+            tally.add(tasks, numbers, tokens.tolist())
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        tokens = torch.stack([(batch["labels"] != IGNORED).sum() for batch in batch_samples]).sum()
+        if self._place.workers > 1:
+            tokens = tokens.to(device)
+            dist.all_reduce(tokens)
+        return tokens.to(device)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return nothing: counting them at every step costs more than it tells."""
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Write the losses, by task too, for TensorBoard and for who watches."""
+        total, self._recent = Tally.of_all_workers(self._recent), Tally()
+        step = self.state.global_step
+        if step <= _MEASURED_SHARE * self._config.steps:
+            self.tally.restart()
+        if self._writer and "loss" in logs:
+            by_task = {f"loss/{task}": loss for task, loss in total.means().items()}
+            for name, value in {**logs, **by_task}.items():
+                self._writer.add_scalar(name, value, step)
+            shown = {"step": step, "steps": self._config.steps, "loss": logs["loss"]}
+            write_json(self._output, PROGRESS, shown, durable=False)
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            return  # the finished weights are saved instead
+        super()._save_checkpoint(model, trial)
+        total = Tally.of_all_workers(self.tally)
+        if self._place.workers > 1:
+            dist.barrier()
+        if self._place.rank == 0:
+            complete(
+                self._output,
+                self.state.global_step,
+                total.state(),
+                keep=self._config.keep_checkpoints,
+            )
+
+
+def example_losses(model: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross entropy of each example, summed over its tokens, (n,)."""
+    logits = model(**inputs, use_cache=False).logits
+    losses = cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return losses.view(labels.shape).sum(dim=1)
+
+
+def validation_losses(model: Any, reader: Reader, collator: Collator) -> dict[str, float]:
+    """Return the mean loss per token by task on samples that were not trained on."""
+    tally, device = Tally(), next(model.parameters()).device
+    model.eval()
+    with torch.inference_mode():
+        encoded = list(reader.for_validation(at_most=_MOST_VALIDATION))
+        size = reader.config.batch_size
+        for start in range(0, len(encoded), size):
+            batch = collator(encoded[start : start + size])
+            tasks = batch.pop("tasks")
+            inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+            labels = inputs.pop("labels")
+            losses = example_losses(model, inputs, labels)
+            tally.add(tasks, losses.tolist(), (labels != IGNORED).sum(dim=1).tolist())
+    return tally.means()
+
+
+_MOST_VALIDATION = 1024
+
+
+def _arguments(config: TrainConfig, output: Path) -> TrainingArguments:
+    has_gpu = config.num_gpus > 0
+    can_bf16 = has_gpu and torch.cuda.is_bf16_supported()
+    return TrainingArguments(
+        output_dir=str(output / CHECKPOINTS),
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=_SCHEDULES[config.scheduler],
+        warmup_steps=round(config.warmup * config.steps),
+        max_grad_norm=config.max_gradient,
+        bf16=config.precision == "bf16" or (config.precision == "auto" and can_bf16),
+        use_cpu=not has_gpu,
+        seed=config.seed,
+        logging_steps=config.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.checkpoint_every,
+        ignore_data_skip=True,  # our stream starts where the checkpoint ended
+        ddp_find_unused_parameters=False,
+        disable_tqdm=True,
+        report_to="none",
+    )

@@ -1,0 +1,106 @@
+"""A Florence-2 to be trained: opened, prepared, its weights in groups, saved.
+
+Where it lies and whether it is one, `specialists.checkpoint` knows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError
+from pipelines.training.config import LoraConfig, TrainConfig
+from pipelines.training.files import make_durable
+from specialists.checkpoint import Checkpoint, load_florence2
+from specialists.florence2_format import LOCATION_TOKENS, STRUCTURE_TOKENS
+
+WEIGHTS = "model.safetensors"
+TOWER = "vision_tower"
+"""The part of a parameter's name that tells the vision tower from the rest."""
+
+
+def open_student(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """Load a Florence-2 in float32 and its processor.
+
+    Raises:
+        ConfigError: it is damaged or another model's, or its tokenizer cannot say where things
+            are.
+    """
+    model, processor = load_florence2(checkpoint)
+    _check_tokens(checkpoint.model, processor.tokenizer)
+    return model, processor
+
+
+def _check_tokens(model: str, tokenizer: Any) -> None:
+    known = tokenizer.get_vocab()
+    missing = [token for token in (*LOCATION_TOKENS, *STRUCTURE_TOKENS) if token not in known]
+    if missing:
+        raise ConfigError(
+            f"the tokenizer of model = {model!r} lacks {len(missing)} of the tokens that "
+            f"Florence-2 says places with: {', '.join(missing[:3])} ...; take the tokenizer of "
+            f"the original, or add them with add_tokens and train a model from there"
+        )
+
+
+def prepare(model: Any, config: TrainConfig) -> Any:
+    """Freeze what is not trained and add adapters where they are asked for."""
+    if config.lora:
+        model = _with_adapters(model, config.lora)
+    if config.freeze_vision:
+        for name, parameter in model.named_parameters():
+            if TOWER in name:
+                parameter.requires_grad = False
+    return model
+
+
+def _with_adapters(model: Any, lora: LoraConfig) -> Any:
+    from peft import LoraConfig as PeftConfig
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(
+            model,
+            PeftConfig(
+                r=lora.r,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=list(lora.target_modules),
+            ),
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"lora.target_modules = {lora.target_modules} fit no layer: {error}"
+        ) from error
+
+
+def parameter_groups(model: Any, config: TrainConfig) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: tower or rest, matrices (which decay) or not."""
+    tower_rate = config.tower_learning_rate or config.learning_rate
+    groups: dict[tuple[bool, bool], list[Any]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((TOWER in name, parameter.ndim >= 2), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": tower_rate if is_tower else config.learning_rate,
+            "weight_decay": config.weight_decay if is_matrix else 0.0,
+        }
+        for (is_tower, is_matrix), parameters in sorted(groups.items())
+    ]
+
+
+def save_student(model: Any, processor: Any, output: Path) -> None:
+    """Write a folder that `from_pretrained` opens; adapters are merged into the weights."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    saving = output / ".saving"
+    shutil.rmtree(saving, ignore_errors=True)
+    model.save_pretrained(saving)
+    processor.save_pretrained(saving)
+    make_durable(saving)
+    for path in sorted(saving.iterdir()):
+        os.replace(path, output / path.name)
+    saving.rmdir()

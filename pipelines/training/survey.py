@@ -1,0 +1,118 @@
+"""A look over a finished dataset before training on it: what there is to learn from.
+
+Reads the Parquet files beside the shards, where dropped annotations are, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engine.errors import StorageError, UsageError
+from engine.publication import SHARDS
+from engine.storage import Folder
+from pipelines.dataset import manifest_of
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import FEEDS
+
+_COLUMNS = ["key", "task", "text", "label", "confidence", "kept"]
+_CLASSES = ("object_detection", "open_vocabulary_detection")
+_MOST_WORDS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a dataset has to train on.
+
+    `kept` counts kept annotations by task. `classes` are the labels of boxes and `phrases` the
+    grounded phrases, the commonest 10,000, sorted. `ambiguous` has the sample and the task of
+    each annotation whose confidence lies in the band that is left out.
+    """
+
+    kept: Mapping[str, int]
+    classes: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+    ambiguous: frozenset[tuple[str, str]] = field(default=frozenset(), repr=False)
+
+
+def survey(dataset: Folder, config: TrainConfig) -> Survey:
+    """Look over a dataset and refuse one that cannot be trained on.
+
+    Raises:
+        UsageError: nothing kept feeds a task of the config, or all boxes have one label.
+        StorageError: a file cannot be read.
+    """
+    kept: Counter[str] = Counter()
+    classes: Counter[str] = Counter()
+    phrases: Counter[str] = Counter()
+    ambiguous: set[tuple[str, str]] = set()
+    for table in _tables(dataset):
+        said = table.filter(table["kept"])
+        kept.update(_count(said["task"]))
+        is_class = pc.is_in(said["task"], value_set=pa.array(_CLASSES))
+        classes.update(_count(said.filter(is_class)["label"]))
+        phrases.update(_count(said.filter(pc.equal(said["task"], "phrase_grounding"))["text"]))
+        if config.ambiguous:
+            ambiguous.update(_within(table, *config.ambiguous))
+    found = Survey(
+        kept=dict(sorted(kept.items())),
+        classes=_commonest(classes),
+        phrases=_commonest(phrases),
+        ambiguous=frozenset(ambiguous),
+    )
+    _check(found, config, dataset)
+    return found
+
+
+def _check(found: Survey, config: TrainConfig, dataset: Folder) -> None:
+    asked = [name for name, weight in config.tasks.items() if weight > 0]
+    fed = [
+        name
+        for name in asked
+        if name in config.custom or any(found.kept.get(source) for source in FEEDS[name])
+    ]
+    if not fed:
+        there = ", ".join(f"{count} {task}" for task, count in found.kept.items()) or "none at all"
+        raise UsageError(
+            f"{dataset.url} has no kept labels to train {', '.join(asked)} on (kept: {there}); "
+            f"lower the thresholds of its filters, add a specialist, or choose other `tasks`"
+        )
+    if "object_detection" in fed and len(found.classes) == 1 and not config.allow_one_class:
+        raise UsageError(
+            f"all {found.kept['object_detection']} boxes of {dataset.url} have the one label "
+            f"{found.classes[0]!r}: a detector would learn to say it always. Look at the labels; "
+            f"if one class is meant, set `allow_one_class: true` or train region_proposal"
+        )
+
+
+def _tables(dataset: Folder) -> Iterator[pa.Table]:
+    for shard in manifest_of(dataset)["shards"]:
+        path = f"{SHARDS}/{shard['name']}.parquet"
+        try:
+            with dataset.opened(path) as file:
+                yield pq.read_table(file, columns=_COLUMNS)
+        except (pa.ArrowException, OSError) as error:
+            message = f"{dataset.path(path)} cannot be read: {error}; build it again"
+            raise StorageError(message) from error
+
+
+def _count(column: pa.ChunkedArray) -> dict[str, int]:
+    return {one["values"]: one["counts"] for one in pc.value_counts(column).to_pylist()}
+
+
+def _commonest(words: Counter[str]) -> tuple[str, ...]:
+    ranked = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(sorted(word for word, _ in ranked[:_MOST_WORDS] if word))
+
+
+def _within(table: pa.Table, low: float, high: float) -> Iterator[tuple[str, str]]:
+    """Yield sample and task of the annotations, kept or dropped, in a band of confidence."""
+    confidence = table["confidence"]
+    is_within = pc.and_(pc.greater_equal(confidence, low), pc.less_equal(confidence, high))
+    rows = table.filter(pc.fill_null(is_within, fill_value=False))
+    yield from zip(rows["key"].to_pylist(), rows["task"].to_pylist(), strict=True)

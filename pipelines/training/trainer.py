@@ -1,0 +1,280 @@
+"""Training on a finished dataset: from a folder of labels to a folder with a Florence-2.
+
+OUTPUT/
+  inputs.json       what decides about the weights; other inputs start anew
+  checkpoints/      while it trains; a killed training goes on from the last whole one
+  progress.json     step, steps and loss, while it trains
+  logs/             for TensorBoard
+  model.safetensors config.json tokenizer.json ...
+  training.json     what came of it, written last
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from engine.config import RunnerConfig
+from engine.errors import FlorilegiumError, RunError
+from engine.manifest import MANIFEST
+from engine.ray_runner import start_ray
+from engine.storage import Folder
+from pipelines.training.checkpoints import CHECKPOINTS, sweep
+from pipelines.training.config import TrainConfig
+from pipelines.training.files import digest_of_file, write_json
+from pipelines.training.reader import Part
+from pipelines.training.student import WEIGHTS
+from pipelines.training.survey import survey
+from pipelines.training.worker import Job, Outcome, OutOfMemory, work
+from specialists.checkpoint import resolve
+
+FINISHED = "training.json"
+INPUTS = "inputs.json"
+PROGRESS = "progress.json"
+_RAY = ".ray"
+_OURS = (FINISHED, INPUTS, PROGRESS, WEIGHTS, CHECKPOINTS, "logs", _RAY, ".saving")
+_POLL_S = 0.5
+
+OnProgress = Callable[[int, int, float], None]
+"""Is told the step, the number of steps and the loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished training; the content of `training.json`.
+
+    `losses` are means per token over the last quarter of the steps, `validation_losses` those
+    of samples that were not trained on, by task like `examples`. `digest` is the SHA-256 of the
+    weights. `batch_size` and `gradient_accumulation` are those that fitted into memory.
+    """
+
+    steps: int
+    losses: dict[str, float]
+    validation_losses: dict[str, float]
+    examples: dict[str, int]
+    digest: str
+    batch_size: int
+    gradient_accumulation: int
+    inputs: dict[str, Any]
+
+
+def train(
+    dataset: str,
+    config: TrainConfig,
+    output: Path,
+    *,
+    fold: int | None = None,
+    folds: int = 1,
+    address: str = "local",
+    on_progress: OnProgress | None = None,
+) -> TrainResult:
+    """Train a Florence-2 on the kept labels of a finished dataset.
+
+    What is finished with the same inputs is returned at once, what was stopped goes on from its
+    last checkpoint, and other inputs start anew. With `fold`, the samples of that fold of
+    `folds` are not looked at. `output` must be a folder that all workers see.
+
+    Raises:
+        UsageError: the dataset, its labels or the model cannot be trained with.
+        RunError: the loss is no number, memory does not suffice, or a worker died.
+    """
+    output = Path(output).absolute()
+    inputs = _inputs(dataset, config, fold, folds)
+    finished = finished_training(output)
+    if finished and finished.inputs == inputs:
+        return finished
+    labels = survey(Folder(dataset), config)
+    _start(output, inputs)
+    job = Job(
+        dataset=Folder(dataset).url if "://" in dataset else str(Path(dataset).absolute()),
+        config=config,
+        part=Part(fold=fold, folds=folds, validation_share=config.validation_share),
+        survey=labels,
+        output=output,
+    )
+    with _watched(output, on_progress), _ray(config, address):
+        used, outcome = _run_halving(job)
+    result = TrainResult(
+        steps=config.steps,
+        **asdict(outcome),
+        digest=digest_of_file(output / WEIGHTS),
+        batch_size=used.batch_size,
+        gradient_accumulation=used.gradient_accumulation,
+        inputs=inputs,
+    )
+    write_json(output, FINISHED, asdict(result))
+    for name in (CHECKPOINTS, _RAY):
+        shutil.rmtree(output / name, ignore_errors=True)
+    return result
+
+
+def finished_training(output: Path) -> TrainResult | None:
+    """Return what came of a training, or `None` when it is not finished."""
+    try:
+        return TrainResult(**json.loads((output / FINISHED).read_bytes()))
+    except (OSError, TypeError, ValueError):
+        return None  # not there, or of another version: it is made again
+
+
+def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> dict[str, Any]:
+    manifest = Folder(dataset).read(MANIFEST) or b""
+    identity = config.identity()
+    # The same weights are the same start, wherever they lie.
+    del identity["model"], identity["revision"]
+    return {
+        "dataset": sha256(manifest).hexdigest(),
+        "model": resolve(config.model, config.revision).digest,
+        "fold": fold,
+        "folds": folds,
+        "config": identity,
+    }
+
+
+def _start(output: Path, inputs: dict[str, Any]) -> None:
+    """Make the folder ready; what other inputs have left there goes."""
+    try:
+        earlier = json.loads((output / INPUTS).read_bytes())
+    except (OSError, ValueError):
+        earlier = None
+    if earlier != inputs:
+        for name in _OURS:
+            path = output / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output, INPUTS, inputs)
+    sweep(output)
+
+
+def _run_halving(job: Job) -> tuple[TrainConfig, Outcome]:
+    """Run a job; when memory does not suffice, once more with half the batch."""
+    config = job.config
+    try:
+        return config, _run(job)
+    except OutOfMemory as error:
+        if config.batch_size == 1:
+            raise RunError(
+                f"a single example does not fit into memory ({error}): freeze_vision, lora, "
+                f"precision: bf16 or a larger device"
+            ) from error
+        half = config.model_copy(
+            update={
+                "batch_size": (config.batch_size + 1) // 2,
+                "gradient_accumulation": config.gradient_accumulation * 2,
+            }
+        )
+    try:
+        return half, _run(Job(**{**vars(job), "config": half}))
+    except OutOfMemory as error:
+        raise RunError(
+            f"neither a batch of {config.batch_size} nor one of {half.batch_size} fits into "
+            f"memory ({error}): set a smaller batch_size and a larger gradient_accumulation, "
+            f"freeze_vision, lora or precision: bf16"
+        ) from error
+
+
+def _run(job: Job) -> Outcome:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    config = job.config
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=config.num_gpus > 0,
+            resources_per_worker={"CPU": 1, "GPU": config.num_gpus},
+        ),
+        run_config=RunConfig(
+            name="run",
+            storage_path=str(job.output / _RAY),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    )
+    try:
+        return trainer.fit().return_value
+    except TrainingFailedError as error:
+        raise _cause(error) from error
+
+
+def _cause(error: Any) -> FlorilegiumError:
+    """Return what went wrong in a worker, in our words where they are ours."""
+    from ray.exceptions import OutOfMemoryError
+
+    failures = list(getattr(error, "worker_failures", {}).values())
+    causes = [getattr(one, "_base_exc", None) or one.__cause__ or one for one in failures]
+    for cause in causes:
+        if isinstance(cause, FlorilegiumError):
+            return cause
+        if isinstance(cause, OutOfMemoryError):
+            return OutOfMemory(str(cause))
+    said = str(causes[0] if causes else error).strip()
+    return RunError(
+        f"a training worker failed: {said}; run the same command again, it goes on from the "
+        f"last checkpoint"
+    )
+
+
+@contextmanager
+def _ray(config: TrainConfig, address: str) -> Iterator[None]:
+    """Have a Ray with room for the workers; one that was started for them ends with them."""
+    if config.workers == 0:
+        yield
+        return
+    import ray
+
+    is_ours = start_ray(RunnerConfig(address=address, workers=max(config.workers, 1)))
+    try:
+        there = ray.cluster_resources()
+        cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
+        if config.workers > cpus or config.workers * config.num_gpus > gpus:
+            raise RunError(
+                f"{config.workers} training workers want a CPU and {config.num_gpus:g} GPUs "
+                f"each, and the cluster has {cpus:g} CPUs and {gpus:g} GPUs: set workers and "
+                f"num_gpus to what is there, or add nodes"
+            )
+        yield
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+@contextmanager
+def _watched(output: Path, on_progress: OnProgress | None) -> Iterator[None]:
+    """Tell of the progress that the first worker writes down."""
+    if on_progress is None:
+        yield
+        return
+    is_over = Event()
+
+    def watch() -> None:
+        told = None
+        while not is_over.wait(_POLL_S):
+            told = _tell(output, told, on_progress)
+        _tell(output, told, on_progress)
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _tell(output: Path, told: Any, on_progress: OnProgress) -> Any:
+    try:
+        now = json.loads((output / PROGRESS).read_bytes())
+    except (OSError, ValueError):
+        return told
+    if now != told:
+        on_progress(now["step"], now["steps"], now["loss"])
+    return now

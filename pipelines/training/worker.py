@@ -1,0 +1,129 @@
+"""What each process of a training does: open the model, read its examples, train, save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import RunError
+from engine.storage import Folder
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import ExampleMaker
+from pipelines.training.reader import Part, Reader
+from pipelines.training.survey import Survey
+from specialists.checkpoint import resolve
+
+if TYPE_CHECKING:
+    from pipelines.training.collate import Collator
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+class OutOfMemory(RunError):
+    """A batch does not fit into memory; a smaller one may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training, as its workers get it: the part of which dataset, how, and where it goes."""
+
+    dataset: str
+    config: TrainConfig
+    part: Part
+    survey: Survey = field(repr=False)
+    output: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a training was like, by task: losses per token and numbers of examples."""
+
+    losses: dict[str, float]
+    validation_losses: dict[str, float]
+    examples: dict[str, int]
+
+
+def work(loop: dict[str, Job]) -> Outcome:
+    """Train as one of the workers; what Ray calls.
+
+    Raises:
+        UsageError: the model is not one, or the dataset gives no examples.
+        OutOfMemory: a batch does not fit.
+        RunError: the loss is no number.
+    """
+    import torch
+
+    job = loop["job"]
+    torch.set_num_threads(job.config.threads)
+    try:
+        return _train(job)
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+            raise OutOfMemory(_last_line(error)) from error
+        raise
+
+
+def _train(job: Job) -> Outcome:
+    import torch
+    from ray.train import get_context
+
+    from pipelines.training.steps import Florence2Trainer, Place, validation_losses
+    from pipelines.training.student import open_student, prepare, save_student
+    from pipelines.training.tally import Tally
+
+    context = get_context()
+    place = Place(rank=context.get_world_rank(), workers=context.get_world_size())
+    model, processor = open_student(resolve(job.config.model, job.config.revision))
+    torch.manual_seed(job.config.seed)  # adapters start at random
+    collator = _collator(model, processor, job.config)
+    model = prepare(model, job.config)
+    reader = _reader(job, collator)
+    trainer = Florence2Trainer(
+        model, job.config, job.output, reader=reader, collator=collator, place=place
+    )
+    trainer.run()
+    total = Tally.of_all_workers(trainer.tally)
+    validation: dict[str, float] = {}
+    if place.rank == 0:
+        if job.config.validation_share:
+            validation = validation_losses(model, reader, collator)
+        save_student(model, processor, job.output)
+    return Outcome(
+        losses=total.means(),
+        validation_losses=validation,
+        examples=dict(sorted(total.examples.items())),
+    )
+
+
+def _collator(model: Any, processor: Any, config: TrainConfig) -> Collator:
+    from pipelines.training.collate import Collator
+
+    text = model.config.text_config
+    return Collator(
+        processor,
+        start_id=text.decoder_start_token_id,
+        most_tokens=config.max_target_tokens,
+        positions=text.max_position_embeddings,
+    )
+
+
+def _reader(job: Job, collator: Collator) -> Reader:
+    maker = ExampleMaker(
+        job.config,
+        classes=job.survey.classes,
+        phrases=job.survey.phrases,
+        ambiguous=job.survey.ambiguous,
+    )
+    return Reader(
+        dataset=Folder(job.dataset),
+        config=job.config,
+        part=job.part,
+        draw=maker.draw,
+        encode=collator.encode,
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().rpartition("\n")[2] or type(error).__name__

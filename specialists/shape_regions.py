@@ -1,0 +1,167 @@
+"""Three ways to find what may be a drawn shape: by colour, against the background, by edges.
+
+Each turns pixels into masks of regions and gives no names. They say more regions than there
+are things: pieces of a pattern, the hole of a ring. Pixels are L*a*b* (`smoothed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+LEAST_SIDE = 8
+"""Pixels of a region's short side below which it has no shape."""
+_LARGEST_SHARE = 0.5
+"""What covers more of the image than this is background."""
+_LARGEST_HOLE = 0.12
+"""Holes of this share of a region or less are its pattern or its writing, and are filled."""
+_GAP = 5
+"""Gaps of this many pixels in a region are closed: noise, and the narrower patterns."""
+_SEED = 0
+_COLOURS = 6
+"""Main colours that are looked for in an image, those of the background among them."""
+_LEVELS = (1.0, 1.6, 2.4)
+"""Differences from the background, as multiples of Otsu's threshold."""
+_EDGES = (30, 60)
+"""Lower thresholds of Canny, in levels of 0..255 per pixel; the upper ones are twice these."""
+
+
+class Region(NamedTuple):
+    """Pixels of one region: a mask of its box, bool, and where that box begins."""
+
+    mask: np.ndarray
+    left: int
+    top: int
+
+    @property
+    def box_xyxy(self) -> tuple[int, int, int, int]:
+        """The tight box, right and bottom exclusive."""
+        height, width = self.mask.shape
+        return self.left, self.top, self.left + width, self.top + height
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Return the values at the region's pixels, out of those of the whole image."""
+        left, top, right, bottom = self.box_xyxy
+        return np.asarray(values[top:bottom, left:right][self.mask])
+
+
+def smoothed(image: np.ndarray) -> np.ndarray:
+    """Return an RGB image, uint8, as L*a*b*, float32, less noisy but with its edges."""
+    import cv2
+
+    calm = cv2.bilateralFilter(image, 9, 60, 2.5)
+    return np.asarray(cv2.cvtColor(calm.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
+
+
+def difference_from_background(lab: np.ndarray) -> np.ndarray:
+    """Return each pixel's distance to a smooth background: a quadratic surface per channel.
+
+    The fit is robust: pixels count the less the further they are from the surface of the round
+    before (weights of Geman and McClure).
+    """
+    height, width = lab.shape[:2]
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1).astype(np.float32)
+    few, values = terms[::4, ::4].reshape(-1, 6), lab[::4, ::4].reshape(-1, 3)
+    weight = np.ones(len(few), dtype=np.float32)
+    for _ in range(6):
+        weighted = (few * weight[:, None]).T
+        surface = np.linalg.solve(weighted @ few + 1e-3 * np.eye(6), weighted @ values)
+        gap = _length(values - few @ surface)
+        weight = (1 + (gap / (1 + np.median(gap))) ** 2) ** -2
+    return _length(lab - terms @ surface.astype(np.float32))
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """Return the lengths of vectors on the last axis; `np.linalg.norm` is slow on short axes."""
+    return np.asarray(np.sqrt(np.einsum("...i,...i", vectors, vectors)))
+
+
+def colour_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
+    """Yield the connected pixels of each of the image's main colours (k-means)."""
+    import cv2
+
+    few = np.ascontiguousarray(lab[::2, ::2]).reshape(-1, 3)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 0.5)
+    cv2.setRNGSeed(_SEED)
+    colours = min(_COLOURS, len(few))
+    _, _, centres = cv2.kmeans(few, colours, None, stop, 1, cv2.KMEANS_PP_CENTERS)
+    # |pixel - centre|^2 less |pixel|^2, which is the same for all centres
+    nearest = ((centres**2).sum(axis=1) - 2 * lab @ centres.T).argmin(axis=2)
+    for colour in range(colours):
+        yield from components(closed((nearest == colour).astype(np.uint8), _GAP))
+
+
+def residual_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
+    """Yield what differs from a smooth background, at several levels of difference."""
+    threshold = otsu(difference)
+    for level in _LEVELS:
+        mask = (difference > level * threshold).astype(np.uint8)
+        yield from components(closed(mask, _GAP))
+
+
+def edge_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
+    """Yield what Canny's edges enclose, alone and with all that lies within."""
+    import cv2
+
+    levels = np.clip(lab * (2.55, 1, 1) + (0, 128, 128), 0, 255).astype(np.uint8)
+    for low in _EDGES:
+        edges = np.zeros(lab.shape[:2], dtype=np.uint8)
+        for channel in cv2.split(levels):
+            edges |= cv2.Canny(channel, low, 2 * low)
+        edges = cv2.morphologyEx(edges & 1, cv2.MORPH_CLOSE, disc(3))
+        yield from components(1 - edges)
+        outlines, _ = cv2.findContours(edges, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        yield from components(cv2.drawContours(edges.copy(), outlines, -1, 1, cv2.FILLED))
+
+
+def otsu(values: np.ndarray) -> float:
+    """Return the value that parts values in two groups best (Otsu 1979)."""
+    import cv2
+
+    unit = max(float(values.max()), 1.0) / 255
+    levels = (values / unit).astype(np.uint8)
+    return float(cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0]) * unit
+
+
+def disc(size: int) -> np.ndarray:
+    """Return a round structuring element, uint8, (size, size)."""
+    import cv2
+
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+
+
+def closed(mask: np.ndarray, size: int) -> np.ndarray:
+    """Close the gaps of a mask, uint8, up to a size, then take off what is a thread."""
+    import cv2
+
+    whole = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disc(size))
+    return np.asarray(cv2.morphologyEx(whole, cv2.MORPH_OPEN, disc(3)))
+
+
+def components(mask: np.ndarray) -> Iterator[Region]:
+    """Yield the connected parts of a mask, uint8, that have the size of a thing."""
+    import cv2
+
+    _, part_of, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    short_side = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].min(axis=1)
+    is_thing = (short_side >= LEAST_SIDE) & (stats[:, cv2.CC_STAT_AREA] < _LARGEST_SHARE * mask.size)
+    is_thing[0] = False  # what is not in the mask
+    for part in np.flatnonzero(is_thing):
+        left, top, width, height, _ = stats[part].tolist()
+        part_mask = part_of[top : top + height, left : left + width] == part
+        yield Region(without_small_holes(part_mask), left, top)
+
+
+def without_small_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill the holes that are small beside the mask; the hole of a ring stays."""
+    import cv2
+
+    hollow = cv2.copyMakeBorder((~mask).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    _, hole_of, stats, _ = cv2.connectedComponentsWithStats(hollow, connectivity=8)
+    is_small = stats[:, cv2.CC_STAT_AREA] <= _LARGEST_HOLE * mask.sum()
+    is_small[hole_of[0, 0]] = False  # all around the mask
+    is_small[0] = True  # the mask
+    return np.asarray(is_small[hole_of[1:-1, 1:-1]])

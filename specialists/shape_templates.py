@@ -1,0 +1,133 @@
+"""Names for silhouettes: the drawn shape whose template overlaps one the most.
+
+Eight shapes, upright or leaning, and upright boards (signs) of several proportions. Where a
+silhouette comes from, and what colour it has, is for others to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+SIDE = 32
+"""Pixels of the square in which silhouettes are compared; the long side of each fills it."""
+SIGN = "sign"
+
+_LEAN = 30
+"""Degrees by which drawn shapes lean from upright at most."""
+_SQUARE_LEAN = 15
+"""The same for squares and diamonds, which would be each other."""
+_STEP = 7.5
+"""Degrees between two rotations of a template."""
+_BOARDS = (1.5, 1.75, 2.0, 2.4, 2.8, 3.3, 4.0)
+"""Widths of boards over their heights."""
+_FINE = 8
+"""Templates are drawn this much larger, so that their edges do not depend on rounding."""
+
+
+class Name(NamedTuple):
+    """The best template's name and its intersection over union with the silhouette, 0..1."""
+
+    label: str
+    fit: float
+
+
+def names_of(masks: Sequence[np.ndarray]) -> list[Name]:
+    """Name silhouettes: masks cropped to their pixels, bool, each (height, width)."""
+    if not masks:
+        return []
+    labels, templates = _templates()
+    silhouettes = np.stack([normalised(mask) for mask in masks]).reshape(len(masks), -1)
+    shared = silhouettes @ templates.T
+    areas = silhouettes.sum(axis=1)[:, None] + templates.sum(axis=1)
+    fits = shared / (areas - shared)
+    return [
+        Name(labels[best], float(fit))
+        for best, fit in zip(fits.argmax(axis=1), fits.max(axis=1), strict=True)
+    ]
+
+
+def normalised(mask: np.ndarray) -> np.ndarray:
+    """Fit a mask into the middle of a square of `SIDE` pixels, proportions kept; 0 or 1."""
+    import cv2
+
+    height, width = mask.shape
+    scale = SIDE / max(height, width)
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(mask.astype(np.float32), size_wh, interpolation=method)
+    left, top = (SIDE - size_wh[0]) // 2, (SIDE - size_wh[1]) // 2
+    square = np.zeros((SIDE, SIDE), dtype=np.float32)
+    square[top : top + size_wh[1], left : left + size_wh[0]] = small >= 0.5
+    return square
+
+
+@cache
+def _templates() -> tuple[tuple[str, ...], np.ndarray]:
+    """The label of each template, and the templates, (n, SIDE * SIDE), 0 or 1."""
+    drawn = list(_drawn())
+    return (
+        tuple(label for label, _ in drawn),
+        np.stack([normalised(mask).ravel() for _, mask in drawn]),
+    )
+
+
+def _drawn() -> Iterator[tuple[str, np.ndarray]]:
+    for label, rings in _shapes().items():
+        lean = _SQUARE_LEAN if label in ("square", "diamond") else _LEAN
+        for angle in np.radians(np.arange(-lean, lean + 1, _STEP)):
+            turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+            yield label, _filled([ring @ turn for ring in rings])
+    for aspect in _BOARDS:
+        yield SIGN, np.ones((round(SIDE * _FINE / aspect), SIDE * _FINE), dtype=bool)
+
+
+def _filled(rings: Sequence[np.ndarray]) -> np.ndarray:
+    """Draw closed rings, (n, 2) around the origin, a ring within a ring as a hole; cropped."""
+    import cv2
+
+    middle = SIDE * _FINE
+    canvas = np.zeros((2 * middle, 2 * middle), dtype=np.uint8)
+    points = [np.round(ring * middle / 2 + middle).astype(np.int32) for ring in rings]
+    cv2.fillPoly(canvas, points, 1)
+    rows, columns = np.flatnonzero(canvas.any(axis=1)), np.flatnonzero(canvas.any(axis=0))
+    return canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(bool)
+
+
+def _shapes() -> dict[str, list[np.ndarray]]:
+    """The rings of each shape, upright."""
+    return {
+        "circle": [_corners(1, count=64)],
+        "square": [_cross(1)],
+        "triangle": [_corners(1, count=3)],
+        "star": [_corners(1, 0.41, count=10)],
+        "heart": [_heart()],
+        "cross": [_cross(1 / 3)],
+        "ring": [_corners(1, count=64), _corners(0.52, count=64)],
+        "diamond": [_corners(1, 0.6, count=4)],
+    }
+
+
+def _corners(*radii: float, count: int) -> np.ndarray:
+    """A polygon around the origin, its corners at these distances by turns, one on top."""
+    angles = np.arange(count) * 2 * np.pi / count
+    return np.resize(radii, count)[:, None] * np.stack([np.sin(angles), -np.cos(angles)], axis=1)
+
+
+def _heart() -> np.ndarray:
+    """The sextic heart curve (Weisstein, MathWorld, "Heart Curve")."""
+    t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    x = 16 * np.sin(t) ** 3
+    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+    return np.stack([x, -y], axis=1) / 17
+
+
+def _cross(arm: float) -> np.ndarray:
+    """A plus whose bars are this share of its extent wide, as half-width over half-length."""
+    corner = np.array([(arm, arm), (1, arm), (1, -arm)])  # one bar's end and the corner before it
+    quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
+    turns = [np.linalg.matrix_power(quarter, turn) for turn in range(4)]
+    return np.concatenate([corner @ turn for turn in turns])
