@@ -1,16 +1,23 @@
-# make demo    build a dataset from sample photographs into out/quickstart
-# make test    lint, types, import layering and tests
-# make bench   speed and memory, as ratios (minutes; not part of the tests)
+# make demo          build a dataset from sample photographs into out/quickstart
+# make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
+# make test          lint, types, import layering and tests
+# make bench         speed and memory, as ratios (minutes; not part of the tests)
+# make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
+# make pretrain      make the tiny Florence-2 in specialists/tiny_florence2 again (half an hour)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo test bench clean
+.PHONY: demo refine-demo test bench bench-refine pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
+
+refine-demo: .venv/refine.done
+	$(BIN)/florilegium refine configs/known_truth.yaml
+	$(BIN)/florilegium score out/known_truth
 
 test: .venv/test.done
 	$(BIN)/ruff check .
@@ -21,6 +28,12 @@ test: .venv/test.done
 
 bench: .venv/test.done
 	$(BIN)/python -m tests.benchmarks
+
+bench-refine: .venv/refine.done
+	$(BIN)/python -m tests.benchmarks.refinement
+
+pretrain: .venv/refine.done
+	$(BIN)/python -m pipelines.pretrain specialists/tiny_florence2
 
 clean:
 	rm -rf .venv out
@@ -33,6 +46,10 @@ clean:
 	$(INSTALL) '.[starter,photographs]'
 	touch $@
 
+.venv/refine.done: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) '.[starter,refine]'
+	touch $@
+
 .venv/test.done: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) '.[starter,photographs,dev]'
+	$(INSTALL) '.[starter,photographs,refine,dev]'
 	touch $@

@@ -157,13 +157,15 @@ def diff(
     """Tell which labels were added, changed and dropped between two rounds."""
     from engine.storage import Folder
     from pipelines.refine.diff import diff_rounds
-    from pipelines.refine.diff_table import diff_table
+    from pipelines.refine.diff_table import diff_lines, diff_table
 
     found = diff_rounds(Folder(directory), before, after)
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1, sort_keys=True) + "\n")
     else:
         out.print(diff_table(found))
+        for line in diff_lines(found):
+            out.print(line, soft_wrap=True)
 
 
 @app.command("export-florence2")

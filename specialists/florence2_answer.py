@@ -64,13 +64,15 @@ class Reader:
             found = self._phrases(question, said, instances)
         else:
             found = self._regions(question, said, instances)
-        return list({_identity(one): one for one in reversed(list(found))}.values())[::-1]
+        distinct: dict[tuple[Any, ...], Annotation] = {}
+        for one in found:
+            distinct.setdefault(_identity(one), one)
+        return list(distinct.values())
 
     def instances(self, task: Florence2Task, said: Utterance) -> list[Instance]:
         """Let the processor parse an answer, and find the tokens of each instance."""
-        writing = self._tokens.write(said.ids)
         answer = self._processor.post_process_generation(
-            text=writing.text, task=task.marker, image_size=_CANVAS
+            text=self._tokens.written(said.ids), task=task.marker, image_size=_CANVAS
         )[task.marker]
         found = []
         for key in _PLACES:
@@ -78,8 +80,8 @@ class Reader:
                 each = outlines if key == "polygons" else [outlines]
                 positions = tuple(np.array(one, dtype=np.int64) // 2 for one in each)
                 first = min((int(one[0]) for one in positions if len(one)), default=0)
-                run = writing.run_before(first)
                 is_polygon = key == "polygons"
+                run = self._tokens.label_of(said.ids, first, in_brackets=is_polygon)
                 found.append(Instance(run=run, outlines=positions, is_polygon=is_polygon))
         return found
 
@@ -89,7 +91,7 @@ class Reader:
         answer = self._processor.post_process_generation(
             text=text, task=task.marker, image_size=_CANVAS
         )[task.marker]
-        if not answer:
+        if not clean(answer):
             return []
         score = rounded(_score_of_words(task)(said.chances))
         if subject is None:

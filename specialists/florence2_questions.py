@@ -94,13 +94,15 @@ def _texts(task: str, said: Sequence[Annotation]) -> list[tuple[str, Annotation]
     """Return the texts to ask about and who says them.
 
     Each caption is grounded. Expressions are the phrases of captions, and where there are none
-    the labels of boxes; each is looked for once, however many say it.
+    the labels of boxes; each is looked for once, for the first that says it.
     """
-    subjects = [one for one in said if one.task in SUBJECTS[task]]
-    if task == "referring_segmentation":
-        subjects = [one for one in subjects if one.kind == "phrase"] or subjects
-        subjects = list({_words(one): one for one in reversed(subjects)}.values())[::-1]
-    return [(_words(one), one) for one in subjects if _words(one)]
+    subjects = [one for one in said if one.task in SUBJECTS[task] and _words(one)]
+    if task != "referring_segmentation":
+        return [(_words(one), one) for one in subjects]
+    expressions: dict[str, Annotation] = {}
+    for one in [one for one in subjects if one.kind == "phrase"] or subjects:
+        expressions.setdefault(_words(one), one)
+    return list(expressions.items())
 
 
 def _words(subject: Annotation) -> str:

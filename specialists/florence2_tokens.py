@@ -21,24 +21,11 @@ _NEITHER = "<unk>"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """Text between two special tokens: the tokens `start` to `stop` (exclusive) of an answer."""
+    """Text between special tokens: the tokens `start` to `stop` (exclusive) of an answer."""
 
     start: int
     stop: int
     text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Writing:
-    """An answer for the parser: `<loc_7>` is the place that token 7 names, not bin 7."""
-
-    text: str
-    runs: tuple[Run, ...]
-
-    def run_before(self, token: int) -> Run:
-        """Return the last text that ends at a token or before it."""
-        before = [run for run in self.runs if run.stop <= token]
-        return before[-1] if before else Run(start=token, stop=token, text="")
 
 
 class Tokens:
@@ -80,23 +67,39 @@ class Tokens:
         """Return the text among tokens; places and brackets are left out."""
         return self._decoded(ids[self._is_text[ids]])
 
-    def write(self, ids: np.ndarray) -> Writing:
-        """Write an answer for the parser, without start, end and padding."""
+    def written(self, ids: np.ndarray) -> str:
+        """Write an answer for the parser: `<loc_7>` is the place that token 7 names, not bin 7.
+
+        Start, end and padding are left out; so are characters of a text that would be read as
+        more than text.
+        """
         pieces: list[str] = []
-        runs: list[Run] = []
         place = 0
         while place < len(ids):
-            start = place
-            while place < len(ids) and self._is_text[ids[place]]:
-                place += 1
-            if place > start:
-                text = self._decoded(ids[start:place])
-                runs.append(Run(start=start, stop=place, text=text))
-                pieces.append(re.sub(r"[<\n]", " ", text))
+            stop = self._end_of_text(ids, place)
+            if stop > place:
+                pieces.append(re.sub(r"[<\n]", " ", self._decoded(ids[place:stop])))
             else:
                 pieces.append(self._spelling(int(ids[place]), place))
-                place += 1
-        return Writing(text="".join(pieces), runs=tuple(runs))
+            place = max(stop, place + 1)
+        return "".join(pieces)
+
+    def label_of(self, ids: np.ndarray, token: int, *, in_brackets: bool) -> Run:
+        """Return the text under which a location token stands; it may be empty.
+
+        Only places lie between the two, and for masks the brackets of polygons.
+        """
+        before = ids[:token]
+        is_between = self._bins[before] != NO_BIN
+        if in_brackets:
+            is_between |= np.isin(before, list(self._structure))
+        stop = _after_last(~is_between)
+        start = _after_last(~self._is_text[before[:stop]])
+        return Run(start=start, stop=stop, text=self._decoded(ids[start:stop]))
+
+    def _end_of_text(self, ids: np.ndarray, start: int) -> int:
+        specials = np.flatnonzero(~self._is_text[ids[start:]])
+        return start + int(specials[0]) if len(specials) else len(ids)
 
     def _spelling(self, token: int, place: int) -> str:
         if token in (self.start, self.end, self.pad):
@@ -107,3 +110,9 @@ class Tokens:
 
     def _decoded(self, ids: np.ndarray) -> str:
         return str(self._tokenizer.decode(ids.tolist(), clean_up_tokenization_spaces=False))
+
+
+def _after_last(is_true: np.ndarray) -> int:
+    """Return the place after the last true one, or 0."""
+    places = np.flatnonzero(is_true)
+    return int(places[-1]) + 1 if len(places) else 0

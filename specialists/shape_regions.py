@@ -17,13 +17,15 @@ _LARGEST_SHARE = 0.5
 """What covers more of the image than this is background."""
 _LARGEST_HOLE = 0.12
 """Holes of this share of a region or less are its pattern or its writing, and are filled."""
-_GAP = 5
+_GAP = 7
 """Gaps of this many pixels in a region are closed: noise, and the narrower patterns."""
 _SEED = 0
-_COLOURS = 6
+_COLOURS = 8
 """Main colours that are looked for in an image, those of the background among them."""
 _LEVELS = (1.0, 1.6, 2.4)
 """Differences from the background, as multiples of Otsu's threshold."""
+_LEAST_DIFFERENCE = 2.0
+"""Distance in L*a*b* below which nothing differs from the background."""
 _EDGES = (30, 60)
 """Lower thresholds of Canny, in levels of 0..255 per pixel; the upper ones are twice these."""
 
@@ -45,6 +47,18 @@ class Region(NamedTuple):
         """Return the values at the region's pixels, out of those of the whole image."""
         left, top, right, bottom = self.box_xyxy
         return np.asarray(values[top:bottom, left:right][self.mask])
+
+
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """Shrink an image to a long side at most."""
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA))
 
 
 def smoothed(image: np.ndarray) -> np.ndarray:
@@ -80,23 +94,16 @@ def _length(vectors: np.ndarray) -> np.ndarray:
 
 
 def colour_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
-    """Yield the connected pixels of each of the image's main colours (k-means)."""
-    import cv2
-
-    few = np.ascontiguousarray(lab[::2, ::2]).reshape(-1, 3)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 0.5)
-    cv2.setRNGSeed(_SEED)
-    colours = min(_COLOURS, len(few))
-    _, _, centres = cv2.kmeans(few, colours, None, stop, 1, cv2.KMEANS_PP_CENTERS)
-    # |pixel - centre|^2 less |pixel|^2, which is the same for all centres
-    nearest = ((centres**2).sum(axis=1) - 2 * lab @ centres.T).argmin(axis=2)
-    for colour in range(colours):
+    """Yield the connected pixels of each of the image's main colours."""
+    colours = main_colours(lab[::2, ::2].reshape(-1, 3), _COLOURS)
+    nearest = distance_to_colours(lab, colours).argmin(axis=2)
+    for colour in range(len(colours)):
         yield from components(closed((nearest == colour).astype(np.uint8), _GAP))
 
 
 def residual_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
     """Yield what differs from a smooth background, at several levels of difference."""
-    threshold = otsu(difference)
+    threshold = max(otsu(difference), _LEAST_DIFFERENCE)
     for level in _LEVELS:
         mask = (difference > level * threshold).astype(np.uint8)
         yield from components(closed(mask, _GAP))
@@ -115,6 +122,24 @@ def edge_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
         yield from components(1 - edges)
         outlines, _ = cv2.findContours(edges, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         yield from components(cv2.drawContours(edges.copy(), outlines, -1, 1, cv2.FILLED))
+
+
+def main_colours(pixels: np.ndarray, count: int) -> np.ndarray:
+    """Return the centres of k-means in pixels, float32, (n, 3); fewer where there are few."""
+    import cv2
+
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 0.5)
+    cv2.setRNGSeed(_SEED)
+    _, _, centres = cv2.kmeans(
+        np.ascontiguousarray(pixels), min(count, len(pixels)), None, stop, 1, cv2.KMEANS_PP_CENTERS
+    )
+    return np.asarray(centres)
+
+
+def distance_to_colours(lab: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Return the distance of each pixel to each of n colours, (height, width, n)."""
+    squares = np.einsum("...i,...i", lab, lab)[..., None] + (colours**2).sum(axis=1)
+    return np.asarray(np.sqrt(np.maximum(squares - 2 * lab @ colours.T, 0)))
 
 
 def otsu(values: np.ndarray) -> float:
@@ -147,7 +172,9 @@ def components(mask: np.ndarray) -> Iterator[Region]:
 
     _, part_of, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     short_side = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].min(axis=1)
-    is_thing = (short_side >= LEAST_SIDE) & (stats[:, cv2.CC_STAT_AREA] < _LARGEST_SHARE * mask.size)
+    is_thing = (short_side >= LEAST_SIDE) & (
+        stats[:, cv2.CC_STAT_AREA] < _LARGEST_SHARE * mask.size
+    )
     is_thing[0] = False  # what is not in the mask
     for part in np.flatnonzero(is_thing):
         left, top, width, height, _ = stats[part].tolist()

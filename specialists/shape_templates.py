@@ -40,10 +40,9 @@ def names_of(masks: Sequence[np.ndarray]) -> list[Name]:
     if not masks:
         return []
     labels, templates = _templates()
-    silhouettes = np.stack([normalised(mask) for mask in masks]).reshape(len(masks), -1)
-    shared = silhouettes @ templates.T
-    areas = silhouettes.sum(axis=1)[:, None] + templates.sum(axis=1)
-    fits = shared / (areas - shared)
+    silhouettes = _packed(masks)[:, None]
+    shared = np.bitwise_count(silhouettes & templates).sum(axis=2)
+    fits = shared / np.bitwise_count(silhouettes | templates).sum(axis=2)
     return [
         Name(labels[best], float(fit))
         for best, fit in zip(fits.argmax(axis=1), fits.max(axis=1), strict=True)
@@ -51,7 +50,7 @@ def names_of(masks: Sequence[np.ndarray]) -> list[Name]:
 
 
 def normalised(mask: np.ndarray) -> np.ndarray:
-    """Fit a mask into the middle of a square of `SIDE` pixels, proportions kept; 0 or 1."""
+    """Fit a mask into the middle of a square of `SIDE` pixels, proportions kept; bool."""
     import cv2
 
     height, width = mask.shape
@@ -60,19 +59,22 @@ def normalised(mask: np.ndarray) -> np.ndarray:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(mask.astype(np.float32), size_wh, interpolation=method)
     left, top = (SIDE - size_wh[0]) // 2, (SIDE - size_wh[1]) // 2
-    square = np.zeros((SIDE, SIDE), dtype=np.float32)
+    square = np.zeros((SIDE, SIDE), dtype=bool)
     square[top : top + size_wh[1], left : left + size_wh[0]] = small >= 0.5
     return square
 
 
 @cache
 def _templates() -> tuple[tuple[str, ...], np.ndarray]:
-    """The label of each template, and the templates, (n, SIDE * SIDE), 0 or 1."""
-    drawn = list(_drawn())
-    return (
-        tuple(label for label, _ in drawn),
-        np.stack([normalised(mask).ravel() for _, mask in drawn]),
-    )
+    """The label of each template, and the templates, packed."""
+    labels, masks = zip(*_drawn(), strict=True)
+    return labels, _packed(masks)
+
+
+def _packed(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return normalised masks as bits, uint64, (n, SIDE * SIDE / 64)."""
+    squares = np.stack([normalised(mask) for mask in masks])
+    return np.packbits(squares.reshape(len(masks), -1), axis=1).view(np.uint64)
 
 
 def _drawn() -> Iterator[tuple[str, np.ndarray]]:

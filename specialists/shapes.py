@@ -1,11 +1,12 @@
 """Classical detectors of drawn shapes: three ways to find regions, one way to name them.
 
 A region is named after the template that its silhouette overlaps the most. Nothing is learnt:
-what is covered, faint or noisy is missed or misnamed, by each of the three in its own way.
+what is covered, faint or noisy is missed or misnamed, by each detector in its own way.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import ClassVar
@@ -24,6 +25,7 @@ from specialists.shape_regions import (
     difference_from_background,
     edge_regions,
     residual_regions,
+    shrunk,
     smoothed,
 )
 from specialists.shape_templates import names_of
@@ -50,73 +52,55 @@ class ShapesConfig(StageConfig):
     """Of two boxes with a higher intersection over union the better is said, 0..1."""
 
 
-class ShapesColour(Specialist[ShapesConfig]):
-    """Shapes of one colour; misses what is striped, or as pale as the background.
+class ShapeDetector(Specialist[ShapesConfig]):
+    """What the three detectors share: all but the way regions are found.
 
-    The score of all three detectors is the fit of the template (intersection over union, less
-    what any blob has) times two soft thresholds, x / (x + half): contrast and size.
+    The score is the fit of the template (intersection over union, less what any blob has)
+    times two soft thresholds, x / (x + half): contrast with the background and size.
     """
 
     Config: ClassVar[type[StageConfig]] = ShapesConfig
     produces: tuple[str, ...] = ("object_detection",)
+    algorithm: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def find(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
+        """Yield regions, from L*a*b* pixels and their difference from the background."""
 
     @property
     def model(self) -> str:
         """The algorithm."""
-        return "k-means components"
+        return self.algorithm
 
     def revision(self) -> str:
         """Name the OpenCV release."""
-        return opencv_revision()
+        return f"opencv-python-headless {version('opencv-python-headless')}"
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Look at each image on its own."""
-        return [detections(sample, colour_regions, self.config) for sample in samples]
+        return [detections(sample, self.find, self.config) for sample in samples]
 
 
-class ShapesResidual(Specialist[ShapesConfig]):
-    """Shapes that differ from a smooth background; takes shapes that touch for one."""
+class ShapesColour(ShapeDetector):
+    """Connected pixels of a colour; misses what is covered, or as pale as the background."""
 
-    Config: ClassVar[type[StageConfig]] = ShapesConfig
-    produces: tuple[str, ...] = ("object_detection",)
-
-    @property
-    def model(self) -> str:
-        """The algorithm."""
-        return "background residual"
-
-    def revision(self) -> str:
-        """Name the OpenCV release."""
-        return opencv_revision()
-
-    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Look at each image on its own."""
-        return [detections(sample, residual_regions, self.config) for sample in samples]
+    algorithm = "k-means components"
+    find = staticmethod(colour_regions)
 
 
-class ShapesEdges(Specialist[ShapesConfig]):
-    """Shapes with a closed outline; misses what has gaps in its edges."""
+class ShapesResidual(ShapeDetector):
+    """What differs from a smooth background; takes shapes that touch for one."""
 
-    Config: ClassVar[type[StageConfig]] = ShapesConfig
-    produces: tuple[str, ...] = ("object_detection",)
-
-    @property
-    def model(self) -> str:
-        """The algorithm."""
-        return "Canny contours"
-
-    def revision(self) -> str:
-        """Name the OpenCV release."""
-        return opencv_revision()
-
-    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Look at each image on its own."""
-        return [detections(sample, edge_regions, self.config) for sample in samples]
+    algorithm = "background residual"
+    find = staticmethod(residual_regions)
 
 
-def opencv_revision() -> str:
-    """Name the OpenCV release."""
-    return f"opencv-python-headless {version('opencv-python-headless')}"
+class ShapesEdges(ShapeDetector):
+    """What has a closed outline; misses stripes, and outlines with gaps."""
+
+    algorithm = "Canny contours"
+    find = staticmethod(edge_regions)
 
 
 def detections(sample: Sample, find: RegionFinder, config: ShapesConfig) -> list[Annotation]:
@@ -143,18 +127,6 @@ def detections(sample: Sample, find: RegionFinder, config: ShapesConfig) -> list
         for place in best(boxes_xyxy, scores, config.most_overlap)
         if scores[place] >= config.least_score
     ]
-
-
-def shrunk(image: np.ndarray, side: int) -> np.ndarray:
-    """Shrink an image to a long side at most."""
-    import cv2
-
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return image
-    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA))
 
 
 def scores_of(regions: Sequence[Region], fits: np.ndarray, difference: np.ndarray) -> np.ndarray:

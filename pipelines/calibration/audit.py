@@ -125,7 +125,7 @@ class Findings:
             1 right, 0 wrong, NaN unknown, (m,); and the thing that it is, -1 for none, (m,).
         """
         words = [words_of(one) for one in annotations]
-        boxes = np.array([_place(one) for one in annotations]).reshape(-1, 4)
+        boxes = np.array([box_of(one) for one in annotations]).reshape(-1, 4)
         verdict, thing = self.carried_over(words, boxes)
         row = np.array([self.ids.get(one.id, -1) for one in annotations], dtype=np.int64)
         is_own = row >= 0
@@ -133,7 +133,7 @@ class Findings:
         return verdict, thing
 
     def carried_over(
-        self, words: Sequence[str], box_xyxy: np.ndarray
+        self, words: Sequence[str] | np.ndarray, box_xyxy: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what the findings mean for other statements about the same sample, as `of` does.
 
@@ -154,7 +154,7 @@ def findings(audit: Audit, annotations: Iterable[Annotation], task: str) -> Find
     """Return what the audit found about a sample's annotations of one task."""
     audited = [one for one in audit.of(annotations) if one.task == task]
     is_right = np.array([audit.right[one.id] for one in audited], dtype=bool)
-    boxes = np.array([_place(one) for one in audited]).reshape(-1, 4)
+    boxes = np.array([box_of(one) for one in audited]).reshape(-1, 4)
     words = np.array([words_of(one) for one in audited], dtype=object)
     return Findings(
         ids={one.id: row for row, one in enumerate(audited)},
@@ -163,10 +163,6 @@ def findings(audit: Audit, annotations: Iterable[Annotation], task: str) -> Find
         is_right=is_right,
         thing=_things(words, boxes, is_right),
     )
-
-
-def _place(annotation: Annotation) -> tuple[float, ...]:
-    return (np.nan,) * 4 if annotation.kind == "text" else box_of(annotation)
 
 
 def _things(words: np.ndarray, box_xyxy: np.ndarray, is_right: np.ndarray) -> np.ndarray:

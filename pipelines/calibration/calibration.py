@@ -76,6 +76,8 @@ class Fusion(_Part):
     """Coefficient of each feature, by name."""
     intercept: Number
     """Log-odds where every feature is 0."""
+    names: tuple[str, ...] = ()
+    """Names of things that have features of their own."""
 
     def probability(self, names: Sequence[str], features: np.ndarray) -> np.ndarray:
         """Return P(right), shape (n,), of the features with these names, (n, len(names)).

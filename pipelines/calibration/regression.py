@@ -12,10 +12,8 @@ import numpy as np
 from pipelines.calibration.calibration import Fusion, Interval, Voter, logit
 from pipelines.calibration.reliability import wilson
 
-PLATT_PENALTY = 1.0
-"""Pull of the slope towards 1 (scores as they are), in pseudo-observations."""
-INVERSE_PENALTY = 0.3
-"""scikit-learn's C of the fusion, on features of unit variance."""
+PENALTY = 1.0
+"""Strength of the L2 penalty: weights are expected within about 1 of 0 (log-odds)."""
 
 
 def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: float = 1.0) -> Voter:
@@ -47,7 +45,7 @@ def _platt(score: np.ndarray, is_right: np.ndarray, prior: float) -> tuple[float
         return 0.0, _smoothed_logit(is_right, prior, Interval())
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=1 / PLATT_PENALTY).fit(logit(score)[:, None], is_right)
+    model = LogisticRegression(C=1 / PENALTY).fit(logit(score)[:, None], is_right)
     slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
     # A score that sinks where the voter is right says nothing that one should rely on.
     return (slope, intercept) if slope > 0 else (0.0, _smoothed_logit(is_right, prior, Interval()))
@@ -59,16 +57,25 @@ def _smoothed_logit(is_right: np.ndarray, prior: float, precision: Interval) -> 
     return float(logit((is_right.sum() + 2 * expected) / (len(is_right) + 2)))
 
 
-def fit_fusion(names: Sequence[str], features: np.ndarray, is_right: np.ndarray) -> Fusion:
-    """Fit P(right) on the features of hypotheses, (n, len(names)); L2 on unit variance."""
+def fit_fusion(
+    columns: Sequence[str], features: np.ndarray, is_right: np.ndarray, names: Sequence[str]
+) -> Fusion:
+    """Fit P(right) on the features of hypotheses, (n, len(columns)), with an L2 penalty.
+
+    Numbers are brought to unit variance. Columns of names stay 0 or 1: so a name that is rare,
+    of which little is known, keeps a weight near 0.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    mean, spread = features.mean(axis=0), features.std(axis=0)
+    is_number = np.array([not column.startswith("name/") for column in columns])
+    mean = np.where(is_number, features.mean(axis=0), 0.0)
+    spread = np.where(is_number, features.std(axis=0), 1.0)
     spread[spread < 1e-9] = np.inf  # a column that never changes teaches nothing
-    scaled = (features - mean) / spread
-    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(scaled, is_right)
+    model = LogisticRegression(C=1 / PENALTY, max_iter=1000)
+    model.fit((features - mean) / spread, is_right)
     weights = model.coef_[0] / spread
     return Fusion(
-        weights=dict(zip(names, weights.tolist(), strict=True)),
+        weights=dict(zip(columns, weights.tolist(), strict=True)),
         intercept=float(model.intercept_[0] - (weights * mean).sum()),
+        names=tuple(names),
     )

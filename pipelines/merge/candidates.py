@@ -6,8 +6,8 @@ worth; how much candidates overlap and how much their words agree. Nothing is de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,7 +34,7 @@ class Candidates:
 
     `voter` is the place of each one's specialist in `voters`, int, (n,); `box_xyxy` its box or
     that around its quad or mask, pixels, (n, 4); `score` what it said, NaN for nothing, (n,);
-    `trust` the calibrated probability that it is right, NaN without calibration, (n,).
+    `trust` the calibrated probability that it is right, NaN before `trusted`, (n,).
     """
 
     task: str
@@ -93,63 +93,47 @@ class Candidates:
         likeness = cdist(self.words, self.words, scorer=Levenshtein.normalized_similarity)
         return np.asarray(likeness, dtype=np.float64)
 
-    def only(self, rows: np.ndarray) -> Candidates:
-        """Return some of the candidates: `rows` are numbers or bool."""
-        places = np.arange(len(self))[rows]
-        return Candidates(
-            task=self.task,
-            annotations=tuple(self.annotations[place] for place in places),
-            voters=self.voters,
-            voter=self.voter[places],
-            box_xyxy=self.box_xyxy[places],
-            score=self.score[places],
-            trust=self.trust[places],
-        )
+    def trusted(self, calibration: TaskCalibration | None) -> Candidates:
+        """Return the same candidates with what their voters' words are worth."""
+        trust = np.full(len(self), np.nan)
+        for place, name in enumerate(self.voters if calibration else ()):
+            rows = self.voter == place
+            if rows.any():
+                trust[rows] = calibration.voters[name].probability(self.score[rows])  # type: ignore[union-attr]
+        other = replace(self, trust=trust)
+        cached = {name: self.__dict__[name] for name in _LASTING if name in self.__dict__}
+        other.__dict__.update(cached)
+        return other
+
+
+_LASTING = ("words", "word", "subject", "overlap", "likeness")
+"""Columns that do not depend on trust."""
 
 
 def candidates_of(
-    annotations: Sequence[Annotation],
-    task: str,
-    voters: Sequence[str],
-    calibration: TaskCalibration | None = None,
+    annotations: Iterable[Annotation], task: str, voters: Sequence[str]
 ) -> Candidates:
-    """Put what these voters said for a task into columns; what has no region is left out.
+    """Put what these voters said for a task into columns; a region that is none is left out.
 
     Args:
         annotations: those of one sample, of any task and specialist.
-        calibration: what is known of the voters for this task, if anything.
     """
     number = {voter: place for place, voter in enumerate(voters)}
     heard = [
         one
         for one in annotations
-        if one.task == task and one.specialist in number and _has_region(one)
+        if one.task == task and one.specialist in number and _has_place(one)
     ]
-    score = np.array([np.nan if one.score is None else one.score for one in heard])
-    voter = np.array([number[one.specialist] for one in heard], dtype=np.int64)
+    score = [np.nan if one.score is None else one.score for one in heard]
     return Candidates(
         task=task,
         annotations=tuple(heard),
         voters=tuple(voters),
-        voter=voter,
-        box_xyxy=np.array([box_of(one) for one in heard]).reshape(-1, 4),
-        score=score,
-        trust=_trust(score, voter, voters, calibration),
+        voter=np.array([number[one.specialist] for one in heard], dtype=np.int64),
+        box_xyxy=np.array([box_of(one) for one in heard], dtype=np.float64).reshape(-1, 4),
+        score=np.array(score, dtype=np.float64),
+        trust=np.full(len(heard), np.nan),
     )
-
-
-def _trust(
-    score: np.ndarray,
-    voter: np.ndarray,
-    voters: Sequence[str],
-    calibration: TaskCalibration | None,
-) -> np.ndarray:
-    trust = np.full(len(score), np.nan)
-    for place, name in enumerate(voters) if calibration else ():
-        rows = voter == place
-        if rows.any():
-            trust[rows] = calibration.voters[name].probability(score[rows])  # type: ignore[union-attr]
-    return trust
 
 
 def words_of(annotation: Annotation) -> str:
@@ -160,12 +144,17 @@ def words_of(annotation: Annotation) -> str:
 
 
 def box_of(annotation: Annotation) -> tuple[float, ...]:
-    """Return the box of a region, or that around its quad or mask, pixels, x1 y1 x2 y2."""
+    """Return the box of a region, or that around its quad or mask, pixels, x1 y1 x2 y2.
+
+    A text about the whole image has a box of NaN.
+    """
     if annotation.box_xyxy:
         return annotation.box_xyxy
     if annotation.quad:
         x, y = annotation.quad[::2], annotation.quad[1::2]
         return min(x), min(y), max(x), max(y)
+    if annotation.kind == "text":
+        return (np.nan,) * 4
     left, top, width, height = coco_mask.toBbox(rle(annotation)).tolist()
     return left, top, left + width, top + height
 
@@ -177,7 +166,9 @@ def rle(annotation: Annotation) -> dict[str, Any]:
     return annotation.mask_rle._asdict()
 
 
-def _has_region(annotation: Annotation) -> bool:
+def _has_place(annotation: Annotation) -> bool:
+    if annotation.kind == "text":
+        return bool(annotation.text.strip())
     if annotation.task in MASK_TASKS:
         return annotation.mask_rle is not None
     return bool(annotation.box_xyxy or annotation.quad or annotation.mask_rle)

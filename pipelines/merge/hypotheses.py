@@ -2,7 +2,8 @@
 
 Candidates that overlap form a cluster, at most one of each voter. Each name that is given in a
 cluster is a hypothesis: this thing is here and is called so. Its features are what every voter
-says for or against it; how probable that makes it is for a calibration to say.
+says for or against it, its size, and the name, for some names are given too easily; how probable
+that makes it is for a calibration to say.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Hypotheses:
 
     def __len__(self) -> int:
         return len(self.cluster)
+
+    @property
+    def words(self) -> np.ndarray:
+        """What each hypothesis calls its thing, str, (h,)."""
+        return np.array(self.candidates.words, dtype=object)[self.leader]
 
     @property
     def is_present(self) -> np.ndarray:
@@ -113,23 +119,38 @@ def _mean_boxes(box_xyxy: np.ndarray, member: np.ndarray, weight: np.ndarray) ->
     return mean
 
 
-def feature_names(voters: Sequence[str]) -> tuple[str, ...]:
+def feature_names(voters: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the columns of `features`."""
     kinds = ("agrees", "agrees_logit", "differs", "differs_logit")
-    return (*(f"{kind}/{voter}" for kind in kinds for voter in voters), *SHAPE_FEATURES)
+    return (
+        *(f"{kind}/{voter}" for kind in kinds for voter in voters),
+        *SHAPE_FEATURES,
+        *(f"name/{name}" for name in names),
+        *(f"name/{voter}/{name}" for voter in voters for name in names),
+    )
 
 
-def features(hypotheses: Hypotheses, size_wh: tuple[int, int]) -> np.ndarray:
+def features(hypotheses: Hypotheses, names: Sequence[str], size_wh: tuple[int, int]) -> np.ndarray:
     """Return what speaks for and against each hypothesis, (h, len(feature_names)).
 
     Args:
+        names: those of which it matters that a thing is called so, and who calls it so.
         size_wh: width and height of the image, pixels.
     """
     agrees = hypotheses.agreement
     differs = hypotheses.is_present - agrees
     log_odds = np.nan_to_num(hypotheses.of_members(logit(hypotheses.candidates.trust)))
     votes = [agrees, agrees * log_odds, differs, differs * log_odds]
-    return np.hstack([*votes, _shape_features(hypotheses, size_wh)])
+    is_called = _is_called(hypotheses, names)
+    by_voter = (agrees[:, :, None] * is_called[:, None]).reshape(len(hypotheses), -1)
+    return np.hstack([*votes, _shape_features(hypotheses, size_wh), is_called, by_voter])
+
+
+def _is_called(hypotheses: Hypotheses, names: Sequence[str]) -> np.ndarray:
+    """Return which hypothesis has which name, 0 or 1, (h, names)."""
+    number = {name: place for place, name in enumerate(names)}
+    code = np.array([number.get(name, -1) for name in hypotheses.words], dtype=np.int64)
+    return (code[:, None] == np.arange(len(names))).astype(np.float64)
 
 
 def _shape_features(hypotheses: Hypotheses, size_wh: tuple[int, int]) -> np.ndarray:

@@ -36,10 +36,11 @@ def calibrated_fusion(
     apart: float,
 ) -> Choice:
     """Choose by the probability that the audit gives to what all voters say together."""
-    if calibration.fusion is None:
+    fusion = calibration.fusion
+    if fusion is None:
         raise ValueError(f"nothing is fused: {calibration.reason}")
-    names = feature_names(hypotheses.candidates.voters)
-    probability = calibration.fusion.probability(names, features(hypotheses, size_wh))
+    columns = feature_names(hypotheses.candidates.voters, fusion.names)
+    probability = fusion.probability(columns, features(hypotheses, fusion.names, size_wh))
     rows = _best_of_clusters(hypotheses, probability)
     rows = separate(hypotheses, rows[probability[rows] >= least_confidence], apart)
     return Choice(row=rows, confidence=probability[rows])

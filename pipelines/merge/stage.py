@@ -158,7 +158,7 @@ class Merge(Specialist[MergeConfig]):
         self, sample: Sample, task: str, voters: tuple[str, ...]
     ) -> list[Annotation]:
         calibration = self._calibrated(task)
-        candidates = candidates_of(sample.annotations, task, voters, calibration)
+        candidates = candidates_of(sample.annotations, task, voters).trusted(calibration)
         if not len(candidates):
             return []
         hypotheses = hypotheses_of(candidates, iou=self.config.iou, calibration=calibration)

@@ -18,7 +18,9 @@ def main(
     share: Annotated[
         float, typer.Option(min=0.0, help="Share of the full plan's steps; 1 needs half an hour.")
     ] = 1.0,
-    scenes: Annotated[int, typer.Option(min=1, help="Easy scenes to draw and learn from.")] = 12_000,
+    scenes: Annotated[
+        int, typer.Option(min=1, help="Easy scenes to draw and learn from.")
+    ] = 12_000,
     seed: Annotated[int, typer.Option(help="Another seed is another student.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads to use.")] = 1,
     keep: Annotated[Path | None, typer.Option(help="A folder for early students.")] = None,

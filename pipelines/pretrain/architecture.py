@@ -54,9 +54,7 @@ TINIEST = Size(
 """For tests: untrained, built in under two seconds."""
 
 
-def build_tiny(
-    texts: Iterable[str] = (), *, size: Size = TINY, seed: int = 0
-) -> tuple[Any, Any]:
+def build_tiny(texts: Iterable[str] = (), *, size: Size = TINY, seed: int = 0) -> tuple[Any, Any]:
     """Build an untrained model and its processor.
 
     `texts` are what the tokenizer learns besides the prompts: labels, captions, words. The
@@ -162,6 +160,9 @@ def _start_weights(model: Any, tokenizer: Any) -> None:
         elif isinstance(module, nn.Conv2d) and module.groups == 1:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     scale_positions(model, 1.0)
+    for half in (model.model.language_model.encoder, model.model.language_model.decoder):
+        places = half.embed_positions.weight.detach()
+        places.copy_(0.1 * sinusoids(*places.shape, shortest=4.0, longest=1000.0))
     words = model.get_input_embeddings().weight
     first, last = tokenizer.convert_tokens_to_ids([LOCATION_TOKENS[0], LOCATION_TOKENS[-1]])
     with torch.no_grad():
@@ -184,7 +185,9 @@ def scale_positions(model: Any, amplitude: float) -> None:
     with torch.no_grad():
         for embedding in (position.row_embeddings, position.column_embeddings):
             count, dim = embedding.weight.shape
-            embedding.weight.copy_(amplitude * sinusoids(count, dim, shortest=4.0, longest=4.0 * count))
+            embedding.weight.copy_(
+                amplitude * sinusoids(count, dim, shortest=4.0, longest=4.0 * count)
+            )
 
 
 def sinusoids(count: int, dim: int, *, shortest: float, longest: float) -> Any:

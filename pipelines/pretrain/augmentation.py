@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.pretrain.scenes import NOBODY, Picture
+from pipelines.pretrain.scenes import NOBODY, Drawing
 from pipelines.world.scene import NAMES, SIGN
 
 _MOST_THINGS = 6
@@ -22,91 +22,91 @@ _SPARSE = np.s_[::4, ::4]
 _MIRRORED = {"left": "right", "right": "left"}
 
 
-def varied(picture: Picture, donor: Picture, rng: np.random.Generator) -> Picture:
-    """Return a variant of a picture; things of `donor` may be pasted on it.
+def varied(drawing: Drawing, donor: Drawing, rng: np.random.Generator) -> Drawing:
+    """Return a variant of a drawing; things of `donor` may be pasted on it.
 
     A variant that no caption of the original fits any more has none.
     """
     if rng.random() < 0.5:
-        picture = mirrored(picture)
+        drawing = mirrored(drawing)
     if rng.random() < 0.3:
-        picture = _shifted(picture, rng)
+        drawing = _shifted(drawing, rng)
     if rng.random() < 0.5:
-        picture = _pasted(picture, donor, rng)
-    return replace(picture, pixels=_exposed(_faded(picture, rng), rng))
+        drawing = _pasted(drawing, donor, rng)
+    return replace(drawing, pixels=_exposed(_faded(drawing, rng), rng))
 
 
-def mirrored(picture: Picture) -> Picture:
+def mirrored(drawing: Drawing) -> Drawing:
     """Swap left and right, in the pixels, the boxes and the captions."""
-    px = picture.pixels.shape[1]
-    boxes = picture.boxes_xyxy.copy()
+    px = drawing.pixels.shape[1]
+    boxes = drawing.boxes_xyxy.copy()
     boxes[:, [0, 2]] = px - boxes[:, [2, 0]]
     captions = {
         task: re.sub(r"\b(left|right)\b", lambda found: _MIRRORED[found[0]], text)
-        for task, text in picture.captions.items()
+        for task, text in drawing.captions.items()
     }
     return replace(
-        picture,
-        pixels=picture.pixels[:, ::-1],
-        owners=picture.owners[:, ::-1],
+        drawing,
+        pixels=drawing.pixels[:, ::-1],
+        owners=drawing.owners[:, ::-1],
         boxes_xyxy=boxes,
         captions=captions,
     )
 
 
-def _shifted(picture: Picture, rng: np.random.Generator, most_px: int = 12) -> Picture:
+def _shifted(drawing: Drawing, rng: np.random.Generator, most_px: int = 12) -> Drawing:
     """Move everything, so that a thing may reach beyond the edge; the edge's colour fills in."""
     down, right = rng.integers(0, 2 * most_px + 1, 2)
-    px = picture.pixels.shape[0]
+    px = drawing.pixels.shape[0]
     window = np.s_[down : down + px, right : right + px]
-    owners = np.pad(picture.owners, most_px, constant_values=NOBODY)[window]
-    if not _all_visible(owners, _counts(picture.owners, len(picture.kinds)), picture):
-        return picture
+    owners = np.pad(drawing.owners, most_px, constant_values=NOBODY)[window]
+    if not _all_visible(owners, _counts(drawing.owners, len(drawing.kinds)), drawing):
+        return drawing
     around = ((most_px, most_px), (most_px, most_px), (0, 0))
     return replace(
-        picture,
-        pixels=np.pad(picture.pixels, around, mode="edge")[window],
+        drawing,
+        pixels=np.pad(drawing.pixels, around, mode="edge")[window],
         owners=owners,
-        boxes_xyxy=_boxes(owners, len(picture.kinds)),
+        boxes_xyxy=_boxes(owners, len(drawing.kinds)),
         captions={},
     )
 
 
-def _pasted(picture: Picture, donor: Picture, rng: np.random.Generator) -> Picture:
-    """Lay things of another picture over this one, some transparent, while all stay visible."""
+def _pasted(drawing: Drawing, donor: Drawing, rng: np.random.Generator) -> Drawing:
+    """Lay things of another drawing over this one, some transparent, while all stay visible."""
     for place, kind in enumerate(donor.kinds):
         mask = donor.owners == place
-        owners = np.where(mask, np.uint8(len(picture.kinds)), picture.owners)
-        before = _counts(picture.owners, len(picture.kinds))
-        is_new = not (picture.kinds[:, :2] == kind[:2]).all(axis=1).any()
-        if not is_new or len(picture.kinds) == _MOST_THINGS:
+        owners = np.where(mask, np.uint8(len(drawing.kinds)), drawing.owners)
+        before = _counts(drawing.owners, len(drawing.kinds))
+        is_new = not (drawing.kinds[:, :2] == kind[:2]).all(axis=1).any()
+        if not is_new or len(drawing.kinds) == _MOST_THINGS:
             continue
-        if not _all_visible(owners, before, picture):
+        if not _all_visible(owners, before, drawing):
             continue
         alpha = rng.uniform(0.55, 0.9) if rng.random() < 0.3 else 1.0
-        laid = alpha * donor.pixels[mask] + (1 - alpha) * picture.pixels[mask]
-        pixels = picture.pixels.copy()
+        laid = alpha * donor.pixels[mask] + (1 - alpha) * drawing.pixels[mask]
+        pixels = drawing.pixels.copy()
         pixels[mask] = laid.astype(np.uint8)
-        kinds = np.concatenate([picture.kinds, kind[None]])
-        picture = replace(
-            picture,
+        kinds = np.concatenate([drawing.kinds, kind[None]])
+        drawing = replace(
+            drawing,
             pixels=pixels,
             owners=owners,
             boxes_xyxy=_boxes(owners, len(kinds)),
             kinds=kinds,
             captions={},
         )
-    return picture
+    return drawing
 
 
-def _faded(picture: Picture, rng: np.random.Generator) -> np.ndarray:
+def _faded(drawing: Drawing, rng: np.random.Generator) -> np.ndarray:
     """Draw some things towards the background's colour; return float32 pixels."""
-    pixels = picture.pixels.astype(np.float32)
-    faded = np.flatnonzero(rng.random(len(picture.kinds)) < 0.3)
+    pixels = drawing.pixels.astype(np.float32)
+    faded = np.flatnonzero(rng.random(len(drawing.kinds)) < 0.3)
     if len(faded):
-        ground = pixels[_SPARSE][picture.owners[_SPARSE] == NOBODY].mean(axis=0)
+        ground = pixels[_SPARSE][drawing.owners[_SPARSE] == NOBODY].mean(axis=0)
     for place in faded:
-        mask = picture.owners == place
+        mask = drawing.owners == place
         pixels[mask] += np.float32(rng.uniform(0.1, 0.5)) * (ground - pixels[mask])
     return pixels
 
@@ -129,8 +129,8 @@ def _exposed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)
 
 
-def _all_visible(owners: np.ndarray, before: np.ndarray, picture: Picture) -> bool:
-    is_sign = picture.kinds[:, 0] == NAMES.index(SIGN)
+def _all_visible(owners: np.ndarray, before: np.ndarray, drawing: Drawing) -> bool:
+    is_sign = drawing.kinds[:, 0] == NAMES.index(SIGN)
     share = np.where(is_sign, _LEAST_SIGN_VISIBLE, _LEAST_VISIBLE)
     return bool((_counts(owners, len(before)) >= share * before).all())
 

@@ -1,6 +1,6 @@
 """The lessons of the text half: first under a frozen tower, then both halves together.
 
-While the tower is frozen, varied pictures go through it once and are used a few times.
+While the tower is frozen, varied drawings go through it once and are used a few times.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from torch import Tensor, nn
 from pipelines.pretrain.augmentation import varied
 from pipelines.pretrain.batches import Batches, as_pixels
 from pipelines.pretrain.questions import BESIDES, CAPTIONS
-from pipelines.pretrain.scenes import Picture
+from pipelines.pretrain.scenes import Drawing
 from pipelines.pretrain.student import Teacher
 
 Report = Callable[[str, int, float], None]
 _REUSED = 3
-"""How often a varied picture is looked at while the tower is frozen."""
+"""How often a varied drawing is looked at while the tower is frozen."""
 _ALONE = 0.15
 """Share of the steps under a frozen tower in which only the encoder learns."""
+_ASIDE = 0.7
+"""Share of the steps that ask for something besides detection."""
 _OTHERS = 8
-"""At most so many pictures of a batch are asked a second question."""
+"""At most so many drawings of a batch are asked a second question."""
 
 
 def train_frozen(
     teacher: Teacher,
-    pictures: Sequence[Picture],
+    drawings: Sequence[Drawing],
     *,
     steps: int,
     batch: int,
@@ -46,7 +48,7 @@ def train_frozen(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / 200, 1.0) * (1 - 0.6 * step / steps)
     )
-    lessons = _remembered(teacher.model.model.vision_tower, pictures, batch, rng)
+    lessons = _remembered(teacher.model.model.vision_tower, drawings, batch, rng)
     for step in range(steps):
         seen, shown = next(lessons)
         if step < alone:
@@ -60,7 +62,7 @@ def train_frozen(
 
 def train_together(
     teacher: Teacher,
-    pictures: Sequence[Picture],
+    drawings: Sequence[Drawing],
     *,
     steps: int,
     batch: int,
@@ -78,7 +80,7 @@ def train_together(
         optimizer,
         lambda step: min((step + 1) / 100, 1.0) * 0.5 * (1 + np.cos(np.pi * step / steps)),
     )
-    for step, shown in enumerate(Batches(pictures, size=batch, steps=steps, seed=seed + 1)):
+    for step, shown in enumerate(Batches(drawings, size=batch, steps=steps, seed=seed + 1)):
         loss = _step(teacher, tower(as_pixels(shown)).last_hidden_state, shown, rng)
         _learn(loss, [*text, *tower.parameters()], optimizer)
         schedule.step()
@@ -87,17 +89,19 @@ def train_together(
 
 
 def _step(
-    teacher: Teacher, seen: Tensor, shown: Sequence[Picture], rng: np.random.Generator
+    teacher: Teacher, seen: Tensor, shown: Sequence[Drawing], rng: np.random.Generator
 ) -> Tensor:
-    """Ask about every picture for detection, and about some of them for one other task."""
+    """Ask about every drawing for detection, and about some of them for one other task."""
+    loss = teacher.detection_loss(seen, shown, rng)
+    if rng.random() > _ASIDE:
+        return loss
     shares = np.array(list(BESIDES.values()))
     task = str(rng.choice(list(BESIDES), p=shares / shares.sum()))
     fit = [row for row, each in enumerate(shown) if each.captions or task not in CAPTIONS]
     rows = fit[:_OTHERS]
-    loss = teacher.detection_loss(seen, shown, rng)
     if rows:
         others = [shown[row] for row in rows]
-        loss = loss + 0.4 * teacher.other_loss(seen[rows], others, task, rng)
+        loss = loss + 0.6 * teacher.other_loss(seen[rows], others, task, rng)
     return loss
 
 
@@ -114,17 +118,17 @@ def _text_half(model: Any) -> list[nn.Parameter]:
 
 
 def _remembered(
-    tower: Any, pictures: Sequence[Picture], batch: int, rng: np.random.Generator
-) -> Iterator[tuple[Tensor, list[Picture]]]:
-    """Yield features and their pictures without end, a third of them new each time round."""
-    size = min(len(pictures), 256 * batch)
-    order = _shuffled(len(pictures), rng)
+    tower: Any, drawings: Sequence[Drawing], batch: int, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, list[Drawing]]]:
+    """Yield features and their drawings without end, a third of them new each time round."""
+    size = min(len(drawings), 256 * batch)
+    order = _shuffled(len(drawings), rng)
     while True:
-        kept: list[Picture] = []
+        kept: list[Drawing] = []
         seen: list[Tensor] = []
         for _ in range(0, size, 64):
-            donors = rng.integers(len(pictures), size=64)
-            shown = [varied(pictures[next(order)], pictures[donor], rng) for donor in donors]
+            donors = rng.integers(len(drawings), size=64)
+            shown = [varied(drawings[next(order)], drawings[donor], rng) for donor in donors]
             with torch.no_grad():
                 seen.append(tower(as_pixels(shown)).last_hidden_state.contiguous())
             kept += [replace(each, pixels=each.pixels[:0]) for each in shown]

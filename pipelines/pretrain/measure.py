@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.pretrain.scenes import Picture
+from pipelines.pretrain.scenes import Drawing
 
 _FINER = 100
 """The processor cuts boxes to whole pixels; of an image this much larger they lose nothing."""
@@ -29,15 +29,15 @@ class Found:
 
 
 def generate(
-    model: Any, processor: Any, pictures: Sequence[Picture], prompt: str, *, tokens: int = 96
+    model: Any, processor: Any, drawings: Sequence[Drawing], prompt: str, *, tokens: int = 96
 ) -> list[str]:
-    """Answer one prompt about each picture, greedily; special tokens are kept."""
+    """Answer one prompt about each drawing, greedily; special tokens are kept."""
     import torch
     from PIL import Image
 
     answers: list[str] = []
-    for start in range(0, len(pictures), 64):
-        images = [Image.fromarray(each.pixels) for each in pictures[start : start + 64]]
+    for start in range(0, len(drawings), 64):
+        images = [Image.fromarray(each.pixels) for each in drawings[start : start + 64]]
         asked = processor(text=[prompt] * len(images), images=images, return_tensors="pt")
         with torch.no_grad():
             said = model.generate(**asked, max_new_tokens=tokens)
@@ -45,25 +45,23 @@ def generate(
     return answers
 
 
-def measure_detection(model: Any, processor: Any, pictures: Sequence[Picture]) -> Found:
+def measure_detection(model: Any, processor: Any, drawings: Sequence[Drawing]) -> Found:
     """Compare `<OD>` with the truth: a box is right when its name and its place are (IoU 0.5)."""
     right = said = 0
-    for picture, text in zip(
-        pictures, generate(model, processor, pictures, "<OD>"), strict=True
-    ):
-        width, height = picture.size_wh
+    for drawing, text in zip(drawings, generate(model, processor, drawings, "<OD>"), strict=True):
+        width, height = drawing.size_wh
         size = (width * _FINER, height * _FINER)
         parsed = processor.post_process_generation(text, task="<OD>", image_size=size)["<OD>"]
         boxes = np.array(parsed["bboxes"], dtype=np.float64).reshape(-1, 4) / _FINER
-        right += _matches(parsed["labels"], boxes, picture)
+        right += _matches(parsed["labels"], boxes, drawing)
         said += len(boxes)
-    return Found(right=right, said=said, true=sum(len(each.kinds) for each in pictures))
+    return Found(right=right, said=said, true=sum(len(each.kinds) for each in drawings))
 
 
-def _matches(labels: Sequence[str], boxes: np.ndarray, picture: Picture) -> int:
+def _matches(labels: Sequence[str], boxes: np.ndarray, drawing: Drawing) -> int:
     """Count pairs of a said and a true box, the best overlap first, each used once."""
-    overlap = _overlaps(boxes, picture.boxes_xyxy.astype(np.float64))
-    overlap *= np.array(labels, dtype=str)[:, None] == np.array(picture.names, dtype=str)
+    overlap = _overlaps(boxes, drawing.boxes_xyxy.astype(np.float64))
+    overlap *= np.array(labels, dtype=str)[:, None] == np.array(drawing.names, dtype=str)
     count = 0
     while overlap.size and overlap.max() >= 0.5:
         said, true = np.unravel_index(overlap.argmax(), overlap.shape)

@@ -20,7 +20,7 @@ from pipelines.pretrain.batches import as_pixels
 from pipelines.pretrain.lessons import train_frozen, train_together
 from pipelines.pretrain.measure import measure_detection
 from pipelines.pretrain.progress import Progress
-from pipelines.pretrain.scenes import Picture, pictures, vocabulary
+from pipelines.pretrain.scenes import Drawing, drawings, vocabulary
 from pipelines.pretrain.student import Teacher
 from pipelines.pretrain.tower import train_tower
 from pipelines.world.scene import Difficulty, WorldConfig
@@ -39,7 +39,7 @@ class Plan:
     """Easy scenes to draw and learn from."""
     tower_steps: int = 5000
     """Steps of the vision tower under the dense head."""
-    frozen_steps: int = 5000
+    frozen_steps: int = 4000
     """Steps of the text half under the frozen tower."""
     together_steps: int = 2000
     """Steps of both halves together."""
@@ -73,6 +73,7 @@ def pretrain(
     common: dict[str, Any] = {"batch": plan.batch, "seed": plan.seed, "report": report}
     train_tower(model, drawn, steps=plan.tower_steps, rate=plan.tower_rate, **common)
     scale_positions(model, _amplitude(model, drawn[:64]))
+    torch.manual_seed(plan.seed)
     teacher = Teacher(model, processor.tokenizer)
     train_frozen(teacher, drawn, steps=plan.frozen_steps, rate=plan.text_rate, **common)
     train_together(teacher, drawn, steps=plan.together_steps, rate=plan.together_rate, **common)
@@ -92,13 +93,11 @@ def measured(
     }
 
 
-def _drawn(count: int, seed: int, difficulty: Difficulty, size: Size) -> list[Picture]:
-    return list(
-        pictures(WorldConfig(count=count, seed=seed, px=size.px, difficulty=difficulty))
-    )
+def _drawn(count: int, seed: int, difficulty: Difficulty, size: Size) -> list[Drawing]:
+    return list(drawings(WorldConfig(count=count, seed=seed, px=size.px, difficulty=difficulty)))
 
 
-def _amplitude(model: Any, seen: Sequence[Picture]) -> float:
+def _amplitude(model: Any, seen: Sequence[Drawing]) -> float:
     """Root mean square of the tower's features."""
     with torch.no_grad():
         features = model.model.vision_tower(as_pixels(seen)).last_hidden_state

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.pretrain.architecture import save_tiny
 from pipelines.pretrain.measure import measure_detection
-from pipelines.pretrain.scenes import Picture
+from pipelines.pretrain.scenes import Drawing
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Progress:
     """Called after every step; logs, measures `held_out`, keeps early students in `folder`."""
 
     def __init__(
-        self, model: Any, processor: Any, held_out: Sequence[Picture], folder: Path | None
+        self, model: Any, processor: Any, held_out: Sequence[Drawing], folder: Path | None
     ) -> None:
         self.model, self.processor = model, processor
         self.held_out, self.folder = held_out, folder

@@ -1,4 +1,4 @@
-"""What the text half is asked about a picture, and what it should answer.
+"""What the text half is asked about a drawing, and what it should answer.
 
 Prompts and targets follow Florence-2's grammar, which `specialists.florence2_format` writes;
 this module only chooses what to ask.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.pretrain.scenes import Picture, described
+from pipelines.pretrain.scenes import Drawing, described
 from pipelines.world.scene import COLOURS, NAMES, PATTERNS
 from specialists.florence2_format import TARGETS, locations, prompt_of
 
@@ -39,68 +39,68 @@ class Question(NamedTuple):
     target: str
 
 
-def ask(task: str, picture: Picture, rng: np.random.Generator) -> Question | None:
-    """Ask one task about a picture, or None when the picture has no answer to it."""
+def ask(task: str, drawing: Drawing, rng: np.random.Generator) -> Question | None:
+    """Ask one task about a drawing, or None when the drawing has no answer to it."""
     if task in CAPTIONS:
-        text = picture.captions.get(task, "")
+        text = drawing.captions.get(task, "")
         return Question(prompt_of(task), text) if text else None
-    return _ASKED[task](picture, rng)
+    return _ASKED[task](drawing, rng)
 
 
-def _detection(picture: Picture, rng: np.random.Generator) -> Question:
+def _detection(drawing: Drawing, rng: np.random.Generator) -> Question:
     write = TARGETS["object_detection"]
-    target = write(picture.names, picture.boxes_xyxy, picture.size_wh)
+    target = write(drawing.names, drawing.boxes_xyxy, drawing.size_wh)
     return Question(prompt_of("object_detection"), target)
 
 
-def _descriptions(picture: Picture, rng: np.random.Generator) -> Question:
+def _descriptions(drawing: Drawing, rng: np.random.Generator) -> Question:
     write = TARGETS["dense_region_caption"]
-    target = write(picture.phrases, picture.boxes_xyxy, picture.size_wh)
+    target = write(drawing.phrases, drawing.boxes_xyxy, drawing.size_wh)
     return Question(prompt_of("dense_region_caption"), target)
 
 
-def _grounding(picture: Picture, rng: np.random.Generator) -> Question | None:
+def _grounding(drawing: Drawing, rng: np.random.Generator) -> Question | None:
     """Take a true caption, or make one of the things in any order."""
-    caption = picture.captions.get(CAPTIONS[rng.integers(2)], "")
+    caption = drawing.captions.get(CAPTIONS[rng.integers(2)], "")
     if caption and rng.random() < 0.6:
-        places = [caption.lower().find(phrase) for phrase in picture.phrases]
+        places = [caption.lower().find(phrase) for phrase in drawing.phrases]
         order = [place for place in np.argsort(places, kind="stable") if places[place] >= 0]
     else:
-        order = rng.permutation(len(picture.kinds))[: rng.integers(1, 4)].tolist()
-        caption = " and ".join(f"a {picture.phrases[place]}" for place in order)
-    phrases = [f"a {picture.phrases[place]}" for place in order]
+        order = rng.permutation(len(drawing.kinds))[: rng.integers(1, 4)].tolist()
+        caption = " and ".join(f"a {drawing.phrases[place]}" for place in order)
+    phrases = [f"a {drawing.phrases[place]}" for place in order]
     write = TARGETS["phrase_grounding"]
-    target = write(phrases, picture.boxes_xyxy[order], picture.size_wh)
+    target = write(phrases, drawing.boxes_xyxy[order], drawing.size_wh)
     return Question(prompt_of("phrase_grounding", caption), target)
 
 
-def _query(picture: Picture, rng: np.random.Generator) -> Question:
+def _query(drawing: Drawing, rng: np.random.Generator) -> Question:
     if rng.random() < _ABSENT:
         sizes = (len(NAMES), len(COLOURS), len(PATTERNS))
         kind = [int(rng.integers(size)) for size in sizes]
         wanted = NAMES[kind[0]] if rng.random() < 0.5 else described(*kind)
     else:
-        wanted = str(rng.choice(picture.names if rng.random() < 0.5 else picture.phrases))
-    called = zip(picture.names, picture.phrases, strict=True)
+        wanted = str(rng.choice(drawing.names if rng.random() < 0.5 else drawing.phrases))
+    called = zip(drawing.names, drawing.phrases, strict=True)
     found = [place for place, names in enumerate(called) if wanted in names]
     write = TARGETS["open_vocabulary_detection"]
-    target = write([wanted] * len(found), picture.boxes_xyxy[found], picture.size_wh)
+    target = write([wanted] * len(found), drawing.boxes_xyxy[found], drawing.size_wh)
     return Question(prompt_of("open_vocabulary_detection", wanted), target)
 
 
-def _category(picture: Picture, rng: np.random.Generator) -> Question:
-    place = rng.integers(len(picture.kinds))
-    region = locations(picture.boxes_xyxy[place], picture.size_wh)
-    return Question(prompt_of("region_category", region), picture.names[place])
+def _category(drawing: Drawing, rng: np.random.Generator) -> Question:
+    place = rng.integers(len(drawing.kinds))
+    region = locations(drawing.boxes_xyxy[place], drawing.size_wh)
+    return Question(prompt_of("region_category", region), drawing.names[place])
 
 
-def _description(picture: Picture, rng: np.random.Generator) -> Question:
-    place = rng.integers(len(picture.kinds))
-    region = locations(picture.boxes_xyxy[place], picture.size_wh)
-    return Question(prompt_of("region_description", region), picture.phrases[place])
+def _description(drawing: Drawing, rng: np.random.Generator) -> Question:
+    place = rng.integers(len(drawing.kinds))
+    region = locations(drawing.boxes_xyxy[place], drawing.size_wh)
+    return Question(prompt_of("region_description", region), drawing.phrases[place])
 
 
-_ASKED: Mapping[str, Callable[[Picture, np.random.Generator], Question | None]] = {
+_ASKED: Mapping[str, Callable[[Drawing, np.random.Generator], Question | None]] = {
     "object_detection": _detection,
     "dense_region_caption": _descriptions,
     "phrase_grounding": _grounding,

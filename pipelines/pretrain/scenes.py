@@ -19,7 +19,7 @@ NOBODY = 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Picture:
+class Drawing:
     """One scene: `pixels` (px, px, 3) uint8, its things, its captions.
 
     `owners` (px, px) uint8 has the place of the thing that a pixel shows, or NOBODY.
@@ -56,25 +56,27 @@ def described(name: int, colour: int, pattern: int) -> str:
     return " ".join(filter(None, words))
 
 
-def pictures(config: WorldConfig) -> Iterator[Picture]:
+def drawings(config: WorldConfig) -> Iterator[Drawing]:
     """Draw the scenes of a world, in the order of their numbers."""
     for number in config.numbers:
-        yield _picture(draw(config, number))
+        yield _drawing(draw(config, number))
 
 
 def vocabulary() -> list[str]:
     """Return texts that hold every word of the known world."""
     config = WorldConfig(count=300, seed=0, px=32, difficulty="easy")
-    captions = (text for number in config.numbers for text in draw(config, number).captions.values())
+    captions = (
+        text for number in config.numbers for text in draw(config, number).captions.values()
+    )
     return [*NAMES, *COLOURS, *PATTERNS, *WORDS, *captions]
 
 
-def _picture(scene: Scene) -> Picture:
+def _drawing(scene: Scene) -> Drawing:
     owners = np.full(scene.pixels.shape[:2], NOBODY, dtype=np.uint8)
     for place, thing in enumerate(scene.things):
         owners[thing.mask] = place
     boxes = np.array([thing.box_xyxy for thing in scene.things], dtype=np.float32)
-    return Picture(
+    return Drawing(
         pixels=scene.pixels,
         owners=owners,
         boxes_xyxy=boxes.reshape(-1, 4),

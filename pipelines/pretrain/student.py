@@ -7,8 +7,7 @@ each thing's cell the label and the location tokens that the decoder will need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from pipelines.pretrain.questions import BESIDES, Question, ask
-from pipelines.pretrain.scenes import Picture
+from pipelines.pretrain.questions import ask
+from pipelines.pretrain.scenes import Drawing
 from pipelines.pretrain.tower import cells_of
-from pipelines.world.scene import NAMES
+from pipelines.world.scene import COLOURS, NAMES, PATTERNS
 from specialists.florence2_format import BINS, LOCATION_TOKENS, quantise
 
 IGNORED = -100
@@ -28,30 +27,32 @@ _BELL_BINS = 8.0
 
 
 class Teacher(nn.Module):
-    """Turns pictures, as the tower sees them, into losses; holds the head that is thrown away."""
+    """Turns drawings, as the tower sees them, into losses; holds the head that is thrown away."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         dim = model.config.text_config.d_model
-        self.copy = nn.Linear(dim, 5 * dim)
+        self.copy = nn.Linear(dim, 7 * dim)
         self.first = tokenizer.convert_tokens_to_ids(LOCATION_TOKENS[0])
-        labels = tokenizer(list(NAMES), add_special_tokens=False).input_ids
-        self.labels = torch.tensor([label[0] for label in labels])
+        self.labels = self._first_tokens(NAMES)
+        # Colours and patterns follow other words, so with a space before them.
+        self.colours = self._first_tokens([f" {colour}" for colour in COLOURS])
+        self.patterns = self._first_tokens([f" {pattern}" for pattern in PATTERNS])
         bins = torch.arange(BINS)
         bell = (-0.5 * ((bins[:, None] - bins) / _BELL_BINS).square()).exp()
         self.bell = bell / bell.sum(dim=1, keepdim=True)
 
-    def detection_loss(self, seen: Tensor, pictures: Sequence[Picture], rng: Any) -> Tensor:
-        """Loss of `<OD>` about all pictures, the encoder's copying included."""
-        questions = [ask("object_detection", picture, rng) for picture in pictures]
+    def detection_loss(self, seen: Tensor, drawings: Sequence[Drawing], rng: Any) -> Tensor:
+        """Loss of `<OD>` about all drawings, the encoder's copying included."""
+        questions = [ask("object_detection", drawing, rng) for drawing in drawings]
         hidden, mask = self._encoded(seen, [asked.prompt for asked in questions])
         spoken = self._spoken(hidden, mask, [asked.target for asked in questions], weight=2.0)
-        return spoken + self._copied(hidden, pictures)
+        return spoken + self._copied(hidden, drawings)
 
-    def other_loss(self, seen: Tensor, pictures: Sequence[Picture], task: str, rng: Any) -> Tensor:
-        """Loss of another task about those pictures that have an answer to it."""
-        asked = [(row, ask(task, picture, rng)) for row, picture in enumerate(pictures)]
+    def other_loss(self, seen: Tensor, drawings: Sequence[Drawing], task: str, rng: Any) -> Tensor:
+        """Loss of another task about those drawings that have an answer to it."""
+        asked = [(row, ask(task, drawing, rng)) for row, drawing in enumerate(drawings)]
         kept = [(row, question) for row, question in asked if question is not None]
         if not kept:
             return seen.sum() * 0.0
@@ -90,31 +91,36 @@ class Teacher(nn.Module):
         said[:, 0] = False
         return self._entropy(self.model.lm_head(decoded[said]), labels[said], weight)
 
-    def copying_loss(self, seen: Tensor, pictures: Sequence[Picture], rng: Any) -> Tensor:
+    def copying_loss(self, seen: Tensor, drawings: Sequence[Drawing], rng: Any) -> Tensor:
         """Loss of the encoder alone: about a third of the work, and all the decoder builds on."""
-        prompts = [ask("object_detection", picture, rng).prompt for picture in pictures]
-        return self._copied(self._encoded(seen, prompts)[0], pictures)
+        prompts = [ask("object_detection", drawing, rng).prompt for drawing in drawings]
+        return self._copied(self._encoded(seen, prompts)[0], drawings)
 
-    def _copied(self, hidden: Tensor, pictures: Sequence[Picture]) -> Tensor:
+    def _copied(self, hidden: Tensor, drawings: Sequence[Drawing]) -> Tensor:
         """Entropy of label and locations at the cells of things, and of </s> at all others."""
         grid = self.model.config.vision_config.max_position_embeddings
-        rows = np.repeat(np.arange(len(pictures)), [len(each.kinds) for each in pictures])
-        cells = np.concatenate([cells_of(picture, grid) for picture in pictures])
+        rows = np.repeat(np.arange(len(drawings)), [len(each.kinds) for each in drawings])
+        cells = np.concatenate([cells_of(drawing, grid) for drawing in drawings])
         cells = cells[:, 0] * grid + cells[:, 1]
         # Token 0 of the image is the mean of all; the grid follows, row by row.
         tokens = hidden[:, 1 : 1 + grid * grid]
-        bins = np.concatenate([quantise(each.boxes_xyxy, each.size_wh) for each in pictures])
-        kinds = torch.from_numpy(np.concatenate([each.kinds[:, 0] for each in pictures]))
-        wanted = torch.cat([self.labels[kinds, None], torch.from_numpy(bins) + self.first], dim=1)
-        said = self.model.lm_head(self.copy(tokens[rows, cells]).view(len(cells), 5, -1))
+        bins = np.concatenate([quantise(each.boxes_xyxy, each.size_wh) for each in drawings])
+        kinds = torch.from_numpy(np.concatenate([each.kinds for each in drawings])).T
+        words = (self.labels[kinds[0]], self.colours[kinds[1]], self.patterns[kinds[2]])
+        wanted = torch.cat([torch.stack(words, 1), torch.from_numpy(bins) + self.first], dim=1)
+        said = self.model.lm_head(self.copy(tokens[rows, cells]).view(len(cells), 7, -1))
         is_empty = torch.ones(tokens.shape[:2], dtype=torch.bool)
         is_empty[rows, cells] = False
         label = F.linear(tokens[is_empty], *self._label_part())
         silent = F.cross_entropy(
-            self.model.lm_head(label[:: 4]),
-            torch.full((len(label[:: 4]),), self.tokenizer.eos_token_id),
+            self.model.lm_head(label[::4]),
+            torch.full((len(label[::4]),), self.tokenizer.eos_token_id),
         )
         return self._entropy(said.flatten(0, 1), wanted.flatten(), 2.0) + 0.5 * silent
+
+    def _first_tokens(self, words: Sequence[str]) -> Tensor:
+        ids = self.tokenizer(list(words), add_special_tokens=False).input_ids
+        return torch.tensor([tokens[0] for tokens in ids])
 
     def _label_part(self) -> tuple[Tensor, Tensor]:
         dim = self.copy.in_features

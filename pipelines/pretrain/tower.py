@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pipelines.pretrain.batches import Batches, as_pixels
-from pipelines.pretrain.scenes import Picture
+from pipelines.pretrain.scenes import Drawing
 from pipelines.world.scene import COLOURS, NAMES, PATTERNS
-
 
 _USUAL_REACH = 0.14
 """From the middle of a cell to a side of a box, as a share of the image; what zero means."""
@@ -42,7 +41,7 @@ class DenseHead(nn.Module):
 
 def train_tower(
     model: Any,
-    pictures: Sequence[Picture],
+    drawings: Sequence[Drawing],
     *,
     steps: int,
     batch: int,
@@ -60,7 +59,7 @@ def train_tower(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.06, anneal_strategy="cos"
     )
-    for step, seen in enumerate(Batches(pictures, size=batch, steps=steps, seed=seed)):
+    for step, seen in enumerate(Batches(drawings, size=batch, steps=steps, seed=seed)):
         features = tower(as_pixels(seen)).last_hidden_state
         loss = dense_loss(head(features), seen)
         optimizer.zero_grad(set_to_none=True)
@@ -73,11 +72,11 @@ def train_tower(
     return head
 
 
-def dense_loss(said: tuple[Tensor, ...], pictures: Sequence[Picture]) -> Tensor:
+def dense_loss(said: tuple[Tensor, ...], drawings: Sequence[Drawing]) -> Tensor:
     """Focal loss for the names; distance and overlap for the boxes; entropy for the rest."""
     names, boxes, colours, patterns = said
-    grid, px = names.shape[-1], pictures[0].size_wh[0]
-    index, kinds, truth = _cells(pictures, grid)
+    grid, px = names.shape[-1], drawings[0].size_wh[0]
+    index, kinds, truth = _cells(drawings, grid)
     heat = torch.zeros_like(names)
     heat[index[0], kinds[:, 0], index[1], index[2]] = 1.0
     chance = names.sigmoid()
@@ -97,18 +96,18 @@ def dense_loss(said: tuple[Tensor, ...], pictures: Sequence[Picture]) -> Tensor:
     )
 
 
-def cells_of(picture: Picture, grid: int) -> np.ndarray:
+def cells_of(drawing: Drawing, grid: int) -> np.ndarray:
     """Return row and column of the cell in which the middle of each thing lies, (things, 2)."""
-    middle = (picture.boxes_xyxy[:, 1::-1] + picture.boxes_xyxy[:, :1:-1]) / 2
-    return (middle * grid / picture.size_wh[0]).astype(np.int64).clip(0, grid - 1)
+    middle = (drawing.boxes_xyxy[:, 1::-1] + drawing.boxes_xyxy[:, :1:-1]) / 2
+    return (middle * grid / drawing.size_wh[0]).astype(np.int64).clip(0, grid - 1)
 
 
-def _cells(pictures: Sequence[Picture], grid: int) -> tuple[Tensor, Tensor, Tensor]:
-    counts = [len(picture.kinds) for picture in pictures]
-    cells = np.concatenate([cells_of(picture, grid) for picture in pictures])
-    index = np.column_stack([np.repeat(np.arange(len(pictures)), counts), cells]).T
-    kinds = np.concatenate([picture.kinds for picture in pictures])
-    boxes = np.concatenate([picture.boxes_xyxy for picture in pictures])
+def _cells(drawings: Sequence[Drawing], grid: int) -> tuple[Tensor, Tensor, Tensor]:
+    counts = [len(drawing.kinds) for drawing in drawings]
+    cells = np.concatenate([cells_of(drawing, grid) for drawing in drawings])
+    index = np.column_stack([np.repeat(np.arange(len(drawings)), counts), cells]).T
+    kinds = np.concatenate([drawing.kinds for drawing in drawings])
+    boxes = np.concatenate([drawing.boxes_xyxy for drawing in drawings])
     return torch.from_numpy(index), torch.from_numpy(kinds), torch.from_numpy(boxes)
 
 

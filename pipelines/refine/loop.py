@@ -98,15 +98,13 @@ class _Loop:
 
     def promote(self, best: Round, rounds: Sequence[Round]) -> None:
         """Put the dataset of the best round in place; all that is in it was said already."""
-        from pipelines.report import write_report
-
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
         progress = Progress(step=f"round {best.number} is promoted")
         with shown(progress):
-            put_in_place(run, execute(run, progress))
-            write_lineage(self._output, rounds)
-            write_report(self._output)
+            manifest = execute(run, progress)
+            write_lineage(self._output, rounds)  # first, for the report tells of the rounds
+            put_in_place(run, manifest)
 
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
         """Train a student per fold, each on the samples of all other folds."""

@@ -19,7 +19,7 @@ from pipelines.report.statements import UNNAMED, area_of, around, outline_of
 
 LONG_SIDE = 400
 """Units of a panel's longer side."""
-MOST_CHANGES = 12
+MOST_TOLD = 10
 """Changes of a sample that are told in words."""
 SAME = "same"
 _LAYERS = (SAME, "changed", "dropped", "added")  # what changed lies on top
@@ -47,13 +47,13 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A change in words; `overlap` is set when only the place changed."""
+    """A change in words; `moved` tells how far when only the place changed."""
 
     how: str
-    task: str
+    tasks: str
     old: str
     new: str
-    overlap: float | None
+    moved: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,7 @@ def _comparison(diff: Diff, one: SampleDiff, number: int, sample: Labelled) -> C
     pixels, failure = pixels_of(sample.image)
     canvas = Canvas.over((sample.width, sample.height), LONG_SIDE)
     changes = sorted(one.found.changes, key=lambda change: -change.weight)
+    told = _tell(changes)
     stayed = [(SAME, label) for label in one.found.same]
     before = [(change.how, change.before) for change in changes if change.before]
     after = [(change.how, change.after) for change in changes if change.after]
@@ -104,8 +105,8 @@ def _comparison(diff: Diff, one: SampleDiff, number: int, sample: Labelled) -> C
             _panel(diff.before, [*stayed, *before], canvas),
             _panel(diff.after, [*stayed, *after], canvas),
         ),
-        told=tuple(map(_told, changes[:MOST_CHANGES])),
-        more=max(0, len(changes) - MOST_CHANGES),
+        told=tuple(told[:MOST_TOLD]),
+        more=max(0, len(told) - MOST_TOLD),
         failure=failure,
     )
 
@@ -130,12 +131,20 @@ def _panel(number: int, labels: Sequence[tuple[str, Annotation]], canvas: Canvas
     return Panel(round=number, marks=tuple(marks.values()), says=says or "no regions")
 
 
-def _told(change: Change) -> Told:
-    old, new = (one.text or one.label if one else "" for one in (change.before, change.after))
-    return Told(
-        how=change.how,
-        task=change.task.replace("_", " "),
-        old=old,
-        new=new,
-        overlap=None if change.is_reworded else change.overlap,
-    )
+def _tell(changes: Sequence[Change]) -> list[Told]:
+    """Put changes in words; what is the same in several tasks, boxes and masks, is said once."""
+    tasks: dict[tuple[str, str, str, str], Counter[str]] = {}
+    for change in changes:
+        old, new = (one.text or one.label if one else "" for one in (change.before, change.after))
+        is_moved = change.overlap is not None and not change.is_reworded
+        moved = f"moved, overlap {change.overlap:.2f}" if is_moved else ""
+        said = tasks.setdefault((change.how, old, new, moved), Counter())
+        said[change.task.replace("_", " ")] += 1
+    return [
+        Told(how=how, tasks=_listed(counts), old=old, new=new, moved=moved)
+        for (how, old, new, moved), counts in tasks.items()
+    ]
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{task} ({count})" if count > 1 else task for task, count in counts.items())

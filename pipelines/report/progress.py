@@ -41,7 +41,6 @@ class Line:
     dead_ends: str
     dots: tuple[Dot, ...]
     name_y: float
-    last: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +128,6 @@ def _line(
         dead_ends=paths[False],
         dots=tuple(dots),
         name_y=name_y,
-        last=f"{[*values.values()][-1]:.3f}",
     )
 
 

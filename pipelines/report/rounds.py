@@ -5,19 +5,23 @@ Where the datasets of the rounds are no longer there, only their entries are sho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import UsageError
 from engine.storage import Folder
 from pipelines.refine.diff import Diff, diff_rounds
-from pipelines.refine.lineage import Round, Student, read_lineage
+from pipelines.refine.lineage import AGREEMENT, AUDIT, TRUTH, Round, Student, read_lineage
 from pipelines.report.before_after import Comparison, compare_samples
 from pipelines.report.progress import Progress, draw_progress
 
-COMPARED_SHARDS = 64
+COMPARED_SHARDS = 32
 """Shards of the rounds that are compared, spread evenly; the time does not grow further."""
 _DIGITS = 8  # of a digest
+_MEASURES = {
+    TRUTH: "the known truth",
+    AUDIT: "an audit",
+    AGREEMENT: "the agreement of the voters",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,11 @@ class Rounds:
     def first(self) -> Round:
         """The round before there was any student."""
         return self.entries[0]
+
+    @property
+    def measure(self) -> str:
+        """What the quality of the promoted round was measured by."""
+        return _MEASURES.get(self.promoted.measured_by, self.promoted.measured_by)
 
     def students(self, one: Round) -> list[tuple[str, str]]:
         """Return the digest of each student, shortened, and what is known of it."""
@@ -72,10 +81,5 @@ def _diff(output: Folder, first: Round, promoted: Round) -> Diff | None:
 
 
 def _tip(student: Student) -> str:
-    losses = [f"{task.replace('_', ' ')} {loss:.3f}" for task, loss in _sorted(student)]
-    lines = (f"fold {student.fold}, {student.steps} steps", student.digest, *losses)
-    return "\n".join(lines)
-
-
-def _sorted(student: Student) -> Sequence[tuple[str, float]]:
-    return sorted(student.losses.items())
+    losses = [f"{task}: loss {loss:.3f}" for task, loss in sorted(student.losses.items())]
+    return "\n".join((f"fold {student.fold}, {student.steps} steps", student.digest, *losses))

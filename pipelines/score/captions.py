@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.annotation import CAPTION_TASKS
-from pipelines.score.claims import Claim, Claims
+from pipelines.score.claims import Claim, Claims, claims_of
 from pipelines.score.comparison import Comparison, comparable, surest
-from pipelines.score.matching import Counts, pairs
+from pipelines.score.matching import Counts
 from pipelines.world.scene import Predicate, Thing
 
 _WORD = re.compile(r"\w+")
@@ -87,7 +87,7 @@ class CaptionTally:
         for task, length in self._lengths.items():
             captions = surest(comparison.of(task))
             text, true_text = captions[0].text if captions else "", comparison.scene.captions[task]
-            claims, owed = comparison.claims(text), comparison.claims(true_text)
+            claims, owed = claims_of(text), claims_of(true_text)
             facts = facts_of(claims, comparison)
             length.said += bool(captions)
             length.objects += _counts(facts.objects, len(claims.things), len(owed.things))
@@ -121,8 +121,7 @@ def facts_of(claims: Claims, comparison: Comparison) -> Facts:
     Things told are paired with things there, one to one, by name and then attributes. A relation
     is true when some things that its two sides may mean lie so.
     """
-    fits = comparison.agreement(claims.things)
-    told, there = pairs(fits / 3, fits > 0)
+    told, there = comparison.told(claims.things)
     things = comparison.scene.things
     is_right = np.zeros(len(claims.things), dtype=bool)
     is_right[told] = True

@@ -97,6 +97,7 @@ def claim_of(text: str) -> Claim | None:
     return next((_claim(match) for match in _MENTION.finditer(_without_quotes(text))), None)
 
 
+@lru_cache(maxsize=4096)
 def claims_of(text: str) -> Claims:
     """Read a caption.
 

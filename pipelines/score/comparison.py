@@ -14,10 +14,12 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from engine.annotation import Annotation
-from pipelines.score.claims import Claim, Claims, claims_of
+from pipelines.score.claims import Claim
+from pipelines.score.matching import pairs
 from pipelines.world.scene import SIGN, Scene
 from specialists.overlap import box_overlap, mask_overlap
 
+_BEST_FIT = 3
 _NOWHERE = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -55,16 +57,6 @@ class Comparison:
         masks = np.stack([thing.mask for thing in self.scene.things], axis=2)
         return coco_mask.encode(np.asfortranarray(masks, dtype=np.uint8))
 
-    @cached_property
-    def _claims(self) -> dict[str, Claims]:
-        return {}
-
-    def claims(self, text: str) -> Claims:
-        """Return what a text claims, read once."""
-        if text not in self._claims:
-            self._claims[text] = claims_of(text)
-        return self._claims[text]
-
     def box_iou(self, annotations: Sequence[Annotation]) -> np.ndarray:
         """Compare boxes with the boxes of the things, 0..1, (annotations, things)."""
         return box_overlap(_boxes(annotations), self.boxes_xyxy)[0]
@@ -101,6 +93,11 @@ class Comparison:
             [[_agreement(claim, thing) for thing in self.scene.things] for claim in claims]
         )
         return fits.reshape(len(claims), len(self.scene.things))
+
+    def told(self, claims: Sequence[Claim]) -> tuple[np.ndarray, np.ndarray]:
+        """Pair claims with things, one to one, by name and then attributes: places of both."""
+        fits = self.agreement(claims)
+        return pairs(fits / _BEST_FIT, fits > 0)
 
     def meant(self, claims: Sequence[Claim]) -> np.ndarray:
         """Tell which things claims may mean, bool, (claims, things).

@@ -15,7 +15,6 @@ from pipelines.score.masks import MaskTally
 from pipelines.score.phrases import PhraseTally
 from pipelines.score.reading import ReadingTally
 from pipelines.score.reliability import ReliabilityTally
-from pipelines.score.rightness import compared_rightness
 from pipelines.score.score import Score
 from pipelines.world.scene import SCHEME, Scene, scene_of
 
@@ -40,7 +39,7 @@ def score_labels(
         comparison = Comparison(annotations=sample.annotations, scene=truth(sample.key))
         for tally in (boxes, masks, reading, phrases, captions):
             tally.add(comparison)
-        reliability.add(sample.annotations, compared_rightness(comparison))
+        reliability.add(comparison)
         count += 1
     return Score(
         samples=count,

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.annotation import CAPTION_TASKS, Annotation
 from pipelines.score.boxes import LEAST_IOU
-from pipelines.score.claims import Claim, Claims, claim_of
+from pipelines.score.claims import Claim, Claims, claim_of, claims_of
 from pipelines.score.comparison import Comparison, surest
 from pipelines.score.matching import Counts, pairs
 
@@ -32,6 +32,15 @@ class PhraseScore:
     f1: float | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Phrase:
+    """A phrase that names a thing, and which things its box lies on, bool, (things,)."""
+
+    phrase: Annotation
+    claim: Claim
+    is_on: np.ndarray
+
+
 @dataclass(kw_only=True, slots=True)
 class PhraseTally:
     """Counts sample after sample."""
@@ -40,18 +49,18 @@ class PhraseTally:
 
     def add(self, comparison: Comparison) -> None:
         """Count the phrases of a sample."""
-        said = comparison.of("phrase_grounding")
-        named = [(claim, phrase) for phrase in said if (claim := claim_of_phrase(phrase))]
-        phrases = [phrase for _, phrase in named]
-        is_on = meets([claim for claim, _ in named], phrases, comparison)
-        true = found = 0
+        said = surest(comparison.of("phrase_grounding"))
+        phrases = [
+            _Phrase(phrase=one, claim=claim, is_on=is_on)
+            for one, is_on in zip(said, comparison.box_iou(said) >= LEAST_IOU, strict=True)
+            if (claim := claim_of_phrase(one))
+        ]
+        meant = comparison.meant([each.claim for each in phrases])
+        is_right = [(each.is_on & own).any() for each, own in zip(phrases, meant, strict=True)]
+        self._counts += Counts(right=int(sum(is_right)), said=len(phrases), found=0)
         for caption in comparison.of(*CAPTION_TASKS):
-            own = [phrase for phrase in surest(phrases) if phrase.parent_id == caption.id]
-            told, tied = _grounded(comparison.claims(caption.text), caption, own, comparison)
-            true, found = true + told, found + tied
-        self._counts += Counts(
-            right=int(is_on.any(axis=1).sum()), said=len(phrases), true=true, found=found
-        )
+            own = [each for each in phrases if each.phrase.parent_id == caption.id]
+            self._counts += _grounded(caption, own, comparison)
 
     def score(self) -> PhraseScore:
         """Return what was counted."""
@@ -69,32 +78,28 @@ def claim_of_phrase(phrase: Annotation) -> Claim | None:
     return claim_of(phrase.text) or claim_of(phrase.label)
 
 
-def meets(
-    claims: Sequence[Claim], regions: Sequence[Annotation], comparison: Comparison
-) -> np.ndarray:
-    """Tell which boxes lie on which things that their claims may mean, bool, (regions, things)."""
-    return (comparison.box_iou(regions) >= LEAST_IOU) & comparison.meant(claims)
-
-
-def _grounded(
-    claims: Claims, caption: Annotation, phrases: Sequence[Annotation], comparison: Comparison
-) -> tuple[int, int]:
-    """Return how many things a caption tells truly, and how many of them its phrases find.
+def _grounded(caption: Annotation, phrases: Sequence[_Phrase], comparison: Comparison) -> Counts:
+    """Count the things that a caption tells truly, and those that its phrases find.
 
     Args:
         phrases: those of the caption, the surest first.
     """
-    fits = comparison.agreement(claims.things)
-    told = set(pairs(fits / 3, fits > 0)[0].tolist())
+    claims = claims_of(caption.text)
+    told = set(comparison.told(claims.things)[0].tolist())
+    meant = comparison.meant(claims.things)
     true = found = 0
     for group in _groups(claims):
         there = sum(place in told for place in group)
-        about = [phrase for phrase in phrases if _is_about(phrase, group, claims, caption)]
-        first = list({phrase.box_xyxy: phrase for phrase in reversed(about)}.values())[::-1]
-        first = first[: len(group)]
-        is_on = meets([claims.things[group[0]]] * len(first), first, comparison)
+        # A thing that is spoken of twice has its box twice.
+        about = {
+            each.phrase.box_xyxy: each.is_on
+            for each in phrases
+            if _is_about(each, group, claims, caption)
+        }
+        first = list(about.values())[: len(group)]
+        is_on = np.array(first, dtype=bool).reshape(len(first), meant.shape[1]) & meant[group[0]]
         true, found = true + there, found + min(there, len(pairs(is_on, is_on)[0]))
-    return true, found
+    return Counts(true=true, found=found)
 
 
 def _groups(claims: Claims) -> Iterator[tuple[int, ...]]:
@@ -107,13 +112,10 @@ def _groups(claims: Claims) -> Iterator[tuple[int, ...]]:
         seen.update(new)
 
 
-def _is_about(
-    phrase: Annotation, group: tuple[int, ...], claims: Claims, caption: Annotation
-) -> bool:
-    claim = claim_of_phrase(phrase)
-    if claim is None or not claim.agrees(claims.things[group[0]]):
+def _is_about(said: _Phrase, group: tuple[int, ...], claims: Claims, caption: Annotation) -> bool:
+    if not said.claim.agrees(claims.things[group[0]]):
         return False
-    start, stop = phrase.span or _span_of(phrase.text, caption.text)
+    start, stop = said.phrase.span or _span_of(said.phrase.text, caption.text)
     return any(
         mention.start < stop and start < mention.stop and not set(group).isdisjoint(mention.things)
         for mention in claims.mentions

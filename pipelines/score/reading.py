@@ -46,10 +46,10 @@ class ReadingTally:
     def add(self, comparison: Comparison) -> None:
         """Count the lines of a sample."""
         lines = surest(comparison.of("ocr"))
-        sign = sign_of(comparison, lines)
+        sign = sign_of(comparison, lines).tolist()
         words, texts = comparison.words, [comparable(line.text) for line in lines]
         read: dict[int, str] = {}
-        for text, place in zip(texts, sign.tolist(), strict=True):
+        for text, place in zip(texts, sign, strict=True):
             read.setdefault(place, text)
         signs = [place for place, word in enumerate(words) if word]
         self._words += [words[place] for place in signs]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.annotation import Annotation
 from pipelines.calibration.reliability import expected_calibration_error
+from pipelines.score.comparison import Comparison
+from pipelines.score.rightness import verdicts_on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,12 +29,12 @@ class ReliabilityTally:
 
     _rated: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
 
-    def add(self, annotations: Sequence[Annotation], verdicts: Sequence[bool | None]) -> None:
-        """Count the annotations of a sample with their verdicts."""
-        for annotation, verdict in zip(annotations, verdicts, strict=True):
-            if annotation.confidence is not None and verdict is not None:
-                rated = self._rated.setdefault(annotation.task, [])
-                rated.append((annotation.confidence, verdict))
+    def add(self, comparison: Comparison) -> None:
+        """Count the annotations of a sample that have a confidence."""
+        sure = [one for one in comparison.annotations if one.confidence is not None]
+        for one, verdict in zip(sure, verdicts_on(sure, comparison), strict=True):
+            if one.confidence is not None and verdict is not None:
+                self._rated.setdefault(one.task, []).append((one.confidence, verdict))
 
     def score(self) -> dict[str, ReliabilityScore]:
         """Return what was counted, by task; tasks without confidences are left out."""

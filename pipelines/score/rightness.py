@@ -13,9 +13,9 @@ import numpy as np
 from engine.annotation import CAPTION_TASKS, Annotation
 from pipelines.score.boxes import LEAST_IOU
 from pipelines.score.captions import is_true
-from pipelines.score.claims import Claim, claim_of
+from pipelines.score.claims import Claim, claim_of, claims_of
 from pipelines.score.comparison import Comparison, comparable
-from pipelines.score.phrases import claim_of_phrase, meets
+from pipelines.score.phrases import claim_of_phrase
 from pipelines.score.reading import sign_of
 from pipelines.world.scene import Scene
 
@@ -36,18 +36,18 @@ def rightness(annotations: Sequence[Annotation], scene: Scene) -> Verdicts:
     with that word, whatever the case; a phrase on a thing that it may mean; a caption when all
     that it claims is true: things, attributes, sides and quoted words.
     """
-    return compared_rightness(Comparison(annotations=annotations, scene=scene))
+    return verdicts_on(annotations, Comparison(annotations=annotations, scene=scene))
 
 
-def compared_rightness(comparison: Comparison) -> Verdicts:
+def verdicts_on(annotations: Sequence[Annotation], comparison: Comparison) -> Verdicts:
     """Judge as `rightness` does, with what is already worked out about the scene."""
     places: dict[str, list[int]] = {}
-    for place, annotation in enumerate(comparison.annotations):
+    for place, annotation in enumerate(annotations):
         places.setdefault(annotation.task, []).append(place)
-    verdicts: Verdicts = [None] * len(comparison.annotations)
+    verdicts: Verdicts = [None] * len(annotations)
     for task, own in places.items():
         if task in _JUDGES:
-            judged = _JUDGES[task]([comparison.annotations[place] for place in own], comparison)
+            judged = _JUDGES[task]([annotations[place] for place in own], comparison)
             for place, verdict in zip(own, judged, strict=True):
                 verdicts[place] = verdict
     return verdicts
@@ -105,22 +105,25 @@ def _tags(tags: Sequence[Annotation], comparison: Comparison) -> Verdicts:
 
 
 def _captions(captions: Sequence[Annotation], comparison: Comparison) -> Verdicts:
-    return [is_true(comparison.claims(caption.text), comparison) for caption in captions]
+    return [is_true(claims_of(caption.text), comparison) for caption in captions]
 
 
 def _phrases(phrases: Sequence[Annotation], comparison: Comparison) -> Verdicts:
     """Judge phrases: those that name a thing by it, quoted words as lines of text."""
     claims = [claim_of_phrase(phrase) for phrase in phrases]
-    on_thing = meets([claim or Claim(name="") for claim in claims], phrases, comparison)
-    read = _lines(phrases, comparison)
-    return [
-        bool(is_on.any()) if claim else is_read if phrase.label == "text" else None
-        for phrase, claim, is_on, is_read in zip(phrases, claims, on_thing, read, strict=True)
-    ]
+    meant = comparison.meant([claim or Claim(name="") for claim in claims])
+    on_thing = _any((comparison.box_iou(phrases) >= LEAST_IOU) & meant)
+    verdicts: Verdicts = []
+    for phrase, claim, is_on in zip(phrases, claims, on_thing, strict=True):
+        if claim is None:
+            verdicts += _lines([phrase], comparison) if phrase.label == "text" else [None]
+        else:
+            verdicts.append(is_on)
+    return verdicts
 
 
 def _any(is_on: np.ndarray) -> Verdicts:
-    return is_on.any(axis=1).tolist()
+    return [bool(row.any()) for row in is_on]
 
 
 _JUDGES: Mapping[str, Judge] = {

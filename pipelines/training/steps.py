@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ class Florence2Trainer(Trainer):
         self._reader, self._collator = reader, collator
         self._writer: SummaryWriter | None = None
         self._recent = Tally()
+        self._head = model.get_output_embeddings()
         self.tally = Tally()
 
     def run(self) -> None:
@@ -142,7 +144,7 @@ class Florence2Trainer(Trainer):
     ) -> Any:
         """Return the cross entropy of a batch over the tokens of the whole step."""
         tasks, labels = inputs.pop("tasks"), inputs.pop("labels")
-        by_example = example_losses(model, inputs, labels)
+        by_example = example_losses(model, inputs, labels, head=self._head)
         self._count(tasks, by_example, (labels != IGNORED).sum(dim=1))
         # Workers' gradients are averaged, and the tokens are those of all workers.
         return by_example.sum() * self._place.workers / num_items_in_batch
@@ -200,13 +202,29 @@ class Florence2Trainer(Trainer):
             )
 
 
-def example_losses(model: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
-    """Return the cross entropy of each example, summed over its tokens, (n,)."""
-    logits = model(**inputs, use_cache=False).logits
-    losses = cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return losses.view(labels.shape).sum(dim=1)
+def example_losses(
+    model: Any, inputs: dict[str, Any], labels: torch.Tensor, *, head: Any
+) -> torch.Tensor:
+    """Return the cross entropy of each example, summed over its tokens, (n,).
+
+    The model's head, with its row per word of the vocabulary, is asked about tokens only, not padding.
+    """
+    is_token = labels != IGNORED
+    with _only(head, is_token):
+        logits = model(**inputs, use_cache=False).logits
+    losses = labels.new_zeros(labels.shape, dtype=torch.float32)
+    losses[is_token] = cross_entropy(logits.float(), labels[is_token], reduction="none")
+    return losses.sum(dim=1)
+
+
+@contextmanager
+def _only(head: Any, rows: torch.Tensor) -> Iterator[None]:
+    """Let a layer see some rows (n, length) of its input (n, length, width) only."""
+    handle = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][rows],))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def validation_losses(model: Any, reader: Reader, collator: Collator) -> dict[str, float]:
@@ -221,7 +239,7 @@ def validation_losses(model: Any, reader: Reader, collator: Collator) -> dict[st
             tasks = batch.pop("tasks")
             inputs = {name: tensor.to(device) for name, tensor in batch.items()}
             labels = inputs.pop("labels")
-            losses = example_losses(model, inputs, labels)
+            losses = example_losses(model, inputs, labels, head=model.get_output_embeddings())
             tally.add(tasks, losses.tolist(), (labels != IGNORED).sum(dim=1).tolist())
     return tally.means()
 

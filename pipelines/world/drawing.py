@@ -75,7 +75,7 @@ class Hardness:
 
 HARDNESS: dict[Difficulty, Hardness] = {
     "full": Hardness(
-        things=(1, 6), least_visible=0.4, beyond_edge=0.3, transparent=0.3, faint=0.3,
+        things=(1, 6), least_visible=0.6, beyond_edge=0.3, transparent=0.3, faint=0.3,
         least_contrast=10.0, strokes=9, noise=16.0, flat=0.35, tint=0.45,
     ),
     "easy": Hardness(

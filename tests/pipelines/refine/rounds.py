@@ -46,23 +46,29 @@ def refined(
     folder: Path,
     *rounds: Labels,
     keys: Sequence[str] = ("a", "b", "c"),
+    is_finished: bool = False,
     lineage: Sequence[Round] | None = None,
     **config: Any,
 ) -> Folder:
-    """Build a dataset for each round and one for the run, which is that of the last round."""
+    """Build a dataset for each round and, if finished, that of the last into the run itself."""
     images = folder / "images"
     images.mkdir(parents=True)
     for key in keys:
         draw(images / f"{key}.png")
     output = Folder(str(folder / "run"))
-    for number, labels in enumerate((*rounds, rounds[-1])):
+    for number, labels in enumerate((*rounds, *rounds[-1:] * is_finished)):
         said = folder / f"labels-{number}.json"
-        said.write_text(json.dumps({key: [*map(asdict, ones)] for key, ones in labels.items()}))
+        said.write_text(json.dumps({key: [*map(_json, ones)] for key, ones in labels.items()}))
         url = round_folder(output, number).url if number < len(rounds) else output.url
         stage = {"use": "tests.pipelines.refine.rounds:Says", "labels": str(said)}
         build(images, Path(url), specialists={"says": stage}, **config)
     write_lineage(output, [*(lineage or map(entry, range(len(rounds))))])
     return output
+
+
+def _json(annotation: Annotation) -> dict[str, Any]:
+    mask = annotation.mask_rle
+    return {**asdict(annotation), "mask_rle": mask and mask._asdict()}
 
 
 def draw(path: Path) -> None:

@@ -284,3 +284,28 @@ def test_truth_belongs_to_one_known_world() -> None:
 def test_an_unfinished_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="build the dataset first"):
         score_dataset(Folder(str(tmp_path)))
+
+
+def test_a_thing_spoken_of_twice_is_found_by_the_surest_of_both_phrases() -> None:
+    text = "A circle and a sign. The circle is at the top."
+    caption = Annotation(kind="text", task="caption", text=text, id="c")
+    sign = (50, 60, 95, 80)
+    first = replace(phrase(caption, (0, 8), sign), confidence=0.9)
+    second = replace(phrase(caption, (21, 31), (10, 10, 30, 30)), confidence=0.5)
+    again = replace(phrase(caption, (21, 31), sign), confidence=0.1)
+    assert scored([caption, first, second]).phrases.recall_at_1 == 0.0
+    assert scored([caption, first, second, again]).phrases.recall_at_1 == 0.0
+    surer = replace(second, confidence=0.95)
+    assert scored([caption, first, surer, again]).phrases.recall_at_1 == 0.5
+
+
+def test_a_relation_of_a_thing_too_many_is_wrong() -> None:
+    text = "A red circle, a blue circle and a sign. A black circle is to the left of a blue square."
+    captions = caption_score(text).captions["detailed_caption"]
+    assert captions.objects.precision == 0.8
+    assert captions.relations.precision == 0.0
+
+
+def test_more_than_a_caption_owes_is_no_more_than_all() -> None:
+    captions = caption_score("A sign, a square and two circles.", "caption").captions["caption"]
+    assert (captions.objects.precision, captions.objects.recall) == (1.0, 1.0)

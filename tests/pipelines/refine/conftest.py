@@ -1,0 +1,66 @@
+"""A small refinement: drawn scenes, two detectors, an untrained student of two folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import validated
+from pipelines.pretrain.architecture import build_tiny, save_tiny
+from pipelines.refine.config import RefineConfig
+
+Configure = Callable[..., RefineConfig]
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained tiny Florence-2."""
+    folder = tmp_path_factory.mktemp("untrained")
+    save_tiny(folder, *build_tiny(seed=0))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def configure(untrained: Path) -> Configure:
+    """Return a config by output; other keys of `refine` as keywords."""
+
+    def make(output: Path, *, keys: Mapping[str, Any] | None = None, **refine: Any) -> RefineConfig:
+        train = {
+            "model": str(untrained),
+            "tasks": {"object_detection": 1},
+            "steps": 2,
+            "batch_size": 4,
+            "checkpoint_every": 1,
+            "workers": 0,
+        }
+        options = {
+            "rounds": 1,
+            "students": {"student": {"tasks": ["object_detection"], "max_new_tokens": 16}},
+            "audit": "truth",
+            "audit_samples": 12,
+            "train": train | refine.pop("train", {}),
+            **refine,
+        }
+        boxes = {
+            "use": "merge",
+            "tasks": ["object_detection"],
+            "reads": ["shapes_colour", "shapes_edges"],
+        }
+        document: dict[str, Any] = {
+            "source": "shape_world://24?seed=5&difficulty=easy",
+            "output": str(output),
+            "shard_size": 12,
+            "runner": {"kind": "local"},
+            "specialists": {"shapes_colour": {}, "shapes_edges": {}, "boxes": boxes},
+            "filters": {
+                "superseded": {"by": {"boxes": ["object_detection"]}},
+            },
+            "refine": options,
+            **(keys or {}),
+        }
+        return validated(RefineConfig, document, where="test")
+
+    return make

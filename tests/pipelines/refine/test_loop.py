@@ -1,0 +1,218 @@
+"""The loop as a whole: what it leaves behind, when it stops, and that it can be stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import ConfigError, UsageError
+from engine.storage import Folder
+from pipelines.dataset import read_dataset
+from pipelines.refine import labelling, loop
+from pipelines.refine.lineage import read_lineage, round_dataset, round_folder
+from pipelines.refine.loop import refine
+from pipelines.refine.quality import Quality
+from pipelines.verify import verify_dataset
+from tests.pipelines.refine.conftest import Configure
+
+LEFT = ("round.json", "manifest.json", "students/fold_0/model.safetensors",
+        "students/fold_1/model.safetensors", "calibration/boxes.json")  # fmt: skip
+
+
+def left(output: Path) -> dict[str, bytes]:
+    """The files of all rounds that hold a result, and the shards of the promoted dataset."""
+    names = [f"rounds/{number}/{name}" for number in (0, 1) for name in LEFT]
+    shards = [f"shards/{name}" for name in Folder(str(output)).names("shards")]
+    paths = [output / name for name in (*names, *shards, "refine.json", "manifest.json")]
+    return {str(path.relative_to(output)): path.read_bytes() for path in paths if path.exists()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a refinement that nobody stopped."""
+    output = tmp_path_factory.mktemp("refined") / "out"
+    refine(configure(output))
+    return output
+
+
+def test_every_round_is_a_dataset_and_the_promoted_one_is_the_output(undisturbed: Path) -> None:
+    rounds = read_lineage(Folder(str(undisturbed)))
+    assert [one.number for one in rounds] == [0, 1]
+    for folder in (round_folder(Folder(str(undisturbed)), 0), Folder(str(undisturbed))):
+        assert list(verify_dataset(folder)) == []
+    best = max(one.number for one in rounds if one.is_promoted)
+    promoted = round_dataset(Folder(str(undisturbed)), best)
+    assert list(read_dataset(promoted)) == list(read_dataset(Folder(str(undisturbed))))
+
+
+def test_the_lineage_names_students_by_digest_and_the_audited_samples(undisturbed: Path) -> None:
+    first, second = read_lineage(Folder(str(undisturbed)))
+    assert first.parent == -1
+    assert not first.students
+    assert second.parent == 0
+    assert [student.fold for student in second.students] == [0, 1]
+    assert second.students[0].digest != second.students[1].digest
+    assert len(second.audited) == 12
+    assert second.measured_by == "truth"
+    assert set(second.quality) == {"boxes"}
+
+
+def test_labels_name_all_their_voters_and_carry_a_probability(undisturbed: Path) -> None:
+    boxes = [one for sample in read_dataset(Folder(str(undisturbed))) for one in sample.annotations]
+    assert boxes
+    assert {one.specialist for one in boxes} == {"boxes"}
+    assert all(one.merged_from and one.confidence is not None for one in boxes)
+
+
+def test_a_student_speaks_for_its_round_about_samples_it_was_not_trained_on(
+    undisturbed: Path,
+) -> None:
+    manifest = json.loads((undisturbed / "rounds/1/manifest.json").read_text())
+    student = next(stage for stage in manifest["stages"].values() if stage["name"] == "student")
+    assert student["config"]["round"] == 1
+    assert student["model"] == "fold_0, fold_1"
+    for fold in (0, 1):
+        training = json.loads(
+            (undisturbed / f"rounds/1/students/fold_{fold}/training.json").read_text()
+        )
+        assert training["examples"]["object_detection"] < 24
+
+
+class Stopped(BaseException):
+    """The process is taken away."""
+
+
+def stops() -> Iterator[tuple[str, Any, str, int]]:
+    """Where a loop is stopped: after so many calls of a function of a module."""
+    yield "after the specialists have spoken", labelling, "_build", 1
+    yield "after round 0 is calibrated", labelling, "_build", 2
+    yield "after round 0", loop, "train", 1
+    yield "between two students", loop, "train", 2
+    yield "after the students", labelling, "_build", 3
+    yield "after relabelling", labelling, "_build", 4
+    yield "before the gate", loop, "measure", 2
+    yield "before the promotion", loop, "put_in_place", 1
+
+
+@pytest.mark.parametrize(("module", "name", "calls"), [stop[1:] for stop in stops()],
+                         ids=[stop[0] for stop in stops()])  # fmt: skip
+def test_a_loop_that_was_stopped_anywhere_comes_to_the_same_result(
+    configure: Configure,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    name: str,
+    calls: int,
+) -> None:
+    real, count = getattr(module, name), 0
+
+    def stopping(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == calls:
+            raise Stopped
+        return real(*args, **kwargs)
+
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, stopping)
+        with pytest.raises(Stopped):
+            refine(configure(output))
+    refine(configure(output))
+    assert left(output) == left(undisturbed)
+
+
+def test_what_is_done_is_not_done_again(
+    configure: Configure, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specialists.florence2 import Florence2
+    from specialists.shapes import ShapesColour
+
+    def forbidden(*_: Any) -> Any:
+        raise AssertionError("asked again")
+
+    before = left(undisturbed)
+    monkeypatch.setattr(Florence2, "predict", forbidden)
+    monkeypatch.setattr(ShapesColour, "predict", forbidden)
+    refine(configure(undisturbed))
+    assert left(undisturbed) == before
+
+
+def test_a_round_that_lowers_quality_stays_on_record_and_is_not_promoted(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter((0.8, 0.7, 0.9))
+    monkeypatch.setattr(
+        loop, "measure", lambda *_: Quality(measured_by="truth", by_kind={"boxes": next(values)})
+    )
+    rounds = refine(configure(tmp_path / "out", rounds=2))
+    assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, False)]
+    assert "no better than 0.8000" in rounds[1].reason
+    kept = read_dataset(Folder(str(tmp_path / "out")))
+    assert list(kept) == list(read_dataset(round_folder(Folder(str(tmp_path / "out")), 0)))
+
+
+def test_a_small_gain_is_promoted_and_ends_the_loop(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter((0.8, 0.801, 0.9))
+    monkeypatch.setattr(
+        loop, "measure", lambda *_: Quality(measured_by="truth", by_kind={"boxes": next(values)})
+    )
+    rounds = refine(configure(tmp_path / "out", rounds=2, margin=0.01))
+    assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, True)]
+
+
+def test_without_an_audit_votes_decide_and_the_lineage_says_so(
+    configure: Configure, tmp_path: Path
+) -> None:
+    rounds = refine(configure(tmp_path / "out", audit="", folds=1))
+    assert [one.measured_by for one in rounds] == ["agreement", "agreement"]
+    assert all(one.merges["boxes"]["rule"] == "agreement" for one in rounds)
+    assert all(0 < one.quality["boxes"] < 1 for one in rounds)
+
+
+def test_an_audit_file_is_written_once_and_serves_every_round(
+    configure: Configure, undisturbed: Path, tmp_path: Path
+) -> None:
+    candidates = list(read_dataset(Folder(f"{undisturbed}/rounds/0/candidates/0")))
+    rows = [
+        {"id": one.id, "right": (one.score or 0) > 0.6}
+        for sample in candidates[:20]
+        for one in sample.annotations
+    ]
+    audit = tmp_path / "audit.jsonl"
+    audit.write_text("\n".join(json.dumps(row) for row in rows))
+    rounds = refine(configure(tmp_path / "out", audit=str(audit)))
+    assert [one.measured_by for one in rounds] == ["audit", "audit"]
+    assert all(one.merges["boxes"]["rule"] == "calibrated_fusion" for one in rounds)
+
+
+def test_an_audit_of_unknown_annotations_is_refused_by_name(
+    configure: Configure, tmp_path: Path
+) -> None:
+    audit = tmp_path / "audit.jsonl"
+    audit.write_text('{"id": "beef", "right": true}\n')
+    with pytest.raises(ConfigError, match="beef"):
+        refine(configure(tmp_path / "out", audit=str(audit)))
+
+
+def test_truth_about_photographs_is_not_known(
+    configure: Configure, album: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="truth"):
+        refine(configure(tmp_path / "out", keys={"source": str(album)}))
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_before_anything_starts(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure(tmp_path / "out", train={"model": str(tmp_path / "nothing")})
+    with pytest.raises(UsageError, match="nothing"):
+        refine(config)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,105 @@
+"""The stages of a round: where students join in, and in which order merges are calibrated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import validated
+from engine.errors import ConfigError, PlanError
+from engine.graph import plan
+from pipelines.refine.config import RefineConfig
+from pipelines.refine.stages import behind, levels, plain, with_calibrations, with_students
+
+SPECIALISTS: dict[str, Any] = {
+    "shapes_colour": {},
+    "shapes_edges": {},
+    "boxes": {
+        "use": "merge",
+        "tasks": ["object_detection"],
+        "reads": ["shapes_colour", "shapes_edges"],
+    },
+    "grabcut": {"reads": ["boxes"]},
+    "masks": {"use": "merge", "tasks": ["segmentation"], "reads": ["grabcut", "boxes"]},
+}
+
+
+def configure(**refine: Any) -> RefineConfig:
+    options = {
+        "students": {"student": {"tasks": ["object_detection"]}},
+        "train": {"model": "start"},
+        **refine,
+    }
+    document = {
+        "source": "shape_world://4",
+        "output": "out",
+        "specialists": SPECIALISTS,
+        "refine": options,
+    }
+    return validated(RefineConfig, document, where="test")
+
+
+def test_a_student_is_read_by_the_merges_of_its_tasks_and_by_no_other() -> None:
+    stages = with_students(configure(), ["a", "b"], 3)
+    assert stages["boxes"]["reads"] == ["shapes_colour", "shapes_edges", "student"]
+    assert stages["masks"]["reads"] == ["grabcut", "boxes"]
+    assert stages["student"]["model"] == ["a", "b"]
+    assert stages["student"]["round"] == stages["boxes"]["round"] == 3
+    assert "round" not in stages["masks"]
+
+
+def test_the_config_itself_is_not_changed_by_a_round() -> None:
+    config = configure()
+    with_students(config, ["a"], 1)
+    assert config.specialists == SPECIALISTS
+
+
+def test_a_student_that_no_merge_hears_is_refused_with_the_stage_to_add() -> None:
+    config = configure(students={"student": {"tasks": ["caption"]}})
+    with pytest.raises(ConfigError, match=r"tasks: \[caption\]"):
+        with_students(config, ["a"], 1)
+
+
+def test_a_student_cannot_take_the_name_of_a_specialist() -> None:
+    config = configure(students={"boxes": {"tasks": ["object_detection"]}})
+    with pytest.raises(ConfigError, match="rename one"):
+        with_students(config, ["a"], 1)
+
+
+def test_merges_are_calibrated_after_those_that_their_voters_build_on() -> None:
+    graph = plan(plain(configure(), output="out"))
+    assert levels(graph) == [("boxes",), ("masks",)]
+    assert behind(graph, ["boxes"]) == {"shapes_colour", "shapes_edges"}
+    assert behind(graph, ["masks"]) == {"grabcut", "boxes", "shapes_colour", "shapes_edges"}
+
+
+def test_a_rule_that_needs_no_calibration_has_no_level() -> None:
+    config = configure()
+    config.specialists["boxes"] = {**SPECIALISTS["boxes"], "rule": "union"}
+    assert levels(plan(plain(config, output="out"))) == [("masks",)]
+
+
+def test_without_an_audit_a_merge_goes_by_agreement() -> None:
+    stages = with_calibrations(SPECIALISTS, {"boxes": None, "masks": Path("m.json")})
+    assert stages["boxes"]["rule"] == "agreement"
+    assert stages["masks"]["calibration"] == "m.json"
+    assert "rule" not in SPECIALISTS["boxes"]
+
+
+def test_a_round_keeps_source_and_layers_and_may_leave_the_filters_out() -> None:
+    config = configure().model_copy(update={"filters": {"nms": {}}})
+    run = plain(config, output="out/rounds/1", stages={"shapes_edges": {}}, has_filters=False)
+    assert (run.output, run.layers, run.filters) == ("out/rounds/1", "out/layers", {})
+    assert run.source == config.source
+
+
+def test_an_unknown_key_of_refine_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'rounds'"):
+        configure(round=2)
+
+
+def test_no_student_at_all_is_refused() -> None:
+    with pytest.raises((ConfigError, PlanError), match="students"):
+        configure(students={})
