@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from engine.annotation import Annotation
 from engine.errors import ConfigError
+from pipelines.calibration.calibration import read_file
 from pipelines.merge.candidates import box_of, words_of
 from specialists.overlap import box_overlap
 
@@ -67,23 +67,28 @@ class Audit:
             )
 
 
-def read_audit(path: str | Path) -> Audit:
-    """Read an audit file; empty lines are passed over.
+def read_audit(url: str) -> Audit:
+    """Read an audit file, a path or an fsspec URL; empty lines are passed over.
 
     Raises:
-        ConfigError: it cannot be read, a line is no audit of an annotation, or two contradict.
+        ConfigError: it is not there, a line is no audit of an annotation, or two contradict.
     """
+    data = read_file(url)
+    if data is None:
+        raise ConfigError(f"the audit {url} is not there: write it, or merge without `audit`")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the audit {path}: {error}") from error
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the audit {url} is not UTF-8 text: {error}") from error
     right: dict[str, bool] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
-            name, is_right = _finding(line, f"{path}, line {number}")
+            name, is_right = _finding(line, f"{url}, line {number}")
             if right.setdefault(name, is_right) != is_right:
-                raise ConfigError(f"{path}, line {number}: {name!r} was found otherwise before")
-    return Audit(right=right, path=str(path))
+                raise ConfigError(
+                    f"the audit {url}, line {number}: {name!r} was found otherwise before"
+                )
+    return Audit(right=right, path=url)
 
 
 def _finding(line: str, where: str) -> tuple[str, bool]:

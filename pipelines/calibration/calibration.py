@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -141,28 +140,35 @@ class Calibration(_Part):
         folder.publish(name, self.to_json().encode())
 
 
-def read_calibration(path: str | Path) -> Calibration:
-    """Read a calibration from its JSON file.
+def read_calibration(url: str) -> Calibration:
+    """Read a calibration from its JSON file, a path or an fsspec URL.
 
     Raises:
         ConfigError: it is not there, or it is no calibration of this version.
     """
-    try:
-        document: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
+    where = f"the calibration {url}"
+    data = read_file(url)
+    if data is None:
         raise ConfigError(
-            f"cannot read the calibration {path}: {error.strerror}; fit one from an audit, "
-            f"or leave `calibration` empty to merge by agreement"
-        ) from error
+            f"{where} is not there: fit one from an audit, or leave `calibration` empty to merge "
+            f"by agreement"
+        )
+    try:
+        document: Any = json.loads(data)
     except ValueError as error:
-        raise ConfigError(f"the calibration {path} is not JSON: {error}; fit it again") from error
-    calibration = validated(Calibration, document, where=f"the calibration {path}")
+        raise ConfigError(f"{where} is not JSON: {error}; fit it again") from error
+    calibration = validated(Calibration, document, where=where)
     if calibration.format != FORMAT_VERSION:
         raise ConfigError(
-            f"the calibration {path} has format {calibration.format}, not {FORMAT_VERSION}: "
-            f"fit it again"
+            f"{where} has format {calibration.format}, not {FORMAT_VERSION}: fit it again"
         )
     return calibration
+
+
+def read_file(url: str) -> bytes | None:
+    """Return the bytes of a file, a path or an fsspec URL, or `None` where there is none."""
+    folder, slash, name = url.rpartition("/")
+    return Folder(folder or slash or ".").read(name)
 
 
 def sigmoid(log_odds: np.ndarray | float) -> Any:

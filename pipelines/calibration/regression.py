@@ -15,6 +15,9 @@ from pipelines.calibration.reliability import wilson
 PENALTY = 1.0
 """Strength of the L2 penalty: weights are expected within about 1 of 0 (log-odds)."""
 
+SOLVER = "newton-cholesky"
+"""Exact to the last digits that are stored, and quick with many rows and few columns."""
+
 
 def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: float = 1.0) -> Voter:
     """Fit P(right) of one voter by Platt scaling on the log-odds of its score (Platt 1999).
@@ -43,10 +46,7 @@ def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: flo
 def _platt(score: np.ndarray, is_right: np.ndarray, prior: float) -> tuple[float, float]:
     if len(score) < 10 or is_right.all() or not is_right.any() or np.ptp(score) == 0:
         return 0.0, _smoothed_logit(is_right, prior, Interval())
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=1 / PENALTY).fit(logit(score)[:, None], is_right)
-    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    (slope,), intercept = _regression(logit(score)[:, None], is_right)
     # A score that sinks where the voter is right says nothing that one should rely on.
     return (slope, intercept) if slope > 0 else (0.0, _smoothed_logit(is_right, prior, Interval()))
 
@@ -65,17 +65,25 @@ def fit_fusion(
     Numbers are brought to unit variance. Columns of names stay 0 or 1: so a name that is rare,
     of which little is known, keeps a weight near 0.
     """
-    from sklearn.linear_model import LogisticRegression
-
     is_number = np.array([not column.startswith("name/") for column in columns])
     mean = np.where(is_number, features.mean(axis=0), 0.0)
     spread = np.where(is_number, features.std(axis=0), 1.0)
     spread[spread < 1e-9] = np.inf  # a column that never changes teaches nothing
-    model = LogisticRegression(C=1 / PENALTY, max_iter=1000)
-    model.fit((features - mean) / spread, is_right)
-    weights = model.coef_[0] / spread
+    scaled, intercept = _regression((features - mean) / spread, is_right)
+    weights = np.array(scaled) / spread
     return Fusion(
         weights=dict(zip(columns, weights.tolist(), strict=True)),
-        intercept=float(model.intercept_[0] - (weights * mean).sum()),
+        intercept=intercept - float((weights * mean).sum()),
         names=tuple(names),
     )
+
+
+def _regression(columns: np.ndarray, is_right: np.ndarray) -> tuple[list[float], float]:
+    """Return the weights of the columns, (n, k), and the intercept."""
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    # So little work is slower on many threads, and its last digits depend on their number.
+    with threadpool_limits(1):
+        model = LogisticRegression(C=1 / PENALTY, solver=SOLVER).fit(columns, is_right)
+    return model.coef_[0].tolist(), float(model.intercept_[0])

@@ -13,9 +13,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from engine.annotation import Annotation
-from engine.sample import Sample
-from pipelines.calibration.calibration import TaskCalibration
-from pipelines.merge.statement import CONFIDENCE_DECIMALS
+from pipelines.merge.candidates import Candidates
+from pipelines.merge.statement import repeat
 from specialists.nouns import NUMBERS, plural
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
@@ -28,51 +27,25 @@ _OPEN_PLURAL = 2
 
 
 def chosen_caption(
-    sample: Sample,
-    task: str,
-    objects: Sequence[Annotation],
-    calibration: TaskCalibration | None = None,
-    names: Collection[str] = (),
+    candidates: Candidates, objects: Sequence[Annotation], names: Collection[str] = ()
 ) -> list[Annotation]:
-    """Return the best caption of a task, if there is any; `merged_from` are all who say just it.
+    """Return the best caption, if there is any; `merged_from` are all that say just the same.
 
-    The best has the highest F1 between the things it names and the objects; of equal ones that
-    which is more probably right, then that of the higher score, then the first. The confidence
-    is that of its voter's score, where that is calibrated.
+    The best has the highest F1 between the things it names and the objects; of equal ones it is
+    the one more probably right, then that of the higher score, then the first. The confidence is
+    what its voter's score is worth.
 
     Args:
         names: labels that objects have elsewhere: a caption that has one too many is worse.
     """
-    captions = [one for one in sample.of(task) if one.text.strip()]
+    captions = candidates.annotations
     if not captions:
         return []
     agreement = object_agreement([one.text for one in captions], objects, names)
-    trust = [_trust(one, calibration) for one in captions]
-    score = [-1.0 if one.score is None else one.score for one in captions]
-    certainty = np.nan_to_num(np.array(trust), nan=-1.0)
-    best = int(np.lexsort((-np.array(score), -certainty, -agreement))[0])
-    chosen = captions[best]
-    voters = [one for one in captions if one.text.strip() == chosen.text.strip()]
-    return [
-        Annotation(
-            kind=chosen.kind,
-            task=task,
-            text=chosen.text,
-            label=chosen.label,
-            language=chosen.language,
-            score=chosen.score,
-            confidence=None if np.isnan(trust[best]) else round(trust[best], CONFIDENCE_DECIMALS),
-            merged_from=tuple(one.id for one in voters),
-        )
-    ]
-
-
-def _trust(caption: Annotation, calibration: TaskCalibration | None) -> float:
-    voter = calibration.voters.get(caption.specialist) if calibration else None
-    if voter is None:
-        return float("nan")
-    score = np.array([np.nan if caption.score is None else caption.score])
-    return float(voter.probability(score)[0])
+    certainty = (np.nan_to_num(one, nan=-1.0) for one in (candidates.score, candidates.trust))
+    best = int(np.lexsort([-one for one in (*certainty, agreement)])[0])
+    same = [captions[row].id for row in np.flatnonzero(candidates.word == candidates.word[best])]
+    return [repeat(captions[best], merged_from=tuple(same), confidence=candidates.trust[best])]
 
 
 def object_agreement(

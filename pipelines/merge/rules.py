@@ -47,10 +47,15 @@ def calibrated_fusion(
 
 
 def agreement(hypotheses: Hypotheses, *, min_votes: int, apart: float) -> Choice:
-    """Choose what at least so many voters name alike; more votes first, then the surest."""
+    """Choose what at least so many voters name alike.
+
+    More votes come first; of as many, the words that are nearest to those of all voters, each
+    counted by what it is worth.
+    """
     votes = hypotheses.agreement.round().sum(axis=1)
-    trust = np.clip(hypotheses.candidates.rank[hypotheses.leader], 0, 1)
-    strength = votes + 0.9 * trust
+    trust = np.nan_to_num(hypotheses.of_members(hypotheses.candidates.rank)).clip(0, 1)
+    support = (hypotheses.agreement * trust).sum(axis=1) / hypotheses.is_present.sum(axis=1)
+    strength = votes + 0.9 * support
     rows = _best_of_clusters(hypotheses, strength)
     rows = separate(hypotheses, rows[votes[rows] >= min_votes], apart)
     return Choice(row=rows, confidence=np.full(len(rows), np.nan))

@@ -10,25 +10,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation
-from engine.errors import SampleError, nearest
+from engine.errors import ConfigError, nearest
 from engine.sample import Sample
 from engine.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
 from pipelines.calibration.calibration import Calibration, TaskCalibration, read_calibration
 from pipelines.merge import rules
-from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS, candidates_of
+from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
 from pipelines.merge.captions import chosen_caption
 from pipelines.merge.hypotheses import Hypotheses, hypotheses_of, weights_of
-from pipelines.merge.statement import merged
+from pipelines.merge.statement import repeated, statement_of
 
 Rule = Literal["calibrated_fusion", "agreement", "union", "replace"]
 
-MERGED_TASKS = (*CAPTION_TASKS, *BOX_TASKS, *MASK_TASKS, "ocr", *PHRASE_TASKS)
-"""Tasks that can be merged."""
-UNKNOWN_VOTER = "unknown_voter"
+MERGED_TASKS = (
+    *BOX_TASKS,
+    *CAPTION_TASKS,
+    "ocr",
+    "segmentation",
+    *PHRASE_TASKS,
+    "referring_segmentation",
+)
+"""Tasks that can be merged, each after those that its annotations are made from."""
 
 _MADE_FROM = {
     **dict.fromkeys(CAPTION_TASKS, ("object_detection",)),
@@ -45,7 +50,8 @@ class MergeConfig(StageConfig):
     batch_size: Annotated[int, RUNTIME, Field(ge=1)] = 256
     """Images handed to the stage at once."""
     rule: Rule = "calibrated_fusion"
-    """`calibrated_fusion`: what is probably right by the audit; without a calibration, `agreement`.
+    """`calibrated_fusion`: what is probably right by the audit; where that does not suffice,
+    `agreement`.
     `agreement`: what `min_votes` voters say. `union`: what anybody says. `replace`: what the
     `student` says."""
     tasks: tuple[str, ...] = MERGED_TASKS
@@ -96,10 +102,10 @@ class Merge(Specialist[MergeConfig]):
 
     def __init__(self, config: MergeConfig) -> None:
         super().__init__(config)
-        self.produces = config.tasks
-        parents = {parent for task in config.tasks for parent in _MADE_FROM.get(task, ())}
-        others = sorted(parents - set(config.tasks))
-        self.reads = (one_of(*config.tasks), *([maybe(*others)] if others else []))
+        self.produces = tuple(task for task in MERGED_TASKS if task in config.tasks)
+        parents = {parent for task in self.produces for parent in _MADE_FROM.get(task, ())}
+        others = sorted(parents - set(self.produces))
+        self.reads = (one_of(*self.produces), *([maybe(*others)] if others else []))
         # Read here, not in `load`: a worker on another machine may not have the file.
         self._calibration: Calibration | None = None
         if config.calibration:
@@ -107,65 +113,81 @@ class Merge(Specialist[MergeConfig]):
 
     @property
     def model(self) -> str:
-        """The rule."""
-        return self.config.rule
+        """The rule; `agreement` where nothing is calibrated."""
+        is_fused = self.config.rule == "calibrated_fusion"
+        return "agreement" if is_fused and self._calibration is None else self.config.rule
 
     def revision(self) -> str:
         """Name the calibration by its digest."""
         return self._calibration.digest if self._calibration else ""
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Merge the voters' annotations of each sample, task by task."""
+        """Merge the voters' annotations of each sample, task by task.
+
+        Raises:
+            ConfigError: somebody speaks whom the calibration does not know.
+        """
         return [self._merged(sample) for sample in samples]
 
     def _merged(self, sample: Sample) -> list[Annotation]:
         said: list[Annotation] = []
-        for task in self.config.tasks:
-            voters = self._voters(sample, task)
-            if self.config.rule == "replace":
-                said += _repeated(sample, task, self.config.student)
-            elif task in CAPTION_TASKS:
-                names = self._calibration.names if self._calibration else ()
-                objects = _objects(sample, said)
-                said += chosen_caption(sample, task, objects, self._calibrated(task), names)
-            else:
-                said += self._merged_regions(sample, task, voters)
-        return said
+        merged_into: dict[str, str] = {}
+        for task in self.produces:
+            # What was made from a voter's annotation is now made from what that became.
+            heard = [
+                replace(one, parent_id=merged_into.get(one.parent_id, one.parent_id))
+                for one in sample.of(task)
+            ]
+            for statement in self._merged_task(sample, task, heard, said):
+                named = replace(statement, id=f"{len(said)}")
+                merged_into.update(dict.fromkeys(named.merged_from, named.id))
+                said.append(named)
+        known = {one.id for one in (*sample.annotations, *said)}
+        return [_with_known_parent(one, known) for one in said]
 
-    def _voters(self, sample: Sample, task: str) -> tuple[str, ...]:
-        """Return everybody who may speak; those of the calibration, if there is one.
+    def _merged_task(
+        self, sample: Sample, task: str, heard: Sequence[Annotation], said: Sequence[Annotation]
+    ) -> list[Annotation]:
+        calibration = self._calibration.tasks.get(task) if self._calibration else None
+        voters = self._voters(heard, calibration)
+        candidates = candidates_of(heard, task, voters).trusted(calibration)
+        if self.config.rule == "replace":
+            return repeated(candidates, self.config.student)
+        if task in CAPTION_TASKS:
+            names = self._calibration.names if self._calibration else ()
+            return chosen_caption(candidates, _objects(sample, said), names)
+        return self._merged_regions(candidates, calibration, (sample.width, sample.height))
 
-        Raises:
-            SampleError: somebody spoke whom the calibration does not know.
-        """
-        speakers = {one.specialist: None for one in sample.of(task)}
-        if self._calibration is None or self._calibrated(task) is None:
-            return tuple(speakers)
+    def _voters(
+        self, heard: Sequence[Annotation], calibration: TaskCalibration | None
+    ) -> tuple[str, ...]:
+        """Return everybody who may speak; those of the calibration, if there is one."""
+        speakers = tuple(dict.fromkeys(one.specialist for one in heard))
+        if calibration is None:
+            return speakers
+        voters = tuple(sorted(calibration.voters))
         for name in speakers:
-            if name not in self._calibration.voters:
-                raise SampleError(
-                    UNKNOWN_VOTER,
-                    f"the calibration does not know the voter {name!r}, "
-                    f"{nearest(name, self._calibration.voters)} Fit it again with all voters, or "
-                    f"name those it knows in `reads`",
+            if name not in calibration.voters:
+                raise ConfigError(
+                    f"the calibration {self.config.calibration} does not know the voter {name!r}, "
+                    f"{nearest(name, voters)} Fit it again with all voters, or name in `reads` "
+                    f"only those it knows"
                 )
-        return self._calibration.voters
-
-    def _calibrated(self, task: str) -> TaskCalibration | None:
-        return self._calibration.tasks.get(task) if self._calibration else None
+        return voters
 
     def _merged_regions(
-        self, sample: Sample, task: str, voters: tuple[str, ...]
+        self,
+        candidates: Candidates,
+        calibration: TaskCalibration | None,
+        size_wh: tuple[int, int],
     ) -> list[Annotation]:
-        calibration = self._calibrated(task)
-        candidates = candidates_of(sample.annotations, task, voters).trusted(calibration)
         if not len(candidates):
             return []
         hypotheses = hypotheses_of(candidates, iou=self.config.iou, calibration=calibration)
-        choice = self._choice(hypotheses, calibration, (sample.width, sample.height))
-        weight = weights_of(voters, calibration)
+        choice = self._choice(hypotheses, calibration, size_wh)
+        weight = weights_of(candidates.voters, calibration)
         return [
-            _statement(hypotheses, row, confidence, weight)
+            statement_of(hypotheses, row, confidence, weight)
             for row, confidence in zip(choice.row.tolist(), choice.confidence, strict=True)
         ]
 
@@ -190,28 +212,16 @@ class Merge(Specialist[MergeConfig]):
         )
 
 
-def _statement(
-    hypotheses: Hypotheses, row: int, confidence: float, weight: np.ndarray
-) -> Annotation:
-    annotations = hypotheses.candidates.annotations
-    is_present = hypotheses.is_present[row]
-    return merged(
-        [annotations[place] for place in hypotheses.member[row, is_present]],
-        annotations[hypotheses.leader[row]],
-        weight=weight[is_present],
-        agreement=hypotheses.agreement[row, is_present],
-        confidence=confidence,
-        box_xyxy=hypotheses.box_xyxy[row],
-    )
-
-
-def _repeated(sample: Sample, task: str, student: str) -> list[Annotation]:
-    """Return what the student says, as it says it."""
-    return [
-        replace(one, id="", merged_from=(one.id,))
-        for one in sample.of(task)
-        if one.specialist == student
-    ]
+def _with_known_parent(annotation: Annotation, known: set[str]) -> Annotation:
+    """Forget a parent that the stage did not hear; a phrase cannot do without its caption."""
+    if not annotation.parent_id or annotation.parent_id in known:
+        return annotation
+    if annotation.kind == "phrase":
+        raise ConfigError(
+            f"merged phrases lack their caption {annotation.parent_id!r}: name the stage that "
+            f"says it in `reads` too"
+        )
+    return replace(annotation, parent_id="")
 
 
 def _objects(sample: Sample, said: Sequence[Annotation]) -> list[Annotation]:

@@ -6,58 +6,86 @@ Boxes are weighted means, masks are voted on pixel by pixel, words are those of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.annotation import Annotation, MaskRLE
-from pipelines.merge.candidates import MASK_TASKS, rle
+from engine.annotation import SCORE_DECIMALS, Annotation, MaskRLE, Provenance
+from pipelines.merge.candidates import MASK_TASKS, Candidates, rle
+from pipelines.merge.hypotheses import Hypotheses
 
-CONFIDENCE_DECIMALS = 5
 
-
-def merged(
-    members: Sequence[Annotation],
-    leader: Annotation,
-    *,
-    weight: np.ndarray,
-    agreement: np.ndarray,
-    confidence: float,
-    box_xyxy: np.ndarray,
+def statement_of(
+    hypotheses: Hypotheses, row: int, confidence: float, weight: np.ndarray
 ) -> Annotation:
-    """Make one annotation of those in a cluster.
+    """Make one annotation of a chosen hypothesis; its id and provenance are the engine's.
 
-    The score is the mean of what those who agree with the leader said, by how much they agree;
-    `None` where none of them gave one.
+    The words are those of the leader. The score is the mean of what those who agree with it
+    said, by how much they agree; `None` where none of them gave one.
 
     Args:
-        members: what each voter said, (m,).
-        leader: the one whose words are taken.
-        weight: how exactly each one draws, (m,).
-        agreement: how much the words of each agree with the leader's, 0..1, (m,).
         confidence: calibrated probability, NaN for none.
-        box_xyxy: the mean box, pixels, (4,).
+        weight: how exactly each voter draws, (voters,).
     """
-    is_mask = leader.task in MASK_TASKS
-    mask = majority([rle(one) for one in members], weight) if is_mask else None
-    if mask is not None:
+    annotations = hypotheses.candidates.annotations
+    leader = annotations[hypotheses.leader[row]]
+    is_present = hypotheses.is_present[row]
+    members = [annotations[place] for place in hypotheses.member[row, is_present]]
+    box_xyxy, mask = tuple(hypotheses.box_xyxy[row].tolist()), None
+    if leader.task in MASK_TASKS:
+        mask = majority([rle(one) for one in members], weight[is_present])
         left, top, width, height = coco_mask.toBbox(mask._asdict()).tolist()
-        box_xyxy = np.array([left, top, left + width, top + height])
+        box_xyxy = (left, top, left + width, top + height)
     return Annotation(
         kind=leader.kind,
         task=leader.task,
         text=leader.text,
         label=leader.label,
         language=leader.language,
-        box_xyxy=tuple(box_xyxy.tolist()),
-        quad=_mean_quad(members, weight),
+        box_xyxy=box_xyxy,
+        quad=_mean_quad(members, weight[is_present]),
         mask_rle=mask,
-        score=_mean_score(members, agreement),
-        confidence=None if np.isnan(confidence) else round(float(confidence), CONFIDENCE_DECIMALS),
+        score=_mean_score(members, hypotheses.agreement[row, is_present]),
+        confidence=rounded(confidence),
         parent_id=leader.parent_id,
         span=leader.span,
         merged_from=tuple(one.id for one in members),
     )
+
+
+def repeated(candidates: Candidates, voter: str) -> list[Annotation]:
+    """Return what one voter says, as it says it, with what its word is worth."""
+    return [
+        repeat(annotation, merged_from=(annotation.id,), confidence=confidence)
+        for annotation, confidence in zip(candidates.annotations, candidates.trust, strict=True)
+        if annotation.specialist == voter
+    ]
+
+
+def repeat(
+    annotation: Annotation, *, merged_from: tuple[str, ...], confidence: float
+) -> Annotation:
+    """Return a statement as somebody else's; its id and provenance are the engine's."""
+    return replace(
+        annotation,
+        **_BLANK,
+        merged_from=merged_from,
+        confidence=rounded(confidence),
+    )
+
+
+_BLANK: dict[str, Any] = {
+    one.name: one.default
+    for one in fields(Annotation)
+    if one.name in ("id", *(field.name for field in fields(Provenance)))
+}
+
+
+def rounded(confidence: float) -> float | None:
+    """Return a confidence as it is stored: five decimals, `None` for NaN."""
+    return None if np.isnan(confidence) else round(float(confidence), SCORE_DECIMALS)
 
 
 def majority(masks: Sequence[dict[str, object]], weight: np.ndarray) -> MaskRLE:

@@ -1,6 +1,7 @@
 """Drops what a merged statement stands for: the voters of a merge stage step back.
 
 A voter that is part of a merged statement is `merged`, any other of the task is `outvoted`.
+Merged statements that are not sure enough are `unsure`: they stay on record as what may be there.
 What nobody merged is not judged. This module knows neither rules nor calibrations.
 """
 
@@ -17,9 +18,11 @@ from engine.annotation import TASKS
 from engine.errors import nearest
 from engine.judgement import Statements, Verdicts
 from engine.stage import THRESHOLD, Filter, StageConfig, one_of
+from pipelines.filters.per_task import Fraction
 
 MERGED = "merged"
 OUTVOTED = "outvoted"
+UNSURE = "unsure"
 
 
 class SupersededConfig(StageConfig):
@@ -29,6 +32,8 @@ class SupersededConfig(StageConfig):
         default={"merge": ("object_detection",)}, min_length=1
     )
     """For each merge stage, by its name, the tasks that it merged."""
+    least_confidence: Annotated[dict[str, Fraction], THRESHOLD] = Field(default={})
+    """Lowest confidence of a merged statement, 0..1, by task; those without a confidence pass."""
 
     @field_validator("by")
     @classmethod
@@ -62,6 +67,10 @@ class Superseded(Filter[SupersededConfig]):
             is_heard |= of_task & ~is_own
         is_named = _named_by(statements, is_speaker)
         verdicts.is_judged |= is_speaker
+        confidence = statements.table.column("confidence").to_numpy(zero_copy_only=False)
+        for task, least in self.config.least_confidence.items():
+            is_unsure = confidence.astype(np.float64) < least
+            verdicts.drop(is_speaker & (statements.task == task) & is_unsure, UNSURE)
         verdicts.drop(is_heard & is_named, MERGED)
         verdicts.drop(is_heard, OUTVOTED)
         return verdicts

@@ -72,7 +72,8 @@ def build_tiny(texts: Iterable[str] = (), *, size: Size = TINY, seed: int = 0) -
         model = Florence2ForConditionalGeneration(_config(size, tokenizer))
         _start_weights(model, tokenizer)
     model.generation_config = _generation_config(size)
-    return model.eval(), processor
+    model.train(False)
+    return model, processor
 
 
 def save_tiny(folder: str | Path, model: Any, processor: Any) -> None:
@@ -119,13 +120,16 @@ def _config(size: Size, tokenizer: Any) -> Any:
         decoder_start_token_id=tokenizer.eos_token_id,
         forced_eos_token_id=None,
     )
+    options: dict[str, Any] = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
     return Florence2Config(
         vision_config=vision.to_dict(),
         text_config=text.to_dict(),
         image_token_id=tokenizer.image_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **options,
     )
 
 
@@ -133,16 +137,17 @@ def _generation_config(size: Size) -> Any:
     """Greedy, and no ban on repeated n-grams: aligned boxes share coordinates."""
     from transformers import GenerationConfig
 
-    return GenerationConfig(
-        bos_token_id=0,
-        pad_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=2,
-        forced_bos_token_id=0,
-        num_beams=1,
-        do_sample=False,
-        max_new_tokens=size.positions - 1,
-    )
+    options: dict[str, Any] = {
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+        "forced_bos_token_id": 0,
+        "num_beams": 1,
+        "do_sample": False,
+        "max_new_tokens": size.positions - 1,
+    }
+    return GenerationConfig.from_dict(options)
 
 
 def _start_weights(model: Any, tokenizer: Any) -> None:

@@ -52,7 +52,7 @@ def train_frozen(
     for step in range(steps):
         seen, shown = next(lessons)
         if step < alone:
-            loss = teacher.copying_loss(seen, shown, rng)
+            loss = teacher.copying_loss(seen, shown)
         else:
             loss = _step(teacher, seen, shown, rng)
         _learn(loss, parameters, optimizer)
@@ -74,7 +74,10 @@ def train_together(
     rng = np.random.default_rng((seed, 2))
     tower = teacher.model.model.vision_tower.train()
     text = [*_text_half(teacher.model), *teacher.copy.parameters()]
-    groups = [{"params": text}, {"params": list(tower.parameters()), "lr": 0.5 * rate}]
+    groups: list[dict[str, Any]] = [
+        {"params": text},
+        {"params": list(tower.parameters()), "lr": 0.5 * rate},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -92,7 +95,7 @@ def _step(
     teacher: Teacher, seen: Tensor, shown: Sequence[Drawing], rng: np.random.Generator
 ) -> Tensor:
     """Ask about every drawing for detection, and about some of them for one other task."""
-    loss = teacher.detection_loss(seen, shown, rng)
+    loss = teacher.detection_loss(seen, shown)
     if rng.random() > _ASIDE:
         return loss
     shares = np.array(list(BESIDES.values()))
@@ -107,7 +110,7 @@ def _step(
 
 def _learn(loss: Tensor, parameters: Sequence[nn.Parameter], optimizer: Any) -> None:
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
 

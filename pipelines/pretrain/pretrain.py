@@ -58,18 +58,29 @@ class Plan:
 
 
 def pretrain(
-    folder: str | Path, plan: Plan, *, size: Size = TINY, keep: str | Path | None = None
+    folder: str | Path,
+    plan: Plan,
+    *,
+    size: Size = TINY,
+    keep: str | Path | None = None,
+    measured_on: int = 300,
 ) -> dict[str, float]:
     """Make a student, save it in `folder`, return its F1 on held-out scenes, easy and full.
 
-    `keep` is a folder for early students, for those who cannot wait.
+    `keep` is a folder for early students, for those who cannot wait. The global random state
+    is left as it was.
     """
+    with torch.random.fork_rng(devices=()):
+        model, processor = _taught(plan, size, Path(keep) if keep else None)
+    save_tiny(folder, model, processor)
+    return measured(model, processor, size=size, count=measured_on)
+
+
+def _taught(plan: Plan, size: Size, keep: Path | None) -> tuple[Any, Any]:
     drawn = _drawn(plan.scenes, TRAINING_SEED, "easy", size)
     log.info("drew %d easy scenes", len(drawn))
     model, processor = build_tiny(vocabulary(), size=size, seed=plan.seed)
-    report = Progress(
-        model, processor, _drawn(64, HELD_OUT_SEED, "easy", size), Path(keep) if keep else None
-    )
+    report = Progress(model, processor, _drawn(64, HELD_OUT_SEED, "easy", size), keep)
     common: dict[str, Any] = {"batch": plan.batch, "seed": plan.seed, "report": report}
     train_tower(model, drawn, steps=plan.tower_steps, rate=plan.tower_rate, **common)
     scale_positions(model, _amplitude(model, drawn[:64]))
@@ -77,8 +88,7 @@ def pretrain(
     teacher = Teacher(model, processor.tokenizer)
     train_frozen(teacher, drawn, steps=plan.frozen_steps, rate=plan.text_rate, **common)
     train_together(teacher, drawn, steps=plan.together_steps, rate=plan.together_rate, **common)
-    save_tiny(folder, model, processor)
-    return measured(model, processor, size=size)
+    return model, processor
 
 
 def measured(

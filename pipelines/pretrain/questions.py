@@ -47,7 +47,8 @@ def ask(task: str, drawing: Drawing, rng: np.random.Generator) -> Question | Non
     return _ASKED[task](drawing, rng)
 
 
-def _detection(drawing: Drawing, rng: np.random.Generator) -> Question:
+def detection(drawing: Drawing) -> Question:
+    """Ask for everything there is; there is one right answer."""
     write = TARGETS["object_detection"]
     target = write(drawing.names, drawing.boxes_xyxy, drawing.size_wh)
     return Question(prompt_of("object_detection"), target)
@@ -101,7 +102,7 @@ def _description(drawing: Drawing, rng: np.random.Generator) -> Question:
 
 
 _ASKED: Mapping[str, Callable[[Drawing, np.random.Generator], Question | None]] = {
-    "object_detection": _detection,
+    "object_detection": lambda drawing, rng: detection(drawing),
     "dense_region_caption": _descriptions,
     "phrase_grounding": _grounding,
     "open_vocabulary_detection": _query,

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from pipelines.pretrain.questions import ask
+from pipelines.pretrain.questions import ask, detection
 from pipelines.pretrain.scenes import Drawing
 from pipelines.pretrain.tower import cells_of
 from pipelines.world.scene import COLOURS, NAMES, PATTERNS
-from specialists.florence2_format import BINS, LOCATION_TOKENS, quantise
+from specialists.florence2_format import BINS, LOCATION_TOKENS, prompt_of, quantise
 
-IGNORED = -100
 _BELL_BINS = 8.0
 """Standard deviation of a location's target, in bins."""
 
@@ -43,11 +42,11 @@ class Teacher(nn.Module):
         bell = (-0.5 * ((bins[:, None] - bins) / _BELL_BINS).square()).exp()
         self.bell = bell / bell.sum(dim=1, keepdim=True)
 
-    def detection_loss(self, seen: Tensor, drawings: Sequence[Drawing], rng: Any) -> Tensor:
+    def detection_loss(self, seen: Tensor, drawings: Sequence[Drawing]) -> Tensor:
         """Loss of `<OD>` about all drawings, the encoder's copying included."""
-        questions = [ask("object_detection", drawing, rng) for drawing in drawings]
-        hidden, mask = self._encoded(seen, [asked.prompt for asked in questions])
-        spoken = self._spoken(hidden, mask, [asked.target for asked in questions], weight=2.0)
+        targets = [detection(drawing).target for drawing in drawings]
+        hidden, mask = self._encoded(seen, [prompt_of("object_detection")] * len(drawings))
+        spoken = self._spoken(hidden, mask, targets, weight=2.0)
         return spoken + self._copied(hidden, drawings)
 
     def other_loss(self, seen: Tensor, drawings: Sequence[Drawing], task: str, rng: Any) -> Tensor:
@@ -91,9 +90,9 @@ class Teacher(nn.Module):
         said[:, 0] = False
         return self._entropy(self.model.lm_head(decoded[said]), labels[said], weight)
 
-    def copying_loss(self, seen: Tensor, drawings: Sequence[Drawing], rng: Any) -> Tensor:
+    def copying_loss(self, seen: Tensor, drawings: Sequence[Drawing]) -> Tensor:
         """Loss of the encoder alone: about a third of the work, and all the decoder builds on."""
-        prompts = [ask("object_detection", drawing, rng).prompt for drawing in drawings]
+        prompts = [prompt_of("object_detection")] * len(drawings)
         return self._copied(self._encoded(seen, prompts)[0], drawings)
 
     def _copied(self, hidden: Tensor, drawings: Sequence[Drawing]) -> Tensor:

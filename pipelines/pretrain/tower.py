@@ -33,7 +33,8 @@ class DenseHead(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.say = nn.Conv2d(dim, sum(self.SIZES), 1)
-        nn.init.constant_(self.say.bias[: len(NAMES)], -4.0)  # few cells hold a thing
+        few_cells_hold_a_thing = -4.0
+        nn.init.constant_(self.say.get_parameter("bias")[: len(NAMES)], few_cells_hold_a_thing)
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
         return self.say(features).split(self.SIZES, dim=1)
@@ -63,7 +64,7 @@ def train_tower(
         features = tower(as_pixels(seen)).last_hidden_state
         loss = dense_loss(head(features), seen)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()

@@ -46,10 +46,11 @@ def train_tokenizer(texts: Iterable[str], *, entries: int) -> Any:
         show_progress=False,
     )
     bpe.train_from_iterator(_words(texts), trainer)
-    learnt = json.loads(bpe.to_str())["model"]
+    learnt: dict[str, Any] = json.loads(bpe.to_str())["model"]
+    merges: Any = [tuple(pair) for pair in learnt["merges"]]
     tokenizer = BartTokenizer(
         vocab=learnt["vocab"],
-        merges=[tuple(pair) for pair in learnt["merges"]],
+        merges=merges,
         extra_special_tokens={"image_token": "<image>"},
     )
     tokenizer.add_tokens([*LOCATION_TOKENS, *STRUCTURE_TOKENS], special_tokens=True)
@@ -68,7 +69,8 @@ def make_processor(tokenizer: Any, *, px: int, image_tokens: int) -> Any:
         size={"height": px, "width": px}, do_center_crop=False,
         image_mean=[0.5, 0.5, 0.5], image_std=[0.25, 0.25, 0.25],
     )  # fmt: skip
-    pixels.image_seq_length = image_tokens
+    # Not an option of the class, but the processor reads it and it is saved with the rest.
+    setattr(pixels, "image_seq_length", image_tokens)  # noqa: B010
     return Florence2Processor(
         image_processor=pixels, tokenizer=tokenizer, post_processor_config=POST_PROCESSING
     )

@@ -178,6 +178,6 @@ def _merges(labels: Labels) -> dict[str, dict[str, object]]:
     for node in labels.run.graph.specialists:
         if isinstance(node.stage, Merge):
             path = labels.calibrations.get(node.name)
-            tasks = read_calibration(path).model_dump(mode="json")["tasks"] if path else {}
+            tasks = read_calibration(str(path)).model_dump(mode="json")["tasks"] if path else {}
             merges[node.name] = {"rule": node.stage.config.rule, "tasks": tasks}
     return merges

@@ -29,6 +29,11 @@ class Encoded:
     prompt_ids: np.ndarray
     target_ids: np.ndarray
 
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and target."""
+        return len(self.prompt_ids) + len(self.target_ids)
+
 
 class Collator:
     """Turns examples into the inputs of one training step.

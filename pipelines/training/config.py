@@ -83,6 +83,8 @@ class TrainConfig(BaseModel):
     """Share of the samples, chosen by their hash, on which the loss is only measured."""
     shuffle_buffer: int = Field(default=1000, ge=1)
     """Samples held in memory to draw from; shards are shuffled, too."""
+    length_pool: int = Field(default=4, ge=1)
+    """Batches that are filled together, by length, so that less is padded; 1 does not sort."""
 
     steps: int = Field(default=1000, ge=1)
     """Optimiser steps."""

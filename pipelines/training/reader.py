@@ -7,6 +7,7 @@ samples. Started further on, a stream gives what it would have given there.
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -66,14 +67,24 @@ class Reader:
     draw: Callable[[Labelled, int], Example | None]
     encode: Callable[[Example], Encoded | None]
 
-    def endless(self, *, consumer: int, consumers: int, skip: int = 0) -> Iterator[Encoded]:
-        """Yield examples for ever, after those of the first `skip`.
+    def batches(self, *, consumer: int, consumers: int, skip: int = 0) -> Iterator[list[Encoded]]:
+        """Yield batches for ever, after the first `skip`.
+
+        The examples of a few batches at a time are sorted by length, so that little is padded.
 
         Raises:
             UsageError: an epoch went by without an example.
             StorageError: a shard cannot be read.
         """
-        return islice(self._epochs(consumer, consumers), skip, None)
+        size, pooled = self.config.batch_size, self.config.length_pool
+        first, within = divmod(skip, pooled)
+        examples = islice(self._epochs(consumer, consumers), first * pooled * size, None)
+        for number in count(first):
+            pool = sorted(islice(examples, pooled * size), key=lambda one: one.length)
+            batches = [pool[start : start + size] for start in range(0, len(pool), size)]
+            Random(f"{self.config.seed}/{consumer}/{number}").shuffle(batches)
+            yield from batches[within:]
+            within = 0
 
     def for_validation(self, *, at_most: int) -> Iterator[Encoded]:
         """Yield the examples that only measure, always the same."""
@@ -135,9 +146,9 @@ class Reader:
         )
         try:
             yield from pipeline
-        except (OSError, ValueError, KeyError) as error:
+        except (tarfile.TarError, OSError, ValueError, KeyError) as error:
             raise StorageError(
-                f"a shard of {self.dataset.url} cannot be read: {error}; build it again"
+                f"a shard of {self.dataset.url} cannot be read: {error.args[0]}; build it again"
             ) from error
 
 

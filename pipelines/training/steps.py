@@ -49,24 +49,22 @@ class Place:
     workers: int = 1
 
 
-class Examples(IterableDataset):  # type: ignore[type-arg]
-    """The endless examples of one worker, from a batch on."""
+class Batches(IterableDataset):  # type: ignore[type-arg]
+    """The endless batches of one worker, from one on."""
 
-    def __init__(self, reader: Reader, config: TrainConfig, place: Place, *, first: int) -> None:
-        self._reader, self._config, self._place = reader, config, place
-        self._first = first
+    def __init__(self, reader: Reader, place: Place, *, first: int) -> None:
+        self._reader, self._place, self._first = reader, place, first
 
-    def __iter__(self) -> Iterator[Encoded]:
-        """Yield examples; with loader processes, each yields those of every n-th batch."""
+    def __iter__(self) -> Iterator[list[Encoded]]:
+        """Yield batches; of several loader processes each yields every n-th."""
         info = get_worker_info()
         loaders, number = (info.num_workers, info.id) if info else (1, 0)
         # The loader asks its processes in turn: the first one asked must be whose turn it was.
         turn = (number + self._first) % loaders
-        batches = max(0, -(-(self._first - turn) // loaders))
-        return self._reader.endless(
+        return self._reader.batches(
             consumer=self._place.rank * loaders + turn,
             consumers=self._place.workers * loaders,
-            skip=batches * self._config.batch_size,
+            skip=max(0, -(-(self._first - turn) // loaders)),
         )
 
 
@@ -107,15 +105,9 @@ class Florence2Trainer(Trainer):
             self.tally = Tally(**state_of(checkpoint))
         if self._place.rank == 0:
             self._writer = SummaryWriter(str(self._output / LOGS), purge_step=first)
-        examples = Examples(
-            self._reader,
-            self._config,
-            self._place,
-            first=first * self._config.gradient_accumulation,
-        )
         self._loader = DataLoader(
-            examples,
-            batch_size=self._config.batch_size,
+            Batches(self._reader, self._place, first=first * self._config.gradient_accumulation),
+            batch_size=None,
             collate_fn=self._collator,
             num_workers=self._config.loader_workers,
             generator=torch.Generator(),  # else it would draw from the generator of dropout
@@ -207,7 +199,7 @@ def example_losses(
 ) -> torch.Tensor:
     """Return the cross entropy of each example, summed over its tokens, (n,).
 
-    The model's head, with its row per word of the vocabulary, is asked about tokens only, not padding.
+    The model's head, with a row per word, is asked about tokens only and not about padding.
     """
     is_token = labels != IGNORED
     with _only(head, is_token):

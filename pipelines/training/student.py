@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 from pipelines.training.config import LoraConfig, TrainConfig
 from pipelines.training.files import make_durable
 from specialists.checkpoint import Checkpoint, load_florence2
-from specialists.florence2_format import LOCATION_TOKENS, STRUCTURE_TOKENS
+from specialists.florence2_format import STRUCTURE_TOKENS
 
 WEIGHTS = "model.safetensors"
 TOWER = "vision_tower"
@@ -25,8 +25,7 @@ def open_student(checkpoint: Checkpoint) -> tuple[Any, Any]:
     """Load a Florence-2 in float32 and its processor.
 
     Raises:
-        ConfigError: it is damaged or another model's, or its tokenizer cannot say where things
-            are.
+        ConfigError: it is damaged or another model's, or its tokenizer lacks tokens.
     """
     model, processor = load_florence2(checkpoint)
     _check_tokens(checkpoint.model, processor.tokenizer)
@@ -35,12 +34,11 @@ def open_student(checkpoint: Checkpoint) -> tuple[Any, Any]:
 
 def _check_tokens(model: str, tokenizer: Any) -> None:
     known = tokenizer.get_vocab()
-    missing = [token for token in (*LOCATION_TOKENS, *STRUCTURE_TOKENS) if token not in known]
+    missing = [token for token in STRUCTURE_TOKENS if token not in known]
     if missing:
         raise ConfigError(
-            f"the tokenizer of model = {model!r} lacks {len(missing)} of the tokens that "
-            f"Florence-2 says places with: {', '.join(missing[:3])} ...; take the tokenizer of "
-            f"the original, or add them with add_tokens and train a model from there"
+            f"model {model!r}: its tokenizer lacks {', '.join(missing)}, which keep polygons and "
+            f"queries apart; use the tokenizer that came with the weights"
         )
 
 

@@ -17,6 +17,7 @@ from specialists.florence2_format import (
     STRUCTURE_TOKENS,
     detection_target,
 )
+from tests.pipelines.pretrain.conftest import KNOWN
 
 Tiny = tuple[Any, Any]
 
@@ -114,8 +115,8 @@ def test_the_processor_reads_what_the_grammar_writes(tiniest: Tiny) -> None:
 
 def test_weights_depend_on_the_seed_alone(tiniest: Tiny) -> None:
     before = torch.random.get_rng_state()
-    same, _ = build_tiny(WORDS_KNOWN, size=TINIEST, seed=3)
-    other, _ = build_tiny(WORDS_KNOWN, size=TINIEST, seed=4)
+    same, _ = build_tiny(KNOWN, size=TINIEST, seed=3)
+    other, _ = build_tiny(KNOWN, size=TINIEST, seed=4)
     assert torch.equal(before, torch.random.get_rng_state())
     weights = [each.model.vision_tower.convs[0].conv.weight for each in (tiniest[0], same, other)]
     assert torch.equal(weights[0], weights[1])

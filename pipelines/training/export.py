@@ -1,0 +1,98 @@
+"""Export as the Florence-2 JSONL that fine-tuning tools read.
+
+    OUTPUT/train/annotations.jsonl   {"image": "000001.png", "prefix": "<OCR>", "suffix": ...}
+    OUTPUT/train/000001.png          each image once, as it is
+    OUTPUT/valid/  OUTPUT/test/      the same
+
+Which sample goes where follows from the digest of its image.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from engine.errors import UsageError
+from engine.sample import fold_of
+from engine.storage import Folder
+from pipelines.dataset import read_dataset
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import ExampleMaker
+from pipelines.training.survey import survey
+
+ANNOTATIONS = "annotations.jsonl"
+TRAIN, VALID, TEST = "train", "valid", "test"
+"""The folders."""
+_PARTS = 20
+_MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written: images and lines by folder."""
+
+    images: Mapping[str, int]
+    lines: Mapping[str, int]
+
+
+def export_jsonl(dataset: str, config: TrainConfig, output: Path) -> Exported:
+    """Write a finished dataset as images and lines of prompt and answer, one line per task.
+
+    About one sample in twenty goes to `valid` and one to `test`. The folder appears when it is
+    complete.
+
+    Raises:
+        UsageError: the dataset cannot be trained on, or the output is there already.
+    """
+    output = Path(output).absolute()
+    if output.exists():
+        raise UsageError(f"{output} exists: choose another folder, or remove it")
+    folder = Folder(dataset)
+    labels = survey(folder, config)
+    maker = ExampleMaker(
+        config, classes=labels.classes, phrases=labels.phrases, ambiguous=labels.ambiguous
+    )
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    exported = _write(folder, maker, partial)
+    os.replace(partial, output)
+    return exported
+
+
+def _write(dataset: Folder, maker: ExampleMaker, output: Path) -> Exported:
+    images: Counter[str] = Counter()
+    lines: Counter[str] = Counter()
+    with ExitStack() as stack:
+        files: dict[str, IO[str]] = {}
+        for part in (TRAIN, VALID, TEST):
+            (output / part).mkdir(parents=True)
+            path = output / part / ANNOTATIONS
+            files[part] = stack.enter_context(path.open("w", encoding="utf-8"))
+        for sample in read_dataset(dataset):
+            part = part_of(sample.sha256)
+            name = f"{sample.key}.{_extension(sample.image)}"
+            examples = list(maker.every(sample))
+            if examples:
+                (output / part / name).write_bytes(sample.image)
+                images[part] += 1
+            for example in examples:
+                row = {"image": name, "prefix": example.prefix, "suffix": example.target}
+                files[part].write(json.dumps(row, ensure_ascii=False) + "\n")
+                lines[part] += 1
+    return Exported(images=dict(images), lines=dict(lines))
+
+
+def part_of(sha256: str) -> str:
+    """Return the folder of an image: the same for the same bytes."""
+    return {0: VALID, 1: TEST}.get(fold_of(sha256, _PARTS), TRAIN)
+
+
+def _extension(image: bytes) -> str:
+    return next((name for magic, name in _MAGIC.items() if image.startswith(magic)), "img")

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from engine.annotation import Annotation, MaskRLE, Provenance, stamp
+from engine.config import validated
+from engine.errors import ConfigError
+from engine.storage import Folder
+from pipelines.calibration.fit import fit
+from pipelines.calibration.reliability import expected_calibration_error
+from pipelines.merge.stage import Merge, MergeConfig
+from tests.pipelines.merge.voters import SIZE, VOTERS, audit_of, f1_of, said, sample_of, scene
+
+DETECTION = ("object_detection",)
+
+
+def merged(*annotations: Annotation, **options) -> list[Annotation]:
+    stage = Merge(MergeConfig(**{"tasks": tuple({one.task for one in annotations}), **options}))
+    return stage.predict([sample_of(*annotations)])[0]
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What 100 audited scenes teach; other scenes than those of the tests."""
+    folder = tmp_path_factory.mktemp("calibration")
+    scenes = [scene(number) for number in range(1000, 1100)]
+    learned = fit(scenes, audit_of(scenes), voters=tuple(VOTERS), tasks=DETECTION)
+    learned.save(Folder(str(folder)), "calibration.json")
+    return str(folder / "calibration.json")
+
+
+def test_calibrated_fusion_beats_the_other_rules_and_every_voter(calibration: str) -> None:
+    scenes = [scene(number) for number in range(300)]
+    samples = [sample_of(*one.annotations) for one in scenes]
+
+    def f1(**options) -> float:
+        config = MergeConfig(tasks=DETECTION, student="student", **options)
+        return f1_of(scenes, Merge(config).predict(samples))
+
+    fused = f1(calibration=calibration)
+    others = {rule: f1(rule=rule) for rule in ("agreement", "union", "replace")}
+    assert fused > max(others.values()) + 0.05, (fused, others)
+    alone = [
+        f1_of(scenes, [[a for a in one.annotations if a.specialist == name] for one in scenes])
+        for name in VOTERS
+    ]
+    assert fused > max(alone) + 0.1
+
+
+def test_confidences_are_probabilities(calibration: str) -> None:
+    scenes = [scene(number) for number in range(300)]
+    stage = Merge(MergeConfig(tasks=DETECTION, calibration=calibration, least_confidence=0.0))
+    said_of = stage.predict([sample_of(*one.annotations) for one in scenes])
+    right = np.concatenate([one.right(all_) for one, all_ in zip(scenes, said_of, strict=True)])
+    confidence = np.array([one.confidence for all_ in said_of for one in all_])
+    error = expected_calibration_error(confidence, right)
+    assert error is not None
+    assert error < 0.05
+
+
+def test_what_the_calibration_finds_improbable_is_not_said(calibration: str) -> None:
+    samples = [sample_of(*scene(number).annotations) for number in range(50)]
+    said_of = Merge(MergeConfig(tasks=DETECTION, calibration=calibration)).predict(samples)
+    confidences = [one.confidence or 0 for all_ in said_of for one in all_]
+    assert min(confidences) > 0.3
+    sure = MergeConfig(tasks=DETECTION, calibration=calibration, least_confidence=0.9)
+    assert min(one.confidence or 0 for all_ in Merge(sure).predict(samples) for one in all_) >= 0.9
+
+
+def test_a_statement_names_its_voters_and_lies_at_their_mean() -> None:
+    (one,) = merged(
+        said(10, 10, 30, 30, id="a", specialist="first", score=0.9),
+        said(12, 10, 32, 30, id="b", specialist="second", score=0.5),
+        said(80, 80, 99, 99, id="c", specialist="second"),
+    )
+    assert one.box_xyxy == (11, 10, 31, 30)
+    assert one.merged_from == ("a", "b")
+    assert one.score == pytest.approx(0.7)
+    assert one.confidence is None, "nobody calibrated"
+    assert (one.specialist, one.stage) == ("", ""), "the engine's to fill in"
+
+
+def test_agreement_wants_votes_for_the_same_name() -> None:
+    heard = (
+        said(10, 10, 30, 30, label="star", specialist="first", score=0.6),
+        said(10, 10, 30, 30, label="ring", specialist="second", score=0.99),
+        said(10, 10, 30, 31, label="Star ", specialist="third", score=0.6),
+    )
+    assert [one.label for one in merged(*heard, rule="agreement")] == ["star"]
+    assert merged(*heard[:2], rule="agreement") == []
+    assert [one.label for one in merged(*heard[:2], rule="agreement", min_votes=1)] == ["ring"]
+
+
+def test_one_voter_does_not_agree_with_itself() -> None:
+    heard = (said(10, 10, 30, 30, specialist="first"), said(10, 10, 30, 31, specialist="first"))
+    assert merged(*heard, rule="agreement") == []
+
+
+def test_union_keeps_the_surest_of_each_place() -> None:
+    labels = [
+        (one.label, one.score)
+        for one in merged(
+            said(10, 10, 30, 30, label="star", specialist="first", score=0.6),
+            said(10, 10, 30, 31, label="ring", specialist="second", score=0.7),
+            said(60, 60, 90, 90, label="cross", specialist="first", score=0.1),
+            said(61, 60, 90, 90, label="heart", specialist="first", score=None),
+            rule="union",
+        )
+    ]
+    assert labels == [("ring", 0.7), ("cross", 0.1)]
+
+
+def test_replace_repeats_the_student() -> None:
+    (one,) = merged(
+        said(10, 10, 30, 30, id="a", specialist="first"),
+        said(11, 10, 30, 30, id="b", specialist="student", score=0.3, model="m", revision="r"),
+        rule="replace",
+        student="student",
+    )
+    assert (one.box_xyxy, one.score, one.merged_from) == ((11, 10, 30, 30), 0.3, ("b",))
+    assert (one.id, one.specialist, one.model, one.revision) == ("0", "", "", "")
+
+
+def test_queries_are_no_rivals_of_each_other() -> None:
+    heard = [
+        said(10, 10, 50, 50, label=label, specialist=who, task="open_vocabulary_detection")
+        for label in ("animal", "dog")
+        for who in ("first", "second")
+    ]
+    assert {one.label for one in merged(*heard)} == {"animal", "dog"}
+
+
+def mask(left: int, right: int, who: str, **rest) -> Annotation:
+    """Return a mask of these columns, ten rows high."""
+    pixels = np.zeros((SIZE, SIZE), dtype=np.uint8, order="F")
+    pixels[5:15, left:right] = 1
+    encoded = coco_mask.encode(pixels)
+    rle = MaskRLE(tuple(encoded["size"]), encoded["counts"].decode())
+    given = {"id": f"mask of {who}", "specialist": who, "label": "star", **rest}
+    return Annotation(kind="region", task="segmentation", mask_rle=rle, score=0.5, **given)
+
+
+def test_masks_are_voted_on_pixel_by_pixel() -> None:
+    masks = [mask(0, 20, "first"), mask(10, 30, "second"), mask(8, 22, "third")]
+    (one,) = merged(*masks, iou=0.3)
+    assert one.box_xyxy == (8, 5, 22, 15)
+    assert coco_mask.decode(one.mask_rle._asdict()).sum() == 14 * 10
+    assert set(one.merged_from) == {one.id for one in masks}
+
+
+def test_a_mask_follows_its_box_into_the_merged_statement() -> None:
+    boxes = [said(0, 5, 20, 15, id=who, specialist=who) for who in ("first", "second")]
+    masks = [mask(0, 20, f"cutter of {box.id}", parent_id=box.id) for box in boxes]
+    box, cut = merged(*boxes, *masks)
+    assert cut.parent_id == box.id
+    box, cut = stamp([box, cut], Provenance(stage="f"), "digest")
+    assert cut.parent_id == box.id
+
+
+def phrase(caption: str, who: str, *box_xyxy: float, **rest) -> Annotation:
+    return Annotation(
+        kind="phrase", task="phrase_grounding", text="a cup", specialist=who, span=(0, 5),
+        parent_id=caption, box_xyxy=box_xyxy, id=f"{caption}{who}", **rest,
+    )  # fmt: skip
+
+
+def test_phrases_are_merged_within_their_span_of_their_caption() -> None:
+    captions = [Annotation(kind="text", task=task, text="a cup", id=task, specialist="writer")
+                for task in ("caption", "detailed_caption")]  # fmt: skip
+    heard = [
+        phrase(caption.id, who, 10, 10, 50, 50)
+        for caption in captions
+        for who in ("first", "second")
+    ]
+    stage = Merge(MergeConfig(tasks=("phrase_grounding",)))
+    said_of = stage.predict([sample_of(*captions, *heard)])[0]
+    assert [(one.parent_id, one.span, len(one.merged_from)) for one in said_of] == [
+        ("caption", (0, 5), 2),
+        ("detailed_caption", (0, 5), 2),
+    ]
+    with pytest.raises(ConfigError, match="lack their caption"):
+        stage.predict([sample_of(*heard)])
+
+
+def line(text: str, who: str, score: float = 0.8) -> Annotation:
+    return Annotation(kind="region", task="ocr", text=text, quad=(10, 10, 60, 10, 60, 30, 10, 30),
+                      specialist=who, score=score)  # fmt: skip
+
+
+def test_of_readings_the_one_nearest_to_all_is_taken() -> None:
+    (one,) = merged(line("ST0P", "first", 0.9), line("STOP", "second"), line("STOP!", "third"))
+    assert one.text == "STOP"
+    assert one.quad == (10, 10, 60, 10, 60, 30, 10, 30)
+    assert one.box_xyxy == (10, 10, 60, 30)
+
+
+def test_unlike_readings_do_not_agree() -> None:
+    assert merged(line("BANK", "first"), line("ZOO", "second")) == []
+
+
+def test_without_a_calibration_it_goes_by_agreement_and_says_so(calibration: str) -> None:
+    assert Merge(MergeConfig()).model == "agreement"
+    assert Merge(MergeConfig(calibration=calibration)).model == "calibrated_fusion"
+
+
+def test_what_a_calibration_says_counts_not_where_it_lies(calibration: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(Path(calibration).read_bytes())
+    first, second = (Merge(MergeConfig(calibration=path)) for path in (calibration, str(copy)))
+    assert first.revision() == second.revision() != ""
+    copy.unlink()
+    assert pickle.loads(pickle.dumps(second)).revision() == first.revision()
+
+
+def test_an_unknown_voter_is_an_error_that_names_it(calibration: str) -> None:
+    with pytest.raises(ConfigError, match=r"does not know the voter 'carefull'.*'careful'"):
+        merged(said(1, 1, 9, 9, specialist="carefull"), calibration=calibration)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": ["object_detektion"]}, "did you mean 'object_detection'"),
+        ({"tasks": []}, "at least one task"),
+        ({"rule": "replace"}, "needs `student`"),
+        ({"calibration": "/nowhere/calibration.json"}, "is not there: fit one from an audit"),
+    ],
+)
+def test_wrong_options_are_refused_with_a_cure(options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Merge(validated(MergeConfig, options, where="specialists.merge"))
+
+
+def test_an_instance_declares_only_its_tasks() -> None:
+    stage = Merge(MergeConfig(tasks=("phrase_grounding", "object_detection")))
+    assert stage.produces == ("object_detection", "phrase_grounding")
+    assert [str(one) for one in stage.reads] == [
+        "object_detection|phrase_grounding",
+        "caption|detailed_caption|more_detailed_caption?",
+    ]

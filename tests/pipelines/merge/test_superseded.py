@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from engine.config import validated
+from engine.errors import ConfigError
+from pipelines.merge.superseded import MERGED, OUTVOTED, UNSURE, Superseded, SupersededConfig
+from tests.pipelines.filters.statements import box, caption, reasons, statements
+
+
+def judged(rows, *, sample=None, **options):
+    return Superseded(SupersededConfig(**options)).judge(statements(rows, sample=sample))
+
+
+ROWS = [
+    box(0, 0, 9, 9, id="a", specialist="first"),
+    box(0, 0, 9, 9, id="b", specialist="second"),
+    box(50, 50, 99, 99, id="c", specialist="second"),
+    box(0, 0, 9, 9, id="m", specialist="merge", merged_from=("a", "b"), confidence=0.8),
+]
+
+
+def test_voters_step_back_for_what_they_became() -> None:
+    assert reasons(judged(ROWS)) == [MERGED, MERGED, OUTVOTED, ""]
+
+
+def test_a_statement_speaks_for_its_own_sample_only() -> None:
+    # The same image twice: ids repeat from sample to sample.
+    assert reasons(judged([*ROWS, *ROWS[:2]], sample=[0] * 4 + [1] * 2)) == [
+        MERGED, MERGED, OUTVOTED, "", OUTVOTED, OUTVOTED,
+    ]  # fmt: skip
+
+
+def test_other_tasks_are_not_judged() -> None:
+    verdicts = judged([caption("a cup", id="t"), *ROWS])
+    assert verdicts.is_judged.tolist() == [False, True, True, True, True]
+    assert reasons(judged(ROWS, by={"merge": ("segmentation",)})) == [""] * 4
+
+
+def test_each_task_has_the_merge_stage_that_merged_it() -> None:
+    by = {"merge_boxes": ("object_detection",), "merge": ("caption",)}
+    assert reasons(judged(ROWS, by=by)) == [OUTVOTED] * 4
+
+
+def test_merged_statements_below_a_confidence_are_unsure() -> None:
+    assert reasons(judged(ROWS, least_confidence={"object_detection": 0.81}))[3] == UNSURE
+    assert reasons(judged(ROWS, least_confidence={"object_detection": 0.8}))[3] == ""
+    assert reasons(judged(ROWS, least_confidence={"segmentation": 0.9}))[3] == ""
+
+
+def test_a_merge_stage_that_says_nothing_outvotes_everybody() -> None:
+    assert reasons(judged(ROWS[:3])) == [OUTVOTED] * 3
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ({"merge": ["object_detecton"]}, "did you mean 'object_detection'"),
+        ({"a": ["caption"], "b": ["caption"]}, "merged by another stage"),
+        ({}, "at least 1"),
+    ],
+)
+def test_wrong_options_are_refused(by: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validated(SupersededConfig, {"by": by}, where="filters.superseded")

@@ -1,0 +1,70 @@
+"""Samples made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools.mask import encode
+
+from engine.annotation import Annotation, MaskRLE
+from pipelines.dataset import Labelled
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import Example, ExampleMaker
+
+SIZE = (100, 100)
+BOX, OTHER = (10.0, 10.0, 30.0, 30.0), (40.0, 40.0, 90.0, 90.0)
+BOX_TOKENS = "<loc_100><loc_100><loc_300><loc_300>"
+OTHER_TOKENS = "<loc_400><loc_400><loc_900><loc_900>"
+
+
+def region(task: str, box: tuple[float, ...] = BOX, **fields: Any) -> Annotation:
+    return Annotation(kind="region", task=task, box_xyxy=box, **fields)
+
+
+def text(task: str, said: str, **fields: Any) -> Annotation:
+    return Annotation(kind="text", task=task, text=said, **fields)
+
+
+def mask(box: tuple[float, ...] = BOX, task: str = "segmentation", **fields: Any) -> Annotation:
+    pixels = np.zeros(SIZE[::-1], dtype=np.uint8, order="F")
+    left, top, right, bottom = map(int, box)
+    pixels[top:bottom, left:right] = 1
+    rle = encode(pixels)
+    written = MaskRLE(size=tuple(rle["size"]), counts=rle["counts"].decode())
+    return region(task, box, mask_rle=written, **fields)
+
+
+def phrase(said: str, box: tuple[float, ...], start: int, parent: str) -> Annotation:
+    return Annotation(
+        kind="phrase",
+        task="phrase_grounding",
+        text=said,
+        box_xyxy=box,
+        span=(start, start + len(said)),
+        parent_id=parent,
+    )
+
+
+def sample(*annotations: Annotation, key: str = "a", metadata: str = "{}") -> Labelled:
+    return Labelled(
+        key=key,
+        sha256="0f" * 32,
+        width=SIZE[0],
+        height=SIZE[1],
+        annotations=annotations,
+        image=Path(__file__).read_bytes(),
+        metadata=metadata,
+    )
+
+
+def examples(
+    of: Labelled, *tasks: str, ambiguous: frozenset[tuple[str, str]] = frozenset(), **options: Any
+) -> dict[str, Example]:
+    """One example for each task that the sample feeds, by task."""
+    words = {name: options.pop(name, ()) for name in ("classes", "phrases")}
+    chosen = {"tasks": dict.fromkeys(tasks, 1.0)} if tasks else {}
+    config = TrainConfig(model="here", **{"absent_share": 0.0, **chosen, **options})
+    maker = ExampleMaker(config, ambiguous=ambiguous, **words)
+    return {example.task: example for example in maker.every(of)}

@@ -1,0 +1,48 @@
+"""Checkpoints count when they are whole."""
+
+from __future__ import annotations
+
+from pipelines.training.checkpoints import (
+    CHECKPOINTS,
+    complete,
+    last_checkpoint,
+    state_of,
+    step_of,
+    sweep,
+)
+
+
+def written(output, step: int):
+    folder = output / CHECKPOINTS / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_the_latest_whole_checkpoint_counts_and_not_the_latest_folder(tmp_path):
+    assert last_checkpoint(tmp_path) is None
+    for step in (9, 10):
+        written(tmp_path, step)
+        complete(tmp_path, step, {"step": step}, keep=5)
+    written(tmp_path, 11)
+    found = last_checkpoint(tmp_path)
+    assert found is not None
+    assert step_of(found) == 10
+    assert state_of(found) == {"step": 10}
+
+
+def test_old_ones_go_when_a_new_one_is_whole(tmp_path):
+    for step in (5, 10, 15):
+        written(tmp_path, step)
+        complete(tmp_path, step, {}, keep=2)
+    names = sorted(path.name for path in (tmp_path / CHECKPOINTS).iterdir())
+    assert names == ["checkpoint-10", "checkpoint-15"]
+
+
+def test_what_is_not_whole_is_swept_away(tmp_path):
+    written(tmp_path, 5)
+    complete(tmp_path, 5, {}, keep=2)
+    torn = written(tmp_path, 10)
+    sweep(tmp_path)
+    assert not torn.exists()
+    assert last_checkpoint(tmp_path) is not None

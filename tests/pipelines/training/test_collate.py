@@ -1,0 +1,100 @@
+"""Tensors, compared with those of the model's own processor."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.training.collate import IGNORED, Collator, PixelReader
+from pipelines.training.examples import Example
+from specialists.florence2_format import prompt_of
+
+
+@pytest.fixture(scope="module")
+def opened(untrained):
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(untrained)
+
+
+def picture(size_wh: tuple[int, int], kind: str = "PNG") -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size_wh[::-1], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def example(task: str, given: str, target: str, image: bytes) -> Example:
+    return Example(
+        key="a", task=task, prefix="", prompt=prompt_of(task, given), target=target, image=image
+    )
+
+
+def examples() -> list[Example]:
+    region = "<loc_1><loc_2><loc_3><loc_4>"
+    return [
+        example("object_detection", "", f"circle{region}square{region}", picture((32, 32))),
+        example(
+            "phrase_grounding", "a circle, Überraschung", f"a circle{region}", picture((47, 31))
+        ),
+        example("region_category", region, "square", picture((20, 64), "JPEG")),
+        example("open_vocabulary_detection", "dog", "", picture((32, 32))),
+    ]
+
+
+def collator(processor, **limits) -> Collator:
+    return Collator(processor, start_id=2, **{"most_tokens": 100, "positions": 256, **limits})
+
+
+def test_inputs_are_those_of_the_processor(opened):
+    given = examples()
+    collate = collator(opened)
+    batch = collate([collate.encode(one) for one in given])
+    images = [Image.open(io.BytesIO(one.image)) for one in given]
+    prompts = [one.prompt for one in given]
+    expected = opened(images=images, text=prompts, return_tensors="pt", padding=True)
+    for name in ("pixel_values", "input_ids", "attention_mask"):
+        assert batch[name].dtype == expected[name].dtype
+        assert batch[name].tolist() == expected[name].tolist()
+
+
+def test_labels_are_the_tokens_of_the_targets_and_padding_counts_for_nothing(opened):
+    given = examples()
+    collate = collator(opened)
+    labels = collate([collate.encode(one) for one in given])["labels"]
+    for row, one in zip(labels.tolist(), given, strict=True):
+        tokens = [token for token in row if token != IGNORED]
+        assert opened.tokenizer.decode(tokens) == f"<s>{one.target}</s>"
+    assert opened.tokenizer.tokenize("<loc_7>") == ["<loc_7>"]
+    assert (labels == IGNORED).any()
+
+
+def test_the_decoder_sees_the_labels_one_place_later(opened):
+    import torch
+    from transformers.models.bart.modeling_bart import shift_tokens_right
+
+    collate = collator(opened)
+    batch = collate([collate.encode(one) for one in examples()])
+    expected = shift_tokens_right(batch["labels"], opened.tokenizer.pad_token_id, 2)
+    assert torch.equal(batch["decoder_input_ids"], expected)
+
+
+def test_what_is_too_long_for_the_model_is_left_out(opened):
+    long = example("caption", "", "circle " * 50, picture((32, 32)))
+    assert collator(opened).encode(long) is not None
+    assert collator(opened, most_tokens=20).encode(long) is None
+    assert collator(opened, positions=6).encode(long) is None
+
+
+def test_a_processor_that_crops_is_asked_for_each_image():
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 24}, crop_size={"height": 20, "width": 20}
+    )
+    image = picture((40, 30))
+    expected = processor(Image.open(io.BytesIO(image)), return_tensors="np")["pixel_values"][0]
+    assert np.array_equal(PixelReader(processor)(image), expected)

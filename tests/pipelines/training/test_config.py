@@ -1,0 +1,45 @@
+"""Options of a training: names checked, defaults for released weights."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from pipelines.training.config import TrainConfig
+from specialists.florence2_format import FLORENCE2_TASKS
+
+QUESTIONS = {"docvqa": {"prompt": "<DocVQA>{metadata.question}", "target": "{metadata.answer}"}}
+
+
+def test_all_tasks_are_trained_at_the_published_safe_rate_by_default():
+    config = TrainConfig(model="here")
+    assert set(config.tasks) == set(FLORENCE2_TASKS)
+    assert config.learning_rate == 1e-6
+
+
+def test_an_unknown_task_names_the_nearest():
+    with pytest.raises(ValidationError, match="did you mean 'object_detection'"):
+        TrainConfig(model="here", tasks={"object_detectoin": 1})
+
+
+@pytest.mark.parametrize("weights", [{"caption": 0}, {}, {"caption": -1}])
+def test_weights_that_train_nothing_are_refused(weights):
+    with pytest.raises(ValidationError, match="0"):
+        TrainConfig(model="here", tasks=weights)
+
+
+def test_a_custom_task_has_weight_one_unless_told_otherwise():
+    assert TrainConfig(model="here", custom=QUESTIONS).tasks["docvqa"] == 1
+    only = TrainConfig(model="here", custom=QUESTIONS, tasks={"docvqa": 3})
+    assert only.tasks == {"docvqa": 3}
+
+
+def test_a_custom_task_cannot_take_the_name_of_another():
+    with pytest.raises(ValidationError, match="'caption'"):
+        TrainConfig(model="here", custom={"caption": QUESTIONS["docvqa"]})
+
+
+def test_speed_is_no_part_of_the_identity_and_the_rest_is():
+    config = TrainConfig(model="here")
+    assert TrainConfig(model="here", checkpoint_every=7, threads=2).identity() == config.identity()
+    assert TrainConfig(model="here", seed=7).identity() != config.identity()

@@ -1,0 +1,163 @@
+"""From labels to prompts and targets."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import ExampleMaker
+from tests.pipelines.training.labels import (
+    BOX,
+    BOX_TOKENS,
+    OTHER,
+    OTHER_TOKENS,
+    examples,
+    mask,
+    phrase,
+    region,
+    sample,
+    text,
+)
+
+BOXES = (
+    region("object_detection", BOX, label="cat", id="1"),
+    region("object_detection", OTHER, label="dog", id="2"),
+)
+GROUNDED = (
+    text("caption", "A dog and a cat.", id="c"),
+    phrase("a cat", BOX, 10, "c"),
+    phrase("A dog", OTHER, 0, "c"),
+)
+
+
+def test_boxes_feed_detection_proposals_queries_and_categories():
+    made = examples(sample(*BOXES))
+    assert set(made) == {
+        "object_detection",
+        "region_proposal",
+        "open_vocabulary_detection",
+        "region_category",
+    }
+    assert made["object_detection"].target == f"cat{BOX_TOKENS}dog{OTHER_TOKENS}"
+    assert made["object_detection"].prompt == "Locate the objects with category name in the image."
+    assert made["object_detection"].prefix == "<OD>"
+    assert made["region_proposal"].target == OTHER_TOKENS + BOX_TOKENS
+    asked = {
+        f"<REGION_TO_CATEGORY>{BOX_TOKENS}": "cat",
+        f"<REGION_TO_CATEGORY>{OTHER_TOKENS}": "dog",
+    }
+    assert asked[made["region_category"].prefix] == made["region_category"].target
+
+
+def test_queries_are_answered_in_the_order_in_which_they_are_asked():
+    seen = set()
+    for seed in range(12):
+        example = examples(sample(*BOXES), "open_vocabulary_detection", seed=seed)[
+            "open_vocabulary_detection"
+        ]
+        asked = example.prefix.removeprefix("<OPEN_VOCABULARY_DETECTION>").split("<and>")
+        tokens = {"cat": BOX_TOKENS, "dog": OTHER_TOKENS}
+        assert example.target == "".join(word + tokens[word] for word in asked)
+        seen.add(tuple(asked))
+    assert seen == {("cat",), ("dog",), ("cat", "dog"), ("dog", "cat")}
+
+
+def test_captions_are_their_text():
+    made = examples(sample(text("caption", "A <loc_3>cat.")))
+    assert made["caption"].target == "A cat."
+
+
+def test_phrases_are_grounded_in_the_order_of_mention_within_their_caption():
+    other = text("detailed_caption", "Nothing is grounded here.", id="d")
+    made = examples(sample(*GROUNDED, other), "phrase_grounding")["phrase_grounding"]
+    assert made.prompt == "Locate the phrases in the caption: A dog and a cat."
+    assert made.target == f"A dog{OTHER_TOKENS}a cat{BOX_TOKENS}"
+
+
+def test_a_phrase_whose_caption_was_dropped_grounds_nothing():
+    assert not examples(sample(*GROUNDED[1:]), "phrase_grounding")
+
+
+def test_a_mask_answers_the_box_it_was_made_from():
+    inner = (12.0, 12.0, 28.0, 28.0)
+    made = examples(sample(*BOXES, mask(inner, parent_id="1")), "segmentation")["segmentation"]
+    assert made.prefix == f"<REGION_TO_SEGMENTATION>{BOX_TOKENS}"
+    assert made.target.count("<loc_") == 8
+
+
+def test_a_phrase_refers_to_the_mask_of_its_box():
+    masks = (mask(BOX, parent_id="1"),)
+    made = examples(sample(*BOXES, *GROUNDED, *masks), "referring_segmentation")
+    assert made["referring_segmentation"].prompt == "Locate a cat in the image with mask"
+
+
+def test_a_phrase_of_two_things_with_one_mask_is_not_taught():
+    said = (*GROUNDED, phrase("a cat", OTHER, 10, "c"))
+    alone = sample(*BOXES, *said[:2], said[3], mask(BOX, parent_id="1"))
+    assert not examples(alone, "referring_segmentation")
+    both = sample(*BOXES, *said[:2], said[3], mask(BOX, parent_id="1"), mask(OTHER, parent_id="2"))
+    assert (
+        examples(both, "referring_segmentation")["referring_segmentation"].target.count("<poly>")
+        == 2
+    )
+
+
+def test_lines_of_text_feed_reading_with_and_without_regions():
+    lines = (
+        region("ocr", (10.0, 60.0, 30.0, 70.0), text="world"),
+        region("ocr", BOX, text="Hello"),
+    )
+    made = examples(sample(*lines))
+    assert made["transcript"].target == "Hello world"
+    assert made["ocr"].target.startswith("Hello<loc_100><loc_100><loc_300><loc_100>")
+    assert made["region_ocr"].target in ("Hello", "world")
+
+
+def test_dense_captions_take_the_description_and_not_the_class():
+    dense = region("dense_region_caption", BOX, text="a striped cat", label="cat")
+    made = examples(sample(dense))
+    assert made["dense_region_caption"].target == f"a striped cat{BOX_TOKENS}"
+    assert made["region_description"].target == "a striped cat"
+
+
+def test_a_task_passes_over_a_sample_with_an_ambiguous_annotation_of_its_kind():
+    made = examples(sample(*BOXES, *GROUNDED), ambiguous=frozenset({("a", "object_detection")}))
+    assert "object_detection" not in made
+    assert "region_category" not in made
+    assert "phrase_grounding" in made
+
+
+@pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])
+def test_what_is_absent_is_answered_with_nothing(task):
+    words = {"classes": ("cat", "dog", "horse"), "phrases": ("a black cat", "a horse")}
+    made = examples(sample(*BOXES, *GROUNDED), task, absent_share=1.0, **words)[task]
+    assert made.target == ""
+    assert "horse" in made.prompt
+
+
+def test_nothing_is_asked_as_absent_when_everything_is_there():
+    made = examples(
+        sample(*BOXES), "open_vocabulary_detection", absent_share=1.0, classes=("cats", "dog")
+    )
+    assert made["open_vocabulary_detection"].target
+
+
+def test_tasks_are_drawn_by_weight_and_again_the_same():
+    config = TrainConfig(
+        model="here",
+        tasks={"object_detection": 3, "caption": 1, "ocr": 50},
+    )
+    maker = ExampleMaker(config)
+    of = sample(*BOXES, *GROUNDED)
+    drawn = [maker.draw(of, epoch) for epoch in range(400)]
+    counted = Counter(example.task for example in drawn if example)
+    assert set(counted) == {"object_detection", "caption"}
+    assert 2.2 < counted["object_detection"] / counted["caption"] < 4.2
+    assert drawn == [ExampleMaker(config).draw(of, epoch) for epoch in range(400)]
+
+
+def test_a_sample_that_feeds_no_task_gives_no_example():
+    maker = ExampleMaker(TrainConfig(model="here", tasks={"ocr": 1}))
+    assert maker.draw(sample(*BOXES), 0) is None

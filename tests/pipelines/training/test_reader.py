@@ -1,0 +1,123 @@
+"""Reading examples from shards: order, shares, folds, and where a stream goes on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from engine.errors import StorageError, UsageError
+from engine.sample import fold_of
+from engine.storage import Folder
+from pipelines.dataset import read_dataset
+from pipelines.training.collate import Encoded
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import ExampleMaker
+from pipelines.training.reader import Part, Reader
+
+
+def encode(example):
+    return Encoded(
+        example=example, prompt_ids=np.arange(3), target_ids=np.arange(len(example.target))
+    )
+
+
+@pytest.fixture
+def reader(scenes):
+    def make(part: Part = Part(), dataset=scenes, encode=encode, **options) -> Reader:  # noqa: B008
+        config = TrainConfig(model="here", **{"batch_size": 2, **options})
+        draw = ExampleMaker(config).draw
+        return Reader(
+            dataset=Folder(str(dataset)), config=config, part=part, draw=draw, encode=encode
+        )
+
+    return make
+
+
+def read(reader: Reader, batches: int, **place: int) -> list[list[tuple[str, str]]]:
+    place = {"consumer": 0, "consumers": 1, **place}
+    return [
+        [(one.example.key, one.example.target) for one in batch]
+        for batch in islice(reader.batches(**place), batches)
+    ]
+
+
+def keys(batches) -> list[str]:
+    return [key for batch in batches for key, _ in batch]
+
+
+def test_every_epoch_has_each_sample_once_in_another_order(reader):
+    seen = keys(read(reader(length_pool=1), 14))
+    first, second = seen[:14], seen[14:]
+    assert sorted(first) == sorted(second) == sorted(set(first))
+    assert first != second != sorted(second)
+
+
+def test_the_same_seed_reads_the_same_and_another_does_not(reader):
+    assert read(reader(), 9) == read(reader(), 9)
+    assert read(reader(), 9) != read(reader(seed=1), 9)
+
+
+@pytest.mark.parametrize("skip", [1, 3, 4, 9, 17])
+def test_a_stream_that_starts_further_on_gives_what_would_have_come(reader, skip):
+    assert read(reader(length_pool=4), 20)[skip:] == read(
+        reader(length_pool=4), 20 - skip, skip=skip
+    )
+
+
+@pytest.mark.parametrize("consumers", [2, 3, 5, 8])
+def test_consumers_share_an_epoch_without_overlap(reader, consumers):
+    """Five shards: with eight consumers each takes samples of all of them."""
+    shared = reader(batch_size=1, length_pool=1)
+    draw = shared.draw
+    told = replace(
+        shared, draw=lambda sample, epoch: replace(draw(sample, epoch), target=str(epoch))
+    )
+    first_epoch = [
+        key
+        for number in range(consumers)
+        for batch in read(told, 14, consumer=number, consumers=consumers)
+        for key, epoch in batch
+        if epoch == "0"
+    ]
+    assert sorted(first_epoch) == [f"{number:06d}" for number in range(14)]
+
+
+def test_lengths_within_a_batch_are_alike(reader):
+    def spread(batches) -> float:
+        return float(np.mean([np.ptp([len(target) for _, target in batch]) for batch in batches]))
+
+    assert spread(read(reader(length_pool=7), 35)) < 0.5 * spread(read(reader(length_pool=1), 35))
+
+
+def test_a_held_out_fold_is_never_read_and_the_others_all_are(reader, scenes):
+    folds = {one.key: fold_of(one.sha256, 3) for one in read_dataset(Folder(str(scenes)))}
+    seen = set(keys(read(reader(Part(fold=1, folds=3)), 21)))
+    assert seen == {key for key, fold in folds.items() if fold != 1}
+
+
+def test_validation_samples_are_not_trained_on(reader):
+    split = reader(Part(validation_share=0.3))
+    measured = {one.example.key for one in split.for_validation(at_most=99)}
+    assert measured
+    assert measured.isdisjoint(keys(read(split, 30)))
+    assert len(measured | set(keys(read(split, 30)))) == 14
+
+
+def test_an_epoch_without_examples_is_an_error_that_says_why(reader):
+    empty = reader(Part(fold=0, folds=1))
+    with pytest.raises(UsageError, match=r"no sample .* gives an example.*fold 0 of 1"):
+        read(empty, 1)
+    with pytest.raises(UsageError, match="max_target_tokens"):
+        read(reader(encode=lambda example: None), 1)
+
+
+def test_a_cut_shard_is_an_error_that_names_the_dataset(reader, scenes, tmp_path):
+    shutil.copytree(scenes, tmp_path / "copy")
+    shard = tmp_path / "copy" / "shards" / "000002.tar"
+    shard.write_bytes(shard.read_bytes()[:1500])
+    with pytest.raises(StorageError, match="copy cannot be read"):
+        read(reader(dataset=tmp_path / "copy"), 20)

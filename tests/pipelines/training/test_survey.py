@@ -1,0 +1,80 @@
+"""A look over a dataset: what can be learnt from it, and what cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.errors import StorageError, UsageError
+from engine.storage import Folder
+from pipelines.training.config import TrainConfig
+from pipelines.training.survey import survey
+from pipelines.world.scene import NAMES
+from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build
+
+
+def test_it_counts_what_is_kept_and_lists_the_words(scenes):
+    found = survey(Folder(str(scenes)), TrainConfig(model="here"))
+    assert found.kept["caption"] == 14
+    assert set(found.classes) <= set(NAMES)
+    assert len(found.classes) > 3
+    assert all(phrase.split()[-1] in NAMES for phrase in found.phrases)
+
+
+def test_a_dataset_without_kept_labels_is_refused_with_a_cure(album, tmp_path):
+    filters = {"enough": {**BRIGHT_ENOUGH["enough"], "minimum": 1.0}}
+    build(album, tmp_path / "dark", specialists=BRIGHTEST, filters=filters)
+    with pytest.raises(
+        UsageError, match=r"no kept labels.*kept: none at all.*lower the thresholds"
+    ):
+        survey(Folder(str(tmp_path / "dark")), TrainConfig(model="here"))
+
+
+def test_labels_that_feed_none_of_the_tasks_are_refused(scenes):
+    config = TrainConfig(model="here", tasks={"dense_region_caption": 1})
+    with pytest.raises(UsageError, match="kept: 14 caption"):
+        survey(Folder(str(scenes)), config)
+
+
+def test_one_class_is_refused_unless_it_is_meant(album, tmp_path):
+    build(album, tmp_path / "bright")
+    folder = Folder(str(tmp_path / "bright"))
+    with pytest.raises(UsageError, match=r"one label 'bright corner'.*allow_one_class"):
+        survey(folder, TrainConfig(model="here"))
+    survey(folder, TrainConfig(model="here", allow_one_class=True))
+    survey(folder, TrainConfig(model="here", tasks={"region_proposal": 1}))
+
+
+def test_a_dataset_that_is_not_finished_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="build the dataset first"):
+        survey(Folder(str(tmp_path)), TrainConfig(model="here"))
+
+
+def test_confidences_within_the_band_are_found_kept_or_dropped(scenes, tmp_path):
+    import shutil
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(scenes, tmp_path / "copy")
+    path = tmp_path / "copy" / "shards" / "000000.parquet"
+    table = pq.read_table(path)
+    rows = table.num_rows
+    confidence = pa.array([0.5, 0.9] + [None] * (rows - 2), pa.float64())
+    place = table.schema.get_field_index("confidence")
+    table = table.set_column(place, "confidence", confidence)
+    kept = pa.array([False] + [True] * (rows - 1))
+    table = table.set_column(table.schema.get_field_index("kept"), "kept", kept)
+    pq.write_table(table, path)
+    config = TrainConfig(model="here", ambiguous=(0.3, 0.7))
+    found = survey(Folder(str(tmp_path / "copy")), config)
+    first = table.slice(0, 1).to_pylist()[0]
+    assert found.ambiguous == {(first["key"], first["task"])}
+
+
+def test_a_damaged_file_is_named(scenes, tmp_path):
+    import shutil
+
+    shutil.copytree(scenes, tmp_path / "copy")
+    (tmp_path / "copy" / "shards" / "000001.parquet").write_bytes(b"no")
+    with pytest.raises(StorageError, match=r"000001\.parquet"):
+        survey(Folder(str(tmp_path / "copy")), TrainConfig(model="here"))

@@ -1,0 +1,303 @@
+"""Training: what comes out, what goes on after a kill, what stops with a clear word."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import RunError, UsageError
+from pipelines.training import trainer as trainer_module
+from pipelines.training.config import TrainConfig
+from pipelines.training.trainer import FINISHED, TrainResult, train
+from pipelines.training.worker import OutOfMemory
+
+pytestmark = [
+    # Ray Data, which Ray Train imports, warns of its own defaults, and peft asks for old names.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
+]
+ALL = ("object_detection", "caption", "phrase_grounding", "segmentation")
+
+
+@pytest.fixture
+def configure(untrained):
+    def make(**options) -> TrainConfig:
+        defaults = {
+            "model": str(untrained),
+            "tasks": dict.fromkeys(ALL, 1.0),
+            "steps": 6,
+            "batch_size": 4,
+            "learning_rate": 5e-3,
+            "warmup": 0,
+            "log_every": 2,
+            "checkpoint_every": 2,
+            "length_pool": 2,
+            "workers": 0,
+        }
+        return TrainConfig(**{**defaults, **options})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scenes, untrained, tmp_path_factory) -> TrainResult:
+    """A training of six steps that nobody interrupted, with dropout in its adapters."""
+    config = TrainConfig(
+        model=str(untrained),
+        tasks=dict.fromkeys(ALL, 1.0),
+        steps=6,
+        batch_size=4,
+        learning_rate=5e-3,
+        warmup=0,
+        log_every=2,
+        checkpoint_every=2,
+        length_pool=2,
+        workers=0,
+    )
+    return train(str(scenes), config, tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_the_loss_falls_and_is_told_by_task(scenes, configure, tmp_path):
+    told = []
+    first = train(str(scenes), configure(steps=2, tasks={"caption": 1}), tmp_path / "short")
+    config = configure(steps=60, tasks={"caption": 1}, checkpoint_every=1000)
+    last = train(str(scenes), config, tmp_path / "long", on_progress=lambda *now: told.append(now))
+    assert last.losses["caption"] < 0.6 * first.losses["caption"]
+    assert last.examples == {"caption": 240}
+    assert told[-1][:2] == (60, 60)
+    assert list((tmp_path / "long" / "logs").glob("events.*"))
+
+
+def test_a_trained_model_opens_like_any_other_and_is_what_the_marker_says(scenes, undisturbed):
+    assert sum(undisturbed.examples.values()) == 24
+    assert set(undisturbed.examples) <= set(ALL)
+    assert undisturbed.inputs["fold"] is None
+
+
+def test_what_is_finished_with_the_same_inputs_is_not_trained_again(
+    scenes, configure, tmp_path, monkeypatch
+):
+    made = train(str(scenes), configure(steps=2), tmp_path, fold=0, folds=3)
+    monkeypatch.setattr(trainer_module, "_run", None)
+    again = train(str(scenes), configure(steps=2, checkpoint_every=9), tmp_path, fold=0, folds=3)
+    assert again == made
+    assert json.loads((tmp_path / FINISHED).read_text("utf-8"))["digest"] == made.digest
+
+
+@pytest.mark.parametrize("other", [{"fold": 1, "folds": 3}, {"seed": 1}])
+def test_other_inputs_start_anew(scenes, configure, tmp_path, other):
+    made = train(str(scenes), configure(steps=2), tmp_path, fold=0, folds=3)
+    place = {"fold": 0, "folds": 3, **{key: other[key] for key in other if key != "seed"}}
+    config = configure(steps=2, seed=other.get("seed", 0))
+    assert train(str(scenes), config, tmp_path, **place).digest != made.digest
+
+
+def test_a_training_that_stopped_goes_on_to_the_same_weights(
+    scenes, configure, tmp_path, undisturbed, monkeypatch
+):
+    from pipelines.training.steps import Florence2Trainer
+
+    count = Florence2Trainer._count
+
+    def stops_at_step_five(self, *arguments):
+        if self.state.global_step == 4:
+            raise KeyError("the power went")
+        count(self, *arguments)
+
+    monkeypatch.setattr(Florence2Trainer, "_count", stops_at_step_five)
+    with pytest.raises(KeyError, match="power"):
+        train(str(scenes), configure(), tmp_path)
+    assert not (tmp_path / FINISHED).exists()
+    steps = []
+
+    def counts(self, *arguments):
+        steps.append(self.state.global_step)
+        count(self, *arguments)
+
+    monkeypatch.setattr(Florence2Trainer, "_count", counts)
+    assert train(str(scenes), configure(), tmp_path) == undisturbed
+    assert steps == [4, 5]
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(
+    scenes, configure, tmp_path, undisturbed
+):
+    """Killed for good, in the middle of writing a checkpoint."""
+    script = textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from pipelines.training import steps
+        from pipelines.training.config import TrainConfig
+        from pipelines.training.trainer import train
+        config = TrainConfig.model_validate_json(sys.argv[1])
+        complete = steps.complete
+        def waits_at_step_four(output, step, *rest, **options):
+            if step == 4:
+                (output / "waiting").touch()
+                time.sleep(600)
+            complete(output, step, *rest, **options)
+        steps.complete = waits_at_step_four
+        train(sys.argv[2], config, Path(sys.argv[3]))
+    """)
+    command = [sys.executable, "-c", script, configure().model_dump_json(), str(scenes)]
+    process = subprocess.Popen([*command, str(tmp_path)], stderr=subprocess.DEVNULL)
+    while not (tmp_path / "waiting").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    torn = tmp_path / "checkpoints" / "checkpoint-4"
+    assert torn.exists()
+    assert train(str(scenes), configure(), tmp_path) == undisturbed
+    assert not torn.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"lora": {"r": 2, "dropout": 0.5}}, {"freeze_vision": True}, {"gradient_accumulation": 2}],
+    ids=["lora", "frozen", "accumulated"],
+)
+def test_the_same_is_true_with(scenes, configure, tmp_path, monkeypatch, options):
+    from pipelines.training import steps
+
+    whole = train(str(scenes), configure(steps=4, **options), tmp_path / "whole")
+    run = steps.Florence2Trainer.create_optimizer
+
+    def stops(output, step, *rest, **given):
+        complete(output, step, *rest, **given)
+        raise KeyError("the power went")
+
+    complete = steps.complete
+    monkeypatch.setattr(steps, "complete", stops)
+    with pytest.raises(KeyError):
+        train(str(scenes), configure(steps=4, **options), tmp_path / "stopped")
+    monkeypatch.setattr(steps, "complete", complete)
+    assert run is steps.Florence2Trainer.create_optimizer
+    assert train(str(scenes), configure(steps=4, **options), tmp_path / "stopped") == whole
+
+
+def test_a_frozen_tower_stays_as_it_was_and_the_rest_does_not(
+    scenes, configure, untrained, tmp_path
+):
+    from safetensors.torch import load_file
+
+    train(str(scenes), configure(steps=2, freeze_vision=True), tmp_path)
+    before = load_file(untrained / "model.safetensors")
+    after = load_file(tmp_path / "model.safetensors")
+    same = {name for name in before if before[name].equal(after[name])}
+    assert {name for name in before if "vision_tower" in name} <= same
+    assert len(same) < len(before)
+
+
+def test_a_batch_cut_in_two_gives_the_same_step(scenes, configure, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    whole = configure(steps=1, batch_size=4, length_pool=1)
+    halves = configure(steps=1, batch_size=2, gradient_accumulation=2, length_pool=2)
+    train(str(scenes), whole, tmp_path / "whole")
+    train(str(scenes), halves, tmp_path / "halves")
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halves"))
+    moved = torch.cat([(one[name] - two[name]).abs().flatten() for name in one])
+    # AdamW's first step is the sign of the gradient, which rounding turns where it is about 0.
+    assert (moved > 1e-4).float().mean() < 0.01
+
+
+def test_loss_is_measured_on_samples_that_were_not_trained_on(scenes, configure, tmp_path):
+    result = train(str(scenes), configure(steps=2, validation_share=0.3), tmp_path)
+    assert result.validation_losses
+    assert all(loss > 0 for loss in result.validation_losses.values())
+
+
+def test_a_loss_that_is_no_number_stops_with_the_task_and_the_cure(scenes, configure, tmp_path):
+    config = configure(learning_rate=1e30, max_gradient=0, steps=6)
+    with pytest.raises(RunError, match=r"the loss of a \w+ example is nan .*lower learning_rate"):
+        train(str(scenes), config, tmp_path)
+    assert not (tmp_path / FINISHED).exists()
+
+
+def test_when_memory_does_not_suffice_the_batch_is_halved_once(
+    scenes, configure, tmp_path, monkeypatch
+):
+    seen = []
+    run = trainer_module._run
+
+    def full_above_two(job):
+        seen.append((job.config.batch_size, job.config.gradient_accumulation))
+        if job.config.batch_size > 2:
+            raise OutOfMemory("CUDA out of memory")
+        return run(job)
+
+    monkeypatch.setattr(trainer_module, "_run", full_above_two)
+    result = train(str(scenes), configure(steps=2), tmp_path / "four")
+    assert seen == [(4, 1), (2, 2)]
+    assert (result.batch_size, result.gradient_accumulation) == (2, 2)
+    with pytest.raises(RunError, match="neither a batch of 8 nor one of 4"):
+        train(str(scenes), configure(steps=2, batch_size=8), tmp_path / "eight")
+
+
+def test_memory_that_runs_out_in_a_step_is_recognised(scenes, configure, tmp_path, monkeypatch):
+    from pipelines.training import steps
+
+    def full(*arguments, **options):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr(steps, "example_losses", full)
+    with pytest.raises(RunError, match="neither a batch of 4 nor one of 2 fits"):
+        train(str(scenes), configure(), tmp_path)
+
+
+def test_a_dataset_that_is_not_there_and_a_model_that_is_none_are_refused(
+    scenes, configure, tmp_path
+):
+    with pytest.raises(UsageError, match="build the dataset first"):
+        train(str(tmp_path / "nothing"), configure(), tmp_path / "out")
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        train(str(scenes), configure(model=str(tmp_path)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_workers_train_one_model_and_report_all_examples(
+    scenes, configure, tmp_path, ray_cluster
+):
+    told = []
+    result = train(
+        str(scenes),
+        configure(workers=2, steps=4),
+        tmp_path,
+        on_progress=lambda *now: told.append(now),
+    )
+    assert sum(result.examples.values()) == 2 * 4 * 4
+    assert told[-1][0] == 4
+    assert not (tmp_path / ".ray").exists()
+
+
+def test_one_worker_of_ray_trains_what_this_process_would(
+    scenes, configure, tmp_path, ray_cluster, undisturbed
+):
+    result = train(str(scenes), configure(workers=1), tmp_path)
+    assert result.digest == undisturbed.digest
+
+
+def test_errors_of_a_worker_come_back_as_they_were(scenes, configure, tmp_path, ray_cluster):
+    config = configure(workers=1, steps=3, learning_rate=1e30, max_gradient=0)
+    with pytest.raises(RunError, match="lower learning_rate"):
+        train(str(scenes), config, tmp_path)
+
+
+def test_more_workers_than_the_cluster_has_are_refused(scenes, configure, tmp_path, ray_cluster):
+    with pytest.raises(RunError, match="3 training workers want a CPU"):
+        train(str(scenes), configure(workers=3), tmp_path)
+
+
+def test_paths_may_be_relative(scenes, configure, tmp_path, monkeypatch):
+    monkeypatch.chdir(scenes.parent)
+    result = train(scenes.name, configure(steps=1), Path("..") / tmp_path.name / "out")
+    assert replace(result, losses={}).steps == 1
