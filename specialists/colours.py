@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,14 +58,9 @@ def colour_shares(pixels: np.ndarray, *, vivid: float = 0) -> np.ndarray:
     With `vivid` above 0, a pixel counts the more the more colourful it is: this much more per
     100 units of chroma. People name a motorcycle after its red tank, not its grey engine.
     """
-    few = pixels[:: max(1, len(pixels) // _MOST_PIXELS)]
-    if len(few) == 0:
+    if len(pixels) == 0:
         return np.zeros(len(COLOURS))
-    samples, colour = _lab_samples()
-    lab = _lab(few)
-    nearest = np.linalg.norm(lab[:, None] - samples, axis=2).argmin(axis=1)
-    weight = 1 + vivid * np.linalg.norm(lab[:, 1:], axis=1) / 100
-    return np.bincount(colour[nearest], weight, minlength=len(COLOURS)) / weight.sum()
+    return _named(pixels[None, _few(len(pixels))]).shares(vivid)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -78,17 +74,30 @@ def own_colour(image: np.ndarray, box_xyxy: Sequence[float]) -> str:
 
     Vivid pixels count more, but the colour must be commoner inside by plain count too.
     """
+    return own_colours(image, [box_xyxy])[0]
+
+
+def own_colours(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:
+    """Do as `own_colour` for each of some boxes, but look at the pixels once."""
+    if not boxes:
+        return []
+    pixels = _named(image)
+    return [_own_colour(pixels, box_xyxy) for box_xyxy in boxes]
+
+
+def _own_colour(pixels: _Named, box_xyxy: Sequence[float]) -> str:
     left, top, right, bottom = box_xyxy
     rim_x, rim_y = 0.2 * (right - left), 0.2 * (bottom - top)
-    inside = image[is_in([(left + rim_x, top + rim_y, right - rim_x, bottom - rim_y)], image)]
-    outside = image[~is_in([box_xyxy], image)]
-    vivid = colour_shares(inside, vivid=_VIVID)
-    excess = vivid - colour_shares(outside, vivid=_VIVID)
+    middle = (left + rim_x, top + rim_y, right - rim_x, bottom - rim_y)
+    inside = pixels.some(is_in([middle], pixels.colour))
+    outside = pixels.some(~is_in([box_xyxy], pixels.colour))
+    vivid = inside.shares(_VIVID)
+    excess = vivid - outside.shares(_VIVID)
     best = int(np.argmax(excess))
     is_marked = (
         vivid[best] >= _LEAST_COLOUR_SHARE
         and excess[best] >= _LEAST_COLOUR_EXCESS
-        and colour_shares(inside)[best] >= _LEAST_COLOUR_RATIO * colour_shares(outside)[best]
+        and inside.shares()[best] >= _LEAST_COLOUR_RATIO * outside.shares()[best]
     )
     return COLOURS[best] if is_marked else ""
 
@@ -116,14 +125,54 @@ def is_in(boxes: Sequence[Sequence[float]], image: np.ndarray) -> np.ndarray:
     return inside
 
 
+class _Named(NamedTuple):
+    """What is known of some pixels: the places of their names in `COLOURS`, and their chroma."""
+
+    colour: np.ndarray
+    chroma: np.ndarray
+
+    def some(self, is_chosen: np.ndarray) -> _Named:
+        """Return enough of the pixels that are chosen."""
+        chosen = np.flatnonzero(is_chosen)
+        few = chosen[_few(len(chosen))]
+        return _Named(self.colour.take(few), self.chroma.take(few))
+
+    def shares(self, vivid: float = 0) -> np.ndarray:
+        """Do as `colour_shares`."""
+        if self.colour.size == 0:
+            return np.zeros(len(COLOURS))
+        weight = 1 + vivid * self.chroma.ravel() / 100
+        return np.bincount(self.colour.ravel(), weight, minlength=len(COLOURS)) / weight.sum()
+
+
+def _few(count: int) -> slice:
+    """Return which of some pixels are enough to measure colours on."""
+    return slice(None, None, max(1, count // _MOST_PIXELS))
+
+
+def _named(image: np.ndarray) -> _Named:
+    """Measure RGB pixels, uint8, (height, width, 3), none of the sides 0."""
+    import cv2
+
+    to_distance, colour = _samples()
+    lab = _lab(image)
+    nearest = cv2.transform(lab, to_distance).argmin(axis=-1)
+    return _Named(colour[nearest], np.linalg.norm(lab[..., 1:], axis=-1))
+
+
 @cache
-def _lab_samples() -> tuple[np.ndarray, np.ndarray]:
-    rgb = np.array([value for _, value in _SAMPLES], dtype=np.uint8)
-    return _lab(rgb), np.array([COLOURS.index(name) for name, _ in _SAMPLES])
+def _samples() -> tuple[np.ndarray, np.ndarray]:
+    """Return an affine map from Lab to the distance from each sample, and the samples' names.
+
+    The distances are squared and lack the square of the pixel itself, which ranks no sample.
+    """
+    lab = _lab(np.array([[value for _, value in _SAMPLES]], dtype=np.uint8))[0]
+    to_distance = np.column_stack([-2 * lab, np.square(lab).sum(axis=1)])
+    return to_distance, np.array([COLOURS.index(name) for name, _ in _SAMPLES])
 
 
 def _lab(rgb: np.ndarray) -> np.ndarray:
     import cv2
 
-    lab = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return np.asarray(lab * (_LIGHTNESS_WEIGHT, 1, 1))

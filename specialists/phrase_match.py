@@ -7,11 +7,10 @@ so of two boxes with one name it cannot tell which one a caption means.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from engine.annotation import CAPTION_TASKS, Annotation
@@ -87,27 +86,32 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
         self._english: Language = load_english()
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Parse each caption on its own, so that no answer depends on the batch."""
-        return [
-            [
-                _grounding(caption, match)
-                for caption in sample.of(*CAPTION_TASKS)
-                if caption.language in ("", "en")
-                for match in self._matches(caption.text, sample)
-            ]
-            for sample in samples
-        ]
+        """Ground the captions; all are parsed in one go, and none changes another's parse."""
+        documents = self._parsed(samples)
+        return [self._grounded(sample, documents) for sample in samples]
 
-    def _matches(self, caption: str, sample: Sample) -> list[Match]:
-        regions = [region for region in sample.of("object_detection") if region.box_xyxy]
-        regions.sort(key=lambda region: -(region.score or 0))
+    def _parsed(self, samples: Sequence[Sample]) -> dict[str, Doc]:
+        """Parse the captions that have regions beside them, each text once."""
+        texts = dict.fromkeys(
+            caption.text
+            for sample in samples
+            if _regions(sample)
+            for caption in _english_captions(sample)
+        )
+        return dict(zip(texts, self._english.pipe(texts), strict=True))
+
+    def _grounded(self, sample: Sample, documents: Mapping[str, Doc]) -> list[Annotation]:
+        regions = _regions(sample)
+        labels = sorted({region.label for region in regions})
         lines = [line for line in sample.of("ocr") if line.box_xyxy and line.text.strip()]
-        matches = list(quotations(caption, lines))
-        if regions:
-            labels = sorted({region.label for region in regions})
-            for phrase in phrases(self._english(caption), labels):
+        said: list[Annotation] = []
+        for caption in _english_captions(sample):
+            matches = list(quotations(caption.text, lines))
+            for phrase in phrases(documents[caption.text], labels) if regions else ():
                 matches += named(phrase, regions, self.config.least_strength)
-        return sorted(matches, key=lambda match: match.start)
+            matches.sort(key=lambda match: match.start)
+            said += [_grounding(caption, match) for match in matches]
+        return said
 
 
 def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
@@ -115,23 +119,23 @@ def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
 
     The parser reads "a large red moped" as a red that moped; a label's own words are a noun.
     """
-    is_taken = np.zeros(len(document) + 1, dtype=bool)
+    taken: set[int] = set()
     for quote in _QUOTE.finditer(document.text):
         quoted_words = document.char_span(*quote.span(), alignment_mode="expand")
-        is_taken[quoted_words.start : quoted_words.end] = True
+        taken.update(range(quoted_words.start, quoted_words.end))
     chunks = [
-        chunk for chunk in document.noun_chunks if not is_taken[chunk.start : chunk.end].any()
+        chunk for chunk in document.noun_chunks if taken.isdisjoint(range(chunk.start, chunk.end))
     ]
     yield from chunks
     for chunk in chunks:
-        is_taken[chunk.start : chunk.end] = True
+        taken.update(range(chunk.start, chunk.end))
     for name in sorted(map(_words, labels), key=len, reverse=True):
         for start in range(len(document) - len(name) + 1):
-            mention = document[start : start + len(name)]
-            is_free = not is_taken[start : mention.end].any()
-            if name and is_free and all(map(_is_same, mention, name)):
-                is_taken[start : mention.end] = True
-                yield _with_adjectives(mention)
+            places = range(start, start + len(name))
+            is_free = name and taken.isdisjoint(places)
+            if is_free and all(map(_is_same, document[start : places.stop], name)):
+                taken.update(places)
+                yield _with_adjectives(document[start : places.stop])
 
 
 def _with_adjectives(mention: Span) -> Span:
@@ -204,6 +208,16 @@ def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Match]:
         if start >= 0:
             stop = start + len(quoted(line.text))
             yield Match(start=start + 1, stop=stop - 1, region=line, label="text", strength=SAME)
+
+
+def _english_captions(sample: Sample) -> Iterator[Annotation]:
+    return (said for said in sample.of(*CAPTION_TASKS) if said.language in ("", "en"))
+
+
+def _regions(sample: Sample) -> list[Annotation]:
+    """Return the regions with boxes, the surest first."""
+    regions = [region for region in sample.of("object_detection") if region.box_xyxy]
+    return sorted(regions, key=lambda region: -(region.score or 0))
 
 
 def _words(label: str) -> list[str]:

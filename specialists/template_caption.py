@@ -16,7 +16,7 @@ from engine.annotation import Annotation
 from engine.sample import Sample
 from engine.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.caption_templates import Line, Thing, brief, detailed, more_detailed
-from specialists.colours import background, own_colour, thumbnail
+from specialists.colours import background, own_colours, thumbnail
 from specialists.overlap import box_overlap
 
 
@@ -89,14 +89,16 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
         grouped: dict[str, list[Annotation]] = {}
         for box in separate(sure, self.config.most_overlap):
             grouped.setdefault(box.label, []).append(box)
+        told = list(grouped.items())[: self.config.most_things]
+        colours = own_colours(small, [_relative(boxes[0], sample) for _, boxes in told])
         things = [
             Thing(
                 name=label,
                 boxes=tuple(_relative(box, sample) for box in boxes),
-                colour=own_colour(small, _relative(boxes[0], sample)),
+                colour=colour,
                 score=boxes[0].score,
             )
-            for label, boxes in grouped.items()
+            for (label, boxes), colour in zip(told, colours, strict=True)
         ]
         seen = {box.label for box in sample.of("object_detection")}
         things += [

@@ -2,7 +2,7 @@
 
 A JSON line each: `{"id": "9f2c...", "right": true}`, perhaps with the `key` of the sample. Who
 looked, and at what, is not known here. What was found of one statement holds for others that
-say the same of the same place.
+say the same of the same place, as boxes have it: masks and quads are compared by theirs.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Findings:
         right = np.pad(iou * self.is_right, ((0, 0), (0, 1)))
         wrong = np.pad(iou * ~self.is_right, ((0, 0), (0, 1)))
         is_right = right.max(axis=1) >= SAME_PLACE
-        is_wrong = ~is_right & (wrong.max(axis=1) >= SAME_PLACE)
+        is_wrong = wrong.max(axis=1) >= SAME_PLACE
         thing = np.append(self.thing, -1)[right.argmax(axis=1)]
         return np.select([is_right, is_wrong], [1.0, 0.0], np.nan), np.where(is_right, thing, -1)
 

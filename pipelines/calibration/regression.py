@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.calibration.calibration import Fusion, Interval, Voter, logit
+from pipelines.calibration.calibration import Fusion, Voter, logit
 from pipelines.calibration.reliability import wilson
 
 PENALTY = 1.0
 """Strength of the L2 penalty: weights are expected within about 1 of 0 (log-odds)."""
 
+LEAST_SCORES = 10
+"""Audited scores below which they are not fitted."""
 SOLVER = "newton-cholesky"
 """Exact to the last digits that are stored, and quick with many rows and few columns."""
 
@@ -34,26 +36,29 @@ def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: flo
     precision = wilson(int(is_right.sum()), len(is_right))
     is_scored = ~np.isnan(score)
     slope, intercept = _platt(score[is_scored], is_right[is_scored], prior)
+    expected = prior if precision.share is None else precision.share
     return Voter(
         slope=slope,
         intercept=intercept,
-        without_score=_smoothed_logit(is_right[~is_scored], prior, precision),
+        without_score=_constant(is_right[~is_scored], expected),
         weight=weight,
         precision=precision,
     )
 
 
 def _platt(score: np.ndarray, is_right: np.ndarray, prior: float) -> tuple[float, float]:
-    if len(score) < 10 or is_right.all() or not is_right.any() or np.ptp(score) == 0:
-        return 0.0, _smoothed_logit(is_right, prior, Interval())
-    (slope,), intercept = _regression(logit(score)[:, None], is_right)
-    # A score that sinks where the voter is right says nothing that one should rely on.
-    return (slope, intercept) if slope > 0 else (0.0, _smoothed_logit(is_right, prior, Interval()))
+    """Return slope and intercept; slope 0 where the scores teach nothing."""
+    teaches = len(score) >= LEAST_SCORES and is_right.any() and not is_right.all()
+    if teaches and np.ptp(score) > 0:
+        (slope,), intercept = _regression(logit(score)[:, None], is_right)
+        # A score that sinks where the voter is right says nothing that one should rely on.
+        if slope > 0:
+            return slope, intercept
+    return 0.0, _constant(is_right, prior)
 
 
-def _smoothed_logit(is_right: np.ndarray, prior: float, precision: Interval) -> float:
-    """Return the log-odds of being right, where nothing was seen those of what is known else."""
-    expected = prior if precision.share is None or not precision.audited else precision.share
+def _constant(is_right: np.ndarray, expected: float) -> float:
+    """Return the log-odds of the share of right ones, with two pseudo-observations."""
     return float(logit((is_right.sum() + 2 * expected) / (len(is_right) + 2)))
 
 

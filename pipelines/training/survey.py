@@ -17,8 +17,8 @@ from engine.errors import StorageError, UsageError
 from engine.publication import SHARDS
 from engine.storage import Folder
 from pipelines.dataset import manifest_of
+from pipelines.training.answers import FEEDS
 from pipelines.training.config import TrainConfig
-from pipelines.training.examples import FEEDS
 
 _COLUMNS = ["key", "task", "text", "label", "confidence", "kept"]
 _CLASSES = ("object_detection", "open_vocabulary_detection")

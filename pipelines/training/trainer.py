@@ -15,31 +15,29 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from engine.config import RunnerConfig
-from engine.errors import FlorilegiumError, RunError
+from engine.errors import RunError
 from engine.manifest import MANIFEST
-from engine.ray_runner import start_ray
 from engine.storage import Folder
 from pipelines.training.checkpoints import CHECKPOINTS, sweep
 from pipelines.training.config import TrainConfig
 from pipelines.training.files import digest_of_file, write_json
+from pipelines.training.launch import RAY, cluster, run_workers
 from pipelines.training.reader import Part
 from pipelines.training.student import WEIGHTS
 from pipelines.training.survey import survey
-from pipelines.training.worker import Job, Outcome, OutOfMemory, work
+from pipelines.training.worker import Job, Outcome, OutOfMemory
 from specialists.checkpoint import resolve
 
 FINISHED = "training.json"
 INPUTS = "inputs.json"
 PROGRESS = "progress.json"
-_RAY = ".ray"
-_OURS = (FINISHED, INPUTS, PROGRESS, WEIGHTS, CHECKPOINTS, "logs", _RAY, ".saving")
+_OURS = (FINISHED, INPUTS, PROGRESS, WEIGHTS, CHECKPOINTS, "logs", RAY, ".saving")
 _POLL_S = 0.5
 
 OnProgress = Callable[[int, int, float], None]
@@ -99,7 +97,7 @@ def train(
         survey=labels,
         output=output,
     )
-    with _watched(output, on_progress), _ray(config, address):
+    with _watched(output, on_progress), cluster(config, address):
         used, outcome = _run_halving(job)
     result = TrainResult(
         steps=config.steps,
@@ -110,7 +108,7 @@ def train(
         inputs=inputs,
     )
     write_json(output, FINISHED, asdict(result))
-    for name in (CHECKPOINTS, _RAY):
+    for name in (CHECKPOINTS, RAY):
         shutil.rmtree(output / name, ignore_errors=True)
     return result
 
@@ -156,7 +154,7 @@ def _run_halving(job: Job) -> tuple[TrainConfig, Outcome]:
     """Run a job; when memory does not suffice, once more with half the batch."""
     config = job.config
     try:
-        return config, _run(job)
+        return config, run_workers(job)
     except OutOfMemory as error:
         if config.batch_size == 1:
             raise RunError(
@@ -170,81 +168,13 @@ def _run_halving(job: Job) -> tuple[TrainConfig, Outcome]:
             }
         )
     try:
-        return half, _run(Job(**{**vars(job), "config": half}))
+        return half, run_workers(replace(job, config=half))
     except OutOfMemory as error:
         raise RunError(
             f"neither a batch of {config.batch_size} nor one of {half.batch_size} fits into "
             f"memory ({error}): set a smaller batch_size and a larger gradient_accumulation, "
             f"freeze_vision, lora or precision: bf16"
         ) from error
-
-
-def _run(job: Job) -> Outcome:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
-    config = job.config
-    trainer = TorchTrainer(
-        work,
-        train_loop_config={"job": job},
-        scaling_config=ScalingConfig(
-            num_workers=config.workers,
-            use_gpu=config.num_gpus > 0,
-            resources_per_worker={"CPU": 1, "GPU": config.num_gpus},
-        ),
-        run_config=RunConfig(
-            name="run",
-            storage_path=str(job.output / _RAY),
-            failure_config=FailureConfig(max_failures=0),
-        ),
-    )
-    try:
-        return trainer.fit().return_value
-    except TrainingFailedError as error:
-        raise _cause(error) from error
-
-
-def _cause(error: Any) -> FlorilegiumError:
-    """Return what went wrong in a worker, in our words where they are ours."""
-    from ray.exceptions import OutOfMemoryError
-
-    failures = list(getattr(error, "worker_failures", {}).values())
-    causes = [getattr(one, "_base_exc", None) or one.__cause__ or one for one in failures]
-    for cause in causes:
-        if isinstance(cause, FlorilegiumError):
-            return cause
-        if isinstance(cause, OutOfMemoryError):
-            return OutOfMemory(str(cause))
-    said = str(causes[0] if causes else error).strip()
-    return RunError(
-        f"a training worker failed: {said}; run the same command again, it goes on from the "
-        f"last checkpoint"
-    )
-
-
-@contextmanager
-def _ray(config: TrainConfig, address: str) -> Iterator[None]:
-    """Have a Ray with room for the workers; one that was started for them ends with them."""
-    if config.workers == 0:
-        yield
-        return
-    import ray
-
-    is_ours = start_ray(RunnerConfig(address=address, workers=max(config.workers, 1)))
-    try:
-        there = ray.cluster_resources()
-        cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
-        if config.workers > cpus or config.workers * config.num_gpus > gpus:
-            raise RunError(
-                f"{config.workers} training workers want a CPU and {config.num_gpus:g} GPUs "
-                f"each, and the cluster has {cpus:g} CPUs and {gpus:g} GPUs: set workers and "
-                f"num_gpus to what is there, or add nodes"
-            )
-        yield
-    finally:
-        if is_ours:
-            ray.shutdown()
 
 
 @contextmanager

@@ -85,6 +85,15 @@ def test_a_statement_names_its_voters_and_lies_at_their_mean() -> None:
     assert (one.specialist, one.stage) == ("", ""), "the engine's to fill in"
 
 
+def test_a_voter_stands_behind_a_statement_with_its_best_region_only() -> None:
+    (one,) = merged(
+        said(10, 10, 30, 30, id="a", specialist="first", score=0.9),
+        said(10, 10, 30, 36, id="worse", specialist="first", score=0.3),
+        said(10, 10, 30, 30, id="b", specialist="second", score=0.5),
+    )
+    assert (one.merged_from, one.box_xyxy) == (("a", "b"), (10, 10, 30, 30))
+
+
 def test_agreement_wants_votes_for_the_same_name() -> None:
     heard = (
         said(10, 10, 30, 30, label="star", specialist="first", score=0.6),
@@ -183,6 +192,9 @@ def test_phrases_are_merged_within_their_span_of_their_caption() -> None:
         ("caption", (0, 5), 2),
         ("detailed_caption", (0, 5), 2),
     ]
+    strangers = [phrase("caption", "first", 10, 10, 50, 50),
+                 phrase("detailed_caption", "second", 10, 10, 50, 50)]  # fmt: skip
+    assert stage.predict([sample_of(*captions, *strangers)]) == [[]], "of different captions"
     with pytest.raises(ConfigError, match="lack their caption"):
         stage.predict([sample_of(*heard)])
 

@@ -86,7 +86,7 @@ def test_what_is_finished_with_the_same_inputs_is_not_trained_again(
     scenes, configure, tmp_path, monkeypatch
 ):
     made = train(str(scenes), configure(steps=2), tmp_path, fold=0, folds=3)
-    monkeypatch.setattr(trainer_module, "_run", None)
+    monkeypatch.setattr(trainer_module, "run_workers", None)
     again = train(str(scenes), configure(steps=2, checkpoint_every=9), tmp_path, fold=0, folds=3)
     assert again == made
     assert json.loads((tmp_path / FINISHED).read_text("utf-8"))["digest"] == made.digest
@@ -227,7 +227,7 @@ def test_when_memory_does_not_suffice_the_batch_is_halved_once(
     scenes, configure, tmp_path, monkeypatch
 ):
     seen = []
-    run = trainer_module._run
+    run = trainer_module.run_workers
 
     def full_above_two(job):
         seen.append((job.config.batch_size, job.config.gradient_accumulation))
@@ -235,7 +235,7 @@ def test_when_memory_does_not_suffice_the_batch_is_halved_once(
             raise OutOfMemory("CUDA out of memory")
         return run(job)
 
-    monkeypatch.setattr(trainer_module, "_run", full_above_two)
+    monkeypatch.setattr(trainer_module, "run_workers", full_above_two)
     result = train(str(scenes), configure(steps=2), tmp_path / "four")
     assert seen == [(4, 1), (2, 2)]
     assert (result.batch_size, result.gradient_accumulation) == (2, 2)
