@@ -22,6 +22,7 @@ class Progress:
     current: str = "listing the source"
     step: str = ""
     """The step of a longer job that this run is, such as a round of refinement."""
+    _trained: dict[str, str] = field(default_factory=dict)
 
     def finish(self, *, samples: int, dead_letters: int) -> None:
         """Count a finished shard."""
@@ -29,9 +30,10 @@ class Progress:
         self.samples += samples
         self.dead_letters += dead_letters
 
-    def train(self, step: int, steps: int, loss: float) -> None:
-        """Count a step of training."""
-        self.current = f"step {step} of {steps}, loss {loss:.3f}"
+    def train(self, who: str, step: int, steps: int, loss: float) -> None:
+        """Count a step of the training of a model, one of several perhaps."""
+        self._trained[who] = f"{who}: step {step} of {steps}, loss {loss:.3f}"
+        self.current = "; ".join(self._trained[name] for name in sorted(self._trained))
 
     @property
     def elapsed_s(self) -> float:

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -123,7 +124,8 @@ def train(
     options = validated(TrainConfig, document, where=str(config))
     progress = Progress(current="starting")
     with _resumable(), shown(progress):
-        result = run_training(run, options, output, on_progress=progress.train)
+        show = partial(progress.train, "training")
+        result = run_training(run, options, output, on_progress=show)
     for task, loss in result.losses.items():
         out.print(f"{task:30} {result.examples[task]:>9} examples, loss {loss:.4f}")
     out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
@@ -171,15 +173,20 @@ def diff(
 @app.command("export-florence2")
 def export_florence2(
     directory: Directory,
-    target: Annotated[Path, typer.Argument(metavar="TO", help="The folder to write.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/train.yaml.")],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    overrides: Overrides = None,
 ) -> None:
-    """Write a dataset as the JSONL that Florence-2 fine-tuning tools read."""
+    """Write the training set of a dataset as the JSONL that Florence-2 fine-tuning tools read."""
+    from engine.config import load_document, validated
+    from pipelines.training.config import TrainConfig
     from pipelines.training.export import export_jsonl
 
-    counts = export_jsonl(directory, target)
-    for split, count in counts.items():
-        out.print(f"{split:6} {count} examples", highlight=False)
-    out.print(Text(str(target)), soft_wrap=True)
+    document = load_document(config, overrides=overrides or [])
+    exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
+    for part, lines in exported.lines.items():
+        out.print(f"{part:6} {exported.images[part]} images, {lines} lines", highlight=False)
+    out.print(Text(str(output)), soft_wrap=True)
 
 
 @app.command()

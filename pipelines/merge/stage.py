@@ -201,6 +201,9 @@ class Merge(Specialist[MergeConfig]):
         if config.rule == "union":
             return rules.union(hypotheses, apart=config.apart)
         if config.rule == "agreement" or calibration is None or calibration.fusion is None:
+            # A single voter has nobody to agree with: its word stands, for what it is worth.
+            if len(hypotheses.candidates.voters) == 1:
+                return rules.union(hypotheses, apart=config.apart)
             return rules.agreement(hypotheses, min_votes=config.min_votes, apart=config.apart)
         least = config.least_confidence
         return rules.calibrated_fusion(

@@ -29,6 +29,8 @@ class RefineOptions(BaseModel):
     students: dict[str, dict[str, Any]] = Field(min_length=1)
     """Stages by name that the trained checkpoints speak through: the options of `florence2`
     without `model`. One per set of tasks that reads the same stages."""
+    students_at_once: int = Field(default=1, ge=1)
+    """Students that are trained side by side; each takes the workers that `train` names."""
     train: TrainConfig
     """How a student is trained; its `model` is where round 1 starts."""
     is_warm: bool = True

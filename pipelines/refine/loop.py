@@ -7,7 +7,9 @@ it was: a student its `training.json`, a dataset its manifest, a round its `roun
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from engine.errors import ConfigError
@@ -109,28 +111,27 @@ class _Loop:
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
         """Train a student per fold, each on the samples of all other folds."""
         options = self._config.refine
-        students = []
-        for fold in range(options.folds):
+        progress = Progress(current="starting", step=f"round {number}, {options.folds} students")
+
+        def trained(fold: int) -> Student:
             config = options.train
             if options.is_warm and parent.number > 0:
                 start = str(self._checkpoint(parent.number, fold))
                 config = config.model_copy(update={"model": start, "revision": None})
-            progress = Progress(
-                current="starting", step=f"round {number}, student {fold + 1} of {options.folds}"
+            result = train(
+                round_folder(self._output, parent.number).url,
+                config,
+                self._checkpoint(number, fold),
+                fold=fold if options.folds > 1 else None,
+                folds=options.folds,
+                on_progress=partial(progress.train, f"student {fold}"),
             )
-            with shown(progress):
-                result = train(
-                    round_folder(self._output, parent.number).url,
-                    config,
-                    self._checkpoint(number, fold),
-                    fold=fold if options.folds > 1 else None,
-                    folds=options.folds,
-                    on_progress=progress.train,
-                )
-            students.append(
-                Student(fold=fold, digest=result.digest, steps=result.steps, losses=result.losses)
+            return Student(
+                fold=fold, digest=result.digest, steps=result.steps, losses=result.losses
             )
-        return tuple(students)
+
+        with shown(progress), ThreadPoolExecutor(options.students_at_once) as threads:
+            return tuple(threads.map(trained, range(options.folds)))
 
     def _decide(self, number: int, *, parent: Round | None, students: Sequence[Student]) -> Round:
         """Label, measure, and promote the round if it is better than its parent."""
