@@ -141,7 +141,8 @@ def features(hypotheses: Hypotheses, names: Sequence[str], size_wh: tuple[int, i
     log_odds = np.nan_to_num(hypotheses.of_members(logit(hypotheses.candidates.trust)))
     votes = [agrees, agrees * log_odds, differs, differs * log_odds]
     is_called = _is_called(hypotheses, names)
-    by_voter = (agrees[:, :, None] * is_called[:, None]).reshape(len(hypotheses), -1)
+    width = agrees.shape[1] * len(names)  # not -1, which has no meaning where nothing was said
+    by_voter = (agrees[:, :, None] * is_called[:, None]).reshape(len(hypotheses), width)
     return np.hstack([*votes, _shape_features(hypotheses, size_wh), is_called, by_voter])
 
 
