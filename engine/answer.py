@@ -61,13 +61,16 @@ def _answers(
     said = stage.predict(samples)
     _check_count(said, samples)
     for statements, sample in zip(said, samples, strict=True):
-        known = {earlier.id for earlier in (*sample.annotations, *statements)}
+        heard = {earlier.id for earlier in sample.annotations}
+        known = heard.union(one.id for one in statements)
         for annotation in statements:
             problem = problem_of(annotation, width=sample.width, height=sample.height)
             if annotation.task not in stage.produces:
                 problem = f"the stage declares only {', '.join(stage.produces)}"
             elif annotation.parent_id and annotation.parent_id not in known:
                 problem = f"a parent {annotation.parent_id!r} that the stage did not read or say"
+            elif strange := set(annotation.merged_from) - heard:
+                problem = f"merged from {min(strange)!r}, which the stage did not read"
             if problem:
                 raise SampleError(INVALID_OUTPUT, f"{annotation.task}: {problem}")
     return said

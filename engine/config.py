@@ -135,7 +135,10 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
         return f"unknown key {key!r}, {nearest(str(detail['loc'][-1]), owner.model_fields)}"
     if detail["type"] == "missing":
         return f"the key {key!r} is missing"
-    return f"{key or 'config'} = {detail['input']!r}: {detail['msg']}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if isinstance(detail["input"], Mapping):  # what is wrong in it, the message says
+        return f"{key}: {message}" if key else message
+    return f"{key or 'config'} = {detail['input']!r}: {message}"
 
 
 def _model_at(model: type[BaseModel], location: Sequence[Any]) -> type[BaseModel]:

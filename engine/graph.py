@@ -126,6 +126,8 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = ()) -> Graph:
     filters = {
         name: _draft("filters", name, options, Filter) for name, options in config.filters.items()
     }
+    for draft in (*specialists.values(), *filters.values()):
+        _check_reliance(draft, specialists)
     edges = {
         draft.name: _inputs(draft, specialists, frozenset(source_tasks))
         for draft in (*specialists.values(), *filters.values())
@@ -206,6 +208,21 @@ def _check_reads(draft: _Draft, others: Mapping[str, _Draft]) -> None:
             )
 
 
+def _check_reliance(draft: _Draft, specialists: Mapping[str, _Draft]) -> None:
+    """Refuse options that name a specialist which is not there, or says something else."""
+    for name, tasks in draft.stage.relies_on.items():
+        if name not in specialists:
+            raise PlanError(
+                f"stage {draft.name!r} names {name!r}, which is no specialist here; "
+                f"{nearest(name, specialists)}"
+            )
+        if missing := sorted(set(tasks) - _says(specialists[name])):
+            raise PlanError(
+                f"stage {draft.name!r} names {name!r} for {', '.join(missing)}, but it produces "
+                f"{', '.join(sorted(_says(specialists[name])))}"
+            )
+
+
 def _says(draft: _Draft) -> frozenset[str]:
     return frozenset(draft.stage.produces) if isinstance(draft.stage, Specialist) else frozenset()
 
@@ -244,7 +261,9 @@ def _node(draft: _Draft, inputs: tuple[str, ...], earlier: Mapping[str, Node[Any
             *(earlier[name].fingerprint for name in inputs),
         ]
     )[:16]
-    return Node(name=draft.name, use=draft.use, stage=stage, inputs=inputs, fingerprint=fingerprint)
+    node = Node(name=draft.name, use=draft.use, stage=stage, inputs=inputs, fingerprint=fingerprint)
+    stage.hears = {name: node.tasks & frozenset(earlier[name].stage.produces) for name in inputs}
+    return node
 
 
 def _options(config: StageConfig, *, without: tuple[Marker, ...]) -> dict[str, Any]:

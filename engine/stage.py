@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,6 +82,12 @@ class Stage(ABC, Generic[ConfigT]):
     reads: tuple[Input, ...] = ()
     """Earlier annotations the stage looks at; a stage that can do more than its options ask for
     narrows it in `__init__`."""
+    relies_on: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Specialists that the options name, and the tasks that each must say; filled in `__init__`.
+    The planner refuses a graph without them."""
+    hears: Mapping[str, frozenset[str]] = MappingProxyType({})
+    """The specialists that the stage reads, and which of the tasks that it reads each says;
+    filled in by the planner."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Importable packages beyond the base installation."""
     extra: ClassVar[str] = ""

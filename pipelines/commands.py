@@ -57,14 +57,17 @@ def build(
     ] = False,
 ) -> None:
     """Build a dataset, or bring it up to date: what is done is not done again."""
-    from engine.config import load_config
+    from engine.config import RunConfig, load_document, validated
     from engine.run import prepare
     from pipelines.build import build_dataset
     from pipelines.tables import plan_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
     changes = _given(source=source, output=output)
-    run = prepare(load_config(config, changes=changes, overrides=[*(overrides or []), *runners]))
+    document = load_document(config, changes=changes, overrides=[*(overrides or []), *runners])
+    if "refine" in document:
+        raise UsageError(f"{config} describes a refinement: `florilegium refine {config}` runs it")
+    run = prepare(validated(RunConfig, document, where=str(config)))
     if dry_run:
         out.print(plan_table(run))
         return
@@ -97,10 +100,11 @@ def refine(
     loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
     if dry_run:
         check(loaded)
-        out.print(f"{config}: up to {loaded.refine.rounds} rounds can run", highlight=False)
+        turns = f"round 0 and at most {loaded.refine.rounds} with students"
+        out.print(Text(f"{config} can run: {turns}"), soft_wrap=True)
         return
     with _resumable():
-        rounds = run_loop(loaded, finished=lambda one: out.print(round_line(one)))
+        rounds = run_loop(loaded, finished=lambda one: out.print(round_line(one), soft_wrap=True))
     promoted = max(one.number for one in rounds if one.is_promoted)
     out.print(Text(f"dataset  {loaded.output}, round {promoted}"), soft_wrap=True)
     out.print(Text(f"report   {loaded.output}/report.html"), soft_wrap=True)
@@ -196,14 +200,19 @@ def status(
 ) -> None:
     """Tell how far a dataset is."""
     from engine.storage import Folder
+    from pipelines.refine.lineage import read_lineage
+    from pipelines.refine.table import round_line
     from pipelines.status import read_status
     from pipelines.tables import status_table
 
-    found = read_status(Folder(directory))
+    folder = Folder(directory)
+    found, rounds = read_status(folder), read_lineage(folder)
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1, sort_keys=True) + "\n")
-    else:
-        out.print(status_table(found))
+        return
+    out.print(status_table(found))
+    for one in rounds:
+        out.print(round_line(one), soft_wrap=True)
 
 
 @app.command()

@@ -1,20 +1,22 @@
-"""Reading a finished dataset back: its samples with their images and kept annotations.
-
-Reads the tars, as everyone else does; dropped annotations are in the Parquet files beside them.
+"""Reading a finished dataset back: from the tars its samples with their images and kept
+annotations, from the Parquet files beside them all that was said, without images.
 """
 
 from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
+
 from engine.annotation import Annotation, from_json
 from engine.errors import StorageError, UsageError
 from engine.manifest import MANIFEST, read_manifest
+from engine.parquet import from_parquet
 from engine.publication import SHARDS
 from engine.storage import Folder
 
@@ -76,6 +78,37 @@ def read_shard_samples(folder: Folder, name: str) -> Iterator[Labelled]:
     except (tarfile.TarError, OSError, KeyError, TypeError, ValueError) as error:
         raise StorageError(
             f"{folder.path(path)} cannot be read: {error}; build it again"
+        ) from error
+
+
+def read_annotations(
+    folder: Folder, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the name of each shard and its annotations, dropped ones too: `kept` tells.
+
+    Raises:
+        UsageError: the dataset is not finished.
+        StorageError: a file cannot be read.
+    """
+    for shard in manifest_of(folder)["shards"]:
+        yield shard["name"], read_shard_annotations(folder, shard["name"], columns)
+
+
+def read_shard_annotations(
+    folder: Folder, name: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return the annotations of one shard.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    path = f"{SHARDS}/{name}.parquet"
+    try:
+        with folder.opened(path) as file:
+            return from_parquet(file, columns=None if columns is None else [*columns])
+    except (pa.ArrowException, LookupError, ValueError) as error:
+        raise StorageError(
+            f"cannot read {folder.path(path)}: {error}; `florilegium verify` tells what is wrong"
         ) from error
 
 

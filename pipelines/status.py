@@ -13,6 +13,7 @@ from engine.parquet import from_parquet
 from engine.partition import INDEX_NAME
 from engine.publication import finished_shards
 from engine.storage import Folder
+from pipelines.refine.lineage import ROUNDS, round_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ def read_status(output: Folder) -> Status:
     """
     index = output.read(INDEX_NAME)
     if index is None:
-        raise ConfigError(f"{output.url} holds no dataset: {INDEX_NAME} is missing")
+        raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
     numbers = pc.unique(from_parquet(index, columns=["shard"])["shard"]).to_pylist()
     names = {f"{number:06d}" for number in numbers}
     recipe = output.read(RECIPE)
@@ -62,3 +63,12 @@ def read_status(output: Folder) -> Status:
         annotations_kept=sum(stats.annotations_kept for stats in done),
         annotations_dropped=sum(stats.annotations_dropped for stats in done),
     )
+
+
+def _missing(output: Folder) -> str:
+    """Say what is not there, and of a refinement under way where to look."""
+    rounds = sorted(int(name) for name in output.names(ROUNDS) if name.isdigit())
+    if not rounds:
+        return f"{INDEX_NAME} is missing"
+    last = round_folder(output, rounds[-1]).url
+    return f"its refinement is not finished, ask about {last}, or run `florilegium refine` again"

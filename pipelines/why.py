@@ -1,6 +1,6 @@
 """Why an image has the labels it has: everything said about it and every verdict, as text.
 
-What strangers wrote is shown with its control characters escaped: a terminal obeys them.
+What strangers wrote is shown escaped.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ from engine.manifest import read_dead_letters
 from engine.parquet import from_parquet
 from engine.publication import SHARDS
 from engine.storage import Folder
-
-_ESCAPES = {
-    code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))
-}
-"""C0, DEL and C1: with ESC or CSI a label could move the cursor and rewrite what is shown."""
+from pipelines.escaped import escaped
 
 
 def explain(output: Folder, key: str) -> Iterator[Text]:
@@ -38,19 +34,19 @@ def explain(output: Folder, key: str) -> Iterator[Text]:
         rows = _rows(output, f"{SHARDS}/{name}", key, keys)
         if rows:
             found = True
-            yield Text(f"{_escaped(key)}  {SHARDS}/{_escaped(name)}", style="bold")
+            yield Text(f"{escaped(key)}  {SHARDS}/{escaped(name)}", style="bold")
             yield from _lines(rows)
     for letter in read_dead_letters(output):
         if letter["key"] == key:
             found = True
-            letter = _escaped(letter)
+            letter = escaped(letter)
             yield Text(f"{letter['key']}  dead letter", style="bold red")
             yield Text(f"  {letter['source']}")
             yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
         keys.add(letter["key"])
     if not found and key in _silent(output):
         found = True
-        yield Text(f"{_escaped(key)}  nothing was said about it", style="bold")
+        yield Text(f"{escaped(key)}  nothing was said about it", style="bold")
     if not found:
         raise ConfigError(f"nothing was said about {key!r}, {_hint(key, keys)}")
 
@@ -64,18 +60,7 @@ def _rows(output: Folder, path: str, key: str, keys: set[str]) -> list[dict[str,
         return []
     with output.opened(path) as file:
         table = from_parquet(file)
-    return _escaped(table.filter(pc.equal(table["key"], key)).to_pylist())
-
-
-def _escaped(value: Any) -> Any:
-    """Write the control characters of every text in a JSON-like value as in source code."""
-    if isinstance(value, str):
-        return value.translate(_ESCAPES)
-    if isinstance(value, list):
-        return [_escaped(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _escaped(one) for name, one in value.items()}
-    return value
+    return escaped(table.filter(pc.equal(table["key"], key)).to_pylist())
 
 
 def _silent(output: Folder) -> set[str]:
@@ -92,7 +77,7 @@ def _silent(output: Folder) -> set[str]:
 
 
 def _hint(key: str, keys: set[str]) -> str:
-    close = nearest(key, map(_escaped, keys))
+    close = nearest(key, map(escaped, keys))
     if len(keys) <= 20 or close.startswith("did"):
         return close
     return f"there are {len(keys)} other keys"
@@ -118,6 +103,8 @@ def _statement(row: dict[str, Any]) -> Text:
         line.append("  [" + ", ".join(f"{edge:g}" for edge in row["box_xyxy"]) + "]", style="dim")
     if row["score"] is not None:
         line.append(f"  score {row['score']:.3f}")
+    if row["confidence"] is not None:
+        line.append(f"  confidence {row['confidence']:.3f}")
     who = " ".join(filter(None, (row["specialist"], row["model"], row["revision"])))
     line.append(f"  by {who}", style="dim")
     line.append(f"  {row['id']}", style="dim")

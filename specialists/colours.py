@@ -69,16 +69,11 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return image[::step, ::step]
 
 
-def own_colour(image: np.ndarray, box_xyxy: Sequence[float]) -> str:
-    """Name the colour that marks the middle of a box off from the rest of the image, or none.
+def own_colours(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:
+    """Name for each box the colour that marks its middle off from the rest of the image, or none.
 
     Vivid pixels count more, but the colour must be commoner inside by plain count too.
     """
-    return own_colours(image, [box_xyxy])[0]
-
-
-def own_colours(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:
-    """Do as `own_colour` for each of some boxes, but look at the pixels once."""
     if not boxes:
         return []
     pixels = _named(image)

@@ -20,6 +20,7 @@ from engine.stage import RUNTIME, Specialist, StageConfig
 from specialists.checkpoint import Checkpoint, model_name, resolve
 from specialists.florence2_format import FLORENCE2_TASKS, clean
 from specialists.florence2_questions import in_order, inputs, questions
+from specialists.mirror import MIRRORED_TASKS, mirrored, mirrored_pixels
 
 if TYPE_CHECKING:
     from specialists.florence2_answer import Reader
@@ -42,6 +43,8 @@ class Florence2Config(StageConfig):
     """Names looked for by `open_vocabulary_detection`, on every image."""
     queries_at_once: int = Field(default=8, ge=1)
     """Names in one prompt; more make shorter work of it, fewer are easier to answer."""
+    mirrored: bool = False
+    """Ask about the mirror image, and mirror what is found back: a second opinion of one model."""
     language: str = "en"
     """Language of the captions, ISO 639-1; empty when unknown."""
     beams: int = Field(default=1, ge=1)
@@ -80,6 +83,13 @@ class Florence2Config(StageConfig):
                     f"Florence-2 has no task {task!r}, {nearest(task, FLORENCE2_TASKS)}"
                 )
         return tuple(dict.fromkeys(tasks))
+
+    @model_validator(mode="after")
+    def _can_be_mirrored(self) -> Self:
+        lost = [task for task in self.tasks if task not in MIRRORED_TASKS]
+        if self.mirrored and lost:
+            raise ValueError(f"a mirror image cannot be asked for {lost[0]}; leave `mirrored` out")
+        return self
 
     @model_validator(mode="after")
     def _has_queries(self) -> Self:
@@ -153,7 +163,10 @@ class Florence2(Specialist[Florence2Config]):
         return answers
 
     def _say(self, fold: int, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        seen = self._networks[fold].look([sample.image for sample in samples])
+        images = [sample.image for sample in samples]
+        if self.config.mirrored:
+            images = [mirrored_pixels(image) for image in images]
+        seen = self._networks[fold].look(images)
         said: list[list[Annotation]] = [[] for _ in samples]
         for task in in_order(self.config.tasks):
             asked = [
@@ -171,6 +184,8 @@ class Florence2(Specialist[Florence2Config]):
             )
             for (row, question), utterance in zip(asked, utterances, strict=True):
                 for one in self._readers[fold].annotations(question, utterance):
+                    if self.config.mirrored:
+                        one = mirrored(one, samples[row].width)
                     if one.score is None or one.score >= self.config.least_score:
                         # A name of its own, by which later tasks can be about it.
                         said[row].append(replace(one, id=f"said-{len(said[row])}"))

@@ -88,15 +88,15 @@ def hypotheses_of(
 def cluster(candidates: Candidates, iou: float) -> np.ndarray:
     """Number the clusters, the surest first, int64, (n,).
 
-    The surest free candidate gathers of every voter the free one that overlaps it most: of its
-    own, itself.
+    The surest free candidate gathers of every other voter the free one that overlaps it most.
     """
     number = np.full(len(candidates), -1)
     overlap = candidates.overlap
     for seed in np.argsort(-candidates.rank, kind="stable"):
         if number[seed] >= 0:
             continue
-        near = np.flatnonzero((number < 0) & (overlap[seed] >= iou))
+        is_other = candidates.voter != candidates.voter[seed]
+        near = np.flatnonzero((number < 0) & is_other & (overlap[seed] >= iou))
         near = near[np.argsort(-overlap[seed, near], kind="stable")]
         _, best = np.unique(candidates.voter[near], return_index=True)
         number[[seed, *near[best]]] = number.max() + 1

@@ -97,6 +97,7 @@ class Merge(Specialist[MergeConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = MergeConfig
+    version: ClassVar[int] = 2
     reads: tuple[Input, ...] = (one_of(*MERGED_TASKS),)
     produces: tuple[str, ...] = MERGED_TASKS
 
@@ -201,8 +202,7 @@ class Merge(Specialist[MergeConfig]):
         if config.rule == "union":
             return rules.union(hypotheses, apart=config.apart)
         if config.rule == "agreement" or calibration is None or calibration.fusion is None:
-            # A single voter has nobody to agree with: its word stands, for what it is worth.
-            if len(hypotheses.candidates.voters) == 1:
+            if self._has_one_voter(hypotheses.candidates):
                 return rules.union(hypotheses, apart=config.apart)
             return rules.agreement(hypotheses, min_votes=config.min_votes, apart=config.apart)
         least = config.least_confidence
@@ -213,6 +213,13 @@ class Merge(Specialist[MergeConfig]):
             least_confidence=calibration.least_confidence if least is None else least,
             apart=config.apart,
         )
+
+    def _has_one_voter(self, candidates: Candidates) -> bool:
+        """Tell whether a task has a single voter in all: it has nobody to agree with, and its
+        word stands for what it is worth. One that is alone in an image is something else.
+        """
+        voters = {name for name, tasks in self.hears.items() if candidates.task in tasks}
+        return len(voters) == 1 and {one.specialist for one in candidates.annotations} == voters
 
 
 def _with_known_parent(annotation: Annotation, known: set[str]) -> Annotation:
@@ -228,6 +235,10 @@ def _with_known_parent(annotation: Annotation, known: set[str]) -> Annotation:
 
 
 def _objects(sample: Sample, said: Sequence[Annotation]) -> list[Annotation]:
-    """Return the objects of the image: as just merged, else as heard."""
+    """Return the objects of the image: as just merged, else as merged before, else as heard.
+
+    What a thing's voters say of it beside its merged statement would count it several times.
+    """
     now = [one for one in said if one.task == "object_detection"]
-    return now or list(sample.of("object_detection"))
+    heard = list(sample.of("object_detection"))
+    return now or [one for one in heard if one.merged_from] or heard

@@ -55,6 +55,10 @@ class Superseded(Filter[SupersededConfig]):
     Config = SupersededConfig
     reads = (one_of(*TASKS),)
 
+    def __init__(self, config: SupersededConfig) -> None:
+        super().__init__(config)
+        self.relies_on = config.by  # a name that nobody has would drop everything
+
     def judge(self, statements: Statements) -> Verdicts:
         """Keep what the merge stages said, drop what they heard."""
         verdicts = Verdicts(len(statements))

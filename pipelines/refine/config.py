@@ -6,9 +6,9 @@ in: from round 1 on, each reads the students that say its tasks, too.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.config import RunConfig
 from pipelines.training.config import TrainConfig
@@ -43,6 +43,17 @@ class RefineOptions(BaseModel):
     """The loop stops when the mean quality gains less than this in a round, 0..1."""
     measure: Literal["auto", "truth", "audit", "agreement"] = "auto"
     """What quality is measured by; `auto` takes the first of the three that there is."""
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if self.measure == "audit" and self.audit in ("", TRUTH):
+            raise ValueError("measure: audit needs an audit file: set `audit` to its path")
+        if self.students_at_once > 1 and self.train.workers == 0:
+            raise ValueError(
+                f"students_at_once is {self.students_at_once}, but train.workers: 0 trains in this "
+                f"process, where students would share one source of chance: set train.workers: 1"
+            )
+        return self
 
 
 class RefineConfig(RunConfig):

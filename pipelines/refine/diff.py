@@ -11,14 +11,9 @@ from dataclasses import dataclass, fields
 from heapq import nsmallest
 from typing import Any
 
-import pyarrow as pa
-
 from engine.annotation import ANNOTATION_NAMES, Annotation, from_table
-from engine.errors import StorageError
-from engine.parquet import from_parquet
-from engine.publication import SHARDS
 from engine.storage import Folder
-from pipelines.dataset import manifest_of
+from pipelines.dataset import manifest_of, read_shard_annotations
 from pipelines.refine.changes import Change, Changes, compare
 from pipelines.refine.lineage import round_dataset
 
@@ -211,14 +206,7 @@ def _meet(
 
 
 def _read_labels(folder: Folder, name: str) -> _Labels:
-    path = f"{SHARDS}/{name}.parquet"
-    try:
-        with folder.opened(path) as file:
-            table = from_parquet(file, columns=["key", "kept", *ANNOTATION_NAMES])
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise StorageError(
-            f"cannot read {folder.path(path)}: {error}; `florilegium verify` tells what is wrong"
-        ) from error
+    table = read_shard_annotations(folder, name, ["key", "kept", *ANNOTATION_NAMES])
     kept = table.filter(table["kept"])
     labels: _Labels = {}
     for key, annotation in zip(kept["key"].to_pylist(), from_table(kept), strict=True):

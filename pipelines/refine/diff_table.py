@@ -1,7 +1,4 @@
-"""A difference between rounds as text for a terminal.
-
-Words of the dataset are written as in source code: a terminal would obey what is in them.
-"""
+"""A difference between rounds as text for a terminal; what strangers wrote is shown escaped."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.annotation import Annotation
+from pipelines.escaped import escaped
 from pipelines.refine.changes import Change
 from pipelines.refine.diff import Diff, SampleDiff
 
@@ -66,4 +64,5 @@ def _words(annotation: Annotation | None) -> str:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
+    cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return f"'{escaped(cut)}'"

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from engine.errors import UsageError
+from engine.errors import StorageError, UsageError
 from engine.publication import to_json
 from engine.storage import Folder
 
@@ -95,17 +95,31 @@ def round_folder(output: Folder, number: int) -> Folder:
 
 
 def read_lineage(output: Folder) -> list[Round]:
-    """Return the rounds of a run in their order; none when it was never refined."""
+    """Return the rounds of a run in their order; none when it was never refined.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
     data = output.read(LINEAGE)
     if data is None:
         return []
-    return [Round.from_json(json.dumps(entry).encode()) for entry in json.loads(data)["rounds"]]
+    try:
+        return [Round.from_json(json.dumps(entry).encode()) for entry in json.loads(data)["rounds"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"{output.path(LINEAGE)} is damaged or of another version: {error}; "
+            f"`florilegium refine` writes it again"
+        ) from error
 
 
 def write_lineage(output: Folder, rounds: Sequence[Round]) -> None:
-    """Publish `refine.json`."""
-    entries = [asdict(one) for one in rounds]
-    output.publish(LINEAGE, to_json({"rounds": entries}, indent=1))
+    """Publish `refine.json`. A report that tells of other rounds goes: it is to be drawn again."""
+    from pipelines.report import REPORT
+
+    data = to_json({"rounds": [asdict(one) for one in rounds]}, indent=1)
+    if output.read(LINEAGE) != data:
+        output.remove(REPORT)
+        output.publish(LINEAGE, data)
 
 
 def round_dataset(output: Folder, number: int) -> Folder:

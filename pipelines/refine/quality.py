@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation, from_table
 from engine.errors import ConfigError
-from engine.parquet import from_parquet
-from engine.publication import SHARDS
 from engine.storage import Folder
-from pipelines.calibration.audit import Audit, Findings, findings
-from pipelines.dataset import manifest_of, read_dataset
+from pipelines.calibration.audit import Audit, findings
+from pipelines.dataset import read_annotations, read_dataset
 from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS
 from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
 from pipelines.refine.config import RefineConfig
@@ -80,19 +80,21 @@ def by_kind(score: Score) -> dict[str, float]:
     """Return one number for each kind of label that was said, 0..1.
 
     The F1 of boxes, masks and phrases; for text 1 - character error rate; for captions the mean
-    F1 of objects, attributes and relations over the lengths.
+    F1 of objects, attributes and relations over the lengths, as far as there are any to tell.
     """
     lengths = [caption for caption in score.captions.values() if caption.said]
     facts = [
-        fact.f1 or 0.0
+        fact.f1
         for caption in lengths
         for fact in (caption.objects, caption.attributes, caption.relations)
+        if fact.f1 is not None
     ]
+    misread = 1.0 if score.ocr.cer is None else min(score.ocr.cer, 1.0)
     measured = {
         "boxes": (score.boxes.said, score.boxes.f1),
-        "captions": (len(facts), sum(facts) / max(len(facts), 1)),
+        "captions": (len(lengths), sum(facts) / max(len(facts), 1)),
         "masks": (score.masks.said, score.masks.f1),
-        "ocr": (score.ocr.said, 1 - min(score.ocr.cer or 0.0, 1)),
+        "ocr": (score.ocr.said, 1 - misread),
         "phrases": (score.phrases.said, score.phrases.f1),
     }
     return {kind: value or 0.0 for kind, (said, value) in measured.items() if said}
@@ -103,35 +105,44 @@ def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, Count
     for sample in read_dataset(dataset):
         if sample.key in auditor.keys:
             found = auditor.found(sample.key)
-            yield from _compared(auditor.audit, found, sample.annotations, is_owed=True)
+            yield from _compared(auditor.audit, found, sample.annotations, is_all=False)
 
 
 def _agreed(dataset: Folder) -> Iterator[tuple[str, Counts]]:
     """Yield by task how much of a sample's labels each voter says, and of what it says is there.
 
-    No voter was trained on the sample that it speaks of, if there are folds.
+    No voter was trained on the sample that it speaks of, if there are folds. Who merges what
+    others say is no voter: it would agree with itself.
     """
     for kept, dropped in _rows(dataset):
         audit = Audit(right=dict.fromkeys((one.id for one in kept), True))
-        for voter in {one.specialist: None for one in dropped}:
-            said = [one for one in dropped if one.specialist == voter]
-            yield from _compared(audit, kept, said, is_owed=False)
+        votes = [one for one in dropped if not one.merged_from]
+        for voter in {one.specialist: None for one in votes}:
+            said = [one for one in votes if one.specialist == voter]
+            yield from _compared(audit, kept, said, is_all=True)
 
 
 def _compared(
-    audit: Audit, audited: Sequence[Annotation], said: Sequence[Annotation], *, is_owed: bool
+    audit: Audit, audited: Sequence[Annotation], said: Sequence[Annotation], *, is_all: bool
 ) -> Iterator[tuple[str, Counts]]:
-    """Compare by task; where it `is_owed`, a task of which nothing is said counts as missed."""
-    for task in {one.task: None for one in (*said, *(audited if is_owed else ()))}:
+    """Compare by task.
+
+    With `is_all`, what was audited is all there is: what is unknown is wrong, and nobody is asked
+    for tasks of which he does not speak. Else the unknown does not count, and silence is a miss.
+    """
+    for task in {one.task: None for one in (*said, *(() if is_all else audited))}:
         if task in _KIND_OF:
             spoken = [one for one in said if one.task == task]
-            yield task, _counts(findings(audit, audited, task), spoken)
-
-
-def _counts(found: Findings, spoken: list[Annotation]) -> Counts:
-    verdict, thing = found.of(spoken)
-    right = len(set(thing[thing >= 0].tolist()))
-    return Counts(right=right, said=int((verdict == verdict).sum()), true=found.things)
+            found = findings(audit, audited, task)
+            verdict, thing = found.of(spoken)
+            yield (
+                task,
+                Counts(
+                    right=len(set(thing[thing >= 0].tolist())),
+                    said=len(spoken) if is_all else int((~np.isnan(verdict)).sum()),
+                    true=found.things,
+                ),
+            )
 
 
 def _f1(counts: Iterable[tuple[str, Counts]]) -> dict[str, float]:
@@ -144,8 +155,7 @@ def _f1(counts: Iterable[tuple[str, Counts]]) -> dict[str, float]:
 
 def _rows(dataset: Folder) -> Iterator[tuple[list[Annotation], list[Annotation]]]:
     """Yield the kept and the dropped annotations of each sample that has any."""
-    for shard in manifest_of(dataset)["shards"]:
-        table = from_parquet(dataset.read(f"{SHARDS}/{shard['name']}.parquet") or b"")
+    for _, table in read_annotations(dataset):
         sample: dict[str, tuple[list[Annotation], list[Annotation]]] = {}
         rows = zip(
             table["key"].to_pylist(), table["kept"].to_pylist(), from_table(table), strict=True

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.config import RunConfig
+from engine.config import RunConfig, validated
 from engine.errors import ConfigError
 from engine.graph import Graph
-from pipelines.merge.stage import Merge
+from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
 from specialists.florence2 import Florence2Config
 
@@ -47,8 +47,12 @@ def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int)
             "model": list(checkpoints),
             "round": number,
         }
-        says = set(options.get("tasks", Florence2Config.model_fields["tasks"].default))
-        joined = [merge for merge in merges_of(stages) if says & set(stages[merge]["tasks"])]
+        says = _tasks_of(student, Florence2Config, where=f"refine.students.{name}")
+        joined = [
+            merge
+            for merge in merges_of(stages)
+            if says & _tasks_of(stages[merge], MergeConfig, where=f"specialists.{merge}")
+        ]
         if not joined:
             tasks = ", ".join(sorted(says))
             raise ConfigError(
@@ -56,12 +60,29 @@ def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int)
                 f"specialist with `use: merge` and `tasks: [{tasks}]`"
             )
         for merge in joined:
+            _refuse_calibration(merge, stages[merge])
             voters = stages[merge].get("reads")
             if voters is not None:
                 stages[merge]["reads"] = [*voters, name]
             stages[merge]["round"] = number
         stages[name] = student
     return stages
+
+
+def _tasks_of(
+    options: Mapping[str, Any], model: type[Florence2Config | MergeConfig], *, where: str
+) -> set[str]:
+    own = {key: value for key, value in options.items() if key not in ("use", "reads")}
+    return set(validated(model, own, where=where).tasks)
+
+
+def _refuse_calibration(merge: str, options: Mapping[str, Any]) -> None:
+    if options.get("calibration"):
+        raise ConfigError(
+            f"specialists.{merge}.calibration = {options['calibration']!r} was made without the "
+            f"students, which speak in it from round 1 on: leave it out, and give `refine.audit` "
+            f"from which every round fits its own"
+        )
 
 
 def merges_of(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -81,11 +102,18 @@ def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -
 
 
 def levels(graph: Graph) -> list[tuple[str, ...]]:
-    """Return the merge stages that want a calibration, after those that their voters build on."""
+    """Return the merge stages that want a calibration, after those that their voters build on.
+
+    One that brings its own keeps it.
+    """
     level: dict[str, int] = {}
     wanted: dict[int, list[str]] = {}
     for node in graph.specialists:
-        is_wanting = isinstance(node.stage, Merge) and node.stage.config.rule == "calibrated_fusion"
+        is_wanting = (
+            isinstance(node.stage, Merge)
+            and node.stage.config.rule == "calibrated_fusion"
+            and not node.stage.config.calibration
+        )
         level[node.name] = max((level[name] for name in node.inputs), default=0) + is_wanting
         if is_wanting:
             wanted.setdefault(level[node.name], []).append(node.name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from rich.text import Text
 
-from pipelines.refine.lineage import Round
+from pipelines.refine.lineage import AGREEMENT, Round
 
 
 def round_line(one: Round) -> Text:
@@ -12,4 +14,19 @@ def round_line(one: Round) -> Text:
     kinds = "  ".join(f"{kind} {value:.3f}" for kind, value in one.quality.items())
     verdict = ("promoted", "green") if one.is_promoted else ("not promoted", "yellow")
     line = Text(f"round {one.number}  {kinds}  mean {one.mean_quality:.4f} ")
-    return line.append(f"by {one.measured_by}, ").append(*verdict).append(f": {one.reason}")
+    line.append(f"by {one.measured_by}, ").append(*verdict).append(f": {one.reason}")
+    for name, why in _uncalibrated(one):
+        line.append(f"\n         {name} by agreement of the voters: {why}", style="yellow")
+    return line
+
+
+def _uncalibrated(one: Round) -> Iterator[tuple[str, str]]:
+    """Yield what is merged without a calibration, and why."""
+    for name, merge in one.merges.items():
+        if merge["rule"] == "agreement" and one.measured_by == AGREEMENT:
+            yield f"{name}: merged", "there is no audit"
+        tasks = merge["tasks"]
+        if merge["rule"] == "calibrated_fusion" and isinstance(tasks, Mapping):
+            for task, learned in tasks.items():
+                if learned["reason"]:
+                    yield f"{name}: {task} is merged", learned["reason"].replace("_", " ")

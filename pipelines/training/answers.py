@@ -7,6 +7,7 @@ learn from.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from random import Random
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from specialists.florence2_format import (
     polygon_target,
     reading_order,
 )
+from specialists.mirror import mirrored
 from specialists.outline import outline
 
 FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -50,11 +52,17 @@ class Labels:
 
     def __init__(self, sample: Labelled, ambiguous: frozenset[tuple[str, str]]) -> None:
         self.sample = sample
+        self._ambiguous = ambiguous
         self.size_wh = (sample.width, sample.height)
         self._by_task: dict[str, list[Annotation]] = {}
         for annotation in sample.annotations:
             if (sample.key, annotation.task) not in ambiguous:
                 self._by_task.setdefault(annotation.task, []).append(annotation)
+
+    def mirrored(self) -> Labels:
+        """Return the labels of the mirror image; only those of regions are true of it."""
+        said = tuple(mirrored(one, self.sample.width) for one in self.sample.annotations)
+        return Labels(replace(self.sample, annotations=said), self._ambiguous)
 
     def of(self, task: str) -> Sequence[Annotation]:
         """Return the annotations of a task."""

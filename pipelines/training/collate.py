@@ -72,7 +72,7 @@ class Collator:
         lengths = np.array([len(one.prompt_ids) for one in batch])
         attention = np.arange(prompts.shape[1]) < lengths[:, None]
         arrays = {
-            "pixel_values": np.stack([self._pixels(one.example.image) for one in batch]),
+            "pixel_values": np.stack([self._shown(one.example) for one in batch]),
             "input_ids": prompts,
             "attention_mask": attention.astype(np.int64),
             "decoder_input_ids": shifted,
@@ -80,6 +80,10 @@ class Collator:
         }
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return {**tensors, "tasks": [one.example.task for one in batch]}
+
+    def _shown(self, example: Example) -> np.ndarray:
+        pixels = self._pixels(example.image)
+        return pixels[:, :, ::-1] if example.is_mirrored else pixels
 
     def _prompt_ids_of(self, prompt: str) -> np.ndarray:
         return np.concatenate([self._image_ids, self._wrapped(prompt)])

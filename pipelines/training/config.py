@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.errors import nearest
 from specialists.florence2_format import FLORENCE2_TASKS
@@ -70,6 +70,8 @@ class TrainConfig(BaseModel):
     """Tasks of one's own by name; weight 1 unless `tasks` says another."""
     absent_share: float = Field(default=0.1, ge=0, le=1)
     """Share of grounding and open-vocabulary prompts that ask for what is not there."""
+    mirrored_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of detection examples whose image and boxes are shown mirrored, left for right."""
     ambiguous: tuple[float, float] | None = None
     """Calibrated confidences, lowest and highest: a task skips a sample that has an annotation
     of its kind in this band, kept or dropped, for it may be right or wrong."""
@@ -135,6 +137,13 @@ class TrainConfig(BaseModel):
             weights = values.get("tasks", dict.fromkeys(FLORENCE2_TASKS, 1.0))
             return {**values, "tasks": {**dict.fromkeys(values["custom"], 1.0), **weights}}
         return values
+
+    @field_validator("ambiguous")
+    @classmethod
+    def _is_band(cls, band: tuple[float, float] | None) -> tuple[float, float] | None:
+        if band and not 0 <= band[0] <= band[1] <= 1:
+            raise ValueError("give two confidences in 0..1, the lower one first")
+        return band
 
     @model_validator(mode="after")
     def _check_tasks(self) -> TrainConfig:

@@ -7,7 +7,7 @@ digest, the epoch and the seed. Knows no tokenizer and no tensor.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 
@@ -16,6 +16,7 @@ from pipelines.training.answers import Labels, makers_of
 from pipelines.training.config import TrainConfig
 from pipelines.training.templates import fill
 from specialists.florence2_format import FLORENCE2_TASKS, prompt_of
+from specialists.mirror import MIRRORED_TASKS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,7 @@ class Example:
     """One image, what is asked of it, and the answer to learn.
 
     `prefix` is the prompt in its short form, with the task's marker, `given` the task's input.
+    Where it `is_mirrored`, the image is to be shown with left and right exchanged.
     """
 
     key: str
@@ -31,6 +33,7 @@ class Example:
     prompt: str
     target: str
     image: bytes = field(repr=False)
+    is_mirrored: bool = False
 
 
 class ExampleMaker:
@@ -64,7 +67,8 @@ class ExampleMaker:
         # The largest of random ** (1 / weight) is a draw by weight, the next one a draw from
         # the rest (Efraimidis and Spirakis, 2006).
         ranked = sorted(keys, key=keys.__getitem__, reverse=True)
-        return next((made for name in ranked if (made := self._make(name, labels, random))), None)
+        drawn = (self._mirrored(name, labels, random) for name in ranked)
+        return next((made for made in drawn if made), None)
 
     def every(self, sample: Labelled) -> Iterator[Example]:
         """Yield one example for each task that a sample can feed."""
@@ -73,6 +77,13 @@ class ExampleMaker:
             random = _random(self._config.seed, name, sample.sha256)
             if made := self._make(name, labels, random):
                 yield made
+
+    def _mirrored(self, task: str, labels: Labels, random: Random) -> Example | None:
+        """Make an example, of the mirror image as often as the config says."""
+        share = self._config.mirrored_share if task in MIRRORED_TASKS else 0.0
+        is_mirrored = random.random() < share
+        made = self._make(task, labels.mirrored() if is_mirrored else labels, random)
+        return replace(made, is_mirrored=is_mirrored) if made else None
 
     def _make(self, task: str, labels: Labels, random: Random) -> Example | None:
         if task in self._config.custom:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -32,6 +33,7 @@ def run_workers(job: Job) -> Outcome:
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # else it says how it works
     config = job.config
     trainer = TorchTrainer(
         work,

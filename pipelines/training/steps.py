@@ -148,7 +148,7 @@ class Florence2Trainer(Trainer):
                 raise RunError(
                     f"the loss of a {task} example is {loss} at step {self.state.global_step}: "
                     f"lower learning_rate (it is {self._config.learning_rate:g}), or take "
-                    f"precision: fp32; checkpoints before it are kept"
+                    f"precision: fp32, and run it again; what was finished before is kept"
                 )
         for tally in (self.tally, self._recent):
             tally.add(tasks, numbers, tokens.tolist())

@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from engine.errors import StorageError, UsageError
-from engine.publication import SHARDS
+from engine.errors import UsageError
 from engine.storage import Folder
-from pipelines.dataset import manifest_of
+from pipelines.dataset import read_annotations
 from pipelines.training.answers import FEEDS
 from pipelines.training.config import TrainConfig
 
@@ -51,7 +49,7 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
     classes: Counter[str] = Counter()
     phrases: Counter[str] = Counter()
     ambiguous: set[tuple[str, str]] = set()
-    for table in _tables(dataset):
+    for _, table in read_annotations(dataset, _COLUMNS):
         said = table.filter(table["kept"])
         kept.update(_count(said["task"]))
         is_class = pc.is_in(said["task"], value_set=pa.array(_CLASSES))
@@ -88,17 +86,6 @@ def _check(found: Survey, config: TrainConfig, dataset: Folder) -> None:
             f"{found.classes[0]!r}: a detector would learn to say it always. Look at the labels; "
             f"if one class is meant, set `allow_one_class: true` or train region_proposal"
         )
-
-
-def _tables(dataset: Folder) -> Iterator[pa.Table]:
-    for shard in manifest_of(dataset)["shards"]:
-        path = f"{SHARDS}/{shard['name']}.parquet"
-        try:
-            with dataset.opened(path) as file:
-                yield pq.read_table(file, columns=_COLUMNS)
-        except (pa.ArrowException, OSError) as error:
-            message = f"{dataset.path(path)} cannot be read: {error}; build it again"
-            raise StorageError(message) from error
 
 
 def _count(column: pa.ChunkedArray) -> dict[str, int]:

@@ -91,7 +91,7 @@ def train(
     labels = survey(Folder(dataset), config)
     _start(output, inputs)
     job = Job(
-        dataset=Folder(dataset).url if "://" in dataset else str(Path(dataset).absolute()),
+        dataset=everywhere(Folder(dataset)),
         config=config,
         part=Part(fold=fold, folds=folds, validation_share=config.validation_share),
         survey=labels,
@@ -113,12 +113,19 @@ def train(
     return result
 
 
+def everywhere(folder: Folder) -> str:
+    """Return the URL of a folder for workers, whose current and home folders may be others."""
+    return folder.path("").rstrip("/") if folder.is_local else folder.url
+
+
 def finished_training(output: Path) -> TrainResult | None:
-    """Return what came of a training, or `None` when it is not finished."""
+    """Return what came of a training, or `None` when it is not finished, or was damaged since."""
     try:
-        return TrainResult(**json.loads((output / FINISHED).read_bytes()))
+        result = TrainResult(**json.loads((output / FINISHED).read_bytes()))
+        is_whole = digest_of_file(output / WEIGHTS) == result.digest
     except (OSError, TypeError, ValueError):
         return None  # not there, or of another version: it is made again
+    return result if is_whole else None
 
 
 def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from specialists.checkpoint import resolve
 if TYPE_CHECKING:
     from pipelines.training.collate import Collator
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 
 
 class OutOfMemory(RunError):

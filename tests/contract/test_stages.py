@@ -174,13 +174,16 @@ def test_a_broken_image_costs_only_itself_or_is_not_looked_at(name: str, told: T
 @pytest.mark.parametrize("name", SPECIALISTS)
 def test_a_specialist_says_what_it_declares(name: str, told: Told) -> None:
     stage = loaded(name)
-    said = [one for answers in answer(stage, told.samples(stage)) for one in answers]
-    assert {one.task for one in said} <= set(stage.produces)  # type: ignore[attr-defined]
-    for one in said:
-        assert one.task in KINDS[one.kind]
-        assert one.kind == "text" or one.box_xyxy or one.quad or one.mask_rle
-        assert one.kind != "phrase" or (one.span and one.parent_id)
-        assert (one.specialist, one.stage, one.merged_from) == ("", "", ())  # the engine's
+    samples = told.samples(stage)
+    for sample, said in zip(samples, answer(stage, samples), strict=True):
+        heard = {one.id for one in sample.annotations}
+        assert {one.task for one in said} <= set(stage.produces)  # type: ignore[attr-defined]
+        for one in said:
+            assert one.task in KINDS[one.kind]
+            assert one.kind == "text" or one.box_xyxy or one.quad or one.mask_rle
+            assert one.kind != "phrase" or (one.span and one.parent_id)
+            assert (one.specialist, one.stage) == ("", "")  # the engine's
+            assert set(one.merged_from) <= heard
 
 
 @pytest.mark.parametrize("name", MEASURING)

@@ -142,6 +142,7 @@ def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
         (caption(span=(-1, 3)), "a span of (-1, 3)"),
         (caption(span=(1,)), "a span of (1,)"),
         (caption(parent_id="nobody"), "a parent 'nobody'"),
+        (region(merged_from=("nobody",)), "merged from 'nobody'"),
         (Annotation(kind="region", task="ocr"), "declares only object_detection, caption"),
     ],
 )
@@ -152,6 +153,12 @@ def test_nonsense_is_named_and_costs_the_image(said: Annotation, told: str) -> N
 def test_a_parent_may_be_heard_or_said_in_the_same_answer() -> None:
     assert problem(region(parent_id="x"), heard=[caption(id="x")]) == ""
     assert problem(region(parent_id="x"), caption(id="x")) == ""
+
+
+def test_a_statement_is_merged_from_what_was_heard() -> None:
+    merged = region(merged_from=("x", "y"))
+    assert problem(merged, heard=[region(id="x"), region(id="y")]) == ""
+    assert "merged from 'y'" in problem(merged, region(id="y"), heard=[region(id="x")])
 
 
 def test_nonsense_about_one_image_costs_only_that_image() -> None:

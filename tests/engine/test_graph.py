@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -69,6 +70,38 @@ def test_reading_a_stage_that_says_the_wrong_thing_is_a_wrong_type() -> None:
     }
     with pytest.raises(PlanError, match=r"reads object_detection, but 'describe' produces caption"):
         planned(specialists=wrong)
+
+
+class NamesOthers(Brightest):
+    """Has an option that names other stages."""
+
+    relies_on: ClassVar[Mapping[str, tuple[str, ...]]] = {"bright": ("object_detection",)}
+
+
+class NamesOneForMore(Brightest):
+    """Believes that another stage says what it does not say."""
+
+    relies_on: ClassVar[Mapping[str, tuple[str, ...]]] = {"bright": ("object_detection", "ocr")}
+
+
+def test_a_stage_that_options_name_must_be_there_and_say_what_is_wanted() -> None:
+    def naming(stage: str, other: str) -> Any:
+        relying = {"use": f"tests.engine.test_graph:{stage}"}
+        return planned(specialists={other: {"use": "tests.stages:Brightest"}, "relying": relying})
+
+    naming("NamesOthers", "bright")
+    with pytest.raises(PlanError, match=r"'relying' names 'bright'.*did you mean 'brigt'"):
+        naming("NamesOthers", "brigt")
+    with pytest.raises(PlanError, match=r"names 'bright' for ocr, but it produces object_det"):
+        naming("NamesOneForMore", "bright")
+
+
+def test_a_stage_knows_whom_it_hears() -> None:
+    graph = planned(specialists=DESCRIBED)
+    assert [node.stage.hears for node in graph.specialists] == [
+        {},
+        {"bright": frozenset({"object_detection"})},
+    ]
 
 
 @pytest.mark.parametrize(

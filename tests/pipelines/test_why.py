@@ -14,7 +14,7 @@ from pipelines import why
 from pipelines.why import explain
 from tests.pipelines.report.dataset import Photo, box, caption, plain, publish
 
-NASTY = "a cat\x1b[2J\x1b]0;title\x07 \x9b31m\r\x7f"
+NASTY = "a cat\x1b[2J\x1b]0;title\x07 \x9b31m\r\x7f\u202e"
 
 
 def told(output: Folder, key: str) -> str:
@@ -27,7 +27,7 @@ def test_control_characters_of_strangers_are_shown_escaped(tmp_path: Path) -> No
     publish(output, [Photo(key="cat", data=plain(), said=said)])
     text = told(output, "cat")
     assert not any(ord(one) < 32 or 127 <= ord(one) < 160 for one in text.replace("\n", ""))
-    assert r"a cat\x1b[2J\x1b]0;title\x07 \x9b31m\r\x7f" in text
+    assert r"a cat\x1b[2J\x1b]0;title\x07 \x9b31m\r\x7f\u202e" in text
 
 
 def test_letters_of_any_script_are_left_as_they_are(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from specialists.colours import COLOURS, background, colour_shares, own_colour
+from specialists.colours import COLOURS, background, colour_shares, own_colours
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_shares_are_those_of_the_pixels() -> None:
 def test_a_thing_has_the_colour_that_its_surroundings_have_not() -> None:
     image = np.full((100, 100, 3), (110, 110, 110), np.uint8)
     image[30:70, 30:70] = (200, 30, 30)
-    assert own_colour(image, (0.3, 0.3, 0.7, 0.7)) == "red"
-    assert own_colour(image, (0.0, 0.0, 0.2, 0.2)) == ""
+    boxes = [(0.3, 0.3, 0.7, 0.7), (0.0, 0.0, 0.2, 0.2)]
+    assert own_colours(image, boxes) == ["red", ""]
 
 
 def test_a_background_has_a_colour_when_one_or_two_prevail() -> None:

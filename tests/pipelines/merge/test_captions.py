@@ -48,6 +48,13 @@ def test_the_caption_that_names_the_objects_is_chosen_whatever_its_score() -> No
     assert (one.text, one.merged_from, one.confidence) == ("A star and a ring.", ("b",), None)
 
 
+def test_a_thing_counts_once_beside_its_voters() -> None:
+    voters = [said(0, 0, 9, 9, label="star", specialist=who, id=who) for who in ("x", "y")]
+    star = said(0, 0, 9, 9, label="star", specialist="boxes", merged_from=("x", "y"))
+    one = chosen(*voters, star, caption("Three stars.", "a", score=0.9), caption("A star.", "b"))
+    assert one.text == "A star."
+
+
 def test_of_captions_that_agree_alike_the_higher_score_decides_and_the_same_words_count() -> None:
     heard = (
         caption("A star.", "a", score=0.5),

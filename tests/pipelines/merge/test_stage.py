@@ -10,10 +10,12 @@ from pycocotools import mask as coco_mask
 from engine.annotation import Annotation, MaskRLE, Provenance, stamp
 from engine.config import validated
 from engine.errors import ConfigError
+from engine.graph import plan
 from engine.storage import Folder
 from pipelines.calibration.fit import fit
 from pipelines.calibration.reliability import expected_calibration_error
 from pipelines.merge.stage import Merge, MergeConfig
+from tests.building import configure
 from tests.pipelines.merge.voters import SIZE, VOTERS, audit_of, f1_of, said, sample_of, scene
 
 DETECTION = ("object_detection",)
@@ -108,6 +110,21 @@ def test_agreement_wants_votes_for_the_same_name() -> None:
 def test_one_voter_does_not_agree_with_itself() -> None:
     heard = (said(10, 10, 30, 30, specialist="first"), said(10, 10, 30, 31, specialist="first"))
     assert merged(*heard, rule="agreement") == []
+
+
+def test_a_single_voter_is_believed_and_one_that_is_alone_in_an_image_is_not() -> None:
+    heard = sample_of(said(10, 10, 30, 30, specialist="shapes_edges"))
+
+    def merged_by(*reads: str) -> list[Annotation]:
+        specialists = {
+            **{name: {} for name in reads},
+            "boxes": {"use": "merge", "tasks": ["object_detection"], "reads": [*reads]},
+        }
+        graph = plan(configure("photos", Path("out"), specialists=specialists))
+        return graph.specialists[-1].stage.predict([heard])[0]
+
+    assert len(merged_by("shapes_edges")) == 1
+    assert merged_by("shapes_edges", "shapes_colour") == []
 
 
 def test_union_keeps_the_surest_of_each_place() -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engine.config import validated
-from engine.errors import ConfigError
+from engine.errors import ConfigError, PlanError
+from engine.graph import plan
 from pipelines.merge.superseded import MERGED, OUTVOTED, UNSURE, Superseded, SupersededConfig
+from tests.building import configure
 from tests.pipelines.filters.statements import box, caption, reasons, statements
 
 
@@ -50,6 +54,25 @@ def test_merged_statements_below_a_confidence_are_unsure() -> None:
 
 def test_a_merge_stage_that_says_nothing_outvotes_everybody() -> None:
     assert reasons(judged(ROWS[:3])) == [OUTVOTED] * 3
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ({"boxs": ["object_detection"]}, "names 'boxs', which is no specialist here; did you mean"),
+        ({"boxes": ["object_detection", "ocr"]}, "names 'boxes' for ocr, but it produces object"),
+    ],
+)
+def test_a_merge_stage_that_is_not_there_is_refused(by: dict, message: str) -> None:
+    """Otherwise everybody would be outvoted."""
+    specialists: dict = {
+        "shapes_edges": {},
+        "boxes": {"use": "merge", "tasks": ["object_detection"]},
+    }
+    filters = {"superseded": {"by": by}}
+    config = configure("photos", Path("out"), specialists=specialists, filters=filters)
+    with pytest.raises(PlanError, match=message):
+        plan(config)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from engine.config import validated
 from engine.errors import ConfigError, PlanError
 from engine.graph import plan
+from engine.storage import Folder
+from pipelines.calibration.calibration import Calibration
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.stages import behind, levels, plain, with_calibrations, with_students
 
@@ -60,6 +62,44 @@ def test_a_student_that_no_merge_hears_is_refused_with_the_stage_to_add() -> Non
     config = configure(students={"student": {"tasks": ["caption"]}})
     with pytest.raises(ConfigError, match=r"tasks: \[caption\]"):
         with_students(config, ["a"], 1)
+
+
+def test_a_student_joins_a_merge_that_takes_every_task() -> None:
+    config = configure()
+    config.specialists["boxes"] = {"use": "merge", "reads": ["shapes_colour", "shapes_edges"]}
+    stages = with_students(config, ["a"], 1)
+    assert stages["boxes"]["reads"] == ["shapes_colour", "shapes_edges", "student"]
+
+
+def test_tasks_that_are_no_list_are_refused_as_such() -> None:
+    config = configure(students={"student": {"tasks": "object_detection"}})
+    with pytest.raises(ConfigError, match=r"refine\.students\.student: tasks = 'object_detection'"):
+        with_students(config, ["a"], 1)
+
+
+def test_a_calibration_of_ones_own_is_kept_and_no_student_may_join_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    Calibration(voters=("grabcut", "boxes"), tasks={}).save(Folder(str(tmp_path)), path.name)
+    config = configure()
+    config.specialists["masks"] = {**SPECIALISTS["masks"], "calibration": str(path)}
+    assert levels(plan(plain(config, output="out"))) == [("boxes",)]
+    assert with_students(config, ["a"], 1)["masks"]["calibration"] == str(path)
+    config.specialists["boxes"] = {**SPECIALISTS["boxes"], "calibration": str(path)}
+    with pytest.raises(ConfigError, match=r"boxes\.calibration.*without the students.*audit"):
+        with_students(config, ["a"], 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"measure": "audit", "audit": "truth"}, "set `audit` to its path"),
+        ({"measure": "audit"}, "set `audit` to its path"),
+        ({"students_at_once": 2, "train": {"model": "a", "workers": 0}}, "workers: 1"),
+    ],
+)
+def test_options_that_cannot_go_together_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configure(**options)
 
 
 def test_a_student_cannot_take_the_name_of_a_specialist() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,3 +99,12 @@ def test_a_processor_that_crops_is_asked_for_each_image():
     image = picture((40, 30))
     expected = processor(Image.open(io.BytesIO(image)), return_tensors="np")["pixel_values"][0]
     assert np.array_equal(PixelReader(processor)(image), expected)
+
+
+def test_a_mirrored_example_shows_its_image_with_left_and_right_exchanged(opened):
+    straight = example("object_detection", "", "circle", picture((32, 32)))
+    collate = collator(opened)
+    both = [collate.encode(one) for one in (straight, replace(straight, is_mirrored=True))]
+    pixels = collate(both)["pixel_values"].numpy()
+    assert (pixels[1] == pixels[0][:, :, ::-1]).all()
+    assert (pixels[1] != pixels[0]).any()

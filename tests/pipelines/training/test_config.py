@@ -43,3 +43,10 @@ def test_speed_is_no_part_of_the_identity_and_the_rest_is():
     config = TrainConfig(model="here")
     assert TrainConfig(model="here", checkpoint_every=7, threads=2).identity() == config.identity()
     assert TrainConfig(model="here", seed=7).identity() != config.identity()
+
+
+@pytest.mark.parametrize("band", [(0.6, 0.15), (-0.1, 0.5), (0.5, 1.5)])
+def test_a_band_of_ambiguous_confidences_goes_upwards_within_0_and_1(band):
+    assert TrainConfig(model="here", ambiguous=(0.15, 0.6)).ambiguous == (0.15, 0.6)
+    with pytest.raises(ValidationError, match="the lower one first"):
+        TrainConfig(model="here", ambiguous=band)

@@ -161,3 +161,20 @@ def test_tasks_are_drawn_by_weight_and_again_the_same():
 def test_a_sample_that_feeds_no_task_gives_no_example():
     maker = ExampleMaker(TrainConfig(model="here", tasks={"ocr": 1}))
     assert maker.draw(sample(*BOXES), 0) is None
+
+
+def test_a_mirrored_example_has_its_boxes_mirrored_and_says_so():
+    config = TrainConfig(model="m", tasks={"object_detection": 1}, mirrored_share=1.0)
+    made = ExampleMaker(config).draw(sample(*BOXES), 0)
+    straight = ExampleMaker(config.model_copy(update={"mirrored_share": 0.0})).draw(
+        sample(*BOXES), 0
+    )
+    assert made.is_mirrored
+    assert not straight.is_mirrored
+    assert made.target != straight.target
+    assert made.target.startswith("cat")
+
+
+def test_words_and_captions_are_never_mirrored():
+    config = TrainConfig(model="m", tasks={"caption": 1}, mirrored_share=1.0)
+    assert not ExampleMaker(config).draw(sample(*GROUNDED), 0).is_mirrored

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import RunError, UsageError
+from engine.storage import Folder
 from pipelines.training import trainer as trainer_module
 from pipelines.training.config import TrainConfig
 from pipelines.training.trainer import FINISHED, TrainResult, train
@@ -301,3 +302,14 @@ def test_paths_may_be_relative(scenes, configure, tmp_path, monkeypatch):
     monkeypatch.chdir(scenes.parent)
     result = train(scenes.name, configure(steps=1), Path("..") / tmp_path.name / "out")
     assert replace(result, losses={}).steps == 1
+
+
+def test_workers_elsewhere_find_a_dataset_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    whole = str(tmp_path / "my photos")
+    for url in ("my photos", "~/my photos", f"file://{whole}", f"{whole}/"):
+        assert trainer_module.everywhere(Folder(url)) == whole
+    assert trainer_module.everywhere(Folder("memory://photos")) == "memory://photos"

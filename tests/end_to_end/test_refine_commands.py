@@ -1,0 +1,154 @@
+"""The commands around a refinement, as a user calls them one after the other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.end_to_end.conftest import ROOT, Command
+from tests.end_to_end.refinement import write_refinement
+
+pytestmark = [
+    # Ray Data, which Ray Train imports, warns of its own defaults.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+]
+
+
+def words(text: str) -> str:
+    """A text without the line breaks of a narrow terminal."""
+    return " ".join(text.split())
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a config and of the output of its refinement by the shipped student."""
+    from engine.config import load_config
+    from pipelines.refine.config import RefineConfig
+    from pipelines.refine.loop import refine
+
+    folder = tmp_path_factory.mktemp("refined")
+    path = write_refinement(folder / "refine.yaml", folder / "out", folds=2)
+    refine(load_config(path, model=RefineConfig))
+    return folder
+
+
+@pytest.fixture
+def output(refined: Path, tmp_path: Path) -> Path:
+    """A copy of the refined dataset."""
+    return Path(shutil.copytree(refined / "out", tmp_path / "out"))
+
+
+def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
+    config = write_refinement(tmp_path / "refine.yaml", tmp_path / "out")
+    told = florilegium("refine", config, "--dry-run")
+    assert told.code == 0
+    assert "round 0 and at most 1 with students" in told.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_refinement_tells_of_every_round_and_where_the_dataset_is(
+    florilegium: Command, refined: Path, output: Path
+) -> None:
+    told = florilegium("refine", refined / "refine.yaml", "--output", output)
+    assert told.code == 0
+    lines = told.out.splitlines()
+    first, second = (line for line in lines if line.startswith("round"))
+    assert first.startswith("round 0  boxes 0.")
+    assert "by truth, promoted: it is the first round" in first
+    assert "by truth, " in second
+    assert "boxes: object_detection is merged by agreement of the voters: too few" in told.out
+    assert f"report   {output}/report.html" in told.out
+    assert (output / "report.html").exists()
+
+
+def test_status_verify_and_why_know_a_refined_dataset(florilegium: Command, output: Path) -> None:
+    status = florilegium("status", output)
+    assert status.code == 0
+    assert "round 0  boxes" in status.out
+    assert "round 1  boxes" in status.out
+    assert json.loads(florilegium("status", output, "--json").out)["is_finished"] is True
+    for folder in (output, output / "rounds" / "0", output / "rounds" / "1"):
+        assert florilegium("verify", folder).code == 0
+    told = florilegium("why", output / "rounds" / "1", "000003").out
+    assert "by student" in told
+    assert "superseded: merged" in told
+    assert "confirmed by" in told
+
+
+def test_scores_are_told_round_by_round(florilegium: Command, output: Path) -> None:
+    told = florilegium("score", output)
+    assert told.code == 0
+    assert "round 0" in told.out
+    assert "round 1" in told.out
+    assert "F1 at IoU .5" in told.out
+    scores = json.loads(florilegium("score", output, "--json").out)
+    assert list(scores) == ["round 0", "round 1"]
+    assert all(score["samples"] == 6 for score in scores.values())
+    lineage = json.loads((output / "refine.json").read_text())["rounds"]
+    for score, entry in zip(scores.values(), lineage, strict=True):
+        assert score["boxes"]["f1"] == pytest.approx(entry["quality"]["boxes"], abs=1e-4)
+
+
+def test_a_diff_counts_labels_that_add_up(florilegium: Command, output: Path) -> None:
+    told = florilegium("diff", output, 0, 1)
+    assert told.code == 0
+    assert "object_detection" in told.out
+    assert "samples changed" in told.out
+    total = json.loads(florilegium("diff", output, 0, 1, "--json").out)["total"]
+    assert total["before"] == total["same"] + total["changed"] + total["dropped"]
+    assert total["after"] == total["same"] + total["changed"] + total["added"]
+
+
+def test_a_task_of_ones_own_is_trained_and_exported(
+    florilegium: Command, output: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "train.yaml"
+    what = {"each": "object_detection", "prompt": "What is at {box}?", "target": "a {label}"}
+    document = {
+        "model": "package://specialists/tiny_florence2",
+        "tasks": {"object_detection": 1},
+        "custom": {"what_is_at": what},
+        "steps": 2,
+        "batch_size": 4,
+        "workers": 0,
+    }
+    config.write_text(yaml.safe_dump(document))
+    told = florilegium("train", output, config, "--output", tmp_path / "student")
+    assert told.code == 0
+    assert "what_is_at" in told.out
+    assert f"checkpoint {tmp_path / 'student'}" in words(told.out)
+    again = florilegium("train", output, config, "--output", tmp_path / "student")
+    assert again.out == told.out
+    told = florilegium("export-florence2", output, config, "--output", tmp_path / "lines")
+    assert told.code == 0
+    lines = (tmp_path / "lines" / "train" / "annotations.jsonl").read_text().splitlines()
+    asked = {json.loads(line)["prefix"].split("<loc")[0] for line in lines}
+    assert asked == {"<OD>", "What is at "}
+    assert f"{len(lines)} lines" in told.out
+
+
+@pytest.mark.parametrize("name", ["known_truth", "florence2_refine"])
+def test_the_configs_that_are_shipped_can_run(
+    florilegium: Command, album: Path, tmp_path: Path, name: str
+) -> None:
+    """With the tiny student in place of released weights, which are not here."""
+    options: list[object] = ["--output", tmp_path / "out"]
+    if name == "florence2_refine":
+        options += ["--source", album]
+        for key in ("specialists.florence2", "specialists.grounding", "refine.train"):
+            options += ["--set", f"{key}.model=package://specialists/tiny_florence2"]
+    told = florilegium("refine", ROOT / "configs" / f"{name}.yaml", "--dry-run", *options)
+    assert told.code == 0, told.err
+
+
+def test_the_training_config_that_is_shipped_is_understood() -> None:
+    from engine.config import load_document, validated
+    from pipelines.training.config import TrainConfig
+
+    path = ROOT / "configs" / "train.yaml"
+    config = validated(TrainConfig, load_document(path), where=str(path))
+    assert config.custom.keys() <= config.tasks.keys()

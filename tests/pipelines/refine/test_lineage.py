@@ -1,0 +1,36 @@
+"""The record of all rounds: written, read back, and what hangs on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import StorageError
+from engine.storage import Folder
+from pipelines.refine.lineage import LINEAGE, read_lineage, write_lineage
+from pipelines.report import REPORT
+from tests.pipelines.refine.rounds import entry
+
+
+def test_rounds_read_back_as_they_were_written(tmp_path: Path) -> None:
+    rounds = [entry(0), entry(1, is_promoted=False)]
+    write_lineage(Folder(str(tmp_path)), rounds)
+    assert read_lineage(Folder(str(tmp_path))) == rounds
+
+
+@pytest.mark.parametrize("data", [b"no json", b"{}", b'{"rounds": [{"number": 1}]}'])
+def test_a_damaged_record_is_named_with_its_cure(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / LINEAGE).write_bytes(data)
+    with pytest.raises(StorageError, match=r"refine\.json is damaged.*`florilegium refine`"):
+        read_lineage(Folder(str(tmp_path)))
+
+
+def test_a_report_of_other_rounds_does_not_stay(tmp_path: Path) -> None:
+    output, report = Folder(str(tmp_path)), tmp_path / REPORT
+    write_lineage(output, [entry(0)])
+    report.write_text("about round 0")
+    write_lineage(output, [entry(0)])
+    assert report.exists()
+    write_lineage(output, [entry(0), entry(1, is_promoted=False)])
+    assert not report.exists()
