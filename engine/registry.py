@@ -7,6 +7,7 @@ is asked for is imported.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -55,11 +56,20 @@ def require_packages(name: str, stage_class: type[Stage[Any]]) -> None:
     Raises:
         MissingPackage: with the pip line that brings them.
     """
-    missing = [package for package in stage_class.needs if find_spec(package) is None]
+    require(f"stage {name!r}", stage_class.needs, extra=stage_class.extra)
+
+
+def require(what: str, packages: Sequence[str], *, extra: str = "") -> None:
+    """Check that packages are installed; `extra` is the one of this distribution that brings them.
+
+    Raises:
+        MissingPackage: with the pip line that brings them.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        wanted = f"'florilegium[{stage_class.extra}]'" if stage_class.extra else " ".join(missing)
+        wanted = f"'florilegium[{extra}]'" if extra else " ".join(missing)
         raise MissingPackage(
-            f"stage {name!r} needs {', '.join(missing)}, not installed: pip install {wanted}"
+            f"{what} needs {', '.join(missing)}, not installed: pip install {wanted}"
         )
 
 

@@ -97,6 +97,8 @@ class Merge(Specialist[MergeConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = MergeConfig
+    needs: ClassVar[tuple[str, ...]] = ("rapidfuzz",)
+    extra: ClassVar[str] = "refine"
     version: ClassVar[int] = 2
     reads: tuple[Input, ...] = (one_of(*MERGED_TASKS),)
     produces: tuple[str, ...] = MERGED_TASKS

@@ -48,7 +48,7 @@ class Round:
 
     `parent` is the round whose labels the students were trained on, -1 for round 0, which has
     no students. `quality` maps a kind of label (`boxes`, `masks`, `ocr`, `phrases`, `captions`)
-    to its quality in 0..1 as `measured_by` tells; the gate looks at their mean. `merges` has
+    to its quality in 0..1 as `measured_by` tells; the gate looks at their mean gain. `merges` has
     for each merge stage its rule, threshold, expected calibration error and the precision of
     each voter, as far as there was an audit.
     """
@@ -69,7 +69,7 @@ class Round:
     @property
     def mean_quality(self) -> float:
         """The mean over the kinds of labels, 0..1."""
-        return mean_of(self.quality)
+        return sum(self.quality.values()) / len(self.quality) if self.quality else 0.0
 
     def to_json(self) -> bytes:
         """Return the content of `round.json`."""
@@ -84,9 +84,11 @@ class Round:
         return cls(**values)
 
 
-def mean_of(quality: Mapping[str, float]) -> float:
-    """Return the mean over kinds of labels, 0 where nothing was measured."""
-    return sum(quality.values()) / len(quality) if quality else 0.0
+def gain_of(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Return how much the mean quality gains; a kind of label that is lost counts as 0."""
+    kinds = sorted(before.keys() | after.keys())
+    gains = [after.get(kind, 0.0) - before.get(kind, 0.0) for kind in kinds]
+    return sum(gains) / len(gains) if gains else 0.0
 
 
 def round_folder(output: Folder, number: int) -> Folder:

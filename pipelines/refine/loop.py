@@ -1,7 +1,7 @@
 """The loop: train, relabel, merge, measure, decide; round after round.
 
 Every step leaves a file by which it is known to be done, so a loop that was killed goes on where
-it was: a student its `training.json`, a dataset its manifest, a round its `round.json`.
+it was: a student its `training.json`, a dataset its shards and layers. A `round.json` is for people.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.errors import ConfigError
 from engine.progress import Progress
 from engine.ray_runner import ray_started
+from engine.registry import require
 from engine.run import execute, prepare
 from engine.storage import Folder
 from pipelines.build import put_in_place
@@ -22,16 +23,17 @@ from pipelines.calibration.calibration import read_calibration
 from pipelines.display import shown
 from pipelines.merge.stage import Merge
 from pipelines.refine.audits import auditor_of
-from pipelines.refine.config import RefineConfig
+from pipelines.refine.config import TRUTH, RefineConfig
 from pipelines.refine.labelling import Labels, label
-from pipelines.refine.lineage import ROUND, Round, Student, round_folder, write_lineage
+from pipelines.refine.lineage import ROUND, Round, Student, gain_of, round_folder, write_lineage
 from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, plain, with_students
+from pipelines.score.measure import truth_of
 from pipelines.training.trainer import train
 
 FIRST = "it is the first round"
-BETTER = "the mean quality is {after:.4f}, it was {before:.4f} in round {parent}"
-NOT_BETTER = "the mean quality is {after:.4f}, no better than {before:.4f} in round {parent}"
+BETTER = "the mean quality gains {gain:.4f} on round {parent}"
+NOT_BETTER = "the mean quality gains {gain:.4f} on round {parent}, which stays"
 
 
 def refine(
@@ -56,7 +58,7 @@ def refine(
             one = loop.next(len(rounds), best)
             rounds.append(one)
             finished(one)
-            gain = one.mean_quality - best.mean_quality
+            gain = gain_of(best.quality, one.quality)
             best = one if one.is_promoted else best
             if gain < config.refine.margin:
                 break
@@ -70,12 +72,16 @@ def check(config: RefineConfig) -> None:
     Raises:
         UsageError: the message says what to change.
     """
+    require("refinement", ("accelerate", "scipy", "sklearn", "tensorboard"), extra="refine")
     if not Folder(config.output).is_local:
         raise ConfigError(
             f"output = {config.output!r}: students are trained on a mounted file system, which "
             f"every machine of the cluster sees: choose a folder there"
         )
     prepare(plain(config, output=config.output))
+    if config.refine.measure == TRUTH:
+        truth_of([source.url for source in config.source])
+    auditor_of(config)
     start = [config.refine.train.model] * config.refine.folds
     prepare(plain(config, output=config.output, stages=with_students(config, start, 1)))
 
@@ -117,7 +123,7 @@ class _Loop:
             config = options.train
             if options.is_warm and parent.number > 0:
                 start = str(self._checkpoint(parent.number, fold))
-                config = config.model_copy(update={"model": start, "revision": None})
+                config = config.model_copy(update={"model": start, "revision": ""})
             result = train(
                 round_folder(self._output, parent.number).url,
                 config,
@@ -130,8 +136,14 @@ class _Loop:
                 fold=fold, digest=result.digest, steps=result.steps, losses=result.losses
             )
 
-        with shown(progress), ThreadPoolExecutor(options.students_at_once) as threads:
-            return tuple(threads.map(trained, range(options.folds)))
+        with shown(progress):
+            if options.students_at_once == 1:
+                return tuple(map(trained, range(options.folds)))
+            threads = ThreadPoolExecutor(options.students_at_once)
+            try:
+                return tuple(threads.map(trained, range(options.folds)))
+            finally:  # an interrupt does not wait for the other students
+                threads.shutdown(wait=False, cancel_futures=True)
 
     def _decide(self, number: int, *, parent: Round | None, students: Sequence[Student]) -> Round:
         """Label, measure, and promote the round if it is better than its parent."""
@@ -141,8 +153,8 @@ class _Loop:
         )
         self._labels[number] = labels
         quality = measure(self._config, folder, self._auditor)
-        before = parent.mean_quality if parent else 0.0
-        is_promoted = parent is None or quality.mean > before
+        gain = gain_of(parent.quality if parent else {}, quality.by_kind)
+        is_promoted = parent is None or gain > 0
         reason = (BETTER if is_promoted else NOT_BETTER) if parent else FIRST
         one = Round(
             number=number,
@@ -154,9 +166,7 @@ class _Loop:
             quality=quality.by_kind,
             audited=tuple(sorted(self._auditor.keys)) if self._auditor else (),
             is_promoted=is_promoted,
-            reason=reason.format(
-                after=quality.mean, before=before, parent=parent.number if parent else -1
-            ),
+            reason=reason.format(gain=gain, parent=parent.number if parent else -1),
         )
         folder.publish(ROUND, one.to_json())
         return one

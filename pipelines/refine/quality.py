@@ -19,7 +19,7 @@ from pipelines.dataset import read_annotations, read_dataset
 from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS
 from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.lineage import AGREEMENT, AUDIT, TRUTH, mean_of
+from pipelines.refine.lineage import AGREEMENT, AUDIT, TRUTH
 from pipelines.score.matching import Counts
 from pipelines.score.measure import score_labels, truth_of
 from pipelines.score.score import Score
@@ -41,11 +41,6 @@ class Quality:
 
     measured_by: str
     by_kind: dict[str, float]
-
-    @property
-    def mean(self) -> float:
-        """The mean over the kinds, 0..1; what the gate looks at."""
-        return mean_of(self.by_kind)
 
 
 def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Quality:
@@ -73,7 +68,13 @@ def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Q
 def _by_truth(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> dict[str, float]:
     truth = truth_of([source.url for source in config.source])
     keys = auditor.keys if auditor else ()
-    return by_kind(score_labels(read_dataset(dataset), truth, without=frozenset(keys)))
+    score = score_labels(read_dataset(dataset), truth, without=frozenset(keys))
+    if not score.samples:
+        raise ConfigError(
+            f"all {len(keys)} samples are audited, and none is left to measure quality on: set "
+            f"refine.audit_samples below that, or take more samples"
+        )
+    return by_kind(score)
 
 
 def by_kind(score: Score) -> dict[str, float]:

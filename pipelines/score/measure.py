@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 from engine.errors import ConfigError
+from engine.registry import require
 from engine.storage import Folder
 from pipelines.dataset import Labelled, manifest_of, read_dataset
 from pipelines.score.boxes import BoxTally
@@ -56,10 +57,12 @@ def score_dataset(folder: Folder, *, without: Collection[str] = ()) -> Score:
     """Measure a finished dataset of a known world.
 
     Raises:
-        UsageError: the dataset is not finished.
+        UsageError: the dataset is not finished, or a package is missing.
         ConfigError: nobody knows the truth about its source.
         StorageError: a shard cannot be read.
     """
+    packages = ("faster_coco_eval", "jiwer", "pycocoevalcap", "rapidfuzz", "scipy")
+    require("scoring", packages, extra="refine")
     return score_labels(
         read_dataset(folder), truth_of(manifest_of(folder)["source"]), without=without
     )

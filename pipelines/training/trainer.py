@@ -23,6 +23,7 @@ from typing import Any
 
 from engine.errors import RunError
 from engine.manifest import MANIFEST
+from engine.registry import require
 from engine.storage import Folder
 from pipelines.training.checkpoints import CHECKPOINTS, sweep
 from pipelines.training.config import TrainConfig
@@ -34,6 +35,8 @@ from pipelines.training.survey import survey
 from pipelines.training.worker import Job, Outcome, OutOfMemory
 from specialists.checkpoint import resolve
 
+VERSION = 1
+"""Raise it when the same inputs would be trained otherwise."""
 FINISHED = "training.json"
 INPUTS = "inputs.json"
 PROGRESS = "progress.json"
@@ -83,6 +86,7 @@ def train(
         UsageError: the dataset, its labels or the model cannot be trained with.
         RunError: the loss is no number, memory does not suffice, or a worker died.
     """
+    require("training", ("accelerate", "peft", "tensorboard"), extra="refine")
     output = Path(output).absolute()
     inputs = _inputs(dataset, config, fold, folds)
     finished = finished_training(output)
@@ -134,6 +138,7 @@ def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> 
     # The same weights are the same start, wherever they lie.
     del identity["model"], identity["revision"]
     return {
+        "version": VERSION,
         "dataset": sha256(manifest).hexdigest(),
         "model": resolve(config.model, config.revision).digest,
         "fold": fold,

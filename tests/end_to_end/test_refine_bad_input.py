@@ -322,6 +322,16 @@ def test_an_audit_of_unknown_annotations_is_refused_and_can_be_mended(
     assert "by audit" in words(told.out)
 
 
+def test_an_audit_of_everything_leaves_nothing_to_measure(
+    florilegium: Command, write: Write, round_zero: dict[str, bytes], output: Path
+) -> None:
+    told = florilegium("refine", write(audit_samples=12))
+    assert told.code == 2
+    assert "all 12 samples are audited" in told.err
+    assert "set refine.audit_samples below that" in told.err
+    goes_on(florilegium, write(), output, round_zero)
+
+
 # -- the other commands -----------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import StorageError
 from engine.storage import Folder
-from pipelines.refine.lineage import LINEAGE, read_lineage, write_lineage
+from pipelines.refine.lineage import LINEAGE, gain_of, read_lineage, write_lineage
 from pipelines.report import REPORT
 from tests.pipelines.refine.rounds import entry
 
@@ -34,3 +34,10 @@ def test_a_report_of_other_rounds_does_not_stay(tmp_path: Path) -> None:
     assert report.exists()
     write_lineage(output, [entry(0), entry(1, is_promoted=False)])
     assert not report.exists()
+
+
+def test_a_kind_of_label_that_is_lost_counts_as_nothing() -> None:
+    before = {"boxes": 0.7, "ocr": 0.3}
+    assert gain_of(before, {"boxes": 0.7}) == pytest.approx(-0.15)
+    assert gain_of(before, {"boxes": 0.8, "ocr": 0.4}) == pytest.approx(0.1)
+    assert gain_of({}, {}) == 0.0
