@@ -1,7 +1,7 @@
 """The loop: train, relabel, merge, measure, decide; round after round.
 
 Every step leaves a file by which it is known to be done, so a loop that was killed goes on where
-it was: a student its `training.json`, a dataset its shards and layers. A `round.json` is for people.
+it was: a student its `training.json`, a dataset its layers and shards. `round.json` is for people.
 """
 
 from __future__ import annotations
