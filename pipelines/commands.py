@@ -139,13 +139,16 @@ def train(
 def score(
     directory: Directory,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Compare the merge rules on the last round's voters.")
+    ] = False,
 ) -> None:
     """Measure a dataset of a known world against its truth, round by round where there are any."""
     from engine.storage import Folder
-    from pipelines.refine.scores import score_rounds
+    from pipelines.refine.scores import score_rounds, score_rules
     from pipelines.score.table import score_table
 
-    scores = score_rounds(Folder(directory))
+    scores = (score_rules if rules else score_rounds)(Folder(directory))
     if as_json:
         found = {name: one.to_json() for name, one in scores.items()}
         sys.stdout.write(json.dumps(found, indent=1, sort_keys=True) + "\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.config import RunConfig
 from pipelines.training.config import TrainConfig
@@ -43,6 +43,11 @@ class RefineOptions(BaseModel):
     """The loop stops when the mean quality gains less than this in a round, 0..1."""
     measure: Literal["auto", "truth", "audit", "agreement"] = "auto"
     """What quality is measured by; `auto` takes the first of the three that there is."""
+
+    @field_validator("audit", mode="before")
+    @classmethod
+    def _no_audit(cls, audit: Any) -> Any:
+        return "" if audit is None else audit
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:

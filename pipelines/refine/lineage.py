@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from engine.errors import StorageError, UsageError
 from engine.publication import to_json
@@ -57,7 +58,7 @@ class Round:
     parent: int
     recipe: str
     students: tuple[Student, ...] = ()
-    merges: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    merges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measured_by: str
     quality: Mapping[str, float]
     audited: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ConfigError
 from engine.progress import Progress
@@ -152,7 +153,8 @@ class _Loop:
             self._config, folder, self._stages(number), self._auditor, step=f"round {number}"
         )
         self._labels[number] = labels
-        quality = measure(self._config, folder, self._auditor)
+        with shown(Progress(step=f"round {number}", current="measuring")):
+            quality = measure(self._config, folder, self._auditor)
         gain = gain_of(parent.quality if parent else {}, quality.by_kind)
         is_promoted = parent is None or gain > 0
         reason = (BETTER if is_promoted else NOT_BETTER) if parent else FIRST
@@ -183,9 +185,9 @@ class _Loop:
         return Path(round_folder(self._output, number).path(f"students/fold_{fold}"))
 
 
-def _merges(labels: Labels) -> dict[str, dict[str, object]]:
+def _merges(labels: Labels) -> dict[str, dict[str, Any]]:
     """Return for each merge stage its rule and what the audit taught about it, by task."""
-    merges: dict[str, dict[str, object]] = {}
+    merges: dict[str, dict[str, Any]] = {}
     for node in labels.run.graph.specialists:
         if isinstance(node.stage, Merge):
             path = labels.calibrations.get(node.name)

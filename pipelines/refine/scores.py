@@ -1,11 +1,20 @@
-"""A refined run against its truth, round by round."""
+"""A refined run against its truth: round by round, or one merge rule beside the other."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
+from engine.errors import UsageError
+from engine.sample import Picture, Sample
 from engine.storage import Folder
+from pipelines.dataset import Labelled, manifest_of, read_dataset
+from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.lineage import read_lineage, round_folder
-from pipelines.score.measure import score_dataset
+from pipelines.score.measure import score_dataset, score_labels, truth_of
 from pipelines.score.score import Score
+
+RULES = ("calibrated_fusion", "agreement", "union", "replace")
 
 
 def score_rounds(dataset: Folder) -> dict[str, Score]:
@@ -26,3 +35,59 @@ def score_rounds(dataset: Folder) -> dict[str, Score]:
         )
         for one in rounds
     }
+
+
+def score_rules(dataset: Folder) -> dict[str, Score]:
+    """Score each merge rule on what the voters of the last round said of objects.
+
+    Only boxes are merged, so only boxes are worth reading in these scores.
+
+    Raises:
+        UsageError: the run was never refined, or nobody knows the truth about its source.
+        StorageError: a shard cannot be read.
+    """
+    rounds = read_lineage(dataset)
+    if not rounds or not rounds[-1].students:
+        raise UsageError(f"{dataset.url} has no round with students: refine it first")
+    last = rounds[-1]
+    truth = truth_of(manifest_of(dataset)["source"])
+    candidates = Folder(f"{round_folder(dataset, last.number).url}/candidates/0")
+    return {
+        rule: score_labels(_merged(candidates, stage), truth, without=frozenset(last.audited))
+        for rule, stage in _stages(dataset, last.number)
+    }
+
+
+def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
+    """Yield the rules and a stage that merges the boxes by each."""
+    stages = manifest_of(round_folder(dataset, number))["stages"].values()
+    boxes = next(
+        stage
+        for stage in stages
+        if stage.get("use") == "merge"
+        and "object_detection" in stage["config"]["tasks"]
+        and stage["config"]["least_confidence"] is None
+    )
+    students = [stage["name"] for stage in stages if stage.get("use") == "florence2"]
+    calibration = round_folder(dataset, number).path(f"calibration/{boxes['name']}.json")
+    for rule in RULES:
+        config = MergeConfig(
+            rule=rule,  # type: ignore[arg-type]
+            tasks=("object_detection",),
+            student=students[0],
+            calibration=calibration if rule == "calibrated_fusion" else "",
+        )
+        yield rule, Merge(config)
+
+
+def _merged(candidates: Folder, stage: Merge) -> Iterator[Labelled]:
+    """Yield the samples with what a rule makes of what the voters said."""
+    for one in read_dataset(candidates):
+        sample = Sample(
+            key=one.key,
+            width=one.width,
+            height=one.height,
+            picture=Picture(one.image),
+            annotations=one.annotations,
+        )
+        yield replace(one, annotations=tuple(stage.predict([sample])[0]))

@@ -5,6 +5,7 @@ Where the datasets of the rounds are no longer there, only their entries are sho
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.errors import UsageError
@@ -25,6 +26,24 @@ _MEASURES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What an audit says of one voter's statements, or of the merged ones, for one task.
+
+    `share` of the `audited` are right, `low` to `high` is its interval; `ece` is the expected
+    calibration error of merged confidences.
+    """
+
+    merge: str
+    task: str
+    who: str
+    audited: int
+    share: float
+    low: float
+    high: float
+    ece: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rounds:
     """What the page shows of a run's rounds; `promoted` is the one whose labels are in place."""
 
@@ -32,6 +51,7 @@ class Rounds:
     promoted: Round
     kinds: tuple[str, ...]
     progress: Progress
+    worths: tuple[Worth, ...]
     diff: Diff | None
     comparisons: tuple[Comparison, ...]
 
@@ -66,9 +86,29 @@ def read_rounds(output: Folder) -> Rounds | None:
         promoted=promoted[-1],
         kinds=tuple(sorted({kind for one in entries for kind in one.quality})),
         progress=draw_progress(entries, promoted[-1]),
+        worths=tuple(_worths(promoted[-1])),
         diff=diff,
         comparisons=tuple(compare_samples(output, diff)) if diff else (),
     )
+
+
+def _worths(one: Round) -> Iterator[Worth]:
+    """Yield what was audited, of each merge and task: the merged statements, then its voters."""
+    for merge, learned in one.merges.items():
+        for task, said in learned["tasks"].items():
+            voters = {name: voter["precision"] for name, voter in said["voters"].items()}
+            for who, found in {"merged": said["precision"], **voters}.items():
+                if found["audited"]:
+                    yield Worth(
+                        merge=merge,
+                        task=task,
+                        who=who,
+                        audited=found["audited"],
+                        share=found["share"],
+                        low=found["low"],
+                        high=found["high"],
+                        ece=said["ece"] if who == "merged" else None,
+                    )
 
 
 def _diff(output: Folder, first: Round, promoted: Round) -> Diff | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -18,20 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.config import load_config
-from engine.sample import Picture, Sample
 from engine.storage import Folder
-from pipelines.dataset import read_dataset
-from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.lineage import Round, read_lineage, round_folder
+from pipelines.refine.lineage import read_lineage
 from pipelines.refine.loop import refine
-from pipelines.refine.scores import score_rounds
-from pipelines.score.boxes import BoxTally
-from pipelines.score.comparison import Comparison
-from pipelines.score.measure import truth_of
+from pipelines.refine.scores import score_rounds, score_rules
 
 CONFIG = Path("configs/known_truth.yaml")
-RULES = ("calibrated_fusion", "agreement", "union", "replace")
 MEASURES = (
     "boxes.f1", "boxes.precision", "boxes.recall", "boxes.map50", "masks.iou_of_things",
     "masks.f1", "ocr.cer", "phrases.recall_at_1", "captions.caption.objects.f1",
@@ -60,8 +52,8 @@ def main(
             _note(columns, name, {key: score.numbers().get(key) for key in MEASURES})
         rounds = read_lineage(Folder(str(folder)))
         _note(columns, f"round {rounds[-1].number}", {"minutes, all rounds": minutes})
-        for rule, f1 in _rules(folder, rounds[-1]):
-            _note(columns, f"round {rounds[-1].number}", {f"boxes.f1 by {rule}": f1})
+        for rule, score in score_rules(Folder(str(folder))).items():
+            _note(columns, f"round {rounds[-1].number}", {f"boxes.f1 by {rule}": score.boxes.f1})
         console.print(_table(columns, f"{scenes} scenes, {seed} of {seeds} seeds"))
 
 
@@ -75,43 +67,6 @@ def _refined(source: str, folder: Path) -> float:
         refine(config)
         took.write_text(json.dumps((time.monotonic() - started) / 60))
     return float(json.loads(took.read_text()))
-
-
-def _rules(folder: Path, last: Round) -> Iterator[tuple[str, float]]:
-    """Yield the F1 of the boxes by each merge rule, from what the voters of a round said."""
-    home = round_folder(Folder(str(folder)), last.number)
-    calibration = home.path("calibration/boxes.json")
-    tallies = {rule: BoxTally() for rule in RULES}
-    stages = {
-        rule: Merge(
-            MergeConfig(
-                rule=rule,  # type: ignore[arg-type]
-                tasks=("object_detection",),
-                student="student",
-                calibration=calibration if rule == "calibrated_fusion" else "",
-            )
-        )
-        for rule in RULES
-    }
-    candidates = Folder(f"{home.url}/candidates/0")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    truth = truth_of(manifest["source"])
-    for labelled in read_dataset(candidates):
-        if labelled.key in last.audited:
-            continue
-        sample = Sample(
-            key=labelled.key,
-            width=labelled.width,
-            height=labelled.height,
-            picture=Picture(labelled.image),
-            annotations=labelled.annotations,
-        )
-        scene = truth(labelled.key)
-        for rule, stage in stages.items():
-            said = stage.predict([sample])[0]
-            tallies[rule].add(Comparison(annotations=said, scene=scene))
-    for rule, tally in tallies.items():
-        yield rule, tally.score().f1 or 0.0
 
 
 def _note(columns: dict[str, Numbers], column: str, values: dict[str, object]) -> None:

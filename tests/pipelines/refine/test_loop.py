@@ -16,6 +16,7 @@ from pipelines.refine import labelling, loop
 from pipelines.refine.lineage import read_lineage, round_dataset, round_folder
 from pipelines.refine.loop import refine
 from pipelines.refine.quality import Quality
+from pipelines.refine.scores import score_rounds, score_rules
 from pipelines.verify import verify_dataset
 from tests.pipelines.refine.conftest import Configure
 
@@ -216,3 +217,17 @@ def test_a_checkpoint_that_is_not_there_is_refused_before_anything_starts(
     with pytest.raises(UsageError, match="nothing"):
         refine(config)
     assert not (tmp_path / "out").exists()
+
+
+def test_merge_rules_are_scored_beside_each_other(undisturbed: Path) -> None:
+    scores = score_rules(Folder(str(undisturbed)))
+    assert list(scores) == ["calibrated_fusion", "agreement", "union", "replace"]
+    assert scores["union"].boxes.said > scores["agreement"].boxes.said
+    assert scores["replace"].samples == 12
+    in_place = score_rounds(Folder(str(undisturbed)))["round 1"].boxes
+    assert scores["calibrated_fusion"].boxes == in_place
+
+
+def test_rules_cannot_be_compared_where_there_was_no_student(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="refine it first"):
+        score_rules(Folder(str(tmp_path)))
