@@ -9,10 +9,22 @@ from typing import Any
 import pytest
 
 from engine.config import validated
+from engine.storage import Folder
 from pipelines.pretrain.architecture import build_tiny, save_tiny
 from pipelines.refine.config import RefineConfig
 
 Configure = Callable[..., RefineConfig]
+
+LEFT = ("round.json", "manifest.json", "students/fold_0/model.safetensors",
+        "students/fold_1/model.safetensors", "calibration/boxes.json")  # fmt: skip
+
+
+def left(output: Path) -> dict[str, bytes]:
+    """The files of all rounds that hold a result, and the shards of the promoted dataset."""
+    names = [f"rounds/{number}/{name}" for number in (0, 1) for name in LEFT]
+    shards = [f"shards/{name}" for name in Folder(str(output)).names("shards")]
+    paths = [output / name for name in (*names, *shards, "refine.json", "manifest.json")]
+    return {str(path.relative_to(output)): path.read_bytes() for path in paths if path.exists()}
 
 
 @pytest.fixture(scope="session")

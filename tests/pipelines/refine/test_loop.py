@@ -18,18 +18,7 @@ from pipelines.refine.loop import refine
 from pipelines.refine.quality import Quality
 from pipelines.refine.scores import score_rounds, score_rules
 from pipelines.verify import verify_dataset
-from tests.pipelines.refine.conftest import Configure
-
-LEFT = ("round.json", "manifest.json", "students/fold_0/model.safetensors",
-        "students/fold_1/model.safetensors", "calibration/boxes.json")  # fmt: skip
-
-
-def left(output: Path) -> dict[str, bytes]:
-    """The files of all rounds that hold a result, and the shards of the promoted dataset."""
-    names = [f"rounds/{number}/{name}" for number in (0, 1) for name in LEFT]
-    shards = [f"shards/{name}" for name in Folder(str(output)).names("shards")]
-    paths = [output / name for name in (*names, *shards, "refine.json", "manifest.json")]
-    return {str(path.relative_to(output)): path.read_bytes() for path in paths if path.exists()}
+from tests.pipelines.refine.conftest import Configure, left
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +79,7 @@ class Stopped(BaseException):
 def stops() -> Iterator[tuple[str, Any, str, int]]:
     """Where a loop is stopped: after so many calls of a function of a module."""
     yield "after the specialists have spoken", labelling, "_build", 1
-    yield "after round 0 is calibrated", labelling, "_build", 2
-    yield "after round 0", loop, "train", 1
     yield "between two students", loop, "train", 2
-    yield "after the students", labelling, "_build", 3
-    yield "after relabelling", labelling, "_build", 4
     yield "before the gate", loop, "measure", 2
     yield "before the promotion", loop, "put_in_place", 1
 
