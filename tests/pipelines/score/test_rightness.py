@@ -133,4 +133,4 @@ def test_the_audit_names_each_judged_annotation(tmp_path: Path) -> None:
 
     path = tmp_path / "audit.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    assert read_audit(path).right == audit_from_truth([sample], lambda key: SCENE).right
+    assert read_audit(str(path)).right == audit_from_truth([sample], lambda key: SCENE).right
