@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -52,6 +53,8 @@ def florilegium(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the command line in a process of its own; what is left at the end is killed."""
     processes: list[subprocess.Popen[str]] = []
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as under nohup; children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
