@@ -8,8 +8,9 @@ import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import RawIOBase
 from itertools import groupby
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -68,17 +69,28 @@ def read_shard_samples(folder: Folder, name: str) -> Iterator[Labelled]:
     """
     path = f"{SHARDS}/{name}.tar"
     try:
-        with folder.opened(path) as file, tarfile.open(fileobj=file, mode="r|") as tar:
-            for _, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-                contents = {}
-                for member in members:
-                    content = tar.extractfile(member)
-                    contents[member.name.partition(".")[2]] = content.read() if content else b""
-                yield labelled(contents)
+        with folder.opened(path) as file:
+            for _, files in read_files(file):
+                yield labelled(files)
     except (tarfile.TarError, OSError, KeyError, TypeError, ValueError) as error:
         raise StorageError(
             f"{folder.path(path)} cannot be read: {error}; build it again"
         ) from error
+
+
+def read_files(file: IO[bytes] | RawIOBase) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield the key and the files by extension of each sample of a tar, read as a stream.
+
+    Raises:
+        tarfile.TarError: it is no tar.
+    """
+    with tarfile.open(fileobj=file, mode="r|") as tar:
+        for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
+            files = {}
+            for member in members:
+                content = tar.extractfile(member)
+                files[member.name.partition(".")[2]] = content.read() if content else b""
+            yield key, files
 
 
 def read_annotations(

@@ -23,6 +23,7 @@ from engine.judging import VERDICT_TYPE
 from engine.parquet import from_parquet
 from engine.publication import SHARDS, to_json
 from engine.storage import Folder
+from pipelines.dataset import read_files
 
 SAMPLE_TYPES: Mapping[str, type] = {
     "key": str,
@@ -111,7 +112,7 @@ def _check_tar(
     with output.opened(f"{path}.tar") as opened:
         file = _Hashed(opened)
         try:
-            for key, members in _members(file):
+            for key, members in read_files(file):
                 if key in seen:
                     raise ValueError(f"the files of sample {key!r} are not adjacent")
                 seen.add(key)
@@ -180,17 +181,6 @@ class _KeptRows:
             if name not in one or name not in row or to_json(one[name]) != to_json(row[name])
         }
         return f"annotations differ from the Parquet file in {', '.join(sorted(odd))}"
-
-
-def _members(file: _Hashed) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield the files of each sample of a tar, by extension."""
-    with tarfile.open(fileobj=file, mode="r|") as tar:
-        for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-            contents = {}
-            for member in members:
-                content = tar.extractfile(member)
-                contents[member.name.partition(".")[2]] = content.read() if content else b""
-            yield key, contents
 
 
 def _checked(key: str, members: dict[str, bytes]) -> dict[str, Any]:

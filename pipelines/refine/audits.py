@@ -14,7 +14,8 @@ from heapq import nsmallest
 from engine.annotation import Annotation
 from pipelines.calibration.audit import Audit, read_audit
 from pipelines.dataset import Labelled
-from pipelines.refine.config import TRUTH, RefineConfig
+from pipelines.refine.config import RefineConfig
+from pipelines.refine.lineage import TRUTH
 from pipelines.score.audit import audit_from_truth
 from pipelines.score.measure import Truth, truth_of
 

@@ -11,9 +11,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.config import RunConfig
+from pipelines.refine.lineage import AUDIT, TRUTH
 from pipelines.training.config import TrainConfig
-
-TRUTH = "truth"
 
 
 class RefineOptions(BaseModel):
@@ -51,7 +50,7 @@ class RefineOptions(BaseModel):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        if self.measure == "audit" and self.audit in ("", TRUTH):
+        if self.measure == AUDIT and self.audit in ("", TRUTH):
             raise ValueError("measure: audit needs an audit file: set `audit` to its path")
         if self.students_at_once > 1 and self.train.workers == 0:
             raise ValueError(

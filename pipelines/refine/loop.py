@@ -24,9 +24,17 @@ from pipelines.calibration.calibration import read_calibration
 from pipelines.display import shown
 from pipelines.merge.stage import Merge
 from pipelines.refine.audits import auditor_of
-from pipelines.refine.config import TRUTH, RefineConfig
+from pipelines.refine.config import RefineConfig
 from pipelines.refine.labelling import Labels, label
-from pipelines.refine.lineage import ROUND, Round, Student, gain_of, round_folder, write_lineage
+from pipelines.refine.lineage import (
+    ROUND,
+    TRUTH,
+    Round,
+    Student,
+    gain_of,
+    round_folder,
+    write_lineage,
+)
 from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, plain, with_students
 from pipelines.score.measure import truth_of

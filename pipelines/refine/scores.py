@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import get_args
 
 from engine.errors import UsageError
 from engine.sample import Picture, Sample
 from engine.storage import Folder
 from pipelines.dataset import Labelled, manifest_of, read_dataset
-from pipelines.merge.stage import Merge, MergeConfig
+from pipelines.merge.stage import Merge, MergeConfig, Rule
 from pipelines.refine.lineage import read_lineage, round_folder
-from pipelines.score.measure import score_dataset, score_labels, truth_of
+from pipelines.score.measure import Tally, score_dataset, truth_of
 from pipelines.score.score import Score
-
-RULES = ("calibrated_fusion", "agreement", "union", "replace")
 
 
 def score_rounds(dataset: Folder) -> dict[str, Score]:
@@ -51,11 +49,14 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
         raise UsageError(f"{dataset.url} has no round with students: refine it first")
     last = rounds[-1]
     truth = truth_of(manifest_of(dataset)["source"])
-    candidates = Folder(f"{round_folder(dataset, last.number).url}/candidates/0")
-    return {
-        rule: score_labels(_merged(candidates, stage), truth, without=frozenset(last.audited))
-        for rule, stage in _stages(dataset, last.number)
-    }
+    stages = dict(_stages(dataset, last.number))
+    tallies = {rule: Tally() for rule in stages}
+    for labelled in read_dataset(Folder(f"{round_folder(dataset, last.number).url}/candidates/0")):
+        if labelled.key not in last.audited:
+            sample, scene = _heard(labelled), truth(labelled.key)
+            for rule, stage in stages.items():
+                tallies[rule].add(stage.predict([sample])[0], scene)
+    return {rule: tally.score() for rule, tally in tallies.items()}
 
 
 def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
@@ -70,9 +71,9 @@ def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
     )
     students = [stage["name"] for stage in stages if stage.get("use") == "florence2"]
     calibration = round_folder(dataset, number).path(f"calibration/{boxes['name']}.json")
-    for rule in RULES:
+    for rule in get_args(Rule):
         config = MergeConfig(
-            rule=rule,  # type: ignore[arg-type]
+            rule=rule,
             tasks=("object_detection",),
             student=students[0],
             calibration=calibration if rule == "calibrated_fusion" else "",
@@ -80,14 +81,12 @@ def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
         yield rule, Merge(config)
 
 
-def _merged(candidates: Folder, stage: Merge) -> Iterator[Labelled]:
-    """Yield the samples with what a rule makes of what the voters said."""
-    for one in read_dataset(candidates):
-        sample = Sample(
-            key=one.key,
-            width=one.width,
-            height=one.height,
-            picture=Picture(one.image),
-            annotations=one.annotations,
-        )
-        yield replace(one, annotations=tuple(stage.predict([sample])[0]))
+def _heard(labelled: Labelled) -> Sample:
+    """Return a sample as a merge stage sees it."""
+    return Sample(
+        key=labelled.key,
+        width=labelled.width,
+        height=labelled.height,
+        picture=Picture(labelled.image),
+        annotations=labelled.annotations,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from rich.text import Text
 
@@ -25,8 +25,7 @@ def _uncalibrated(one: Round) -> Iterator[tuple[str, str]]:
     for name, merge in one.merges.items():
         if merge["rule"] == "agreement" and one.measured_by == AGREEMENT:
             yield f"{name}: merged", "there is no audit"
-        tasks = merge["tasks"]
-        if merge["rule"] == "calibrated_fusion" and isinstance(tasks, Mapping):
-            for task, learned in tasks.items():
+        if merge["rule"] == "calibrated_fusion":
+            for task, learned in merge["tasks"].items():
                 if learned["reason"]:
                     yield f"{name}: {task} is merged", learned["reason"].replace("_", " ")

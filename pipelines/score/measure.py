@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
+from engine.annotation import Annotation
 from engine.errors import ConfigError
 from engine.registry import require
 from engine.storage import Folder
@@ -31,26 +32,41 @@ def score_labels(
     Args:
         without: keys of samples that do not count, such as those that an audit looked at.
     """
-    boxes, masks, reading = BoxTally(), MaskTally(), ReadingTally()
-    phrases, captions, reliability = PhraseTally(), CaptionTally(), ReliabilityTally()
-    count = 0
+    tally = Tally()
     for sample in samples:
-        if sample.key in without:
-            continue
-        comparison = Comparison(annotations=sample.annotations, scene=truth(sample.key))
-        for tally in (boxes, masks, reading, phrases, captions):
+        if sample.key not in without:
+            tally.add(sample.annotations, truth(sample.key))
+    return tally.score()
+
+
+class Tally:
+    """All measures of the samples that went by."""
+
+    def __init__(self) -> None:
+        self._samples = 0
+        self._boxes, self._masks, self._reading = BoxTally(), MaskTally(), ReadingTally()
+        self._phrases, self._captions = PhraseTally(), CaptionTally()
+        self._reliability = ReliabilityTally()
+
+    def add(self, annotations: Sequence[Annotation], scene: Scene) -> None:
+        """Count what was said of a sample beside its scene."""
+        comparison = Comparison(annotations=annotations, scene=scene)
+        for tally in (self._boxes, self._masks, self._reading, self._phrases, self._captions):
             tally.add(comparison)
-        reliability.add(comparison)
-        count += 1
-    return Score(
-        samples=count,
-        boxes=boxes.score(),
-        masks=masks.score(),
-        ocr=reading.score(),
-        phrases=phrases.score(),
-        captions=captions.score(),
-        reliability=reliability.score(),
-    )
+        self._reliability.add(comparison)
+        self._samples += 1
+
+    def score(self) -> Score:
+        """Sum up."""
+        return Score(
+            samples=self._samples,
+            boxes=self._boxes.score(),
+            masks=self._masks.score(),
+            ocr=self._reading.score(),
+            phrases=self._phrases.score(),
+            captions=self._captions.score(),
+            reliability=self._reliability.score(),
+        )
 
 
 def score_dataset(folder: Folder, *, without: Collection[str] = ()) -> Score:
