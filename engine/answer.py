@@ -1,19 +1,20 @@
 """Asking a stage about a batch, and believing only answers that make sense.
 
-A stage that raises is asked again one image at a time, so that only the guilty image fails.
-A nonsensical answer (wrong count, NaN, a box outside the image) counts as a failure.
+A stage that raises is asked again one image at a time, so that only the guilty image fails. A
+nonsensical answer (NaN, a box outside the image) counts as a failure of its image; nobody is
+asked again for it, as an answer may have cost money.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from engine.annotation import Annotation
 from engine.errors import FlorilegiumError, SampleError, UsageError
 from engine.graph import Node
 from engine.sample import Sample
-from engine.stage import Filter, Measurement
+from engine.stage import Filter, Measurement, Specialist
 from engine.validity import problem_of
 
 INVALID_OUTPUT = "invalid_output"
@@ -21,7 +22,6 @@ STAGE_FAILED = "stage_failed"
 INPUT_FAILED = "input_failed"
 PROCESS_DIED = "process_died"
 
-AnswerT = TypeVar("AnswerT", Annotation, Measurement)
 Answer = list[Annotation] | list[Measurement] | SampleError
 
 
@@ -48,32 +48,41 @@ def _sample_error(error: Exception) -> SampleError:
     return SampleError(STAGE_FAILED, detail)
 
 
-def _answers(
-    node: Node[Any], samples: Sequence[Sample]
-) -> Sequence[list[Annotation] | list[Measurement]]:
+def _answers(node: Node[Any], samples: Sequence[Sample]) -> Iterator[Answer]:
     stage = node.stage
     if isinstance(stage, Filter):
         measured = stage.measure(samples)
         _check_count(measured, samples)
         for rows in measured:
             _check_measurements(rows, stage.measured)
-        return measured
+        yield from measured
+        return
     said = stage.predict(samples)
     _check_count(said, samples)
-    for statements, sample in zip(said, samples, strict=True):
-        heard = {earlier.id for earlier in sample.annotations}
-        known = heard.union(one.id for one in statements)
-        for annotation in statements:
-            problem = problem_of(annotation, width=sample.width, height=sample.height)
-            if annotation.task not in stage.produces:
-                problem = f"the stage declares only {', '.join(stage.produces)}"
-            elif annotation.parent_id and annotation.parent_id not in known:
-                problem = f"a parent {annotation.parent_id!r} that the stage did not read or say"
-            elif strange := set(annotation.merged_from) - heard:
-                problem = f"merged from {min(strange)!r}, which the stage did not read"
-            if problem:
-                raise SampleError(INVALID_OUTPUT, f"{annotation.task}: {problem}")
-    return said
+    for answer, sample in zip(said, samples, strict=True):
+        if not isinstance(answer, SampleError) and (problem := _problem(stage, answer, sample)):
+            yield SampleError(INVALID_OUTPUT, problem)
+        else:
+            yield answer
+
+
+def _problem(
+    stage: Specialist[Any], statements: Sequence[Annotation], sample: Sample
+) -> str | None:
+    """Tell what is wrong with an answer, or `None`."""
+    heard = {earlier.id for earlier in sample.annotations}
+    known = heard.union(one.id for one in statements)
+    for annotation in statements:
+        problem = problem_of(annotation, width=sample.width, height=sample.height)
+        if annotation.task not in stage.produces:
+            problem = f"the stage declares only {', '.join(stage.produces)}"
+        elif annotation.parent_id and annotation.parent_id not in known:
+            problem = f"a parent {annotation.parent_id!r} that the stage did not read or say"
+        elif strange := set(annotation.merged_from) - heard:
+            problem = f"merged from {min(strange)!r}, which the stage did not read"
+        if problem:
+            return f"{annotation.task}: {problem}"
+    return None
 
 
 def _check_count(answers: Sequence[object], samples: Sequence[Sample]) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.annotation import Annotation
+from engine.errors import SampleError
 from engine.judgement import Statements, Verdicts
 from engine.sample import Sample
 
@@ -92,6 +93,12 @@ class Stage(ABC, Generic[ConfigT]):
     """Importable packages beyond the base installation."""
     extra: ClassVar[str] = ""
     """The extra of this distribution that brings `needs`."""
+    calls_at_once: ClassVar[int] = 1
+    """Calls that a worker of the stage's own pool may have at once, in threads: above 1 where the
+    stage guards its device with a lock, so that one batch is decoded while another is computed."""
+    is_remote: ClassVar[bool] = False
+    """Whether the stage waits for a service elsewhere; it then has one worker of its own, so that
+    its limits hold for the whole run."""
 
     def __init__(self, config: ConfigT) -> None:
         self.config: ConfigT = config
@@ -105,6 +112,10 @@ class Stage(ABC, Generic[ConfigT]):
         """Name the exact model: a commit, a package version or a weight digest. Cheap."""
         return ""
 
+    def caveat(self) -> str:
+        """Say why nobody should learn from what the stage says; empty for a real model."""
+        return ""
+
     def load(self) -> None:
         """Load weights and heavy imports, once per worker, before the first batch."""
 
@@ -116,12 +127,13 @@ class Specialist(Stage[ConfigT]):
     """The tasks of the annotations that the stage says; may be narrowed in `__init__`."""
 
     @abstractmethod
-    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+    def predict(self, samples: Sequence[Sample]) -> Sequence[list[Annotation] | SampleError]:
         """Say something about each sample: one list per sample, in their order.
 
         Pure: the answer for a sample does not depend on the others in the batch. Raise
         `SampleError` (or anything) for an image that cannot be handled; the engine then asks
-        again, one image at a time, and only the guilty one becomes a dead letter.
+        again, one image at a time, and only the guilty one becomes a dead letter. Where asking
+        again costs money, return the `SampleError` in the place of the answer.
         """
 
 

@@ -2,7 +2,7 @@
 
 Only safetensors are read and no code that lies beside weights is run. Nothing is downloaded: a
 model that is not here ends with the command that fetches it. Looking is cheap and imports no
-torch; loading tells a foreign or damaged checkpoint from a sound one.
+torch; what is loaded, and how, is in `network`.
 """
 
 from __future__ import annotations
@@ -13,33 +13,53 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MissingPackage
 from engine.sources.url import package_folder
-from specialists.florence2_format import LOCATION_TOKENS
 
-MODEL_TYPE = "florence2"
-NATIVE = "florence-community/Florence-2-base"
-"""The released weights in the format of the native class."""
 _PACKAGE = "package://"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TELLING = (
     *("*.safetensors", "*.safetensors.index.json", "*config.json"),
     *("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    *("vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "*.jinja"),
 )
 """The files that make a checkpoint what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Family:
+    """The checkpoints that a specialist can use, and the classes that load them.
+
+    `title` is how an error calls what is needed ("an object detector"), `example` a hub id of it,
+    `model_types` are those of config.json (empty: whatever the model class takes),
+    `needs_torchvision` those of them whose images only torchvision prepares.
+    """
+
+    title: str
+    example: str
+    model_class: str
+    model_types: tuple[str, ...] = ()
+    processor_class: str = "AutoProcessor"
+    needs_torchvision: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint that is here: `digest` is a hub commit or the digest of the files."""
+    """A checkpoint that is here: `digest` is a hub commit or the digest of the files.
+
+    Of one with random weights only the config and the processor are used.
+    """
 
     model: str
     folder: Path
     digest: str
+    family: Family
+    model_type: str
+    is_random: bool = False
 
     @property
     def name(self) -> str:
@@ -52,14 +72,17 @@ def model_name(model: str) -> str:
     return model if model.startswith(_PACKAGE) or _is_hub_id(model) else Path(model).name
 
 
-def resolve(model: str, revision: str = "") -> Checkpoint:
-    """Find a checkpoint and check that it can be a Florence-2, without reading its weights.
+def resolve(
+    model: str, family: Family, revision: str = "", *, is_random: bool = False
+) -> Checkpoint:
+    """Find a checkpoint and check that it can be of a family, without reading its weights.
 
     Raises:
-        ConfigError: it is not here, it is pickled, damaged, or of another model.
+        ConfigError: it is not here, it is pickled, damaged, or of another family.
+        MissingPackage: its images are prepared by torchvision, which is not installed.
     """
     if not model.strip():
-        raise ConfigError(f"model is empty; give a folder or a hub id such as {NATIVE!r}")
+        raise ConfigError(f"model is empty; give a folder or a hub id such as {family.example!r}")
     if model.startswith(_PACKAGE):
         folder, commit = Path(package_folder(model)), ""
     elif Path(model).expanduser().is_dir():
@@ -74,79 +97,21 @@ def resolve(model: str, revision: str = "") -> Checkpoint:
             f"revision {revision!r} is for a model of the hub, but {model!r} is a folder; "
             "leave `revision` out"
         )
-    _check(model, folder)
-    return Checkpoint(model=model, folder=folder, digest=commit or _digest(folder))
+    model_type = _model_type(model, folder, family)
+    if not is_random:
+        _check_weights(model, folder, family)
+    return Checkpoint(
+        model=model,
+        folder=folder,
+        digest=commit or _digest(folder),
+        family=family,
+        model_type=model_type,
+        is_random=is_random,
+    )
 
 
-def load_florence2(
-    checkpoint: Checkpoint, *, dtype: str = "float32", device: str = "cpu"
-) -> tuple[Any, Any]:
-    """Load (`Florence2ForConditionalGeneration` in eval mode, `Florence2Processor`).
-
-    Raises:
-        ConfigError: the weights do not fit the config, are damaged or not finite, or the
-            processor is not that of a Florence-2.
-    """
-    import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-    from transformers.utils import logging as transformers_logging
-
-    classes: tuple[Any, Any] = (AutoModelForImageTextToText, AutoProcessor)
-    model_class, processor_class = classes
-    local = {"local_files_only": True, "trust_remote_code": False}
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        processor = processor_class.from_pretrained(checkpoint.folder, **local)
-        model, report = model_class.from_pretrained(
-            checkpoint.folder,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            output_loading_info=True,
-            **local,
-        )
-    except Exception as error:  # the libraries raise whatever they meet
-        raise ConfigError(
-            f"model {checkpoint.model!r} cannot be loaded: {error}; save it again with "
-            "save_pretrained, model and processor"
-        ) from error
-    _check_weights(checkpoint, model, report)
-    _check_processor(checkpoint, processor)
-    return model.to(device).eval(), processor
-
-
-def _check_weights(checkpoint: Checkpoint, model: Any, report: dict[str, Any]) -> None:
-    wrong = [*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])]
-    if wrong:
-        raise ConfigError(
-            f"model {checkpoint.model!r}: {len(wrong)} weights are missing or of another shape "
-            f"than its config says, {min(wrong)!r} for one; the native class reads {NATIVE!r}, "
-            "not checkpoints that need remote code"
-        )
-    broken = [name for name, value in model.named_parameters() if not value.isfinite().all()]
-    if broken:
-        raise ConfigError(
-            f"model {checkpoint.model!r}: {broken[0]} is not finite, as after a training that "
-            "diverged; use an earlier checkpoint"
-        )
-
-
-def _check_processor(checkpoint: Checkpoint, processor: Any) -> None:
-    if not hasattr(processor, "post_process_generation") or not processor.post_processor_config:
-        raise ConfigError(
-            f"model {checkpoint.model!r}: its processor is a {type(processor).__name__} without "
-            f"the parser of Florence-2's answers; take the processor files of {NATIVE!r}"
-        )
-    entries = processor.tokenizer.get_vocab()
-    missing = [token for token in LOCATION_TOKENS if token not in entries]
-    if missing:
-        raise ConfigError(
-            f"model {checkpoint.model!r}: its tokenizer lacks {len(missing)} of "
-            f"{len(LOCATION_TOKENS)} location tokens, {missing[0]} first; use the tokenizer that "
-            "came with the weights"
-        )
-
-
-def _check(model: str, folder: Path) -> None:
+def _model_type(model: str, folder: Path, family: Family) -> str:
+    """Return the model type of a config that the family takes."""
     config_path = folder / "config.json"
     try:
         config = json.loads(config_path.read_text("utf-8"))
@@ -157,16 +122,26 @@ def _check(model: str, folder: Path) -> None:
     except ValueError as error:
         raise ConfigError(f"model {model!r}: {config_path} is damaged: {error}") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != MODEL_TYPE:
+    if not isinstance(kind, str) or (family.model_types and kind not in family.model_types):
+        allowed = f" (model types {', '.join(family.model_types)})" if family.model_types else ""
         raise ConfigError(
-            f"model {model!r} is of type {kind!r}, not {MODEL_TYPE!r}; a Florence-2 is needed, "
-            f"such as {NATIVE!r}"
+            f"model {model!r} is of type {kind!r}; {family.title} is needed{allowed}, such as "
+            f"{family.example!r}"
         )
+    if kind in family.needs_torchvision and find_spec("torchvision") is None:
+        raise MissingPackage(
+            f"model {model!r}: the images of {kind} are prepared by torchvision: "
+            "pip install 'florilegium[torchvision]'"
+        )
+    return kind
+
+
+def _check_weights(model: str, folder: Path, family: Family) -> None:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights and _files(folder, _PICKLES):
         raise ConfigError(
             f"model {model!r} has pickled weights only ({_files(folder, _PICKLES)[0].name}), which "
-            f"may run code when read; convert them to safetensors, or use {NATIVE!r}"
+            f"may run code when read; convert them to safetensors, or use {family.example!r}"
         )
     if not weights:
         raise ConfigError(f"model {model!r}: no *.safetensors in {folder}; {_cure(model, folder)}")
@@ -200,8 +175,8 @@ def _cached(model: str, revision: str) -> Path:
         return Path(snapshot_download(model, revision=revision or None, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         raise ConfigError(
-            f"model {model!r} is no folder here and not in the local cache of the hub; "
-            f"fetch it: {_fetch(model, revision)}"
+            f"model {model!r} is no folder here and not in the local cache of the hub; fetch it "
+            f"(a gated one after `hf auth login`): {_fetch(model, revision)}"
         ) from None
 
 

@@ -9,33 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from engine.annotation import Annotation
 from engine.errors import nearest
 from engine.sample import Sample, fold_of
 from engine.stage import RUNTIME, Specialist, StageConfig
-from specialists.checkpoint import Checkpoint, model_name, resolve
+from specialists.checkpoint import Checkpoint, model_name
+from specialists.florence2_checkpoint import resolve_florence2
 from specialists.florence2_format import FLORENCE2_TASKS, clean
 from specialists.florence2_questions import in_order, inputs, questions
 from specialists.mirror import MIRRORED_TASKS, mirrored, mirrored_pixels
+from specialists.pretrained import LoadingConfig
 
 if TYPE_CHECKING:
     from specialists.florence2_answer import Reader
     from specialists.florence2_generation import Florence2Network
 
 
-class Florence2Config(StageConfig):
+class Florence2Config(LoadingConfig):
     """Which weights, which tasks, and how answers are looked for."""
 
     model: Annotated[str | tuple[str, ...], RUNTIME] = "package://specialists/tiny_florence2"
     """A folder, `package://NAME/FOLDER` or a hub id, such as `florence-community/Florence-2-base`.
     A list is for cross-fit: a sample of fold i (`fold_of`) is asked of the i-th model, which was
     trained on the other folds. Where the weights lie costs nothing, other weights do."""
-    revision: Annotated[str, RUNTIME] = ""
-    """Branch, tag or commit of a model of the hub; by default the main branch in the cache."""
     tasks: tuple[str, ...] = Field(default=("object_detection",), min_length=1)
     """What is asked: our names of the 15 tasks, from `caption` to `region_ocr`. Tasks about
     captions, phrases or boxes read them from other stages, or from this one if it says them."""
@@ -53,14 +54,6 @@ class Florence2Config(StageConfig):
     """Tokens of an answer at most; no more than the checkpoint has positions."""
     least_score: float = Field(default=0.0, ge=0, le=1)
     """What the model is less sure of is not said, 0..1."""
-    image_size: int | None = Field(default=None, ge=16)
-    """Pixels of the side of the square image that the model sees; by default the checkpoint's."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of weights and activations; the short ones are for GPUs."""
-    device: Annotated[str, RUNTIME] = "auto"
-    """Torch device; `auto` is the GPU if the worker has one."""
-    threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
-    """Threads of torch in the worker."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -109,6 +102,7 @@ class Florence2(Specialist[Florence2Config]):
 
     Config: ClassVar[type[StageConfig]] = Florence2Config
     produces: tuple[str, ...] = tuple(FLORENCE2_TASKS)
+    calls_at_once: ClassVar[int] = 2
 
     def __init__(self, config: Florence2Config) -> None:
         super().__init__(config)
@@ -118,33 +112,23 @@ class Florence2(Specialist[Florence2Config]):
     @property
     def model(self) -> str:
         """The checkpoint, or those of all folds; of a folder only its name."""
-        return ", ".join(map(model_name, self.config.models))
+        return self.config.named(", ".join(map(model_name, self.config.models)))
 
     def revision(self) -> str:
         """Name the commits on the hub or the digests of the files."""
         return ", ".join(checkpoint.digest for checkpoint in self._checkpoints())
 
+    def caveat(self) -> str:
+        """Say so when nobody trained the weights."""
+        return self.config.caveat
+
     def load(self) -> None:
         """Load the weights of every fold."""
-        import torch
-
         from specialists.florence2_answer import Reader
-        from specialists.florence2_generation import Florence2Network, Search
+        from specialists.florence2_generation import Florence2Network
 
-        torch.set_num_threads(self.config.threads)
-        device = self.config.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        search = Search(
-            beams=self.config.beams,
-            max_new_tokens=self.config.max_new_tokens,
-            batch_size=self.config.batch_size,
-            image_size=self.config.image_size,
-            dtype=self.config.dtype,
-            device=device,
-        )
         self._networks: list[Florence2Network] = [
-            Florence2Network(checkpoint, search) for checkpoint in self._checkpoints()
+            Florence2Network(checkpoint, self.config) for checkpoint in self._checkpoints()
         ]
         self._readers: list[Reader] = [
             Reader(network.processor, network.tokens, language=self.config.language)
@@ -163,10 +147,8 @@ class Florence2(Specialist[Florence2Config]):
         return answers
 
     def _say(self, fold: int, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        images = [sample.image for sample in samples]
-        if self.config.mirrored:
-            images = [mirrored_pixels(image) for image in images]
-        seen = self._networks[fold].look(images)
+        network = self._networks[fold]
+        seen = network.look(network.network.prepare(samples, self._view))
         said: list[list[Annotation]] = [[] for _ in samples]
         for task in in_order(self.config.tasks):
             asked = [
@@ -176,7 +158,7 @@ class Florence2(Specialist[Florence2Config]):
                     task, [*sample.annotations, *said[row]], _size(sample), self._queries
                 )
             ]
-            utterances = self._networks[fold].answer(
+            utterances = network.answer(
                 seen,
                 [row for row, _ in asked],
                 [question.prompt for _, question in asked],
@@ -191,6 +173,9 @@ class Florence2(Specialist[Florence2Config]):
                         said[row].append(replace(one, id=f"said-{len(said[row])}"))
         return said
 
+    def _view(self, sample: Sample) -> np.ndarray:
+        return mirrored_pixels(sample.image) if self.config.mirrored else sample.image
+
     @property
     def _queries(self) -> list[tuple[str, ...]]:
         queries = tuple(query for query in self.config.queries if clean(query))
@@ -198,7 +183,11 @@ class Florence2(Specialist[Florence2Config]):
         return [queries[start : start + size] for start in range(0, len(queries), size)]
 
     def _checkpoints(self) -> list[Checkpoint]:
-        return [resolve(model, self.config.revision) for model in self.config.models]
+        is_random = bool(self.config.caveat)
+        return [
+            resolve_florence2(model, self.config.revision, is_random=is_random)
+            for model in self.config.models
+        ]
 
 
 def _size(sample: Sample) -> tuple[int, int]:

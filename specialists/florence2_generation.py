@@ -9,33 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.errors import ConfigError
-from specialists.checkpoint import Checkpoint, load_florence2
+from specialists.checkpoint import Checkpoint
+from specialists.florence2_checkpoint import load_florence2
 from specialists.florence2_scores import Utterance, chances
 from specialists.florence2_tokens import Tokens
+from specialists.network import Network, unbatched
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from specialists.florence2 import Florence2Config
+
 _TAIL = 16
 """Tokens at the end of a prompt that is too long which are kept: the question's own words."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """How answers are looked for. `batch_size` is in prompts, `image_size` in pixels a side."""
-
-    beams: int
-    max_new_tokens: int
-    batch_size: int
-    image_size: int | None
-    dtype: str
-    device: str
 
 
 class Florence2Network:
@@ -45,35 +36,33 @@ class Florence2Network:
         ConfigError: the checkpoint cannot be used, or not at this image size.
     """
 
-    def __init__(self, checkpoint: Checkpoint, search: Search) -> None:
-        self._model, self.processor = load_florence2(
-            checkpoint, dtype=search.dtype, device=search.device
-        )
+    def __init__(self, checkpoint: Checkpoint, config: Florence2Config) -> None:
+        self.network = Network(checkpoint, config, load=load_florence2)
+        self.processor = self.network.processor
+        self._model = self.network.model
         # Its own limit would be heard beside ours, with a warning.
         self._model.generation_config.max_length = None
         text_config = self._model.config.text_config
         self.tokens = Tokens(self.processor.tokenizer, size=text_config.vocab_size)
-        self._search = search
+        self._search = config
         self._positions: int = text_config.max_position_embeddings
-        if search.image_size is not None:
-            side = search.image_size
-            self.processor.image_processor.size = {"height": side, "width": side}
         self._check_image_tokens(checkpoint)
 
     def look(self, images: Sequence[np.ndarray]) -> Tensor:
         """Return the image tokens of RGB images: (images, tokens, width), for `answer`."""
         import torch
 
-        batches = []
-        with torch.inference_mode():
-            for start in range(0, len(images), self._search.batch_size):
-                batch = list(images[start : start + self._search.batch_size])
-                pixels = self.processor.image_processor(
-                    batch, return_tensors="pt", input_data_format="channels_last"
-                ).pixel_values
-                pixels = pixels.to(self._model.device, self._model.dtype)
-                batches.append(self._model.get_image_features(pixels).pooler_output)
-            return torch.cat(batches)
+        def see(batch: dict[str, Tensor], _: object) -> list[Tensor]:
+            return list(self._model.get_image_features(batch["pixel_values"]).pooler_output)
+
+        return torch.stack(self.network.run(self.network.prepare(images, self._pixels), see))
+
+    def _pixels(self, image: np.ndarray) -> dict[str, Tensor]:
+        return unbatched(
+            self.processor.image_processor(
+                image, return_tensors="pt", input_data_format="channels_last"
+            )
+        )
 
     def answer(
         self, seen: Tensor, rows: Sequence[int], prompts: Sequence[str], *, repeats: bool
@@ -83,23 +72,19 @@ class Florence2Network:
         `repeats` lets an answer repeat three tokens, as aligned boxes do; otherwise the ban on
         repeated n-grams that came with the weights holds.
         """
-        import torch
-
         asked = [self.tokens.prompt(prompt) for prompt in prompts]
         room = self._positions - seen.shape[1]
         asked = [one if len(one) <= room else one[: room - _TAIL] + one[-_TAIL:] for one in asked]
         # Neighbours in length share a batch, so that little is padded.
         order = sorted(range(len(asked)), key=lambda number: len(asked[number]))
-        utterances: dict[int, Utterance] = {}
-        with torch.inference_mode():
-            for start in range(0, len(order), self._search.batch_size):
-                batch = order[start : start + self._search.batch_size]
-                heard = self._generate(
-                    seen[[rows[number] for number in batch]],
-                    [asked[number] for number in batch],
-                    repeats=repeats,
-                )
-                utterances.update(zip(batch, heard, strict=True))
+
+        def say(numbers: Sequence[int]) -> list[Utterance]:
+            about = seen[[rows[number] for number in numbers]]
+            return list(
+                self._generate(about, [asked[number] for number in numbers], repeats=repeats)
+            )
+
+        utterances = dict(zip(order, self.network.attempt(order, say), strict=True))
         return [utterances[number] for number in range(len(asked))]
 
     def _generate(

@@ -13,7 +13,8 @@ from typing import Any
 from engine.errors import ConfigError
 from pipelines.training.config import LoraConfig, TrainConfig
 from pipelines.training.files import make_durable
-from specialists.checkpoint import Checkpoint, load_florence2
+from specialists.checkpoint import Checkpoint
+from specialists.florence2_checkpoint import load_florence2
 from specialists.florence2_format import STRUCTURE_TOKENS
 
 WEIGHTS = "model.safetensors"

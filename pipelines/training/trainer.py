@@ -33,7 +33,7 @@ from pipelines.training.reader import Part
 from pipelines.training.student import WEIGHTS
 from pipelines.training.survey import survey
 from pipelines.training.worker import Job, Outcome, OutOfMemory
-from specialists.checkpoint import resolve
+from specialists.florence2_checkpoint import resolve_florence2
 
 VERSION = 1
 """Raise it when the same inputs would be trained otherwise."""
@@ -140,7 +140,7 @@ def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> 
     return {
         "version": VERSION,
         "dataset": sha256(manifest).hexdigest(),
-        "model": resolve(config.model, config.revision).digest,
+        "model": resolve_florence2(config.model, config.revision).digest,
         "fold": fold,
         "folds": folds,
         "config": identity,

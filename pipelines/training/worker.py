@@ -12,7 +12,7 @@ from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
 from pipelines.training.survey import Survey
-from specialists.checkpoint import resolve
+from specialists.florence2_checkpoint import resolve_florence2
 
 if TYPE_CHECKING:
     from pipelines.training.collate import Collator
@@ -75,7 +75,7 @@ def _train(job: Job) -> Outcome:
 
     context = get_context()
     place = Place(rank=context.get_world_rank(), workers=context.get_world_size())
-    model, processor = open_student(resolve(job.config.model, job.config.revision))
+    model, processor = open_student(resolve_florence2(job.config.model, job.config.revision))
     torch.manual_seed(job.config.seed)  # adapters start at random
     collator = _collator(model, processor, job.config)
     model = prepare(model, job.config)

@@ -12,10 +12,13 @@ import math
 import pickle
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from importlib.metadata import metadata, packages_distributions, requires
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ import pytest
 from PIL import Image
 
 import engine.annotation as words
+from engine.annotation import Provenance, stamp
 from engine.answer import ask
 from engine.config import load_config
 from engine.conversation import Conversation
@@ -60,9 +64,21 @@ def loaded(name: str) -> Stage[Any]:
 def another(name: str) -> Stage[Any]:
     """A stage of its own, loaded."""
     stage_class = find_stage(name)
-    stage = stage_class(stage_class.Config())
+    stage = stage_class(stage_class.Config(**options(name)))
     stage.load()
     return stage
+
+
+@cache
+def options(name: str) -> dict[str, Any]:
+    """Options that a stage needs to run here: a tiny checkpoint, a service on loopback.
+
+    Stages that need any have a module in `tests/checkpoints`, by their name.
+    """
+    if find_spec(f"tests.checkpoints.{name}") is None:
+        return {}
+    maker = import_module(f"tests.checkpoints.{name}")
+    return maker.options(Path(tempfile.mkdtemp(prefix=f"florilegium-{name}-")))
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +130,15 @@ def told(run: Run) -> Told:
 
 
 def answer(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
-    """Ask a stage through the engine, which refuses nonsense."""
+    """Ask a stage through the engine, which refuses nonsense and keeps five decimals."""
     node = Node[Any](name="it", use="it", stage=stage, inputs=(), fingerprint="f")
-    return ask(node, samples)
+    provenance = Provenance()
+    return [
+        said
+        if isinstance(said, SampleError) or isinstance(stage, Filter)
+        else stamp(said, provenance, sample.key)  # type: ignore[arg-type]
+        for said, sample in zip(ask(node, samples), samples, strict=True)
+    ]
 
 
 def call(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from engine.errors import ConfigError
-from specialists.checkpoint import load_florence2, model_name, resolve
+from specialists.checkpoint import model_name
+from specialists.florence2_checkpoint import load_florence2, resolve_florence2
 
 Tiny = Callable[[int], Path]
 
@@ -21,17 +22,17 @@ def copy(tiny_florence2: Tiny, tmp_path: Path) -> Path:
 
 
 def test_the_digest_names_the_weights_and_not_the_place(tiny_florence2: Tiny, copy: Path) -> None:
-    here = resolve(str(copy))
-    assert here.digest == resolve(str(tiny_florence2(0))).digest
-    assert here.digest != resolve(str(tiny_florence2(1))).digest
+    here = resolve_florence2(str(copy))
+    assert here.digest == resolve_florence2(str(tiny_florence2(0))).digest
+    assert here.digest != resolve_florence2(str(tiny_florence2(1))).digest
     (copy / "README.md").write_text("A student.")
-    assert resolve(str(copy)).digest == here.digest
+    assert resolve_florence2(str(copy)).digest == here.digest
     (copy / "generation_config.json").write_text("{}")
-    assert resolve(str(copy)).digest != here.digest
+    assert resolve_florence2(str(copy)).digest != here.digest
 
 
 def test_a_model_is_named_without_the_path_to_it(copy: Path) -> None:
-    assert resolve(str(copy)).name == "student"
+    assert resolve_florence2(str(copy)).name == "student"
     assert model_name("florence-community/Florence-2-base") == "florence-community/Florence-2-base"
     assert model_name("package://specialists/tiny") == "package://specialists/tiny"
 
@@ -43,9 +44,9 @@ def test_a_folder_of_an_installed_package_is_found(
     (tmp_path / "students" / "__init__.py").touch()
     shutil.copytree(tiny_florence2(0), tmp_path / "students" / "first")
     monkeypatch.syspath_prepend(tmp_path)
-    found = resolve("package://students/first")
+    found = resolve_florence2("package://students/first")
     assert found.folder == tmp_path / "students" / "first"
-    assert found.digest == resolve(str(tiny_florence2(0))).digest
+    assert found.digest == resolve_florence2(str(tiny_florence2(0))).digest
 
 
 def test_a_model_of_the_hub_is_taken_from_the_cache_by_its_commit(
@@ -59,53 +60,53 @@ def test_a_model_of_the_hub_is_taken_from_the_cache_by_its_commit(
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(commit)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert resolve("someone/a-student").digest == commit
-    assert resolve("someone/a-student", commit).digest == commit
+    assert resolve_florence2("someone/a-student").digest == commit
+    assert resolve_florence2("someone/a-student", commit).digest == commit
     with pytest.raises(ConfigError, match="hf download someone/a-student --revision v2"):
-        resolve("someone/a-student", "v2")
+        resolve_florence2("someone/a-student", "v2")
     (cached / "snapshots" / commit / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="hf download someone/a-student"):
-        resolve("someone/a-student")
+        resolve_florence2("someone/a-student")
 
 
 def test_a_missing_model_ends_with_the_command_that_fetches_it() -> None:
     with pytest.raises(ConfigError, match=r"hf download nobody/has-this$"):
-        resolve("nobody/has-this")
+        resolve_florence2("nobody/has-this")
 
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "./nor/this/one", "package://specialists/no"])
 def test_a_missing_folder_is_an_error(model: str) -> None:
     with pytest.raises(ConfigError, match=r"no such folder|has no 'no'"):
-        resolve(model)
+        resolve_florence2(model)
 
 
 def test_a_folder_has_no_revision(copy: Path) -> None:
     with pytest.raises(ConfigError, match="leave `revision` out"):
-        resolve(str(copy), "main")
+        resolve_florence2(str(copy), "main")
 
 
 def test_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no config\.json"):
-        resolve(str(tmp_path))
+        resolve_florence2(str(tmp_path))
 
 
 def test_a_checkpoint_of_another_model_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps({"model_type": "blip-2"}))
     with pytest.raises(ConfigError, match="of type 'blip-2'"):
-        resolve(str(copy))
+        resolve_florence2(str(copy))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", ""])
 def test_a_damaged_config_is_an_error(copy: Path, text: str) -> None:
     (copy / "config.json").write_text(text)
     with pytest.raises(ConfigError, match=r"is damaged|of type None"):
-        resolve(str(copy))
+        resolve_florence2(str(copy))
 
 
 def test_pickled_weights_are_refused(copy: Path) -> None:
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     with pytest.raises(ConfigError, match="may run code when read"):
-        resolve(str(copy))
+        resolve_florence2(str(copy))
 
 
 @pytest.mark.parametrize("kept", [0, 4, 1000, -1])
@@ -113,7 +114,7 @@ def test_weights_that_were_cut_off_are_found_without_loading_them(copy: Path, ke
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
     with pytest.raises(ConfigError, match="is damaged"):
-        resolve(str(copy))
+        resolve_florence2(str(copy))
 
 
 def spoil(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -126,7 +127,7 @@ def spoil(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_a_sound_checkpoint_loads_for_inference(copy: Path) -> None:
-    model, processor = load_florence2(resolve(str(copy)))
+    model, processor = load_florence2(resolve_florence2(str(copy)))
     assert not model.training
     assert processor.post_processor_config
 
@@ -134,7 +135,7 @@ def test_a_sound_checkpoint_loads_for_inference(copy: Path) -> None:
 def test_missing_weights_are_no_guess(copy: Path) -> None:
     spoil(copy, lambda weights: weights.pop("model.multi_modal_projector.image_projection.weight"))
     with pytest.raises(ConfigError, match="1 weights are missing"):
-        load_florence2(resolve(str(copy)))
+        load_florence2(resolve_florence2(str(copy)))
 
 
 def test_weights_of_another_size_are_an_error(copy: Path) -> None:
@@ -142,7 +143,7 @@ def test_weights_of_another_size_are_an_error(copy: Path) -> None:
     config["text_config"]["decoder_ffn_dim"] = 64
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=str(copy)):
-        load_florence2(resolve(str(copy)))
+        load_florence2(resolve_florence2(str(copy)))
 
 
 def test_weights_of_a_training_that_diverged_are_refused(copy: Path) -> None:
@@ -151,17 +152,17 @@ def test_weights_of_a_training_that_diverged_are_refused(copy: Path) -> None:
 
     spoil(copy, diverge)
     with pytest.raises(ConfigError, match=r"fc1\.weight is not finite"):
-        load_florence2(resolve(str(copy)))
+        load_florence2(resolve_florence2(str(copy)))
 
 
 def test_a_checkpoint_without_its_processor_is_an_error(copy: Path) -> None:
     (copy / "processor_config.json").unlink()
     with pytest.raises(ConfigError, match=str(copy)):
-        load_florence2(resolve(str(copy)))
+        load_florence2(resolve_florence2(str(copy)))
 
 
 def test_a_tokenizer_without_location_tokens_is_an_error(copy: Path) -> None:
     tokenizer = copy / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text().replace("<loc_7>", "<place_7>"))
     with pytest.raises(ConfigError, match=r"tokenizer lacks 1 of 1000 location tokens, <loc_7>"):
-        load_florence2(resolve(str(copy)))
+        load_florence2(resolve_florence2(str(copy)))

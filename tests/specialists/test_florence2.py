@@ -17,8 +17,8 @@ from engine.graph import plan
 from engine.sample import Sample, fold_of
 from engine.stage import one_of
 from engine.validity import problem_of
-from specialists.checkpoint import resolve
 from specialists.florence2 import Florence2, Florence2Config
+from specialists.florence2_checkpoint import resolve_florence2
 from specialists.florence2_format import FLORENCE2_TASKS
 from specialists.florence2_generation import Florence2Network
 from specialists.florence2_scores import Utterance
@@ -202,7 +202,7 @@ def test_in_cross_fit_the_model_of_the_fold_answers(
     both = stage(tiny_florence2(0), tiny_florence2(1), tasks=["caption"])
     assert both.predict(samples) == [own[fold][row] for row, fold in enumerate(folds)]
     assert both.model == "seed-0, seed-1"
-    digests = [resolve(str(tiny_florence2(seed))).digest for seed in (0, 1)]
+    digests = [resolve_florence2(str(tiny_florence2(seed))).digest for seed in (0, 1)]
     assert both.revision() == ", ".join(digests)
 
 

@@ -10,8 +10,8 @@ from pycocotools import mask as coco_mask
 
 from engine.annotation import Annotation
 from engine.validity import problem_of
-from specialists.checkpoint import load_florence2, resolve
 from specialists.florence2_answer import Reader, located
+from specialists.florence2_checkpoint import load_florence2, resolve_florence2
 from specialists.florence2_format import FLORENCE2_TASKS, TARGETS, SizeWH, locations, polygon_target
 from specialists.florence2_questions import Question
 from specialists.florence2_scores import Utterance
@@ -55,7 +55,7 @@ class Listener:
 
 @pytest.fixture(scope="module")
 def listener(tiny_florence2: Callable[[int], Path]) -> Listener:
-    model, processor = load_florence2(resolve(str(tiny_florence2(0))))
+    model, processor = load_florence2(resolve_florence2(str(tiny_florence2(0))))
     return Listener(processor, model.config.text_config.vocab_size)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
-from specialists.checkpoint import resolve
+from specialists.florence2 import Florence2Config
+from specialists.florence2_checkpoint import resolve_florence2
 from specialists.florence2_format import BINS, FLORENCE2_TASKS, prompt_of
-from specialists.florence2_generation import Florence2Network, Search
+from specialists.florence2_generation import Florence2Network
 from specialists.florence2_scores import NEAR_BINS, Utterance, chances
 
 Tiny = Callable[[int], Path]
@@ -28,16 +29,8 @@ PROMPTS = [
 
 
 def network(folder: Path, **changes: Any) -> Florence2Network:
-    options: dict[str, Any] = {
-        "beams": 1,
-        "max_new_tokens": 12,
-        "batch_size": 8,
-        "image_size": None,
-        "dtype": "float32",
-        "device": "cpu",
-        **changes,
-    }
-    return Florence2Network(resolve(str(folder)), Search(**options))
+    config = Florence2Config(**{"max_new_tokens": 12, **changes})
+    return Florence2Network(resolve_florence2(str(folder)), config)
 
 
 @pytest.fixture(scope="module")
