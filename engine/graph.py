@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
@@ -21,7 +21,7 @@ from engine.sample import digest_of
 from engine.sources.source import SOURCE
 from engine.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raise it when the engine writes the same annotations differently."""
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
@@ -40,11 +40,19 @@ class Node(Generic[StageT_co]):
     inputs: tuple[str, ...]
     """Names of the stages that are read."""
     fingerprint: str
+    is_on_cpu: bool = False
+    """Whether a GPU stage has to do without one."""
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether the stage is to have a GPU, or a share of one."""
+        return self.stage.config.num_gpus > 0
 
     @property
     def pool(self) -> str:
         """The pool of workers that hosts the stage."""
-        return self.name if self.stage.config.num_gpus > 0 else CPU_POOL
+        has_own = self.stage.is_remote or (self.wants_gpu and not self.is_on_cpu)
+        return self.name if has_own else CPU_POOL
 
     @cached_property
     def tasks(self) -> frozenset[str]:
@@ -97,6 +105,13 @@ class Graph:
     def nodes(self) -> tuple[Node[Any], ...]:
         """Every stage, specialists first."""
         return (*self.specialists, *self.filters)
+
+    def on_cpus(self) -> Graph:
+        """Return the same graph with its GPU stages among those on CPUs."""
+        return Graph(
+            specialists=tuple(replace(node, is_on_cpu=True) for node in self.specialists),
+            filters=tuple(replace(node, is_on_cpu=True) for node in self.filters),
+        )
 
     @property
     def recipe(self) -> str:

@@ -20,6 +20,8 @@ class Progress:
     stages: tuple[str, ...] = ()
     started_s: float = field(default_factory=time.monotonic)
     current: str = "listing the source"
+    notes: list[str] = field(default_factory=list)
+    """What people should know about the run; said once."""
     step: str = ""
     """The step of a longer job that this run is, such as a round of refinement."""
     _trained: dict[str, str] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """Workers as Ray actors.
 
-An actor hosts the stages of one pool and takes one `run` call at a time; reading and publishing
-happen beside it in other threads. The bytes of a shard lie in the object store once. Calls go
-to idle workers, oldest shard first. An actor that dies is replaced.
+An actor hosts the stages of one pool and takes one `run` call at a time, or a few where its stage
+allows; reading and publishing happen beside it in other threads. The bytes of a shard lie in the
+object store once. Calls go to idle workers, oldest shard first. An actor that dies is replaced.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import itertools
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from engine.config import RunConfig, RunnerConfig
 from engine.errors import DataLost, FlorilegiumError, RunError, WorkerDied
 from engine.graph import CPU_POOL, Graph
 from engine.partition import ShardSpec
+from engine.pools import Machines, Pool, pools_of
 from engine.publication import ShardStats
 from engine.runner import Opened, Runner
 from engine.storage import Folder
@@ -39,15 +41,20 @@ class RayRunner(Runner):
         self._config = config
         self._graph = graph
         self._folders = {"layers": layers, "output": output}
+        self._sizes: dict[str, Pool] = {}
         self._pools: dict[str, _Pool] = {}
         self._is_ours = False
 
-    async def start(self) -> None:
+    async def start(self) -> Graph:
         self._is_ours = start_ray(self._config.runner)
+        machines = _machines()
+        graph = self._graph if machines.gpus else self._graph.on_cpus()
+        self._sizes = pools_of(graph, machines, workers=self._config.runner.workers)
         self._pool(CPU_POOL)
+        return graph
 
     def width(self, pool: str) -> int:
-        return self._pool(pool).size
+        return self._sizes[pool].width
 
     async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
         async def call(actor: Any) -> Opened:
@@ -83,6 +90,10 @@ class RayRunner(Runner):
 
         return await self._pools[CPU_POOL].beside(call)
 
+    async def release(self, pool: str) -> None:
+        if pool in self._pools:
+            self._pools.pop(pool).close()
+
     async def close(self) -> None:
         import ray
 
@@ -94,36 +105,27 @@ class RayRunner(Runner):
     def _pool(self, name: str) -> _Pool:
         """Return a pool; its workers start when it is first asked for."""
         if name not in self._pools:
-            import ray
-
-            size, options = self._size(name, ray.cluster_resources())
-            create = _actor_class().options(max_restarts=0, **options).remote
-            make = partial(create, self._config, self._graph, **self._folders)
-            self._pools[name] = _Pool(name, size, make)
+            pool = self._sizes[name]
+            create = _actor_class().options(
+                max_restarts=0,
+                max_concurrency=pool.calls,
+                num_cpus=pool.num_cpus,
+                num_gpus=pool.num_gpus,
+            )
+            make = partial(create.remote, self._config, self._graph, **self._folders)
+            self._pools[name] = _Pool(pool, make)
         return self._pools[name]
 
-    def _size(self, pool: str, resources: dict[str, float]) -> tuple[int, dict[str, Any]]:
-        """Return how many workers a pool has and what each of them asks for."""
-        if pool == CPU_POOL:
-            cpus = int(resources.get("CPU", 0))
-            size = self._config.runner.workers or cpus
-            if not 0 < size <= cpus:
-                raise RunError(
-                    f"{size or 1} CPU workers are wanted and the cluster has {cpus} CPUs: "
-                    f"set runner.workers to what is there, or add nodes"
-                )
-            return size, {"num_cpus": 1}
-        options = next(node.stage.config for node in self._graph.nodes if node.pool == pool)
-        pools = {node.pool for node in self._graph.nodes} - {CPU_POOL}
-        gpus = resources.get("GPU", 0.0)
-        size = options.workers or int(gpus / len(pools) / options.num_gpus)
-        if size < 1 or size * options.num_gpus > gpus:
-            raise RunError(
-                f"stage {pool!r} wants {options.workers or 1} workers of {options.num_gpus} GPU "
-                f"and the cluster has {gpus:g} GPUs for {len(pools)} such stages: lower "
-                f"num_gpus or workers, or add nodes"
-            )
-        return size, {"num_cpus": 0, "num_gpus": options.num_gpus}
+
+def _machines() -> Machines:
+    """Return what the nodes that are alive have."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Machines(
+        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
+        gpus_by_node=tuple(int(node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1),
+    )
 
 
 def start_ray(runner: RunnerConfig) -> bool:
@@ -212,36 +214,37 @@ def _actor_class() -> Any:
 
 
 class _Pool:
-    """Actors that host the same stages; each takes one call at a time.
+    """Actors that host the same stages; each takes as many calls at once as its stages allow.
 
     A place in the pool is idle, busy, or without an actor until a new one has loaded its models:
     where nodes are gone and nothing fits any more, the places that are left go on.
     """
 
-    def __init__(self, name: str, size: int, make: Callable[[], Any]) -> None:
-        self.name = name
-        self.size = size
+    def __init__(self, pool: Pool, make: Callable[[], Any]) -> None:
+        self.name = pool.name
+        self._calls = pool.calls
         self._make = make
         self._actors: dict[int, Any] = {}
         self._loaded: dict[int, frozenset[str]] = {}
-        self._idle: list[int] = []
+        self._idle: Counter[int] = Counter()  # calls that each place could take
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
         self._failure: Exception | None = None
-        self._starting = {asyncio.create_task(self._start(place)) for place in range(size)}
+        self._starting = {asyncio.create_task(self._start(place)) for place in range(pool.size)}
 
     async def call(self, call: Call, names: Sequence[str], *, priority: str) -> Any:
         """Make a call on an idle actor that has loaded these stages, the oldest shard first."""
-        while not self._idle:
+        while not self._idle.total():
             await self._wake_up(priority)
-        place = self._idle.pop()
+        [(place, _)] = self._idle.most_common(1)
+        self._idle[place] -= 1
         actor = self._actors[place]
         try:
             await self._load(place, names)
             return await self._on(place, call)
         finally:
             if self._actors.get(place) is actor:
-                self._set_idle(place)
+                self._set_idle(place, 1)
 
     async def beside(self, call: Call) -> Any:
         """Make a call beside the running ones, on the actors in turn; tried again on death."""
@@ -277,7 +280,7 @@ class _Pool:
             return
         self._actors[place] = actor
         self._loaded[place] = frozenset()
-        self._set_idle(place)
+        self._set_idle(place, self._calls)
 
     async def _load(self, place: int, names: Sequence[str]) -> None:
         """Have an actor load stages before it is asked; no image is to blame when that kills it."""
@@ -301,12 +304,12 @@ class _Pool:
             explained = _explained(error, self.name)
             if isinstance(explained, WorkerDied) and self._actors.get(place) is actor:
                 del self._actors[place]
-                self._idle = [other for other in self._idle if other != place]
+                del self._idle[place]
                 self._starting.add(asyncio.create_task(self._start(place)))
             raise explained from error
 
-    def _set_idle(self, place: int) -> None:
-        self._idle.append(place)
+    def _set_idle(self, place: int, calls: int) -> None:
+        self._idle[place] += calls
         self._wake_all()
 
     async def _wake_up(self, priority: str) -> None:

@@ -145,11 +145,13 @@ async def _build(
 ) -> None:
     runner = _runner(run)
     try:
-        await runner.start()
+        graph = await runner.start()
+        if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
+            progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         run.output.publish(RECIPE, run.graph.recipe.encode())
         run.output.remove(MANIFEST)  # until it is written again, the dataset is not finished
         progress.current = ""
-        scheduler = Scheduler(run.graph, runner, progress)
+        scheduler = Scheduler(graph, runner, progress)
         async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
             finished(job, stats)
     finally:
@@ -159,7 +161,7 @@ async def _build(
 def _runner(run: Run) -> Runner:
     if run.config.runner.kind == "local":
         worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
-        return LocalRunner(worker)
+        return LocalRunner(worker, run.graph)
     from engine.ray_runner import RayRunner
 
     return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.graph import Graph
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
 from engine.worker import Part, Task, Worker
@@ -29,11 +30,12 @@ class Runner(ABC):
     """Workers in pools, called asynchronously; one call per worker at a time."""
 
     @abstractmethod
-    async def start(self) -> None:
-        """Start the workers; a model is loaded when a stage is first asked for.
+    async def start(self) -> Graph:
+        """Start the workers and return the graph as they host it; models are loaded later, when a
+        stage is first asked for.
 
         Raises:
-            RunError: a pool does not fit the machines that are there.
+            RunError: the pools do not fit the machines that are there.
         """
 
     @abstractmethod
@@ -69,6 +71,10 @@ class Runner(ABC):
         """Publish the last layers and the finished shard (`Worker.publish`)."""
 
     @abstractmethod
+    async def release(self, pool: str) -> None:
+        """Stop the workers of a pool that nobody needs any more."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Stop all workers."""
 
@@ -76,11 +82,12 @@ class Runner(ABC):
 class LocalRunner(Runner):
     """Runs every call in this process, one after the other."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, graph: Graph) -> None:
         self._worker = worker
+        self._graph = graph
 
-    async def start(self) -> None:
-        """Nothing to start: the worker is here, and loads models when they are asked for."""
+    async def start(self) -> Graph:
+        return self._graph
 
     def width(self, pool: str) -> int:
         return 1
@@ -104,6 +111,9 @@ class LocalRunner(Runner):
         self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
     ) -> ShardStats:
         return self._worker.publish(opened.task, opened.images, names, *parts)
+
+    async def release(self, pool: str) -> None:
+        """Nothing to stop: all pools are this process."""
 
     async def close(self) -> None:
         """Nothing to stop: the models go with the process."""

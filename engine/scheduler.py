@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,7 @@ class Scheduler:
         self._progress = progress
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
+        self._awaited: Counter[str] = Counter()  # shards that may yet need a pool
 
     async def run(
         self, jobs: Sequence[Job], *, shard_size: int
@@ -86,6 +88,8 @@ class Scheduler:
         """Yield each job with the statistics of its finished shard, as they come."""
         chunks_per_shard = math.ceil(shard_size / CHUNK)
         in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
+        pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
+        self._awaited = Counter(dict.fromkeys(pools, len(jobs)))
         waiting: Iterator[Job] = iter(jobs)
         running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
@@ -118,14 +122,17 @@ class Scheduler:
         self._progress.inputs += len(shard.records) + len(shard.dead_letters)
         for name in self._progress.stages:
             self._progress.answered[name] += len(shard.records) - len(todo.get(name, ()))
+        plan = segments(self._graph, list(todo))
+        visited = Counter(segment.pool for segment in plan)
+        for pool in self._awaited.keys() - visited.keys():
+            await self._leave(pool)
         if not todo and job.done and job.done.is_of(shard):
             return job, job.done
-        plan = segments(self._graph, list(todo))
         read_later = frozenset(index for segment in plan for index in segment.after)
         visits: list[asyncio.Task[list[Any]]] = []
         for index, segment in enumerate(plan):
             before = [visits[earlier] for earlier in segment.after]
-            visit = self._visit(opened, segment, before, store=index in read_later)
+            visit = self._visit(opened, segment, before, visited, store=index in read_later)
             visits.append(asyncio.create_task(visit))
         try:
             parts = [part for said in await asyncio.gather(*visits) for part in said]
@@ -150,10 +157,14 @@ class Scheduler:
         opened: Opened,
         segment: Segment,
         before: Sequence[asyncio.Task[list[Any]]],
+        visited: Counter[str],
         *,
         store: bool,
     ) -> list[Any]:
-        """Run a segment over a shard; return its parts, unless they were stored for later ones."""
+        """Run a segment over a shard; return its parts, unless they were stored for later ones.
+
+        `visited` counts the visits that the shard has yet to pay to each pool.
+        """
         for earlier in before:
             await earlier
         todo = opened.task.todo
@@ -164,10 +175,19 @@ class Scheduler:
             for start in range(0, len(samples), size)
         ]
         parts = [part for said in await asyncio.gather(*calls) for part in said]
+        visited[segment.pool] -= 1
+        if not visited[segment.pool]:
+            await self._leave(segment.pool)
         if store:
             await self._runner.store(opened, segment.names, parts)
             return []
         return parts
+
+    async def _leave(self, pool: str) -> None:
+        """Note that a shard needs a pool no more; the last one releases it."""
+        self._awaited[pool] -= 1
+        if self._awaited[pool] == 0 and pool != CPU_POOL:
+            await self._runner.release(pool)
 
     def _chunk_size(self, segment: Segment, count: int) -> int:
         """Share a shard among the workers of a pool, in whole batches."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,8 +43,9 @@ class StageConfig(BaseModel):
     """Images handed to the stage at once."""
     num_gpus: Annotated[float, RUNTIME, Field(ge=0)] = 0
     """GPUs that a worker of this stage holds; above 0, the stage gets a pool of its own."""
-    workers: Annotated[int | None, RUNTIME, Field(ge=1)] = None
-    """Workers in the pool of a GPU stage; by default as many as the cluster's GPUs allow."""
+    workers: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], RUNTIME] = "auto"
+    """Workers in the pool of a GPU stage; `auto` shares the cluster's GPUs out evenly, and
+    `florilegium plan` by what each stage costs."""
     round: int = Field(default=0, ge=0)
     """The round of refinement in which the stage speaks; stamped on what it says."""
 

@@ -6,6 +6,7 @@ the other workers; everything that passes between two workers is a layer.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -54,6 +55,7 @@ class Worker:
         self._graph = graph
         self._nodes = {node.name: node for node in graph.nodes}
         self._loaded: set[str] = set()
+        self._loading = threading.Lock()  # a worker may take several calls at once
         self._layers = LayerStore(layers)
         self._output = output
         self._sources = [
@@ -69,17 +71,20 @@ class Worker:
         import cv2
 
         cv2.setNumThreads(1)  # there is a worker for every CPU
-        for name in names:
-            if name in self._loaded:
-                continue
-            try:
-                self._nodes[name].stage.load()
-            except FlorilegiumError:
-                raise
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                raise RunError(f"stage {name!r} cannot be loaded: {reason}") from error
-            self._loaded.add(name)
+        with self._loading:
+            for name in names:
+                if name not in self._loaded:
+                    self._load(name)
+
+    def _load(self, name: str) -> None:
+        try:
+            self._nodes[name].stage.load()
+        except FlorilegiumError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise RunError(f"stage {name!r} cannot be loaded: {reason}") from error
+        self._loaded.add(name)
 
     def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> tuple[Task, ShardBytes]:
         """Read a shard and find out what each stage has left to say about it.

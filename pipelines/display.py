@@ -21,6 +21,20 @@ PLAIN_INTERVAL_S = 5.0
 def shown(progress: Progress) -> Iterator[None]:
     """Show a run's progress on standard error while the block runs."""
     console = Console(stderr=True)
+    try:
+        with _updated(progress, console):
+            yield
+    finally:
+        _say_notes(progress, console)
+
+
+def _say_notes(progress: Progress, console: Console) -> None:
+    while progress.notes:
+        console.print(progress.notes.pop(0), soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def _updated(progress: Progress, console: Console) -> Iterator[None]:
     if console.is_terminal:
         live = Live(
             get_renderable=lambda: _table(progress),
@@ -43,6 +57,7 @@ def shown(progress: Progress) -> Iterator[None]:
 
 def _print_lines(progress: Progress, console: Console, stop: threading.Event) -> None:
     while not stop.wait(PLAIN_INTERVAL_S):
+        _say_notes(progress, console)
         console.print(summary(progress), soft_wrap=True, highlight=False)
 
 
@@ -69,7 +84,8 @@ def _table(progress: Progress) -> RenderableType:
         answered = progress.answered[name]
         bar = ProgressBar(total=max(progress.inputs, 1), completed=answered, width=30)
         stages.add_row(Text(name), bar, Text(f"{answered}/{progress.inputs}"))
-    return Group(stages, Text(summary(progress), style="bold"))
+    notes = [Text(note) for note in progress.notes]
+    return Group(*notes, stages, Text(summary(progress), style="bold"))
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -266,3 +267,27 @@ class Second(Describe):
 
 
 not_a_stage: Any = object()
+
+
+class Meeting(Brightest):
+    """Goes on when two calls are in one worker at the same time."""
+
+    calls_at_once = 2
+
+    def load(self) -> None:
+        self._barrier = threading.Barrier(2)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        self._barrier.wait(timeout=60)
+        return super().predict(samples)
+
+
+class Remote(Counting):
+    """Waits for a service elsewhere; logs the process that does it."""
+
+    is_remote = True
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        with open(self.config.log, "a", encoding="utf-8") as file:
+            file.write(f"{os.getpid()}\n")
+        return [[] for _ in samples]

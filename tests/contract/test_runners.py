@@ -111,11 +111,35 @@ def test_stages_in_pools_of_their_own_say_the_same(
     assert contents(tmp_path / "pools") == contents(tmp_path / "reference")
 
 
+def test_a_gpu_worker_takes_two_calls_at_once_where_its_stage_allows(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    meeting = {"use": "tests.stages:Meeting", "num_gpus": 1, "batch_size": 3}
+    manifest = build(
+        album, tmp_path / "out", runner={"kind": "ray", "workers": 1},
+        specialists={"meeting": meeting}, shard_size=12,
+    )  # fmt: skip
+    assert manifest.totals.samples == IMAGES
+
+
+def test_a_stage_that_waits_for_a_service_has_one_worker_of_its_own(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    log = tmp_path / "log"
+    stages = {**DESCRIBED, "remote": {"use": "tests.stages:Remote", "log": str(log)}}
+    build(
+        album, tmp_path / "out", runner={"kind": "ray", "workers": 2},
+        specialists=stages, shard_size=3,
+    )  # fmt: skip
+    assert len(asked(log)) > 1
+    assert len(set(asked(log))) == 1
+
+
 def test_a_cluster_that_is_too_small_is_told_before_anything_runs(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     greedy = {"bright": {**DESCRIBED["bright"], "num_gpus": 1, "workers": 2}}
-    with pytest.raises(RunError, match=r"'bright' wants 2 workers of 1\.0 GPU and .* has 1 GPUs"):
+    with pytest.raises(RunError, match=r"bright 2 x 1 GPU are wanted and the cluster has 1"):
         build(album, tmp_path / "out", runner={"kind": "ray", "workers": 1}, specialists=greedy)
     with pytest.raises(RunError, match="9 CPU workers are wanted and the cluster has 2"):
         build(album, tmp_path / "out", runner={"kind": "ray", "workers": 9})

@@ -111,7 +111,11 @@ class FakeRunner(Runner):
         self.parts: dict[str, list[Part]] = {}
         self.open_now = self.open_most = 0
 
-    async def start(self) -> None: ...
+    async def start(self) -> Graph:
+        return self.graph
+
+    async def release(self, pool: str) -> None:
+        self.events.append(f"release {pool}")
 
     async def close(self) -> None: ...
 
@@ -203,6 +207,23 @@ def test_every_sample_is_run_once() -> None:
     assert sorted(n for call in runner.calls for n in call.samples) == list(range(100))
     assert progress.answered == {"a": 100, "b": 100}
     assert progress.inputs == 100
+
+
+def test_a_pool_is_released_by_the_last_shard_that_needs_it() -> None:
+    runner = FakeRunner(graph_of(("a", "a", ()), ("b", "b", ("a",)), ("c", CPU_POOL, ("b",))), 4)
+    schedule(runner, job(0), job(1), job(2))
+    released = [event for event in runner.events if event.startswith("release")]
+    assert released == ["release a", "release b"]
+    last = [max(n for n, e in enumerate(runner.events) if e == f"run {name}") for name in "ab"]
+    assert [runner.events.index(event) for event in released] > last
+    assert runner.events.index("release a") < last[1], "b still has work when a has none"
+
+
+def test_a_pool_without_work_is_released_at_once() -> None:
+    graph = graph_of(("a", "a", ()), ("b", "b", ()))
+    runner = FakeRunner(graph, 4, todo={"b": (0, 1, 2, 3)})
+    schedule(runner, job(0))
+    assert runner.events.index("release a") < runner.events.index("run b")
 
 
 def test_calls_are_whole_batches_of_limited_length() -> None:
