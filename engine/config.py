@@ -59,6 +59,9 @@ class RunConfig(BaseModel):
     """Images with more pixels become dead letters before they are decoded; Pillow refuses more."""
     max_dead_letter_share: float = Field(default=0.5, gt=0, le=1)
     """The run stops when more than this share of the inputs fails (judged from 100 inputs on)."""
+    allow_caveats: bool = False
+    """Whether stages may speak that nobody should learn from, such as models with random weights;
+    for measuring speed."""
 
     @field_validator("source", mode="before")
     @classmethod
@@ -96,9 +99,13 @@ def load_config(
 
 
 def load_document(
-    path: Path, *, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+    plan: Path | None = None,
 ) -> dict[str, Any]:
-    """Read a YAML mapping, apply top-level `changes`, then dotted overrides.
+    """Read a YAML mapping, apply top-level `changes`, a `plan` of workers, then dotted overrides.
 
     Raises:
         ConfigError: the file cannot be read, is no mapping, or an override is not understood.
@@ -114,6 +121,8 @@ def load_document(
     document.update(changes or {})
     if isinstance(document.get("runner"), str):
         document["runner"] = {"kind": document["runner"]}
+    if plan is not None:
+        _lay_over(document, load_document(plan))
     for override in overrides:
         _override(document, override)
     return document
@@ -152,6 +161,17 @@ def _model_at(model: type[BaseModel], location: Sequence[Any]) -> type[BaseModel
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
                 model = candidate
     return model
+
+
+def _lay_over(document: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Put values in their places, deep in the mappings that both have."""
+    for key, value in other.items():
+        inner = document.get(key)
+        if isinstance(value, Mapping) and (inner is None or isinstance(inner, dict)):
+            document[key] = dict(inner or {})
+            _lay_over(document[key], value)
+        else:
+            document[key] = value
 
 
 def _override(document: dict[str, Any], override: str) -> None:

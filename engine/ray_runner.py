@@ -47,7 +47,7 @@ class RayRunner(Runner):
 
     async def start(self) -> Graph:
         self._is_ours = start_ray(self._config.runner)
-        machines = _machines()
+        machines = machines_of_ray()
         graph = self._graph if machines.gpus else self._graph.on_cpus()
         self._sizes = pools_of(graph, machines, workers=self._config.runner.workers)
         self._pool(CPU_POOL)
@@ -117,17 +117,6 @@ class RayRunner(Runner):
         return self._pools[name]
 
 
-def _machines() -> Machines:
-    """Return what the nodes that are alive have."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return Machines(
-        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
-        gpus_by_node=tuple(int(node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1),
-    )
-
-
 def start_ray(runner: RunnerConfig) -> bool:
     """Start a Ray or join one, unless this process has one; return whether it was done here.
 
@@ -163,6 +152,17 @@ def ray_started(runner: RunnerConfig) -> Iterator[None]:
     finally:
         if is_ours:
             ray.shutdown()
+
+
+def machines_of_ray() -> Machines:
+    """Return what the nodes have that are alive."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Machines(
+        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
+        gpus_by_node=tuple(int(node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1),
+    )
 
 
 def _init_options(address: str, workers: int | None, object_store_mb: int) -> dict[str, Any]:
@@ -274,7 +274,7 @@ class _Pool:
             actor = self._make()
             await actor.load.remote([])
         except Exception as error:  # an actor that cannot be made ends the run
-            reason = _explained(error, self.name)
+            reason = explained(error, self.name)
             self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
             self._wake_all()
             return
@@ -301,12 +301,12 @@ class _Pool:
         try:
             return await call(actor)
         except RayError as error:
-            explained = _explained(error, self.name)
-            if isinstance(explained, WorkerDied) and self._actors.get(place) is actor:
+            ours = explained(error, self.name)
+            if isinstance(ours, WorkerDied) and self._actors.get(place) is actor:
                 del self._actors[place]
                 del self._idle[place]
                 self._starting.add(asyncio.create_task(self._start(place)))
-            raise explained from error
+            raise ours from error
 
     def _set_idle(self, place: int, calls: int) -> None:
         self._idle[place] += calls
@@ -329,7 +329,7 @@ class _Pool:
                 turn.set_result(None)
 
 
-def _explained(error: Exception, pool: str) -> FlorilegiumError:
+def explained(error: Exception, pool: str) -> FlorilegiumError:
     """Turn an error of Ray into one of ours."""
     from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 

@@ -85,9 +85,11 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
     With `retry`, images that failed are tried again.
 
     Raises:
+        ConfigError: a stage has a caveat that the config does not allow.
         RunError: too many images failed, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
+    _refuse_caveats(run)
     specs = _specs(run)
     receipts = _Receipts(run)
     ledger = _Ledger(run.config.max_dead_letter_share)
@@ -114,6 +116,15 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
     _remove_stale(run.output, {spec.name for spec in specs})
     urls = [source.url for source in run.config.source]
     return Manifest.of(run.graph, urls, [ledger.stats[spec.name] for spec in specs])
+
+
+def _refuse_caveats(run: Run) -> None:
+    for node in run.graph.nodes:
+        if (caveat := node.stage.caveat()) and not run.config.allow_caveats:
+            raise ConfigError(
+                f"stage {node.name!r} has {caveat}: nobody should learn from what it says; to "
+                "measure its speed all the same, set allow_caveats=true"
+            )
 
 
 def _specs(run: Run) -> list[ShardSpec]:

@@ -117,6 +117,15 @@ class Folder:
         except OSError as error:
             raise _storage_error("delete", self.path(name), error) from error
 
+    def clear(self) -> None:
+        """Delete the folder with all that is in it; one that is not there is no error."""
+        try:
+            self._fs.rm(self._root, recursive=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _storage_error("delete", self._root, error) from error
+
 
 @contextmanager
 def _renamed_when_complete(path: str, *, durable: bool) -> Iterator[IO[bytes]]:

@@ -1,4 +1,4 @@
-"""The command line: `florilegium build | refine | train | score | diff | status | ...`.
+"""The command line: `florilegium build | plan | refine | train | score | diff | status | ...`.
 
 Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config. Everything heavy is
 imported inside a command, so that `--help` answers at once.
@@ -51,6 +51,9 @@ def build(
     output: OutputOption = None,
     runner: Annotated[str | None, typer.Option(help="`ray` or `local` (this process).")] = None,
     overrides: Overrides = None,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="Workers as `florilegium plan` shared them out.")
+    ] = None,
     dry_run: DryRun = False,
     retry_dead_letters: Annotated[
         bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
@@ -64,7 +67,8 @@ def build(
 
     runners = [f"runner.kind={runner}"] if runner else []
     changes = _given(source=source, output=output)
-    document = load_document(config, changes=changes, overrides=[*(overrides or []), *runners])
+    changed = [*(overrides or []), *runners]
+    document = load_document(config, changes=changes, overrides=changed, plan=plan_file)
     if "refine" in document:
         raise UsageError(f"{config} describes a refinement: `florilegium refine {config}` runs it")
     run = prepare(validated(RunConfig, document, where=str(config)))
@@ -79,6 +83,41 @@ def build(
     out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
     out.print(Text(f"report   {run.output.url}/report.html"), soft_wrap=True)
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/fld5b.yaml.")],
+    source: SourceOption = None,
+    output: OutputOption = None,
+    overrides: Overrides = None,
+    samples: Annotated[int, typer.Option(min=1, help="Images that are sent through.")] = 32,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the pools here, for `build --plan`.")
+    ] = None,
+) -> None:
+    """Measure each stage on some images; share the cluster out; predict time and bytes."""
+    from engine.config import load_config
+    from engine.progress import Progress
+    from engine.run import prepare
+    from pipelines.display import shown
+    from pipelines.plan.allocation import allocate
+    from pipelines.plan.measure import measure
+    from pipelines.plan.table import costs_table, plan_file, pools_table, prediction
+
+    changes = _given(source=source, output=output)
+    run = prepare(load_config(config, changes=changes, overrides=overrides or []))
+    progress = Progress(current="reading a sample")
+    with shown(progress):
+        measured = measure(run, samples, on_stage=partial(setattr, progress, "current"))
+    out.print(costs_table(measured))
+    allocation = allocate(measured, cpu_workers=run.config.runner.workers)
+    out.print(pools_table(allocation))
+    for line in prediction(measured, allocation):
+        out.print(line, highlight=False, soft_wrap=True)
+    if save:
+        save.write_text(plan_file(measured, allocation), encoding="utf-8")
+        out.print(Text(f"plan       {save}"), soft_wrap=True)
 
 
 @app.command()

@@ -291,3 +291,10 @@ class Remote(Counting):
         with open(self.config.log, "a", encoding="utf-8") as file:
             file.write(f"{os.getpid()}\n")
         return [[] for _ in samples]
+
+
+class Doubtful(Brightest):
+    """Nobody should learn from it."""
+
+    def caveat(self) -> str:
+        return "random weights"

@@ -1,0 +1,110 @@
+"""Sending a sample of a source through every stage, each in a fresh worker of the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import RunError
+from engine.graph import Graph
+from engine.pools import Machines
+from engine.run import Run
+from engine.storage import Folder
+from pipelines.plan.cost import Cost
+from pipelines.plan.sample import sample_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the stages of a run cost on these machines.
+
+    `images` are those of the whole source, estimated where archives hold them; bytes are those of
+    one image: as it lies in the source, in finished shards, and in layers.
+    """
+
+    graph: Graph
+    machines: Machines
+    costs: tuple[Cost, ...]
+    images: int
+    image_bytes: float
+    shard_bytes: float
+    layer_bytes: float
+
+
+def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measured:
+    """Measure every stage on about `count` images of the source.
+
+    Raises:
+        RunError: no image of the sample can be read, or a stage cannot be loaded.
+    """
+    import ray
+
+    from engine.ray_runner import machines_of_ray, ray_started
+
+    with ray_started(run.config.runner), _scratch(run) as scratch:
+        machines = machines_of_ray()
+        graph = run.graph if machines.gpus else run.graph.on_cpus()
+        first = _probe(run, graph, scratch, num_cpus=1)
+        sampled = sample_source(run, count)
+        opened = [first.open.remote(one.spec, count) for one in sampled]
+        shards = ray.get(opened)
+        asked = [(one, ref) for one, ref in zip(shards, opened, strict=True) if one.samples]
+        if not asked:
+            letter = shards[0].task.shard.dead_letters[0]
+            raise RunError(f"no image of the sample can be read: {letter.message}")
+        costs = []
+        for node in graph.layered:
+            on_stage(node.name)
+            gpus = 0 if node.is_on_cpu else node.stage.config.num_gpus
+            probe = _probe(run, graph, scratch, num_cpus=0 if gpus else 1, num_gpus=gpus)
+            costs.append(_answer(probe.measure.remote(node.name, *(ref for _, ref in asked))))
+            ray.kill(probe)
+        stats = [_answer(first.publish.remote(ref)) for _, ref in asked]
+    read = sum(len(one.samples) for one, _ in asked)
+    written = sum(one.tar.bytes + one.parquet.bytes for one in stats)
+    records = [record for one in shards for record in one.task.shard.records]
+    return Measured(
+        graph=graph,
+        machines=machines,
+        costs=tuple(costs),
+        images=sum(
+            source.inputs(len(one.task.shard.records) + len(one.task.shard.dead_letters))
+            for source, one in zip(sampled, shards, strict=True)
+        ),
+        image_bytes=sum(len(one.images[n]) for one in shards for n in one.samples) / read,
+        shard_bytes=written / max(len(records), 1),
+        layer_bytes=sum(cost.layer_bytes for cost in costs) / read,
+    )
+
+
+def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
+    import ray
+
+    from pipelines.plan.probe import Probe
+
+    return ray.remote(Probe).options(**resources).remote(run.config, graph, scratch)
+
+
+def _answer(call: Any) -> Any:
+    """Wait for a call; an error of a worker is one of ours."""
+    import ray
+    from ray.exceptions import RayError
+
+    from engine.ray_runner import explained
+
+    try:
+        return ray.get(call)
+    except RayError as error:
+        raise explained(error, "plan") from error
+
+
+@contextmanager
+def _scratch(run: Run) -> Iterator[Folder]:
+    """Give a folder that all nodes reach, gone afterwards."""
+    scratch = Folder(f"{run.output.url}/plan")
+    try:
+        yield scratch
+    finally:
+        scratch.clear()

@@ -1,0 +1,103 @@
+"""Measuring stages: a worker that says what its stages cost."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from engine.config import RunConfig
+from engine.graph import Graph, Node
+from engine.partition import ShardSpec
+from engine.publication import ShardStats
+from engine.shard import ShardBytes
+from engine.storage import Folder
+from engine.worker import Part, Task, Worker
+from pipelines.plan.cost import Cost
+
+_MB = 1024 * 1024
+_PEAK_UNIT = _MB if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A sampled shard that was read; `samples` are those that are asked about."""
+
+    task: Task
+    images: ShardBytes
+    samples: tuple[int, ...]
+
+
+class Probe:
+    """A worker that measures its stages; it should have a process of its own."""
+
+    def __init__(self, config: RunConfig, graph: Graph, scratch: Folder) -> None:
+        self._base_mb = _peak_mb()
+        self._nodes = {node.name: node for node in graph.nodes}
+        self._worker = Worker(config, graph, layers=scratch, output=scratch)
+
+    def open(self, spec: ShardSpec, count: int) -> Opened:
+        """Read a shard; of an archive only the first images are asked about."""
+        task, images = self._worker.open(spec, earlier="", retry=False)
+        samples = tuple(range(min(count, len(task.shard.records))))
+        return Opened(task=task, images=images, samples=samples)
+
+    def measure(self, name: str, *shards: Opened) -> Cost:
+        """Ask a stage about the sample, and store what it says for the stages that read it."""
+        node = self._nodes[name]
+        begin = time.perf_counter()
+        self._worker.load([name])
+        loaded = time.perf_counter()
+        self._ask(node, shards[0], shards[0].samples[: node.stage.config.batch_size])  # warms up
+        warm = time.perf_counter()
+        parts = [self._ask(node, opened, opened.samples) for opened in shards]
+        seconds = time.perf_counter() - warm
+        for opened, said in zip(shards, parts, strict=True):
+            self._worker.store(opened.task, [name], *said)
+        layers = [part[name] for said in parts for part in said]
+        return Cost(
+            name=name,
+            images=sum(len(opened.samples) for opened in shards),
+            seconds=seconds,
+            load_s=loaded - begin,
+            base_mb=self._base_mb,
+            memory_mb=max(0.0, _peak_mb() - self._base_mb),
+            layer_bytes=sum(layer.table.nbytes for layer in layers),
+            failures=sum(len(layer.errors) for layer in layers),
+            **_gpu_memory(),
+        )
+
+    def publish(self, opened: Opened) -> ShardStats:
+        """Judge and write a shard, for its size."""
+        return self._worker.publish(opened.task, opened.images, [])
+
+    def _ask(self, node: Node[Any], opened: Opened, samples: Sequence[int]) -> list[Part]:
+        """Make the calls that a run would make, as many at once."""
+        size = node.stage.config.batch_size
+        calls = [samples[start : start + size] for start in range(0, len(samples), size)]
+        with ThreadPoolExecutor(node.stage.calls_at_once) as threads:
+            return list(
+                threads.map(
+                    lambda call: self._worker.run(opened.task, opened.images, [node.name], call),
+                    calls,
+                )
+            )
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNIT
+
+
+def _gpu_memory() -> dict[str, float]:
+    """Return what torch reserved on the GPU at most, when the stage has used one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    return {
+        "gpu_mb": torch.cuda.max_memory_reserved() / _MB,
+        "gpu_total_mb": torch.cuda.get_device_properties(0).total_memory / _MB,
+    }

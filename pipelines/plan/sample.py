@@ -1,0 +1,60 @@
+"""A sample of a source: images from all over it, and how many it has in all.
+
+Only what is sampled is opened. An archive is read whole and stands for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.errors import ConfigError
+from engine.partition import Entry, ShardSpec, partition
+from engine.run import Run
+from engine.sources.source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """Some items of one source as a shard; `items` are all there are, of which `spec` has some."""
+
+    spec: ShardSpec
+    items: int
+
+    def inputs(self, found: int) -> int:
+        """Return the inputs of the whole source, when those in the sample are `found`."""
+        return round(self.items * found / len(self.spec.entries))
+
+
+def sample_source(run: Run, count: int) -> list[Sampled]:
+    """Take about `count` images, from each source its share.
+
+    Raises:
+        ConfigError: there is no image.
+    """
+    entries: dict[int, list[Entry]] = {}
+    for spec in partition(run.sources, []):
+        entries.setdefault(spec.source, []).extend(spec.entries)
+    total = sum(map(len, entries.values()))
+    if not total:
+        raise ConfigError("the source has no images; check its URL")
+    return [
+        Sampled(
+            spec=ShardSpec(
+                number=source,
+                source=source,
+                entries=tuple(_spread(own, run.sources[source], count * len(own) / total)),
+            ),
+            items=len(own),
+        )
+        for source, own in entries.items()
+    ]
+
+
+def _spread(entries: Sequence[Entry], source: Source, count: float) -> list[Entry]:
+    """Return entries at even distances; of archives one."""
+    wanted = 1 if source.is_packed else min(len(entries), max(1, round(count)))
+    places = np.linspace(0, len(entries), wanted, endpoint=False).astype(int)
+    return [entries[place] for place in places]

@@ -1,0 +1,77 @@
+"""The plan as people read it, and as `build --plan` does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from rich.filesize import decimal
+from rich.table import Table
+
+from engine.graph import CPU_POOL
+from pipelines.plan.allocation import Allocation
+from pipelines.plan.measure import Measured
+
+
+def costs_table(measured: Measured) -> Table:
+    """Return what each stage costs."""
+    table = Table(title="measured, one worker of each stage")
+    table.add_column("stage")
+    table.add_column("pool")
+    for column in ("ms/image", "load s", "memory MB", "GPU MB", "layer B/image", "failed"):
+        table.add_column(column, justify="right")
+    pools = {node.name: node.pool for node in measured.graph.layered}
+    for cost in measured.costs:
+        table.add_row(
+            cost.name,
+            pools[cost.name],
+            f"{cost.s_per_image * 1000:.1f}",
+            f"{cost.load_s:.1f}",
+            f"{cost.memory_mb:.0f}",
+            f"{cost.gpu_mb:.0f}" if cost.gpu_total_mb else "",
+            f"{cost.layer_bytes / max(cost.images, 1):.0f}",
+            f"{cost.failures} of {cost.images}" if cost.failures else "",
+        )
+    return table
+
+
+def pools_table(allocation: Allocation) -> Table:
+    """Return the workers of each pool."""
+    table = Table(title="planned pools")
+    table.add_column("pool")
+    for column in ("workers", "GPUs each", "images/s"):
+        table.add_column(column, justify="right")
+    for pool in allocation.pools:
+        gpus = f"{pool.num_gpus:g}" if pool.num_gpus else ""
+        table.add_row(pool.name, str(pool.workers), gpus, f"{pool.images_per_s:.1f}")
+    return table
+
+
+def prediction(measured: Measured, allocation: Allocation) -> list[str]:
+    """Return what the whole source will take, in lines."""
+    images, machines = measured.images, measured.machines
+    hours = images / allocation.images_per_s / 3600
+    gpu_hours = images * allocation.gpu_s_per_image / 3600
+    rate = f"{allocation.images_per_s:.1f} images/s, held up by {allocation.bottleneck}"
+    return [
+        f"cluster    {machines.cpus} CPUs, {machines.gpus} GPUs",
+        f"predicted  {rate}",
+        f"source     {images} images, {decimal(round(images * measured.image_bytes))}: "
+        f"{hours:.2f} h, {gpu_hours:.2f} GPU-hours",
+        f"output     {decimal(round(images * measured.shard_bytes))} of shards, "
+        f"{decimal(round(images * measured.layer_bytes))} of layers before compression",
+    ]
+
+
+def plan_file(measured: Measured, allocation: Allocation) -> str:
+    """Return the YAML that `build --plan` lays over a config."""
+    document: dict[str, Any] = {}
+    sections = {node.name: "specialists" for node in measured.graph.specialists}
+    sections |= {node.name: "filters" for node in measured.graph.filters}
+    for pool in allocation.pools:
+        if pool.name == CPU_POOL:
+            document["runner"] = {"workers": pool.workers}
+        elif pool.num_gpus:
+            options = {"num_gpus": pool.num_gpus, "workers": pool.workers}
+            document.setdefault(sections[pool.name], {})[pool.name] = options
+    return yaml.safe_dump(document, sort_keys=False)
