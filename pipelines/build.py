@@ -32,10 +32,10 @@ def build_dataset(run: Run, *, retry: bool = False) -> Manifest:
 
 def put_in_place(run: Run, manifest: Manifest) -> None:
     """Write what stands beside the shards, the manifest last; nothing when nothing is new."""
-    from pipelines.report import REPORT, write_report
+    from pipelines.report import REPORT, STATISTICS, write_report
 
     output, content, config = run.output, manifest.to_json(), resolved_config(run).encode()
-    beside = (DEAD_LETTERS, CARD, REPORT)
+    beside = (DEAD_LETTERS, CARD, REPORT, STATISTICS)
     is_current = output.read(MANIFEST) == content and output.read(RUN) == config
     if is_current and all(map(output.exists, beside)):
         return

@@ -4,5 +4,6 @@ It reads a finished dataset's folder, wherever fsspec reaches, and knows no stag
 """
 
 from pipelines.report.page import REPORT, write_report
+from pipelines.report.statistics import STATISTICS
 
-__all__ = ["REPORT", "write_report"]
+__all__ = ["REPORT", "STATISTICS", "write_report"]

@@ -1,7 +1,8 @@
 """Where boxes are, how large and how long, and how long captions are: counts in fixed bins.
 
 Shards are added one by one; nothing grows with the dataset. The plots are those of the
-Florence-2 paper (Fig 5): square root of the normalised area, log aspect ratio, box centres.
+Florence-2 paper (Fig 5), for regions with a text and for phrases of captions: square root of the
+normalised area, log aspect ratio, box centres.
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.annotation import CAPTION_TASKS
-from engine.publication import ShardStats
-from engine.storage import Folder
-from pipelines.report.shards import annotation_batches
 
 SIDE_EDGES = np.linspace(0, 1, 41)
 """Edges of the bins of sqrt(box area / image area)."""
@@ -25,37 +23,21 @@ WORD_EDGES = np.arange(0, 162, 2)
 """Edges of the bins of words in a caption; longer ones are counted in the last."""
 HEAT_CELLS = 24
 """Cells of the map of box centres along each side."""
-MEASURED_SHARDS = 256
-"""Shards that are measured, spread evenly; the time to write a report does not grow further."""
+COLUMNS = ("width", "height", "kind", "task", "text", "box_xyxy", "parent_id", "kept")
+"""The columns of a shard's Parquet file that are read."""
+REGION_TEXT, PHRASE_REGION = "region-text", "text-phrase-region"
 
-_COLUMNS = ("width", "height", "task", "text", "box_xyxy", "mask_rle", "parent_id", "kept")
 
-
-class Distributions:
-    """Counts of kept (row 0) and dropped (row 1) annotations in fixed bins."""
+class Boxes:
+    """Counts of kept (row 0) and dropped (row 1) boxes in fixed bins."""
 
     def __init__(self) -> None:
         self.side = np.zeros((2, len(SIDE_EDGES) - 1), np.int64)
         self.aspect = np.zeros((2, len(ASPECT_EDGES) - 1), np.int64)
         self.centres = np.zeros((HEAT_CELLS, HEAT_CELLS), np.int64)
-        self.words = {task: np.zeros((2, len(WORD_EDGES) - 1), np.int64) for task in CAPTION_TASKS}
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Count a batch of rows of a shard's Parquet file."""
-        kept = batch.column("kept").to_numpy(zero_copy_only=False)
-        self._add_captions(batch, kept)
-        # The box around a mask says again what the box that it was made from said.
-        has_mask = pc.is_valid(batch.column("mask_rle")).to_numpy(zero_copy_only=False)
-        has_parent = pc.not_equal(batch.column("parent_id"), "").to_numpy(zero_copy_only=False)
-        length = pc.list_value_length(batch.column("box_xyxy")).to_numpy(zero_copy_only=False)
-        rows = np.flatnonzero((length == 4) & ~(has_mask & has_parent))
-        if len(rows):
-            boxes = batch.column("box_xyxy").take(pa.array(rows)).flatten().to_numpy()
-            sides = [batch.column(name).to_numpy()[rows] for name in ("width", "height")]
-            image_wh = np.stack(sides, axis=1).astype(np.float64)
-            self._add_boxes(boxes.reshape(-1, 4), image_wh, kept[rows])
-
-    def _add_boxes(self, boxes: np.ndarray, image_wh: np.ndarray, kept: np.ndarray) -> None:
+    def add(self, boxes: np.ndarray, image_wh: np.ndarray, kept: np.ndarray) -> None:
+        """Count boxes (n, 4) by what is visible of them."""
         corners = boxes.reshape(-1, 2, 2).clip(0, image_wh[:, None])
         size = corners[:, 1] - corners[:, 0]
         visible = (size > 0).all(axis=1)
@@ -71,31 +53,42 @@ class Distributions:
         column, line = cells.astype(np.int64).clip(0, HEAT_CELLS - 1).T
         np.add.at(self.centres, (line, column), 1)
 
-    def _add_captions(self, batch: pa.RecordBatch, kept: np.ndarray) -> None:
-        task = batch.column("task")
+
+class Distributions:
+    """Counts of kept (row 0) and dropped (row 1) annotations in fixed bins."""
+
+    def __init__(self) -> None:
+        self.boxes = {REGION_TEXT: Boxes(), PHRASE_REGION: Boxes()}
+        self.words = {task: np.zeros((2, len(WORD_EDGES) - 1), np.int64) for task in CAPTION_TASKS}
+
+    def add(self, table: pa.Table) -> None:
+        """Count the rows of a shard's Parquet file."""
+        kept = table.column("kept").to_numpy(zero_copy_only=False)
+        self._add_captions(table, kept)
+        is_phrase = pc.equal(table.column("kind"), "phrase").to_numpy(zero_copy_only=False)
+        # A mask or a name for a box says again where the box is that it was made from.
+        is_first = pc.equal(table.column("parent_id"), "").to_numpy(zero_copy_only=False)
+        self._add_boxes(REGION_TEXT, table, kept, ~is_phrase & is_first)
+        self._add_boxes(PHRASE_REGION, table, kept, is_phrase)
+
+    def _add_boxes(self, kind: str, table: pa.Table, kept: np.ndarray, where: np.ndarray) -> None:
+        length = pc.list_value_length(table.column("box_xyxy")).to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero((length == 4) & where)
+        if len(rows):
+            boxes = table.column("box_xyxy").take(pa.array(rows)).combine_chunks().flatten()
+            sides = [table.column(name).to_numpy()[rows] for name in ("width", "height")]
+            image_wh = np.stack(sides, axis=1).astype(np.float64)
+            self.boxes[kind].add(boxes.to_numpy().reshape(-1, 4), image_wh, kept[rows])
+
+    def _add_captions(self, table: pa.Table, kept: np.ndarray) -> None:
+        task = table.column("task")
         for name, counts in self.words.items():
             of_task = pc.equal(task, name)
-            texts = batch.column("text").filter(of_task)
+            texts = table.column("text").filter(of_task)
             words = pc.count_substring_regex(texts, r"\S+").to_numpy(zero_copy_only=False)
             where = kept[of_task.to_numpy(zero_copy_only=False)]
             counts[0] += _counts(words[where], WORD_EDGES)
             counts[1] += _counts(words[~where], WORD_EDGES)
-
-
-def measure(output: Folder, shards: Sequence[ShardStats]) -> Distributions:
-    """Measure shards one after the other."""
-    distributions = Distributions()
-    for shard in shards:
-        for batch in annotation_batches(output, shard, _COLUMNS):
-            distributions.add(batch)
-    return distributions
-
-
-def spread(count: int, among: int) -> list[int]:
-    """Return `count` numbers below `among`, evenly spread; all of them when there are fewer."""
-    if count >= among:
-        return list(range(among))
-    return [(2 * step + 1) * among // (2 * count) for step in range(count)]
 
 
 def quantile(counts: Sequence[int] | np.ndarray, edges: np.ndarray, share: float) -> float | None:

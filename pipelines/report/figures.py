@@ -11,6 +11,7 @@ from pipelines.report.distributions import (
     ASPECT_EDGES,
     SIDE_EDGES,
     WORD_EDGES,
+    Boxes,
     Distributions,
     quantile,
 )
@@ -49,16 +50,16 @@ class Cell:
     strength: float
 
 
-def side_histogram(distributions: Distributions) -> Histogram:
+def side_histogram(boxes: Boxes) -> Histogram:
     """Draw how large boxes are: the square root of their share of the image."""
     ticks = [(share, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
-    return _histogram("Box size", distributions.side, SIDE_EDGES, ticks, "{:.0%} of the side")
+    return _histogram("Box size", boxes.side, SIDE_EDGES, ticks, "{:.0%} of the side")
 
 
-def aspect_histogram(distributions: Distributions) -> Histogram:
+def aspect_histogram(boxes: Boxes) -> Histogram:
     """Draw how long boxes are: the logarithm of width over height."""
     marks = ((-4, "1:16"), (-2, "1:4"), (0, "1:1"), (2, "4:1"), (4, "16:1"))
-    return _histogram("Box aspect", distributions.aspect, ASPECT_EDGES, marks, _ratio)
+    return _histogram("Box aspect", boxes.aspect, ASPECT_EDGES, marks, _ratio)
 
 
 def caption_histograms(distributions: Distributions) -> list[Histogram]:
@@ -85,9 +86,9 @@ def caption_histograms(distributions: Distributions) -> list[Histogram]:
     ]
 
 
-def heat_map(distributions: Distributions) -> list[Cell]:
+def heat_map(boxes: Boxes) -> list[Cell]:
     """Return the cells in which kept boxes have their centres."""
-    centres = distributions.centres
+    centres = boxes.centres
     most = max(int(centres.max()), 1)
     lines, columns = np.nonzero(centres)
     return [

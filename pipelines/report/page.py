@@ -18,10 +18,11 @@ from engine.manifest import Totals
 from engine.publication import ShardStats, finished_shards
 from engine.storage import Folder
 from pipelines.report import figures, summary
-from pipelines.report.distributions import MEASURED_SHARDS, measure, spread
 from pipelines.report.palette import colour
+from pipelines.report.paper import TABLE_2, TABLE_3
 from pipelines.report.plates import choose_plates
 from pipelines.report.rounds import read_rounds
+from pipelines.report.statistics import Statistics, measure, write_statistics
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -33,36 +34,45 @@ _OFF = ("region_proposal",)  # nameless and many: shown when asked for
 
 
 def write_report(output: Folder) -> None:
-    """Draw the report of a finished dataset and publish it as `report.html`.
+    """Draw the report of a finished dataset, `report.html`, and publish its `statistics.json`.
 
     Raises:
         StorageError: a shard cannot be read, or the report cannot be written.
     """
     shards = finished_shards(output)
-    page = _template().render(**_content(output, shards))
+    statistics = measure(output, shards)
+    write_statistics(output, statistics)
+    page = _template().render(**_content(output, shards, statistics))
     output.publish(REPORT, page.encode("utf-8", "replace"))
 
 
-def _content(output: Folder, shards: list[ShardStats]) -> dict[str, Any]:
+def _content(output: Folder, shards: list[ShardStats], statistics: Statistics) -> dict[str, Any]:
     totals = Totals.of(shards)
     speakers = {name: number for number, name in enumerate(totals.specialists)}
     plates = list(choose_plates(output, shards, speakers))
-    measured = [shards[number] for number in spread(MEASURED_SHARDS, len(shards))]
-    distributions = measure(output, measured)
     shown = {one.annotation.task for plate in plates for one in plate.statements}
     return {
         "totals": totals,
         "shards": len(shards),
-        "measured": len(measured),
+        "measured": statistics.measured,
         "speakers": speakers,
         "colours": [colour(number) for number in range(len(speakers))],
         "tasks": summary.bars(totals.tasks),
         "specialists": summary.bars(totals.specialists),
         "funnel": summary.funnel(totals, _filters(output)),
         "losses": summary.losses(shards, totals.failures),
-        "boxes": (figures.side_histogram(distributions), figures.aspect_histogram(distributions)),
-        "captions": figures.caption_histograms(distributions),
-        "heat": figures.heat_map(distributions),
+        "table_2": [(key, row, TABLE_2[key]) for key, row in statistics.types.table_2().items()],
+        "table_3": [(name, row, TABLE_3[name]) for name, row in statistics.types.table_3().items()],
+        "shapes": [
+            (
+                kind,
+                (figures.side_histogram(boxes), figures.aspect_histogram(boxes)),
+                figures.heat_map(boxes),
+            )
+            for kind, boxes in statistics.distributions.boxes.items()
+            if boxes.side.any()
+        ],
+        "captions": figures.caption_histograms(statistics.distributions),
         "rounds": read_rounds(output),
         "plates": plates,
         "shown_tasks": sorted(shown),
@@ -91,6 +101,8 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["thousands"] = "{:,}".format
+    environment.filters["mean"] = lambda value: "" if value is None else f"{value:.2f}"
+    environment.filters["large"] = lambda value: "" if value is None else f"{value / 1e6:,.0f} M"
     return environment.get_template("template.html.j2")
 
 

@@ -16,9 +16,8 @@ from engine.image import decode
 from engine.publication import ShardStats
 from engine.storage import Folder
 from pipelines.report.captions import Caption, cut_caption
-from pipelines.report.distributions import spread
 from pipelines.report.drawing import Canvas, jpeg_uri, thumbnail_uri
-from pipelines.report.shards import StoredSample, annotation_batches, stored_samples
+from pipelines.report.shards import StoredSample, annotation_batches, spread, stored_samples
 from pipelines.report.statements import Statement, read_statements
 
 PLATES = 24

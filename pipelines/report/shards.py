@@ -64,6 +64,13 @@ def annotation_batches(
             yield from parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False)
 
 
+def spread(count: int, among: int) -> list[int]:
+    """Return `count` numbers below `among`, evenly spread; all of them when there are fewer."""
+    if count >= among:
+        return list(range(among))
+    return [(2 * step + 1) * among // (2 * count) for step in range(count)]
+
+
 def _stored(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> StoredSample:
     said = json.loads(_content(tar, members["json"]))
     extension = next(name for name in members if name not in ("json", "txt"))

@@ -11,19 +11,31 @@ from engine.annotation import MaskRLE
 from engine.manifest import Totals
 from engine.storage import Folder
 from pipelines.report import figures, summary
-from pipelines.report.distributions import Distributions, measure, quantile, spread
+from pipelines.report.distributions import (
+    PHRASE_REGION,
+    REGION_TEXT,
+    Boxes,
+    Distributions,
+    quantile,
+)
+from pipelines.report.shards import spread
+from pipelines.report.statistics import measure
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
 
 
 def measured(output: Folder, *shards: list[Photo]) -> Distributions:
-    return measure(output, publish(output, *shards))
+    return measure(output, publish(output, *shards)).distributions
+
+
+def boxes(output: Folder, *shards: list[Photo]) -> Boxes:
+    return measured(output, *shards).boxes[REGION_TEXT]
 
 
 def test_box_size_is_the_root_of_the_share_of_the_image(tmp_path: Path) -> None:
     # A quarter of a 64 x 48 image, twice; once it is dropped.
     quarter = (0.0, 0.0, 32.0, 24.0)
     said = (box("a", box_xyxy=quarter), box("b", box_xyxy=quarter, score=0.1))
-    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
     assert np.flatnonzero(found.side[0]).tolist() == [20]
     assert found.side.sum(axis=1).tolist() == [1, 1]
     assert np.argwhere(found.centres).tolist() == [[6, 6]]
@@ -32,21 +44,27 @@ def test_box_size_is_the_root_of_the_share_of_the_image(tmp_path: Path) -> None:
 
 def test_box_aspect_is_width_over_height(tmp_path: Path) -> None:
     said = (box("wide", box_xyxy=(0, 0, 40, 10)), box("tall", box_xyxy=(0, 0, 10, 40)))
-    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
     assert np.flatnonzero(found.aspect[0]).tolist() == [12, 36]
 
 
 def test_a_box_beyond_the_image_counts_with_what_can_be_seen(tmp_path: Path) -> None:
     said = (box("half", box_xyxy=(32, 0, 500, 48)), box("gone", box_xyxy=(70, 0, 90, 48)))
-    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
     assert found.side.sum() == 1
     assert np.flatnonzero(found.side[0]).tolist() == [28]
 
 
 def test_a_mask_does_not_count_its_box_again(tmp_path: Path) -> None:
     mask = box("mask", task="segmentation", mask_rle=MaskRLE((48, 64), ""), parent_id="box")
-    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=(box(), mask))])
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=(box(), mask))])
     assert found.side.sum() == 1
+
+
+def test_boxes_of_phrases_are_counted_apart(tmp_path: Path) -> None:
+    said = (box(), caption("A cup."), phrase("A cup", (0, 5)))
+    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+    assert [found.boxes[kind].side.sum() for kind in (REGION_TEXT, PHRASE_REGION)] == [1, 1]
 
 
 def test_caption_words_are_counted_by_task_and_verdict(tmp_path: Path) -> None:
@@ -69,14 +87,15 @@ def test_shards_add_up_whatever_their_number(tmp_path: Path) -> None:
     photos = [Photo(key=key, data=plain(), said=(box(), caption())) for key in "abcd"]
     one = measured(Folder(str(tmp_path / "one")), photos)
     two = measured(Folder(str(tmp_path / "two")), photos[:1], photos[1:])
-    assert one.side.sum() == 4
-    assert (one.side == two.side).all()
+    sides = [each.boxes[REGION_TEXT].side for each in (one, two)]
+    assert sides[0].sum() == 4
+    assert (sides[0] == sides[1]).all()
     assert (one.words["caption"] == two.words["caption"]).all()
 
 
 def test_dropped_bins_stand_on_kept_ones(tmp_path: Path) -> None:
     said = (box("a"), box("b"), box("weak", score=0.1))
-    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
     chart = figures.aspect_histogram(found)
     full, share = chart.height, round(chart.height / 3, 1)
     assert chart.kept.count("M") == chart.dropped.count("M") == 1

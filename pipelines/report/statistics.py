@@ -1,0 +1,91 @@
+"""What is in a dataset, in numbers beside those of FLD-5B: `statistics.json`.
+
+Tables 2 and 3 and the plots of Fig 5 of the Florence-2 paper, from finished shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from engine.publication import ShardStats, to_json
+from engine.storage import Folder
+from pipelines.report import annotation_types, distributions
+from pipelines.report.annotation_types import AnnotationTypes
+from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
+from pipelines.report.paper import TABLE_2, TABLE_3
+from pipelines.report.shards import annotation_batches, spread
+
+STATISTICS = "statistics.json"
+"""The file's name within a dataset."""
+MEASURED_SHARDS = 256
+"""Shards that are measured, spread evenly; the time to write a report does not grow further."""
+
+_COLUMNS = list(dict.fromkeys((*distributions.COLUMNS, *annotation_types.COLUMNS)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What was measured on `measured` of all `shards`."""
+
+    shards: int
+    measured: int
+    types: AnnotationTypes
+    distributions: Distributions
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `statistics.json`."""
+        return {
+            "shards": self.shards,
+            "measured_shards": self.measured,
+            "table_2": [
+                {"kind": kind, "text": text, **asdict(here), "paper": asdict(TABLE_2[kind, text])}
+                for (kind, text), here in self.types.table_2().items()
+            ],
+            "table_3": {
+                name: {text: {"here": here[text], "paper": TABLE_3[name][text]} for text in here}
+                for name, here in self.types.table_3().items()
+            },
+            "figure_5": {
+                kind: {
+                    "sqrt_area": _histogram(boxes.side[0], SIDE_EDGES),
+                    "log2_aspect": _histogram(boxes.aspect[0], ASPECT_EDGES),
+                    "centres": boxes.centres.tolist(),
+                }
+                for kind, boxes in self.distributions.boxes.items()
+            },
+        }
+
+
+def measure(output: Folder, shards: Sequence[ShardStats]) -> Statistics:
+    """Measure shards one after the other, so many that it does not take for ever.
+
+    Raises:
+        StorageError: a shard cannot be read.
+    """
+    chosen = [shards[number] for number in spread(MEASURED_SHARDS, len(shards))]
+    found = Statistics(
+        shards=len(shards),
+        measured=len(chosen),
+        types=AnnotationTypes(),
+        distributions=Distributions(),
+    )
+    for shard in chosen:
+        batches = list(annotation_batches(output, shard, _COLUMNS))
+        if batches:
+            table = pa.Table.from_batches(batches)
+            found.types.add(table)
+            found.distributions.add(table)
+    return found
+
+
+def write_statistics(output: Folder, statistics: Statistics) -> None:
+    """Publish `statistics.json`."""
+    output.publish(STATISTICS, to_json(statistics.to_json(), indent=1))
+
+
+def _histogram(counts: Any, edges: Any) -> dict[str, list[Any]]:
+    return {"edges": [round(float(edge), 4) for edge in edges], "kept": counts.tolist()}

@@ -1,0 +1,134 @@
+"""A dataset in the numbers of FLD-5B."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.annotation import Annotation
+from engine.storage import Folder
+from pipelines.report.paper import TABLE_2, TABLE_3
+from pipelines.report.statistics import measure, write_statistics
+from tests.building import build
+from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
+
+SAID = (
+    caption("A cat, asleep."),  # five tokens
+    caption("A long sentence about a cat.", id="long", task="more_detailed_caption"),
+    phrase("A cat", (0, 5)),
+    phrase("asleep", (7, 13)),
+    phrase("a cat", (22, 27), parent_id="long"),
+    phrase("weak", (0, 4), parent_id="long", score=0.1),
+    box("named", label="cat"),
+    box("renamed", label="dog"),
+    box("weak", label="bird", score=0.1),
+    box(
+        "chosen",
+        task="region_category",
+        label="",
+        text="sleeping tabby cat",
+        parent_id="renamed",
+    ),
+    box("told", task="region_description", label="", text="a cat on a sofa", parent_id="named"),
+)
+
+
+def statistics(output: Path, *shards: list[Photo]) -> dict[str, Any]:
+    folder = Folder(str(output))
+    write_statistics(folder, measure(folder, publish(folder, *shards)))
+    return json.loads((output / "statistics.json").read_text())
+
+
+def row(found: dict[str, Any], kind: str, text: str) -> dict[str, Any]:
+    [one] = [each for each in found["table_2"] if (each["kind"], each["text"]) == (kind, text)]
+    names = ("annotations", "tokens", "regions", "regions_per_annotation", "region_tokens")
+    return {name: one[name] for name in names if one[name] is not None}
+
+
+def photos(*keys: str, said: tuple[Annotation, ...] = SAID) -> list[Photo]:
+    return [Photo(key=key, data=plain(), said=[own(one, key) for one in said]) for key in keys]
+
+
+def own(said: Annotation, key: str) -> Annotation:
+    """Return an annotation whose names are those of one image, as the engine gives them."""
+    parent = said.parent_id and f"{key} {said.parent_id}"
+    return replace(said, id=f"{key} {said.id}", parent_id=parent)
+
+
+def test_all_eight_types_are_counted(tmp_path: Path) -> None:
+    found = statistics(tmp_path, photos("a"))
+    assert row(found, "text", "brief") == {"annotations": 1, "tokens": 5}
+    assert row(found, "text", "detailed") == {"annotations": 0}
+    assert row(found, "text", "more detailed") == {"annotations": 1, "tokens": 7}
+    assert row(found, "region-text", "phrase") == {
+        "annotations": 1, "regions": 2, "regions_per_annotation": 2, "region_tokens": 2,
+    }  # fmt: skip
+    assert row(found, "region-text", "brief") == {
+        "annotations": 1, "regions": 1, "regions_per_annotation": 1, "region_tokens": 5,
+    }  # fmt: skip
+    assert row(found, "text-phrase-region", "brief") == {
+        "annotations": 1, "tokens": 5, "regions": 2, "regions_per_annotation": 2,
+        "region_tokens": 1.5,
+    }  # fmt: skip
+    assert row(found, "text-phrase-region", "detailed") == {"annotations": 0, "regions": 0}
+    assert row(found, "text-phrase-region", "more detailed")["regions"] == 1
+
+
+def test_what_was_dropped_does_not_count(tmp_path: Path) -> None:
+    found = statistics(tmp_path, photos("a", said=(box("weak", score=0.1),)))
+    assert row(found, "region-text", "phrase") == {"annotations": 0, "regions": 0}
+
+
+def test_shards_add_up(tmp_path: Path) -> None:
+    once = statistics(tmp_path / "one", photos("a", "b", "c"))
+    cut = statistics(tmp_path / "cut", photos("a"), photos("b", "c"))
+    assert once["table_2"] == cut["table_2"]
+    assert once["figure_5"] == cut["figure_5"]
+    assert (once["shards"], cut["measured_shards"]) == (1, 2)
+
+
+def test_the_figures_of_the_paper_stand_beside(tmp_path: Path) -> None:
+    found = statistics(tmp_path, photos("a"))
+    for one in found["table_2"]:
+        paper = TABLE_2[one["kind"], one["text"]]
+        assert one["paper"]["annotations"] == paper.annotations
+        if paper.regions and paper.regions_per_annotation:
+            each = paper.regions / paper.annotations
+            assert each == pytest.approx(paper.regions_per_annotation, rel=0.01)
+    assert set(found["table_3"]) == set(TABLE_3)
+
+
+def test_plots_are_counts_in_bins(tmp_path: Path) -> None:
+    figure = statistics(tmp_path, photos("a"))["figure_5"]
+    for kind, count in (("region-text", 2), ("text-phrase-region", 3)):
+        for name in ("sqrt_area", "log2_aspect"):
+            assert sum(figure[kind][name]["kept"]) == count
+            assert len(figure[kind][name]["edges"]) == len(figure[kind][name]["kept"]) + 1
+        assert sum(map(sum, figure[kind]["centres"])) == count
+
+
+def test_captions_are_measured_as_the_text_filter_did(album: Path, tmp_path: Path) -> None:
+    from pipelines.dataset import read_dataset
+    from pipelines.filters.caption_measures import count_grammar
+    from specialists.english import load_english
+
+    build(
+        album, tmp_path,
+        specialists={"imagenet_cam": {}, "template_caption": {}},
+        filters={"text_filter": {}},
+    )  # fmt: skip
+    found = json.loads((tmp_path / "statistics.json").read_text())["table_3"]
+    texts = [
+        one.text
+        for sample in read_dataset(Folder(str(tmp_path)))
+        for one in sample.annotations
+        if one.task == "caption"
+    ]
+    grammar = [count_grammar(document) for document in load_english().pipe(texts)]
+    for name in TABLE_3:
+        mean = sum(one[name] for one in grammar) / len(grammar)
+        assert found[name]["brief"]["here"] == pytest.approx(mean, abs=0.006)
