@@ -4,7 +4,8 @@
     ├── UsageError            the user can mend it before anything starts (exit 2)
     │   ├── ConfigError       a config file, an override or a source URL
     │   ├── PlanError         the stage graph: unknown, missing, cyclic or mistyped
-    │   └── MissingPackage    an optional package, with the pip line that brings it
+    │   ├── MissingPackage    an optional package, with the pip line that brings it
+    │   └── MissingModel      weights, with the command that fetches them
     ├── SampleError           one image: it becomes a dead letter, the run goes on
     ├── StorageError          reading or writing files (exit 1)
     └── RunError              the run as a whole cannot go on (exit 1)
@@ -38,6 +39,17 @@ class PlanError(UsageError):
 
 class MissingPackage(UsageError):
     """A stage needs a Python package that is not installed."""
+
+
+class MissingModel(UsageError):
+    """Weights that a stage needs are not on this machine; `commands` fetch them."""
+
+    def __init__(self, message: str, *commands: str) -> None:
+        super().__init__(message, *commands)
+        self.commands = commands
+
+    def __str__(self) -> str:
+        return "\n".join((str(self.args[0]), *self.commands))
 
 
 class SampleError(FlorilegiumError):

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from engine.annotation import Provenance
 from engine.config import RunConfig, validated
-from engine.errors import PlanError, nearest
+from engine.errors import MissingModel, PlanError, nearest
 from engine.registry import find_stage, require_packages
 from engine.sample import digest_of
 from engine.sources.source import SOURCE
@@ -95,6 +95,8 @@ class Graph:
 
     specialists: tuple[Node[Specialist[Any]], ...]
     filters: tuple[Node[Filter[Any]], ...]
+    missing: tuple[str, ...] = ()
+    """Commands that fetch models that are not here: of a graph that is only looked at."""
 
     @property
     def layered(self) -> tuple[Node[Any], ...]:
@@ -121,12 +123,14 @@ class Graph:
         return digest_of([str(FORMAT_VERSION), *fingerprints, *configurations])
 
 
-def plan(config: RunConfig, *, source_tasks: Iterable[str] = ()) -> Graph:
+def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = False) -> Graph:
     """Turn a config into a checked graph.
 
-    `source_tasks` are the tasks that the source itself may bring.
+    `source_tasks` are the tasks that the source itself may bring. A graph that is only looked at
+    (`is_dry`) may lack models; the fingerprints of their stages are then not those of a run.
 
     Raises:
+        MissingModel: models are not here, all of them in one error.
         PlanError: an unknown stage, a missing input, a cycle or a stage of the wrong type.
         ConfigError: a stage's options are wrong.
         MissingPackage: a stage needs a package that is not installed.
@@ -141,19 +145,22 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = ()) -> Graph:
     filters = {
         name: _draft("filters", name, options, Filter) for name, options in config.filters.items()
     }
-    for draft in (*specialists.values(), *filters.values()):
+    drafts = (*specialists.values(), *filters.values())
+    missing = _missing(drafts)
+    if missing and not is_dry:
+        raise _all_of(missing)
+    for draft in drafts:
         _check_reliance(draft, specialists)
-    edges = {
-        draft.name: _inputs(draft, specialists, frozenset(source_tasks))
-        for draft in (*specialists.values(), *filters.values())
-    }
+    edges = {draft.name: _inputs(draft, specialists, frozenset(source_tasks)) for draft in drafts}
     nodes: dict[str, Node[Any]] = {}
     for name in (*_order(specialists, edges), *filters):
         draft = specialists[name] if name in specialists else filters[name]
-        nodes[name] = _node(draft, edges[name], nodes)
+        revision = "" if name in missing else draft.stage.revision()
+        nodes[name] = _node(draft, revision, edges[name], nodes)
     return Graph(
         specialists=tuple(node for name, node in nodes.items() if name in specialists),
         filters=tuple(node for name, node in nodes.items() if name in filters),
+        missing=tuple(dict.fromkeys(one for error in missing.values() for one in error.commands)),
     )
 
 
@@ -262,7 +269,32 @@ def _order(specialists: Sequence[str] | Mapping[str, Any], edges: Mapping[str, A
     return order
 
 
-def _node(draft: _Draft, inputs: tuple[str, ...], earlier: Mapping[str, Node[Any]]) -> Node[Any]:
+def _missing(drafts: Iterable[_Draft]) -> dict[str, MissingModel]:
+    """Return the stages whose models are not here."""
+    missing = {}
+    for draft in drafts:
+        try:
+            draft.stage.revision()
+        except MissingModel as error:
+            missing[draft.name] = error
+    return missing
+
+
+def _all_of(missing: Mapping[str, MissingModel]) -> MissingModel:
+    """Return one error for all models, so that they are fetched in one go."""
+    if len(missing) == 1:
+        return next(iter(missing.values()))
+    commands = dict.fromkeys(one for error in missing.values() for one in error.commands)
+    return MissingModel(
+        f"the models of {', '.join(missing)} are not in the local cache of the hub; fetch them, "
+        "gated ones after `hf auth login`:",
+        *commands,
+    )
+
+
+def _node(
+    draft: _Draft, revision: str, inputs: tuple[str, ...], earlier: Mapping[str, Node[Any]]
+) -> Node[Any]:
     stage = draft.stage
     said = _options(stage.config, without=(RUNTIME, THRESHOLD))
     fingerprint = digest_of(
@@ -271,7 +303,7 @@ def _node(draft: _Draft, inputs: tuple[str, ...], earlier: Mapping[str, Node[Any
             draft.use,
             str(stage.version),
             stage.model,
-            stage.revision(),
+            revision,
             json.dumps(said, sort_keys=True),
             *(earlier[name].fingerprint for name in inputs),
         ]

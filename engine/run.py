@@ -45,8 +45,10 @@ class Run:
     layers: Folder
 
 
-def prepare(config: RunConfig) -> Run:
+def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     """Check a config as far as possible without reading an image.
+
+    A run that is only looked at (`is_dry`) may lack models.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
@@ -59,7 +61,7 @@ def prepare(config: RunConfig) -> Run:
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,
-        graph=plan(config, source_tasks=tasks),
+        graph=plan(config, source_tasks=tasks, is_dry=is_dry),
         sources=sources,
         output=output,
         layers=layers,

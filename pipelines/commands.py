@@ -71,9 +71,11 @@ def build(
     document = load_document(config, changes=changes, overrides=changed, plan=plan_file)
     if "refine" in document:
         raise UsageError(f"{config} describes a refinement: `florilegium refine {config}` runs it")
-    run = prepare(validated(RunConfig, document, where=str(config)))
+    run = prepare(validated(RunConfig, document, where=str(config)), is_dry=dry_run)
     if dry_run:
         out.print(plan_table(run))
+        for command in run.graph.missing:
+            out.print(Text(f"not here yet: {command}"), soft_wrap=True)
         return
     with _resumable():
         manifest = build_dataset(run, retry=retry_dead_letters)

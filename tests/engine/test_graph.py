@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from engine.errors import ConfigError, MissingPackage, PlanError
+from engine.errors import ConfigError, MissingModel, MissingPackage, PlanError
 from engine.graph import plan
 from engine.registry import require_packages
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, DESCRIBED, configure
@@ -164,3 +164,25 @@ def test_the_recipe_changes_with_a_threshold() -> None:
         return planned(filters=filters).recipe
 
     assert recipe(0.5) == recipe(0.5) != recipe(0.6)
+
+
+class Elsewhere(Brightest):
+    """Its model is not here."""
+
+    def revision(self) -> str:
+        raise MissingModel("model is not here:", "hf download someone/this")
+
+
+def test_all_models_that_are_not_here_are_told_at_once() -> None:
+    absent = {"use": "tests.engine.test_graph:Elsewhere"}
+    config = configure(Path("photos"), Path("out"), specialists={"a": absent, "b": absent})
+    with pytest.raises(MissingModel, match=r"models of a, b .*:\nhf download someone/this$"):
+        plan(config)
+
+
+def test_a_graph_that_is_only_looked_at_may_lack_models() -> None:
+    absent = {"use": "tests.engine.test_graph:Elsewhere"}
+    config = configure(Path("photos"), Path("out"), specialists={"a": absent})
+    graph = plan(config, is_dry=True)
+    assert [node.name for node in graph.nodes] == ["a"]
+    assert graph.missing == ("hf download someone/this",)
