@@ -2,6 +2,7 @@
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
 # make test          lint, types, import layering and tests
 # make bench         speed and memory, as ratios (minutes; not part of the tests)
+# make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
 # make pretrain      make the tiny Florence-2 in specialists/tiny_florence2 again (half an hour)
 
@@ -10,7 +11,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test bench bench-refine pretrain clean
+.PHONY: demo refine-demo test bench bench-gpu bench-refine pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -19,15 +20,19 @@ refine-demo: .venv/refine.done
 	$(BIN)/florilegium refine configs/known_truth.yaml
 	$(BIN)/florilegium score out/known_truth
 
-test: .venv/test.done
+test: .venv/test.done .venv/torchvision.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+	$(BIN)/python -m tests.torchvision
 
 bench: .venv/test.done
 	$(BIN)/python -m tests.benchmarks
+
+bench-gpu: .venv/test.done
+	$(BIN)/python -m tests.benchmarks.gpu
 
 bench-refine: .venv/refine.done
 	$(BIN)/python -m tests.benchmarks.refinement
@@ -51,5 +56,11 @@ clean:
 	touch $@
 
 .venv/test.done: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) '.[starter,photographs,refine,dev]'
+	$(INSTALL) '.[starter,photographs,refine,online,azure,dev]'
+	touch $@
+
+# Beside the environment, not in it: all other tests prove that it is not needed.
+.venv/torchvision.done: .venv/test.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--constraint constraints.txt --target .venv/torchvision torchvision
 	touch $@

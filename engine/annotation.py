@@ -64,9 +64,11 @@ class Annotation:
     Coordinates are absolute pixels of the upright image. `box_xyxy` has 4 floats or none,
     `quad` 8 floats (clockwise from the top-left corner of the text) or none, `span` the first
     and one-past-last character of the phrase in its caption or nothing. `score` is what the
-    specialist said, in 0..1, or `None` when it said nothing; `confidence` is a calibrated
-    probability, `None` until something calibrates. `parent_id` is the annotation this one was
-    made from: the caption of a phrase, the box of a mask.
+    specialist said, in 0..1, or `None` when it said nothing. `support`, likewise, is its second
+    score where it has one: of a grounded phrase how well the words fit the region, of a mask how
+    stable it is. `confidence` is a calibrated probability, `None` until something calibrates.
+    `parent_id` is the annotation this one was made from: the caption of a phrase, the box of a
+    mask.
     """
 
     kind: Kind
@@ -78,6 +80,7 @@ class Annotation:
     quad: tuple[float, ...] = ()
     mask_rle: MaskRLE | None = None
     score: float | None = None
+    support: float | None = None
     parent_id: str = ""
     span: tuple[int, ...] = ()
 
@@ -106,7 +109,6 @@ def stamp(
     renamed = {said.id: new for said, new in zip(annotations, ids, strict=True) if said.id}
     stamped = []
     for annotation, new_id in zip(annotations, ids, strict=True):
-        score = annotation.score
         stamped.append(
             replace(
                 annotation,
@@ -115,7 +117,8 @@ def stamp(
                 box_xyxy=_rounded(annotation.box_xyxy),
                 quad=_rounded(annotation.quad),
                 span=tuple(int(edge) for edge in annotation.span),
-                score=None if score is None else round(float(score), SCORE_DECIMALS),
+                score=_rounded_score(annotation.score),
+                support=_rounded_score(annotation.support),
                 specialist=provenance.specialist,
                 model=provenance.model,
                 revision=provenance.revision,
@@ -130,6 +133,10 @@ def _rounded(coordinates: Iterable[float]) -> tuple[float, ...]:
     return tuple(round(float(value), COORDINATE_DECIMALS) for value in coordinates)
 
 
+def _rounded_score(score: float | None) -> float | None:
+    return None if score is None else round(float(score), SCORE_DECIMALS)
+
+
 MASK_TYPE = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
 ANNOTATION_FIELDS: list[pa.Field] = [
     pa.field("id", pa.string()),
@@ -142,6 +149,7 @@ ANNOTATION_FIELDS: list[pa.Field] = [
     pa.field("quad", pa.list_(pa.float64())),
     pa.field("mask_rle", MASK_TYPE),
     pa.field("score", pa.float64()),
+    pa.field("support", pa.float64()),
     pa.field("confidence", pa.float64()),
     pa.field("parent_id", pa.string()),
     pa.field("span", pa.list_(pa.int32())),

@@ -21,6 +21,9 @@ INVALID_OUTPUT = "invalid_output"
 STAGE_FAILED = "stage_failed"
 INPUT_FAILED = "input_failed"
 PROCESS_DIED = "process_died"
+BUDGET_EXHAUSTED = "budget_exhausted"
+"""Nobody was asked, as there was nothing left to pay with: no fault of the image or the stage. The
+next run asks."""
 
 Answer = list[Annotation] | list[Measurement] | SampleError
 

@@ -54,7 +54,15 @@ class Statements:
     @cached_property
     def score(self) -> np.ndarray:
         """What the specialist said, float64, shape (n,), NaN where it gave none."""
-        return self.table.column("score").to_numpy(zero_copy_only=False).astype(np.float64)
+        return self._numbers("score")
+
+    @cached_property
+    def support(self) -> np.ndarray:
+        """The specialist's second score, float64, shape (n,), NaN where it gave none."""
+        return self._numbers("support")
+
+    def _numbers(self, column: str) -> np.ndarray:
+        return self.table.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
 
     @cached_property
     def box_xyxy(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
 from engine.graph import Graph, plan
@@ -84,7 +85,7 @@ def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
 def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
-    With `retry`, images that failed are tried again.
+    With `retry`, images that failed are tried again; those that a budget did not reach always are.
 
     Raises:
         ConfigError: a stage has a caveat that the config does not allow.
@@ -147,10 +148,12 @@ def _job(run: Run, spec: ShardSpec, receipt: str | None, *, retry: bool) -> Job 
     earlier = done.samples_digest if done else ""
     if done and done.recipe != run.graph.recipe:
         done = None
-    is_wanted = retry and bool(done and done.dead_letters)
+    letters = done.dead_letters if done else ()
+    is_unpaid = any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
+    is_wanted = is_unpaid or (retry and bool(letters))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
-    return Job(spec=spec, earlier=earlier, done=done, retry=retry)
+    return Job(spec=spec, earlier=earlier, done=done, retry=retry or is_unpaid)
 
 
 async def _build(
@@ -193,7 +196,8 @@ class _Ledger:
         """Take in a finished shard."""
         self.stats[stats.name] = stats
         self._samples += stats.samples
-        self._failures.update(letter.reason for letter in stats.dead_letters)
+        reasons = (letter.reason for letter in stats.dead_letters)
+        self._failures.update(reason for reason in reasons if reason != BUDGET_EXHAUSTED)
 
     def check(self) -> None:
         """Refuse a dataset of which too much failed.

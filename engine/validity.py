@@ -50,7 +50,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _score_problem(annotation: Annotation) -> str:
-    for value in (annotation.score, annotation.confidence):
+    for value in (annotation.score, annotation.support, annotation.confidence):
         if value is not None and not (_is_number(value) and 0 <= value <= 1):
             return f"a score of {_shown(value)}, not in 0..1"
     return ""

@@ -1,0 +1,256 @@
+"""Text in images: the Read feature of Azure AI Vision (Image Analysis 4.0), asked through
+Microsoft's client, package `azure-ai-vision-imageanalysis`.
+
+The client speaks the protocol; its own retries and redirects are off, since manners and budget
+are the business of `service`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from engine.annotation import Annotation
+from engine.errors import ConfigError, MissingPackage, SampleError
+from engine.sample import Sample
+from engine.stage import RUNTIME, Specialist, StageConfig
+from specialists.online.address import host_of, read_key
+from specialists.online.failure import (
+    EMPTY_ANSWER,
+    INVALID_ANSWER,
+    SERVICE_FAILED,
+    Failure,
+    broken_connection,
+    refusal,
+)
+from specialists.online.photo import jpeg
+from specialists.online.service import Priced, Service, ServiceConfig
+from specialists.text_lines import hulls_of, line
+
+if TYPE_CHECKING:
+    from azure.ai.vision.imageanalysis.models import DetectedTextLine, ImageAnalysisResult
+
+_PACKAGE = "azure-ai-vision-imageanalysis"
+_API = "2023-10-01"
+_LEAST_SIDE = 50
+_LARGEST_SIDE = 16_000
+_LARGEST_FILE = 20 * 1024 * 1024
+"""What the service takes (Image Analysis 4.0, "Image requirements"): pixels a side, bytes."""
+_QUALITIES = (95, 85, 70, 50)
+"""Of the JPEG that is sent: the first that the service takes; only noise needs the others."""
+
+
+class AzureOcrConfig(ServiceConfig):
+    """Which resource of Azure reads, and what it is shown."""
+
+    endpoint: Annotated[str, RUNTIME] = ""
+    """Address of the resource, `https://NAME.cognitiveservices.azure.com`."""
+    api_key_env: Annotated[str, RUNTIME] = "VISION_KEY"
+    """Name of the environment variable that holds a key of the resource."""
+    model_version: str = "latest"
+    """Release of the service's model, `latest` or a date; `latest` may change under your hands."""
+    long_side: int = Field(default=4000, ge=_LEAST_SIDE, le=_LARGEST_SIDE)
+    """Pixels of the long side of the image that is sent; it is never enlarged."""
+    least_score: float = Field(default=0.0, ge=0, le=1)
+    """Lines whose score is lower are not said, 0..1."""
+
+
+class Frame(NamedTuple):
+    """An image as it is sent, and the way back: a point p of it lies at p * scale in the sample."""
+
+    data: bytes
+    scale_xy: np.ndarray
+
+
+class AzureOcr(Specialist[AzureOcrConfig]):
+    """Lines of text as the service orders them: text, quad, the quad's hull as box, score.
+
+    The service is sure of words, not of lines: a line's score is the mean of its words'.
+    """
+
+    Config: ClassVar[type[StageConfig]] = AzureOcrConfig
+    produces: tuple[str, ...] = ("ocr",)
+    needs: ClassVar[tuple[str, ...]] = ("azure", "aiohttp")
+    extra: ClassVar[str] = "azure"
+    is_remote: ClassVar[bool] = True
+    calls_at_once: ClassVar[int] = 4
+
+    @property
+    def model(self) -> str:
+        """The service."""
+        return "azure-ai-vision read"
+
+    def revision(self) -> str:
+        """Name the version of the interface and of the model.
+
+        Raises:
+            ConfigError: the endpoint or the key is missing, or the budget makes no sense.
+            MissingPackage: other packages of Azure are here, but not this one.
+        """
+        if not self.config.endpoint:
+            raise ConfigError(
+                "endpoint is empty: give the address of your Azure AI Vision resource, "
+                "https://NAME.cognitiveservices.azure.com"
+            )
+        host_of(self.config.endpoint, option="endpoint")
+        if not self.config.api_key_env:
+            raise ConfigError("api_key_env is empty: the service answers nobody without a key")
+        read_key(self.config.api_key_env)
+        self.config.check_budget()
+        try:
+            version(_PACKAGE)
+        except PackageNotFoundError:
+            raise MissingPackage(
+                f"azure_ocr needs {_PACKAGE}, not installed: pip install 'florilegium[azure]'"
+            ) from None
+        return f"{_API} {self.config.model_version}"
+
+    def load(self) -> None:
+        """Open the client; nothing is asked yet."""
+        self.service = ReadService(self.config)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
+        """Have each image read, several at once."""
+        frames = [self._frame(sample) for sample in samples]
+        sent = [frame.data for frame in frames if isinstance(frame, Frame)]
+        results = iter(self.service.read(sent))
+        return [
+            self._annotations(sample, frame, next(results)) if isinstance(frame, Frame) else frame
+            for sample, frame in zip(samples, frames, strict=True)
+        ]
+
+    def _frame(self, sample: Sample) -> Frame | SampleError:
+        try:
+            return framed(sample.image, self.config.long_side)
+        except SampleError as error:
+            return error
+
+    def _annotations(
+        self, sample: Sample, frame: Frame, lines: list[Line] | SampleError
+    ) -> list[Annotation] | SampleError:
+        if isinstance(lines, SampleError):
+            return lines
+        quads = [
+            np.clip(one.quad * frame.scale_xy, 0, (sample.width, sample.height)) for one in lines
+        ]
+        return [
+            line(one.text, quad, one.score)
+            for one, quad in zip(lines, quads, strict=True)
+            if one.score >= self.config.least_score and _has_area(quad)
+        ]
+
+
+def _has_area(quad: np.ndarray) -> bool:
+    left, top, right, bottom = hulls_of(quad[None])[0]
+    return bool(right > left and bottom > top)
+
+
+def framed(pixels: np.ndarray, long_side: int) -> Frame:
+    """Make an image fit for the service: not too large, and by repeating its edge not too small.
+
+    Args:
+        pixels: RGB, uint8, (height, width, 3).
+        long_side: pixels of its long side at most.
+
+    Raises:
+        SampleError: the file is too large in the poorest quality.
+    """
+    import cv2
+
+    height, width = pixels.shape[:2]
+    shrink = min(1.0, long_side / max(height, width))
+    size_wh = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA) if shrink < 1 else pixels
+    right, bottom = (max(0, _LEAST_SIDE - side) for side in size_wh)
+    padded = cv2.copyMakeBorder(small, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    for quality in _QUALITIES:
+        data = jpeg(padded, long_side, quality)
+        if len(data) <= _LARGEST_FILE:
+            return Frame(data=data, scale_xy=np.array((width, height)) / size_wh)
+    raise SampleError(
+        SERVICE_FAILED, f"a file of {len(data)} bytes, the service takes {_LARGEST_FILE}"
+    )
+
+
+class Line(NamedTuple):
+    """A line as the service read it; the quad, (4, 2), in pixels of the image that was sent."""
+
+    text: str
+    quad: np.ndarray
+    score: float
+
+
+class ReadService(Service):
+    """One resource of Azure AI Vision."""
+
+    def __init__(self, config: AzureOcrConfig) -> None:
+        from azure.ai.vision.imageanalysis.aio import ImageAnalysisClient
+        from azure.core.credentials import AzureKeyCredential
+        from azure.core.pipeline.policies import AsyncRedirectPolicy, AsyncRetryPolicy
+
+        key = read_key(config.api_key_env)
+        if key is None:
+            raise ConfigError("api_key_env is empty: the service answers nobody without a key")
+        self._client = ImageAnalysisClient(
+            config.endpoint.rstrip("/"),
+            AzureKeyCredential(key.get_secret_value()),
+            api_version=_API,
+            retry_policy=AsyncRetryPolicy.no_retries(),
+            redirect_policy=AsyncRedirectPolicy.no_redirects(),
+            # The service's own time-out comes first, and says what it is.
+            connection_timeout=2 * config.timeout_s,
+            read_timeout=2 * config.timeout_s,
+        )
+        self._model_version = config.model_version
+        super().__init__(config, self._client, key)
+
+    def read(self, images: Sequence[bytes]) -> list[list[Line] | SampleError]:
+        """Return the lines of text in each image file."""
+        return self.ask([partial(self._read, data) for data in images])
+
+    async def _read(self, data: bytes) -> Priced[list[Line]]:
+        from azure.ai.vision.imageanalysis.models import VisualFeatures
+        from azure.core.exceptions import AzureError, DecodeError, HttpResponseError
+
+        try:
+            result = await self._client.analyze(
+                data, [VisualFeatures.READ], model_version=self._model_version
+            )
+        except AzureError as error:
+            response = error.response if isinstance(error, HttpResponseError) else None
+            if response is None:
+                raise broken_connection(error) from None
+            if isinstance(error, DecodeError):
+                raise Failure(INVALID_ANSWER, error.message, is_passing=True) from None
+            raise refusal(response.status_code, response.headers, response.text()) from None
+        return Priced(value=_lines_in(result))
+
+
+def _lines_in(result: ImageAnalysisResult) -> list[Line]:
+    try:
+        read = result.read
+        if read is None:
+            raise Failure(EMPTY_ANSWER, "the answer has no readResult", is_passing=True)
+        return [_line(one) for block in read.blocks for one in block.lines]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        told = f"no result of the Read feature: {type(error).__name__}: {error}"
+        raise Failure(INVALID_ANSWER, told, is_passing=True) from None
+
+
+def _line(one: DetectedTextLine) -> Line:
+    if not isinstance(one.text, str) or not one.text.strip():
+        raise ValueError("a line with no text")
+    if not one.words:
+        raise ValueError("a line with no words, so that nobody knows its score")
+    quad = np.array([(corner.x, corner.y) for corner in one.bounding_polygon], dtype=float)
+    score = float(np.mean([word.confidence for word in one.words]))
+    if quad.shape != (4, 2) or not np.isfinite(quad).all():
+        raise ValueError(f"a line of {len(quad)} corners: {quad.tolist()}")
+    if not 0 <= score <= 1:
+        raise ValueError(f"a line with score {score:g}")
+    return Line(text=one.text, quad=quad, score=score)

@@ -1,0 +1,158 @@
+"""Examples of good captions: a JSONL file beside its images.
+
+    {"image": "images/000001.jpg", "task": "detailed_caption", "text": "A cat asleep on ..."}
+
+Paths are relative to the file and stay in its folder. Who found the captions good is not known
+here; `florilegium examples` writes such a file from a dataset and its audit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any
+
+from engine.annotation import CAPTION_TASKS
+from engine.errors import ConfigError, SampleError, nearest
+from engine.image import read_header
+from engine.sample import Sample, digest_of
+from specialists.online.heard import one_line
+
+MOST_EXAMPLES = 400
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of one image, or of the file itself, at most."""
+MOST_CHARACTERS = 4000
+"""Characters of a caption at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """An image and what is well said of it; `sha256` is that of the image's bytes."""
+
+    image: Path
+    sha256: str
+    task: str
+    text: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """All examples of a file, in its order."""
+
+    path: str
+    examples: tuple[Example, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of tasks, captions and images, 16 hex digits; names and order do not count."""
+        rows = sorted(f"{one.task} {one.sha256} {one.text}" for one in self.examples)
+        return digest_of(rows)[:16]
+
+    def of(self, task: str) -> list[Example]:
+        """Return the examples of one task."""
+        return [one for one in self.examples if one.task == task]
+
+    def chosen(self, sample: Sample, task: str, count: int, seed: int) -> list[Example]:
+        """Choose examples for a sample, never its own image.
+
+        Examples are ranked by a digest of the seed, the sample's bytes and the example, so the
+        same image gets the same ones whatever else is asked, and a further example in the file
+        changes the choice only where it ranks among the first.
+        """
+        own = sample.sha256
+        others = [one for one in self.of(task) if one.sha256 != own]
+        return sorted(others, key=lambda one: _rank(seed, own or sample.key, one))[:count]
+
+
+def _rank(seed: int, name: str, example: Example) -> bytes:
+    parts = [str(seed), name, example.task, example.sha256, example.text]
+    return blake2b(digest_of(parts).encode(), digest_size=8).digest()
+
+
+def read_examples(path: str) -> Examples:
+    """Read a file of examples and look at their images.
+
+    Raises:
+        ConfigError: it is not there, too large, a line is no example, or an image is not there,
+            is none, or lies outside the file's folder.
+    """
+    if not path:
+        raise ConfigError(
+            "examples is empty: give the path of a JSONL file, as `florilegium examples` writes it"
+        )
+    lines = _bytes(Path(path), f"examples = {path!r}").splitlines()
+    examples = tuple(_examples(Path(path), lines))
+    if not examples:
+        raise ConfigError(f"examples = {path!r} holds no example")
+    if len(examples) > MOST_EXAMPLES:
+        raise ConfigError(
+            f"examples = {path!r} holds {len(examples)} examples, at most {MOST_EXAMPLES} are "
+            "allowed: take some out"
+        )
+    return Examples(path=path, examples=examples)
+
+
+def _examples(path: Path, lines: Sequence[bytes]) -> Iterator[Example]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _example(path.parent.resolve(), line, f"{path}, line {number}")
+
+
+def _example(folder: Path, line: bytes, where: str) -> Example:
+    image, task, text = _values(line, where)
+    place = (folder / image).resolve()
+    if not place.is_relative_to(folder):
+        raise ConfigError(
+            f"{where}: the image {image!r} lies outside the folder of the file: move it into it"
+        )
+    data = _bytes(place, f"{where}: the image {image!r}")
+    try:
+        header = read_header(data)
+    except SampleError as error:
+        raise ConfigError(f"{where}: the image {image!r} cannot be used: {error}") from error
+    return Example(
+        image=place,
+        sha256=sha256(data).hexdigest(),
+        task=task,
+        text=text,
+        width=header.width,
+        height=header.height,
+    )
+
+
+def _values(line: bytes, where: str) -> tuple[str, str, str]:
+    try:
+        row: Any = json.loads(line)
+    except ValueError:
+        row = None
+    values = [row.get(name) for name in ("image", "task", "text")] if isinstance(row, dict) else []
+    image, task, text = (value if isinstance(value, str) else "" for value in values or [""] * 3)
+    text = one_line(text)
+    if not image or "\0" in image or not text:
+        raise ConfigError(
+            f'{where}: {line[:80]!r} is not of the form {{"image": "images/000001.jpg", '
+            '"task": "detailed_caption", "text": "A cat ..."}'
+        )
+    if task not in CAPTION_TASKS:
+        raise ConfigError(f"{where}: {task!r} is no caption, {nearest(task, CAPTION_TASKS)}")
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(
+            f"{where}: a caption of {len(text)} characters, at most {MOST_CHARACTERS} are allowed"
+        )
+    return image, task, text
+
+
+def _bytes(path: Path, what: str) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ConfigError(f"{what} has {size} bytes, at most {MOST_BYTES} are allowed")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
+        raise ConfigError(f"{what} cannot be read: {error}") from error

@@ -1,0 +1,24 @@
+"""When the next request may be sent. Knows no request."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Gate:
+    """Lets requests through one by one: evenly spaced, and none while the service wants rest."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._spacing_s = 60 / per_minute if per_minute else 0.0
+        self._free_at = 0.0
+
+    async def turn(self) -> None:
+        """Wait until the next request may be sent."""
+        now = asyncio.get_running_loop().time
+        while (wait_s := self._free_at - now()) > 0:
+            await asyncio.sleep(wait_s)
+        self._free_at = now() + self._spacing_s
+
+    def hold(self, seconds: float) -> None:
+        """Let nothing through for so many seconds."""
+        self._free_at = max(self._free_at, asyncio.get_running_loop().time() + seconds)

@@ -1,0 +1,81 @@
+"""Captions by a large multimodal model behind an OpenAI-compatible address.
+
+The image travels small, and beside it what others said: brief caption, named regions, text in
+the image (Florence-2 paper, section 4.1). The service gives no score, so captions have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
+
+from pydantic import Field
+
+from engine.annotation import Annotation
+from engine.errors import SampleError
+from engine.sample import Sample
+from engine.stage import Input, StageConfig, maybe
+from specialists.evidence import EVIDENCE_TASKS
+from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
+from specialists.online.chat import Image, Message
+from specialists.online.heard import heard_of
+from specialists.online.photo import jpeg
+
+
+class LmmCaptionConfig(AnnotatorConfig):
+    """How the image is shown."""
+
+    image_side: int = Field(default=1024, ge=32, le=8192)
+    """Pixels of the long side of an image that is sent; none is enlarged."""
+    quality: int = Field(default=90, ge=1, le=100)
+    """Quality of the JPEG that is sent, 1..100."""
+
+
+LmmCaptionT = TypeVar("LmmCaptionT", bound=LmmCaptionConfig)
+
+
+class LmmCaption(Annotator[LmmCaptionT]):
+    """One caption per task; hears only the tasks that its templates tell."""
+
+    Config: ClassVar[type[StageConfig]] = LmmCaptionConfig
+    reads: tuple[Input, ...] = tuple(maybe(task) for task in EVIDENCE_TASKS)
+    produces: tuple[str, ...] = ("detailed_caption", "more_detailed_caption")
+
+    def __init__(self, config: LmmCaptionT) -> None:
+        super().__init__(config)
+        told = dict.fromkeys(task for prompt in self.prompts.values() for task in prompt.tasks)
+        self.reads = tuple(maybe(task) for task in told)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
+        """Ask for the captions of all samples at once."""
+        return [
+            texts if isinstance(texts, SampleError) else self._captions(texts)
+            for texts in self.asked(samples)
+        ]
+
+    def conversations(self, sample: Sample) -> list[Conversation]:
+        """Show the image once for each task, with the task's prompt."""
+        photo = self.photo(sample)
+        heard = heard_of(sample, self.config.prompt_limits)
+        return [
+            [
+                SYSTEM,
+                *self.examples(sample, task),
+                Message("user", (photo, prompt.filled(heard))),
+            ]
+            for task, prompt in self.prompts.items()
+        ]
+
+    def photo(self, sample: Sample) -> Image:
+        """Return a sample's image as it is sent."""
+        return Image(data=jpeg(sample.image, self.config.image_side, self.config.quality))
+
+    def examples(self, sample: Sample, task: str) -> list[Message]:
+        """Return the turns that show how such a question is answered: none."""
+        return []
+
+    def _captions(self, texts: Sequence[str]) -> list[Annotation]:
+        return [
+            Annotation(kind="text", task=task, text=text, language=self.config.language)
+            for task, text in zip(self.produces, texts, strict=True)
+        ]

@@ -1,0 +1,148 @@
+"""Whole builds with an online stage: nobody pays twice, and the key stays where it was."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from engine.errors import ConfigError
+from engine.manifest import Manifest
+from engine.storage import Folder
+from pipelines.dataset import read_dataset
+from specialists.online.failure import BUDGET_EXHAUSTED, SERVICE_FAILED
+from tests.building import build
+from tests.specialists.online.server import MisbehavingServer, Request, status
+
+KEY = "sk-never-to-be-seen-7"
+KEY_VARIABLE = "LOOPBACK_KEY"
+COUNT = 12
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(COUNT):
+        pixels = np.full((60, 80, 3), 20 * number, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return folder
+
+
+def built(
+    pictures: Path, server: MisbehavingServer, *, retry: bool = True, **options: Any
+) -> Manifest:
+    """Build with one caption per image, asked of the server; retry what failed before."""
+    asked = {
+        "use": "tests.specialists.online.stages:AskedCaption",
+        "url": server.url,
+        "api_key_env": KEY_VARIABLE,
+        "backoff_s": 0.01,
+        "concurrency": 4,
+        **options,
+    }
+    return build(
+        pictures,
+        pictures.parent / "out",
+        retry=retry,
+        shard_size=5,
+        specialists={"asked": asked},
+        max_dead_letter_share=1.0,
+    )
+
+
+def times_asked(requests: list[Request]) -> Counter[str]:
+    return Counter(sha256(request.body).hexdigest() for request in requests)
+
+
+def reasons(manifest: Manifest) -> Counter[str]:
+    return Counter(letter.reason for _, letter in manifest.dead_letters)
+
+
+def captions(pictures: Path) -> dict[str, list[str]]:
+    output = Folder(str(pictures.parent / "out"))
+    return {one.key: [said.text for said in one.annotations] for one in read_dataset(output)}
+
+
+def test_a_budget_ends_half_way_and_the_rest_is_paid_later(pictures: Path) -> None:
+    with MisbehavingServer() as server:
+        first = built(pictures, server, max_requests=7, retry=False)
+        assert len(server.requests) == 7
+        assert first.totals.samples == 7
+        assert reasons(first) == {BUDGET_EXHAUSTED: COUNT - 7}
+        before = captions(pictures)
+
+        second = built(pictures, server, max_requests=7, retry=False)
+        assert second.totals.samples == COUNT
+        assert len(server.requests) == COUNT
+        assert set(times_asked(server.requests).values()) == {1}, "each image was paid once"
+    after = captions(pictures)
+    assert len(before) == 7
+    assert {key: after[key] for key in before} == before
+    assert all(len(texts) == 1 for texts in after.values())
+
+
+def test_only_what_failed_is_asked_again(pictures: Path) -> None:
+    with MisbehavingServer(status(400), status(500)) as server:
+        first = built(pictures, server, attempts=1)
+        assert reasons(first) == {SERVICE_FAILED: 2}
+        failed = {sha256(request.body).hexdigest() for request in server.requests[:2]}
+        assert built(pictures, server, attempts=1).totals.samples == COUNT
+        asked = times_asked(server.requests)
+    assert {image for image, times in asked.items() if times == 2} == failed
+    assert len(server.requests) == COUNT + 2
+
+
+def test_manners_budget_and_port_cost_nothing_when_they_change(pictures: Path) -> None:
+    with MisbehavingServer() as server:
+        first = built(pictures, server)
+    with MisbehavingServer() as moved:
+        second = built(pictures, moved, concurrency=1, timeout_s=9, max_requests=3, attempts=2)
+        assert not moved.requests
+        assert second.to_json() == first.to_json()
+        built(pictures, moved, max_tokens=99)
+        assert len(moved.requests) == COUNT
+
+
+def test_a_service_that_is_down_ends_the_build_and_takes_nothing_along(pictures: Path) -> None:
+    with MisbehavingServer() as server:
+        built(pictures, server)
+        Image.new("RGB", (80, 60), "red").save(pictures / "new.png")
+    with pytest.raises(ConfigError, match="cannot be asked: no answer"):
+        built(pictures, server)
+    with MisbehavingServer() as again:
+        assert built(pictures, again).totals.samples == COUNT + 1
+        assert len(again.requests) == 1
+
+
+def test_the_key_stays_in_the_environment(
+    pictures: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    echo = f"Incorrect API key provided: {KEY}"
+    with MisbehavingServer(status(400, message=echo), status(500, message=echo)) as server:
+        manifest = built(pictures, server, attempts=1)
+        assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    assert "provided: [key]" in manifest.dead_letters[0][1].message
+    written = [path for path in (pictures.parent / "out").rglob("*") if path.is_file()]
+    assert {"report.html", "run.yaml", "dead_letters.parquet"} <= {path.name for path in written}
+    assert any("layers" in path.parts for path in written)
+    for path in written:
+        content = path.read_bytes()
+        if path.suffix == ".parquet":  # compressed
+            content = repr(pq.read_table(path).to_pylist()).encode()
+        assert KEY.encode() not in content, path
+    assert KEY not in caplog.text
+    assert KEY not in "".join(capfd.readouterr())

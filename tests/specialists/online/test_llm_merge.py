@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from engine.annotation import Annotation, Provenance, stamp
+from engine.config import validated
+from engine.errors import ConfigError, SampleError
+from engine.graph import plan
+from engine.sample import Picture, Sample
+from specialists.online.llm_merge import LlmMerge, LlmMergeConfig
+from tests.building import DESCRIBED, build, configure
+from tests.specialists.online.server import MisbehavingServer, Request, ok, status
+
+USE = "specialists.online.llm_merge:LlmMerge"
+ONE = {"detailed_caption": "configs/prompts/merge_detailed_caption.txt"}
+Asking = Callable[..., LlmMerge]
+
+
+@pytest.fixture
+def asking() -> Iterator[Asking]:
+    """Make a stage that asks a server; its connection is closed at the end."""
+    stages = []
+
+    def make(server: MisbehavingServer, **options: Any) -> LlmMerge:
+        given = {"url": server.url, "backoff_s": 0.0, "attempts": 1, "prompts": ONE, **options}
+        stage = LlmMerge(validated(LlmMergeConfig, given, where="test"))
+        stage.load()
+        stages.append(stage)
+        return stage
+
+    yield make
+    for stage in stages:
+        stage.service.close()
+
+
+def caption(text: str, task: str = "caption") -> Annotation:
+    return Annotation(kind="text", task=task, text=text)
+
+
+def box(label: str, task: str = "object_detection") -> Annotation:
+    return Annotation(kind="region", task=task, label=label, box_xyxy=(0, 0, 50, 50), score=0.5)
+
+
+def sample(*annotations: Annotation) -> Sample:
+    told = tuple(stamp(annotations, Provenance(stage="earlier"), "it"))
+    return Sample(key="it", width=100, height=100, picture=Picture(b""), annotations=told)
+
+
+HEARD = (
+    caption("A cat on a sofa."),
+    caption("A tabby cat lies on a red sofa beside a lamp.", "detailed_caption"),
+    box("cat"),
+    box("cat", "open_vocabulary_detection"),
+    Annotation(kind="region", task="ocr", text="SALE", box_xyxy=(0, 0, 9, 9)),
+)
+
+
+def test_the_merged_caption_names_what_it_was_merged_from(asking: Asking) -> None:
+    text = "A tabby cat lies on a red sofa. A lamp stands beside it."
+    it = sample(*HEARD)
+    with MisbehavingServer(ok(text)) as server:
+        [[merged]] = asking(server).predict([it])  # type: ignore[misc]
+    assert merged.text == text
+    assert (merged.task, merged.language) == ("detailed_caption", "en")
+    assert (merged.score, merged.parent_id) == (None, "")
+    first_to_say = [it.annotations[place].id for place in (0, 1, 2, 4)]
+    assert list(merged.merged_from) == first_to_say
+
+
+def test_the_model_reads_all_that_was_said_and_sees_nothing(asking: Asking) -> None:
+    with MisbehavingServer() as server:
+        asking(server).predict([sample(*HEARD)])
+    [request] = server.requests
+    assert request.images == []
+    for told in ('- "A cat on a sofa."', '- "cat" at 0 0 500 500', '- "SALE"', "beside a lamp."):
+        assert told in request.text
+
+
+def test_a_sentence_that_names_what_nobody_said_stands_alone(asking: Asking) -> None:
+    text = "A dog barks. A cat lies on a sofa. The cat wears a hat. A lamp stands beside it."
+    with MisbehavingServer(ok(text)) as server:
+        [said] = asking(server).predict([sample(*HEARD)])
+    merged, *others = said  # type: ignore[misc]
+    assert merged.text == "A cat lies on a sofa. A lamp stands beside it."
+    assert [one.text for one in others] == ["A dog barks.", "The cat wears a hat."]
+    assert {one.parent_id for one in others} == {merged.id}
+    assert {one.merged_from for one in others} == {merged.merged_from}
+
+
+def test_where_nothing_is_supported_only_that_is_said(asking: Asking) -> None:
+    with MisbehavingServer(ok("A dog barks at a man.")) as server:
+        [[alone]] = asking(server).predict([sample(*HEARD)])  # type: ignore[misc]
+    assert alone.text == "A dog barks at a man."
+    assert alone.parent_id == ""
+    assert alone.merged_from
+
+
+def test_each_task_is_asked_for_with_its_template(asking: Asking) -> None:
+    everything = LlmMergeConfig().prompts
+    with MisbehavingServer(ok("A cat."), ok("A sofa. A zebra."), ok("A lamp.")) as server:
+        [said] = asking(server, prompts=everything, concurrency=1).predict([sample(*HEARD)])
+    assert [(one.task, one.text) for one in said] == [  # type: ignore[union-attr]
+        ("caption", "A cat."),
+        ("detailed_caption", "A sofa."),
+        ("detailed_caption", "A zebra."),
+        ("more_detailed_caption", "A lamp."),
+    ]
+
+
+def test_where_nobody_said_a_caption_nothing_is_asked(asking: Asking) -> None:
+    with MisbehavingServer() as server:
+        said = asking(server).predict([sample(box("cat")), sample(), sample(caption(" "))])
+    assert said == [[], [], []]
+    assert server.requests == []
+
+
+def test_a_failure_costs_only_its_sample(asking: Asking) -> None:
+    orders = (ok("I cannot help with that."), status(500), ok("A cat."))
+    with MisbehavingServer(*orders) as server:
+        first, second, third = asking(server, concurrency=1).predict([sample(*HEARD)] * 3)
+    assert isinstance(first, SampleError)
+    assert isinstance(second, SampleError)
+    assert (first.reason, second.reason) == ("invalid_answer", "service_failed")
+    assert isinstance(third, list)
+
+
+def test_answers_do_not_depend_on_the_batch(asking: Asking) -> None:
+    def merge(request: Request) -> str:
+        return f"A cat on a sofa. A {request.word} stands beside it."
+
+    samples = [sample(*HEARD[:count]) for count in (1, 2, 3)]
+    with MisbehavingServer(answer=merge) as server:
+        stage = asking(server)
+        together = stage.predict(samples)
+        assert together[::-1] == [stage.predict([one])[0] for one in samples[::-1]]
+        assert stage.predict([]) == []
+
+
+def test_other_general_words_make_another_fingerprint(album: Path, tmp_path: Path) -> None:
+    def recipe(**options: Any) -> str:
+        specialists = {**DESCRIBED, "llm_merge": {"use": USE, **options}}
+        return plan(configure(album, tmp_path / "out", specialists=specialists)).recipe
+
+    words = tmp_path / "words.txt"
+    words.write_text("dog\n", encoding="utf-8")
+    assert recipe() == recipe()
+    assert recipe(general_words=str(words)) != recipe()
+    with pytest.raises(ConfigError, match="no word list"):
+        recipe(general_words="nowhere.txt")
+
+
+def test_what_nobody_said_is_a_dropped_row_with_its_reason(album: Path, tmp_path: Path) -> None:
+    """A server that slips a dog into every caption: the dataset keeps none of them."""
+
+    def adversary(request: Request) -> str:
+        return f"A picture with a bright corner. A dog guards the {request.word}."
+
+    with MisbehavingServer(answer=adversary) as server:
+        specialists = {**DESCRIBED, "llm_merge": {"use": USE, "url": server.url, "prompts": ONE}}
+        filters = {"unsupported": {"use": "pipelines.filters.unsupported:Unsupported"}}
+        build(album, tmp_path / "out", specialists=specialists, filters=filters, shard_size=12)
+    rows = pq.read_table(tmp_path / "out" / "shards" / "000000.parquet").to_pylist()
+    merged = [row for row in rows if row["specialist"] == "llm_merge"]
+    assert len(merged) == 24
+    for row in merged:
+        [verdict] = row["verdicts"]
+        is_about_a_dog = "dog" in row["text"]
+        assert row["kept"] == verdict["keep"] == (not is_about_a_dog)
+        assert verdict["reason"] == ("unsupported_object" if is_about_a_dog else "")
+    kept = {row["text"] for row in merged if row["kept"]}
+    assert kept == {"A picture with a bright corner."}

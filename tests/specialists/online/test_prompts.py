@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import ConfigError
+from specialists.online.heard import TASKS_OF, Heard, HeardRegion
+from specialists.online.prompts import MOST_CHARACTERS, read_prompt, revision_of
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = sorted(path.name for path in (ROOT / "configs" / "prompts").glob("*.txt"))
+
+
+def template(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "prompt.txt"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_template_tells_what_was_heard(tmp_path: Path) -> None:
+    text = "{% for one in regions %}\n{{ one.name }} at {{ one.box }}\n{% endfor %}{{ width }}"
+    heard = Heard(width=9, height=8, regions=(HeardRegion(name='"a"', box="1 2 3 4"),))
+    assert read_prompt(template(tmp_path, text)).filled(heard) == '"a" at 1 2 3 4\n9'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{ captoins }}", "uses 'captoins', .* did you mean 'captions'"),
+        ("{% for one in region %}{{ one }}{% endfor %}", "did you mean 'regions'"),
+        ("{% for one in regions %}{{ one.nme }}{% endfor %}", "no 'nme'; did you mean 'name'"),
+        ("{{ lines[7] }}", "no '7'"),
+        ("{% for one in tags %}", "line 1: Unexpected end of template"),
+        ("a\n{{ }}", "line 2: Expected an expression"),
+        ("{{ tags | shout }}", "No filter named 'shout'"),
+        ("{{ width / 0 }}", "cannot be filled: division by zero"),
+        ("{{ width.__class__.__mro__ }}", "cannot be filled"),
+        ("{% if not tags %}x{% endif %}", "says nothing"),
+        ("", "says nothing"),
+        ("x" * (MOST_CHARACTERS + 1), "at most"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused_when_it_is_read(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_prompt(template(tmp_path, text))
+
+
+def test_a_template_that_fails_only_on_an_empty_sample_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be filled"):
+        read_prompt(template(tmp_path, "Begin with {{ captions[0] }}"))
+
+
+def test_a_template_that_is_not_there_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'configs/prompts/detailed_caption.txt'"):
+        read_prompt("configs/prompts/detailed_captions.txt")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_templates_that_are_shipped_work_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prompt = read_prompt(f"configs/prompts/{name}")
+    bare = prompt.filled(Heard(width=1, height=1))
+    full = prompt.filled(
+        Heard(
+            width=1,
+            height=1,
+            regions=(HeardRegion(name='"a dog"', box="1 2 3 4"),),
+            **{field: ('"a cat"',) for field in TASKS_OF if field != "regions"},
+        )
+    )
+    assert '- "a dog" at 1 2 3 4' in full.splitlines()
+    assert '- "a cat"' in full.splitlines()
+    assert "\n\n\n" not in full
+    assert bare
+    assert '"' not in bare
+
+
+def test_a_template_knows_which_tasks_it_tells(tmp_path: Path) -> None:
+    prompt = read_prompt(template(tmp_path, "{{ lines }}{{ brief_captions }}{{ height }}"))
+    assert prompt.tasks == ("caption", "ocr")
+
+
+def test_words_make_the_revision_and_places_do_not(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    first = read_prompt(template(tmp_path, "Say it."))
+    moved = read_prompt(template(tmp_path / "other", "Say it."))
+    other = read_prompt(template(tmp_path, "Say it!"))
+    assert revision_of({"caption": first}) == revision_of({"caption": moved})
+    assert revision_of({"caption": first}) != revision_of({"caption": other})
+    assert revision_of({"caption": first}) != revision_of({"detailed_caption": first})
