@@ -16,7 +16,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.errors import ConfigError, MissingPackage
+from engine.errors import ConfigError, MissingModel, MissingPackage
 from engine.sources.url import package_folder
 
 _PACKAGE = "package://"
@@ -25,9 +25,15 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TELLING = (
     *("*.safetensors", "*.safetensors.index.json", "*config.json"),
     *("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
-    *("vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "*.jinja"),
+    *("vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("*.jinja", "chat_template.json"),
 )
 """The files that make a checkpoint what it is."""
+_BY_SENTENCEPIECE = ("SiglipTokenizer",)
+"""Tokenizers of vision models that nothing but sentencepiece reads."""
+
+_BY_NUM2WORDS = ("smolvlm",)
+"""Model types whose processor does not start without it, though it counts only videos with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,8 @@ class Family:
 
     `title` is how an error calls what is needed ("an object detector"), `example` a hub id of it,
     `model_types` are those of config.json (empty: whatever the model class takes),
-    `needs_torchvision` those of them whose images only torchvision prepares.
+    `needs_torchvision` those of them whose images only torchvision prepares, `unused` beginnings of
+    the names of weights on which no answer depends, so that a checkpoint may lack them.
     """
 
     title: str
@@ -45,6 +52,7 @@ class Family:
     model_types: tuple[str, ...] = ()
     processor_class: str = "AutoProcessor"
     needs_torchvision: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +86,9 @@ def resolve(
     """Find a checkpoint and check that it can be of a family, without reading its weights.
 
     Raises:
-        ConfigError: it is not here, it is pickled, damaged, or of another family.
-        MissingPackage: its images are prepared by torchvision, which is not installed.
+        MissingModel: it is not in the cache of the hub; the error has the command that fetches it.
+        ConfigError: there is no such folder, it is pickled, damaged, or of another family.
+        MissingPackage: it needs torchvision or sentencepiece, which is not installed.
     """
     if not model.strip():
         raise ConfigError(f"model is empty; give a folder or a hub id such as {family.example!r}")
@@ -98,6 +107,7 @@ def resolve(
             "leave `revision` out"
         )
     model_type = _model_type(model, folder, family)
+    _check_tokenizer(model, folder)
     if not is_random:
         _check_weights(model, folder, family)
     return Checkpoint(
@@ -133,7 +143,26 @@ def _model_type(model: str, folder: Path, family: Family) -> str:
             f"model {model!r}: the images of {kind} are prepared by torchvision: "
             "pip install 'florilegium[torchvision]'"
         )
+    if kind in _BY_NUM2WORDS and find_spec("num2words") is None:
+        raise MissingPackage(
+            f"model {model!r}: the processor of {kind} needs num2words: pip install num2words"
+        )
     return kind
+
+
+def _check_tokenizer(model: str, folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"model {model!r}: {path} is damaged: {error}") from error
+    kind = config.get("tokenizer_class") if isinstance(config, dict) else None
+    if kind in _BY_SENTENCEPIECE and find_spec("sentencepiece") is None:
+        raise MissingPackage(
+            f"model {model!r}: its texts are read by sentencepiece: pip install sentencepiece"
+        )
 
 
 def _check_weights(model: str, folder: Path, family: Family) -> None:
@@ -174,9 +203,10 @@ def _cached(model: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(model, revision=revision or None, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
-        raise ConfigError(
-            f"model {model!r} is no folder here and not in the local cache of the hub; fetch it "
-            f"(a gated one after `hf auth login`): {_fetch(model, revision)}"
+        raise MissingModel(
+            f"model {model!r} is no folder here and not in the local cache of the hub; fetch it, a "
+            "gated one after `hf auth login`:",
+            _fetch(model, revision),
         ) from None
 
 

@@ -82,7 +82,9 @@ def _class(name: str) -> Any:
 
 
 def _check_loaded(checkpoint: Checkpoint, model: Any, report: dict[str, Any]) -> None:
-    wrong = [*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])]
+    unused = checkpoint.family.unused
+    missing = [name for name in report["missing_keys"] if not name.startswith(unused)]
+    wrong = [*missing, *(str(key[0]) for key in report["mismatched_keys"])]
     if wrong:
         raise ConfigError(
             f"model {checkpoint.model!r}: {len(wrong)} weights are missing or of another shape "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.errors import ConfigError, SampleError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from specialists.checkpoint import Checkpoint
@@ -26,6 +27,8 @@ PreparedT = TypeVar("PreparedT")
 Load = Callable[..., tuple[Any, Any]]
 
 OUT_OF_MEMORY = "out_of_memory"
+TOO_THIN = "too_thin"
+NOT_A_NUMBER = "not_a_number"
 
 
 class Network:
@@ -45,9 +48,10 @@ class Network:
 
         from specialists.loading import load_pretrained
 
-        if torch.get_num_threads() != config.threads:
-            torch.set_num_threads(config.threads)
         self.device = torch.device(device_of(config.device))
+        threads = threads_of(config.threads, self.device.type)
+        if self.device.type == "cpu" and torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
         dtype = dtype_of(config.dtype, self.device.type)
         self.dtype = getattr(torch, dtype)
         self.model, self.processor = (load or load_pretrained)(
@@ -60,7 +64,7 @@ class Network:
         self._batch_size = config.batch_size
         self._max_pixels = config.max_batch_pixels
         self._turn = threading.Lock()
-        self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
 
     def prepare(self, things: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
         """Decode and preprocess in threads: call `one` on each, in their order."""
@@ -112,7 +116,7 @@ class Network:
                     OUT_OF_MEMORY, f"one image needs more memory than {self.device} has: {error}"
                 ) from error
         # Not in the handler: the error holds on to the tensors of the attempt.
-        self._batch_size = len(numbers) // 2
+        self._batch_size = min(self._batch_size, len(numbers) // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return self.attempt(numbers, call)
@@ -145,6 +149,44 @@ def unbatched(features: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: tensor[0] for name, tensor in features.items()}
 
 
+def pictured(image_processor: Any, pixels: np.ndarray) -> dict[str, Tensor]:
+    """Return what an image processor makes of RGB pixels, uint8, (height, width, 3).
+
+    Raises:
+        SampleError: `too_thin`, when a side would shrink to nothing.
+    """
+    from PIL import Image
+
+    # As an image and not an array: of a strip of three pixels nobody knows the channels.
+    image = Image.fromarray(pixels)
+    try:
+        return unbatched(image_processor(images=image, return_tensors="pt"))
+    except ValueError as error:
+        raise SampleError(
+            TOO_THIN,
+            f"{image.width}x{image.height} pixels cannot be resized as this model wants: {error}",
+        ) from error
+
+
+def exact(output: Tensor) -> Tensor:
+    """Return what a model said in float32, in which it is read whatever it was computed in.
+
+    Raises:
+        SampleError: `not_a_number`, for comparisons with it would silently say nothing.
+    """
+    if output.isnan().any():
+        raise SampleError(
+            NOT_A_NUMBER, f"the model computed NaN in {output.dtype}; use a wider `dtype`"
+        )
+    return output.float()
+
+
+def finite(output: Tensor) -> np.ndarray:
+    """Return what a model said as a float32 array on the host, as `exact` does."""
+    values: np.ndarray = exact(output).cpu().numpy()
+    return values
+
+
 def device_of(device: str) -> str:
     """Return a torch device; `auto` is the GPU if there is one.
 
@@ -160,6 +202,11 @@ def device_of(device: str) -> str:
     return device
 
 
+def threads_of(threads: int | str, device_type: str) -> int:
+    """Return how many threads prepare images; a GPU is fed by more than one."""
+    return (1 if device_type == "cpu" else 8) if isinstance(threads, str) else threads
+
+
 def dtype_of(dtype: str, device_type: str) -> str:
     """Return the name of a torch dtype; `auto` is bfloat16 on a GPU and float32 elsewhere."""
     if dtype == "auto":
@@ -168,10 +215,12 @@ def dtype_of(dtype: str, device_type: str) -> str:
 
 
 def _set_image_size(checkpoint: Checkpoint, processor: Any, side: int) -> None:
-    """Have images prepared with another side, the shorter one where the aspect is kept."""
+    """Have images prepared with another side, in the way in which the processor gives it."""
     image_processor = getattr(processor, "image_processor", processor)
     size = dict(image_processor.size or {})
-    if "height" in size:
+    if hasattr(image_processor, "merge_size"):  # Qwen-VL and its kin count pixels
+        image_processor.size = {"shortest_edge": side**2, "longest_edge": side**2}
+    elif "height" in size:
         image_processor.size = {"height": side, "width": side}
     elif "shortest_edge" in size:
         longest = size.get("longest_edge")
@@ -179,11 +228,15 @@ def _set_image_size(checkpoint: Checkpoint, processor: Any, side: int) -> None:
         image_processor.size = {"shortest_edge": side} | (
             {"longest_edge": round(longest * factor)} if longest else {}
         )
+    elif "longest_edge" in size:
+        image_processor.size = {"longest_edge": side}
     else:
         raise ConfigError(
             f"model {checkpoint.model!r} prepares images of {size or 'a fixed size'}; leave "
             "`image_size` out"
         )
+    if getattr(image_processor, "do_center_crop", False):
+        image_processor.crop_size = {"height": side, "width": side}
 
 
 def _cut(numbers: Sequence[int], size: int) -> Iterator[list[int]]:

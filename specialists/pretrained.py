@@ -27,7 +27,8 @@ class LoadingConfig(StageConfig):
     build refuses it unless told otherwise."""
     image_size: int | None = Field(default=None, ge=16)
     """Pixels of the side of the image that the model sees, the shorter one where the aspect is
-    kept; by default the checkpoint's."""
+    kept; families that count pixels (Qwen-VL) see as many as a square has. By default the
+    checkpoint's."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of weights and activations; `auto` is bfloat16 on a GPU and float32 elsewhere."""
     device: Annotated[str, RUNTIME] = "auto"
@@ -36,8 +37,9 @@ class LoadingConfig(StageConfig):
     """Implementation of attention; `auto` is what `transformers` prefers."""
     compile: Annotated[bool, RUNTIME] = False
     """Whether `torch.compile` is used: minutes at the start, faster afterwards."""
-    threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
-    """Threads of a worker that decode and prepare images, and of torch on a CPU."""
+    threads: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], RUNTIME] = "auto"
+    """Threads of a worker that decode and prepare images, and of torch on a CPU; `auto` is 8
+    beside a GPU and 1 on a CPU."""
     max_batch_pixels: Annotated[int, RUNTIME, Field(ge=1)] = 32 * 1024 * 1024
     """Pixels of one batch, as the model sees them, at most: large images share smaller batches."""
 

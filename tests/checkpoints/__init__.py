@@ -1,1 +1,17 @@
-"""Tiny checkpoints, made from the config classes of `transformers`, one module per stage."""
+"""Tiny checkpoints, made from the config classes of `transformers`, one module per stage.
+
+A module is called as its stage is, and its `options(folder)` returns what the stage needs to run.
+`NEEDS_TORCHVISION = True` says that it runs only where torchvision prepares its images.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+
+
+def needs_torchvision(name: str) -> bool:
+    """Tell whether a stage can be asked only in the process of `tests.torchvision`."""
+    if find_spec(f"{__name__}.{name}") is None:
+        return False
+    return getattr(import_module(f"{__name__}.{name}"), "NEEDS_TORCHVISION", False)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from engine.annotation import Annotation, Provenance, stamp
+from engine.image import read_header
 from engine.sample import Picture, Sample
 from specialists.grabcut import GrabCut, GrabCutConfig
 from specialists.imagenet_cam import ImageNetCam, ImageNetCamConfig
@@ -68,6 +70,36 @@ def awkward(drawing: SampleOf) -> list[Sample]:
         drawing(noise.transpose(1, 0, 2)),
         drawing(np.full((300, 200), 127, np.uint8)),
     ]
+
+
+@pytest.fixture(scope="session")
+def odd_images(photographs: dict[str, Path]) -> list[Sample]:
+    """One photograph, small, in each shape that datasets bring: turned by EXIF, grey, with a
+    palette, with alpha, 16 bits deep, and plain RGB of another size."""
+    with Image.open(photographs["astronaut"]) as whole:
+        small = whole.convert("RGB").crop((0, 0, 480, 320)).resize((120, 80))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    seen = small.copy()
+    seen.putalpha(Image.linear_gradient("L").resize(small.size))
+    deep = Image.fromarray(np.asarray(small.convert("L")).astype(np.uint16) * 257)
+    return [
+        _saved("turned", small, format="JPEG", exif=turned),
+        _saved("grey", small.convert("L"), format="PNG"),
+        _saved("palette", small.quantize(64), format="PNG"),
+        _saved("alpha", seen, format="PNG"),
+        _saved("deep", deep, format="PNG"),
+        _saved("plain", small.resize((101, 67)), format="PNG"),
+    ]
+
+
+def _saved(key: str, image: Image.Image, **options: Any) -> Sample:
+    file = io.BytesIO()
+    image.save(file, **options)
+    header = read_header(file.getvalue())
+    return Sample(
+        key=key, width=header.width, height=header.height, picture=Picture(file.getvalue())
+    )
 
 
 @pytest.fixture(scope="session")
