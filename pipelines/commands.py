@@ -238,6 +238,21 @@ def export_florence2(
 
 
 @app.command()
+def examples(
+    directory: Directory,
+    audit: Annotated[str, typer.Argument(help='A file of {"id": ..., "right": true} lines.')],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    per_task: Annotated[int, typer.Option(min=1, help="Examples of each task at most.")] = 16,
+) -> None:
+    """Write captions that an audit found right, as examples for a few-shot annotator."""
+    from pipelines.few_shot import EXAMPLES, write_examples
+
+    for task, count in write_examples(directory, audit, output, per_task).items():
+        out.print(f"{task:22} {count} examples", highlight=False)
+    out.print(Text(f"{output}/{EXAMPLES}"), soft_wrap=True)
+
+
+@app.command()
 def status(
     directory: Directory,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
 from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, REGION_TASKS
-from engine.errors import ConfigError
 from engine.judgement import Statements, Verdicts
 from engine.stage import THRESHOLD, Filter, StageConfig, one_of
 from pipelines.filters.caption_measures import prose_of
-from pipelines.filters.word_list import WordList
+from specialists.word_list import WordList, read_word_list
 
 BLACKLISTED = "blacklisted"
 
 OPENING_QUOTES = frozenset('"“«„')
-
-_INSTALLED = Path(__file__).parents[2]
-"""The folder that holds `pipelines` and, beside it, `configs`."""
 
 
 class BlacklistConfig(StageConfig):
@@ -72,7 +67,7 @@ class Blacklist(Filter[BlacklistConfig]):
 
     @cached_property
     def _words(self) -> WordList:
-        return _read(self.config.path)
+        return read_word_list(self.config.path)
 
 
 def _where(rows: np.ndarray, texts: np.ndarray, is_listed: Callable[[str], bool]) -> np.ndarray:
@@ -91,15 +86,3 @@ def _is_quoted(statements: Statements, rows: np.ndarray) -> np.ndarray:
         start = max([1, *spans[int(row)].as_py()[:1]])
         quoted[row] = texts[statements.parent[row]][start - 1 : start] in OPENING_QUOTES
     return quoted
-
-
-def _read(path: str) -> WordList:
-    places = [Path(path), _INSTALLED / path]
-    for place in places:
-        if place.is_file():
-            try:
-                return WordList(place.read_text(encoding="utf-8").splitlines())
-            except (OSError, UnicodeDecodeError, ConfigError) as error:
-                raise ConfigError(f"cannot read the blacklist {place}: {error}") from error
-    looked = " nor ".join(str(place) for place in dict.fromkeys(places))
-    raise ConfigError(f"there is no blacklist at {looked}: set `path` of the filter `blacklist`")

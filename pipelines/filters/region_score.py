@@ -1,7 +1,8 @@
 """Drops regions that score too low or whose box no one can learn from.
 
-Judges boxes (those around quads and masks too) by score, size, shape and place. A row whose
-specialist gave no score is not judged by score: a score is never invented.
+Judges boxes (those around quads and masks too) by score, size, shape and place, phrases and masks
+by their second score too. A row whose specialist gave no score is not judged by score: a score
+is never invented.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pipelines.filters.per_task import Fraction, over_defaults
 from pipelines.filters.regions import Regions
 
 LOW_SCORE = "low_score"
+LOW_SUPPORT = "low_support"
 TOO_SMALL = "too_small"
 TOO_LARGE = "too_large"
 EXTREME_ASPECT = "extreme_aspect"
@@ -31,6 +33,9 @@ class RegionLimits(BaseModel):
 
     min_score: Fraction | None = 0.25
     """Lowest score, 0..1; rows without a score pass."""
+    min_support: Fraction | None = None
+    """Lowest second score, 0..1: of a phrase's words, of a mask's stability; rows without one
+    pass."""
     min_area: Fraction | None = 0.0001
     """Smallest area of the box inside the image, as a fraction of the image."""
     max_area: Fraction | None = None
@@ -44,6 +49,7 @@ class RegionLimits(BaseModel):
 DEFAULT_LIMITS = {task: RegionLimits() for task in (*REGION_TASKS, *PHRASE_TASKS)} | {
     # A word in a large photograph is tiny and a line of text is long.
     "ocr": RegionLimits(min_score=0.5, min_area=0.00001, max_aspect=None),
+    "phrase_grounding": RegionLimits(min_support=0.25),
 }
 """Limits of each task that the filter judges."""
 
@@ -63,7 +69,7 @@ class RegionScoreConfig(StageConfig):
 
 
 class RegionScore(Filter[RegionScoreConfig]):
-    """Judge regions and phrases by score, area, aspect and share inside the image."""
+    """Judge regions and phrases by score, support, area, aspect and share inside the image."""
 
     Config = RegionScoreConfig
     reads = (one_of(*DEFAULT_LIMITS),)
@@ -72,16 +78,17 @@ class RegionScore(Filter[RegionScoreConfig]):
         """Judge the rows that have a score or a region."""
         verdicts = Verdicts(len(statements))
         area, aspect, inside = _shape(Regions(statements).box_xyxy, statements.image_wh)
-        specialist = statements.texts("specialist")
+        specialist, support = statements.texts("specialist"), statements.support
         for task, limits in self.config.tasks.items():
             of_task = statements.of_tasks([task])
             with_box = of_task & ~np.isnan(inside)
             min_score = self._min_score(specialist, limits.min_score)
-            verdicts.is_judged |= of_task & ~np.isnan(statements.score)
+            verdicts.is_judged |= of_task & ~(np.isnan(statements.score) & np.isnan(support))
             verdicts.measure("area", area, with_box)
             verdicts.measure("aspect", aspect, with_box)
             verdicts.measure("inside", inside, with_box)
             verdicts.drop(of_task & (statements.score < min_score), LOW_SCORE)
+            verdicts.drop(of_task & (support < _low(limits.min_support)), LOW_SUPPORT)
             verdicts.drop(with_box & (inside < _low(limits.min_inside)), OUTSIDE_IMAGE)
             verdicts.drop(with_box & (area < _low(limits.min_area)), TOO_SMALL)
             verdicts.drop(with_box & (area > _high(limits.max_area)), TOO_LARGE)

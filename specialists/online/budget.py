@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from specialists.online.failure import BUDGET_EXHAUSTED, Failure
+from engine.answer import BUDGET_EXHAUSTED
+from specialists.online.failure import Failure
 
 _MILLION = 1e6
 

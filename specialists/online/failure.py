@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from engine.answer import BUDGET_EXHAUSTED
 from engine.errors import SampleError
 
 SERVICE_FAILED = "service_failed"

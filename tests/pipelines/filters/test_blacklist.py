@@ -97,12 +97,12 @@ def test_the_default_list_keeps_things_one_can_point_at():
 
 
 def test_a_missing_list_is_a_config_error_that_names_the_option(tmp_path):
-    with pytest.raises(ConfigError, match=r"no blacklist at .*nowhere\.txt.* set `path`"):
+    with pytest.raises(ConfigError, match=r"no word list at .*nowhere\.txt.* check the path"):
         Blacklist(BlacklistConfig(path=str(tmp_path / "nowhere.txt"))).revision()
 
 
 def test_a_list_that_is_no_text_is_a_config_error(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match="cannot read the blacklist"):
+    with pytest.raises(ConfigError, match="cannot read the word list"):
         Blacklist(BlacklistConfig(path=str(path))).revision()

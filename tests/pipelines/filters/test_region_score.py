@@ -9,6 +9,7 @@ from engine.annotation import Annotation, MaskRLE
 from pipelines.filters.region_score import (
     EXTREME_ASPECT,
     LOW_SCORE,
+    LOW_SUPPORT,
     OUTSIDE_IMAGE,
     TOO_LARGE,
     TOO_SMALL,
@@ -58,6 +59,30 @@ def test_each_task_has_limits_of_its_own():
 
 def test_a_region_without_a_score_is_not_judged_by_score():
     assert reasons(judged([box(0, 0, 50, 50, score=None)], limits(min_score=1.0))) == [""]
+
+
+def test_box_and_words_of_a_phrase_are_judged_apart():
+    scores = ((0.9, 0.29), (0.9, 0.3), (0.29, 0.9), (None, 0.1), (0.9, None))
+    rows = [
+        phrase(0, 0, 50, 50, text="a cat", span=(0, 5), score=score, support=support)
+        for score, support in scores
+    ]
+    verdicts = judged(rows, limits("phrase_grounding", min_score=0.3, min_support=0.3))
+    assert reasons(verdicts) == [LOW_SUPPORT, "", LOW_SCORE, LOW_SUPPORT, ""]
+
+
+def test_an_unstable_mask_is_dropped_where_a_limit_is_set():
+    rows = [
+        box(0, 0, 50, 50, task="segmentation", score=0.9, support=support)
+        for support in (0.89, 0.9, None)
+    ]
+    assert reasons(judged(rows, limits("segmentation", min_support=0.9))) == [LOW_SUPPORT, "", ""]
+    assert reasons(judged(rows)) == ["", "", ""]
+
+
+def test_words_of_a_phrase_that_fit_badly_are_dropped_by_default():
+    row = phrase(0, 0, 50, 50, text="a cat", span=(0, 5), score=0.9, support=0.24)
+    assert reasons(judged([row])) == [LOW_SUPPORT]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,6 @@ def test_a_source_that_cannot_be_read_is_told(tmp_path: Path, ray_cluster: None)
 
 def test_stages_with_a_caveat_do_not_build_unless_allowed(album: Path, tmp_path: Path) -> None:
     doubtful = {"doubtful": {"use": "tests.stages:Doubtful"}}
-    with pytest.raises(ConfigError, match="'doubtful' has random weights: .* allow_caveats=true"):
+    with pytest.raises(ConfigError, match=r"'doubtful' has random weights: .* allow_caveats=true"):
         build(album, tmp_path / "out", specialists=doubtful)
     build(album, tmp_path / "out", specialists=doubtful, allow_caveats=True)

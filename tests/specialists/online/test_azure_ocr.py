@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from engine.annotation import Annotation
+from engine.answer import BUDGET_EXHAUSTED
 from engine.errors import ConfigError, MissingPackage, SampleError
 from engine.sample import Picture, Sample
 from engine.validity import problem_of
 from specialists.online import azure_ocr
 from specialists.online.azure_ocr import AzureOcr, AzureOcrConfig, framed
 from specialists.online.failure import (
-    BUDGET_EXHAUSTED,
     EMPTY_ANSWER,
     INVALID_ANSWER,
     RATE_LIMITED,

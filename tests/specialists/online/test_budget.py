@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from engine.answer import BUDGET_EXHAUSTED
 from specialists.online.budget import Budget, Limits, Prices
-from specialists.online.failure import BUDGET_EXHAUSTED, SERVICE_FAILED, Failure
+from specialists.online.failure import SERVICE_FAILED, Failure
 
 PRICES = Prices(request=0.01, million_tokens_in=10, million_tokens_out=100)
 

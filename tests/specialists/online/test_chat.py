@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from engine.answer import BUDGET_EXHAUSTED
 from engine.errors import ConfigError, SampleError
 from specialists.online.chat import ChatConfig, ChatService, Image, Message
 from specialists.online.failure import (
-    BUDGET_EXHAUSTED,
     EMPTY_ANSWER,
     INVALID_ANSWER,
     RATE_LIMITED,

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from engine.answer import BUDGET_EXHAUSTED
 from engine.errors import ConfigError
 from engine.manifest import Manifest
 from engine.storage import Folder
 from pipelines.dataset import read_dataset
-from specialists.online.failure import BUDGET_EXHAUSTED, SERVICE_FAILED
+from specialists.online.failure import SERVICE_FAILED
 from tests.building import build
 from tests.specialists.online.server import MisbehavingServer, Request, status
 

@@ -22,7 +22,6 @@ from engine.answer import STAGE_FAILED
 from engine.errors import ConfigError, SampleError
 from specialists.online.address import host_of, read_key
 from specialists.online.failure import (
-    BUDGET_EXHAUSTED,
     RATE_LIMITED,
     SERVICE_FAILED,
     TIMED_OUT,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ConfigError
-from pipelines.filters.word_list import WordList
+from specialists.word_list import WordList
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from pathlib import Path
 
 from engine.errors import ConfigError
 from engine.sample import digest_of
@@ -24,6 +25,8 @@ ARTICLES = frozenset({"a", "an", "the", "this", "that", "these", "those"})
 """Words that are not looked at where they open a longer phrase."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_INSTALLED = Path(__file__).parents[1]
+"""The folder that holds `specialists` and, beside it, `configs`."""
 
 
 class WordList:
@@ -83,6 +86,23 @@ class WordList:
             for start, word in enumerate(words)
             for entry in self._anywhere.get(word, ())
         )
+
+
+def read_word_list(path: str) -> WordList:
+    """Read a list by its path, from the current folder or, failing that, from the installation.
+
+    Raises:
+        ConfigError: it is not there, or cannot be read.
+    """
+    places = [Path(path), _INSTALLED / path]
+    for place in places:
+        if place.is_file():
+            try:
+                return WordList(place.read_text(encoding="utf-8").splitlines())
+            except (OSError, UnicodeDecodeError, ConfigError) as error:
+                raise ConfigError(f"cannot read the word list {place}: {error}") from error
+    looked = " nor ".join(str(place) for place in dict.fromkeys(places))
+    raise ConfigError(f"there is no word list at {looked}: check the path")
 
 
 def _entries(lines: Iterable[str]) -> Iterator[tuple[bool, tuple[str, ...]]]:

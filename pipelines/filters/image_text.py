@@ -1,0 +1,155 @@
+"""Drops texts that do not fit what they are about, as an image-text model sees it.
+
+A caption is compared with the whole image, a phrase or the words of a region with the crop of its
+box. Similarities are measured once and stored; thresholds, one a task, judge them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from engine.annotation import CAPTION_TASKS, SCORE_DECIMALS, Annotation
+from engine.errors import nearest
+from engine.judgement import Statements, Verdicts
+from engine.sample import Sample
+from engine.stage import THRESHOLD, Filter, Input, Measurement, one_of
+from pipelines.filters.per_task import Fraction
+from specialists.checkpoint import Family
+from specialists.image_text import FAMILY, CropConfig, ImageText, crop
+from specialists.pretrained import Pretrained
+
+LOW_SIMILARITY = "low_similarity"
+
+DEFAULT_LEAST: dict[str, float | None] = {
+    **dict.fromkeys(CAPTION_TASKS, 0.01),
+    **dict.fromkeys(("phrase_grounding", "referring_segmentation"), 0.001),
+    **dict.fromkeys(("region_category", "region_description", "dense_region_caption"), 0.001),
+    **dict.fromkeys(("object_detection", "open_vocabulary_detection"), 0.001),
+}
+"""Least similarity of each task that can be compared. They are probabilities of SigLIP, low
+enough to drop only what clearly does not belong: nearly everything that is not about the image
+is below. A cosine of CLIP is about 0.15 for a text that has nothing to do with the image and 0.25
+to 0.35 for one that describes it."""
+
+_WHOLE_IMAGE = ()
+
+
+class ImageTextFilterConfig(CropConfig):
+    """Options of `ImageTextFilter`."""
+
+    tasks: tuple[str, ...] = Field(
+        default=(*CAPTION_TASKS, "phrase_grounding", "region_description"), min_length=1
+    )
+    """Tasks whose texts are measured."""
+    least_similarity: Annotated[dict[str, Fraction | None], THRESHOLD] = DEFAULT_LEAST
+    """Lowest similarity per task, 0..1, on the scale of the model: probabilities for SigLIP,
+    cosines for CLIP. What a config leaves out stays at the default, which is meant for SigLIP;
+    `null` sets no limit."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        _check(tasks)
+        return tuple(dict.fromkeys(tasks))
+
+    @field_validator("least_similarity", mode="before")
+    @classmethod
+    def _over_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given  # pydantic says what is wrong with it
+        _check(given)
+        return {**DEFAULT_LEAST, **given}
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Something to look at and what is said about it: ids of annotations with their texts."""
+
+    pixels: np.ndarray
+    texts: dict[str, str]
+
+
+class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterConfig]):
+    """Measure how well captions, phrases and regions fit the image, judge them by thresholds.
+
+    What has no words, no box, or a box too small to be looked at is not judged.
+
+    Where a similarity is a statement's own score, as for `region_label`, `region_score` judges it
+    like any score. Elsewhere the score is what a detector said of itself, which `region_score`
+    judges, and the similarity is measured and judged here: what stays has passed both, and both
+    numbers are on record.
+    """
+
+    Config = ImageTextFilterConfig
+    family: ClassVar[Family] = FAMILY
+    reads: tuple[Input, ...] = (one_of(*DEFAULT_LEAST),)
+    measured = ("similarity",)
+
+    def __init__(self, config: ImageTextFilterConfig) -> None:
+        super().__init__(config)
+        self.reads = (one_of(*config.tasks),)
+
+    def load(self) -> None:
+        """Load the weights."""
+        super().load()
+        self._image_text = ImageText(self.network, self.config)
+
+    def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        """Compare each text with its image or crop; a crop with many texts is looked at once."""
+        views = self.network.prepare(samples, self._views)
+        every = [view for of_sample in views for view in of_sample]
+        seen = iter(self._image_text.look([view.pixels for view in every]))
+        read = self._image_text.read(text for view in every for text in view.texts.values())
+        return [
+            [one for view in of_sample for one in self._measured(view, next(seen), read)]
+            for of_sample in views
+        ]
+
+    def _measured(
+        self, view: View, seen: np.ndarray, read: dict[str, np.ndarray]
+    ) -> Iterator[Measurement]:
+        for name, text in view.texts.items():
+            similarity = self._image_text.similarity(seen, read[text])
+            yield Measurement(name, {"similarity": round(similarity, SCORE_DECIMALS)})
+
+    def _views(self, sample: Sample) -> list[View]:
+        texts: dict[tuple[float, ...], dict[str, str]] = {}
+        for one in sample.of(*self.config.tasks):
+            place = _WHOLE_IMAGE if one.kind == "text" else one.box_xyxy
+            words = _words(one)
+            if words and (place or one.kind == "text"):
+                texts.setdefault(place, {})[one.id] = words
+        found = []
+        for place, own in texts.items():
+            pixels = crop(sample.image, place, self.config) if place else sample.image
+            if pixels is not None:
+                found.append(View(pixels=pixels, texts=own))
+        return found
+
+    def judge(self, statements: Statements) -> Verdicts:
+        """Judge what was measured."""
+        verdicts = Verdicts(len(statements))
+        similarity = statements.measurements["similarity"]
+        for task in self.config.tasks:
+            where = statements.of_tasks([task]) & ~np.isnan(similarity)
+            verdicts.measure("similarity", similarity, where)
+            least = self.config.least_similarity[task]
+            if least is not None:
+                verdicts.drop(where & (similarity < least), LOW_SIMILARITY)
+        return verdicts
+
+
+def _words(one: Annotation) -> str:
+    """Return what an annotation says: a sentence or phrase, else the name of a thing."""
+    return " ".join((one.text or one.label).split())
+
+
+def _check(tasks: Sequence[str] | dict[str, Any]) -> None:
+    for task in tasks:
+        if task not in DEFAULT_LEAST:
+            raise ValueError(f"{task!r} is nothing to compare, {nearest(task, DEFAULT_LEAST)}")

@@ -1,0 +1,108 @@
+"""Drops captions that name an object which nobody named whom they were made from.
+
+A merged caption is held against all that it was merged from. Captions of other specialists can
+be judged too, then against what everybody else said. What counts as named is for
+`specialists.evidence` to know; nobody looks at the image here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from engine.annotation import CAPTION_TASKS, Annotation
+from engine.judgement import Statements, Verdicts
+from engine.sample import Sample
+from engine.stage import RUNTIME, THRESHOLD, Filter, Measurement, StageConfig, maybe, one_of
+from specialists.english import english_revision
+from specialists.evidence import EVIDENCE_TASKS, ObjectCheck, evidence_among, sentences
+from specialists.word_list import WordList, read_word_list
+
+UNSUPPORTED_OBJECT = "unsupported_object"
+
+OBJECTS = "unsupported_objects"
+"""The number that is measured."""
+
+
+class UnsupportedConfig(StageConfig):
+    """Options of `Unsupported`."""
+
+    most_objects: Annotated[int, THRESHOLD, Field(ge=0)] = 0
+    """Objects without support that a caption may name at most."""
+    specialists: tuple[str, ...] = ()
+    """Specialists whose captions are judged though they were merged from none."""
+    general_words: Annotated[str, RUNTIME] = "configs/blacklist.txt"
+    """Path of a list of nouns that name nothing one can point at, and need no evidence."""
+
+
+class Unsupported(Filter[UnsupportedConfig]):
+    """Count the objects of English captions that their evidence does not name."""
+
+    Config = UnsupportedConfig
+    reads = (
+        one_of(*CAPTION_TASKS),
+        *(maybe(task) for task in EVIDENCE_TASKS if task not in CAPTION_TASKS),
+    )
+    measured = (OBJECTS,)
+    extra = "starter"
+
+    def __init__(self, config: UnsupportedConfig) -> None:
+        super().__init__(config)
+        self.relies_on = dict.fromkeys(config.specialists, ())
+
+    @property
+    def model(self) -> str:
+        """The parser; `revision` names its package and version."""
+        return "spacy"
+
+    def revision(self) -> str:
+        """Name spaCy's pipeline with its version, and the general words by their digest."""
+        words = self._general.digest[:16]
+        return f"{english_revision()}, spacy {version('spacy')}, words {words}"
+
+    def load(self) -> None:
+        """Load the parser."""
+        self._check = ObjectCheck(self._general)
+
+    def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        """Count the unsupported objects of each caption that is judged."""
+        return [
+            [
+                Measurement(caption.id, {OBJECTS: self._count(caption, heard)})
+                for caption, heard in self._judged(sample)
+            ]
+            for sample in samples
+        ]
+
+    def judge(self, statements: Statements) -> Verdicts:
+        """Drop the captions that name too much."""
+        verdicts = Verdicts(len(statements))
+        count = statements.measurements[OBJECTS]
+        where = statements.of_tasks(CAPTION_TASKS) & ~np.isnan(count)
+        verdicts.measure(OBJECTS, count, where)
+        verdicts.drop(where & (count > self.config.most_objects), UNSUPPORTED_OBJECT)
+        return verdicts
+
+    def _judged(self, sample: Sample) -> Iterator[tuple[Annotation, list[Annotation]]]:
+        """Yield the captions that are judged, each with what speaks for it."""
+        for caption in sample.of(*CAPTION_TASKS):
+            if caption.language not in ("", "en"):
+                continue
+            if caption.merged_from:
+                sources = set(caption.merged_from)
+                yield caption, [one for one in sample.annotations if one.id in sources]
+            elif caption.specialist in self.config.specialists:
+                others = (o for o in sample.annotations if o.specialist != caption.specialist)
+                yield caption, evidence_among(others)
+
+    def _count(self, caption: Annotation, heard: Sequence[Annotation]) -> int:
+        return sum(map(len, self._check.unsupported(sentences(caption.text), heard)))
+
+    @cached_property
+    def _general(self) -> WordList:
+        return read_word_list(self.config.general_words)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.annotation import Annotation
+from engine.errors import PlanError
+from engine.graph import plan
+from engine.sample import Picture, Sample
+from pipelines.filters.unsupported import OBJECTS, Unsupported, UnsupportedConfig
+from tests.building import DESCRIBED, configure
+from tests.pipelines.filters.statements import statements
+
+
+def caption(text: str, name: str = "it", **fields: Any) -> Annotation:
+    return Annotation(kind="text", task="caption", text=text, id=name, **fields)
+
+
+HEARD = (
+    caption("A cat on a sofa.", "heard", specialist="captioner"),
+    Annotation(
+        kind="region",
+        task="object_detection",
+        label="lamp",
+        box_xyxy=(0, 0, 9, 9),
+        id="lamp",
+        specialist="detector",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def unsupported() -> Unsupported:
+    return loaded()
+
+
+def loaded(**options: Any) -> Unsupported:
+    stage = Unsupported(UnsupportedConfig(**options))
+    stage.load()
+    return stage
+
+
+def measured(stage: Unsupported, *annotations: Annotation) -> dict[str, float]:
+    blank = Sample(
+        key="it", width=9, height=9, picture=Picture(b""), annotations=(*HEARD, *annotations)
+    )
+    [rows] = stage.measure([blank])
+    return {row.annotation_id: row.values[OBJECTS] for row in rows}
+
+
+def test_a_merged_caption_is_held_against_what_it_was_merged_from(unsupported: Unsupported) -> None:
+    texts = ["A cat.", "A cat beside a lamp.", "A dog and a cat. A dog and a hat."]
+    both = [
+        caption(text, str(place), merged_from=("heard", "lamp")) for place, text in enumerate(texts)
+    ]
+    one = caption("A cat beside a lamp.", "one", merged_from=("heard",))
+    assert measured(unsupported, *both, one) == {"0": 0, "1": 0, "2": 3, "one": 1}
+
+
+def test_only_merged_english_captions_are_measured(unsupported: Unsupported) -> None:
+    german = caption("Ein Hund.", language="de", merged_from=("heard",))
+    assert measured(unsupported, caption("A dog."), german) == {}
+
+
+def test_other_captions_are_judged_on_demand_by_what_the_others_said() -> None:
+    stage = loaded(specialists=["captioner"])
+    assert measured(stage) == {"heard": 2}
+    told = caption("A cat sits.", "told", specialist="lmm")
+    assert measured(stage, told) == {"heard": 1}
+
+
+@pytest.mark.parametrize(("most", "reasons"), [(0, ["", "unsupported_object"]), (1, ["", ""])])
+def test_captions_that_name_too_much_are_dropped(most: int, reasons: list[str]) -> None:
+    captions = [caption("A cat.", "a"), caption("A dog.", "b")]
+    told = statements(captions, measurements={OBJECTS: [0, 1]})
+    verdicts = Unsupported(UnsupportedConfig(most_objects=most)).judge(told)
+    assert verdicts.reason.tolist() == reasons
+    assert verdicts.is_judged.tolist() == [True, True]
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    told = statements([caption("A dog.")], measurements={OBJECTS: [np.nan]})
+    assert not Unsupported(UnsupportedConfig()).judge(told).is_judged.any()
+
+
+def test_a_specialist_that_is_not_there_is_named(album: Path, tmp_path: Path) -> None:
+    options = {"use": "pipelines.filters.unsupported:Unsupported", "specialists": ["descibe"]}
+    with pytest.raises(PlanError, match="did you mean 'describe'"):
+        plan(configure(album, tmp_path, specialists=DESCRIBED, filters={"unsupported": options}))
