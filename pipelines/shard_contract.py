@@ -47,7 +47,7 @@ SHARD_SCHEMA = pa.schema(
     ]
 )
 """The columns of a shard's Parquet file."""
-NULLABLE = frozenset({"mask_rle", "score", "confidence"})
+NULLABLE = frozenset({"mask_rle", "score", "support", "confidence"})
 """The columns that may say nothing."""
 LENGTHS = {"box_xyxy": 4, "quad": 8, "span": 2}
 """The numbers in a list that is not empty."""

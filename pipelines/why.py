@@ -103,6 +103,8 @@ def _statement(row: dict[str, Any]) -> Text:
         line.append("  [" + ", ".join(f"{edge:g}" for edge in row["box_xyxy"]) + "]", style="dim")
     if row["score"] is not None:
         line.append(f"  score {row['score']:.3f}")
+    if row["support"] is not None:
+        line.append(f"  support {row['support']:.3f}")
     if row["confidence"] is not None:
         line.append(f"  confidence {row['confidence']:.3f}")
     who = " ".join(filter(None, (row["specialist"], row["model"], row["revision"])))

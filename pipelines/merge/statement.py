@@ -48,6 +48,7 @@ def statement_of(
         quad=_mean_quad(members, weight[is_present]),
         mask_rle=mask,
         score=_mean_score(members, hypotheses.agreement[row, is_present]),
+        support=leader.support,
         confidence=rounded(confidence),
         parent_id=leader.parent_id,
         span=leader.span,

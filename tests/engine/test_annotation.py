@@ -29,6 +29,7 @@ FULL = Annotation(
     quad=(0.0, 0.0, 9.0, 0.0, 9.0, 9.0, 0.0, 9.0),
     mask_rle=MaskRLE((30, 40), "abc`1"),
     score=0.25,
+    support=0.75,
     parent_id="p",
     span=(2, 9),
     confidence=0.5,
@@ -63,8 +64,8 @@ def test_no_annotations_are_columns_with_the_right_types() -> None:
 
 def test_the_columns_are_those_of_the_output_contract_in_its_order() -> None:
     contract = (
-        "id kind task text label language box_xyxy quad mask_rle score confidence parent_id span "
-        "merged_from specialist model revision round stage"
+        "id kind task text label language box_xyxy quad mask_rle score support confidence "
+        "parent_id span merged_from specialist model revision round stage"
     )
     assert contract.split() == list(ANNOTATION_NAMES)
 
@@ -103,9 +104,14 @@ def test_a_parent_that_was_said_earlier_keeps_its_id() -> None:
 
 
 def test_coordinates_keep_two_decimals_and_scores_five() -> None:
-    fine = region(score=0.1234567, box_xyxy=(0.123, 1.999, 3, 4.005), quad=(0.111,) * 8)
+    fine = region(
+        score=0.1234567,
+        support=0.9876543,
+        box_xyxy=(0.123, 1.999, 3, 4.005),
+        quad=(0.111,) * 8,
+    )
     (said,) = stamp([fine], WHO, "sample")
-    assert said.score == 0.12346
+    assert (said.score, said.support) == (0.12346, 0.98765)
     assert said.box_xyxy == (0.12, 2.0, 3.0, 4.0)
     assert set(said.quad) == {0.11}
     assert all(isinstance(edge, float) for edge in said.box_xyxy)

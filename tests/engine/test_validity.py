@@ -49,6 +49,7 @@ def test_a_mask_of_another_size_is_noticed(size: Any) -> None:
         ({"label": None}, "a label that is no text"),
         ({"score": float("nan")}, "a score of nan"),
         ({"score": "high"}, "a score of 'high'"),
+        ({"support": -0.5}, "a score of -0.5"),
         ({"confidence": 1.5}, "a score of 1.5"),
         ({"box_xyxy": (0, 0, 10**400, 1)}, "not a finite number"),
         ({"box_xyxy": (0, 0, "1", 1)}, "not a finite number"),

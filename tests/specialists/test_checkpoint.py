@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MissingModel
 from specialists.checkpoint import model_name
 from specialists.florence2_checkpoint import load_florence2, resolve_florence2
 
@@ -62,7 +62,7 @@ def test_a_model_of_the_hub_is_taken_from_the_cache_by_its_commit(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     assert resolve_florence2("someone/a-student").digest == commit
     assert resolve_florence2("someone/a-student", commit).digest == commit
-    with pytest.raises(ConfigError, match="hf download someone/a-student --revision v2"):
+    with pytest.raises(MissingModel, match="hf download someone/a-student --revision v2"):
         resolve_florence2("someone/a-student", "v2")
     (cached / "snapshots" / commit / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="hf download someone/a-student"):
@@ -70,7 +70,7 @@ def test_a_model_of_the_hub_is_taken_from_the_cache_by_its_commit(
 
 
 def test_a_missing_model_ends_with_the_command_that_fetches_it() -> None:
-    with pytest.raises(ConfigError, match=r"hf download nobody/has-this$"):
+    with pytest.raises(MissingModel, match=r"hf download nobody/has-this$"):
         resolve_florence2("nobody/has-this")
 
 

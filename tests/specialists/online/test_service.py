@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from engine.answer import STAGE_FAILED
+from engine.answer import BUDGET_EXHAUSTED, STAGE_FAILED
 from engine.errors import ConfigError, SampleError
 from specialists.online.address import host_of, read_key
 from specialists.online.failure import (

@@ -1,0 +1,88 @@
+"""Lines of text as quads: cut out of an image, laid flat, put in reading order.
+
+A quad is four corners (x, y), clockwise from the top-left one of the text as it is read. Knows
+no model and reads nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.annotation import Annotation
+
+_RUNS_DOWN = 1.5
+"""A quad this many times as tall as wide holds text that runs down, as PP-OCR has it."""
+
+
+def as_read(quads: np.ndarray) -> np.ndarray:
+    """Let quads, (n, 4, 2), begin where their text does: tall ones at the top-right corner.
+
+    Their text runs down, its letters' heads to the right; laid flat, it is upright.
+    """
+    size_wh = sizes_of(quads)
+    runs_down = size_wh[:, 1] >= _RUNS_DOWN * size_wh[:, 0]
+    return np.where(runs_down[:, None, None], np.roll(quads, -1, axis=1), quads)
+
+
+def sizes_of(quads: np.ndarray) -> np.ndarray:
+    """Return the longer of the two widths and heights of quads, (n, 2) in pixels."""
+    edges = np.linalg.norm(quads - np.roll(quads, -1, axis=1), axis=2)
+    return np.stack([edges[:, [0, 2]].max(axis=1), edges[:, [1, 3]].max(axis=1)], axis=1)
+
+
+def hulls_of(quads: np.ndarray) -> np.ndarray:
+    """Return the upright boxes around quads, (n, 4), x1 y1 x2 y2."""
+    return np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
+
+
+def laid_flat(
+    pixels: np.ndarray, quad: np.ndarray, size_wh: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Cut a quad, (4, 2), out of an image and undo its perspective.
+
+    The result is of `size_wh`, by default that of the quad, at least one pixel a side. What of a
+    quad lies outside the image repeats the image's edge.
+    """
+    import cv2
+
+    if size_wh is None:
+        width, height = sizes_of(quad[None])[0]
+        size_wh = max(1, round(width)), max(1, round(height))
+    right, bottom = size_wh
+    flat = np.array([(0, 0), (right, 0), (right, bottom), (0, bottom)], dtype=np.float32)
+    # Quads count from the edge of the first pixel, OpenCV from its middle.
+    return cv2.warpPerspective(
+        pixels,
+        cv2.getPerspectiveTransform(quad.astype(np.float32) - 0.5, flat - 0.5),
+        size_wh,
+        flags=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+
+
+def reading_order(quads: np.ndarray) -> np.ndarray:
+    """Return the numbers of quads, (n, 4, 2), row by row from the top, each from the left.
+
+    A row ends where the next middle is lower by more than half of the lower line's height.
+    """
+    boxes = hulls_of(quads)
+    middle = boxes[:, [1, 3]].mean(axis=1)
+    down = np.argsort(middle, kind="stable")
+    height = (boxes[:, 3] - boxes[:, 1])[down]
+    lower = np.minimum(height[1:], height[:-1])
+    row = np.zeros(len(quads), dtype=int)
+    row[down[1:]] = np.cumsum(np.diff(middle[down]) > lower / 2)
+    return np.lexsort((boxes[:, 0], row))
+
+
+def line(text: str, quad: np.ndarray, score: float, support: float | None = None) -> Annotation:
+    """Say that a quad, (4, 2), of the image reads so."""
+    return Annotation(
+        kind="region",
+        task="ocr",
+        text=text,
+        quad=tuple(quad.ravel().tolist()),
+        box_xyxy=tuple(hulls_of(quad[None])[0].tolist()),
+        score=score,
+        support=support,
+    )

@@ -1,0 +1,164 @@
+"""Models that cannot be used, named before anything starts, whichever stage asks for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from engine.annotation import TASKS
+from engine.registry import find_stage, stage_names
+from engine.stage import Filter
+from specialists.pretrained import Pretrained
+from tests.end_to_end.conftest import Command, Told
+
+STAGES = [name for name in stage_names() if issubclass(find_stage(name), Pretrained)]
+NEEDS_TORCHVISION = [
+    (name, model_type)
+    for name in STAGES
+    for model_type in find_stage(name).family.needs_torchvision  # type: ignore[attr-defined]
+]
+"""Model types whose images only torchvision prepares."""
+PLAIN = [
+    (name, model_type)
+    for name in STAGES
+    for model_type in find_stage(name).family.model_types[:1]  # type: ignore[attr-defined]
+    if (name, model_type) not in NEEDS_TORCHVISION
+]
+"""One model type of each stage that needs no torchvision."""
+
+Plan = Callable[..., Told]
+
+
+@pytest.fixture
+def planned(florilegium: Command, holiday: Path, tmp_path: Path) -> Plan:
+    """Ask for the plan of a build with one stage, by `--dry-run` or on the way to a build."""
+
+    def run(name: str, *, is_dry: bool = True, **options: Any) -> Told:
+        section = "filters" if issubclass(find_stage(name), Filter) else "specialists"
+        document: dict[str, Any] = {
+            "source": {"url": str(holiday), "brings": list(TASKS)},
+            "output": str(tmp_path / "out"),
+            "runner": "local",
+            "specialists": {"bright": {"use": "tests.stages:Brightest"}},
+        }
+        document.setdefault(section, {})[name] = options
+        config = tmp_path / "run.yaml"
+        config.write_text(yaml.safe_dump(document), encoding="utf-8")
+        told = florilegium("build", config, *(["--dry-run"] if is_dry else []))
+        assert not (tmp_path / "out").exists()
+        return told._replace(err=" ".join(told.err.split()))
+
+    return run
+
+
+@pytest.fixture
+def refusal(planned: Plan) -> Callable[..., str]:
+    """Ask for a plan that cannot be, and return why."""
+
+    def run(name: str, **options: Any) -> str:
+        told = planned(name, **options)
+        assert told.code == 2, told
+        assert "Traceback" not in told.err
+        return told.err
+
+    return run
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """Write a folder that looks like a checkpoint of a model type, with some weights."""
+
+    def write(model_type: str) -> Path:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+        save_file({"weight": np.zeros(64, np.float32)}, folder / "model.safetensors")
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_model_of_another_kind_is_told_from_what_is_needed(
+    name: str, refusal: Callable[..., str], checkpoint: Callable[..., Path]
+) -> None:
+    family = find_stage(name).family  # type: ignore[attr-defined]
+    told = refusal(name, model=str(checkpoint("wav2vec2")))
+    assert f"is of type 'wav2vec2'; {family.title} is needed" in told
+    assert repr(family.example) in told
+    assert family.model_types[0] in told
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_missing_or_gated_model_ends_with_the_command_that_fetches_it(
+    name: str, planned: Plan, refusal: Callable[..., str]
+) -> None:
+    model = {"model": "nobody/has-this", "revision": "v2"}
+    command = "hf download nobody/has-this --revision v2"
+    told = refusal(name, is_dry=False, **model)
+    assert command in told
+    assert "a gated one after `hf auth login`" in told
+    only_looked_at = planned(name, **model)
+    assert only_looked_at.code == 0
+    assert command in only_looked_at.out
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_missing_folder_and_no_model_at_all_are_told(
+    name: str, refusal: Callable[..., str]
+) -> None:
+    assert "there is no such folder" in refusal(name, model="/no/such/folder")
+    assert "model is empty" in refusal(name, model=" ")
+
+
+@pytest.mark.parametrize(("name", "model_type"), PLAIN)
+def test_pickled_weights_are_not_read(
+    name: str, model_type: str, refusal: Callable[..., str], checkpoint: Callable[..., Path]
+) -> None:
+    folder = checkpoint(model_type)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    told = refusal(name, model=str(folder))
+    assert "pickled weights only (pytorch_model.bin), which may run code when read" in told
+
+
+@pytest.mark.parametrize(("name", "model_type"), PLAIN)
+@pytest.mark.parametrize("kept", [4, -10])
+def test_weights_that_were_cut_off_are_found_before_they_are_loaded(
+    name: str,
+    model_type: str,
+    kept: int,
+    refusal: Callable[..., str],
+    checkpoint: Callable[..., Path],
+) -> None:
+    weights = checkpoint(model_type) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    assert "model.safetensors is damaged" in refusal(name, model=str(weights.parent))
+
+
+@pytest.mark.parametrize(("name", "model_type"), PLAIN)
+def test_a_folder_without_config_or_weights_is_no_checkpoint(
+    name: str, model_type: str, refusal: Callable[..., str], checkpoint: Callable[..., Path]
+) -> None:
+    folder = checkpoint(model_type)
+    (folder / "model.safetensors").unlink()
+    assert "no *.safetensors" in refusal(name, model=str(folder))
+    (folder / "config.json").unlink()
+    assert "no config.json" in refusal(name, model=str(folder))
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+@pytest.mark.parametrize(("name", "model_type"), NEEDS_TORCHVISION)
+def test_missing_torchvision_is_told_with_the_line_that_brings_it(
+    name: str, model_type: str, refusal: Callable[..., str], checkpoint: Callable[..., Path]
+) -> None:
+    told = refusal(name, model=str(checkpoint(model_type)))
+    assert f"the images of {model_type} are prepared by torchvision" in told
+    assert "pip install 'florilegium[torchvision]'" in told
