@@ -66,9 +66,9 @@ class Annotation:
     and one-past-last character of the phrase in its caption or nothing. `score` is what the
     specialist said, in 0..1, or `None` when it said nothing. `support`, likewise, is its second
     score where it has one: of a grounded phrase how well the words fit the region, of a mask how
-    stable it is, of a line how likely there is text. `confidence` is a calibrated probability, `None` until something calibrates.
-    `parent_id` is the annotation this one was made from: the caption of a phrase, the box of a
-    mask.
+    stable it is, of a line how likely there is text. `confidence` is a calibrated probability,
+    `None` until something calibrates. `parent_id` is the annotation this one was made from: the
+    caption of a phrase, the box of a mask.
     """
 
     kind: Kind
