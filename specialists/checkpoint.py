@@ -35,6 +35,9 @@ _BY_SENTENCEPIECE = ("SiglipTokenizer",)
 _BY_NUM2WORDS = ("smolvlm",)
 """Model types whose processor does not start without it, though it counts only videos with it."""
 
+_BY_SCIPY = ("owlv2",)
+"""Model types whose images are shrunk by scipy where torchvision is not there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -88,7 +91,7 @@ def resolve(
     Raises:
         MissingModel: it is not in the cache of the hub; the error has the command that fetches it.
         ConfigError: there is no such folder, it is pickled, damaged, or of another family.
-        MissingPackage: it needs torchvision or sentencepiece, which is not installed.
+        MissingPackage: it needs a package that is not installed: torchvision, timm, sentencepiece.
     """
     if not model.strip():
         raise ConfigError(f"model is empty; give a folder or a hub id such as {family.example!r}")
@@ -147,7 +150,22 @@ def _model_type(model: str, folder: Path, family: Family) -> str:
         raise MissingPackage(
             f"model {model!r}: the processor of {kind} needs num2words: pip install num2words"
         )
+    if kind in _BY_SCIPY and not (find_spec("torchvision") or find_spec("scipy")):
+        raise MissingPackage(
+            f"model {model!r}: the images of {kind} are shrunk by scipy: pip install scipy"
+        )
+    if _has_timm_backbone(config) and find_spec("timm") is None:
+        raise MissingPackage(
+            f"model {model!r} has a backbone of timm: pip install timm, or choose a revision "
+            "without it, such as no_timm of facebook/detr-resnet-50"
+        )
     return kind
+
+
+def _has_timm_backbone(config: dict[str, object]) -> bool:
+    backbone = config.get("backbone_config")
+    kind = backbone.get("model_type") if isinstance(backbone, dict) else None
+    return bool(config.get("use_timm_backbone")) or kind == "timm_backbone"
 
 
 def _check_tokenizer(model: str, folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -17,7 +16,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from engine.annotation import Annotation
-from engine.errors import ConfigError, MissingPackage
+from engine.errors import ConfigError
 from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
 from specialists.checkpoint import Checkpoint, Family
@@ -98,9 +97,8 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
             MissingPackage: it needs torchvision or timm.
         """
         checkpoint = super().checkpoint()
-        config = json.loads((checkpoint.folder / "config.json").read_text("utf-8"))
-        _check_backbone(checkpoint, config)
         if "object_detection" in self.config.tasks:
+            config = json.loads((checkpoint.folder / "config.json").read_text("utf-8"))
             _check_names(checkpoint, config)
         return checkpoint
 
@@ -200,14 +198,4 @@ def _check_names(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"model {checkpoint.model!r} does not name its classes: config.json has no id2label "
             "but LABEL_0 and so on; write the names there, or ask only for region_proposal"
-        )
-
-
-def _check_backbone(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
-    backbone = config.get("backbone_config") or {}
-    is_timm = config.get("use_timm_backbone") or backbone.get("model_type") == "timm_backbone"
-    if is_timm and find_spec("timm") is None:
-        raise MissingPackage(
-            f"model {checkpoint.model!r} has a backbone of timm: pip install timm, or choose a "
-            "revision without it, such as no_timm of facebook/detr-resnet-50"
         )

@@ -230,10 +230,11 @@ def _of_one(seen: Any, row: int) -> Any:
 def _annotations(prompts: Prompts, masks: Masks, size_hw: tuple[int, int]) -> Iterator[Annotation]:
     rles = compressed(masks.runs, size_hw)
     corners = coco_mask.toBbox(rles)
+    # Not by their areas: pycocotools cannot count those of more than 255 masks.
+    has_pixels = (corners[:, 2:] > 0).all(axis=1)
     corners[:, 2:] += corners[:, :2]
-    areas = coco_mask.area(rles)
     for parent, place in zip(prompts.parents, prompts.place, strict=True):
-        if areas[place]:
+        if has_pixels[place]:
             yield Annotation(
                 kind="region",
                 task=SAID_OF[parent.task],

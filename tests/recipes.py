@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +13,11 @@ from engine.config import RunConfig, load_document, validated
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-def tiny_recipe(name: str, folder: Path, **changes: Any) -> RunConfig:
+def tiny_recipe(
+    name: str, folder: Path, *, overrides: Sequence[str] = (), **changes: Any
+) -> RunConfig:
     """Return a recipe whose models are tiny and whose services are on loopback."""
-    document = load_document(CONFIGS / f"{name}.yaml", changes=changes)
+    document = load_document(CONFIGS / f"{name}.yaml", changes=changes, overrides=overrides)
     for section in ("specialists", "filters"):
         for stage, options in document[section].items():
             document[section][stage] = _tiny(stage, options or {}, folder)

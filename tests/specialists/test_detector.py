@@ -251,8 +251,7 @@ def test_classes_without_names_are_refused_where_names_are_wanted(
 def test_what_a_checkpoint_needs_beyond_us_is_said_with_its_pip_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("checkpoint", "detector"):
-        monkeypatch.setattr(f"specialists.{module}.find_spec", lambda name: None)
+    monkeypatch.setattr("specialists.checkpoint.find_spec", lambda name: None)
     config = DetectorConfig(model=str(tmp_path), weights="random")
     config_of(tmp_path, model_type="rf_detr", id2label={"0": "cat"})
     with pytest.raises(MissingPackage, match=r"pip install 'florilegium\[torchvision\]'"):

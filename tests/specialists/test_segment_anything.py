@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -204,6 +205,14 @@ def test_boxes_are_clipped_and_those_outside_are_no_prompts(
     (said,) = sam.predict([sample])
     assert [one.parent_id for one in said] == [one.id for one in sample.annotations[:2]]
     assert said[0].mask_rle == said[1].mask_rle
+
+
+def test_a_crowd_of_boxes_is_cut_out_to_the_last_one(
+    sam: SegmentAnything, drawing: SampleOf
+) -> None:
+    boxes = [box(0, 0, 20 + number % 20, 20 + number // 20) for number in range(300)]
+    (said,) = sam.predict([drawing(np.full((48, 48, 3), 90, np.uint8), *boxes)])
+    assert len(said) > 256
 
 
 def test_images_without_boxes_are_not_looked_at(sam: SegmentAnything, cat: Sample) -> None:
