@@ -31,7 +31,6 @@ _TELLING = (
 """The files that make a checkpoint what it is."""
 _BY_SENTENCEPIECE = ("SiglipTokenizer",)
 """Tokenizers of vision models that nothing but sentencepiece reads."""
-
 _BY_NUM2WORDS = ("smolvlm",)
 """Model types whose processor does not start without it, though it counts only videos with it."""
 

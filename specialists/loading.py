@@ -61,14 +61,17 @@ def _trained(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str)
 def _random(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str) -> Any:
     """Build the architecture of a config with weights that nobody trained."""
     import torch
-    from transformers import AutoConfig
+    from transformers import AutoConfig, GenerationConfig
 
     config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(_SEED)
-        return _class(checkpoint.family.model_class).from_config(
+        model = _class(checkpoint.family.model_class).from_config(
             config, dtype=getattr(torch, dtype), **_attention(attention)
         )
+    if (checkpoint.folder / "generation_config.json").is_file():  # it costs time, too
+        model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder)
+    return model
 
 
 def _attention(attention: str) -> dict[str, str]:

@@ -28,7 +28,8 @@ ANNOTATION_TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,), "kind": (str,), "task": (str,), "text": (str,), "label": (str,),
     "language": (str,), "box_xyxy": (list,), "quad": (list,), "mask_rle": (dict, type(None)),
     "score": (float, type(None)), "support": (float, type(None)),
-    "confidence": (float, type(None)), "parent_id": (str,), "span": (list,), "merged_from": (list,), "specialist": (str,), "model": (str,),
+    "confidence": (float, type(None)), "parent_id": (str,), "span": (list,),
+    "merged_from": (list,), "specialist": (str,), "model": (str,),
     "revision": (str,), "round": (int,), "stage": (str,),
 }  # fmt: skip
 GRAPH = planned(specialists=DESCRIBED)

@@ -270,6 +270,7 @@ def test_a_model_is_compiled_when_asked_for(is_compiled: bool) -> None:
             {"shortest_edge": 800, "longest_edge": 1333},
             {"shortest_edge": 320, "longest_edge": 533},
         ),
+        ({"longest_edge": 1456}, {"longest_edge": 320}),
     ],
 )
 @pytest.mark.parametrize("is_nested", [True, False])
@@ -279,6 +280,12 @@ def test_the_image_size_goes_to_the_image_processor(
     images = SimpleNamespace(size=size)
     network(SimpleNamespace(image_processor=images) if is_nested else images, image_size=320)
     assert images.size == expected
+
+
+def test_the_image_size_of_a_family_that_counts_pixels_is_the_side_of_a_square() -> None:
+    images = SimpleNamespace(size={"shortest_edge": 3136, "longest_edge": 1003520}, merge_size=2)
+    network(SimpleNamespace(image_processor=images), image_size=320)
+    assert images.size == {"shortest_edge": 320**2, "longest_edge": 320**2}
 
 
 def test_an_image_size_where_there_is_none_to_set_is_an_error() -> None:
