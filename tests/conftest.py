@@ -69,3 +69,15 @@ def album(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
         whole.resize((96, 64)).save(folder / f"{name}.jpg")
         whole.crop((0, 0, 200, 160)).resize((50, 40)).save(folder / f"{name}_corner.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_photographs(
+    photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder of four small photographs, two of them with text."""
+    folder = tmp_path_factory.mktemp("small_photographs")
+    for name in ("astronaut", "cat", "motorcycle", "page"):
+        with Image.open(photographs[name]) as photograph:
+            photograph.convert("RGB").resize((240, 160)).save(folder / f"{name}.jpg")
+    return folder

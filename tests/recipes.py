@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,8 +31,35 @@ def _tiny(stage: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any
         return dict(options)
     (folder / stage).mkdir(parents=True)
     tiny = import_module(f"tests.checkpoints.{use}").options(folder / stage)
-    return {**tiny, **options, **{key: tiny[key] for key in tiny if key in _REPLACED}}
+    return {**options, **{key: tiny[key] for key in tiny if key in _REPLACED}}
 
 
 _REPLACED = ("model", "recogniser", "url", "least_score", "max_new_tokens", "examples")
 """Options that name a model or a service, or go with a tiny one."""
+
+_CAPTIONS = ("caption", "detailed_caption", "more_detailed_caption")
+_ANY_TEXT = {
+    "min_words": 0, "max_words": None, "max_characters": None, "max_repeats": None,
+    "min_english": None, "min_english_brief": None, "max_objects": None,
+    "min_object_complexity": None, "min_action_complexity": None,
+}  # fmt: skip
+_ANY_REGION = {"min_score": 0, "min_area": 0, "max_aspect": None, "min_support": 0}
+_REGIONS = ("object_detection", "region_proposal", "region_category", "region_description",
+            "phrase_grounding", "referring_segmentation")  # fmt: skip
+PERMISSIVE = (
+    "specialists.region_text.least_side=1",
+    "specialists.region_label.least_side=1",
+    "specialists.region_text.max_boxes=3",
+    "filters.image_text.least_side=1",
+    *(f"filters.image_text.least_similarity.{task}=0" for task in (*_CAPTIONS, *_REGIONS[3:5])),
+    *(f"filters.text_filter.tasks.{task}={json.dumps(_ANY_TEXT)}" for task in _CAPTIONS),
+    *(f"filters.region_score.tasks.{task}={json.dumps(_ANY_REGION)}" for task in _REGIONS),
+    "filters.region_score.specialists={}",
+)
+"""Overrides by which filters keep what untrained models say: their boxes are slivers."""
+
+
+def annotation_types(output: Path) -> dict[str, int]:
+    """Return how many annotations a dataset has of each type of FLD-5B."""
+    table = json.loads((output / "statistics.json").read_text())["table_2"]
+    return {f"{one['kind']}, {one['text']}": one["annotations"] for one in table}

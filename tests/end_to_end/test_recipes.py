@@ -1,0 +1,81 @@
+"""The small recipe of FLD-5B runs from end to end, with tiny checkpoints for its models.
+
+The large one has models that need torchvision: see tests/torchvision.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from engine.manifest import Manifest
+from engine.run import prepare
+from engine.storage import Folder
+from pipelines.build import build_dataset
+from pipelines.commands import app
+from pipelines.verify import verify_dataset
+from tests.recipes import CONFIGS, PERMISSIVE, annotation_types, tiny_recipe
+
+Built = tuple[Path, Manifest]
+
+
+@pytest.fixture(scope="module")
+def built(small_photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    folder = tmp_path_factory.mktemp("fld5b_small")
+    config = tiny_recipe(
+        "fld5b_small", folder / "models", overrides=PERMISSIVE,
+        source=str(small_photographs), output=str(folder / "out"), runner={"kind": "local"},
+    )  # fmt: skip
+    return folder / "out", build_dataset(prepare(config))
+
+
+def test_all_eight_annotation_types_come_out(built: Built) -> None:
+    output, manifest = built
+    assert manifest.totals.dead_letters == 0
+    assert len(annotation_types(output)) == 8
+    assert all(annotation_types(output).values()), annotation_types(output)
+
+
+def test_what_comes_out_is_a_sound_dataset(built: Built) -> None:
+    output, manifest = built
+    assert list(verify_dataset(Folder(str(output)))) == []
+    assert set(manifest.totals.specialists) == {
+        "rapidocr", "objects", "captions", "region_text", "region_label", "grounding", "masks",
+    }  # fmt: skip
+    assert manifest.totals.drops["superseded/outvoted"] > 0
+    report = (output / "report.html").read_text("utf-8")
+    assert "Beside FLD-5B" in report
+
+
+def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
+    small_photographs: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(
+        "fld5b_small", tmp_path / "models",
+        source=str(small_photographs), output=str(tmp_path / "out"), runner={"workers": 1},
+    )  # fmt: skip
+    stages = {"objects": recipe.specialists["objects"], "captions": recipe.specialists["captions"]}
+    document = recipe.model_dump(mode="json") | {"specialists": stages, "filters": {}}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
+    done = subprocess.run(
+        [*command, "build", str(config)], capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("no GPU in this cluster: on its CPUs run captions, objects") == 1
+
+
+@pytest.mark.parametrize("name", ["fld5b", "fld5b_small"])
+def test_a_dry_run_checks_a_recipe_without_its_models(name: str, small_photographs: Path) -> None:
+    arguments = [str(CONFIGS / f"{name}.yaml"), "--source", str(small_photographs)]
+    done = CliRunner().invoke(app, ["build", *arguments, "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert done.output.count("not here yet: hf download ") >= 6
+    done = CliRunner().invoke(app, ["build", *arguments])
+    assert done.exit_code != 0
