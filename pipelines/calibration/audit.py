@@ -18,7 +18,7 @@ from engine.annotation import Annotation
 from engine.errors import ConfigError
 from pipelines.calibration.calibration import read_file
 from pipelines.merge.candidates import box_of, words_of
-from specialists.overlap import box_overlap
+from specialists.regions.overlap import box_overlap
 
 SAME_PLACE = 0.5
 """Intersection over union from which on two regions are the same place."""

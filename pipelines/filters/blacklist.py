@@ -16,7 +16,7 @@ from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, REGION_TASKS
 from engine.judgement import Statements, Verdicts
 from engine.stage import THRESHOLD, Filter, StageConfig, one_of
 from pipelines.filters.caption_measures import prose_of
-from specialists.word_list import WordList, read_word_list
+from specialists.words.word_list import WordList, read_word_list
 
 BLACKLISTED = "blacklisted"
 

@@ -19,9 +19,9 @@ from engine.judgement import Statements, Verdicts
 from engine.sample import Sample
 from engine.stage import THRESHOLD, Filter, Input, Measurement, one_of
 from pipelines.filters.per_task import Fraction
-from specialists.checkpoint import Family
-from specialists.image_text import FAMILY, CropConfig, ImageText, crop
-from specialists.pretrained import Pretrained
+from specialists.pretrained.checkpoint import Family
+from specialists.pretrained.stage import Pretrained
+from specialists.similarity.image_text import FAMILY, CropConfig, ImageText, crop
 
 LOW_SIMILARITY = "low_similarity"
 

@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from engine.judgement import Statements
-from specialists.overlap import box_overlap, mask_overlap
+from specialists.regions.overlap import box_overlap, mask_overlap
 
 
 class Regions:

@@ -25,7 +25,7 @@ from pipelines.filters.caption_measures import (
     words_of,
 )
 from pipelines.filters.per_task import Fraction, over_defaults
-from specialists.english import english_revision, load_english
+from specialists.words.english import english_revision, load_english
 
 TOO_SHORT = "too_short"
 TOO_LONG = "too_long"

@@ -2,7 +2,7 @@
 
 A merged caption is held against all that it was merged from. Captions of other specialists can
 be judged too, then against what everybody else said. What counts as named is for
-`specialists.evidence` to know; nobody looks at the image here.
+`specialists.words.evidence` to know; nobody looks at the image here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from engine.annotation import CAPTION_TASKS, Annotation
 from engine.judgement import Statements, Verdicts
 from engine.sample import Sample
 from engine.stage import RUNTIME, THRESHOLD, Filter, Measurement, StageConfig, maybe, one_of
-from specialists.english import english_revision
-from specialists.evidence import EVIDENCE_TASKS, ObjectCheck, evidence_among, sentences
-from specialists.word_list import WordList, read_word_list
+from specialists.words.english import english_revision
+from specialists.words.evidence import EVIDENCE_TASKS, ObjectCheck, evidence_among, sentences
+from specialists.words.word_list import WordList, read_word_list
 
 UNSUPPORTED_OBJECT = "unsupported_object"
 

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 from engine.annotation import PHRASE_TASKS, Annotation
 from pipelines.calibration.calibration import TaskCalibration
-from specialists.overlap import box_overlap, mask_overlap
+from specialists.regions.overlap import box_overlap, mask_overlap
 
 NAMED_TASKS = ("object_detection", "open_vocabulary_detection")
 """Boxes with a name."""

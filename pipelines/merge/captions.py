@@ -15,7 +15,7 @@ import numpy as np
 from engine.annotation import Annotation
 from pipelines.merge.candidates import Candidates
 from pipelines.merge.statement import repeat
-from specialists.nouns import NUMBERS, plural
+from specialists.words.nouns import NUMBERS, plural
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
 _ARTICLES = {"a": 1, "an": 1, **{word: number for number, word in enumerate(NUMBERS)}}

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.calibration.calibration import TaskCalibration, logit
 from pipelines.merge.candidates import Candidates
-from specialists.overlap import box_overlap
+from specialists.regions.overlap import box_overlap
 
 SHAPE_FEATURES = ("spread", "size", "size_squared", "on_edge", "rival", "rival_same", "votes")
 """Features of the thing itself: how far its voters' boxes disagree, how large it is, whether

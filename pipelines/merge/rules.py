@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.calibration.calibration import TaskCalibration
 from pipelines.merge.hypotheses import Hypotheses, feature_names, features
-from specialists.overlap import box_overlap
+from specialists.regions.overlap import box_overlap
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

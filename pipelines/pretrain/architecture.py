@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.pretrain.vocabulary import make_processor, train_tokenizer
-from specialists.florence2_format import LOCATION_TOKENS
+from specialists.florence2.format import LOCATION_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What the text half is asked about a drawing, and what it should answer.
 
-Prompts and targets follow Florence-2's grammar, which `specialists.florence2_format` writes;
+Prompts and targets follow Florence-2's grammar, which `specialists.florence2.format` writes;
 this module only chooses what to ask.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.pretrain.scenes import Drawing, described
 from pipelines.world.scene import COLOURS, NAMES, PATTERNS
-from specialists.florence2_format import TARGETS, locations, prompt_of
+from specialists.florence2.format import TARGETS, locations, prompt_of
 
 CAPTIONS = ("caption", "detailed_caption", "more_detailed_caption")
 BESIDES: Mapping[str, float] = {

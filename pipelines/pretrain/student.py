@@ -19,7 +19,7 @@ from pipelines.pretrain.questions import ask, detection
 from pipelines.pretrain.scenes import Drawing
 from pipelines.pretrain.tower import cells_of
 from pipelines.world.scene import COLOURS, NAMES, PATTERNS
-from specialists.florence2_format import BINS, LOCATION_TOKENS, prompt_of, quantise
+from specialists.florence2.format import BINS, LOCATION_TOKENS, prompt_of, quantise
 
 _BELL_BINS = 8.0
 """Standard deviation of a location's target, in bins."""

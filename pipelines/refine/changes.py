@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.annotation import CAPTION_TASKS, Annotation
 from pipelines.merge.candidates import box_of, rle
-from specialists.overlap import box_overlap, mask_overlap
+from specialists.regions.overlap import box_overlap, mask_overlap
 
 SAME_PLACE = 0.5
 """Least intersection over union of two regions that are one label, perhaps changed."""

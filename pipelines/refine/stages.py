@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 from engine.graph import Graph
 from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
-from specialists.florence2 import Florence2Config
+from specialists.florence2.specialist import Florence2Config
 
 Stages = dict[str, dict[str, Any]]
 

@@ -13,8 +13,8 @@ from functools import lru_cache
 from itertools import pairwise, product
 
 from pipelines.world.scene import COLOURS, NAMES, PATTERNS, Predicate
-from specialists import colours as measured
-from specialists.nouns import NUMBERS, plural
+from specialists.words import colours as measured
+from specialists.words.nouns import NUMBERS, plural
 
 _COLOURS = sorted({word for name in (*measured.COLOURS, *COLOURS, "gray") for word in name.split()})
 _SHADES = ("dark", "light")

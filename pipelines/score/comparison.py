@@ -17,7 +17,7 @@ from engine.annotation import Annotation
 from pipelines.score.claims import Claim
 from pipelines.score.matching import pairs
 from pipelines.world.scene import SIGN, Scene
-from specialists.overlap import box_overlap, mask_overlap
+from specialists.regions.overlap import box_overlap, mask_overlap
 
 _BEST_FIT = 3
 _NOWHERE = (0.0, 0.0, 0.0, 0.0)

@@ -16,7 +16,7 @@ from engine.annotation import CAPTION_TASKS, Annotation
 from pipelines.dataset import Labelled
 from pipelines.training.absent import absent_from
 from pipelines.training.config import TrainConfig
-from specialists.florence2_format import (
+from specialists.florence2.format import (
     TARGETS,
     clean,
     joined,
@@ -24,8 +24,8 @@ from specialists.florence2_format import (
     polygon_target,
     reading_order,
 )
-from specialists.mirror import mirrored
-from specialists.outline import outline
+from specialists.florence2.mirror import mirrored
+from specialists.regions.outline import outline
 
 FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.errors import nearest
-from specialists.florence2_format import FLORENCE2_TASKS
+from specialists.florence2.format import FLORENCE2_TASKS
 
 RUNTIME = {"num_gpus", "threads", "checkpoint_every", "log_every", "keep_checkpoints"}
 """Fields that change how fast the same weights come to be, not which."""

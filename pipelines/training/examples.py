@@ -15,8 +15,8 @@ from pipelines.dataset import Labelled
 from pipelines.training.answers import Labels, makers_of
 from pipelines.training.config import TrainConfig
 from pipelines.training.templates import fill
-from specialists.florence2_format import FLORENCE2_TASKS, prompt_of
-from specialists.mirror import MIRRORED_TASKS
+from specialists.florence2.format import FLORENCE2_TASKS, prompt_of
+from specialists.florence2.mirror import MIRRORED_TASKS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """A Florence-2 to be trained: opened, prepared, its weights in groups, saved.
 
-Where it lies and whether it is one, `specialists.checkpoint` knows.
+Where it lies and whether it is one, `specialists.pretrained.checkpoint` knows.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from engine.errors import ConfigError
 from pipelines.training.config import LoraConfig, TrainConfig
 from pipelines.training.files import make_durable
-from specialists.checkpoint import Checkpoint
-from specialists.florence2_checkpoint import load_florence2
-from specialists.florence2_format import STRUCTURE_TOKENS
+from specialists.florence2.checkpoint import load_florence2
+from specialists.florence2.format import STRUCTURE_TOKENS
+from specialists.pretrained.checkpoint import Checkpoint
 
 WEIGHTS = "model.safetensors"
 TOWER = "vision_tower"

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.dataset import Labelled
 from pipelines.training.config import CustomTask
-from specialists.florence2_format import clean, locations
+from specialists.florence2.format import clean, locations
 
 _FIELD = re.compile(r"\{([\w.]+)\}")
 _METADATA = "metadata"

@@ -33,7 +33,7 @@ from pipelines.training.reader import Part
 from pipelines.training.student import WEIGHTS
 from pipelines.training.survey import survey
 from pipelines.training.worker import Job, Outcome, OutOfMemory
-from specialists.florence2_checkpoint import resolve_florence2
+from specialists.florence2.checkpoint import resolve_florence2
 
 VERSION = 1
 """Raise it when the same inputs would be trained otherwise."""

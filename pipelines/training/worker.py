@@ -12,7 +12,7 @@ from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
 from pipelines.training.survey import Survey
-from specialists.florence2_checkpoint import resolve_florence2
+from specialists.florence2.checkpoint import resolve_florence2
 
 if TYPE_CHECKING:
     from pipelines.training.collate import Collator

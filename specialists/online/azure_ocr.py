@@ -19,6 +19,7 @@ from engine.annotation import Annotation
 from engine.errors import ConfigError, MissingPackage, SampleError
 from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
+from specialists.ocr.text_lines import hulls_of, line
 from specialists.online.address import host_of, read_key
 from specialists.online.failure import (
     EMPTY_ANSWER,
@@ -30,7 +31,6 @@ from specialists.online.failure import (
 )
 from specialists.online.photo import jpeg
 from specialists.online.service import Priced, Service, ServiceConfig
-from specialists.text_lines import hulls_of, line
 
 if TYPE_CHECKING:
     from azure.ai.vision.imageanalysis.models import DetectedTextLine, ImageAnalysisResult

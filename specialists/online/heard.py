@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.annotation import CAPTION_TASKS, Annotation
 from engine.sample import Sample
-from specialists.evidence import NAMED_TASKS
+from specialists.words.evidence import NAMED_TASKS
 
 TASKS_OF = {
     "captions": CAPTION_TASKS,

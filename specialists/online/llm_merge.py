@@ -18,17 +18,17 @@ from engine.annotation import CAPTION_TASKS, Annotation
 from engine.errors import SampleError
 from engine.sample import Sample
 from engine.stage import RUNTIME, Input, StageConfig, maybe, one_of
-from specialists.english import english_revision
-from specialists.evidence import (
+from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
+from specialists.online.chat import Message
+from specialists.online.heard import heard_of
+from specialists.words.english import english_revision
+from specialists.words.evidence import (
     EVIDENCE_TASKS,
     ObjectCheck,
     evidence_among,
     sentences,
 )
-from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
-from specialists.online.chat import Message
-from specialists.online.heard import heard_of
-from specialists.word_list import WordList, read_word_list
+from specialists.words.word_list import WordList, read_word_list
 
 
 class LlmMergeConfig(AnnotatorConfig):

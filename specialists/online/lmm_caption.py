@@ -15,11 +15,11 @@ from engine.annotation import Annotation
 from engine.errors import SampleError
 from engine.sample import Sample
 from engine.stage import Input, StageConfig, maybe
-from specialists.evidence import EVIDENCE_TASKS
 from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
 from specialists.online.chat import Image, Message
 from specialists.online.heard import heard_of
 from specialists.online.photo import jpeg
+from specialists.words.evidence import EVIDENCE_TASKS
 
 
 class LmmCaptionConfig(AnnotatorConfig):

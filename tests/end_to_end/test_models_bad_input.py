@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from engine.annotation import TASKS
 from engine.registry import find_stage, stage_names
 from engine.stage import Filter
-from specialists.pretrained import Pretrained
+from specialists.pretrained.stage import Pretrained
 from tests.end_to_end.conftest import Command, Told
 
 STAGES = [name for name in stage_names() if issubclass(find_stage(name), Pretrained)]

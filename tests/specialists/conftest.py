@@ -14,11 +14,11 @@ from PIL import Image
 from engine.annotation import Annotation, Provenance, stamp
 from engine.image import read_header
 from engine.sample import Picture, Sample
-from specialists.grabcut import GrabCut, GrabCutConfig
-from specialists.imagenet_cam import ImageNetCam, ImageNetCamConfig
-from specialists.phrase_match import PhraseMatch, PhraseMatchConfig
-from specialists.rapidocr import RapidOcr, RapidOcrConfig
-from specialists.template_caption import TemplateCaption, TemplateCaptionConfig
+from specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
+from specialists.detection.imagenet_cam import ImageNetCam, ImageNetCamConfig
+from specialists.grounding.phrase_match import PhraseMatch, PhraseMatchConfig
+from specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig
+from specialists.segmentation.grabcut import GrabCut, GrabCutConfig
 
 SampleOf = Callable[..., Sample]
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from engine.errors import SampleError
 from engine.sample import Sample
-from specialists.answer_text import cleaned, whole_sentences
-from specialists.chat_caption import ChatCaption, ChatCaptionConfig
-from specialists.image_chat import FAMILY, UNFINISHED_ANSWER
-from specialists.network import TOO_THIN
+from specialists.captions.answer_text import cleaned, whole_sentences
+from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
+from specialists.captions.image_chat import FAMILY, UNFINISHED_ANSWER
+from specialists.pretrained.network import TOO_THIN
 from tests.checkpoints.chat_caption import WRITERS, pipeline_answers
 
 Written = Callable[[str], Path]

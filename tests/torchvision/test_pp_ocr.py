@@ -13,8 +13,8 @@ from engine.annotation import Annotation
 from engine.errors import ConfigError, MissingModel
 from engine.sample import Sample
 from engine.validity import problem_of
-from specialists.pp_ocr import PpOcr, PpOcrConfig, crop_size
-from specialists.text_lines import hulls_of, laid_flat, reading_order, sizes_of
+from specialists.ocr.pp_ocr import PpOcr, PpOcrConfig, crop_size
+from specialists.ocr.text_lines import hulls_of, laid_flat, reading_order, sizes_of
 from tests.checkpoints.pp_ocr import DETECTORS, RECOGNISERS, write_detector, write_recogniser
 
 Write = Callable[..., Path]

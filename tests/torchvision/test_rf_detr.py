@@ -8,9 +8,9 @@ import torch
 
 from engine.errors import ConfigError
 from engine.sample import Sample
-from specialists.detector import Detector, DetectorConfig
+from specialists.detection.detector import Detector, DetectorConfig
 from tests.checkpoints.detector import WRITERS, pipeline_answers
-from tests.specialists.test_detector import assert_close, assert_sane, triples
+from tests.specialists.detection.test_detector import assert_close, assert_sane, triples
 
 
 @pytest.fixture(scope="module")

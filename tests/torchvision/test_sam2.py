@@ -6,14 +6,14 @@ import pytest
 import transformers
 
 from engine.sample import Sample
-from specialists.segment_anything import SegmentAnything, SegmentAnythingConfig
+from specialists.segmentation.segment_anything import SegmentAnything, SegmentAnythingConfig
 from tests.checkpoints.segment_anything import (
     write_sam2,
     write_sam2_video,
     write_sam3_tracker,
 )
 from tests.specialists.conftest import SampleOf
-from tests.specialists.masks import (
+from tests.specialists.segmentation.masks import (
     assert_alike,
     assert_as_expected,
     expected,

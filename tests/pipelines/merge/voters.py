@@ -10,7 +10,7 @@ import numpy as np
 from engine.annotation import Annotation
 from engine.sample import Picture, Sample
 from pipelines.calibration.audit import Audit
-from specialists.overlap import box_overlap
+from specialists.regions.overlap import box_overlap
 
 NAMES = ("circle", "cross", "heart", "ring", "star")
 SIZE = 128

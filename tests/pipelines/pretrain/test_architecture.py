@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pipelines.pretrain.architecture import TINIEST, TINY, build_tiny, save_tiny
-from specialists.florence2_format import (
+from specialists.florence2.format import (
     FLORENCE2_TASKS,
     LOCATION_TOKENS,
     STRUCTURE_TOKENS,

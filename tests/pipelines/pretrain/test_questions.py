@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.pretrain.questions import BESIDES, Question, ask
 from pipelines.pretrain.scenes import Drawing
-from specialists.florence2_format import dequantise
+from specialists.florence2.format import dequantise
 
 
 @pytest.fixture

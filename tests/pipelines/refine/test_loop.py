@@ -116,8 +116,8 @@ def test_a_loop_that_was_stopped_anywhere_comes_to_the_same_result(
 def test_what_is_done_is_not_done_again(
     configure: Configure, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from specialists.florence2 import Florence2
-    from specialists.shapes import ShapesColour
+    from specialists.florence2.specialist import Florence2
+    from specialists.shapes.detectors import ShapesColour
 
     def forbidden(*_: Any) -> Any:
         raise AssertionError("asked again")

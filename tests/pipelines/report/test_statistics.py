@@ -114,7 +114,7 @@ def test_plots_are_counts_in_bins(tmp_path: Path) -> None:
 def test_captions_are_measured_as_the_text_filter_did(album: Path, tmp_path: Path) -> None:
     from pipelines.dataset import read_dataset
     from pipelines.filters.caption_measures import count_grammar
-    from specialists.english import load_english
+    from specialists.words.english import load_english
 
     build(
         album, tmp_path,

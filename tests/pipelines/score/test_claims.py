@@ -6,8 +6,8 @@ import pytest
 
 from pipelines.score.claims import Claim, claim_of, claims_of
 from pipelines.world.scene import NAMES
-from specialists.caption_templates import Line, Thing, brief, detailed, more_detailed
-from specialists.nouns import plural
+from specialists.captions.templates import Line, Thing, brief, detailed, more_detailed
+from specialists.words.nouns import plural
 
 RED = Thing(name="circle", colour="red", boxes=((0.1, 0.1, 0.3, 0.3),), score=0.9)
 SIGN = Thing(name="sign", boxes=((0.6, 0.1, 0.9, 0.3),), score=0.8)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipelines.training.collate import IGNORED, Collator, PixelReader
 from pipelines.training.examples import Example
-from specialists.florence2_format import prompt_of
+from specialists.florence2.format import prompt_of
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.training.config import TrainConfig
-from specialists.florence2_format import FLORENCE2_TASKS
+from specialists.florence2.format import FLORENCE2_TASKS
 
 QUESTIONS = {"docvqa": {"prompt": "<DocVQA>{metadata.question}", "target": "{metadata.answer}"}}
 

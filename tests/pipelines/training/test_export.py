@@ -11,7 +11,7 @@ from engine.storage import Folder
 from pipelines.dataset import read_dataset
 from pipelines.training.config import TrainConfig
 from pipelines.training.export import ANNOTATIONS, TEST, TRAIN, VALID, export_jsonl, part_of
-from specialists.florence2_format import FLORENCE2_TASKS
+from specialists.florence2.format import FLORENCE2_TASKS
 
 
 def test_every_sample_lies_in_the_folder_of_its_digest_with_a_line_per_task(scenes, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import ConfigError
 from pipelines.training.config import TrainConfig
 from pipelines.training.student import open_student, parameter_groups, prepare, save_student
-from specialists.florence2_checkpoint import resolve_florence2
+from specialists.florence2.checkpoint import resolve_florence2
 
 pytestmark = pytest.mark.filterwarnings(  # peft asks for old names
     "ignore:`is_gradient_checkpointing`:FutureWarning"

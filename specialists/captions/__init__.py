@@ -1,0 +1,1 @@
+"""Who describes images and regions in words."""

@@ -1,0 +1,124 @@
+"""Captions of three lengths by a model that answers prompts about images.
+
+The prompts are options: a caption is as long, and about what, as was asked for. Any
+image-text-to-text model of `transformers` can be asked, see `image_chat`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from engine.annotation import CAPTION_TASKS, Annotation
+from engine.errors import SampleError, nearest
+from engine.sample import Sample
+from engine.stage import Specialist, StageConfig
+from specialists.captions.image_chat import FAMILY, ImageChat, ImageChatConfig, Question, Reply
+from specialists.pretrained.checkpoint import Family
+from specialists.pretrained.stage import Pretrained
+
+PROMPTS: Mapping[str, str] = MappingProxyType(
+    {
+        "caption": "Describe this image in one short sentence.",
+        "detailed_caption": (
+            "Describe this image in two or three sentences: what is there, what it looks like and "
+            "what happens. Say only what can be seen."
+        ),
+        "more_detailed_caption": (
+            "Describe this image in one long paragraph without lists: all objects and people, "
+            "their number, colours and other attributes, where they are, what they do, the text "
+            "that can be read, and the background. Say only what can be seen."
+        ),
+    }
+)
+MAX_NEW_TOKENS: Mapping[str, int] = MappingProxyType(
+    {"caption": 48, "detailed_caption": 160, "more_detailed_caption": 400}
+)
+"""Several times what captions of FLD-5B have on average: 8, 32 and 71 tokens (table 2)."""
+
+
+class ChatCaptionConfig(ImageChatConfig):
+    """Which model is asked for which captions."""
+
+    prompts: dict[str, str] = Field(default_factory=lambda: dict(PROMPTS), min_length=1)
+    """What is asked for, by task: `caption`, `detailed_caption`, `more_detailed_caption`; tasks
+    left out are not said. BLIP-2 goes on with a text: ask it for {caption: "a photo of"}."""
+    max_new_tokens: dict[str, int] = Field(default_factory=dict)
+    """Tokens of an answer at most, by task; by default 48, 160 and 400. An answer that reaches
+    the limit is cut after its last whole sentence."""
+    language: str = "en"
+    """Language of the prompts and so of the captions, ISO 639-1; empty when unknown."""
+
+    @field_validator("prompts", "max_new_tokens")
+    @classmethod
+    def _of_captions(cls, by_task: dict[str, str | int]) -> dict[str, str | int]:
+        for task in by_task:
+            if task not in CAPTION_TASKS:
+                raise ValueError(f"no caption is called {task!r}, {nearest(task, CAPTION_TASKS)}")
+        return by_task
+
+    @field_validator("max_new_tokens")
+    @classmethod
+    def _some(cls, tokens: dict[str, int]) -> dict[str, int]:
+        if any(count < 1 for count in tokens.values()):
+            raise ValueError("an answer needs at least 1 token")
+        return tokens
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The captions that are asked for, the shortest first."""
+        return tuple(task for task in CAPTION_TASKS if task in self.prompts)
+
+    @property
+    def questions(self) -> list[Question]:
+        """What is asked, in the order of the tasks."""
+        limits = {**MAX_NEW_TOKENS, **self.max_new_tokens}
+        return [
+            Question(prompt=self.prompts[task], max_new_tokens=limits[task]) for task in self.tasks
+        ]
+
+
+class ChatCaption(Pretrained[ChatCaptionConfig], Specialist[ChatCaptionConfig]):
+    """Captions by an image-text-to-text model, the most probable token at a time.
+
+    The score is the geometric mean of the probabilities of a caption's tokens. An image gets all
+    its captions or none: where the model says nothing to a prompt (`empty_answer`), or ends no
+    sentence (`unfinished_answer`), that is its error.
+    """
+
+    Config: ClassVar[type[StageConfig]] = ChatCaptionConfig
+    family: ClassVar[Family] = FAMILY
+    produces: tuple[str, ...] = CAPTION_TASKS
+
+    def __init__(self, config: ChatCaptionConfig) -> None:
+        super().__init__(config)
+        self.produces = config.tasks
+
+    def load(self) -> None:
+        """Load the weights, and ask about a blank image."""
+        super().load()
+        self._chat = ImageChat(self.network, self.config, self.config.questions)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
+        """Ask for the captions of each sample."""
+        replies = self._chat.answer(samples, lambda sample: sample.image)
+        return [self._captions(of_sample) for of_sample in replies]
+
+    def _captions(self, replies: Sequence[Reply | SampleError]) -> list[Annotation] | SampleError:
+        captions = []
+        for task, reply in zip(self.config.tasks, replies, strict=True):
+            if isinstance(reply, SampleError):
+                return SampleError(reply.reason, f"{task}: {reply.message}")
+            captions.append(
+                Annotation(
+                    kind="text",
+                    task=task,
+                    text=reply.text,
+                    language=self.config.language,
+                    score=reply.score,
+                )
+            )
+        return captions

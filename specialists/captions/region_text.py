@@ -1,0 +1,199 @@
+"""What is in each box, in a few words: a brief caption of its crop, and the noun phrases of it.
+
+The region text of the Florence-2 paper (arXiv 2311.06242, section 4.1): an image-to-text model
+describes the crop, and description, noun phrases and category compete for the label afterwards
+(`region_label`). Finds no boxes and chooses no label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from engine.annotation import REGION_TASKS, Annotation
+from engine.errors import SampleError, nearest
+from engine.sample import Sample
+from engine.stage import Input, Specialist, StageConfig, one_of
+from specialists.captions.image_chat import (
+    FAMILY,
+    ImageChat,
+    ImageChatConfig,
+    Question,
+    Reply,
+    is_chat,
+)
+from specialists.pretrained.checkpoint import Family
+from specialists.pretrained.stage import Pretrained
+from specialists.regions.window import Window, around
+from specialists.words.english import english_revision, load_english, parse
+from specialists.words.noun_phrases import noun_phrases
+
+if TYPE_CHECKING:
+    pass
+
+CHAT_PROMPT = "What is shown here? Answer in at most eight words, without a full sentence."
+PLAIN_PROMPT = "a photo of"
+_OF_PICTURES = frozenset(
+    ("close-up", "closeup", "image", "photo", "photograph", "picture", "shot", "view")
+)
+"""Nouns by which a caption speaks of itself and not of what is in the box."""
+
+
+class RegionTextConfig(ImageChatConfig):
+    """Which boxes are described, and by whom."""
+
+    tasks: tuple[str, ...] = Field(
+        default=("object_detection", "region_proposal", "open_vocabulary_detection"), min_length=1
+    )
+    """Tasks whose boxes are described."""
+    prompt: str | None = None
+    """What is asked about a crop; by default a chat model is asked for a few words, and BLIP-2
+    goes on with "a photo of"."""
+    max_new_tokens: int = Field(default=40, ge=1)
+    """Tokens of a description at most; one that reaches the limit is cut after its last whole
+    sentence, and without one it is none."""
+    margin: float = Field(default=0.1, ge=0, le=2)
+    """Surroundings shown around a box, as a share of its sides: a thing is known by them too."""
+    least_side: int = Field(default=16, ge=1)
+    """Pixels of the shorter side of a box below which there is too little to see."""
+    max_boxes: int | None = Field(default=None, ge=1)
+    """Boxes of an image that are described at most, the surest that are large enough; by default
+    all. A box that was left out is one without a `region_description`."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        boxes = [task for task in REGION_TASKS if task not in RegionText.produces]
+        for task in tasks:
+            if task not in boxes:
+                raise ValueError(f"{task!r} has no boxes to describe, {nearest(task, boxes)}")
+        return tuple(dict.fromkeys(tasks))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """A part of an image, and the boxes that it shows: those that differ in name only."""
+
+    sample: Sample
+    window: Window
+    boxes: tuple[Annotation, ...]
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        width, height = self.window.size_wh
+        return width / height
+
+    def pixels(self) -> np.ndarray:
+        """Return RGB pixels, uint8."""
+        left, top, right, bottom = self.window
+        return self.sample.image[top:bottom, left:right]
+
+
+class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
+    """Brief descriptions of boxes and, as categories, their noun phrases without article.
+
+    Each is a `region_description` or `region_category` whose parent is the box; the score is the
+    geometric mean of the probabilities of the description's tokens. A box that is too small, or
+    of which the model says nothing, gets none; an image of which no box could be described is an
+    error with the reason of its first box.
+    """
+
+    Config: ClassVar[type[StageConfig]] = RegionTextConfig
+    family: ClassVar[Family] = FAMILY
+    produces: tuple[str, ...] = ("region_description", "region_category")
+    extra: ClassVar[str] = "starter"
+
+    def __init__(self, config: RegionTextConfig) -> None:
+        super().__init__(config)
+        self.reads: tuple[Input, ...] = (one_of(*config.tasks),)
+
+    def revision(self) -> str:
+        """Name the weights and the English pipeline."""
+        return f"{super().revision()}, {english_revision()}"
+
+    def load(self) -> None:
+        """Load the weights and spaCy's English pipeline, and ask about a blank image."""
+        super().load()
+        default = CHAT_PROMPT if is_chat(self.network.processor) else PLAIN_PROMPT
+        prompt = default if self.config.prompt is None else self.config.prompt
+        question = Question(prompt=prompt, max_new_tokens=self.config.max_new_tokens)
+        self._chat = ImageChat(self.network, self.config, [question])
+        load_english()
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
+        """Describe the boxes of all samples together."""
+        crops = [self._crops(sample) for sample in samples]
+        every = [crop for of_sample in crops for crop in of_sample]
+        # Crops of one aspect are likely to be of one shape for the model, and share a batch.
+        order = sorted(range(len(every)), key=lambda number: every[number].aspect)
+        replies = self._chat.answer([every[number] for number in order], Crop.pixels)
+        by_number = {number: reply for number, (reply,) in zip(order, replies, strict=True)}
+        names = self._names(by_number.values())
+        heard = iter(by_number[number] for number in range(len(every)))
+        return [
+            self._said([(crop, next(heard)) for crop in of_sample], names) for of_sample in crops
+        ]
+
+    def _crops(self, sample: Sample) -> list[Crop]:
+        """Return the parts of an image to be described, each once."""
+        size = (sample.width, sample.height)
+        seen: list[tuple[Annotation, Window]] = []
+        for box in sample.of(*self.config.tasks):
+            inside = np.clip(box.box_xyxy, 0, np.tile(size, 2)) if box.box_xyxy else np.zeros(4)
+            if (inside[2:] - inside[:2]).min() >= self.config.least_side:
+                seen.append((box, around(inside, self.config.margin, size[::-1])))
+        seen.sort(key=lambda one: -1.0 if one[0].score is None else one[0].score, reverse=True)
+        shown: dict[Window, list[Annotation]] = {}
+        for box, window in seen[: self.config.max_boxes]:
+            shown.setdefault(window, []).append(box)
+        return [
+            Crop(sample=sample, window=window, boxes=tuple(of_window))
+            for window, of_window in shown.items()
+        ]
+
+    def _names(self, replies: Iterable[Reply | SampleError]) -> dict[str, list[str]]:
+        """Return what is named in each description, without articles and each name once."""
+        named: dict[str, list[str]] = {}
+        texts = (one.text for one in replies if isinstance(one, Reply))
+        for text, document in parse(texts).items():
+            names = [
+                text[slice(*phrase.words)]
+                for phrase in noun_phrases(document)
+                if phrase.head not in _OF_PICTURES
+            ]
+            distinct: dict[str, str] = {}
+            for name in names:
+                distinct.setdefault(name.casefold(), name)
+            named[text] = list(distinct.values())
+        return named
+
+    def _said(
+        self, answers: Sequence[tuple[Crop, Reply | SampleError]], names: Mapping[str, list[str]]
+    ) -> list[Annotation] | SampleError:
+        said: list[Annotation] = []
+        for crop, reply in answers:
+            if isinstance(reply, Reply):
+                for box in crop.boxes:
+                    said += _statements(box, reply, names[reply.text])
+        errors = [reply for _, reply in answers if isinstance(reply, SampleError)]
+        return errors[0] if errors and not said else said
+
+
+def _statements(box: Annotation, reply: Reply, names: Sequence[str]) -> Iterator[Annotation]:
+    description = Annotation(
+        kind="region",
+        task="region_description",
+        text=reply.text,
+        language="en",
+        box_xyxy=box.box_xyxy,
+        score=reply.score,
+        parent_id=box.id,
+    )
+    yield description
+    for name in names:
+        yield replace(description, task="region_category", text="", label=name)

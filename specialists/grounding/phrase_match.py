@@ -1,0 +1,250 @@
+"""Noun phrases of captions, tied to the boxes that bear their names.
+
+A phrase and a region meet by words alone: label, lemma and head noun. It looks at no pixel,
+so of two boxes with one name it cannot tell which one a caption means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from engine.annotation import CAPTION_TASKS, Annotation
+from engine.sample import Sample
+from engine.stage import Input, Specialist, StageConfig, maybe, one_of
+from specialists.words.colours import COLOURS
+from specialists.words.english import english_revision, load_english, parse
+from specialists.words.nouns import NUMBERS, plural, quoted
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Span, Token
+
+SAME = 1.0
+"""The phrase ends in the label: "a red motor scooter" and "motor scooter"."""
+KIND_OF = 0.9
+"""The phrase names a kind of the label: "a motor scooter" and "scooter"."""
+MORE_GENERAL = 0.7
+"""The phrase is the head noun of the label: "the scooter" and "motor scooter"."""
+
+_NOT_A_KIND = ("guinea pig", "hot dog", "hot pot", "prairie dog", "sea cucumber", "sea lion")
+"""Names that are no kind of what their head noun says."""
+_COLOUR_WORDS = frozenset(word for colour in COLOURS for word in colour.split())
+_QUOTE = re.compile(r'"[^"]*"')
+
+
+class PhraseMatchConfig(StageConfig):
+    """How near a phrase and a label must be."""
+
+    least_strength: float = Field(default=MORE_GENERAL, ge=0, le=1)
+    """Weaker matches are not said: 1 the same name, 0.9 a kind of it, 0.7 its head noun."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """A region for a phrase: characters of the caption, the region and how well they meet."""
+
+    start: int
+    stop: int
+    region: Annotation
+    label: str
+    strength: float
+
+
+class PhraseMatch(Specialist[PhraseMatchConfig]):
+    """Phrase grounding: one annotation per phrase and region, the parent is the caption.
+
+    A singular phrase gets its surest region, "two cups" two, a bare plural all. Quoted words
+    get the line of recognised text that they quote. The score is the region's score times
+    the strength of the match (`SAME`, `KIND_OF`, `MORE_GENERAL`).
+    """
+
+    Config: ClassVar[type[StageConfig]] = PhraseMatchConfig
+    reads: tuple[Input, ...] = (
+        one_of(*CAPTION_TASKS),
+        one_of("object_detection"),
+        maybe("ocr"),
+    )
+    produces: tuple[str, ...] = ("phrase_grounding",)
+    extra: ClassVar[str] = "starter"
+
+    @property
+    def model(self) -> str:
+        """The parser that finds the phrases."""
+        return "en_core_web_sm"
+
+    def revision(self) -> str:
+        """Name the package of the English pipeline."""
+        return english_revision()
+
+    def load(self) -> None:
+        """Load spaCy's English pipeline."""
+        load_english()
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        """Ground the captions; all are parsed in one go, and none changes another's parse."""
+        documents = self._parsed(samples)
+        return [self._grounded(sample, documents) for sample in samples]
+
+    def _parsed(self, samples: Sequence[Sample]) -> dict[str, Doc]:
+        """Parse the captions that have regions beside them, each text once."""
+        return parse(
+            caption.text
+            for sample in samples
+            if _regions(sample)
+            for caption in _english_captions(sample)
+        )
+
+    def _grounded(self, sample: Sample, documents: Mapping[str, Doc]) -> list[Annotation]:
+        regions = _regions(sample)
+        labels = sorted({region.label for region in regions})
+        lines = [line for line in sample.of("ocr") if line.box_xyxy and line.text.strip()]
+        said: list[Annotation] = []
+        for caption in _english_captions(sample):
+            matches = list(quotations(caption.text, lines))
+            for phrase in phrases(documents[caption.text], labels) if regions else ():
+                matches += named(phrase, regions, self.config.least_strength)
+            matches.sort(key=lambda match: match.start)
+            said += [_grounding(caption, match) for match in matches]
+        return said
+
+
+def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
+    """Yield the noun chunks that are not quoted, and the labels that the parser took for none.
+
+    The parser reads "a large red moped" as a red that moped; a label's own words are a noun.
+    """
+    taken: set[int] = set()
+    for quote in _QUOTE.finditer(document.text):
+        quoted_words = document.char_span(*quote.span(), alignment_mode="expand")
+        taken.update(range(quoted_words.start, quoted_words.end))
+    chunks = [
+        chunk for chunk in document.noun_chunks if taken.isdisjoint(range(chunk.start, chunk.end))
+    ]
+    yield from chunks
+    for chunk in chunks:
+        taken.update(range(chunk.start, chunk.end))
+    for name in sorted(map(_words, labels), key=len, reverse=True):
+        for start in range(len(document) - len(name) + 1):
+            places = range(start, start + len(name))
+            is_free = name and taken.isdisjoint(places)
+            if is_free and all(map(_is_same, document[start : places.stop], name)):
+                taken.update(places)
+                yield _with_adjectives(document[start : places.stop])
+
+
+def _with_adjectives(mention: Span) -> Span:
+    """Extend a mention to the left, over what can stand before a noun."""
+    start = mention.start
+    while start > 0 and (
+        mention.doc[start - 1].pos_ in ("DET", "ADJ", "NUM") or _is_colour(mention.doc[start - 1])
+    ):
+        start -= 1
+    return mention.doc[start : mention.end]
+
+
+def named(phrase: Span, regions: Sequence[Annotation], least: float) -> list[Match]:
+    """Return the regions that a phrase names best, as many as its number allows.
+
+    Args:
+        regions: the surest first.
+    """
+    strengths = [strength_of(phrase, region.label) for region in regions]
+    best = max(strengths, default=0.0)
+    if best == 0 or best < least:
+        return []
+    nearest = [
+        region for region, strength in zip(regions, strengths, strict=True) if strength == best
+    ]
+    if best == SAME:  # "a tabby cat" is a "tabby cat" before it is a "cat"
+        longest = max(len(_words(region.label)) for region in nearest)
+        nearest = [region for region in nearest if len(_words(region.label)) == longest]
+    matches = [
+        Match(
+            start=phrase.start_char,
+            stop=phrase.end_char,
+            region=region,
+            label=region.label,
+            strength=best,
+        )
+        for region in nearest
+    ]
+    return matches[: count_of(phrase)]
+
+
+def strength_of(phrase: Span, label: str) -> float:
+    """Return how well a phrase that ends in its head noun and a label meet; 0 if they do not."""
+    words, name = [token for token in phrase if not token.is_punct], _words(label)
+    if not words or not name or not _is_same(words[-1], name[-1]):
+        return 0.0
+    spoken = " ".join(token.lemma_.lower() for token in words[-2:])
+    if spoken in _NOT_A_KIND and spoken != label.lower():
+        return 0.0
+    if len(words) >= len(name) and all(map(_is_same, words[-len(name) :], name)):
+        return KIND_OF if any(map(_is_kind, words[: -len(name)])) else SAME
+    is_other_kind = any(map(_is_kind, words[:-1])) or label.lower() in _NOT_A_KIND
+    return 0.0 if is_other_kind else MORE_GENERAL
+
+
+def count_of(phrase: Span) -> int | None:
+    """Return how many things a phrase speaks of; `None` when it is an open plural."""
+    for token in phrase:
+        if token.lower_ in NUMBERS:
+            return NUMBERS.index(token.lower_)
+        if token.text.isdecimal():
+            return int(token.text)
+    return None if phrase[-1].tag_ in ("NNS", "NNPS") else 1
+
+
+def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Match]:
+    """Yield the lines of recognised text that a caption quotes, where it quotes them."""
+    for line in lines:
+        start = caption.find(quoted(line.text))
+        if start >= 0:
+            stop = start + len(quoted(line.text))
+            yield Match(start=start + 1, stop=stop - 1, region=line, label="text", strength=SAME)
+
+
+def _english_captions(sample: Sample) -> Iterator[Annotation]:
+    return (said for said in sample.of(*CAPTION_TASKS) if said.language in ("", "en"))
+
+
+def _regions(sample: Sample) -> list[Annotation]:
+    """Return the regions with boxes, the surest first."""
+    regions = [region for region in sample.of("object_detection") if region.box_xyxy]
+    return sorted(regions, key=lambda region: -(region.score or 0))
+
+
+def _words(label: str) -> list[str]:
+    return re.findall(r"[^\s-]+", label.lower())
+
+
+def _is_same(token: Token, word: str) -> bool:
+    return token.lower_ in (word, plural(word)) or token.lemma_.lower() == word
+
+
+def _is_kind(token: Token) -> bool:
+    """Tell whether a word before the head noun says which kind of thing it is."""
+    return token.pos_ in ("NOUN", "PROPN") and not _is_colour(token)
+
+
+def _is_colour(token: Token) -> bool:
+    return token.lower_ in _COLOUR_WORDS
+
+
+def _grounding(caption: Annotation, match: Match) -> Annotation:
+    score = match.region.score
+    return Annotation(
+        kind="phrase",
+        task="phrase_grounding",
+        text=caption.text[match.start : match.stop],
+        label=match.label,
+        language=caption.language,
+        box_xyxy=match.region.box_xyxy,
+        span=(match.start, match.stop),
+        score=None if score is None else score * match.strength,
+        parent_id=caption.id,
+    )

@@ -1,0 +1,253 @@
+"""PP-OCR v5 and v6 of `transformers`: a detector finds lines of text, a recogniser reads them.
+
+The detector draws a map of how likely each pixel is text, from which its processor makes quads
+(DB, arXiv 1911.08947); the recogniser reads each quad, laid flat, by greedy CTC (PP-OCRv5, arXiv
+2507.05595). Both prepare images by torchvision. Knows no language.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from engine.annotation import Annotation
+from engine.errors import ConfigError, MissingModel
+from engine.sample import Sample
+from engine.stage import RUNTIME, Specialist, StageConfig
+from specialists.ocr.text_lines import as_read, hulls_of, laid_flat, line, reading_order, sizes_of
+from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
+from specialists.pretrained.network import Network, pictured
+from specialists.pretrained.stage import Pretrained, PretrainedConfig
+from specialists.pretrained.token_scores import rounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_DETECTORS = (
+    *("pp_ocrv5_mobile_det", "pp_ocrv5_server_det"),
+    *("pp_ocrv6_small_det", "pp_ocrv6_medium_det"),
+)
+_RECOGNISERS = (
+    *("pp_ocrv5_mobile_rec", "pp_ocrv5_server_rec"),
+    *("pp_ocrv6_tiny_rec", "pp_ocrv6_small_rec"),
+)
+_READER = Family(
+    title="a PP-OCR recogniser",
+    example="PaddlePaddle/PP-OCRv6_medium_rec_safetensors",
+    model_class="AutoModelForTextRecognition",
+    model_types=_RECOGNISERS,
+    needs_torchvision=_RECOGNISERS,
+)
+_BLANK = 0
+"""The class of CTC that stands for no letter."""
+_STEP = 32
+"""Widths of long lines are this far apart, twice as far for those twice as long, and so on: lines
+of one width share a batch."""
+_LARGEST_SIDE = 2**15 - 1
+"""Beyond it the processor's coordinates, 16-bit integers, would overflow."""
+
+
+class PpOcrConfig(PretrainedConfig):
+    """Which detector and recogniser, and what counts as a line."""
+
+    model: Annotated[str, RUNTIME] = "PaddlePaddle/PP-OCRv6_medium_det_safetensors"
+    """The detector: a folder, `package://NAME/FOLDER` or a hub id."""
+    recogniser: Annotated[str, RUNTIME] = "PaddlePaddle/PP-OCRv6_medium_rec_safetensors"
+    """The recogniser: a folder, `package://NAME/FOLDER` or a hub id."""
+    recogniser_revision: Annotated[str, RUNTIME] = ""
+    """Branch, tag or commit of a recogniser of the hub; `revision` is the detector's."""
+    image_size: int | None = Field(default=None, ge=32)
+    """Pixels of the long side, at most, of the image in which lines are looked for; by default
+    the checkpoint's, which is 960 for the released ones."""
+    pixel_threshold: float = Field(default=0.3, ge=0, le=1)
+    """Pixels that are likelier text than this belong to a line, 0..1."""
+    least_support: float = Field(default=0.6, ge=0, le=1)
+    """Lines whose pixels are less likely text on average are not read, 0..1."""
+    unclip: float = Field(default=1.5, ge=1)
+    """How far a line's quad is grown, for the detector learnt shrunken ones: times its area by
+    its perimeter."""
+    max_lines: int = Field(default=1000, ge=1)
+    """Lines of an image at most."""
+    least_score: float = Field(default=0.2, ge=0, le=1)
+    """Lines that the recogniser is less sure of are not said, 0..1."""
+
+
+class _Found(NamedTuple):
+    """Where an image has text: quads, (n, 4, 2), in reading order, and their likelihood, (n,)."""
+
+    quads: np.ndarray
+    support: np.ndarray
+
+
+class _Read(NamedTuple):
+    text: str
+    score: float
+
+
+class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
+    """Lines of text in reading order, each a quad clockwise from the top-left of the text.
+
+    Score: the recogniser's, the mean probability of the letters; support: the detector's, the
+    mean probability of text within the quad. The two are not multiplied, for one says whether
+    there is text and the other whether it was read well. A quad in which no letter was read is
+    not said.
+    """
+
+    Config: ClassVar[type[StageConfig]] = PpOcrConfig
+    produces: tuple[str, ...] = ("ocr",)
+    family: ClassVar[Family] = Family(
+        title="a PP-OCR detector",
+        example="PaddlePaddle/PP-OCRv6_medium_det_safetensors",
+        model_class="AutoModelForObjectDetection",
+        model_types=_DETECTORS,
+        needs_torchvision=_DETECTORS,
+    )
+
+    @property
+    def model(self) -> str:
+        """Detector and recogniser."""
+        names = model_name(self.config.model), model_name(self.config.recogniser)
+        return self.config.named(", ".join(names))
+
+    def revision(self) -> str:
+        """Name the commits on the hub or the digests of the files, the detector's first.
+
+        Raises:
+            MissingModel: one is not here, or both, with all commands that fetch them.
+        """
+        digests: list[str] = []
+        absent: list[MissingModel] = []
+        for find in (self.checkpoint, self._recogniser):
+            try:
+                digests.append(find().digest)
+            except MissingModel as error:
+                absent.append(error)
+        if absent:
+            raise MissingModel(
+                absent[0].args[0], *(one for each in absent for one in each.commands)
+            )
+        return ", ".join(digests)
+
+    def load(self) -> None:
+        """Load detector and recogniser onto the device.
+
+        Raises:
+            ConfigError: the recogniser's processor does not know all letters.
+        """
+        super().load()
+        if self.config.image_size is not None:
+            processor = self.network.processor
+            processor.limit_side_len, processor.limit_type = self.config.image_size, "max"
+        checkpoint = self._recogniser()
+        # Its lines have a height of their own.
+        self._reader = Network(checkpoint, self.config.model_copy(update={"image_size": None}))
+        self._letters: list[str] = list(self._reader.processor.character_list)
+        classes = self._reader.model.config.head_out_channels
+        if len(self._letters) < classes:
+            raise ConfigError(
+                f"model {checkpoint.model!r} tells {classes} letters apart, but its processor "
+                f"knows {len(self._letters)}; use the preprocessor_config.json of the weights"
+            )
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        """Find the lines of each image, then read the lines of all."""
+        views = self.network.prepare(samples, self._view)
+        maps = self.network.run(views, self._text_map)
+        found = self.network.prepare(list(zip(samples, maps, strict=True)), self._lines)
+        lines = [(sample, q) for sample, f in zip(samples, found, strict=True) for q in f.quads]
+        read = iter(self._reader.run(self._reader.prepare(lines, self._crop), self._letters_of))
+        return [
+            [
+                line(said.text, quad, said.score, rounded(float(support)))
+                for quad, support in zip(quads, supports, strict=True)
+                if (said := next(read)).text and said.score >= self.config.least_score
+            ]
+            for quads, supports in found
+        ]
+
+    def _view(self, sample: Sample) -> dict[str, Tensor]:
+        seen = pictured(self.network.processor, sample.image)
+        return {"pixel_values": seen["pixel_values"]}
+
+    def _text_map(self, batch: dict[str, Tensor], _: object) -> list[Tensor]:
+        """Return how likely each pixel is text, (1, height, width) for an image."""
+        return list(self.network.model(**batch).last_hidden_state.float().cpu())
+
+    def _lines(self, seen: tuple[Sample, Tensor]) -> _Found:
+        """Make quads in the image's own pixels of a map."""
+        import torch
+
+        sample, text_map = seen
+        shrink = math.ceil(max(sample.width, sample.height) / _LARGEST_SIDE)
+        size_hw = torch.tensor([[sample.height / shrink, sample.width / shrink]])
+        (said,) = self.network.processor.post_process_object_detection(
+            SimpleNamespace(last_hidden_state=text_map[None]),
+            target_sizes=size_hw,
+            threshold=self.config.pixel_threshold,
+            box_threshold=self.config.least_support,
+            unclip_ratio=self.config.unclip,
+            max_candidates=self.config.max_lines,
+        )
+        quads = said["boxes"].numpy().reshape(-1, 4, 2).astype(np.float64) * shrink
+        boxes, order = hulls_of(quads), reading_order(quads)
+        order = order[(boxes[order, 2:] - boxes[order, :2]).min(axis=1, initial=np.inf) > 0]
+        return _Found(as_read(quads[order]), said["scores"].numpy()[order])
+
+    def _crop(self, one: tuple[Sample, np.ndarray]) -> dict[str, Tensor]:
+        """Lay a line flat; the recogniser's own processor brings it to the right height."""
+        sample, quad = one
+        processor = self._reader.processor
+        size_wh = crop_size(
+            sizes_of(quad[None])[0],
+            height=processor.size["height"],
+            widths=(processor.size["width"], processor.max_image_width),
+        )
+        return pictured(processor, laid_flat(sample.image, quad, size_wh))
+
+    def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> list[_Read]:
+        """Read the likeliest letter at each place of lines."""
+        chances, classes = self._reader.model(**batch).last_hidden_state.float().max(dim=-1)
+        rows = zip(chances.cpu().numpy(), classes.cpu().numpy(), strict=True)
+        return [greedy_ctc(*row, self._letters) for row in rows]
+
+    def _recogniser(self) -> Checkpoint:
+        return resolve(
+            self.config.recogniser,
+            _READER,
+            self.config.recogniser_revision,
+            is_random=bool(self.config.caveat),
+        )
+
+
+def crop_size(size_wh: np.ndarray, *, height: int, widths: tuple[int, int]) -> tuple[int, int]:
+    """Return the size at which a line is cut out of its image.
+
+    The recogniser sees lines at a `height`, padded to the first of `widths` and no longer than
+    the second. A crop is no lower than that. One that is longer than what is padded is stretched
+    by a twentieth at most, so that at that height it has one of few widths.
+    """
+    wide, high = size_wh
+    tall = max(round(high), height)
+    at_height = wide / high * height
+    if at_height <= widths[0]:
+        return max(1, round(wide / high * tall)), tall
+    step = _STEP * 2 ** int(math.log2(at_height / widths[0]))
+    target = min(round(at_height / step) * step, widths[1])
+    return math.ceil(target * tall / height), tall
+
+
+def greedy_ctc(chances: np.ndarray, classes: np.ndarray, letters: Sequence[str]) -> _Read:
+    """Read a line from the likeliest class at each place and its probability, both (places,).
+
+    A letter that follows itself without a blank between is one letter. The score is the mean
+    over the letters, 0 where there is none.
+    """
+    is_new = np.append(True, classes[1:] != classes[:-1]) & (classes != _BLANK)
+    text = "".join(letters[one] for one in classes[is_new]).strip()
+    score = float(chances[is_new].mean().clip(0, 1)) if is_new.any() else 0.0
+    return _Read(text, rounded(score))

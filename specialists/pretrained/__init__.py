@@ -1,0 +1,1 @@
+"""What all stages with a model of `transformers` share: weights, loading, asking in batches."""

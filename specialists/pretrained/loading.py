@@ -1,0 +1,102 @@
+"""A checkpoint into memory: the model in eval mode and its processor, checked.
+
+What a checkpoint is and where it lies is `checkpoint`; how a loaded model is asked, `network`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.errors import ConfigError
+from specialists.pretrained.checkpoint import Checkpoint
+
+_SEED = 0
+"""Of random weights: measurements repeat."""
+
+
+def load_pretrained(
+    checkpoint: Checkpoint, *, dtype: str = "float32", device: str = "cpu", attention: str = "auto"
+) -> tuple[Any, Any]:
+    """Load (model in eval mode on its device, processor).
+
+    Raises:
+        ConfigError: the weights do not fit the config, are damaged or not finite, or there is no
+            processor for them.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        processor = _class(checkpoint.family.processor_class).from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
+        load = _random if checkpoint.is_random else _trained
+        model = load(checkpoint, dtype=dtype, device=device, attention=attention)
+    except ConfigError:
+        raise
+    except Exception as error:  # the libraries raise whatever they meet
+        raise ConfigError(
+            f"model {checkpoint.model!r} cannot be loaded: {error}; save it again with "
+            "save_pretrained, model and processor"
+        ) from error
+    return model.eval(), processor
+
+
+def _trained(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str) -> Any:
+    import torch
+
+    model, report = _class(checkpoint.family.model_class).from_pretrained(
+        checkpoint.folder,
+        dtype=getattr(torch, dtype),
+        use_safetensors=True,
+        output_loading_info=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        **_attention(attention),
+    )
+    _check_loaded(checkpoint, model, report)
+    return model.to(device)
+
+
+def _random(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str) -> Any:
+    """Build the architecture of a config with weights that nobody trained."""
+    import torch
+    from transformers import AutoConfig, GenerationConfig
+
+    config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(_SEED)
+        model = _class(checkpoint.family.model_class).from_config(
+            config, dtype=getattr(torch, dtype), **_attention(attention)
+        )
+    if (checkpoint.folder / "generation_config.json").is_file():  # it costs time, too
+        model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder)
+    return model
+
+
+def _attention(attention: str) -> dict[str, str]:
+    return {} if attention == "auto" else {"attn_implementation": attention}
+
+
+def _class(name: str) -> Any:
+    import transformers
+
+    return getattr(transformers, name)
+
+
+def _check_loaded(checkpoint: Checkpoint, model: Any, report: dict[str, Any]) -> None:
+    unused = checkpoint.family.unused
+    missing = [name for name in report["missing_keys"] if not name.startswith(unused)]
+    wrong = [*missing, *(str(key[0]) for key in report["mismatched_keys"])]
+    if wrong:
+        raise ConfigError(
+            f"model {checkpoint.model!r}: {len(wrong)} weights are missing or of another shape "
+            f"than its config says, {min(wrong)!r} for one; the native class reads "
+            f"{checkpoint.family.example!r}, not checkpoints that need remote code"
+        )
+    broken = [name for name, value in model.named_parameters() if not value.isfinite().all()]
+    if broken:
+        raise ConfigError(
+            f"model {checkpoint.model!r}: {broken[0]} is not finite, as after a training that "
+            "diverged; use an earlier checkpoint"
+        )

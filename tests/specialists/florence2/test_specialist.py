@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from engine.annotation import Annotation, Provenance, stamp
+from engine.config import RunConfig
+from engine.errors import MissingModel
+from engine.graph import plan
+from engine.sample import Sample, fold_of
+from engine.stage import one_of
+from engine.validity import problem_of
+from specialists.florence2.checkpoint import resolve_florence2
+from specialists.florence2.format import FLORENCE2_TASKS
+from specialists.florence2.generation import Florence2Network
+from specialists.florence2.scores import Utterance
+from specialists.florence2.specialist import Florence2, Florence2Config
+
+Tiny = Callable[[int], Path]
+SampleOf = Callable[..., Sample]
+
+BOX = Annotation(
+    kind="region", task="object_detection", label="cat", box_xyxy=(5.0, 5.0, 30.0, 20.0), score=0.9
+)
+CAPTION = Annotation(kind="text", task="caption", text="A cat beside a dog.", language="en")
+PHRASE = Annotation(
+    kind="phrase", task="phrase_grounding", text="a dog", box_xyxy=(1.0, 1.0, 9.0, 9.0),
+    span=(13, 18), parent_id="caption",
+)  # fmt: skip
+PLACE = "<loc_100><loc_200><loc_600><loc_700>"
+QUAD = "<loc_100><loc_200><loc_600><loc_200><loc_600><loc_700><loc_100><loc_700>"
+SPOKEN = {
+    "What does the image describe?": "A cat.",
+    "Describe in detail": "A cat beside a dog.",
+    "Describe with a paragraph": "A cat sleeps beside a dog that watches it.",
+    "What is the text in the image?": "SALE",
+    "What is the text in the image, with regions?": f"SALE{QUAD}",
+    "Locate the objects with category name": f"cat{PLACE}",
+    "Locate the objects in the image, with their": f"a black cat{PLACE}",
+    "Locate the region proposals": PLACE,
+    "Locate the phrases in the caption": f"A cat{PLACE}",
+    "with mask": QUAD,
+    "What is the polygon mask": QUAD,
+    "Locate cat<and>dog in the image.": f"dog{PLACE}",
+    "Locate a bird in the image.": f"a bird{PLACE}",
+    "What is the region": "cat",
+    "What does the region": "a black cat",
+    "What text is in the region": "SALE",
+}
+
+
+def stage(*folders: Path, **options: Any) -> Florence2:
+    models = tuple(map(str, folders))
+    options = {"max_new_tokens": 12, "model": models if len(models) > 1 else models[0], **options}
+    specialist = Florence2(Florence2Config(**options))
+    specialist.load()
+    return specialist
+
+
+def pictures(drawing: SampleOf, count: int, *annotations: Annotation) -> list[Sample]:
+    rng = np.random.default_rng(0)
+    tints = rng.random((count, 3)) * 255
+    return [
+        replace(
+            drawing((rng.random((40, 60, 3)) * tint).astype(np.uint8), *annotations),
+            key=str(number),
+            sha256=f"{number:012x}".ljust(64, "0"),
+        )
+        for number, tint in enumerate(tints)
+    ]
+
+
+@pytest.fixture
+def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let every network answer by the book; return the prompts that it heard."""
+    heard: list[str] = []
+
+    def answer(
+        self: Florence2Network, seen: Any, rows: Sequence[int], prompts: Sequence[str], *,
+        repeats: bool,
+    ) -> list[Utterance]:  # fmt: skip
+        heard.extend(prompts)
+        return [utterance(self, prompt) for prompt in prompts]
+
+    def utterance(network: Florence2Network, prompt: str) -> Utterance:
+        texts = [text for start, text in SPOKEN.items() if start in prompt]
+        tokens = network.processor.tokenizer(texts[-1], add_special_tokens=False)
+        ids = np.array([*tokens.input_ids, network.tokens.end])
+        return Utterance(ids=ids, chances=np.full(len(ids), 0.5))
+
+    monkeypatch.setattr(Florence2Network, "answer", answer)
+    return heard
+
+
+@pytest.mark.parametrize("task", FLORENCE2_TASKS)
+def test_every_task_gives_annotations_that_the_engine_believes(
+    tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str], task: str
+) -> None:
+    specialist = stage(tiny_florence2(0), tasks=[task], queries=["cat", "dog"])
+    assert specialist.produces == (task,)
+    [said] = specialist.predict(pictures(drawing, 1, BOX, CAPTION, PHRASE))
+    [one] = stamp(said, Provenance(stage="student"), "sample")
+    assert len(spoken) == 1
+    assert one.task == task
+    assert one.kind == ("phrase" if task == "phrase_grounding" else
+                        "region" if "region" in task or task in ("ocr", "segmentation") or
+                        task.endswith(("detection", "segmentation")) else "text")  # fmt: skip
+    assert not problem_of(one, width=60, height=40)
+    assert one.text or one.label or task == "region_proposal"
+    assert one.kind == "text" or one.box_xyxy
+    assert (one.mask_rle is not None) == task.endswith("segmentation")
+    assert one.score is not None
+    assert 0 < one.score < 1
+
+
+def test_what_a_stage_reads_follows_from_its_tasks() -> None:
+    def reads(*tasks: str) -> tuple[Any, ...]:
+        return Florence2(Florence2Config(tasks=tasks, queries=("cat",))).reads
+
+    captions = one_of("caption", "detailed_caption", "more_detailed_caption")
+    assert reads("object_detection", "caption", "ocr", "open_vocabulary_detection") == ()
+    assert reads("phrase_grounding") == (captions,)
+    assert reads("segmentation", "region_category") == (one_of("object_detection"),)
+    assert reads("referring_segmentation") == (one_of("phrase_grounding", "object_detection"),)
+    assert reads("phrase_grounding", "segmentation", "object_detection") == (captions,)
+
+
+def test_a_task_may_be_about_what_the_same_stage_said(
+    tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
+) -> None:
+    tasks = ["segmentation", "phrase_grounding", "object_detection", "detailed_caption"]
+    [said] = stage(tiny_florence2(0), tasks=tasks).predict(pictures(drawing, 1))
+    stamped = stamp(said, Provenance(stage="student"), "sample")
+    by_task = {one.task: one for one in stamped}
+    assert set(by_task) == set(tasks)
+    assert by_task["segmentation"].parent_id == by_task["object_detection"].id
+    assert by_task["segmentation"].label == "cat"
+    phrase, caption = by_task["phrase_grounding"], by_task["detailed_caption"]
+    assert phrase.parent_id == caption.id
+    assert caption.text[slice(*phrase.span)] == phrase.text == "A cat"
+
+
+def test_each_caption_box_and_expression_is_asked_about(
+    tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
+) -> None:
+    longer = replace(CAPTION, task="detailed_caption", text="A cat and <a> dog.")
+    again = replace(BOX, label="dog", box_xyxy=(-5.0, 0.0, 60.0, 40.0))
+    samples = pictures(drawing, 1, BOX, again, BOX, CAPTION, longer)
+    stage(tiny_florence2(0), tasks=["phrase_grounding", "segmentation"]).predict(samples)
+    assert spoken == [
+        "Locate the phrases in the caption: A cat beside a dog.",
+        "Locate the phrases in the caption: A cat and dog.",
+        "What is the polygon mask of region <loc_83><loc_125><loc_500><loc_500>",
+        "What is the polygon mask of region <loc_0><loc_0><loc_999><loc_999>",
+        "What is the polygon mask of region <loc_83><loc_125><loc_500><loc_500>",
+    ]
+    spoken.clear()
+    stage(tiny_florence2(0), tasks=["referring_segmentation"]).predict(samples)
+    assert spoken == ["Locate cat in the image with mask", "Locate dog in the image with mask"]
+    spoken.clear()
+    with_phrase = pictures(drawing, 1, BOX, PHRASE)
+    stage(tiny_florence2(0), tasks=["referring_segmentation"]).predict(with_phrase)
+    assert spoken == ["Locate a dog in the image with mask"]
+
+
+def test_queries_are_asked_for_a_few_at_once(
+    tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
+) -> None:
+    options = {"tasks": ["open_vocabulary_detection"], "queries": ["cat", " ", "dog", "a bird"]}
+    [said] = stage(tiny_florence2(0), queries_at_once=2, **options).predict(pictures(drawing, 1))
+    assert spoken == ["Locate cat<and>dog in the image.", "Locate a bird in the image."]
+    assert [one.label for one in said] == ["dog", "a bird"]
+
+
+def test_what_is_not_sure_enough_is_not_said(
+    tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
+) -> None:
+    tasks = ["object_detection", "segmentation"]
+    samples = pictures(drawing, 1)
+    [said] = stage(tiny_florence2(0), tasks=tasks).predict(samples)
+    scores = {one.task: one.score for one in said}
+    assert scores["object_detection"] < scores["segmentation"]  # type: ignore[operator]
+    sure = stage(tiny_florence2(0), tasks=tasks, least_score=0.5)
+    assert sure.predict(samples) == [[]], "a mask of a box that was not said"
+
+
+def test_in_cross_fit_the_model_of_the_fold_answers(
+    tiny_florence2: Tiny, drawing: SampleOf
+) -> None:
+    samples = pictures(drawing, 4)
+    folds = [fold_of(sample.sha256, 2) for sample in samples]
+    assert set(folds) == {0, 1}
+    own = [stage(tiny_florence2(seed), tasks=["caption"]).predict(samples) for seed in (0, 1)]
+    assert own[0] != own[1]
+    both = stage(tiny_florence2(0), tiny_florence2(1), tasks=["caption"])
+    assert both.predict(samples) == [own[fold][row] for row, fold in enumerate(folds)]
+    assert both.model == "seed-0, seed-1"
+    digests = [resolve_florence2(str(tiny_florence2(seed))).digest for seed in (0, 1)]
+    assert both.revision() == ", ".join(digests)
+
+
+def test_answers_depend_neither_on_the_batch_nor_on_its_order(
+    tiny_florence2: Tiny, drawing: SampleOf
+) -> None:
+    samples = pictures(drawing, 4, BOX, CAPTION)
+    options: dict[str, Any] = {"tasks": ["caption", "region_category"], "max_new_tokens": 6}
+    one, eight = [stage(tiny_florence2(0), batch_size=size, **options) for size in (1, 8)]
+    together = eight.predict(samples)
+    assert any(together)
+    assert eight.predict(samples[::-1]) == together[::-1]
+    assert one.predict(samples) == together
+    assert eight.predict(samples[2:3]) == together[2:3]
+    assert one.predict([]) == []
+
+
+def test_awkward_images_are_looked_at(tiny_florence2: Tiny, awkward: list[Sample]) -> None:
+    assert len(stage(tiny_florence2(0), tasks=["caption"]).predict(awkward)) == len(awkward)
+
+
+def test_where_the_weights_lie_shapes_no_fingerprint(tiny_florence2: Tiny, tmp_path: Path) -> None:
+    moved = shutil.copytree(tiny_florence2(0), tmp_path / "seed-0")
+
+    def fingerprint(folder: Path) -> str:
+        options = {"use": "specialists.florence2.specialist:Florence2", "model": str(folder)}
+        config = RunConfig(source="x", output="y", specialists={"student": options})  # type: ignore[arg-type]
+        return plan(config).specialists[0].fingerprint
+
+    assert fingerprint(tiny_florence2(0)) == fingerprint(moved) != fingerprint(tiny_florence2(1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": ["object_detectoin"]}, "did you mean 'object_detection'"),
+        ({"tasks": []}, "at least 1"),
+        ({"tasks": ["open_vocabulary_detection"]}, "give `queries`"),
+        ({"tasks": ["open_vocabulary_detection"], "queries": [" "]}, "give `queries`"),
+        ({"model": []}, "give a folder"),
+        ({"model": ""}, "give a folder"),
+        ({"dtype": "int8"}, "float32"),
+        ({"image_size": 0}, "16"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Florence2Config(**options)
+
+
+def test_a_model_that_is_not_here_is_known_before_loading() -> None:
+    specialist = Florence2(Florence2Config(model="nobody/has-this"))
+    assert specialist.model == "nobody/has-this"
+    with pytest.raises(MissingModel, match="hf download nobody/has-this"):
+        specialist.revision()

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from engine.sample import Sample
+from specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig, framed
+from tests.specialists.conftest import SampleOf
+
+
+def test_a_printed_page_is_read_line_by_line_from_top_to_bottom(
+    rapidocr: RapidOcr, photograph: SampleOf
+) -> None:
+    [lines] = rapidocr.predict([photograph("page")])
+    texts = [line.text for line in lines]
+    assert texts[0] == "Region-based segmentation"
+    assert "unambiguously as either object or background. Here," in texts
+    tops = [line.box_xyxy[1] for line in lines]
+    assert tops == sorted(tops)
+    assert all(line.score is not None and 0.5 <= line.score <= 1 for line in lines)
+
+
+def test_a_name_on_a_motorcycle_is_found_where_it_is(
+    rapidocr: RapidOcr, photograph: SampleOf
+) -> None:
+    [[line]] = rapidocr.predict([photograph("motorcycle")])
+    assert line.text == "YAMAHA"
+    assert line.box_xyxy == pytest.approx((398, 188, 449, 215), abs=4)
+
+
+def test_quads_run_clockwise_from_the_top_left_and_boxes_are_their_hulls(
+    rapidocr: RapidOcr, photograph: SampleOf
+) -> None:
+    sample = photograph("page")
+    [lines] = rapidocr.predict([sample])
+    for line in lines:
+        quad = np.array(line.quad).reshape(4, 2)
+        edges = np.roll(quad, -1, axis=0) - quad
+        assert edges[0][0] > 0
+        assert edges[1][1] > 0
+        assert edges[2][0] < 0
+        assert edges[3][1] < 0
+        assert line.box_xyxy == (*quad.min(axis=0), *quad.max(axis=0))
+        assert quad.min() >= 0
+        assert (quad <= (sample.width, sample.height)).all()
+
+
+def test_a_large_image_is_read_in_its_own_coordinates(
+    rapidocr: RapidOcr, photograph: SampleOf, drawing: SampleOf
+) -> None:
+    page = photograph("page").image
+    large = np.full((1200, 2600, 3), 255, np.uint8)
+    shown = page.repeat(3, axis=0).repeat(3, axis=1)
+    large[500 : 500 + shown.shape[0], 1200 : 1200 + shown.shape[1]] = shown
+    [lines] = rapidocr.predict([drawing(large)])
+    title = next(line for line in lines if "segmentation" in line.text)
+    assert title.box_xyxy == pytest.approx((1210, 525, 2085, 605), abs=25)
+
+
+def test_images_of_any_shape_are_read_and_say_nothing_when_they_say_nothing(
+    rapidocr: RapidOcr, awkward: list[Sample]
+) -> None:
+    assert rapidocr.predict(awkward) == [[], [], [], []]
+
+
+def test_a_thin_strip_stays_small_for_the_detector() -> None:
+    frame = framed(np.zeros((20_000, 3, 3), np.uint8), long_side=2000)
+    assert frame.pixels.shape == (2000, 125, 3)
+    back = frame.to_image(np.array([[[62, 0], [63, 0], [63, 2000], [62, 2000]]]), (3, 20_000))
+    assert back.tolist() == [[[0, 0], [3, 0], [3, 20_000], [0, 20_000]]]
+
+
+def test_the_reader_gets_blue_green_red() -> None:
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 255
+    assert framed(red, long_side=64).pixels[0, 0].tolist() == [0, 0, 255]
+
+
+def test_answers_depend_neither_on_the_batch_nor_on_its_order(
+    rapidocr: RapidOcr, photograph: SampleOf
+) -> None:
+    samples = [photograph("motorcycle"), photograph("page"), photograph("cat")]
+    together = rapidocr.predict(samples)
+    assert together == [rapidocr.predict([sample])[0] for sample in samples]
+    assert together[::-1] == rapidocr.predict(samples[::-1])
+    assert rapidocr.predict([]) == []
+
+
+_LOAD_WITHOUT_NETWORK = """
+import socket
+def refuse(*arguments):
+    raise SystemExit("the network was asked")
+socket.socket.connect = socket.getaddrinfo = refuse
+from specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig
+RapidOcr(RapidOcrConfig()).load()
+"""
+
+
+def test_loading_asks_no_network_and_writes_no_log() -> None:
+    python = [sys.executable, "-W", "error", "-c", _LOAD_WITHOUT_NETWORK]
+    loading = subprocess.run(python, capture_output=True, text=True, check=False)
+    assert (loading.returncode, loading.stdout, loading.stderr) == (0, "", "")
+
+
+def test_the_revision_is_the_release_that_carries_the_models() -> None:
+    assert RapidOcr(RapidOcrConfig()).revision().startswith("rapidocr 3.")

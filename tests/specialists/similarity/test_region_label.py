@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine.annotation import Annotation, Provenance, stamp
+from engine.config import validated
+from engine.errors import ConfigError
+from engine.sample import Sample
+from pipelines.filters.region_score import LOW_SCORE, RegionScore, RegionScoreConfig
+from pipelines.merge.superseded import MERGED, OUTVOTED, Superseded, SupersededConfig
+from specialists.similarity.region_label import RegionLabel, RegionLabelConfig
+from tests.checkpoints.image_text import write_clip, write_naflex, write_siglip
+from tests.pipelines.filters.statements import reasons, statements
+
+FAMILIES = {"clip": write_clip, "siglip": write_siglip, "siglip2": write_naflex}
+BOX = (20.0, 10.0, 70.0, 60.0)
+WINDOW = (15, 5, 75, 65)
+"""The box with a margin of a tenth of its sides."""
+
+Labelling = Callable[..., RegionLabel]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: write(tmp_path_factory.mktemp(name)) for name, write in FAMILIES.items()}
+
+
+@pytest.fixture(scope="module")
+def labelling(checkpoints: dict[str, Path]) -> Labelling:
+    def load(family: str = "siglip", **options: Any) -> RegionLabel:
+        specialist = RegionLabel(RegionLabelConfig(model=str(checkpoints[family]), **options))
+        specialist.load()
+        return specialist
+
+    return load
+
+
+def region(task: str, **rest: Any) -> Annotation:
+    given: dict[str, Any] = {"kind": "region", "task": task, "box_xyxy": BOX, **rest}
+    return Annotation(**given)
+
+
+def with_words(sample: Sample, box: Annotation, caption: str = "", *chunks: str) -> Sample:
+    """Return a sample with a box, a caption of its crop and the noun chunks of it."""
+    said = [replace(box, id="box")]
+    if caption:
+        said.append(region("region_description", text=caption, parent_id="box"))
+    said += [region("region_category", label=chunk, parent_id="box") for chunk in chunks]
+    stamped = stamp(said, Provenance(stage="earlier", specialist="region_text"), sample.key)
+    return replace(sample, annotations=(*sample.annotations, *stamped))
+
+
+CAT = region("object_detection", label="cat", score=0.8)
+CAPTION = "a small cat on a red blanket"
+CHUNKS = ("small cat", "red blanket")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_label_is_the_candidate_that_the_zero_shot_pipeline_puts_first(
+    family: str, labelling: Labelling, checkpoints: dict[str, Path], odd_images: list[Sample]
+) -> None:
+    from transformers import pipeline
+
+    pipe = pipeline("zero-shot-image-classification", model=str(checkpoints[family]), device="cpu")
+    specialist = labelling(family)
+    samples = [with_words(sample, CAT, CAPTION, *CHUNKS) for sample in odd_images]
+    together = specialist.predict(samples)
+    for sample, (said,) in zip(samples, together, strict=True):
+        ((alone,),) = specialist.predict([sample])
+        assert replace(said, score=0) == replace(alone, score=0)
+        assert said.score == pytest.approx(alone.score, abs=1e-6)
+        crop = Image.fromarray(sample.image).crop(WINDOW[:2] + _within(WINDOW[2:], sample))
+        best, *_ = pipe(crop, candidate_labels=["cat", CAPTION, *CHUNKS], hypothesis_template="{}")
+        assert said.label == best["label"]
+        if family != "clip":  # the score of CLIP is the cosine, that of the pipeline relative
+            assert said.score == pytest.approx(best["score"], abs=1e-5)
+
+
+def _within(corner: tuple[int, int], sample: Sample) -> tuple[int, int]:
+    return min(corner[0], sample.width), min(corner[1], sample.height)
+
+
+def scores(specialist: RegionLabel, sample: Sample) -> dict[str, float | None]:
+    """The score of each candidate, asked as if it were the only one."""
+    found = {}
+    for text in ("cat", CAPTION, *CHUNKS):
+        (said,) = specialist.predict([with_words(sample, replace(CAT, label=text))])
+        found[text] = said[0].score
+    return found
+
+
+def test_each_kind_of_candidate_can_win_and_is_named(labelling, odd_images) -> None:
+    """The same crop with fewer and fewer candidates: whatever is left, the best of it wins."""
+    specialist, sample = labelling(), odd_images[-1]
+    by_score = scores(specialist, sample)
+    ranked = sorted(by_score, key=lambda text: -(by_score[text] or 0))
+    winners = set()
+    while ranked:
+        label = "cat" if "cat" in ranked else ""
+        caption = CAPTION if CAPTION in ranked else ""
+        chunks = [chunk for chunk in CHUNKS if chunk in ranked]
+        heard = with_words(sample, replace(CAT, label=label), caption, *chunks)
+        ((said,),) = specialist.predict([heard])
+        assert said.label == ranked[0]
+        assert said.score == pytest.approx(by_score[said.label], abs=1e-6)
+        ids = {one.label or one.text: one.id for one in heard.annotations[1:]}
+        assert said.merged_from == ((ids[said.label],) if said.label in ids else ())
+        winners.add(ranked.pop(0))
+    assert winners == {"cat", CAPTION, *CHUNKS}
+
+
+def test_it_is_a_category_of_the_box(labelling: Labelling, odd_images: list[Sample]) -> None:
+    sample = with_words(odd_images[0], CAT, CAPTION)
+    ((said,),) = labelling().predict([sample])
+    box = sample.annotations[0]
+    assert (said.kind, said.task, said.text) == ("region", "region_category", "")
+    assert (said.box_xyxy, said.parent_id) == (box.box_xyxy, box.id)
+
+
+def test_words_that_differ_in_case_or_a_full_stop_are_one_candidate(
+    labelling: Labelling, odd_images: list[Sample]
+) -> None:
+    sample = with_words(odd_images[0], CAT, " Cat.", "CAT")
+    ((said,),) = labelling().predict([sample])
+    _, caption, chunk = sample.annotations
+    assert said.label == "cat"
+    assert said.merged_from == (caption.id, chunk.id)
+
+
+def test_a_description_is_its_text_and_a_category_its_label(labelling, odd_images) -> None:
+    """A description may bear the label of its box too."""
+    box = region("region_proposal", id="box")
+    described = region("region_description", label="cat", text="on a mat", parent_id="box")
+    named = region("region_category", label="cat", text="not this", parent_id="box")
+    for said, wanted in ((described, "on a mat"), (named, "cat")):
+        sample = replace(odd_images[0], annotations=(box, said))
+        assert [one.label for one in labelling().predict([sample])[0]] == [wanted]
+
+
+def test_each_box_has_its_own_candidates(labelling: Labelling, photograph) -> None:
+    one = region("object_detection", label="cat", box_xyxy=(0, 0, 200, 150), id="one")
+    other = region("region_proposal", box_xyxy=(200, 100, 400, 300), id="other")
+    chunk = region("region_category", label="ear", box_xyxy=other.box_xyxy, parent_id="other")
+    sample = photograph("cat", one, other, chunk)
+    (said,) = labelling().predict([sample])
+    assert [each.label for each in said] == ["cat", "ear"]
+    assert [each.parent_id for each in said] == [box.id for box in sample.annotations[:2]]
+
+
+def test_a_box_without_words_or_with_too_few_pixels_gets_no_label(labelling, photograph) -> None:
+    small = region("object_detection", label="cat", box_xyxy=(5, 5, 25, 20.9))
+    outside = region("object_detection", label="cat", box_xyxy=(-90, 0, 15, 90))
+    nameless, placeless = region("region_proposal"), replace(CAT, box_xyxy=())
+    sample = photograph("cat", small, outside, nameless, placeless)
+    assert labelling().predict([sample]) == [[]]
+    assert len(labelling(least_side=15).predict([sample])[0]) == 2
+
+
+def test_only_boxes_of_the_wanted_tasks_are_labelled(labelling: Labelling, photograph) -> None:
+    boxes = [replace(CAT, task=task) for task in ("object_detection", "open_vocabulary_detection")]
+    sample = photograph("cat", *boxes)
+    specialist = labelling(tasks=("open_vocabulary_detection",))
+    assert str(specialist.reads[0]) == "open_vocabulary_detection"
+    assert [one.parent_id for one in specialist.predict([sample])[0]] == [sample.annotations[1].id]
+
+
+def test_the_margin_changes_what_is_seen(labelling: Labelling, photograph) -> None:
+    sample = photograph("cat", replace(CAT, box_xyxy=(100, 100, 200, 200)))
+    ((tight,),), ((wide,),) = (labelling(margin=margin).predict([sample]) for margin in (0.0, 1.0))
+    assert tight.score != wide.score
+
+
+def judged(heard: Sample, said: list[Annotation]) -> list[Annotation]:
+    stamped = stamp(said, Provenance(stage="label", specialist="region_label"), heard.key)
+    return [*heard.annotations, *stamped]
+
+
+def test_the_candidates_step_back_for_the_label(labelling, odd_images) -> None:
+    """The winning chunk is merged, the others are outvoted; box and description stay."""
+    sample = with_words(odd_images[0], region("region_proposal"), "", *CHUNKS)
+    described = region("region_description", text="x", parent_id="elsewhere", id="d")
+    sample = replace(sample, annotations=(*sample.annotations, described))
+    (said,) = labelling().predict([sample])
+    superseded = Superseded(SupersededConfig(by={"region_label": ("region_category",)}))
+    found = reasons(superseded.judge(statements(judged(sample, said))))
+    lost = [OUTVOTED, MERGED] if said[0].label == CHUNKS[1] else [MERGED, OUTVOTED]
+    assert found == ["", *lost, "", ""]
+
+
+def test_region_score_judges_the_similarity(labelling, odd_images) -> None:
+    sample = with_words(odd_images[0], CAT)
+    (said,) = labelling().predict([sample])
+    for least, reason in ((said[0].score + 0.01, LOW_SCORE), (said[0].score - 0.01, "")):
+        config = RegionScoreConfig(specialists={"region_label": least})
+        rows = statements(judged(sample, said), image_wh=(sample.width, sample.height))
+        assert reasons(RegionScore(config).judge(rows)) == ["", reason]
+
+
+def test_awkward_images_and_half_precision(labelling: Labelling, awkward: list[Sample]) -> None:
+    samples = [
+        with_words(one, replace(CAT, box_xyxy=(0.0, 0.0, float(one.width), float(one.height))))
+        for one in awkward
+    ]
+    for family in FAMILIES:
+        said = labelling(family, least_side=1, dtype="bfloat16").predict(samples)
+        assert [len(each) for each in said] == [1] * 4
+        assert np.isfinite([each[0].score for each in said]).all()
+
+
+def test_an_image_without_boxes_is_not_decoded(labelling: Labelling, drawing) -> None:
+    sample = drawing(np.zeros((4, 4, 3), np.uint8))
+    assert labelling().predict([sample]) == [[]]
+    assert sample.picture._pixels is None
+
+
+@pytest.mark.parametrize("task", ["region_category", "objekt_detection", "caption"])
+def test_tasks_without_boxes_are_refused(task: str) -> None:
+    with pytest.raises(ConfigError, match="has no boxes to label"):
+        validated(RegionLabelConfig, {"tasks": [task]}, where="specialists.region_label")

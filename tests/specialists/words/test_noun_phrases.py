@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from specialists.words.english import load_english
+from specialists.words.noun_phrases import noun_phrases, parts
+
+
+def spans(text: str, room: int, sizes: list[int] | None = None) -> list[str]:
+    document = load_english()(text)
+    cut = parts(document, sizes or [1] * len(document), room=room)
+    return [text[start:stop] for start, stop in cut]
+
+
+def test_a_noun_phrase_has_its_span_its_words_and_its_head() -> None:
+    text = "The two large dogs chase a red sports car."
+    found = [
+        (text[slice(*one.span)], text[slice(*one.words)], one.head)
+        for one in noun_phrases(load_english()(text))
+    ]
+    assert found == [
+        ("The two large dogs", "two large dogs", "dog"),
+        ("a red sports car", "red sports car", "car"),
+    ]
+
+
+def test_pronouns_are_no_noun_phrases() -> None:
+    assert noun_phrases(load_english()("It shows them, and he smiles.")) == []
+
+
+def test_nothing_has_no_phrases_and_no_parts() -> None:
+    assert noun_phrases(load_english()("")) == []
+    assert spans("", 5) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [
+        (50, ["A cat sits. A dog runs. A bird sings."]),
+        (8, ["A cat sits. A dog runs.", "A bird sings."]),
+        (7, ["A cat sits.", "A dog runs.", "A bird sings."]),
+    ],
+)
+def test_a_text_is_cut_at_the_ends_of_sentences(room: int, expected: list[str]) -> None:
+    assert spans("A cat sits. A dog runs. A bird sings.", room) == expected
+
+
+def test_a_long_sentence_is_cut_between_its_phrases() -> None:
+    text = "A very old grey cat and a small brown dog sleep on the large red sofa"
+    assert spans(text, 8) == [
+        "A very old grey cat and",
+        "a small brown dog sleep on",
+        "the large red sofa",
+    ]
+
+
+def test_a_long_phrase_is_cut_within() -> None:
+    assert spans("the very very very very old cat", 3) == ["the very very", "very very old", "cat"]
+
+
+def test_a_word_that_is_too_large_stands_alone() -> None:
+    assert spans("a cat sits", 3, [1, 9, 1]) == ["a", "cat", "sits"]
+
+
+def test_parts_hold_all_that_is_said() -> None:
+    text = "A man, who is old, walks.  \n He has a dog; the dog is (very) young!"
+    for room in range(1, 30):
+        assert "".join("".join(spans(text, room)).split()) == "".join(text.split())
