@@ -65,6 +65,11 @@ class Saying:
         ]
 
 
+@pytest.fixture(scope="module")
+def english(blip2: Path) -> RegionText:
+    return stage(blip2)
+
+
 def saying(*texts: str, **options: Any) -> tuple[RegionText, Saying]:
     specialist = RegionText(RegionTextConfig(**options))
     chat = Saying(*texts)
@@ -177,7 +182,7 @@ def test_an_image_without_boxes_is_not_looked_at() -> None:
     assert not chat.shapes
 
 
-def test_a_broken_image_costs_only_itself(samples: list[Sample]) -> None:
+def test_a_broken_image_costs_only_itself(english: RegionText, samples: list[Sample]) -> None:
     broken = Sample(key="cut", width=120, height=80, picture=Picture(b""))
     first, second, third = english.predict(
         [samples[0], with_boxes(broken, box(BOXES[0])), samples[1]]
@@ -187,7 +192,9 @@ def test_a_broken_image_costs_only_itself(samples: list[Sample]) -> None:
     assert [first, third] == english.predict(samples[:2])
 
 
-def test_awkward_boxes_have_a_description_or_a_reason(awkward: list[Sample]) -> None:
+def test_awkward_boxes_have_a_description_or_a_reason(
+    english: RegionText, awkward: list[Sample]
+) -> None:
     whole = [with_boxes(one, box((0, 0, one.width, one.height))) for one in awkward]
     first, *others = english.predict(whole)
     assert first == []
@@ -196,7 +203,7 @@ def test_awkward_boxes_have_a_description_or_a_reason(awkward: list[Sample]) -> 
 
 
 def test_the_prompt_fits_the_kind_of_model(
-    blip2: Path, samples: list[Sample], tmp_path: Path
+    blip2: Path, english: RegionText, samples: list[Sample], tmp_path: Path
 ) -> None:
     sample = samples[:1]
     assert stage(blip2, prompt=PLAIN_PROMPT).predict(sample) == english.predict(sample)
@@ -211,7 +218,7 @@ def test_a_description_that_cannot_end_is_an_error(blip2: Path, samples: list[Sa
     assert reasons == {UNFINISHED_ANSWER}
 
 
-def test_who_speaks_are_the_weights_and_the_parser() -> None:
+def test_who_speaks_are_the_weights_and_the_parser(english: RegionText) -> None:
     weights, parser = english.revision().split(", ")
     assert weights == english.checkpoint().digest
     assert parser.startswith("en_core_web_sm")
@@ -230,7 +237,7 @@ def test_a_task_without_boxes_is_refused(task: str) -> None:
         RegionTextConfig(tasks=(task,))
 
 
-def test_scores_are_those_of_the_description(samples: list[Sample]) -> None:
+def test_scores_are_those_of_the_description(english: RegionText, samples: list[Sample]) -> None:
     for said in english.predict(samples[:3]):
         assert isinstance(said, list)
         scores = {one.parent_id: one.score for one in said if one.text}
