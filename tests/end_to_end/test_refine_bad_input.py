@@ -148,7 +148,7 @@ def pickled(folder: Path) -> None:
 
 SPOILT: dict[str, tuple[Spoil, str]] = {
     "corrupt": (cut_off, "model.safetensors is damaged: .* fetch or save it again"),
-    "foreign": (of_another_model, "is of type 'blip-2', not 'florence2'; a Florence-2 is needed"),
+    "foreign": (of_another_model, "is of type 'blip-2'; a Florence-2 is needed"),
     "pickled": (pickled, "pickled weights only .* convert them to safetensors"),
 }
 
