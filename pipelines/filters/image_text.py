@@ -21,7 +21,8 @@ from engine.stage import THRESHOLD, Filter, Input, Measurement, one_of
 from pipelines.filters.per_task import Fraction
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
-from specialists.similarity.image_text import FAMILY, CropConfig, ImageText, crop
+from specialists.regions.crops import CropConfig
+from specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig, crop
 
 LOW_SIMILARITY = "low_similarity"
 
@@ -39,7 +40,7 @@ to 0.35 for one that describes it."""
 _WHOLE_IMAGE = ()
 
 
-class ImageTextFilterConfig(CropConfig):
+class ImageTextFilterConfig(ImageTextConfig, CropConfig):
     """Options of `ImageTextFilter`."""
 
     tasks: tuple[str, ...] = Field(

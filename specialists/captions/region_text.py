@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from engine.annotation import REGION_TASKS, Annotation
-from engine.errors import SampleError, nearest
+from engine.annotation import Annotation
+from engine.errors import SampleError
 from engine.sample import Sample
 from engine.stage import Input, Specialist, StageConfig, one_of
 from specialists.captions.image_chat import (
@@ -28,7 +28,8 @@ from specialists.captions.image_chat import (
 )
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
-from specialists.regions.window import Window, around
+from specialists.regions.crops import BoxesConfig, crop_window
+from specialists.regions.window import Window
 from specialists.words.english import english_revision, load_english, parse
 from specialists.words.noun_phrases import noun_phrases
 
@@ -43,35 +44,18 @@ _OF_PICTURES = frozenset(
 """Nouns by which a caption speaks of itself and not of what is in the box."""
 
 
-class RegionTextConfig(ImageChatConfig):
+class RegionTextConfig(ImageChatConfig, BoxesConfig):
     """Which boxes are described, and by whom."""
 
-    tasks: tuple[str, ...] = Field(
-        default=("object_detection", "region_proposal", "open_vocabulary_detection"), min_length=1
-    )
-    """Tasks whose boxes are described."""
     prompt: str | None = None
     """What is asked about a crop; by default a chat model is asked for a few words, and BLIP-2
     goes on with "a photo of"."""
     max_new_tokens: int = Field(default=40, ge=1)
     """Tokens of a description at most; one that reaches the limit is cut after its last whole
     sentence, and without one it is none."""
-    margin: float = Field(default=0.1, ge=0, le=2)
-    """Surroundings shown around a box, as a share of its sides: a thing is known by them too."""
-    least_side: int = Field(default=16, ge=1)
-    """Pixels of the shorter side of a box below which there is too little to see."""
     max_boxes: int | None = Field(default=None, ge=1)
     """Boxes of an image that are described at most, the surest that are large enough; by default
     all. A box that was left out is one without a `region_description`."""
-
-    @field_validator("tasks")
-    @classmethod
-    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        boxes = [task for task in REGION_TASKS if task not in RegionText.produces]
-        for task in tasks:
-            if task not in boxes:
-                raise ValueError(f"{task!r} has no boxes to describe, {nearest(task, boxes)}")
-        return tuple(dict.fromkeys(tasks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +74,7 @@ class Crop:
 
     def pixels(self) -> np.ndarray:
         """Return RGB pixels, uint8."""
-        left, top, right, bottom = self.window
-        return self.sample.image[top:bottom, left:right]
+        return self.sample.image[self.window.rows, self.window.columns]
 
 
 class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
@@ -142,11 +125,11 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
     def _crops(self, sample: Sample) -> list[Crop]:
         """Return the parts of an image to be described, each once."""
         size = (sample.width, sample.height)
-        seen: list[tuple[Annotation, Window]] = []
-        for box in sample.of(*self.config.tasks):
-            inside = np.clip(box.box_xyxy, 0, np.tile(size, 2)) if box.box_xyxy else np.zeros(4)
-            if (inside[2:] - inside[:2]).min() >= self.config.least_side:
-                seen.append((box, around(inside, self.config.margin, size[::-1])))
+        seen = [
+            (box, window)
+            for box in sample.of(*self.config.tasks)
+            if (window := crop_window(box.box_xyxy, size, self.config))
+        ]
         seen.sort(key=lambda one: -1.0 if one[0].score is None else one[0].score, reverse=True)
         shown: dict[Window, list[Annotation]] = {}
         for box, window in seen[: self.config.max_boxes]:

@@ -21,6 +21,16 @@ class Window(NamedTuple):
     bottom: int
 
     @property
+    def rows(self) -> slice:
+        """The rows of the image that it covers."""
+        return slice(self.top, self.bottom)
+
+    @property
+    def columns(self) -> slice:
+        """The columns of the image that it covers."""
+        return slice(self.left, self.right)
+
+    @property
     def size_wh(self) -> tuple[int, int]:
         """Width and height, pixels."""
         return self.right - self.left, self.bottom - self.top
@@ -50,6 +60,6 @@ def encoded(mask: np.ndarray, window: Window, shape: tuple[int, ...]) -> MaskRLE
     from pycocotools.mask import encode
 
     whole = np.zeros(shape[:2], dtype=np.uint8, order="F")
-    whole[window.top : window.bottom, window.left : window.right] = mask
+    whole[window.rows, window.columns] = mask
     rle = encode(whole)
     return MaskRLE(size=(shape[0], shape[1]), counts=rle["counts"].decode("ascii"))

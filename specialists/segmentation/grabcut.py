@@ -95,7 +95,7 @@ class GrabCut(Specialist[GrabCutConfig]):
         """Return the object's pixels in the window, bool, or nothing where there is none."""
         import cv2
 
-        crop = image[window.top : window.bottom, window.left : window.right]
+        crop = image[window.rows, window.columns]
         shrink = min(1.0, self.config.side / max(window.size_wh))
         size_wh = [max(1, round(side * shrink)) for side in window.size_wh]
         small = cv2.resize(crop, size_wh, interpolation=cv2.INTER_AREA)

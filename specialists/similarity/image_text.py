@@ -13,14 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import Field
 
 from engine.errors import ConfigError
 from engine.stage import RUNTIME
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.network import Network, finite, pictured, unbatched
 from specialists.pretrained.stage import PretrainedConfig
-from specialists.regions.window import around
+from specialists.regions.crops import CropConfig, crop_window
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,26 +46,11 @@ class ImageTextConfig(PretrainedConfig):
     """A folder, `package://NAME/FOLDER` or a hub id: CLIP, MetaCLIP 2, SigLIP or SigLIP 2."""
 
 
-class CropConfig(ImageTextConfig):
-    """How a region is cut out of its image."""
-
-    margin: float = Field(default=0.1, ge=0, le=2)
-    """Surroundings shown around a box, as a share of its sides: a thing is known by them too."""
-    least_side: int = Field(default=16, ge=1)
-    """Pixels of the shorter side of a box below which there is too little to see."""
-
-
 def crop(image: np.ndarray, box_xyxy: Sequence[float], config: CropConfig) -> np.ndarray | None:
-    """Return a box's pixels with a margin, a view of the image, or nothing where it is too small.
-
-    Only the part of the box that lies inside the image counts.
-    """
+    """Return a box's pixels with a margin, a view of the image, or nothing (`crop_window`)."""
     height, width = image.shape[:2]
-    inside = np.clip(box_xyxy, 0, (width, height, width, height))
-    if (inside[2:] - inside[:2]).min() < config.least_side:
-        return None
-    window = around(inside, config.margin, image.shape)
-    return image[window.top : window.bottom, window.left : window.right]
+    window = crop_window(box_xyxy, (width, height), config)
+    return None if window is None else image[window.rows, window.columns]
 
 
 class ImageText:

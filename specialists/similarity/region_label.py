@@ -12,36 +12,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
 
-from engine.annotation import REGION_TASKS, Annotation
-from engine.errors import nearest
+from engine.annotation import Annotation
 from engine.sample import Sample
 from engine.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
-from specialists.similarity.image_text import FAMILY, CropConfig, ImageText, crop
-
-_WORDS = ("region_description", "region_category")
-"""Tasks about a box whose words compete with its own label."""
+from specialists.regions.crops import WORDS_OF_BOXES, BoxesConfig
+from specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig, crop
 
 
-class RegionLabelConfig(CropConfig):
-    """Which boxes are labelled."""
-
-    tasks: tuple[str, ...] = Field(
-        default=("object_detection", "region_proposal", "open_vocabulary_detection"), min_length=1
-    )
-    """Tasks whose boxes get a label."""
-
-    @field_validator("tasks")
-    @classmethod
-    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        boxes = [task for task in REGION_TASKS if task not in _WORDS]
-        for task in tasks:
-            if task not in boxes:
-                raise ValueError(f"{task!r} has no boxes to label, {nearest(task, boxes)}")
-        return tuple(dict.fromkeys(tasks))
+class RegionLabelConfig(ImageTextConfig, BoxesConfig):
+    """Which model chooses, and for whose boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +57,7 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
 
     def __init__(self, config: RegionLabelConfig) -> None:
         super().__init__(config)
-        self.reads: tuple[Input, ...] = (one_of(*config.tasks), maybe(*_WORDS))
+        self.reads: tuple[Input, ...] = (one_of(*config.tasks), maybe(*WORDS_OF_BOXES))
 
     def load(self) -> None:
         """Load the weights."""
@@ -125,7 +107,7 @@ def candidates_of(box: Annotation, sample: Sample) -> dict[str, list[str]]:
     Words that differ only in case, white space or a full stop are one candidate.
     """
     said: dict[str, tuple[str, list[str]]] = {}
-    own = [one for one in sample.of(*_WORDS) if one.parent_id == box.id]
+    own = [one for one in sample.of(*WORDS_OF_BOXES) if one.parent_id == box.id]
     for one in (box, *own):
         words = _words(one)
         if words:

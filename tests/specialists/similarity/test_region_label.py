@@ -222,5 +222,5 @@ def test_an_image_without_boxes_is_not_decoded(labelling: Labelling, drawing) ->
 
 @pytest.mark.parametrize("task", ["region_category", "objekt_detection", "caption"])
 def test_tasks_without_boxes_are_refused(task: str) -> None:
-    with pytest.raises(ConfigError, match="has no boxes to label"):
+    with pytest.raises(ConfigError, match="has no boxes"):
         validated(RegionLabelConfig, {"tasks": [task]}, where="specialists.region_label")

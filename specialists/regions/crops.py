@@ -1,0 +1,61 @@
+"""Crops of boxes: what a stage sees that looks at regions one by one.
+
+Options and arithmetic only; who looks, and what is said, is for the stages to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from engine.annotation import REGION_TASKS
+from engine.errors import nearest
+from engine.stage import StageConfig
+from specialists.regions.window import Window, around
+
+WORDS_OF_BOXES = ("region_description", "region_category")
+"""Tasks that say something about a box that is there already."""
+
+
+class CropConfig(StageConfig):
+    """How a region is cut out of its image."""
+
+    margin: float = Field(default=0.1, ge=0, le=2)
+    """Surroundings shown around a box, as a share of its sides: a thing is known by them too."""
+    least_side: int = Field(default=16, ge=1)
+    """Pixels of the shorter side of a box below which there is too little to see."""
+
+
+class BoxesConfig(CropConfig):
+    """Whose boxes are looked at."""
+
+    tasks: tuple[str, ...] = Field(
+        default=("object_detection", "region_proposal", "open_vocabulary_detection"), min_length=1
+    )
+    """Tasks whose boxes are looked at."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _has_boxes(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        boxes = [task for task in REGION_TASKS if task not in WORDS_OF_BOXES]
+        for task in tasks:
+            if task not in boxes:
+                raise ValueError(f"{task!r} has no boxes to look at, {nearest(task, boxes)}")
+        return tuple(dict.fromkeys(tasks))
+
+
+def crop_window(
+    box_xyxy: Sequence[float], size_wh: tuple[int, int], config: CropConfig
+) -> Window | None:
+    """Return what is shown of a box, or nothing where it is too small or there is no box.
+
+    Only the part of the box that lies inside the image counts.
+    """
+    if not len(box_xyxy):
+        return None
+    inside = np.clip(box_xyxy, 0, np.tile(size_wh, 2))
+    if (inside[2:] - inside[:2]).min() < config.least_side:
+        return None
+    return around(inside, config.margin, size_wh[::-1])
