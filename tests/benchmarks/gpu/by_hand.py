@@ -17,10 +17,10 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from specialists.checkpoint import Checkpoint
-from specialists.loading import load_pretrained
-from specialists.network import device_of, dtype_of
-from specialists.pretrained import LoadingConfig, Pretrained
+from specialists.pretrained.checkpoint import Checkpoint
+from specialists.pretrained.loading import load_pretrained
+from specialists.pretrained.network import device_of, dtype_of
+from specialists.pretrained.stage import LoadingConfig, Pretrained
 
 ConfigT = TypeVar("ConfigT", bound=LoadingConfig)
 

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from specialists.detector import DetectorConfig
-from specialists.grounding import GroundingConfig
-from specialists.image_tags import ImageTagsConfig
-from specialists.open_vocabulary import OpenVocabularyConfig
-from specialists.segment_anything import SegmentAnythingConfig
-from specialists.vocabulary import vocabulary_of
+from specialists.detection.detector import DetectorConfig
+from specialists.detection.open_vocabulary import OpenVocabularyConfig
+from specialists.grounding.grounding import GroundingConfig
+from specialists.segmentation.segment_anything import SegmentAnythingConfig
+from specialists.similarity.image_tags import ImageTagsConfig
+from specialists.words.vocabulary import vocabulary_of
 from tests.benchmarks.gpu.by_hand import Loop
 from tests.benchmarks.gpu.stages import CAPTION, GRID, boxes
 

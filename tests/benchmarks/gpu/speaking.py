@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from specialists.answer_text import cleaned, whole_sentences
-from specialists.chat_caption import ChatCaptionConfig
-from specialists.checkpoint import Checkpoint
-from specialists.english import load_english
-from specialists.florence2 import Florence2Config
-from specialists.florence2_checkpoint import resolve_florence2
-from specialists.florence2_format import FLORENCE2_TASKS, clean
-from specialists.grabcut import around
-from specialists.noun_phrases import noun_phrases
-from specialists.region_text import RegionTextConfig
-from specialists.trocr import TrOcrConfig
+from specialists.captions.answer_text import cleaned, whole_sentences
+from specialists.captions.chat_caption import ChatCaptionConfig
+from specialists.captions.region_text import RegionTextConfig
+from specialists.florence2.checkpoint import resolve_florence2
+from specialists.florence2.format import FLORENCE2_TASKS, clean
+from specialists.florence2.specialist import Florence2Config
+from specialists.ocr.trocr import TrOcrConfig
+from specialists.pretrained.checkpoint import Checkpoint
+from specialists.regions.window import around
+from specialists.words.english import load_english
+from specialists.words.noun_phrases import noun_phrases
 from tests.benchmarks.gpu.by_hand import Loop, cut
 from tests.benchmarks.gpu.stages import GRID, TEXT_LINES, boxes
 
