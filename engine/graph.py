@@ -208,9 +208,9 @@ def _inputs(
         if not found and not wanted.optional and not source_tasks & set(wanted.tasks):
             produced = source_tasks.union(*(_says(other) for other in others.values()))
             raise PlanError(
-                f"stage {draft.name!r} reads {wanted}, which no stage here produces; "
-                f"{nearest(wanted.tasks[0], produced)} When the source has such labels, "
-                f"say so: source: {{url: ..., brings: [{wanted.tasks[0]}]}}"
+                f"stage {draft.name!r} reads {wanted}, which no stage here produces; when the source "
+                f"has such labels, say so: source: {{url: ..., brings: [{wanted.tasks[0]}]}}; "
+                f"{nearest(wanted.tasks[0], produced)}"
             )
         read |= found
     return tuple(name for name in specialists if name in read)

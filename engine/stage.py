@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.annotation import Annotation
 from engine.errors import SampleError
@@ -46,8 +46,16 @@ class StageConfig(BaseModel):
     workers: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], RUNTIME] = "auto"
     """Workers in the pool of a GPU stage; `auto` shares the cluster's GPUs out evenly, and
     `florilegium plan` by what each stage costs."""
+
     round: int = Field(default=0, ge=0)
     """The round of refinement in which the stage speaks; stamped on what it says."""
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _whole_or_a_share(cls, num_gpus: float) -> float:
+        if num_gpus > 1 and num_gpus != int(num_gpus):
+            raise ValueError("above 1 only whole GPUs can be given")
+        return num_gpus
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ imported inside a command, so that `--help` answers at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def build(
     from engine.config import RunConfig, load_document, validated
     from engine.run import prepare
     from pipelines.build import build_dataset
-    from pipelines.tables import plan_table, totals_table
+    from pipelines.tables import loss_lines, plan_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
     changes = _given(source=source, output=output)
@@ -74,6 +75,9 @@ def build(
     run = prepare(validated(RunConfig, document, where=str(config)), is_dry=dry_run)
     if dry_run:
         out.print(plan_table(run))
+        for node in run.graph.nodes:
+            if caveat := node.stage.caveat():
+                out.print(Text(f"{node.name} has {caveat}"), soft_wrap=True)
         for command in run.graph.missing:
             out.print(Text(f"not here yet: {command}"), soft_wrap=True)
         return
@@ -83,8 +87,12 @@ def build(
     out.print(totals_table(totals))
     lost = f"{totals.dead_letters} dead letters"
     out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
+    for line in loss_lines(manifest):
+        out.print(Text(line), soft_wrap=True)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
     out.print(Text(f"report   {run.output.url}/report.html"), soft_wrap=True)
+    if totals.inputs and not totals.samples:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -107,6 +115,8 @@ def plan(
     from pipelines.plan.measure import measure
     from pipelines.plan.table import costs_table, plan_file, pools_table, prediction
 
+    if save and not save.parent.is_dir():
+        raise UsageError(f"there is no folder {save.parent} to save the plan in: make it first")
     changes = _given(source=source, output=output)
     run = prepare(load_config(config, changes=changes, overrides=overrides or []))
     progress = Progress(current="reading a sample")
@@ -338,6 +348,7 @@ def _resumable() -> Iterator[None]:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    sys.path.append(os.getcwd())  # where one's own stages may lie
     try:
         app()
     except FlorilegiumError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.table import Table
 
-from engine.errors import PlanError
-from engine.manifest import Totals
+from engine.errors import UsageError
+from engine.manifest import Manifest, Totals
 from engine.registry import find_stage, stage_names
 from engine.run import Run
-from engine.stage import Specialist
+from engine.stage import Input, Specialist, Stage
 from pipelines.status import Status
 
 
@@ -16,14 +18,14 @@ def plan_table(run: Run) -> Table:
     """Return the stages of a run in the order in which they will speak."""
     table = Table(title="plan")
     for column in ("stage", "class", "reads", "produces", "pool", "fingerprint"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for node in run.graph.nodes:
         says = node.stage.produces if isinstance(node.stage, Specialist) else ("verdicts",)
         table.add_row(
             node.name,
             node.use,
-            ", ".join(node.inputs),
-            ", ".join(says),
+            "\n".join(node.inputs),
+            "\n".join(says),
             node.pool,
             node.fingerprint,
         )
@@ -55,16 +57,39 @@ def stages_table() -> Table:
     """Return all installed stages."""
     table = Table()
     for column in ("name", "reads", "produces", "needs"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for name in stage_names():
         try:
-            stage = find_stage(name)
-        except PlanError as error:
+            stage_class = find_stage(name)
+            stage = stage_class(stage_class.Config())
+        except UsageError as error:
             table.add_row(name, "", "", f"broken: {error}")
             continue
-        says = stage.produces if issubclass(stage, Specialist) else ("verdicts",)
-        needs = ", ".join(stage.needs)
-        if stage.needs and stage.extra:
-            needs += f" (extra: {stage.extra})"
-        table.add_row(name, "\n".join(map(str, stage.reads)), "\n".join(says), needs)
+        says = stage.produces if isinstance(stage, Specialist) else ("verdicts",)
+        reads = "\n".join(" or\n".join(one.tasks) + _mark(one) for one in stage.reads)
+        table.add_row(name, reads, "\n".join(says), _needs(stage))
     return table
+
+
+def _mark(wanted: Input) -> str:
+    return " (where there is any)" if wanted.optional else ""
+
+
+def _needs(stage: Stage[Any]) -> str:
+    """Return the packages that a stage needs beyond the base installation."""
+    needs = [", ".join(stage.needs)] if stage.needs else []
+    if stage.extra:
+        needs.append(f"extra: {stage.extra}")
+    family = getattr(stage, "family", None)
+    if family is not None and family.needs_torchvision:
+        needs.append(f"extra torchvision for {', '.join(family.needs_torchvision)}")
+    return "\n".join(needs)
+
+
+def loss_lines(manifest: Manifest) -> list[str]:
+    """Return the dead letters by reason, with the message of the first of each."""
+    first = {letter.reason: letter for _, letter in reversed(manifest.dead_letters)}
+    return [
+        f"  {reason} {count}: {first[reason].key}, {first[reason].stage}: {first[reason].message}"
+        for reason, count in manifest.totals.failures.items()
+    ]

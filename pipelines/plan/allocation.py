@@ -54,7 +54,8 @@ def allocate(measured: Measured, *, cpu_workers: int | None = None) -> Allocatio
     on_gpu = {name: costs[name] for name, n in nodes.items() if n.wants_gpu and n.pool == name}
     remote = [costs[name] for name, node in nodes.items() if node.stage.is_remote]
     pools = [_cpu_pool(on_cpu, cpu_workers or measured.machines.cpus)] if on_cpu else []
-    pools += _gpu_pools(on_gpu, measured.machines)
+    wanted = {name: nodes[name].stage.config.num_gpus for name in on_gpu}
+    pools += _gpu_pools(on_gpu, wanted, measured.machines)
     pools += [_pool(cost, workers=1, num_gpus=0) for cost in remote]
     gpu_s = sum(cost.s_per_image for cost in on_gpu.values())
     limits = {pool.name: pool.images_per_s for pool in pools}
@@ -85,12 +86,14 @@ def _pool(cost: Cost, *, workers: int, num_gpus: float) -> PlannedPool:
     )
 
 
-def _gpu_pools(costs: Mapping[str, Cost], machines: Machines) -> list[PlannedPool]:
+def _gpu_pools(
+    costs: Mapping[str, Cost], wanted: Mapping[str, float], machines: Machines
+) -> list[PlannedPool]:
     """Give every stage one worker, then the slowest another, while one fits and is of use.
 
     Once no stage is slower than all GPUs together, more workers would only take turns.
     """
-    shares = {name: _share(cost) for name, cost in costs.items()}
+    shares = {name: _share(cost, wanted[name]) for name, cost in costs.items()}
     workers = dict.fromkeys(costs, 1)
     if not machines.holds(_wanted(workers, shares)):
         told = ", ".join(f"{name} {share:g}" for name, share in shares.items())
@@ -118,9 +121,10 @@ def _wanted(workers: Mapping[str, int], shares: Mapping[str, float]) -> list[flo
     return [shares[name] for name, count in workers.items() for _ in range(count)]
 
 
-def _share(cost: Cost) -> float:
-    """Return the smallest share of a GPU in which the stage's memory fits."""
+def _share(cost: Cost, wanted: float) -> float:
+    """Return the smallest share of a GPU in which the stage's memory fits; what its config wants
+    where torch saw none of its memory."""
     if not cost.gpu_total_mb:
-        return 1.0
+        return wanted
     needed = cost.gpu_mb * MEMORY_MARGIN / cost.gpu_total_mb
     return next((share for share in SHARES if share >= needed), math.ceil(needed))

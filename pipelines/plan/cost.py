@@ -23,7 +23,8 @@ class Cost:
     gpu_mb: float = 0.0
     gpu_total_mb: float = 0.0
     layer_bytes: int = 0
-    failures: int = 0
+    failures: tuple[str, ...] = ()
+    """What went wrong, one message for each image that failed."""
 
     @property
     def s_per_image(self) -> float:

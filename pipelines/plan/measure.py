@@ -46,7 +46,8 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
     with ray_started(run.config.runner), _scratch(run) as scratch:
         machines = machines_of_ray()
         graph = run.graph if machines.gpus else run.graph.on_cpus()
-        first = _probe(run, graph, scratch, num_cpus=1)
+        _refuse_what_never_fits(graph, machines)
+        first = _probe(run, graph, scratch, num_cpus=0)  # rests while the others are measured
         sampled = sample_source(run, count)
         opened = [first.open.remote(one.spec, count) for one in sampled]
         shards = ray.get(opened)
@@ -79,6 +80,16 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
     )
 
 
+def _refuse_what_never_fits(graph: Graph, machines: Machines) -> None:
+    for node in graph.layered:
+        gpus = node.stage.config.num_gpus
+        if node.wants_gpu and not node.is_on_cpu and not machines.holds([gpus]):
+            raise RunError(
+                f"stage {node.name!r} wants {gpus:g} GPU and no node of the cluster has that (GPUs "
+                f"by node: {', '.join(map(str, machines.gpus_by_node))}): lower num_gpus"
+            )
+
+
 def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
     import ray
 
@@ -108,3 +119,5 @@ def _scratch(run: Run) -> Iterator[Folder]:
         yield scratch
     finally:
         scratch.clear()
+        if not run.output.names():
+            run.output.clear()

@@ -52,7 +52,8 @@ class Probe:
         begin = time.perf_counter()
         self._worker.load([name])
         loaded = time.perf_counter()
-        self._ask(node, shards[0], shards[0].samples[: node.stage.config.batch_size])  # warms up
+        if not node.stage.is_remote:  # it needs no warming up, and is paid
+            self._ask(node, shards[0], shards[0].samples[: node.stage.config.batch_size])
         warm = time.perf_counter()
         parts = [self._ask(node, opened, opened.samples) for opened in shards]
         seconds = time.perf_counter() - warm
@@ -67,7 +68,7 @@ class Probe:
             base_mb=self._base_mb,
             memory_mb=max(0.0, _peak_mb() - self._base_mb),
             layer_bytes=sum(layer.table.nbytes for layer in layers),
-            failures=sum(len(layer.errors) for layer in layers),
+            failures=tuple(error.message for layer in layers for error in layer.errors),
             **_gpu_memory(),
         )
 

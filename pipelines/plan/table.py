@@ -16,8 +16,8 @@ from pipelines.plan.measure import Measured
 def costs_table(measured: Measured) -> Table:
     """Return what each stage costs."""
     table = Table(title="measured, one worker of each stage")
-    table.add_column("stage")
-    table.add_column("pool")
+    table.add_column("stage", overflow="fold")
+    table.add_column("pool", overflow="fold")
     for column in ("ms/image", "load s", "memory MB", "GPU MB", "layer B/image", "failed"):
         table.add_column(column, justify="right")
     pools = {node.name: node.pool for node in measured.graph.layered}
@@ -30,7 +30,7 @@ def costs_table(measured: Measured) -> Table:
             f"{cost.memory_mb:.0f}",
             f"{cost.gpu_mb:.0f}" if cost.gpu_total_mb else "",
             f"{cost.layer_bytes / max(cost.images, 1):.0f}",
-            f"{cost.failures} of {cost.images}" if cost.failures else "",
+            f"{len(cost.failures)} of {cost.images}" if cost.failures else "",
         )
     return table
 
@@ -53,8 +53,11 @@ def prediction(measured: Measured, allocation: Allocation) -> list[str]:
     hours = images / allocation.images_per_s / 3600
     gpu_hours = images * allocation.gpu_s_per_image / 3600
     rate = f"{allocation.images_per_s:.1f} images/s, held up by {allocation.bottleneck}"
+    without = [node.name for node in measured.graph.nodes if node.wants_gpu and node.is_on_cpu]
+    told = f"; on the CPUs run {', '.join(without)}" if without else ""
     return [
-        f"cluster    {machines.cpus} CPUs, {machines.gpus} GPUs",
+        *(f"failed     {one.name}: {one.failures[0]}" for one in measured.costs if one.failures),
+        f"cluster    {machines.cpus} CPUs, {machines.gpus} GPUs{told}",
         f"predicted  {rate}",
         f"source     {images} images, {decimal(round(images * measured.image_bytes))}: "
         f"{hours:.2f} h, {gpu_hours:.2f} GPU-hours",

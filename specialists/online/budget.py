@@ -145,8 +145,9 @@ class Budget:
             )
             if limit is not None
         ]
+        dearest = f"; the dearest request took {self._dearest_tokens} tokens"
+        told = ", ".join(spent) + dearest * bool(self._dearest_tokens)
         return (
-            f"this run's budget is spent ({', '.join(spent)}; the dearest request took "
-            f"{self._dearest_tokens} tokens): raise it and run again with --retry, what is paid is "
-            "kept"
+            f"this run's budget is spent ({told}): run again, with a larger one if you like; what "
+            "is paid is kept"
         )

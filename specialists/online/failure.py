@@ -65,7 +65,9 @@ class Failure(SampleError):
 def refusal(status: int, headers: Mapping[str, str], body: bytes | str) -> Failure:
     """Turn an HTTP answer that is no success into a failure; `headers` ignore case."""
     is_passing = status in _PASSING or 500 <= status < 600
-    cure = _CURES.get(status, "it may pass: run again with --retry" if is_passing else "")
+    cure = _CURES.get(
+        status, "it may pass: run again with --retry-dead-letters" if is_passing else ""
+    )
     said = "; ".join(part for part in (f"HTTP {status}", _told(body), cure) if part)
     return Failure(
         RATE_LIMITED if status == 429 else SERVICE_FAILED,

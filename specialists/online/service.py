@@ -189,7 +189,7 @@ class Service:
             failure.stops_all = True
             failure.message += (
                 f"; it asks to wait {wait_s:.0f} s, longer than longest_wait_s = "
-                f"{self._config.longest_wait_s:g}: run again with --retry later"
+                f"{self._config.longest_wait_s:g}: run again later with --retry-dead-letters"
             )
         else:
             self._gate.hold(wait_s)

@@ -197,6 +197,10 @@ def device_of(device: str) -> str:
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r}: {error}; use `auto`, `cuda` or `cpu`") from error
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device {device!r}: torch finds no GPU here; use `auto` or `cpu`")
     return device

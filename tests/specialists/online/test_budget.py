@@ -104,4 +104,4 @@ def test_the_error_tells_what_was_spent_and_what_to_do() -> None:
     assert failure.reason == BUDGET_EXHAUSTED
     assert not failure.is_passing
     assert "requests 1 of 1, tokens 150 of 500" in failure.message
-    assert "run again with --retry" in failure.message
+    assert "run again, with a larger one" in failure.message
