@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.annotation import stamp
-from engine.answer import INPUT_FAILED, Answer, ask
+from engine.answer import BUDGET_EXHAUSTED, INPUT_FAILED, Answer, ask
 from engine.errors import SampleError
 from engine.graph import Node
 from engine.layer import Layer, StageError, make_layer
@@ -40,10 +40,8 @@ class Conversation:
         answers = self._answers[node.name]
         ready = []
         for number in numbers:
-            failed = self._failed_input(node, number)
-            if failed:
-                message = f"stage {failed!r}, which {node.name!r} reads, failed on this image"
-                answers[number] = SampleError(INPUT_FAILED, message)
+            if error := self._failed_input(node, number):
+                answers[number] = error
             else:
                 ready.append(number)
         samples = [self._sample(node, number) for number in ready]
@@ -66,11 +64,14 @@ class Conversation:
                 answers[number] = answer
         return make_layer(node, answers, errors)
 
-    def _failed_input(self, node: Node[Any], number: int) -> str:
+    def _failed_input(self, node: Node[Any], number: int) -> SampleError | None:
         for name in node.inputs:
-            if isinstance(self._answers[name].get(number), SampleError):
-                return name
-        return ""
+            failed = self._answers[name].get(number)
+            if isinstance(failed, SampleError):
+                message = f"stage {name!r}, which {node.name!r} reads, failed on this image"
+                is_unpaid = failed.reason == BUDGET_EXHAUSTED  # and so is what follows from it
+                return SampleError(BUDGET_EXHAUSTED if is_unpaid else INPUT_FAILED, message)
+        return None
 
     def _sample(self, node: Node[Any], number: int) -> Sample:
         record = self._shard.records[number]

@@ -40,6 +40,9 @@ class Node(Generic[StageT_co]):
     inputs: tuple[str, ...]
     """Names of the stages that are read."""
     fingerprint: str
+    revision: str = ""
+    """What names the exact model, as it was found when the run was planned: a worker on another
+    machine, which has neither weights nor keys, names the same."""
     is_on_cpu: bool = False
     """Whether a GPU stage has to do without one."""
 
@@ -71,7 +74,7 @@ class Node(Generic[StageT_co]):
         return Provenance(
             specialist=self.name,
             model=stage.model,
-            revision=stage.revision(),
+            revision=self.revision,
             round=stage.config.round,
             stage=self.fingerprint,
         )
@@ -83,7 +86,7 @@ class Node(Generic[StageT_co]):
             "use": self.use,
             "version": self.stage.version,
             "model": self.stage.model,
-            "revision": self.stage.revision(),
+            "revision": self.revision,
             "reads": list(self.inputs),
             "config": _options(self.stage.config, without=(RUNTIME,)),
         }
@@ -208,8 +211,9 @@ def _inputs(
         if not found and not wanted.optional and not source_tasks & set(wanted.tasks):
             produced = source_tasks.union(*(_says(other) for other in others.values()))
             raise PlanError(
-                f"stage {draft.name!r} reads {wanted}, which no stage here produces; when the source "
-                f"has such labels, say so: source: {{url: ..., brings: [{wanted.tasks[0]}]}}; "
+                f"stage {draft.name!r} reads {wanted}, which no stage here produces; when the "
+                "source has such labels, say so: "
+                f"source: {{url: ..., brings: [{wanted.tasks[0]}]}}; "
                 f"{nearest(wanted.tasks[0], produced)}"
             )
         read |= found
@@ -308,7 +312,14 @@ def _node(
             *(earlier[name].fingerprint for name in inputs),
         ]
     )[:16]
-    node = Node(name=draft.name, use=draft.use, stage=stage, inputs=inputs, fingerprint=fingerprint)
+    node = Node(
+        name=draft.name,
+        use=draft.use,
+        stage=stage,
+        inputs=inputs,
+        fingerprint=fingerprint,
+        revision=revision,
+    )
     stage.hears = {name: node.tasks & frozenset(earlier[name].stage.produces) for name in inputs}
     return node
 

@@ -8,7 +8,7 @@ metadata, so that a later shard with some of the same samples can take their row
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,17 +176,24 @@ class LayerStore:
             return None
 
     def recall(
-        self, node: Node[Any], digest: str, samples: Sequence[str], *, earlier: str, retry: bool
+        self,
+        node: Node[Any],
+        digest: str,
+        samples: Sequence[str],
+        *,
+        earlier: str,
+        again: Callable[[StageError], bool],
     ) -> Recall:
         """Return what the stage said about a shard of these sample digests.
 
-        When the layer is not there, the rows of unchanged samples come from the layer of the
-        `earlier` shard digest. With `retry`, samples that failed count as missing.
+        Samples whose error is to be asked `again` count as missing. When the layer is not there,
+        the rows of unchanged samples come from the layer of the `earlier` shard digest.
         """
-        stored = self.read(node, digest)
-        if stored and not (retry and stored[0].errors):
-            return Recall(layer=stored[0], missing=(), is_complete=True)
-        old = stored or (self.read(node, earlier) if earlier else None)
+        if stored := self.read(node, digest):
+            layer, _ = stored
+            asked = tuple(error.sample for error in layer.errors if again(error))
+            return Recall(layer=layer.without(asked), missing=asked, is_complete=not asked)
+        old = self.read(node, earlier) if earlier else None
         if old is None:
             empty = make_layer(node, {}, ())
             return Recall(layer=empty, missing=tuple(range(len(samples))), is_complete=False)

@@ -50,7 +50,9 @@ class RayRunner(Runner):
         machines = machines_of_ray()
         graph = self._graph if machines.gpus else self._graph.on_cpus()
         self._sizes = pools_of(graph, machines, workers=self._config.runner.workers)
-        self._pool(CPU_POOL)
+        # Ray places workers as they come; `pools_of` counted on the largest coming first.
+        for pool in sorted(self._sizes.values(), key=lambda pool: -pool.num_gpus):
+            self._pool(pool.name)
         return graph
 
     def width(self, pool: str) -> int:
@@ -64,14 +66,21 @@ class RayRunner(Runner):
         return await self._pools[CPU_POOL].beside(call)
 
     async def run(
-        self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        alone: bool = False,
     ) -> Any:
         async def call(actor: Any) -> Any:
             done, part = actor.run.remote(opened.task, opened.images, names, samples)
             await done
             return part
 
-        return await self._pool(pool).call(call, names, priority=opened.task.shard.name)
+        priority = opened.task.shard.name
+        return await self._pool(pool).call(call, names, priority=priority, alone=alone)
 
     async def fetch(self, part: Any) -> Part:
         return await part
@@ -189,6 +198,7 @@ def _actor_class() -> Any:
 
     class Actor:
         def __init__(self, *args: Any, **folders: Any) -> None:
+            hide_gpus()
             self._worker = Worker(*args, **folders)
 
         def load(self, names: Sequence[str]) -> None:
@@ -213,6 +223,14 @@ def _actor_class() -> Any:
     return ray.remote(concurrency_groups={"io": 2})(Actor)
 
 
+def hide_gpus() -> None:
+    """Hide the GPUs of the node from a worker that was given none, which Ray does not do."""
+    import ray
+
+    if not ray.get_gpu_ids():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 class _Pool:
     """Actors that host the same stages; each takes as many calls at once as its stages allow.
 
@@ -232,19 +250,28 @@ class _Pool:
         self._failure: Exception | None = None
         self._starting = {asyncio.create_task(self._start(place)) for place in range(pool.size)}
 
-    async def call(self, call: Call, names: Sequence[str], *, priority: str) -> Any:
-        """Make a call on an idle actor that has loaded these stages, the oldest shard first."""
-        while not self._idle.total():
+    async def call(
+        self, call: Call, names: Sequence[str], *, priority: str, alone: bool = False
+    ) -> Any:
+        """Make a call on an idle actor that has loaded these stages, the oldest shard first.
+
+        A call that wants to be `alone` takes an actor that has no other, and all its room.
+        """
+        room = self._calls if alone else 1
+        while (place := self._place_with(room)) is None:
             await self._wake_up(priority)
-        [(place, _)] = self._idle.most_common(1)
-        self._idle[place] -= 1
+        self._idle[place] -= room
         actor = self._actors[place]
         try:
             await self._load(place, names)
             return await self._on(place, call)
         finally:
             if self._actors.get(place) is actor:
-                self._set_idle(place, 1)
+                self._set_idle(place, room)
+
+    def _place_with(self, room: int) -> int | None:
+        """Return the idlest place, if it can take so many calls."""
+        return next((place for place, free in self._idle.most_common(1) if free >= room), None)
 
     async def beside(self, call: Call) -> Any:
         """Make a call beside the running ones, on the actors in turn; tried again on death."""

@@ -153,7 +153,7 @@ def _job(run: Run, spec: ShardSpec, receipt: str | None, *, retry: bool) -> Job 
     is_wanted = is_unpaid or (retry and bool(letters))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
-    return Job(spec=spec, earlier=earlier, done=done, retry=retry or is_unpaid)
+    return Job(spec=spec, earlier=earlier, done=done, retry=retry)
 
 
 async def _build(

@@ -48,9 +48,17 @@ class Runner(ABC):
 
     @abstractmethod
     async def run(
-        self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        alone: bool = False,
     ) -> Any:
         """Run stages over samples (`Worker.run`); returns a reference to the part.
+
+        `alone`, no other call runs in the worker meanwhile: whose death it is, is known.
 
         Raises:
             WorkerDied: the worker's process died during the call.
@@ -97,7 +105,13 @@ class LocalRunner(Runner):
         return Opened(task=task, images=images)
 
     async def run(
-        self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        alone: bool = False,
     ) -> Part:
         return self._worker.run(opened.task, opened.images, names, samples)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from threading import Lock
 
 import numpy as np
 
@@ -52,12 +53,13 @@ class DeadLetter:
 class Picture:
     """The pixels of one image, decoded on first use and kept until dropped."""
 
-    __slots__ = ("_data", "_error", "_pixels")
+    __slots__ = ("_data", "_error", "_pixels", "_turn")
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
         self._pixels: np.ndarray | None = None
         self._error: SampleError | None = None
+        self._turn = Lock()  # many crops of one image are cut out by threads: it is decoded once
 
     def pixels(self) -> np.ndarray:
         """Return RGB pixels, uint8, (height, width, 3), upright, read-only.
@@ -65,15 +67,16 @@ class Picture:
         Raises:
             SampleError: the pixels cannot be decoded; asked again, the same error.
         """
-        if self._error is not None:
-            raise self._error
-        if self._pixels is None:
-            try:
-                self._pixels = decode(self._data)
-            except SampleError as error:
-                self._error = error
-                raise
-        return self._pixels
+        with self._turn:
+            if self._error is not None:
+                raise self._error
+            if self._pixels is None:
+                try:
+                    self._pixels = decode(self._data)
+                except SampleError as error:
+                    self._error = error
+                    raise
+            return self._pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,7 +80,7 @@ class Scheduler:
         self._progress = progress
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
-        self._awaited: Counter[str] = Counter()  # shards that may yet need a pool
+        self._awaited: dict[str, set[str]] = {}  # shards that may yet need a pool, by its name
 
     async def run(
         self, jobs: Sequence[Job], *, shard_size: int
@@ -89,7 +89,7 @@ class Scheduler:
         chunks_per_shard = math.ceil(shard_size / CHUNK)
         in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
-        self._awaited = Counter(dict.fromkeys(pools, len(jobs)))
+        self._awaited = {pool: {job.spec.name for job in jobs} for pool in pools}
         waiting: Iterator[Job] = iter(jobs)
         running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
@@ -125,7 +125,7 @@ class Scheduler:
         plan = segments(self._graph, list(todo))
         visited = Counter(segment.pool for segment in plan)
         for pool in self._awaited.keys() - visited.keys():
-            await self._leave(pool)
+            await self._leave(pool, shard.name)
         if not todo and job.done and job.done.is_of(shard):
             return job, job.done
         read_later = frozenset(index for segment in plan for index in segment.after)
@@ -177,16 +177,20 @@ class Scheduler:
         parts = [part for said in await asyncio.gather(*calls) for part in said]
         visited[segment.pool] -= 1
         if not visited[segment.pool]:
-            await self._leave(segment.pool)
+            await self._leave(segment.pool, opened.task.shard.name)
         if store:
             await self._runner.store(opened, segment.names, parts)
             return []
         return parts
 
-    async def _leave(self, pool: str) -> None:
-        """Note that a shard needs a pool no more; the last one releases it."""
-        self._awaited[pool] -= 1
-        if self._awaited[pool] == 0 and pool != CPU_POOL:
+    async def _leave(self, pool: str, shard: str) -> None:
+        """Note that a shard needs a pool no more; the last one releases it.
+
+        A shard that is started again leaves again: it is counted once.
+        """
+        awaited = self._awaited.get(pool, set())
+        awaited.discard(shard)
+        if not awaited and pool != CPU_POOL:
             await self._runner.release(pool)
 
     def _chunk_size(self, segment: Segment, count: int) -> int:
@@ -195,17 +199,27 @@ class Scheduler:
         batch = max(self._nodes[name].stage.config.batch_size for name in segment.names)
         return max(batch, math.ceil(min(share, CHUNK) / batch) * batch)
 
-    async def _run(self, opened: Opened, segment: Segment, samples: Sequence[int]) -> list[Any]:
-        """Run a segment over some samples, whatever happens to the workers."""
+    async def _run(
+        self, opened: Opened, segment: Segment, samples: Sequence[int], *, alone: bool = False
+    ) -> list[Any]:
+        """Run a segment over some samples, whatever happens to the workers.
+
+        A worker may have had several calls when it died: the pieces are run alone, so that no
+        image is blamed for what another did.
+        """
         try:
-            part = await self._runner.run(segment.pool, opened, segment.names, samples)
+            part = await self._runner.run(segment.pool, opened, segment.names, samples, alone=alone)
         except WorkerDied as error:
             self._count_death(error, opened, segment)
             if len(samples) == 1:
                 return [await self._accuse(opened, segment, samples[0])]
             size = math.ceil(len(samples) / PIECES)
             pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
-            return [part for piece in pieces for part in await self._run(opened, segment, piece)]
+            return [
+                part
+                for piece in pieces
+                for part in await self._run(opened, segment, piece, alone=True)
+            ]
         self._deaths = 0
         for name in segment.names:
             self._progress.answered[name] += len(set(samples).intersection(opened.task.todo[name]))
@@ -222,7 +236,9 @@ class Scheduler:
                 failed[name] = StageError(sample=number, reason=INPUT_FAILED, message=message)
                 continue
             try:
-                part = await self._runner.run(segment.pool, opened, [*good, name], [number])
+                part = await self._runner.run(
+                    segment.pool, opened, [*good, name], [number], alone=True
+                )
                 good.append(name)
             except WorkerDied as error:
                 self._count_death(error, opened, segment)

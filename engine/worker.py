@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from engine.answer import Answer
+from engine.answer import BUDGET_EXHAUSTED, Answer
 from engine.config import RunConfig
 from engine.conversation import Conversation, Said
 from engine.errors import FlorilegiumError, RunError, SampleError
 from engine.graph import Graph, Node
-from engine.layer import Layer, LayerStore, Recall, join_layers
+from engine.layer import Layer, LayerStore, Recall, StageError, join_layers
 from engine.partition import ShardSpec
 from engine.publication import ShardStats, publish_shard
 from engine.shard import Shard, ShardBytes, read_shard
@@ -95,7 +95,7 @@ class Worker:
         shard, images = read_shard(spec, source, max_pixels=self._config.max_pixels)
         task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
         for node in self._graph.layered:
-            recall = self._recall(node, task, retry=retry)
+            recall = self._recall(node, task, is_asked=True)
             if not recall.is_complete:
                 task.todo[node.name] = recall.missing
         return task, images
@@ -127,7 +127,7 @@ class Worker:
         for name in names:
             node = self._nodes[name]
             said = [part[name] for part in parts if name in part]
-            recall = self._recall(node, task, retry=task.retry)
+            recall = self._recall(node, task, is_asked=True)
             layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *said])
             self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
         return layers
@@ -142,10 +142,16 @@ class Worker:
                 layers[node.name] = self._recall(node, task).layer
         return publish_shard(task.shard, images, self._graph, layers, self._output)
 
-    def _recall(self, node: Node[Any], task: Task, *, retry: bool = False) -> Recall:
+    def _recall(self, node: Node[Any], task: Task, *, is_asked: bool = False) -> Recall:
+        """Return what a stage said; of one that is asked, what it is asked again is left out:
+        failures when they are retried, and always what nobody could pay for."""
         shard = task.shard
+
+        def again(error: StageError) -> bool:
+            return is_asked and (task.retry or error.reason == BUDGET_EXHAUSTED)
+
         return self._layers.recall(
-            node, shard.digest, shard.sample_digests, earlier=task.earlier, retry=retry
+            node, shard.digest, shard.sample_digests, earlier=task.earlier, again=again
         )
 
     def _said(self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]) -> Said:
@@ -157,7 +163,7 @@ class Worker:
         asked = {node.name for node in nodes}
         said: dict[str, dict[int, Answer]] = {}
         for name in {name for node in nodes for name in node.inputs}:
-            recall = self._recall(self._nodes[name], task, retry=task.retry and name in asked)
+            recall = self._recall(self._nodes[name], task, is_asked=name in asked)
             known = [number for number in samples if number not in set(recall.missing)]
             said[name] = {**recall.layer.annotations(known)}
             for error in recall.layer.errors:

@@ -19,7 +19,7 @@ from engine.annotation import CAPTION_TASKS, Annotation
 from engine.judgement import Statements, Verdicts
 from engine.sample import Sample
 from engine.stage import RUNTIME, THRESHOLD, Filter, Measurement, StageConfig, maybe, one_of
-from specialists.words.english import english_revision
+from specialists.words.english import english_captions, english_revision
 from specialists.words.evidence import EVIDENCE_TASKS, ObjectCheck, evidence_among, sentences
 from specialists.words.word_list import WordList, read_word_list
 
@@ -90,9 +90,7 @@ class Unsupported(Filter[UnsupportedConfig]):
 
     def _judged(self, sample: Sample) -> Iterator[tuple[Annotation, list[Annotation]]]:
         """Yield the captions that are judged, each with what speaks for it."""
-        for caption in sample.of(*CAPTION_TASKS):
-            if caption.language not in ("", "en"):
-                continue
+        for caption in english_captions(sample):
             if caption.merged_from:
                 sources = set(caption.merged_from)
                 yield caption, [one for one in sample.annotations if one.id in sources]

@@ -95,7 +95,10 @@ def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
 
     from pipelines.plan.probe import Probe
 
-    return ray.remote(Probe).options(**resources).remote(run.config, graph, scratch)
+    # As in a run, a worker without a GPU of its own sees none.
+    hidden = {} if resources.get("num_gpus") else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+    remote = ray.remote(Probe).options(**resources, runtime_env=hidden)
+    return remote.remote(run.config, graph, scratch)
 
 
 def _answer(call: Any) -> Any:
@@ -115,6 +118,7 @@ def _answer(call: Any) -> Any:
 def _scratch(run: Run) -> Iterator[Folder]:
     """Give a folder that all nodes reach, gone afterwards."""
     scratch = Folder(f"{run.output.url}/plan")
+    scratch.clear()  # a killed plan leaves layers, of which nothing would be left to measure
     try:
         yield scratch
     finally:

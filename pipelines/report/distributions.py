@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.annotation import CAPTION_TASKS
+from specialists.regions.crops import WORDS_OF_BOXES
 
 SIDE_EDGES = np.linspace(0, 1, 41)
 """Edges of the bins of sqrt(box area / image area)."""
@@ -23,7 +24,7 @@ WORD_EDGES = np.arange(0, 162, 2)
 """Edges of the bins of words in a caption; longer ones are counted in the last."""
 HEAT_CELLS = 24
 """Cells of the map of box centres along each side."""
-COLUMNS = ("width", "height", "kind", "task", "text", "box_xyxy", "parent_id", "kept")
+COLUMNS = ("width", "height", "id", "kind", "task", "text", "box_xyxy", "parent_id", "kept")
 """The columns of a shard's Parquet file that are read."""
 REGION_TEXT, PHRASE_REGION = "region-text", "text-phrase-region"
 
@@ -66,9 +67,7 @@ class Distributions:
         kept = table.column("kept").to_numpy(zero_copy_only=False)
         self._add_captions(table, kept)
         is_phrase = pc.equal(table.column("kind"), "phrase").to_numpy(zero_copy_only=False)
-        # A mask or a name for a box says again where the box is that it was made from.
-        is_first = pc.equal(table.column("parent_id"), "").to_numpy(zero_copy_only=False)
-        self._add_boxes(REGION_TEXT, table, kept, ~is_phrase & is_first)
+        self._add_boxes(REGION_TEXT, table, kept, ~is_phrase & _has_words(table))
         self._add_boxes(PHRASE_REGION, table, kept, is_phrase)
 
     def _add_boxes(self, kind: str, table: pa.Table, kept: np.ndarray, where: np.ndarray) -> None:
@@ -89,6 +88,21 @@ class Distributions:
             where = kept[of_task.to_numpy(zero_copy_only=False)]
             counts[0] += _counts(words[where], WORD_EDGES)
             counts[1] += _counts(words[~where], WORD_EDGES)
+
+
+def _has_words(table: pa.Table) -> np.ndarray:
+    """Return which rows are regions with a text of their own, each place once, (n,).
+
+    A mask or a name for a box says again where the box is that it was made from; a proposal
+    counts when it was given a name, and a line of text is no thing that a text is about.
+    """
+    task, parent = table.column("task"), table.column("parent_id")
+    is_first = pc.equal(parent, "")
+    named = pc.and_(table.column("kept"), pc.is_in(task, pa.array(WORDS_OF_BOXES)))
+    has_name = pc.is_in(table.column("id"), parent.filter(named).combine_chunks())
+    is_wordless = pc.is_in(task, pa.array(("ocr", "region_proposal")))
+    found = pc.and_(is_first, pc.or_(pc.invert(is_wordless), has_name))
+    return found.to_numpy(zero_copy_only=False).astype(bool)
 
 
 def quantile(counts: Sequence[int] | np.ndarray, edges: np.ndarray, share: float) -> float | None:

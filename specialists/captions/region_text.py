@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -32,9 +32,6 @@ from specialists.regions.crops import BoxesConfig, crop_window
 from specialists.regions.window import Window
 from specialists.words.english import english_revision, load_english, parse
 from specialists.words.noun_phrases import noun_phrases
-
-if TYPE_CHECKING:
-    pass
 
 CHAT_PROMPT = "What is shown here? Answer in at most eight words, without a full sentence."
 PLAIN_PROMPT = "a photo of"

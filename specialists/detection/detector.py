@@ -21,6 +21,7 @@ from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
 from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.network import exact, pictured
+from specialists.pretrained.precision import to_full_precision
 from specialists.pretrained.stage import Pretrained, PretrainedConfig
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 _NAMELESS = ("", "N/A")
 """The numbering of COCO has gaps, and many checkpoints have a label for each."""
+
+_PLACING = (
+    *("model.decoder", "bbox_embed", "class_embed"),
+    *("bbox_predictor", "class_labels_classifier"),  # of DETR, Conditional DETR and YOLOS
+)
+"""What places boxes, by the names that the families have for it."""
 
 DetectorTask = Literal["object_detection", "region_proposal"]
 
@@ -105,6 +112,8 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
     def load(self) -> None:
         """Load the weights, and try an image size that is not the checkpoint's own."""
         super().load()
+        modules = dict(self.network.model.named_modules())
+        to_full_precision(self.network, *(modules[name] for name in _PLACING if name in modules))
         if self.config.image_size is None:
             return
         try:

@@ -7,7 +7,8 @@ several names in one question. Negatives are names that compete for boxes and ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self
+from functools import cached_property
+from typing import Annotated, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -20,12 +21,9 @@ from specialists.detection.wanted import PLACE, Found, Wanted
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.network import Network
 from specialists.pretrained.stage import Pretrained, PretrainedConfig
-from specialists.words.english import english_revision, load_english, parse
+from specialists.words.english import english_captions, english_revision, load_english, parse
 from specialists.words.noun_phrases import noun_phrases
 from specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
-
-if TYPE_CHECKING:
-    pass
 
 _HEARD: dict[str, tuple[str, ...]] = {"captions": CAPTION_TASKS, "tags": ("tag",)}
 
@@ -106,8 +104,9 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
             ConfigError: the model or the vocabulary cannot be used.
         """
         english = [english_revision()] if "captions" in self.config.vocabulary_from else []
-        return ", ".join([super().revision(), f"vocabulary {self._fixed().digest}", *english])
+        return ", ".join([super().revision(), f"vocabulary {self._fixed.digest}", *english])
 
+    @cached_property
     def _fixed(self) -> Vocabulary:
         """Return the names that are looked for in every image.
 
@@ -123,7 +122,7 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
     def load(self) -> None:
         """Load the weights, read the names, and load spaCy if captions are heard."""
         self._wanted = Wanted(
-            phrases=self._fixed().phrases,
+            phrases=self._fixed.phrases,
             negatives=self.config.negatives,
             template=self.config.template,
         )
@@ -142,6 +141,8 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
             return OmDetTurbo(self.network, at_once=at_once)
         self.network = Network(checkpoint, self.config)
         if checkpoint.model_type in ("owlvit", "owlv2"):
+            if self.config.compile:  # its parts are called, the whole never is
+                getattr(self.network.model, checkpoint.model_type).vision_model.compile()
             return Owl(self.network, self._wanted.prompts)
         return GroundingDinoNames(self.network, at_once=at_once)
 
@@ -166,7 +167,7 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
         sources = self.config.vocabulary_from
         if "captions" not in sources:
             return [_tags(sample) if "tags" in sources else [] for sample in samples]
-        captions = [list(_english_captions(sample)) for sample in samples]
+        captions = [[said.text for said in english_captions(sample)] for sample in samples]
         nouns = {
             text: [phrase.head for phrase in noun_phrases(document)]
             for text, document in parse(text for own in captions for text in own).items()
@@ -178,10 +179,6 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
             ]
             for sample, own in zip(samples, captions, strict=True)
         ]
-
-
-def _english_captions(sample: Sample) -> Iterator[str]:
-    return (said.text for said in sample.of(*CAPTION_TASKS) if said.language in ("", "en"))
 
 
 def _tags(sample: Sample) -> list[str]:

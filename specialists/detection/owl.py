@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from engine.image import shrunk
 from specialists.detection.wanted import Found, Wanted
 from specialists.pretrained.network import Network, exact, pictured
 from specialists.pretrained.precision import to_full_precision
@@ -60,7 +59,7 @@ class Owl:
         def look(batch: dict[str, Tensor], numbers: list[int]) -> list[list[Found]]:
             features = self._model.image_embedder(**batch, **resized)[0]
             patches = features.flatten(1, 2)
-            boxes = self._model.box_predictor(patches, features, **resized)
+            boxes = exact(self._model.box_predictor(patches, features, **resized))
             found = []
             for row, number in enumerate(numbers):
                 query = queries[number].to(patches.device)[None]
@@ -85,7 +84,7 @@ class Owl:
     def _pixels(self, sample: Sample) -> dict[str, Tensor]:
         image = sample.image
         if max(image.shape) > _LARGEST_PX:
-            image = _shrunk(image)
+            image = shrunk(image, _LARGEST_PX)
         return pictured(self._processor.image_processor, image)
 
     def _read(self, prompts: Iterable[str]) -> dict[str, Tensor]:
@@ -109,12 +108,3 @@ class Owl:
             return list((vectors / vectors.norm(dim=-1, keepdim=True)).float().cpu())
 
         return self._known | dict(zip(new, self._network.run(rows, read), strict=True))
-
-
-def _shrunk(image: np.ndarray) -> np.ndarray:
-    import cv2
-
-    height, width = image.shape[:2]
-    shrink = _LARGEST_PX / max(height, width)
-    size_wh = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)

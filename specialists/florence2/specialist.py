@@ -1,8 +1,8 @@
 """Florence-2 as a specialist: any of its 15 tasks, with a score on all that it says.
 
 Released weights and students of the refinement loop are the same to it: a checkpoint. What it
-is asked is in `florence2_questions`, how it answers in `florence2_generation`, what the answer
-means in `florence2_answer`. Knows nothing of training.
+is asked is in `questions`, how it answers in `generation`, what the answer means in `answer`.
+Knows nothing of training.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from engine.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.detection.grounding_dino import Answer, GroundingDino, Question
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained, PretrainedConfig
-from specialists.words.english import english_revision, load_english, parse
+from specialists.words.english import english_captions, english_revision, load_english, parse
 from specialists.words.noun_phrases import NounPhrase, noun_phrases, parts
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
         captions = [
             (row, caption)
             for row, sample in enumerate(samples)
-            for caption in sample.of(*self.config.captions)
-            if caption.language in ("", "en")
+            for caption in english_captions(sample, self.config.captions)
         ]
         documents = parse(caption.text for _, caption in captions)
         return [

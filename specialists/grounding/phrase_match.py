@@ -17,7 +17,7 @@ from engine.annotation import CAPTION_TASKS, Annotation
 from engine.sample import Sample
 from engine.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.words.colours import COLOURS
-from specialists.words.english import english_revision, load_english, parse
+from specialists.words.english import english_captions, english_revision, load_english, parse
 from specialists.words.nouns import NUMBERS, plural, quoted
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
             caption.text
             for sample in samples
             if _regions(sample)
-            for caption in _english_captions(sample)
+            for caption in english_captions(sample)
         )
 
     def _grounded(self, sample: Sample, documents: Mapping[str, Doc]) -> list[Annotation]:
@@ -103,7 +103,7 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
         labels = sorted({region.label for region in regions})
         lines = [line for line in sample.of("ocr") if line.box_xyxy and line.text.strip()]
         said: list[Annotation] = []
-        for caption in _english_captions(sample):
+        for caption in english_captions(sample):
             matches = list(quotations(caption.text, lines))
             for phrase in phrases(documents[caption.text], labels) if regions else ():
                 matches += named(phrase, regions, self.config.least_strength)
@@ -206,10 +206,6 @@ def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Match]:
         if start >= 0:
             stop = start + len(quoted(line.text))
             yield Match(start=start + 1, stop=stop - 1, region=line, label="text", strength=SAME)
-
-
-def _english_captions(sample: Sample) -> Iterator[Annotation]:
-    return (said for said in sample.of(*CAPTION_TASKS) if said.language in ("", "en"))
 
 
 def _regions(sample: Sample) -> list[Annotation]:

@@ -21,7 +21,7 @@ from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.text_lines import as_read, hulls_of, laid_flat, line, reading_order, sizes_of
 from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
-from specialists.pretrained.network import Network, pictured
+from specialists.pretrained.network import Network, exact, pictured
 from specialists.pretrained.stage import Pretrained, PretrainedConfig
 from specialists.pretrained.token_scores import rounded
 
@@ -48,6 +48,8 @@ _BLANK = 0
 _STEP = 32
 """Widths of long lines are this far apart, twice as far for those twice as long, and so on: lines
 of one width share a batch."""
+_BATCHES = 64
+"""Batches of lines that are cut out at once; of many, more have the same width."""
 _LARGEST_SIDE = 2**15 - 1
 """Beyond it the processor's coordinates, 16-bit integers, would overflow."""
 
@@ -160,7 +162,7 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         maps = self.network.run(views, self._text_map)
         found = self.network.prepare(list(zip(samples, maps, strict=True)), self._lines)
         lines = [(sample, q) for sample, f in zip(samples, found, strict=True) for q in f.quads]
-        read = iter(self._reader.run(self._reader.prepare(lines, self._crop), self._letters_of))
+        read = iter(self._reader.ask(lines, self._crop, self._letters_of, batches=_BATCHES))
         return [
             [
                 line(said.text, quad, said.score, rounded(float(support)))
@@ -176,7 +178,7 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
 
     def _text_map(self, batch: dict[str, Tensor], _: object) -> list[Tensor]:
         """Return how likely each pixel is text, (1, height, width) for an image."""
-        return list(self.network.model(**batch).last_hidden_state.float().cpu())
+        return list(exact(self.network.model(**batch).last_hidden_state).cpu())
 
     def _lines(self, seen: tuple[Sample, Tensor]) -> _Found:
         """Make quads in the image's own pixels of a map."""
@@ -211,7 +213,7 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
 
     def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> list[_Read]:
         """Read the likeliest letter at each place of lines."""
-        chances, classes = self._reader.model(**batch).last_hidden_state.float().max(dim=-1)
+        chances, classes = exact(self._reader.model(**batch).last_hidden_state).max(dim=-1)
         rows = zip(chances.cpu().numpy(), classes.cpu().numpy(), strict=True)
         return [greedy_ctc(*row, self._letters) for row in rows]
 

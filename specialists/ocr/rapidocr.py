@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from engine.annotation import Annotation
+from engine.image import shrunk
 from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
 
@@ -127,9 +128,8 @@ def framed(pixels: np.ndarray, long_side: int) -> Frame:
     import cv2
 
     height, width = pixels.shape[:2]
-    shrink = min(1.0, long_side / max(height, width))
-    size_wh = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA) if shrink < 1 else pixels
+    small = shrunk(pixels, long_side)
+    size_wh = small.shape[1::-1]
     least = max(_LEAST_SIDE, max(size_wh) // _LARGEST_ASPECT)
     right, bottom = (max(0, least - side) for side in size_wh)
     left, top = right // 2, bottom // 2

@@ -96,9 +96,11 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Read the lines of each image again."""
         lines = [(row, one) for row, sample in enumerate(samples) for one in _lines(sample)]
-        crops = self.network.prepare(lines, lambda line: self._crop(samples[line[0]], line[1]))
+        spoken_lines = self.network.ask(
+            lines, lambda line: self._crop(samples[line[0]], line[1]), self._read
+        )
         answers: list[list[Annotation]] = [[] for _ in samples]
-        for (row, earlier), spoken in zip(lines, self.network.run(crops, self._read), strict=True):
+        for (row, earlier), spoken in zip(lines, spoken_lines, strict=True):
             text = self.network.processor.decode(spoken.ids, skip_special_tokens=True).strip()
             score = rounded(sentence_score(spoken.chances))
             if text and score >= self.config.least_score:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from engine.annotation import Annotation
 from engine.errors import ConfigError, MissingPackage, SampleError
+from engine.image import shrunk
 from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.text_lines import hulls_of, line
@@ -163,9 +164,8 @@ def framed(pixels: np.ndarray, long_side: int) -> Frame:
     import cv2
 
     height, width = pixels.shape[:2]
-    shrink = min(1.0, long_side / max(height, width))
-    size_wh = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA) if shrink < 1 else pixels
+    small = shrunk(pixels, long_side)
+    size_wh = small.shape[1::-1]
     right, bottom = (max(0, _LEAST_SIDE - side) for side in size_wh)
     padded = cv2.copyMakeBorder(small, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     for quality in _QUALITIES:

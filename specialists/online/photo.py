@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.image import shrunk
+
 
 def jpeg(pixels: np.ndarray, long_side: int, quality: int) -> bytes:
     """Return the bytes of a JPEG file.
@@ -15,11 +17,6 @@ def jpeg(pixels: np.ndarray, long_side: int, quality: int) -> bytes:
     """
     import cv2
 
-    height, width = pixels.shape[:2]
-    shrink = min(1.0, long_side / max(height, width))
-    size_wh = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA) if shrink < 1 else pixels
-    _, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
+    small = cv2.cvtColor(shrunk(pixels, long_side), cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(data)

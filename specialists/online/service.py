@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 
 class ServiceConfig(StageConfig):
-    """Manners and budget. The budget is that of one run: what earlier runs paid is not counted,
-    and is not paid again."""
+    """Manners and budget. The budget is that of one run, or of one worker where that died and was
+    replaced: what was paid before is not counted, and is not paid again."""
 
     batch_size: Annotated[int, RUNTIME, Field(ge=1)] = 32
     """Images handed to the stage at once; at least `concurrency`, or that is not reached."""
@@ -158,7 +158,12 @@ class Service:
 
     async def _send(self, call: Call[T]) -> T:
         """Send one request when it is its turn."""
-        async with self._slots, self.budget.request() as receipt:
+        async with self._slots:
+            self._check_open()  # before the budget counts a request that is not sent
+            return await self._send_one(call)
+
+    async def _send_one(self, call: Call[T]) -> T:
+        async with self.budget.request() as receipt:
             await self._gate.turn()
             self._check_open()
             try:

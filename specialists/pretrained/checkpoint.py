@@ -21,6 +21,7 @@ from engine.sources.url import package_folder
 
 _PACKAGE = "package://"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _TELLING = (
     *("*.safetensors", "*.safetensors.index.json", "*config.json"),
@@ -76,6 +77,11 @@ class Checkpoint:
         """The model as provenance names it: a hub id, a package URL, the name of a folder."""
         return model_name(self.model)
 
+    @property
+    def cure(self) -> str:
+        """What to do when it cannot be used."""
+        return _cure(self.model, self.folder)
+
 
 def model_name(model: str) -> str:
     """Return a model's name without the path that leads to it on this machine."""
@@ -112,6 +118,11 @@ def resolve(
     _check_tokenizer(model, folder)
     if not is_random:
         _check_weights(model, folder, family)
+    if not _files(folder, _PROCESSORS):
+        raise ConfigError(
+            f"model {model!r}: neither of {' and '.join(_PROCESSORS)} is in {folder}; "
+            f"{_cure(model, folder)}"
+        )
     return Checkpoint(
         model=model,
         folder=folder,
@@ -191,8 +202,24 @@ def _check_weights(model: str, folder: Path, family: Family) -> None:
         )
     if not weights:
         raise ConfigError(f"model {model!r}: no *.safetensors in {folder}; {_cure(model, folder)}")
+    if missing := _absent(folder):
+        raise ConfigError(
+            f"model {model!r}: {missing[0]} is not in {folder}; {_cure(model, folder)}"
+        )
     for path in weights:
         _check_safetensors(model, path)
+
+
+def _absent(folder: Path) -> list[str]:
+    """Return the parts of weights that an interrupted download left out."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").is_file() or not index.is_file():
+        return []
+    try:
+        parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return []  # transformers says what is wrong with it
+    return sorted(name for name in parts if not (folder / name).is_file())
 
 
 def _check_safetensors(model: str, path: Path) -> None:
@@ -230,7 +257,7 @@ def _cached(model: str, revision: str) -> Path:
 def _cure(model: str, folder: Path) -> str:
     if _is_hub_id(model):
         return f"fetch it: {_fetch(model, folder.name)}"
-    return "give the folder that save_pretrained wrote"
+    return "give a folder that save_pretrained wrote, of the model and of its processor"
 
 
 def _fetch(model: str, revision: str) -> str:

@@ -23,6 +23,7 @@ def load_pretrained(
         ConfigError: the weights do not fit the config, are damaged or not finite, or there is no
             processor for them.
     """
+    import torch
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -34,10 +35,16 @@ def load_pretrained(
         model = load(checkpoint, dtype=dtype, device=device, attention=attention)
     except ConfigError:
         raise
-    except Exception as error:  # the libraries raise whatever they meet
+    except torch.OutOfMemoryError as error:
         raise ConfigError(
-            f"model {checkpoint.model!r} cannot be loaded: {error}; save it again with "
-            "save_pretrained, model and processor"
+            f"model {checkpoint.model!r} does not fit on {device}: {error}; give its workers a "
+            "larger `num_gpus`, or take a smaller model"
+        ) from error
+    except Exception as error:  # the libraries raise whatever they meet
+        needs_flash = attention == "flash_attention_2" and "flash" in str(error).lower()
+        cure = "install flash-attn, or leave `attention` out" if needs_flash else checkpoint.cure
+        raise ConfigError(
+            f"model {checkpoint.model!r} cannot be loaded: {error}; {cure}"
         ) from error
     return model.eval(), processor
 

@@ -1,8 +1,8 @@
 """A loaded model on its device, asked in batches.
 
 Preparing runs in threads; the device takes one batch at a time, so while it computes one call's
-batch another call decodes and prepares. Only inputs of one shape share a batch: nothing is
-padded, and what the model says of an image does not depend on its neighbours. Where memory runs
+batch another call decodes and prepares. Only inputs of one shape share a batch of `run`: nothing
+is padded, and what the model says of an image does not depend on its neighbours. Where memory runs
 out, batches are halved. Knows no annotations.
 """
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PreparedT = TypeVar("PreparedT")
+AnswerT = TypeVar("AnswerT")
 Load = Callable[..., tuple[Any, Any]]
 
 OUT_OF_MEMORY = "out_of_memory"
@@ -48,6 +49,7 @@ class Network:
 
         from specialists.pretrained.loading import load_pretrained
 
+        self.checkpoint = checkpoint
         self.device = torch.device(device_of(config.device))
         threads = threads_of(config.threads, self.device.type)
         if self.device.type == "cpu" and torch.get_num_threads() != threads:
@@ -61,7 +63,7 @@ class Network:
             _set_image_size(checkpoint, self.processor, config.image_size)
         if config.compile:
             self.model.compile()
-        self._batch_size = config.batch_size
+        self._batch_size = self._most_at_once = config.batch_size
         self._max_pixels = config.max_batch_pixels
         self._turn = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
@@ -69,6 +71,24 @@ class Network:
     def prepare(self, things: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
         """Decode and preprocess in threads: call `one` on each, in their order."""
         return list(self._threads.map(one, things))
+
+    def ask(
+        self,
+        things: Sequence[T],
+        one: Callable[[T], Mapping[str, Tensor]],
+        forward: Callable[[dict[str, Tensor], list[int]], Sequence[AnswerT]],
+        *,
+        batches: int = 4,
+    ) -> list[AnswerT]:
+        """Prepare things and ask about them (`run`), so many batches at a time.
+
+        Of lines and crops an image has hundreds, and prepared each is as large as an image.
+        """
+        answers: list[AnswerT] = []
+        for numbers in _cut(range(len(things)), batches * self._most_at_once):
+            inputs = self.prepare([things[number] for number in numbers], one)
+            answers += self.run(inputs, forward)
+        return answers
 
     def run(
         self,

@@ -30,7 +30,8 @@ class LoadingConfig(StageConfig):
     kept; families that count pixels (Qwen-VL) see as many as a square has. By default the
     checkpoint's."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of weights and activations; `auto` is bfloat16 on a GPU and float32 elsewhere."""
+    """Type of weights and activations; `auto` is bfloat16 on a GPU and float32 elsewhere, and
+    layers of both count as the same: name a type where they must not mix."""
     device: Annotated[str, RUNTIME] = "auto"
     """Torch device; `auto` is the GPU if the worker has one."""
     attention: Annotated[Literal["auto", "eager", "sdpa", "flash_attention_2"], RUNTIME] = "auto"

@@ -6,13 +6,15 @@ The official `en_core_web_sm` is preferred; the package index carries the same w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from engine.annotation import CAPTION_TASKS, Annotation
 from engine.errors import MissingPackage
+from engine.sample import Sample
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -47,6 +49,11 @@ def parse(texts: Iterable[str]) -> dict[str, Doc]:
     distinct = list(dict.fromkeys(texts))
     with _TURN:
         return dict(zip(distinct, load_english().pipe(distinct), strict=True))
+
+
+def english_captions(sample: Sample, tasks: Sequence[str] = CAPTION_TASKS) -> list[Annotation]:
+    """Return the captions that are English, or of which nobody knows the language."""
+    return [one for one in sample.of(*tasks) if one.language in ("", "en")]
 
 
 def english_revision() -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.annotation import CAPTION_TASKS, Annotation
 from specialists.words.colours import COLOURS
-from specialists.words.english import load_english
+from specialists.words.english import load_english, parse
 from specialists.words.nouns import plural_form
 from specialists.words.word_list import WordList
 
@@ -50,9 +50,9 @@ class ObjectCheck:
     """
 
     def __init__(self, general: WordList) -> None:
-        self._english = load_english()
+        load_english()
         self._general = general
-        self._lock = Lock()  # the pipeline is not made for several threads
+        self._lock = Lock()  # of the forms that are kept
         self._forms: dict[str, frozenset[str]] = {}
 
     def unsupported(
@@ -68,7 +68,7 @@ class ObjectCheck:
                     for token in document
                     if self._is_object(token) and not _is_named(token, named)
                 )
-                for document in self._english.pipe(parts)
+                for document in map(parse(parts).__getitem__, parts)
             ]
 
     def _forms_of(self, texts: set[str]) -> list[frozenset[str]]:
@@ -77,7 +77,7 @@ class ObjectCheck:
         if len(self._forms) > _MOST_KEPT:
             self._forms.clear()
         new = sorted(texts - self._forms.keys())
-        for text, document in zip(new, self._english.pipe(new), strict=True):
+        for text, document in parse(new).items():
             self._forms[text] = frozenset(_forms(document))
         return [self._forms[text] for text in texts]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -164,6 +166,25 @@ def test_the_recipe_changes_with_a_threshold() -> None:
         return planned(filters=filters).recipe
 
     assert recipe(0.5) == recipe(0.5) != recipe(0.6)
+
+
+class Keyed(Brightest):
+    """Its model is named by what only this machine has."""
+
+    def revision(self) -> str:
+        return os.environ["GRAPH_KEY"]
+
+
+def test_a_worker_without_weights_and_keys_names_the_same_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAPH_KEY", "r1")
+    graph = planned(specialists={"keyed": {"use": "tests.engine.test_graph:Keyed"}})
+    sent, recipe = pickle.dumps(graph), graph.recipe
+    monkeypatch.delenv("GRAPH_KEY")
+    received = pickle.loads(sent)
+    assert received.recipe == recipe
+    assert received.specialists[0].provenance.revision == "r1"
 
 
 class Elsewhere(Brightest):

@@ -44,7 +44,7 @@ def layer_of(node: Node[Any]) -> Layer:
 
 
 def recalled(store: LayerStore, node: Node[Any], digests: list[str], **changes: Any) -> Any:
-    keys: dict[str, Any] = {"earlier": "", "retry": False, **changes}
+    keys: dict[str, Any] = {"earlier": "", "again": lambda error: False, **changes}
     return store.recall(node, "now", digests, **keys)
 
 
@@ -120,17 +120,31 @@ def test_a_present_layer_leaves_nothing_to_say_failures_included(
 
 def test_a_retry_asks_again_only_about_what_failed(store: LayerStore, node: Node[Any]) -> None:
     store.write(node, "now", layer_of(node), DIGESTS)
-    recall = recalled(store, node, DIGESTS, retry=True)
+    recall = recalled(store, node, DIGESTS, again=lambda error: True)
     assert (recall.missing, recall.is_complete) == ((2,), False)
     assert recall.layer.errors == ()
     assert labels(recall.layer, 4) == {0: ["a", "b"], 3: ["c"]}
+
+
+def test_only_the_errors_that_are_to_be_asked_again_are_missing(
+    store: LayerStore, node: Node[Any]
+) -> None:
+    errors = [
+        StageError(sample=number, reason=reason, message="")
+        for number, reason in ((1, "unpaid"), (2, "broken"))
+    ]
+    store.write(node, "now", make_layer(node, {0: said_of(node, 0, "a"), 3: []}, errors), DIGESTS)
+    recall = recalled(store, node, DIGESTS, again=lambda error: error.reason == "unpaid")
+    assert (recall.missing, recall.is_complete) == ((1,), False)
+    assert recall.layer.failed == {2}
+    assert labels(recall.layer, 4) == {0: ["a"]}
 
 
 def test_a_retry_of_a_layer_without_failures_has_nothing_to_do(
     store: LayerStore, node: Node[Any]
 ) -> None:
     store.write(node, "now", make_layer(node, {number: [] for number in range(4)}, ()), DIGESTS)
-    assert recalled(store, node, DIGESTS, retry=True).is_complete
+    assert recalled(store, node, DIGESTS, again=lambda error: True).is_complete
 
 
 def test_rows_of_unchanged_samples_come_from_the_earlier_shard(

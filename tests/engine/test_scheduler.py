@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import RunError, WorkerDied
+from engine.errors import DataLost, RunError, WorkerDied
 from engine.graph import CPU_POOL, Graph, Node
 from engine.layer import make_layer
 from engine.partition import ShardSpec
@@ -87,6 +87,7 @@ class Call:
     pool: str
     names: tuple[str, ...]
     samples: tuple[int, ...]
+    alone: bool
 
 
 class FakeRunner(Runner):
@@ -135,10 +136,16 @@ class FakeRunner(Runner):
         return Opened(task=task, images=None)
 
     async def run(
-        self, pool: str, opened: Opened, names: Sequence[str], samples: Sequence[int]
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        alone: bool = False,
     ) -> Part:
         shard = opened.task.shard.name
-        self.calls.append(Call(shard, pool, tuple(names), tuple(samples)))
+        self.calls.append(Call(shard, pool, tuple(names), tuple(samples), alone))
         self.events += [f"run {name}" for name in names]
         await asyncio.sleep(0)
         if self.dies(names, samples):
@@ -217,6 +224,30 @@ def test_a_pool_is_released_by_the_last_shard_that_needs_it() -> None:
     last = [max(n for n, e in enumerate(runner.events) if e == f"run {name}") for name in "ab"]
     assert [runner.events.index(event) for event in released] > last
     assert runner.events.index("release a") < last[1], "b still has work when a has none"
+
+
+class Forgetful(FakeRunner):
+    """Loses the bytes of the first shard that is published, which starts again."""
+
+    has_lost = False
+
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+    ) -> ShardStats:
+        if not self.has_lost:
+            self.has_lost = True
+            self.open_now -= 1
+            raise DataLost("a node left")
+        return await super().publish(opened, names, parts)
+
+
+def test_a_shard_that_starts_again_does_not_release_a_pool_that_others_need() -> None:
+    runner = Forgetful(graph_of(("a", "a", ()), ("c", CPU_POOL, ("a",))), 4, width=1)
+    names, _ = schedule(runner, *map(job, range(5)), shard_size=4)
+    assert sorted(names) == [f"{number:06d}" for number in range(5)]
+    last = max(place for place, event in enumerate(runner.events) if event == "run a")
+    assert runner.events.count("open 000000") == 2
+    assert runner.events.index("release a") > last
 
 
 def test_a_pool_without_work_is_released_at_once() -> None:
@@ -317,6 +348,15 @@ def test_a_call_that_kills_its_worker_is_cut_until_the_guilty_image_is_alone() -
     assert progress.answered == {"a": 64, "b": 64}
     died = [call for call in runner.calls if kills("b", 37)(call.names, call.samples)]
     assert len(died) <= 6
+
+
+def test_after_a_death_the_pieces_run_alone() -> None:
+    """Who else is in a worker when it dies would be blamed for it."""
+    runner = FakeRunner(TWO, 64, dies=kills("b", 37))
+    schedule(runner, job(0))
+    died = [number for number, call in enumerate(runner.calls) if 37 in call.samples]
+    assert not runner.calls[died[0]].alone
+    assert all(runner.calls[number].alone for number in died[1:])
 
 
 def test_the_innocent_are_answered_after_a_death() -> None:

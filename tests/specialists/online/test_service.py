@@ -26,6 +26,7 @@ from specialists.online.failure import (
     SERVICE_FAILED,
     TIMED_OUT,
     Failure,
+    refusal,
 )
 from specialists.online.service import Priced, Service, ServiceConfig
 
@@ -161,6 +162,14 @@ def test_a_refusal_that_concerns_all_stops_all(asking: Asking) -> None:
     answers = asking(concurrency=1).ask([desk.call() for _ in range(5)])
     assert reasons(answers) == [SERVICE_FAILED] * 5
     assert len(desk.times) == 1
+
+
+def test_a_service_that_closed_itself_leaves_the_budget_alone(asking: Asking) -> None:
+    desk = Desk(refusal(401, {}, b"bad key"))
+    service = asking(concurrency=1, max_requests=5)
+    answers = service.ask([desk.call() for _ in range(10)])
+    assert reasons(answers) == [SERVICE_FAILED] * 10
+    assert len(desk.times) == service.budget.requests == 1
 
 
 def test_a_service_that_stays_down_is_left_alone(asking: Asking) -> None:
