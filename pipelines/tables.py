@@ -13,22 +13,19 @@ from engine.run import Run
 from engine.stage import Input, Specialist, Stage
 from pipelines.status import Status
 
+_MOST_TASKS = 6
+
 
 def plan_table(run: Run) -> Table:
     """Return the stages of a run in the order in which they will speak."""
-    table = Table(title="plan")
-    for column in ("stage", "class", "reads", "produces", "pool", "fingerprint"):
+    table = Table(title="plan", show_lines=True)
+    for column in ("stage", "reads", "produces", "pool"):
         table.add_column(column, overflow="fold")
     for node in run.graph.nodes:
         says = node.stage.produces if isinstance(node.stage, Specialist) else ("verdicts",)
-        table.add_row(
-            node.name,
-            node.use,
-            "\n".join(node.inputs),
-            "\n".join(says),
-            node.pool,
-            node.fingerprint,
-        )
+        name = node.name if node.use == node.name else f"{node.name}\n  {node.use}"
+        where = f"{node.pool}\n  {node.fingerprint}"
+        table.add_row(name, "\n".join(node.inputs), "\n".join(says), where)
     return table
 
 
@@ -54,36 +51,41 @@ def status_table(status: Status) -> Table:
 
 
 def stages_table() -> Table:
-    """Return all installed stages."""
-    table = Table()
-    for column in ("name", "reads", "produces", "needs"):
-        table.add_column(column, overflow="fold")
+    """Return all installed stages: what they can say, and what they read by default."""
+    table = Table(caption="?: read where there is any", caption_justify="left", show_lines=True)
+    table.add_column("stage", overflow="fold")
+    for column in ("reads", "produces"):
+        table.add_column(column, overflow="fold", min_width=len("open_vocabulary_detection?"))
     for name in stage_names():
         try:
             stage_class = find_stage(name)
             stage = stage_class(stage_class.Config())
         except UsageError as error:
-            table.add_row(name, "", "", f"broken: {error}")
+            table.add_row(name, f"broken: {error}", "")
             continue
-        says = stage.produces if isinstance(stage, Specialist) else ("verdicts",)
-        reads = "\n".join(" or\n".join(one.tasks) + _mark(one) for one in stage.reads)
-        table.add_row(name, reads, "\n".join(says), _needs(stage))
+        says: tuple[str, ...] = ("verdicts",)
+        if issubclass(stage_class, Specialist):
+            says = stage_class.produces
+        reads = "\n".join(map(_told, stage_class.reads or stage.reads))
+        table.add_row("\n".join((name, *_needs(stage))), reads, "\n".join(says))
     return table
 
 
-def _mark(wanted: Input) -> str:
-    return " (where there is any)" if wanted.optional else ""
+def _told(wanted: Input) -> str:
+    """Tell an input in lines: its tasks, or how many where nobody would read them all."""
+    mark = "?" if wanted.optional else ""
+    if len(wanted.tasks) > _MOST_TASKS:
+        return f"any of {len(wanted.tasks)} tasks{mark}"
+    return "\n".join(f"{task}{mark}" for task in wanted.tasks)
 
 
-def _needs(stage: Stage[Any]) -> str:
-    """Return the packages that a stage needs beyond the base installation."""
-    needs = [", ".join(stage.needs)] if stage.needs else []
-    if stage.extra:
-        needs.append(f"extra: {stage.extra}")
+def _needs(stage: Stage[Any]) -> list[str]:
+    """Return the extras that a stage needs beyond the base installation."""
+    needs = [f"  extra {stage.extra}"] if stage.extra else []
     family = getattr(stage, "family", None)
     if family is not None and family.needs_torchvision:
-        needs.append(f"extra torchvision for {', '.join(family.needs_torchvision)}")
-    return "\n".join(needs)
+        needs.append(f"  extra torchvision for {', '.join(family.needs_torchvision)}")
+    return needs
 
 
 def loss_lines(manifest: Manifest) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import numpy as np
@@ -280,6 +281,35 @@ class Meeting(Brightest):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         self._barrier.wait(timeout=60)
         return super().predict(samples)
+
+
+class Taking(Trouble):
+    """Takes the call beside it along when it dies of its image."""
+
+    calls_at_once = 2
+
+    def load(self) -> None:
+        self._is_dying = threading.Event()
+        self._meeting = threading.Barrier(2)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        is_guilty = any(sample.key == self.config.key for sample in samples)
+        if is_guilty:
+            self._is_dying.set()
+        with suppress(threading.BrokenBarrierError):  # nobody came: it is alone
+            self._meeting.wait(timeout=1)
+        if not is_guilty and self._is_dying.is_set():
+            threading.Event().wait(timeout=60)
+        return super().predict(samples)
+
+
+class Sighted(Counting):
+    """Writes down which GPUs its process sees."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        with open(self.config.log, "a", encoding="utf-8") as file:
+            file.write(f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'all')!r}\n")
+        return [[] for _ in samples]
 
 
 class Remote(Counting):

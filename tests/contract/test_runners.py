@@ -100,6 +100,36 @@ def test_an_image_that_kills_the_process_is_found_and_the_others_are_kept(
     assert manifest.totals.tasks["tag"]["kept"] == IMAGES - 1
 
 
+def test_an_image_that_kills_the_process_does_not_take_the_call_beside_it_along(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    taking = {
+        "use": "tests.stages:Taking", "key": "astronaut", "how": "die",
+        "num_gpus": 1, "batch_size": 3,
+    }  # fmt: skip
+    manifest = build(
+        album, tmp_path / "out", runner={"kind": "ray", "workers": 1},
+        specialists={"taking": taking}, shard_size=12,
+    )  # fmt: skip
+    assert letters(manifest) == {"astronaut": ("taking", "process_died")}
+    assert manifest.totals.samples == IMAGES - 1
+
+
+def test_a_worker_without_a_gpu_of_its_own_sees_none(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    logs = {"blind": tmp_path / "blind", "sighted": tmp_path / "sighted"}
+    stages = {
+        name: {"use": "tests.stages:Sighted", "log": str(log), "num_gpus": int(name == "sighted")}
+        for name, log in logs.items()
+    }
+    build(
+        album, tmp_path / "out", runner={"kind": "ray", "workers": 1}, specialists=stages
+    )  # fmt: skip
+    seen = {name: set(asked(log)) for name, log in logs.items()}
+    assert seen == {"blind": {"''"}, "sighted": {"'0'"}}
+
+
 def test_stages_in_pools_of_their_own_say_the_same(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:

@@ -181,6 +181,40 @@ def test_too_many_failures_stop_the_run_with_a_clear_word(
     assert florilegium("build", config, "--set", "max_dead_letter_share=1").code == 0
 
 
+def test_a_build_of_which_nothing_is_left_says_why_and_ends_with_1(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    folder = tmp_path / "album"
+    folder.mkdir()
+    shutil.copy(album / "cup.jpg", folder)
+    trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": "refuse"}
+    config = written(folder, tmp_path / "out", specialists={"trouble": trouble})
+    found = florilegium("build", config)
+    assert found.code == 1
+    assert "too_ugly 1: cup, trouble: this image is not to my taste" in words(found.out)
+    assert (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_plan_that_could_not_be_saved_is_wrong_usage(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    config = written(album, tmp_path / "out")
+    found = florilegium("plan", config, "--save", tmp_path / "absent" / "plan.yaml")
+    assert found.code == 2
+    assert f"there is no folder {tmp_path / 'absent'} to save the plan in" in words(found.err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_for_one_worker_ends(
+    album: Path, tmp_path: Path, written: Write, started: Start
+) -> None:
+    config = written(album, tmp_path / "out", runner={"kind": "ray", "workers": 1})
+    process = started("plan", config, "--samples", "4")
+    told, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "bright" in told
+
+
 def test_failed_images_are_tried_again_when_asked(
     album: Path, tmp_path: Path, florilegium: Command, written: Write
 ) -> None:
@@ -420,10 +454,11 @@ def test_a_report_is_drawn_again(quickstart: Path, tmp_path: Path, florilegium: 
 def test_stages_lists_all_that_are_installed(
     florilegium: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     told = florilegium("stages")
     assert told.code == 0
-    for word in (*stage_names(), "reads", "produces", "needs", "onnxruntime", "extra: starter"):
+    tasks = ("open_vocabulary_detection", "more_detailed_caption?", "any of 14 tasks")
+    for word in (*stage_names(), *tasks, "extra starter", "extra torchvision"):
         assert word in told.out, word
 
 

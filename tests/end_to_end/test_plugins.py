@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,22 @@ def test_a_stage_of_another_package_is_found_by_name_and_speaks(
     manifest = build(album, tmp_path / "out", specialists={"acme_shape": {"wide": "broad"}})
     assert manifest.totals.specialists == {"acme_shape": {"dropped": 0, "kept": 12}}
     assert b'"label":"broad"' in (tmp_path / "out" / "shards" / "000000.tar").read_bytes()
+
+
+def test_own_stages_in_the_current_folder_are_found(
+    album: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    florilegium: Command,
+    written: Callable[..., Path],
+) -> None:
+    (tmp_path / "own_shapes.py").write_text(STAGE, encoding="utf-8")
+    config = written(album, tmp_path / "out", specialists={"shape": {"use": "own_shapes:Shape"}})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    told = florilegium("build", config)
+    assert told.code == 0, told.err
+    assert "12 images = 12 samples" in " ".join(told.out.split())
 
 
 def test_it_is_listed_and_its_options_are_checked(

@@ -13,7 +13,8 @@ import yaml
 from engine.config import RunConfig, load_document, validated
 from engine.errors import ConfigError, RunError
 from engine.pools import Machines
-from engine.run import prepare
+from engine.run import Run, prepare
+from engine.storage import Folder
 from pipelines.plan.allocation import allocate
 from pipelines.plan.measure import Measured, measure
 from pipelines.plan.sample import sample_source
@@ -100,6 +101,44 @@ def test_a_source_that_cannot_be_read_is_told(tmp_path: Path, ray_cluster: None)
     run = prepare(configure(tmp_path / "photos", tmp_path / "out"))
     with pytest.raises(RunError, match="no image of the sample can be read: the file has no bytes"):
         measure(run, 4, on_stage=lambda name: None)
+
+
+def planned(album: Path, output: Path, **stages: Any) -> Run:
+    return prepare(
+        configure(album, output, runner={"kind": "ray", "workers": 1}, specialists=stages)
+    )
+
+
+def test_what_a_killed_plan_left_is_measured_again(
+    album: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(album, tmp_path / "out", **DESCRIBED)
+    with monkeypatch.context() as killed:
+        killed.setattr(Folder, "clear", lambda self: None)
+        measure(run, 4, on_stage=lambda name: None)
+    assert list((tmp_path / "out" / "plan").rglob("*.parquet"))
+    again = measure(run, 4, on_stage=lambda name: None)
+    assert [(cost.images, cost.failures) for cost in again.costs] == [(4, ())] * 2
+    assert all(cost.layer_bytes > 0 for cost in again.costs)
+    assert not (tmp_path / "out" / "plan").exists()
+
+
+def test_a_stage_that_no_node_can_hold_is_told_at_once(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    run = planned(album, tmp_path / "out", bright={**DESCRIBED["bright"], "num_gpus": 2})
+    told = r"stage 'bright' wants 2 GPU and no node of the cluster has that \(GPUs by node: 1\)"
+    with pytest.raises(RunError, match=told):
+        measure(run, 4, on_stage=lambda name: None)
+
+
+def test_a_service_is_asked_once_about_each_image(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    log = tmp_path / "log"
+    remote = {"use": "tests.stages:Remote", "log": str(log), "batch_size": 1}
+    measure(planned(album, tmp_path / "out", remote=remote), 4, on_stage=lambda name: None)
+    assert len(log.read_text().split()) == 4
 
 
 def test_stages_with_a_caveat_do_not_build_unless_allowed(album: Path, tmp_path: Path) -> None:

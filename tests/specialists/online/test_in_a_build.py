@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from engine.errors import ConfigError
 from engine.manifest import Manifest
 from engine.storage import Folder
 from pipelines.dataset import read_dataset
-from specialists.online.failure import SERVICE_FAILED
+from specialists.online.failure import EMPTY_ANSWER, SERVICE_FAILED
 from tests.building import build
-from tests.specialists.online.server import MisbehavingServer, Request, status
+from tests.specialists.online.server import MisbehavingServer, Request, empty, status
 
 KEY = "sk-never-to-be-seen-7"
 KEY_VARIABLE = "LOOPBACK_KEY"
@@ -43,9 +44,17 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def built(
-    pictures: Path, server: MisbehavingServer, *, retry: bool = True, **options: Any
+    pictures: Path,
+    server: MisbehavingServer,
+    *,
+    retry: bool = True,
+    others: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Manifest:
-    """Build with one caption per image, asked of the server; retry what failed before."""
+    """Build with one caption per image, asked of the server; retry what failed before.
+
+    `others` are specialists beside the one that asks.
+    """
     asked = {
         "use": "tests.specialists.online.stages:AskedCaption",
         "url": server.url,
@@ -59,7 +68,7 @@ def built(
         pictures.parent / "out",
         retry=retry,
         shard_size=5,
-        specialists={"asked": asked},
+        specialists={"asked": asked, **(others or {})},
         max_dead_letter_share=1.0,
     )
 
@@ -93,6 +102,29 @@ def test_a_budget_ends_half_way_and_the_rest_is_paid_later(pictures: Path) -> No
     assert len(before) == 7
     assert {key: after[key] for key in before} == before
     assert all(len(texts) == 1 for texts in after.values())
+
+
+def test_more_money_asks_only_the_unpaid_whatever_else_changed(pictures: Path) -> None:
+    silent = {"silent": {"use": "tests.stages:Silent"}}
+    with MisbehavingServer() as server:
+        first = built(pictures, server, max_requests=COUNT - 1, retry=False)
+        assert reasons(first) == {BUDGET_EXHAUSTED: 1}
+        second = built(pictures, server, max_requests=COUNT, retry=False, others=silent)
+        assert second.totals.samples == COUNT
+        assert set(times_asked(server.requests).values()) == {1}
+        assert len(server.requests) == COUNT
+
+
+def test_a_paid_answer_of_no_use_is_not_asked_again_with_the_unpaid(pictures: Path) -> None:
+    with MisbehavingServer(empty()) as server:
+        first = built(pictures, server, concurrency=1, attempts=1, max_requests=3, retry=False)
+        assert reasons(first) == {EMPTY_ANSWER: 1, BUDGET_EXHAUSTED: COUNT - 3}
+        second = built(pictures, server, attempts=1, retry=False)
+        assert reasons(second) == {EMPTY_ANSWER: 1}
+        assert len(server.requests) == COUNT
+        third = built(pictures, server, attempts=1, retry=True)
+        assert third.totals.samples == COUNT
+        assert len(server.requests) == COUNT + 1
 
 
 def test_only_what_failed_is_asked_again(pictures: Path) -> None:

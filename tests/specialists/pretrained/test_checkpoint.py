@@ -10,6 +10,7 @@ import pytest
 
 from engine.errors import ConfigError, MissingModel
 from specialists.florence2.checkpoint import load_florence2, resolve_florence2
+from specialists.florence2.specialist import Florence2, Florence2Config
 from specialists.pretrained.checkpoint import model_name
 
 Tiny = Callable[[int], Path]
@@ -124,6 +125,34 @@ def spoil(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def in_parts(folder: Path) -> None:
+    """Cut the weights of a checkpoint in two, as large ones are."""
+    from safetensors.torch import load_file, save_file
+
+    whole = folder / "model.safetensors"
+    weights = load_file(whole)
+    whole.unlink()
+    weight_map = {
+        name: f"model-0000{1 + number % 2}-of-00002.safetensors"
+        for number, name in enumerate(sorted(weights))
+    }
+    for part in set(weight_map.values()):
+        held = {name: weights[name] for name in weights if weight_map[name] == part}
+        save_file(held, folder / part, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_a_part_that_a_download_left_out_is_told_without_loading(copy: Path) -> None:
+    in_parts(copy)
+    specialist = Florence2(Florence2Config(model=str(copy), tasks=("caption",)))
+    assert specialist.revision()
+    load_florence2(resolve_florence2(str(copy)))
+    (copy / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"model-00002-of-00002\.safetensors is not in"):
+        specialist.revision()
 
 
 def test_a_sound_checkpoint_loads_for_inference(copy: Path) -> None:

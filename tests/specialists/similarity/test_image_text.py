@@ -135,6 +135,30 @@ def test_half_precision_says_nearly_the_same(
     np.testing.assert_allclose(said[1], said[0], atol=0.05)
 
 
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_half_precision_does_not_round_the_scale_of_scores(
+    family: str, tmp_path: Path, odd_images: list[Sample]
+) -> None:
+    """A scale and bias as trained models have them, which bfloat16 does not."""
+    from safetensors.torch import load_file, save_file
+
+    folder = FAMILIES[family](tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    for name, value in (("logit_scale", 4.7654), ("logit_bias", -12.932)):
+        if name in weights:
+            weights[name].fill_(value)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    exact, half = (
+        ImageText(Network(resolve(config.model, FAMILY), config), config)
+        for config in (ImageTextConfig(model=str(folder), dtype=d) for d in ("float32", "bfloat16"))
+    )
+    (seen,), read = exact.look([odd_images[0].image]), exact.read(NAMES)
+    for text in NAMES:
+        assert half.similarity(seen, read[text]) == exact.similarity(seen, read[text])
+    together = np.concatenate(list(read.values()))
+    np.testing.assert_array_equal(half.chances(seen, together), exact.chances(seen, together))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_images_of_any_shape_are_seen(family: str, loaded: Loaded, awkward: list[Sample]) -> None:
     """A strip of 3 by 20,000 pixels must not become one of 24 by 160,000."""
