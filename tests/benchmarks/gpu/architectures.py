@@ -1,4 +1,4 @@
-"""Networks of the sizes that are used: config, processor and tokenizer, and no weights.
+"""Networks of the sizes that are used: config, processor and tokenizer, weights only where needed.
 
 A module of `tests.checkpoints` has the tiny one of a stage; `REAL` has these. Answers do not end
 by themselves: what is no word is never chosen, and that is also what ends an answer.
@@ -23,6 +23,25 @@ def _written(
     if generation:
         GenerationConfig(**generation).save_pretrained(folder)
     return {"model": str(folder), "weights": "random"}
+
+
+def _quiet(folder: Path, config: Any, processor: Any, *loud: str, scale: float) -> dict[str, Any]:
+    """Write a detector with weights, random ones too, of which some are scaled.
+
+    Otherwise half of its boxes would have a score of 1.
+    """
+    import torch
+    from transformers import AutoModelForZeroShotObjectDetection
+
+    torch.manual_seed(0)
+    model = AutoModelForZeroShotObjectDetection.from_config(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.startswith(loud):
+                weight *= scale
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return {"model": str(folder)}
 
 
 def _marks(tokenizer: Any) -> list[int]:
@@ -76,7 +95,9 @@ def owlv2_base(folder: Path) -> dict[str, Any]:
     image_processor = Owlv2ImageProcessorPil(size={"height": side, "width": side})
     tokenizer = vocabularies.clip(49_408, longest=16)
     config = Owlv2Config(vision_config={"image_size": side})
-    return _written(folder, config, Owlv2Processor(image_processor, tokenizer))
+    processor = Owlv2Processor(image_processor, tokenizer)
+    heads = ("class_head.logit_shift", "class_head.logit_scale")
+    return _quiet(folder, config, processor, *heads, scale=0.01)
 
 
 def grounding_dino_tiny(folder: Path) -> dict[str, Any]:
@@ -88,7 +109,9 @@ def grounding_dino_tiny(folder: Path) -> dict[str, Any]:
     )
 
     processor = GroundingDinoProcessor(GroundingDinoImageProcessorPil(), vocabularies.bert(30_522))
-    return _written(folder, GroundingDinoConfig(), processor)
+    return _quiet(
+        folder, GroundingDinoConfig(), processor, "model.decoder.layer_norm.weight", scale=0.25
+    )
 
 
 def sam_base(folder: Path) -> dict[str, Any]:

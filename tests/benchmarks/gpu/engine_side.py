@@ -79,7 +79,9 @@ def build(run: Run, stages: Sequence[str] = ()) -> Built:
     manifest = execute(run, Progress(answered=answers))
     images = manifest.totals.inputs
     through = _through(answers.moments, counted)
-    warm = next(one for one in through if one.answered >= WARM * images)
+    start = Moment(stage="", answered=0, time_s=started_s)
+    # Where all were answered at once there is no warm part, and the start-up counts.
+    warm = next((one for one in through[:-1] if one.answered >= WARM * images), start)
     return Built(
         images=through[-1].answered,
         started_s=started_s,
