@@ -71,7 +71,7 @@ def test_all_missing_models_of_a_recipe_are_told_at_once_and_each_once(
     commands = [line for line in told.err.splitlines() if line.startswith("hf download ")]
     assert told.code == 2
     assert len(commands) == len(set(commands)) == 6
-    assert "hf download openai/clip-vit-base-patch32" in commands
+    assert "hf download google/siglip2-base-patch16-224" in commands
     assert not (tmp_path / "out").exists()
 
 
@@ -134,8 +134,10 @@ def test_a_service_that_does_not_answer_makes_dead_letters_with_reasons(
 ) -> None:
     with MisbehavingServer(*[order] * MANY) as server:
         told = build({"lmm_caption": {"url": server.url, **NOT_TRIED}})
-    assert told.code == 0
-    assert "4 images = 0 samples + 4 dead letters" in " ".join(told.out.split())
+    printed = " ".join(told.out.split())
+    assert told.code == 1, "nothing is left"
+    assert "4 images = 0 samples + 4 dead letters" in printed
+    assert f"{reason} 4: " in printed
     letters = pq.read_table(tmp_path / "out" / "dead_letters.parquet").to_pylist()
     assert {(one["stage"], one["reason"]) for one in letters} == {("lmm_caption", reason)}
     assert all(message in one["message"] for one in letters)

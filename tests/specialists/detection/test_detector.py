@@ -242,6 +242,7 @@ def test_classes_without_names_are_refused_where_names_are_wanted(
 ) -> None:
     config = json.loads((written("detr") / "config.json").read_text())
     model = config_of(tmp_path, **{**config, "id2label": names})
+    (tmp_path / "preprocessor_config.json").write_text("{}")
     options = {"model": model, "weights": "random"}
     with pytest.raises(ConfigError, match="does not name its classes"):
         Detector(DetectorConfig(**options)).revision()
