@@ -103,13 +103,32 @@ class Network:
         device. It is called in inference mode, by one thread at a time.
         """
 
-        def call(numbers: Sequence[int]) -> Sequence[T]:
-            return forward(self._stacked([inputs[number] for number in numbers]), list(numbers))
-
         found: dict[int, T] = {}
         for batch in self._batches(inputs):
+            call = self._call(batch, inputs, forward)
             found.update(zip(batch, self.attempt(batch, call), strict=True))
         return [found[number] for number in range(len(inputs))]
+
+    def _call(
+        self,
+        batch: Sequence[int],
+        inputs: Sequence[Mapping[str, Tensor]],
+        forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]],
+    ) -> Callable[[Sequence[int]], Sequence[T]]:
+        """Stack a batch before it is its turn, and return what asks about part of it in its turn.
+
+        Megabytes of floats are copied here while the device computes something else.
+        """
+        stacked = self._stacked([inputs[number] for number in batch])
+        rows = {number: row for row, number in enumerate(batch)}
+
+        def call(numbers: Sequence[int]) -> Sequence[T]:
+            # A batch is halved in order, so a part of it is a slice.
+            part = slice(rows[numbers[0]], rows[numbers[-1]] + 1)
+            placed = {name: self.placed(tensor[part]) for name, tensor in stacked.items()}
+            return forward(placed, list(numbers))
+
+        return call
 
     def attempt(
         self, numbers: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]
@@ -153,9 +172,15 @@ class Network:
             yield from _cut(group, min(self._batch_size, fitting))
 
     def _stacked(self, inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Return inputs as a batch on the host, from where the device can fetch it by itself."""
+        return {name: self._on_host([one[name] for one in inputs]) for name in inputs[0]}
+
+    def _on_host(self, tensors: Sequence[Tensor]) -> Tensor:
         import torch
 
-        return {name: self.placed(torch.stack([one[name] for one in inputs])) for name in inputs[0]}
+        dtype = self.dtype if tensors[0].is_floating_point() else tensors[0].dtype
+        stacked = torch.stack([tensor.to(dtype) for tensor in tensors])
+        return stacked.pin_memory() if self.device.type == "cuda" else stacked
 
     def placed(self, tensor: Tensor) -> Tensor:
         """Return a tensor on the device, floats in the model's dtype."""

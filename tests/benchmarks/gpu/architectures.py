@@ -110,7 +110,7 @@ def grounding_dino_tiny(folder: Path) -> dict[str, Any]:
 
     processor = GroundingDinoProcessor(GroundingDinoImageProcessorPil(), vocabularies.bert(30_522))
     return _quiet(
-        folder, GroundingDinoConfig(), processor, "model.decoder.layer_norm.weight", scale=0.25
+        folder, GroundingDinoConfig(), processor, "model.decoder.layer_norm.weight", scale=0.1
     )
 
 

@@ -57,7 +57,7 @@ def watched() -> Iterator[Busy]:
         yield busy
         return
     command = [
-        *("nvidia-smi", f"--id={os.environ['CUDA_VISIBLE_DEVICES']}", f"-lms={INTERVAL_MS}"),
+        *("nvidia-smi", f"--id={os.environ['CUDA_VISIBLE_DEVICES']}", f"--loop-ms={INTERVAL_MS}"),
         *("--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -1,7 +1,7 @@
 """The same stage in the engine: Ray, a pool on one GPU, layers and shards written.
 
-Speed is that of the images through the stage from a quarter of them on, when everything is warm;
-the start-up, models included, is told apart.
+Speed is that of the images through the stage from a quarter of them on, when the first shard is
+written and everything is warm; the start-up, models included, is told apart.
 """
 
 from __future__ import annotations
@@ -42,6 +42,18 @@ class Answers(Counter[str]):
         super().__setitem__(stage, answered)
 
 
+@dataclass
+class Watched(Progress):
+    """Remembers all that, and when the first shard was written."""
+
+    written_s: float = 0.0
+
+    def finish(self, *, samples: int, dead_letters: int) -> None:
+        """Count a finished shard."""
+        super().finish(samples=samples, dead_letters=dead_letters)
+        self.written_s = self.written_s or time.perf_counter()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Built:
     """What a build did; times are those of `time.perf_counter`."""
@@ -51,7 +63,7 @@ class Built:
     first_s: float
     """When the first images were through all stages that count."""
     warm_s: float
-    """When a quarter of them was."""
+    """From when on the speed counts."""
     warm_images: int
     last_s: float
     manifest: Manifest = field(repr=False)
@@ -74,26 +86,30 @@ class Built:
 def build(run: Run, stages: Sequence[str] = ()) -> Built:
     """Build a dataset; the stages that count are those named, or all."""
     counted = stages or [node.name for node in run.graph.layered]
-    answers = Answers()
+    progress, answers = Watched(), Answers()
+    progress.answered = answers
     started_s = time.perf_counter()
-    manifest = execute(run, Progress(answered=answers))
-    images = manifest.totals.inputs
-    through = _through(answers.moments, counted)
+    manifest = execute(run, progress)
+    least = WARM * manifest.totals.inputs
+    done = through(answers.moments, counted)
     start = Moment(stage="", answered=0, time_s=started_s)
-    # Where all were answered at once there is no warm part, and the start-up counts.
-    warm = next((one for one in through[:-1] if one.answered >= WARM * images), start)
+    # With so few images that nothing is warm before the end, the start-up counts.
+    warm = next(
+        (one for one in done[:-1] if one.answered >= least and one.time_s >= progress.written_s),
+        start,
+    )
     return Built(
-        images=through[-1].answered,
+        images=done[-1].answered,
         started_s=started_s,
-        first_s=through[0].time_s,
+        first_s=done[0].time_s,
         warm_s=warm.time_s,
         warm_images=warm.answered,
-        last_s=through[-1].time_s,
+        last_s=done[-1].time_s,
         manifest=manifest,
     )
 
 
-def _through(moments: Sequence[Moment], stages: Sequence[str]) -> list[Moment]:
+def through(moments: Sequence[Moment], stages: Sequence[str]) -> list[Moment]:
     """Return when how many images were through all of some stages."""
     counts = dict.fromkeys(stages, 0)
     through: list[Moment] = []

@@ -89,6 +89,7 @@ JOBS: Mapping[str, Job] = MappingProxyType(
             loop=SegmentAnythingLoop,
             options={"tasks": ["object_detection"], "batch_size": 8},
             inputs=_BOXES,
+            note="the stage also measures how stable each mask is, the loops do not",
         ),
         "image_tags": Job(
             loop=ImageTagsLoop, options={"least_score": 0}, note="names are read once"
@@ -124,6 +125,6 @@ def options_of(name: str, folder: Path, *, is_real: bool) -> dict[str, Any]:
     job = JOBS[name]
     folder.mkdir(parents=True)
     if is_real:
-        return {**REAL[name](folder), **job.options, **job.real}
+        return {**REAL[name](folder), **job.options, **job.real, "num_gpus": 1}
     write = job.write_tiny or import_module(f"tests.checkpoints.{name}").options
-    return {**write(folder), **job.options, **job.tiny}
+    return {**write(folder), **job.options, **job.tiny, "device": "cpu"}

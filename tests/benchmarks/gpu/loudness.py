@@ -19,13 +19,13 @@ Said = list[list[Annotation]]
 
 
 def least_scores(
-    document: Mapping[str, Any], wanted: Mapping[str, int], album: Path
+    document: Mapping[str, Any], wanted: Mapping[str, int], paths: Sequence[Path]
 ) -> dict[str, float]:
     """Return, by stage, the score that as many annotations of an image pass as are wanted.
 
     All specialists of a run are asked about a few photographs, in their order.
     """
-    samples = [_sample(path) for path in sorted(album.iterdir())[:IMAGES]]
+    samples = [_sample(path) for path in paths[:IMAGES]]
     found: dict[str, float] = {}
     for node in plan(validated(RunConfig, document, where="benchmark")).specialists:
         said = _said(node, samples, is_loud=node.name in wanted)

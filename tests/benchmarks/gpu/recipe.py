@@ -11,49 +11,48 @@ from engine.config import RunConfig, load_document, validated
 from engine.graph import Graph
 from engine.run import prepare
 from tests.benchmarks.by_hand import Annotator, write_tar
-from tests.benchmarks.gpu import device
+from tests.benchmarks.gpu.album import make_album
 from tests.benchmarks.gpu.architectures import REAL
 from tests.benchmarks.gpu.by_hand import Looped, cut, release
 from tests.benchmarks.gpu.compare import LEAST_RATIO, AtLeast, runner_of, shard_size
 from tests.benchmarks.gpu.engine_side import Built, build
 from tests.benchmarks.gpu.loudness import least_scores
-from tests.benchmarks.photographs import take_photographs
 from tests.benchmarks.table import Row
 from tests.recipes import CONFIGS, tiny_recipe
 
-IMAGES_GPU, IMAGES_CPU = 256, 32
+IMAGES_GPU, IMAGES_CPU = 512, 64
 BATCH = 32
 """Images that the stages are asked about together by hand: the largest batch of any of them."""
 ALONE = 4
-WANTED = {"objects": 8, "grounding": 20}
+LEAST_SHARD = 8
+WANTED = {"objects": 16, "grounding": 20}
 """Annotations of an image, for which `least_score` is set."""
-CHANGES = {"captions": {"max_new_tokens": 48}}
+CHANGES = {"captions": {"max_new_tokens": 48}, "region_text": {"max_new_tokens": 10}}
 """Untrained, they would not end."""
 
 
-def measure(name: str, folder: Path, images: int | None) -> Iterator[Row]:
+def measure(name: str, folder: Path, images: int | None, *, is_real: bool) -> Iterator[Row]:
     """Measure a recipe on the same photographs three ways."""
-    is_real = device.is_gpu()
     count = images or (IMAGES_GPU if is_real else IMAGES_CPU)
-    album = take_photographs(folder / "photographs", count)
+    paths = make_album(folder / "photographs", count)
     keys = {
-        "source": str(album),
+        "source": str(folder / "photographs"),
         "output": str(folder / "out"),
         "runner": runner_of(is_real),
-        "shard_size": shard_size(count),
+        "shard_size": shard_size(count, least=LEAST_SHARD),
     }
     make = _real if is_real else _tiny
-    config = make(name, folder / "models", album, keys)
-    alone, batched = _by_hand(prepare(config).graph, sorted(album.iterdir()), folder)
+    config = make(name, folder / "models", paths, keys)
+    alone, batched = _by_hand(prepare(config).graph, paths, folder)
     built = build(prepare(config))
     yield from _rows(alone, batched, built, is_real=is_real)
 
 
-def _tiny(name: str, models: Path, _: Path, keys: dict[str, Any]) -> RunConfig:
+def _tiny(name: str, models: Path, _: Sequence[Path], keys: dict[str, Any]) -> RunConfig:
     return tiny_recipe(name, models, **keys)
 
 
-def _real(name: str, models: Path, album: Path, keys: dict[str, Any]) -> RunConfig:
+def _real(name: str, models: Path, paths: Sequence[Path], keys: dict[str, Any]) -> RunConfig:
     """Return a recipe whose models are of the sizes in `architectures`."""
     document = load_document(CONFIGS / f"{name}.yaml", changes={**keys, "allow_caveats": True})
     for section in ("specialists", "filters"):
@@ -61,7 +60,7 @@ def _real(name: str, models: Path, album: Path, keys: dict[str, Any]) -> RunConf
             use = (options or {}).get("use", stage)
             if use in REAL:
                 document[section][stage] |= REAL[use](models / stage) | CHANGES.get(stage, {})
-    scores = least_scores(document, WANTED, album)
+    scores = least_scores(document, WANTED, paths)
     for stage, least in scores.items():
         document["specialists"][stage]["least_score"] = least
     document["specialists"]["objects"]["least_proposal_score"] = scores["objects"]

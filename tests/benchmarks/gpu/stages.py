@@ -31,10 +31,10 @@ def boxes(size_wh: tuple[int, int], grid: tuple[int, int]) -> list[Box]:
     (width, height), (across, down) = size_wh, grid
     return [
         (
-            width * (column + 0.1) / across,
-            height * (row + 0.1) / down,
-            width * (column + 0.9) / across,
-            height * (row + 0.9) / down,
+            round(width * (column + 0.1) / across, 2),
+            round(height * (row + 0.1) / down, 2),
+            round(width * (column + 0.9) / across, 2),
+            round(height * (row + 0.9) / down, 2),
         )
         for row, column in product(range(down), range(across))
     ]
