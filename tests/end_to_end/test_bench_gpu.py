@@ -13,7 +13,6 @@ from tests.benchmarks.gpu.jobs import JOBS
 LOCAL = {"kind": "local"}
 
 
-@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("stage", JOBS)
 def test_loops_by_hand_say_as_much_as_the_stage(stage: str, tmp_path: Path) -> None:
     rows = {row.what: row for row in compare(stage, tmp_path, 8, is_real=False, runner=LOCAL)}
