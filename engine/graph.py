@@ -149,7 +149,7 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
         name: _draft("filters", name, options, Filter) for name, options in config.filters.items()
     }
     drafts = (*specialists.values(), *filters.values())
-    missing = _missing(drafts)
+    revisions, missing = _revisions(drafts)
     if missing and not is_dry:
         raise _all_of(missing)
     for draft in drafts:
@@ -158,8 +158,7 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
     nodes: dict[str, Node[Any]] = {}
     for name in (*_order(specialists, edges), *filters):
         draft = specialists[name] if name in specialists else filters[name]
-        revision = "" if name in missing else draft.stage.revision()
-        nodes[name] = _node(draft, revision, edges[name], nodes)
+        nodes[name] = _node(draft, revisions[name], edges[name], nodes)
     return Graph(
         specialists=tuple(node for name, node in nodes.items() if name in specialists),
         filters=tuple(node for name, node in nodes.items() if name in filters),
@@ -273,15 +272,16 @@ def _order(specialists: Sequence[str] | Mapping[str, Any], edges: Mapping[str, A
     return order
 
 
-def _missing(drafts: Iterable[_Draft]) -> dict[str, MissingModel]:
-    """Return the stages whose models are not here."""
-    missing = {}
+def _revisions(drafts: Iterable[_Draft]) -> tuple[dict[str, str], dict[str, MissingModel]]:
+    """Return what names each stage's model, and the stages whose models are not here."""
+    revisions: dict[str, str] = {}
+    missing: dict[str, MissingModel] = {}
     for draft in drafts:
         try:
-            draft.stage.revision()
+            revisions[draft.name] = draft.stage.revision()
         except MissingModel as error:
-            missing[draft.name] = error
-    return missing
+            revisions[draft.name], missing[draft.name] = "", error
+    return revisions, missing
 
 
 def _all_of(missing: Mapping[str, MissingModel]) -> MissingModel:

@@ -112,7 +112,7 @@ class RayRunner(Runner):
             ray.shutdown()
 
     def _pool(self, name: str) -> _Pool:
-        """Return a pool; its workers start when it is first asked for."""
+        """Return a pool; the workers of one that was released start again."""
         if name not in self._pools:
             pool = self._sizes[name]
             create = _actor_class().options(

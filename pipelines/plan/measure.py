@@ -95,10 +95,7 @@ def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
 
     from pipelines.plan.probe import Probe
 
-    # As in a run, a worker without a GPU of its own sees none.
-    hidden = {} if resources.get("num_gpus") else {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
-    remote = ray.remote(Probe).options(**resources, runtime_env=hidden)
-    return remote.remote(run.config, graph, scratch)
+    return ray.remote(Probe).options(**resources).remote(run.config, graph, scratch)
 
 
 def _answer(call: Any) -> Any:

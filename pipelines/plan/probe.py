@@ -14,6 +14,7 @@ from engine.config import RunConfig
 from engine.graph import Graph, Node
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
+from engine.ray_runner import hide_gpus
 from engine.shard import ShardBytes
 from engine.storage import Folder
 from engine.worker import Part, Task, Worker
@@ -33,9 +34,10 @@ class Opened:
 
 
 class Probe:
-    """A worker that measures its stages; it should have a process of its own."""
+    """A worker that measures its stages; an actor of Ray, with a process of its own."""
 
     def __init__(self, config: RunConfig, graph: Graph, scratch: Folder) -> None:
+        hide_gpus()
         self._base_mb = _peak_mb()
         self._nodes = {node.name: node for node in graph.nodes}
         self._worker = Worker(config, graph, layers=scratch, output=scratch)

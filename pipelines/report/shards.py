@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -49,19 +49,18 @@ def stored_samples(output: Folder, shard: ShardStats) -> Iterator[StoredSample]:
             yield _stored(tar, {one.name.partition(".")[2]: one for one in members})
 
 
-def annotation_batches(
-    output: Folder, shard: ShardStats, columns: Sequence[str] | None = None
-) -> Iterator[pa.RecordBatch]:
+def annotation_batches(output: Folder, shard: ShardStats) -> Iterator[pa.RecordBatch]:
     """Yield the annotations of a shard, dropped ones too, some rows at a time.
 
     Raises:
         StorageError: the file cannot be read.
     """
-    with _readable(output, f"{SHARDS}/{shard.name}.parquet") as file:
-        wanted = None if columns is None else [*columns]
-        with pq.ParquetFile(file) as parquet:
-            # In this thread only, as everywhere here: see `engine.parquet`.
-            yield from parquet.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False)
+    with (
+        _readable(output, f"{SHARDS}/{shard.name}.parquet") as file,
+        pq.ParquetFile(file) as parquet,
+    ):
+        # In this thread only, as everywhere here: see `engine.parquet`.
+        yield from parquet.iter_batches(BATCH_ROWS, use_threads=False)
 
 
 def spread(count: int, among: int) -> list[int]:

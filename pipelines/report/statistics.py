@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from engine.publication import ShardStats, to_json
 from engine.storage import Folder
+from pipelines.dataset import read_shard_annotations
 from pipelines.report import annotation_types, distributions
 from pipelines.report.annotation_types import AnnotationTypes
 from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
 from pipelines.report.paper import TABLE_2, TABLE_3
-from pipelines.report.shards import annotation_batches, spread
+from pipelines.report.shards import spread
 
 STATISTICS = "statistics.json"
 """The file's name within a dataset."""
@@ -74,9 +73,8 @@ def measure(output: Folder, shards: Sequence[ShardStats]) -> Statistics:
         distributions=Distributions(),
     )
     for shard in chosen:
-        batches = list(annotation_batches(output, shard, _COLUMNS))
-        if batches:
-            table = pa.Table.from_batches(batches)
+        table = read_shard_annotations(output, shard.name, _COLUMNS)
+        if len(table):
             found.types.add(table)
             found.distributions.add(table)
     return found

@@ -99,10 +99,9 @@ class Network:
 
         An input is a mapping of tensors without a batch dimension, as `unbatched` makes it.
         `forward` gets those of one batch stacked, on the device, floats in the model's dtype, with
-        the numbers of the inputs; it returns one answer each, of which nothing is left on the
-        device. It is called in inference mode, by one thread at a time.
+        the numbers of the inputs; it returns one answer each, which should not stay on the device
+        (Florence-2's image tokens do, for one call). One thread calls it, in inference mode.
         """
-
         found: dict[int, T] = {}
         for batch in self._batches(inputs):
             call = self._call(batch, inputs, forward)

@@ -6,8 +6,13 @@ A module is called as its stage is, and its `options(folder)` returns what the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
 
 
 def needs_torchvision(name: str) -> bool:
@@ -15,3 +20,10 @@ def needs_torchvision(name: str) -> bool:
     if find_spec(f"{__name__}.{name}") is None:
         return False
     return getattr(import_module(f"{__name__}.{name}"), "NEEDS_TORCHVISION", False)
+
+
+def written_once(
+    write: Callable[[str, Path], Path], folders: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Return a function that gives the tiny checkpoint of a family, written when first wanted."""
+    return cache(lambda name: write(name, folders.mktemp(name.replace(" ", "-"))))

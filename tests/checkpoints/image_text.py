@@ -24,44 +24,36 @@ def options(folder: Path) -> dict[str, Any]:
 
 def write_clip(folder: Path, seed: int = 0, **config: Any) -> Path:
     """Write a CLIP that looks at 24 pixels and reads bytes, 77 at most."""
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
+    from transformers import CLIPConfig, CLIPModel
 
-    tokenizer = clip_tokenizer()
-    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 77, **_ends(tokenizer)}
-    config = CLIPConfig(
-        text_config=_TOWER | text,
-        vision_config=_TOWER | {"image_size": 24, "patch_size": 8},
-        projection_dim=12,
-        **config,
-    )
-    size = {"height": 24, "width": 24}
-    image_processor = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size=size)
-    processor = CLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
-    return _written(folder, CLIPModel, config, processor, seed)
+    return _clip_like(folder, CLIPConfig, CLIPModel, clip_tokenizer(), seed, **config)
 
 
 def write_metaclip2(folder: Path, seed: int = 0) -> Path:
     """Write a MetaCLIP 2: the network of CLIP with a tokenizer of many languages."""
-    from transformers import (
-        CLIPImageProcessorPil,
-        CLIPProcessor,
-        MetaClip2Config,
-        MetaClip2Model,
-        XLMRobertaTokenizer,
-    )
+    from transformers import MetaClip2Config, MetaClip2Model, XLMRobertaTokenizer
 
     pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz.,", "<mask>"]
     tokenizer = XLMRobertaTokenizer(vocab=[(piece, -float(n)) for n, piece in enumerate(pieces)])
+    return _clip_like(folder, MetaClip2Config, MetaClip2Model, tokenizer, seed)
+
+
+def _clip_like(
+    folder: Path, config_class: Any, model_class: Any, tokenizer: Any, seed: int, **more: Any
+) -> Path:
+    from transformers import CLIPImageProcessorPil, CLIPProcessor
+
     text = {"vocab_size": len(tokenizer), "max_position_embeddings": 77, **_ends(tokenizer)}
-    config = MetaClip2Config(
+    config = config_class(
         text_config=_TOWER | text,
         vision_config=_TOWER | {"image_size": 24, "patch_size": 8},
         projection_dim=12,
+        **more,
     )
     size = {"height": 24, "width": 24}
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size=size)
     processor = CLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
-    return _written(folder, MetaClip2Model, config, processor, seed)
+    return _written(folder, model_class, config, processor, seed)
 
 
 def write_siglip(folder: Path, seed: int = 0, tokenizer: Any = None) -> Path:

@@ -17,6 +17,7 @@ from specialists.captions.answer_text import cleaned, whole_sentences
 from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
 from specialists.captions.image_chat import FAMILY, UNFINISHED_ANSWER
 from specialists.pretrained.network import TOO_THIN
+from tests.checkpoints import written_once
 from tests.checkpoints.chat_caption import WRITERS, pipeline_answers
 
 Written = Callable[[str], Path]
@@ -37,14 +38,7 @@ FAMILIES = [
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Write a tiny model of a family, once."""
-    folders: dict[str, Path] = {}
-
-    def write(name: str) -> Path:
-        if name not in folders:
-            folders[name] = WRITERS[name](tmp_path_factory.mktemp(name))
-        return folders[name]
-
-    return write
+    return written_once(lambda name, folder: WRITERS[name](folder), tmp_path_factory)
 
 
 def stage(folder: Path, **options: Any) -> ChatCaption:

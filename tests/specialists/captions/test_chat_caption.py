@@ -19,6 +19,7 @@ from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
 from specialists.captions.image_chat import EMPTY_ANSWER, FAMILY, UNFINISHED_ANSWER
 from specialists.pretrained import checkpoint
 from specialists.pretrained.network import NOT_A_NUMBER
+from tests.checkpoints import written_once
 from tests.checkpoints.chat_caption import WRITERS, pipeline_answers
 
 Written = Callable[[str], Path]
@@ -30,14 +31,7 @@ TOKENS = 24
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Write a tiny model of a family, once."""
-    folders: dict[str, Path] = {}
-
-    def write(name: str) -> Path:
-        if name not in folders:
-            folders[name] = WRITERS[name](tmp_path_factory.mktemp(name.replace(" ", "-")))
-        return folders[name]
-
-    return write
+    return written_once(lambda name, folder: WRITERS[name](folder), tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from engine.validity import problem_of
 from specialists.detection.detector import Detector, DetectorConfig
 from specialists.pretrained.network import NOT_A_NUMBER, TOO_THIN
 from specialists.regions.overlap import box_overlap
+from tests.checkpoints import written_once
 from tests.checkpoints.detector import NAMES, WRITERS, pipeline_answers
 
 SampleOf = Callable[..., Sample]
@@ -30,14 +31,7 @@ FAMILIES = sorted(set(WRITERS) - set(Detector.family.needs_torchvision))
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Write a tiny detector of a family, once."""
-    folders: dict[str, Path] = {}
-
-    def write(name: str) -> Path:
-        if name not in folders:
-            folders[name] = WRITERS[name](tmp_path_factory.mktemp(name))
-        return folders[name]
-
-    return write
+    return written_once(lambda name, folder: WRITERS[name](folder), tmp_path_factory)
 
 
 def stage(folder: Path, **options: Any) -> Detector:

@@ -20,6 +20,7 @@ from engine.stage import one_of
 from engine.validity import problem_of
 from specialists.detection.open_vocabulary import OpenVocabulary, OpenVocabularyConfig
 from specialists.pretrained.network import TOO_THIN
+from tests.checkpoints import written_once
 from tests.checkpoints.open_vocabulary import SIDE, WRITERS
 
 SampleOf = Callable[..., Sample]
@@ -35,14 +36,7 @@ LEAST = 0.15
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Write a tiny detector of a family, once."""
-    folders: dict[str, Path] = {}
-
-    def write(name: str) -> Path:
-        if name not in folders:
-            folders[name] = WRITERS[name](tmp_path_factory.mktemp(name))
-        return folders[name]
-
-    return write
+    return written_once(lambda name, folder: WRITERS[name](folder), tmp_path_factory)
 
 
 def stage(folder: Path, **options: Any) -> OpenVocabulary:

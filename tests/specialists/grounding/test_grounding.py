@@ -21,6 +21,7 @@ from specialists.detection.grounding_dino import GroundingDino, Question
 from specialists.grounding.grounding import Grounding, GroundingConfig
 from specialists.pretrained.network import TOO_THIN
 from specialists.words.english import english_revision
+from tests.checkpoints import written_once
 from tests.checkpoints.grounding import LONGEST, MODEL_TYPES, write_grounding_dino
 
 Written = Callable[[str], Path]
@@ -33,14 +34,7 @@ LEAST = 0.1
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Write a tiny Grounding DINO of a model type, once."""
-    folders: dict[str, Path] = {}
-
-    def write(name: str) -> Path:
-        if name not in folders:
-            folders[name] = write_grounding_dino(tmp_path_factory.mktemp(name), name)
-        return folders[name]
-
-    return write
+    return written_once(lambda name, folder: write_grounding_dino(folder, name), tmp_path_factory)
 
 
 def stage(folder: Path, **options: Any) -> Grounding:

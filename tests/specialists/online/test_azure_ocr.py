@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from specialists.online.failure import (
     TIMED_OUT,
 )
 from tests.specialists.conftest import SampleOf
+from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import (
     Behaviour,
     MisbehavingServer,
@@ -54,17 +54,13 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def reading() -> Iterator[Reading]:
-    """Load the specialist with a server as its endpoint; closed afterwards."""
-    with ExitStack() as stack:
+def reading(opened: Opened) -> Reading:
+    """Load the specialist with a server as its endpoint."""
 
-        def make(server: MisbehavingServer, **options: Any) -> AzureOcr:
-            specialist = AzureOcr(configured(endpoint=server.endpoint, **options))
-            specialist.load()
-            stack.callback(specialist.service.close)
-            return specialist
+    def make(server: MisbehavingServer, **options: Any) -> AzureOcr:
+        return opened(AzureOcr(configured(endpoint=server.endpoint, **options)))
 
-        yield make
+    return make
 
 
 def configured(**options: Any) -> AzureOcrConfig:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from specialists.online.few_shot_caption import FewShotCaption, FewShotCaptionCo
 from tests.building import configure
 from tests.checkpoints.few_shot_caption import write_examples
 from tests.specialists.conftest import SampleOf
+from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import MisbehavingServer
 
 USE = "specialists.online.few_shot_caption:FewShotCaption"
@@ -28,20 +29,14 @@ def jsonl(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asking(jsonl: Path) -> Iterator[Asking]:
-    """Make a stage that asks a server; its connection is closed at the end."""
-    stages = []
+def asking(jsonl: Path, opened: Opened) -> Asking:
+    """Make a stage that asks a server."""
 
     def make(server: MisbehavingServer, **options: Any) -> FewShotCaption:
         given = {"url": server.url, "examples": str(jsonl), "prompts": PROMPTS, **options}
-        stage = FewShotCaption(validated(FewShotCaptionConfig, given, where="test"))
-        stage.load()
-        stages.append(stage)
-        return stage
+        return opened(FewShotCaption(validated(FewShotCaptionConfig, given, where="test")))
 
-    yield make
-    for stage in stages:
-        stage.service.close()
+    return make
 
 
 def test_examples_come_first_each_with_its_image_question_and_answer(

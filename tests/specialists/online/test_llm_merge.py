@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from engine.graph import plan
 from engine.sample import Picture, Sample
 from specialists.online.llm_merge import LlmMerge, LlmMergeConfig
 from tests.building import DESCRIBED, build, configure
+from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import MisbehavingServer, Request, ok, status
 
 USE = "specialists.online.llm_merge:LlmMerge"
@@ -22,20 +23,14 @@ Asking = Callable[..., LlmMerge]
 
 
 @pytest.fixture
-def asking() -> Iterator[Asking]:
-    """Make a stage that asks a server; its connection is closed at the end."""
-    stages = []
+def asking(opened: Opened) -> Asking:
+    """Make a stage that asks a server."""
 
     def make(server: MisbehavingServer, **options: Any) -> LlmMerge:
         given = {"url": server.url, "backoff_s": 0.0, "attempts": 1, "prompts": ONE, **options}
-        stage = LlmMerge(validated(LlmMergeConfig, given, where="test"))
-        stage.load()
-        stages.append(stage)
-        return stage
+        return opened(LlmMerge(validated(LlmMergeConfig, given, where="test")))
 
-    yield make
-    for stage in stages:
-        stage.service.close()
+    return make
 
 
 def caption(text: str, task: str = "caption") -> Annotation:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from specialists.online.lmm_caption import LmmCaption, LmmCaptionConfig
 from specialists.online.prompts import RULES
 from tests.building import DESCRIBED, build, configure
 from tests.specialists.conftest import SampleOf
+from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import MisbehavingServer, ok, slow, status
 
 USE = "specialists.online.lmm_caption:LmmCaption"
@@ -25,20 +26,14 @@ Asking = Callable[..., LmmCaption[Any]]
 
 
 @pytest.fixture
-def asking() -> Iterator[Asking]:
-    """Make a stage that asks a server; its connection is closed at the end."""
-    stages = []
+def asking(opened: Opened) -> Asking:
+    """Make a stage that asks a server."""
 
     def make(server: MisbehavingServer, **options: Any) -> LmmCaption[Any]:
         given = {"url": server.url, "backoff_s": 0.0, "attempts": 2, **options}
-        stage = LmmCaption(validated(LmmCaptionConfig, given, where="test"))
-        stage.load()
-        stages.append(stage)
-        return stage
+        return opened(LmmCaption(validated(LmmCaptionConfig, given, where="test")))
 
-    yield make
-    for stage in stages:
-        stage.service.close()
+    return make
 
 
 def test_a_caption_of_each_task_is_said_without_a_score(
