@@ -6,6 +6,7 @@
     │   ├── PlanError         the stage graph: unknown, missing, cyclic or mistyped
     │   ├── MissingPackage    an optional package, with the pip line that brings it
     │   └── MissingModel      weights, with the command that fetches them
+    ├── OutputInUse           another command writes the output (exit 3)
     ├── SampleError           one image: it becomes a dead letter, the run goes on
     ├── StorageError          reading or writing files (exit 1)
     └── RunError              the run as a whole cannot go on (exit 1)
@@ -50,6 +51,10 @@ class MissingModel(UsageError):
 
     def __str__(self) -> str:
         return "\n".join((str(self.args[0]), *self.commands))
+
+
+class OutputInUse(FlorilegiumError):
+    """Another command writes the output; its holder is named."""
 
 
 class SampleError(FlorilegiumError):

@@ -16,12 +16,13 @@ from typing import Any, Generic, TypeVar
 from engine.annotation import Provenance
 from engine.config import RunConfig, validated
 from engine.errors import MissingModel, PlanError, nearest
+from engine.image_member import ImageKind
 from engine.registry import find_stage, require_packages
 from engine.sample import digest_of
 from engine.sources.source import SOURCE
 from engine.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raise it when the engine writes the same annotations differently."""
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
@@ -94,10 +95,14 @@ class Node(Generic[StageT_co]):
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """All stages of a run: those with layers in an order that respects what they read."""
+    """All stages of a run: those with layers in an order that respects what they read.
+
+    `images` is how the images of finished shards are written.
+    """
 
     specialists: tuple[Node[Specialist[Any]], ...]
     filters: tuple[Node[Filter[Any]], ...]
+    images: ImageKind = "jpg"
     missing: tuple[str, ...] = ()
     """Commands that fetch models that are not here: of a graph that is only looked at."""
 
@@ -113,17 +118,18 @@ class Graph:
 
     def on_cpus(self) -> Graph:
         """Return the same graph with its GPU stages among those on CPUs."""
-        return Graph(
+        return replace(
+            self,
             specialists=tuple(replace(node, is_on_cpu=True) for node in self.specialists),
             filters=tuple(replace(node, is_on_cpu=True) for node in self.filters),
         )
 
     @property
     def recipe(self) -> str:
-        """A digest of everything that shapes a shard: stages, thresholds, format."""
+        """A digest of everything that shapes a shard: stages, thresholds, images, format."""
         configurations = [json.dumps(node.configuration(), sort_keys=True) for node in self.nodes]
         fingerprints = [node.fingerprint for node in self.nodes]
-        return digest_of([str(FORMAT_VERSION), *fingerprints, *configurations])
+        return digest_of([str(FORMAT_VERSION), self.images, *fingerprints, *configurations])
 
 
 def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = False) -> Graph:
@@ -162,6 +168,7 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
     return Graph(
         specialists=tuple(node for name, node in nodes.items() if name in specialists),
         filters=tuple(node for name, node in nodes.items() if name in filters),
+        images=config.images,
         missing=tuple(dict.fromkeys(one for error in missing.values() for one in error.commands)),
     )
 

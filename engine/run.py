@@ -2,8 +2,8 @@
 
     source -> partition -> jobs -> shards -> manifest
 
-What is already there is not made again. The manifest is written last, by the caller, when
-everything that people read (card, report) is in place.
+What is already there is not made again. Shards are written beside those of the version before;
+the caller switches to the new manifest when everything that people read (card, report) is there.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
 from engine.errors import ConfigError, RunError
 from engine.graph import Graph, plan
-from engine.manifest import MANIFEST, RECIPE, Manifest
-from engine.partition import ShardSpec, partition, read_index, write_index
+from engine.manifest import RECIPE, Manifest, named_shards, read_manifest
+from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
-from engine.publication import SHARDS, ShardStats, is_whole, read_stats
+from engine.publication import ShardStats, finished_names, is_whole, read_stats
 from engine.runner import LocalRunner, Runner
 from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
@@ -30,7 +30,6 @@ from engine.sources.source import Source, SourceConfig
 from engine.storage import Folder
 from engine.worker import Worker
 
-SUFFIXES = (".tar", ".parquet", "_stats.json")
 MINIMUM_INPUTS = 100
 """Inputs after which the share of dead letters is judged."""
 
@@ -82,23 +81,28 @@ def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
             )
 
 
-def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
+def execute(
+    run: Run, progress: Progress, *, retry: bool = False, replace: bool = False
+) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
+    With `replace`, the dataset may have been made from other sources, whose samples go.
 
     Raises:
-        ConfigError: a stage has a caveat that the config does not allow.
+        ConfigError: a stage has a caveat that the config does not allow, or the output holds a
+            dataset from another source.
         RunError: too many images failed, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
     _refuse_caveats(run)
-    specs = _specs(run)
+    specs = _specs(run, replace=replace)
+    finished = _Finished(run.output)
     receipts = _Receipts(run)
     ledger = _Ledger(run.config.max_dead_letter_share)
     jobs: list[Job] = []
     for spec in specs:
-        job = _job(run, spec, receipts.read(spec), retry=retry)
+        job = _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
         if isinstance(job, Job):
             jobs.append(job)
         else:
@@ -106,7 +110,7 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
     progress.stages = tuple(node.name for node in run.graph.layered)
     progress.shards = len(jobs)
 
-    def finished(job: Job, stats: ShardStats) -> None:
+    def on_finished(job: Job, stats: ShardStats) -> None:
         receipts.write(job.spec, stats.samples_digest)
         ledger.add(stats)
         progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
@@ -114,11 +118,10 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
 
     if jobs:
         progress.current = "starting the workers"
-        asyncio.run(_build(run, jobs, progress, finished))
+        asyncio.run(_build(run, jobs, progress, on_finished))
     ledger.check()
-    _remove_stale(run.output, {spec.name for spec in specs})
     urls = [source.url for source in run.config.source]
-    return Manifest.of(run.graph, urls, [ledger.stats[spec.name] for spec in specs])
+    return Manifest.of(run.graph, urls, [ledger.stats[spec.number] for spec in specs])
 
 
 def _refuse_caveats(run: Run) -> None:
@@ -130,30 +133,71 @@ def _refuse_caveats(run: Run) -> None:
             )
 
 
-def _specs(run: Run) -> list[ShardSpec]:
+def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
     """Share the source out into shards, and remember how before anything is made."""
-    size = run.config.shard_size
-    previous = read_index(run.output, shard_size=size)
+    index, size = read_index(run.output), run.config.shard_size
+    if not replace:
+        _refuse_another_source(run, index)
+    previous = list(index.entries) if index.shard_size == size else []
     specs = partition(run.sources, previous)
     if [entry for spec in specs for entry in spec.entries] != previous:
         write_index(run.output, specs, shard_size=size)
     return specs
 
 
-def _job(run: Run, spec: ShardSpec, receipt: str | None, *, retry: bool) -> Job | ShardStats:
-    """Return what may be left to do on a shard, or its statistics when nothing is."""
-    done = read_stats(run.output, spec.name)
-    if done and not is_whole(run.output, done):
-        done = None
-    earlier = done.samples_digest if done else ""
-    if done and done.recipe != run.graph.recipe:
-        done = None
+def _refuse_another_source(run: Run, index: Index) -> None:
+    """Refuse to delete the samples of a source that the config no longer has."""
+    gone = {entry.source for entry in index.entries} - set(places(run.sources))
+    if gone:
+        names = ", ".join(sorted(name.rpartition("#")[0] for name in gone))
+        raise ConfigError(
+            f"{run.output.url} holds a dataset made from {names}, which this config does not "
+            f"read: its samples would be deleted. Choose another `output`, or say --replace"
+        )
+
+
+def _job(
+    run: Run, spec: ShardSpec, finished: Sequence[ShardStats], receipt: str | None, *, retry: bool
+) -> Job | ShardStats:
+    """Return what may be left to do on a shard, or its statistics when nothing is.
+
+    `finished` are the versions of the shard that are there, the best one first.
+    """
+    earlier = finished[0].samples_digest if finished else ""
+    done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
     letters = done.dead_letters if done else ()
     is_unpaid = any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(letters))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
     return Job(spec=spec, earlier=earlier, done=done, retry=retry)
+
+
+class _Finished:
+    """The shards that are there, of all versions; those of the current one are known by name."""
+
+    def __init__(self, output: Folder) -> None:
+        self._output = output
+        self._names = finished_names(output)
+        self._current = set(named_shards(read_manifest(output)))
+
+    def of(self, number: int) -> list[ShardStats]:
+        """Return the whole versions of a shard: the current one, then those with fewer failures.
+
+        One with fewer dead letters than the current one, made by the same recipe from the same
+        samples, comes before it: a retry that was interrupted made it.
+        """
+        read = [read_stats(self._output, name) for name in self._names.get(number, ())]
+        whole = [stats for stats in read if stats and is_whole(self._output, stats)]
+        current = next((stats for stats in whole if stats.name in self._current), None)
+
+        def rank(stats: ShardStats) -> tuple[bool, int, bool, str]:
+            is_alike = current is not None and (
+                (stats.recipe, stats.samples_digest) == (current.recipe, current.samples_digest)
+            )
+            return not is_alike, len(stats.dead_letters), stats is not current, stats.name
+
+        return sorted(whole, key=rank)
 
 
 async def _build(
@@ -165,7 +209,6 @@ async def _build(
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         run.output.publish(RECIPE, run.graph.recipe.encode())
-        run.output.remove(MANIFEST)  # until it is written again, the dataset is not finished
         progress.current = ""
         scheduler = Scheduler(graph, runner, progress)
         async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
@@ -187,14 +230,14 @@ class _Ledger:
     """The statistics of finished shards, of this run and earlier ones, and the limit on losses."""
 
     def __init__(self, max_share: float) -> None:
-        self.stats: dict[str, ShardStats] = {}
+        self.stats: dict[int, ShardStats] = {}
         self._max_share = max_share
         self._samples = 0
         self._failures: Counter[str] = Counter()
 
     def add(self, stats: ShardStats) -> None:
         """Take in a finished shard."""
-        self.stats[stats.name] = stats
+        self.stats[stats.number] = stats
         self._samples += stats.samples
         reasons = (letter.reason for letter in stats.dead_letters)
         self._failures.update(reason for reason in reasons if reason != BUDGET_EXHAUSTED)
@@ -237,12 +280,3 @@ class _Receipts:
 
     def _name(self, spec: ShardSpec) -> str:
         return f"source-{self._readings[spec.source]}/{spec.inputs_digest}"
-
-
-def _remove_stale(output: Folder, live: set[str]) -> None:
-    """Delete the files of shards whose inputs are gone, and what a killed writer left behind."""
-    for name in output.names(SHARDS):
-        suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
-        is_left_over = name.startswith(".") and name.endswith(".tmp")
-        if is_left_over or (suffix and name.removesuffix(suffix) not in live):
-            output.remove(f"{SHARDS}/{name}")

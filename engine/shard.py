@@ -17,7 +17,8 @@ import numpy as np
 from engine.annotation import Annotation, Provenance, stamp
 from engine.errors import SampleError
 from engine.image import ImageHeader, read_header
-from engine.partition import ShardSpec, unique_key
+from engine.keys import packed_key
+from engine.partition import ShardSpec, shard_name
 from engine.sample import DeadLetter, Record, digest_of
 from engine.sources.labels import LABEL_ERROR
 from engine.sources.source import SOURCE, Reading, Source
@@ -35,10 +36,15 @@ class Shard:
     `labels` holds, for each record, what the source said.
     """
 
-    name: str
+    number: int
     records: tuple[Record, ...]
     labels: tuple[tuple[Annotation, ...], ...]
     dead_letters: tuple[DeadLetter, ...]
+
+    @property
+    def name(self) -> str:
+        """The shard's number as it is written in names."""
+        return shard_name(self.number)
 
     @cached_property
     def digest(self) -> str:
@@ -90,7 +96,7 @@ def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Sha
         labels.append(tuple(stamp(said, _SOURCE_PROVENANCE, record.digest)))
         images.append(reading.data)
     shard = Shard(
-        name=spec.name,
+        number=spec.number,
         records=tuple(records),
         labels=tuple(labels),
         dead_letters=tuple(dead_letters),
@@ -99,12 +105,13 @@ def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Sha
 
 
 def _readings(spec: ShardSpec, source: Source) -> Iterator[tuple[str, Reading | DeadLetter]]:
-    """Yield what the source reads, each with a key that no other input of the shard has."""
-    taken: set[str] = set()
+    """Yield what the source reads, each with a key that no other input of the dataset has."""
     for entry in spec.entries:
+        taken: set[str] = set()
         for reading in source.read(entry.item):
             name = reading.key if isinstance(reading, DeadLetter) else reading.name
-            yield entry.key or unique_key(name, taken), reading
+            key = packed_key(entry.key, name, taken) if source.is_packed else entry.key
+            yield key, reading
 
 
 def _record(key: str, reading: Reading, max_pixels: int) -> tuple[Record, tuple[Annotation, ...]]:

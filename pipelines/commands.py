@@ -1,6 +1,7 @@
 """The command line: `florilegium build | plan | refine | train | score | diff | status | ...`.
 
-Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config. Everything heavy is
+Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config, 3 the output is being
+written by another command. Everything heavy is
 imported inside a command, so that `--help` answers at once.
 """
 
@@ -19,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from engine.errors import FlorilegiumError, UsageError
+from engine.errors import FlorilegiumError, OutputInUse, UsageError
 
 app = typer.Typer(
     name="florilegium",
@@ -42,6 +43,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. shard_size=64."),
 ]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Let samples go whose source the config no longer reads."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
 
 
@@ -59,6 +64,7 @@ def build(
     retry_dead_letters: Annotated[
         bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
     ] = False,
+    replace: Replace = False,
 ) -> None:
     """Build a dataset, or bring it up to date: what is done is not done again."""
     from engine.config import RunConfig, load_document, validated
@@ -82,7 +88,7 @@ def build(
             out.print(Text(f"not here yet: {command}"), soft_wrap=True)
         return
     with _resumable():
-        manifest = build_dataset(run, retry=retry_dead_letters)
+        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)
     totals = manifest.totals
     out.print(totals_table(totals))
     lost = f"{totals.dead_letters} dead letters"
@@ -314,12 +320,12 @@ def why(
 def report(directory: Directory) -> None:
     """Draw the report of a dataset again."""
     from engine.storage import Folder
+    from pipelines.dataset import manifest_of
     from pipelines.report import write_report
-    from pipelines.status import read_status
+    from pipelines.status import current_shards
 
     folder = Folder(directory)
-    read_status(folder)  # refuses what is no dataset
-    write_report(folder)
+    write_report(folder, current_shards(folder, manifest_of(folder)))
     out.print(Text(folder.path("report.html")), soft_wrap=True)
 
 
@@ -353,4 +359,10 @@ def main() -> None:
         app()
     except FlorilegiumError as error:
         err.print(Text.assemble(("error ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: FlorilegiumError) -> int:
+    if isinstance(error, UsageError):
+        return 2
+    return 3 if isinstance(error, OutputInUse) else 1

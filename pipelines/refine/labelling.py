@@ -72,7 +72,7 @@ def _build(config: RunConfig, *, step: str, is_read: bool) -> Run:
         if is_read:
             put_in_place(run, manifest)
         else:
-            finish(run.output, manifest)
+            finish(run, manifest)
     return run
 
 
