@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import SampleError
-from engine.image import jpeg, pillow
+from engine.image import jpeg, netpbm, pillow, png, radiance
 from engine.image.header import (
     EMPTY_FILE,
     MAX_BYTES,
@@ -100,6 +100,12 @@ def _format_of(data: Bytes) -> Format:
     head = bytes(data[:16])
     if head.startswith(jpeg.MAGIC):
         return jpeg
+    if head.startswith(png.MAGIC):
+        return png
+    if netpbm.is_netpbm(head):
+        return netpbm
+    if head.startswith(radiance.MAGIC):
+        return radiance
     return pillow
 
 
