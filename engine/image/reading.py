@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import SampleError
-from engine.image import jpeg, netpbm, pillow, png, radiance
+from engine.image import jpeg, netpbm, pillow, png, radiance, tiff, tiff_directory
 from engine.image.header import (
     EMPTY_FILE,
     MAX_BYTES,
@@ -106,6 +106,8 @@ def _format_of(data: Bytes) -> Format:
         return netpbm
     if head.startswith(radiance.MAGIC):
         return radiance
+    if head.startswith(tiff_directory.MAGICS):
+        return tiff
     return pillow
 
 
