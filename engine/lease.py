@@ -34,7 +34,10 @@ _LOCK = "lock"
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who writes an output: process, machine, user and command; times in seconds since 1970."""
+    """Who writes an output: process, machine, user, and the command's first two words.
+
+    Times are seconds since 1970.
+    """
 
     command: str
     user: str
@@ -49,7 +52,7 @@ class Holder:
         """Describe this process."""
         now = time.time()
         return cls(
-            command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])[:200],
+            command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]])[:200],
             user=_user(),
             host=socket.gethostname(),
             namespace=_process_namespace(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from engine.graph import FORMAT_VERSION, Graph
 from engine.parquet import from_parquet, to_parquet
 from engine.partition import shard_name
 from engine.publication import FileStats, ShardStats, to_json
+from engine.sample import DeadLetter
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.source import SOURCE
 from engine.storage import Folder
@@ -108,19 +109,22 @@ class Manifest:
         """Sums over all shards."""
         return Totals.of(self.shards)
 
+    @property
+    def dead_letters(self) -> Iterator[tuple[str, DeadLetter]]:
+        """The number of the shard and the letter, for each input that became no sample."""
+        for shard in self.shards:
+            for letter in shard.dead_letters:
+                yield shard_name(shard.number), letter
+
     @cached_property
-    def dead_letters(self) -> bytes:
-        """The content of `dead_letters.parquet`: a row for each input that became no sample."""
-        rows = [
-            {"shard": shard_name(shard.number), **asdict(letter)}
-            for shard in self.shards
-            for letter in shard.dead_letters
-        ]
+    def dead_letters_file(self) -> bytes:
+        """The content of `dead_letters.parquet`."""
+        rows = [{"shard": shard, **asdict(letter)} for shard, letter in self.dead_letters]
         return bytes(to_parquet(pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA)))
 
     def to_json(self) -> bytes:
         """Return the content of `manifest.json`."""
-        letters = FileStats.of(memoryview(self.dead_letters))
+        letters = FileStats.of(memoryview(self.dead_letters_file))
         return to_json(
             {
                 "format": FORMAT_VERSION,

@@ -132,7 +132,7 @@ def places(sources: Sequence[Source]) -> Iterator[str]:
     for source in sources:
         url = source.config.url
         if "://" not in url:
-            url = os.path.abspath(os.path.expanduser(url))
+            url = os.path.realpath(os.path.expanduser(url))
         url = url.rstrip("/")
         turns[url] += 1
         yield f"{url}#{turns[url]}"

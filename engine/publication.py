@@ -98,16 +98,16 @@ class ShardStats:
 def read_stats(output: Folder, name: str) -> ShardStats | None:
     """Return the statistics of a finished shard, or `None` when there are none that can be read.
 
-    `name` is `NUMBER-DIGEST`. Statistics whose content is not what their name says are damaged.
+    `name` is `NUMBER-DIGEST`, which is not held against the content: `is_whole` finds no files of
+    statistics that were changed.
     """
     data = output.read(f"{SHARDS}/{name}{STATS}")
     if data is None:
         return None
     try:
-        stats = ShardStats.from_json(data)
+        return ShardStats.from_json(data)
     except (KeyError, TypeError, ValueError):
         return None  # written by another version, or damaged: the shard is made again
-    return stats if stats.name == name else None
 
 
 def is_whole(output: Folder, stats: ShardStats) -> bool:

@@ -53,8 +53,8 @@ def put_in_place(
 
 def finish(run: Run, manifest: Manifest) -> None:
     """Switch to a manifest, by which a dataset is known to be finished."""
-    if run.output.read(DEAD_LETTERS) != manifest.dead_letters:
-        run.output.publish(DEAD_LETTERS, manifest.dead_letters)
+    if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
+        run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
 
 

@@ -305,6 +305,26 @@ def verify(directory: Directory) -> None:
 
 
 @app.command()
+def clean(
+    directory: Directory,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how much would go, delete nothing.")
+    ] = False,
+) -> None:
+    """Delete the layers that the dataset no longer needs, and say how much that was."""
+    from engine.storage import Folder
+    from pipelines.clean import clean as clean_layers
+
+    cleaned = clean_layers(Folder(directory), is_dry=dry_run)
+    verb = "would delete" if dry_run else "deleted"
+    out.print(
+        f"{verb} {cleaned.files} files of {cleaned.stages} stages, {cleaned.bytes / 1e6:.1f} MB; "
+        f"{cleaned.kept} files are needed",
+        highlight=False,
+    )
+
+
+@app.command()
 def why(
     directory: Directory, key: Annotated[str, typer.Argument(help="The key of a sample.")]
 ) -> None:

@@ -90,7 +90,7 @@ def _needs(stage: Stage[Any]) -> list[str]:
 
 def loss_lines(manifest: Manifest) -> list[str]:
     """Return the dead letters by reason, with the message of the first of each."""
-    first = {letter.reason: letter for _, letter in reversed(manifest.dead_letters)}
+    first = {letter.reason: letter for _, letter in reversed([*manifest.dead_letters])}
     return [
         f"  {reason} {count}: {first[reason].key}, {first[reason].stage}: {first[reason].message}"
         for reason, count in manifest.totals.failures.items()

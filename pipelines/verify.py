@@ -84,7 +84,7 @@ def _check_stats(recipe: str, shard: dict[str, Any], stats: ShardStats | None) -
     if stats is None:
         yield f"{path} has no statistics that can be read"
         return
-    said = {**asdict(stats), "name": stats.name, "dead_letters": len(stats.dead_letters)}
+    said = {**asdict(stats), "name": shard["name"], "dead_letters": len(stats.dead_letters)}
     for name in sorted(SHARD_NAMES):
         if said[name] != shard[name]:
             yield f"{path}: {name} is {said[name]}, the manifest says {shard[name]}"

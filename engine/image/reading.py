@@ -27,7 +27,6 @@ from engine.image.header import (
 )
 from engine.image.orientation import turned
 
-
 _MORE_SUFFIXES = (".mpo", ".hdr", ".pic", ".pam", ".sr")
 
 

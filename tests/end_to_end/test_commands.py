@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from engine.registry import stage_names
-from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents, shard_file
 from tests.end_to_end.conftest import QUICKSTART, Command
 
 SMALL = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH}
@@ -244,7 +244,7 @@ def test_status_counts_what_is_there(dataset: Path, florilegium: Command) -> Non
 
 def test_status_of_an_unfinished_dataset_says_so(dataset: Path, florilegium: Command) -> None:
     (dataset / "manifest.json").unlink()
-    (dataset / "shards" / "000001_stats.json").unlink()
+    shard_file(dataset, "_stats.json", 1).unlink()
     told = json.loads(florilegium("status", dataset, "--json").out)
     assert (told["is_finished"], told["shards"], told["shards_done"]) == (False, 3, 2)
 
@@ -257,7 +257,7 @@ def test_a_dataset_that_is_being_refreshed_is_not_finished(
     replace = os.replace
 
     def stop_at_the_second_shard(source: str, target: str) -> None:
-        if target.endswith("000001.tar"):
+        if re.search(r"000001-\w+\.tar$", target):
             raise KeyboardInterrupt
         replace(source, target)
 
@@ -285,35 +285,35 @@ def edit_manifest(dataset: Path, change: Callable[[Any], None]) -> None:
 Damage = Callable[[Path], None]
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "a byte of a tar": (
-        lambda d: change_a_byte(d / "shards/000000.tar"),
+        lambda d: change_a_byte(shard_file(d, ".tar")),
         r"shards/000000\.tar has another digest",
     ),
     "a byte of a parquet": (
-        lambda d: change_a_byte(d / "shards/000001.parquet"),
+        lambda d: change_a_byte(shard_file(d, ".parquet", 1)),
         r"shards/000001\.parquet has another digest",
     ),
     "the footer of a parquet": (
-        lambda d: change_a_byte(d / "shards/000001.parquet", -30),
+        lambda d: change_a_byte(shard_file(d, ".parquet", 1), -30),
         r"shards/000001\.parquet has another digest",
     ),
     "a cut tar": (
-        lambda d: os.truncate(d / "shards/000002.tar", 700),
+        lambda d: os.truncate(shard_file(d, ".tar", 2), 700),
         r"shards/000002\.tar has another digest",
     ),
     "a tar that is gone": (
-        lambda d: (d / "shards/000000.tar").unlink(),
+        lambda d: shard_file(d, ".tar").unlink(),
         r"shards/000000\.tar is missing",
     ),
     "a parquet that is gone": (
-        lambda d: (d / "shards/000001.parquet").unlink(),
+        lambda d: shard_file(d, ".parquet", 1).unlink(),
         r"shards/000001\.parquet is missing",
     ),
     "statistics that are gone": (
-        lambda d: (d / "shards/000001_stats.json").unlink(),
-        r"shards/000001_stats\.json is missing",
+        lambda d: shard_file(d, "_stats.json", 1).unlink(),
+        r"shards/000001-\w+_stats\.json is missing",
     ),
     "statistics that are none": (
-        lambda d: (d / "shards/000001_stats.json").write_text("{}"),
+        lambda d: shard_file(d, "_stats.json", 1).write_text("{}"),
         r"samples is 12, the shards add up to 8",
     ),
     "a foreign file": (
@@ -321,7 +321,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         r"shards/holiday\.jpg is not in the manifest",
     ),
     "a foreign shard": (
-        lambda d: shutil.copy(d / "shards/000000.tar", d / "shards/000009.tar"),
+        lambda d: shutil.copy(shard_file(d, ".tar"), d / "shards/000009-0123456789abcdef.tar"),
         r"shards/000009\.tar is not in the manifest",
     ),
     "no manifest": (lambda d: (d / "manifest.json").unlink(), r"manifest\.json is missing"),
@@ -390,7 +390,7 @@ def test_a_rerun_mends_what_is_missing(
 def test_what_a_killed_writer_left_is_swept_away_by_the_rerun(
     dataset: Path, tmp_path: Path, florilegium: Command
 ) -> None:
-    (dataset / "shards" / ".000001.tar.4242.tmp").write_bytes(b"half")
+    (dataset / "shards" / ".0123456789abcdef.tmp").write_bytes(b"half")
     build(tmp_path / "album", dataset, shard_size=5, **SMALL)
     assert florilegium("verify", dataset).code == 0
 
@@ -398,7 +398,7 @@ def test_what_a_killed_writer_left_is_swept_away_by_the_rerun(
 def test_why_tells_what_was_said_and_which_verdict_kept_or_dropped_it(
     dataset: Path, florilegium: Command
 ) -> None:
-    rows = pq.read_table(dataset / "shards" / "000000.parquet").to_pylist()
+    rows = pq.read_table(shard_file(dataset, ".parquet")).to_pylist()
     dropped = next(row for row in rows if not row["kept"] and row["task"] == "object_detection")
     kept = next(row for row in rows if row["kept"] and row["task"] == "object_detection")
     told = florilegium("why", dataset, dropped["key"])

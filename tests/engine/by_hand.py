@@ -36,13 +36,13 @@ def record(number: int, *, width: int = 96, height: int = 64) -> Record:
     )
 
 
-def shard_of(count: int, *, labels: Said | None = None, name: str = "000000") -> Shard:
+def shard_of(count: int, *, labels: Said | None = None, number: int = 0) -> Shard:
     """Return a shard of `count` samples with the labels of its source, by sample number."""
     said = labels or {}
     return Shard(
-        name=name,
+        number=number,
         records=tuple(map(record, range(count))),
-        labels=tuple(tuple(said.get(number, ())) for number in range(count)),
+        labels=tuple(tuple(said.get(sample, ())) for sample in range(count)),
         dead_letters=(),
     )
 

@@ -14,7 +14,7 @@ from pipelines.report import REPORT, write_report
 from pipelines.report.progress import draw_progress
 from pipelines.report.rounds import read_rounds
 from tests.pipelines.refine.rounds import Labels, box, entry, refined, text
-from tests.pipelines.report.dataset import Page
+from tests.pipelines.report.dataset import Page, finished
 
 NASTY = "</svg><script>alert(1)</script>"
 SQUARE = box("square", 6, 8, 26, 28)
@@ -26,7 +26,7 @@ AFTER: Labels = {
 
 
 def written(output: Folder) -> str:
-    write_report(output)
+    write_report(output, finished(output))
     return (output.read(REPORT) or b"").decode()
 
 

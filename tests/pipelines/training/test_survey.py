@@ -9,7 +9,7 @@ from engine.storage import Folder
 from pipelines.training.config import TrainConfig
 from pipelines.training.survey import survey
 from pipelines.world.scene import NAMES
-from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build
+from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
 
 def test_it_counts_what_is_kept_and_lists_the_words(scenes):
@@ -56,7 +56,7 @@ def test_confidences_within_the_band_are_found_kept_or_dropped(scenes, tmp_path)
     import pyarrow.parquet as pq
 
     shutil.copytree(scenes, tmp_path / "copy")
-    path = tmp_path / "copy" / "shards" / "000000.parquet"
+    path = shard_file(tmp_path / "copy", ".parquet")
     table = pq.read_table(path)
     rows = table.num_rows
     confidence = pa.array([0.5, 0.9] + [None] * (rows - 2), pa.float64())
@@ -75,6 +75,6 @@ def test_a_damaged_file_is_named(scenes, tmp_path):
     import shutil
 
     shutil.copytree(scenes, tmp_path / "copy")
-    (tmp_path / "copy" / "shards" / "000001.parquet").write_bytes(b"no")
-    with pytest.raises(StorageError, match=r"000001\.parquet"):
+    shard_file(tmp_path / "copy", ".parquet", 1).write_bytes(b"no")
+    with pytest.raises(StorageError, match=r"000001-\w+\.parquet"):
         survey(Folder(str(tmp_path / "copy")), TrainConfig(model="here"))

@@ -20,7 +20,7 @@ from pipelines.merge.superseded import MERGED
 from specialists.ocr.rapidocr import RapidOcr
 from specialists.ocr.text_lines import laid_flat
 from specialists.ocr.trocr import TrOcr, TrOcrConfig
-from tests.building import build, configure
+from tests.building import build, configure, shard_file
 from tests.checkpoints.trocr import write_trocr
 from tests.specialists.conftest import SampleOf
 
@@ -182,7 +182,7 @@ def test_the_earlier_line_steps_back_in_a_built_dataset(
         specialists={"rapidocr": {}, "trocr": again},
         filters={"superseded": {"by": {"trocr": ["ocr"]}}},
     )
-    rows = pq.read_table(tmp_path / "out" / "shards" / "000000.parquet").to_pylist()
+    rows = pq.read_table(shard_file(tmp_path / "out", ".parquet")).to_pylist()
     kept = {"rapidocr": 0, "trocr": 0}
     for row in rows:
         (verdict,) = row["verdicts"]
