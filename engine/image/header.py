@@ -16,6 +16,7 @@ TOO_MANY_BYTES = "too_many_bytes"
 TOO_MANY_PIXELS = "too_many_pixels"
 NOT_AN_IMAGE = "not_an_image"
 CORRUPT_IMAGE = "corrupt_image"
+MISSING_PACKAGE = "missing_package"
 
 Bytes = bytes | memoryview
 

@@ -43,9 +43,7 @@ def header(data: Bytes) -> ImageHeader:
     """Read the size."""
     picture = _picture(data)
     extension = {b"7": "pam", b"F": "pfm", b"f": "pfm"}.get(picture.kind)
-    return ImageHeader(
-        picture.width, picture.height, 1, extension or _NAMES[int(picture.kind)]
-    )
+    return ImageHeader(picture.width, picture.height, 1, extension or _NAMES[int(picture.kind)])
 
 
 def pixels(data: Bytes) -> np.ndarray:
@@ -81,9 +79,7 @@ def _picture(data: Bytes) -> _Picture:
     if match := _SAMPLES.match(head):
         width, height, maximum = int(match[2]), int(match[3]), int(match[4])
         channels = 3 if match[1] in b"36" else 1
-        return _checked(
-            _Picture(match[1], width, height, channels, maximum, False, match.end())
-        )
+        return _checked(_Picture(match[1], width, height, channels, maximum, False, match.end()))
     if match := _FLOAT.match(head):
         sign = -1 if match[4].startswith(b"-") else 1
         channels = 3 if match[1] == b"F" else 1

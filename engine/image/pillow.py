@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from engine.errors import SampleError
-from engine.image.header import NOT_AN_IMAGE, TOO_MANY_PIXELS, Bytes, ImageHeader
+from engine.image import targa
+from engine.image.header import NOT_AN_IMAGE, TOO_MANY_PIXELS, Bytes, ImageHeader, corrupt
 from engine.image.orientation import orientation_of
 from engine.image.tones import as_rgb, eight_bits, over_white, stretched, unsigned
 
-_EXTENSIONS = {"JPEG2000": "jp2", "TIFF": "tif"}
 # These hold no raster, or call an external program.
 _REFUSED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
@@ -30,14 +30,16 @@ def header(data: Bytes) -> ImageHeader:
     """Read size and orientation; the pixels stay undecoded."""
     with opened(data) as image:
         name = image.format or "bin"
-        extension = _EXTENSIONS.get(name, name.lower())
-        return ImageHeader(*image.size, _orientation(image), extension)
+        orientation = orientation_of(image.info.get("exif"), image.info.get("xmp"))
+        return ImageHeader(*image.size, orientation, name.lower())
 
 
 def pixels(data: Bytes) -> np.ndarray:
     """Decode to RGB, uint8, as stored."""
     with opened(data) as image:
         image.load()
+        if image.format == "TGA":
+            return targa.rgb(image, data)
         return rgb(image)
 
 
@@ -53,9 +55,18 @@ def opened(data: Bytes, *names: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=names or formats())
     except UnidentifiedImageError as error:
-        raise SampleError(NOT_AN_IMAGE, "no format of images that is known here") from error
+        raise _unknown(bytes(data[:16]), names or formats()) from error
     except Image.DecompressionBombError as error:
         raise SampleError(TOO_MANY_PIXELS, str(error)) from error
+
+
+def _unknown(head: bytes, names: tuple[str, ...]) -> SampleError:
+    """Return the error for what Pillow cannot open: a damaged header, or no image at all."""
+    accepts = ((name, Image.OPEN[name][1]) for name in names)
+    known = [name for name, accept in accepts if accept and accept(head) is True]
+    if known:
+        return corrupt(f"it begins like {known[0]}, but its header is damaged or cut")
+    return SampleError(NOT_AN_IMAGE, "no format of images that is known here")
 
 
 def rgb(image: Image.Image) -> np.ndarray:
@@ -70,9 +81,3 @@ def rgb(image: Image.Image) -> np.ndarray:
         rgba = np.asarray(image.convert("RGBA"))
         return over_white(rgba[..., :3], rgba[..., 3])
     return np.asarray(image.convert("RGB"))
-
-
-def _orientation(image: Image.Image) -> int:
-    # In AVIF the file's transformations count, which Pillow tells as EXIF; its XMP does not.
-    xmp = None if image.format == "AVIF" else image.info.get("xmp")
-    return orientation_of(image.info.get("exif"), xmp)

@@ -13,12 +13,24 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import SampleError
-from engine.image import jpeg, netpbm, pillow, png, radiance, tiff, tiff_directory
+from engine.image import (
+    avif,
+    gif,
+    heif,
+    jpeg,
+    jpeg2000,
+    netpbm,
+    pillow,
+    png,
+    radiance,
+    tiff,
+    webp,
+)
+from engine.image.boxes import brands_of
 from engine.image.header import (
     EMPTY_FILE,
     MAX_BYTES,
     MAX_PIXELS,
-    NOT_AN_IMAGE,
     TOO_MANY_BYTES,
     Bytes,
     ImageHeader,
@@ -27,7 +39,7 @@ from engine.image.header import (
 )
 from engine.image.orientation import turned
 
-_MORE_SUFFIXES = (".mpo", ".hdr", ".pic", ".pam", ".sr")
+_MORE_SUFFIXES = (".mpo", ".hdr", ".pic", ".pam", ".sr", *heif.SUFFIXES)
 
 
 class Format(Protocol):
@@ -44,7 +56,8 @@ def read_header(data: Bytes, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Read the upright size, orientation and format without decoding pixels.
 
     Raises:
-        SampleError: `empty_file`, `too_many_bytes`, `too_many_pixels` or `not_an_image`.
+        SampleError: `empty_file`, `too_many_bytes`, `too_many_pixels`, `not_an_image`,
+            `missing_package`, or `corrupt_image` for a known format whose header is damaged.
     """
     if len(data) == 0:
         raise SampleError(EMPTY_FILE, "the file has no bytes")
@@ -91,7 +104,7 @@ def _header(format: Format, data: Bytes) -> ImageHeader:
     except SampleError:
         raise
     except Exception as error:  # readers of hostile bytes raise anything
-        raise SampleError(NOT_AN_IMAGE, f"unreadable header: {error}") from error
+        raise corrupt(f"unreadable header: {error}") from error
 
 
 def _format_of(data: Bytes) -> Format:
@@ -105,8 +118,19 @@ def _format_of(data: Bytes) -> Format:
         return netpbm
     if head.startswith(radiance.MAGIC):
         return radiance
-    if head.startswith(tiff_directory.MAGICS):
+    if head.startswith(tiff.MAGICS):
         return tiff
+    if head.startswith(gif.MAGICS):
+        return gif
+    if webp.is_webp(head):
+        return webp
+    if head.startswith(jpeg2000.MAGICS):
+        return jpeg2000
+    brands = brands_of(data)
+    if brands & avif.BRANDS:
+        return avif
+    if brands & heif.BRANDS:
+        return heif
     return pillow
 
 

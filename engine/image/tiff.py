@@ -23,7 +23,7 @@ from engine.image.header import (
     corrupt,
 )
 from engine.image.orientation import xmp_orientation
-from engine.image.tiff_directory import FLOAT, INT, UINT, Directory, read_directory
+from engine.image.tiff_directory import FLOAT, INT, MAGICS, UINT, Directory, read_directory
 from engine.image.tiff_samples import UNPACKED, check_segments, samples_of
 from engine.image.tones import (
     as_rgb,
@@ -33,6 +33,8 @@ from engine.image.tones import (
     stretched,
     unsigned,
 )
+
+__all__ = ["MAGICS", "header", "pixels"]
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
@@ -72,7 +74,9 @@ def pixels(data: Bytes) -> np.ndarray:
 def _check_kind(directory: Directory) -> None:
     """Refuse raw files of cameras and previews, whose first picture is not the picture."""
     is_raw = directory.first(tags.PHOTOMETRIC) in _CAMERA_RAW or tags.DNG_VERSION in directory.tags
-    is_preview = directory.first(tags.NEW_SUBFILE_TYPE) & 1 and tags.SUB_DIRECTORIES in directory.tags
+    is_preview = (
+        directory.first(tags.NEW_SUBFILE_TYPE) & 1 and tags.SUB_DIRECTORIES in directory.tags
+    )
     if is_raw or is_preview:
         raise SampleError(NOT_AN_IMAGE, "a raw file of a camera; convert it to JPEG or TIFF first")
     width, height = directory.size_wh
@@ -101,7 +105,9 @@ def _check_samples(directory: Directory, colours: int) -> None:
         raise corrupt(f"samples of {bits[0]} bits and format {kinds[0]} are not known")
     named = len(directory.all(tags.EXTRA_SAMPLES))
     if count < colours or (colours == 1 and count > 2 and count - colours > named):
-        raise corrupt(f"{count} samples in a pixel, {colours} of them colours, {named} others named")
+        raise corrupt(
+            f"{count} samples in a pixel, {colours} of them colours, {named} others named"
+        )
 
 
 def _alpha_kind(directory: Directory, colours: int) -> int:
@@ -127,14 +133,21 @@ def _colours(samples: np.ndarray, directory: Directory) -> np.ndarray:
 def _reduced(samples: np.ndarray, directory: Directory) -> np.ndarray:
     if samples.dtype.kind == "f":
         return stretched(samples)
-    return eight_bits(unsigned(samples), 2 ** directory.first(tags.BITS, 1) - 1)
+    return eight_bits(unsigned(samples), _maximum(directory))
+
+
+def _maximum(directory: Directory) -> int:
+    """The largest unsigned sample."""
+    return 2 ** directory.first(tags.BITS, 1) - 1
 
 
 def _opacity(samples: np.ndarray, directory: Directory) -> np.ndarray:
     """Return the alpha samples as uint8; those of float go from 0 to 1."""
     if samples.dtype.kind == "f":
         return (np.nan_to_num(samples).clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    return eight_bits(samples.view(f"u{samples.dtype.itemsize}"), 2 ** directory.first(tags.BITS, 1) - 1)
+    return eight_bits(
+        samples.view(f"u{samples.dtype.itemsize}"), 2 ** directory.first(tags.BITS, 1) - 1
+    )
 
 
 def _from_palette(indices: np.ndarray, directory: Directory) -> np.ndarray:

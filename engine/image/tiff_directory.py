@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from engine.errors import SampleError
-from engine.image.header import NOT_AN_IMAGE, Bytes
+from engine.image.header import CORRUPT_IMAGE, NOT_AN_IMAGE, Bytes
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -25,6 +25,7 @@ _UNDEFINED = 4
 
 _CODES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q",
           17: "q", 18: "Q"}  # fmt: skip
+_SHORTEST = 16  # a header and nothing else
 _MAX_VALUES = 4_000_000
 
 
@@ -79,7 +80,8 @@ def read_directory(data: Bytes) -> Directory:
     """Read the numbers of the first directory; tags of other types are left out.
 
     Raises:
-        SampleError: `not_an_image` when the directory does not lie in the file.
+        SampleError: `corrupt_image` when the directory does not lie in the file or states no
+            size, `not_an_image` when the file is a header and nothing else.
     """
     order = "<" if data[:1] == b"I" else ">"
     dialect = Dialect(order, data[2:4] in (b"+\0", b"\0+"))
@@ -88,6 +90,7 @@ def read_directory(data: Bytes) -> Directory:
     field = struct.calcsize(offset_code)
     tags: dict[int, tuple[int, ...]] = {}
     places: dict[int, int] = {}
+    reason = NOT_AN_IMAGE if len(data) <= _SHORTEST else CORRUPT_IMAGE
     try:
         (start,) = struct.unpack_from(order + offset_code, data, head)
         (count,) = struct.unpack_from(order + count_code, data, start)
@@ -103,9 +106,9 @@ def read_directory(data: Bytes) -> Directory:
             if values is not None:
                 tags.setdefault(tag, values)
     except struct.error as error:
-        raise SampleError(NOT_AN_IMAGE, "the TIFF directory is not in the file") from error
+        raise SampleError(reason, "the TIFF directory is not in the file") from error
     if WIDTH not in tags or HEIGHT not in tags:
-        raise SampleError(NOT_AN_IMAGE, "the TIFF file states no size")
+        raise SampleError(reason, "the TIFF file states no size")
     return Directory(dialect=dialect, tags=tags, places=places)
 
 

@@ -25,6 +25,7 @@ DEFLATE = (8, 32946)
 _PREDICTED = (LZW, *DEFLATE, 34925, 50000)  # the last are LZMA and Zstandard
 UNPACKED = (NONE, PACKBITS, *_PREDICTED)
 _HORIZONTAL, _FLOATING = 2, 3
+_MAY_HOLD_ZEROS = (NONE, *_JPEG)
 _ZEROS = re.compile(re.escape(bytes(32)))
 _ROWS_AT_ONCE = 64
 
@@ -67,7 +68,7 @@ def check_segments(data: Bytes, directory: Directory) -> None:
             raise corrupt(f"the TIFF file is cut: {size} bytes at {start}, it has {len(data)}")
         if compression in DEFLATE:
             _check_deflated(data[start : start + size])
-        elif compression not in (NONE, PACKBITS, *DEFLATE, *_JPEG) and _ZEROS.search(data, start, start + size):
+        elif compression not in _MAY_HOLD_ZEROS and _ZEROS.search(data, start, start + size):
             raise corrupt("a part of the TIFF file is filled with zeros")
 
 
@@ -148,7 +149,9 @@ def _unpacked(data: Bytes, directory: Directory, grid: _Grid, plane: int) -> np.
     return _grey_bytes(data, directory, fields)
 
 
-def _grey_bytes(data: Bytes, directory: Directory, fields: dict[int, tuple[int, ...]]) -> np.ndarray:
+def _grey_bytes(
+    data: Bytes, directory: Directory, fields: dict[int, tuple[int, ...]]
+) -> np.ndarray:
     """Decode the strips or tiles of a file through a directory of our own, put behind it."""
     order, is_big = directory.dialect
     code, size, count_code = ("Q", 8, "Q") if is_big else ("I", 4, "H")

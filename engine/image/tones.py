@@ -33,7 +33,7 @@ def unsigned(samples: np.ndarray) -> np.ndarray:
 
 
 def stretched(values: np.ndarray) -> np.ndarray:
-    """Return floats as uint8, the smallest 0 and the largest 255; what is not finite counts as 0."""
+    """Return floats as uint8, the smallest 0, the largest 255; what is not finite counts as 0."""
     with np.errstate(all="ignore"):  # values may be anything, NaN and the largest float too
         floats = values.astype(np.float64)
         np.nan_to_num(floats, copy=False, posinf=0.0, neginf=0.0)
@@ -45,7 +45,7 @@ def stretched(values: np.ndarray) -> np.ndarray:
 
 
 def over_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Return uint8 colours (height, width, channels) blended over white by alpha (height, width)."""
+    """Return uint8 colours (..., channels) blended over white by their alpha (...)."""
     opacity = alpha.astype(np.uint16)[..., None]
     blend = colours * opacity + (255 * (255 - opacity) + 128)
     return ((blend + (blend >> 8)) >> 8).astype(np.uint8)

@@ -251,7 +251,7 @@ BOMBS = {
     "PFM": b"PF\n60000 60000\n-1\n" + bytes(2000),
     "PAM": b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n"
     + bytes(99),
-    "Sun raster": struct.pack(">8I", 0x59A66A95, 60_000, 60_000, 24, 9, 9, 0, 0) + bytes(99),
+    "Sun raster": struct.pack(">8I", 0x59A66A95, 60_000, 60_000, 24, 9, 1, 0, 0) + bytes(99),
     "float TIFF": float_tiff(np.zeros((2, 2, 3), np.float32)),
 }
 BOMBS["float TIFF"] = (
