@@ -35,6 +35,12 @@ def hulls_of(quads: np.ndarray) -> np.ndarray:
     return np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
 
 
+def has_area(quad: np.ndarray) -> bool:
+    """Tell whether the upright box around a quad, (4, 2), has an area."""
+    left, top, right, bottom = hulls_of(quad[None])[0]
+    return bool(right > left and bottom > top)
+
+
 def laid_flat(
     pixels: np.ndarray, quad: np.ndarray, size_wh: tuple[int, int] | None = None
 ) -> np.ndarray:
