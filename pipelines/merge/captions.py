@@ -15,11 +15,10 @@ import numpy as np
 from engine.annotation import Annotation
 from pipelines.merge.candidates import Candidates
 from pipelines.merge.statement import repeat
-from specialists.words.nouns import NUMBERS, plural
+from specialists.words.nouns import NUMBERS, REFERENCES, plural
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
 _ARTICLES = {"a": 1, "an": 1, **{word: number for number, word in enumerate(NUMBERS)}}
-_REFERENCES = ("the", "this", "that", "these", "those", "its", "their")
 _ADJECTIVES = 4
 """Words that may stand between an article and its noun."""
 _OPEN_PLURAL = 2
@@ -88,7 +87,7 @@ def _introduced(before: Sequence[str], default: int, is_known: bool) -> int:
     for word in before[: -_ADJECTIVES - 2 : -1]:
         if word in _ARTICLES:
             return _ARTICLES[word]
-        if word in _REFERENCES:
+        if word in REFERENCES:
             return 0 if is_known else default
         if not word[0].isalnum():
             break
