@@ -18,6 +18,7 @@ from engine.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.grounding.mentions import Mention, distinct_lines, meant
 from specialists.words.colours import COLOURS
 from specialists.words.english import english_captions, english_revision, load_english, parse
+from specialists.words.noun_phrases import is_whole
 from specialists.words.nouns import NUMBERS, REFERENCES, plural, quoted
 from specialists.words.occurrences import occurrences
 
@@ -118,7 +119,9 @@ def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
         quoted_words = document.char_span(*quote.span(), alignment_mode="expand")
         taken.update(range(quoted_words.start, quoted_words.end))
     chunks = [
-        chunk for chunk in document.noun_chunks if taken.isdisjoint(range(chunk.start, chunk.end))
+        chunk
+        for chunk in document.noun_chunks
+        if taken.isdisjoint(range(chunk.start, chunk.end)) and is_whole(chunk)
     ]
     yield from chunks
     for chunk in chunks:
@@ -126,10 +129,11 @@ def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
     for name in sorted(map(_words, labels), key=len, reverse=True):
         for start in range(len(document) - len(name) + 1):
             places = range(start, start + len(name))
-            is_free = name and taken.isdisjoint(places)
-            if is_free and all(map(_is_same, document[start : places.stop], name)):
+            words = document[start : places.stop]
+            is_free = name and taken.isdisjoint(places) and is_whole(words)
+            if is_free and all(map(_is_same, words, name)):
                 taken.update(places)
-                yield _with_adjectives(document[start : places.stop])
+                yield _with_adjectives(words)
 
 
 def _with_adjectives(mention: Span) -> Span:
@@ -139,6 +143,8 @@ def _with_adjectives(mention: Span) -> Span:
         mention.doc[start - 1].pos_ in ("DET", "ADJ", "NUM") or _is_colour(mention.doc[start - 1])
     ):
         start -= 1
+    while not is_whole(mention.doc[start : mention.end]):  # "red" of "dark-red"
+        start += 1
     return mention.doc[start : mention.end]
 
 

@@ -22,6 +22,7 @@ _EDGE = (
     r"|(?<=\p{L}[.:])(?=\p{L})|(?<=\p{L})(?=[.:]\p{L}))"
 )
 _FLAGS = regex.VERSION1 | regex.WORD | regex.IGNORECASE
+_BOUNDARY = regex.compile(_EDGE, _FLAGS)
 
 
 def occurrences(phrase: str, text: str) -> list[Span]:
@@ -36,6 +37,11 @@ def located(phrase: str, text: str, cursor: int = 0) -> Span | None:
     """Return where a phrase first stands in a text, from a cursor on or else anywhere."""
     found = occurrences(phrase, text)
     return next((span for span in found if span[0] >= cursor), found[0] if found else None)
+
+
+def is_phrase(text: str, span: Span) -> bool:
+    """Tell whether a span of a text begins and ends at edges of words."""
+    return all(_BOUNDARY.match(text, edge) for edge in span)
 
 
 @lru_cache(maxsize=4096)

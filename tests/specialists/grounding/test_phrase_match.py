@@ -105,6 +105,8 @@ def test_the_score_is_the_regions_times_the_strength_of_the_match(
         ("A motor scooter is in the street.", "push scooter"),
         ("Two sea lions are on the beach.", "lion"),
         ("The picture shows a boat.", "lifeboat"),
+        ("The place is dog-friendly.", "dog"),
+        ("The lake is man-made.", "man"),
     ],
 )
 def test_words_in_common_are_not_enough(phrase_match: PhraseMatch, text: str, label: str) -> None:
