@@ -20,7 +20,7 @@ from engine.errors import ConfigError, MissingPackage, SampleError
 from engine.image import shrunk
 from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
-from specialists.ocr.text_lines import hulls_of, line
+from specialists.ocr.text_lines import has_area, line
 from specialists.online.address import host_of, read_key
 from specialists.online.failure import (
     EMPTY_ANSWER,
@@ -142,13 +142,8 @@ class AzureOcr(Specialist[AzureOcrConfig]):
         return [
             line(one.text, quad, one.score)
             for one, quad in zip(lines, quads, strict=True)
-            if one.score >= self.config.least_score and _has_area(quad)
+            if one.score >= self.config.least_score and has_area(quad)
         ]
-
-
-def _has_area(quad: np.ndarray) -> bool:
-    left, top, right, bottom = hulls_of(quad[None])[0]
-    return bool(right > left and bottom > top)
 
 
 def framed(pixels: np.ndarray, long_side: int) -> Frame:

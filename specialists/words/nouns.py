@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+REFERENCES = ("the", "this", "that", "these", "those", "his", "her", "its", "their")
+"""Words that open a phrase about something that is known already."""
 
 _SOUNDS_LIKE_VOWEL = ("hour", "honest", "heir")
 _SOUNDS_LIKE_CONSONANT = ("uni", "use", "usa", "eu", "ewe", "one-", "once", "ukulele")
