@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -25,8 +26,7 @@ COMMON_WORDS = (
 )
 """The languages in Latin letters whose common words are known."""
 SEVERAL = 3
-"""Words of another language from which on a text can be told to be foreign; as many again for
-each small word that only English has."""
+"""Ordinary words of another language from which on a text can be told to be foreign."""
 
 _SMALL_WORDS = (
     "about above across after against all along among an and another are around as at be been "
@@ -52,6 +52,8 @@ _SHARED = frozenset(_SPELLED_ALIKE.split())
 _ODDS = {"function": 3.0, "word": 1.5, "foreign": -3.0, "unknown": -0.7}
 """Natural logarithms of how much likelier each kind of word is in English than elsewhere."""
 _MOST_LOG_ODDS = 12.0
+_HARDLY_ENGLISH = 0.001
+"""A probability by letters below which few words suffice."""
 _TOKEN = re.compile(r"[^\W\d_]+|[.!?:;\n]")
 _NAME_PARTS = (
     "a al am au aux da das de del della delle dei den der des di do dos du e el en et i im la las "
@@ -77,28 +79,28 @@ class EnglishWords:
         """Return how probable it is that the text is English, 0..1, or NaN: too short to tell."""
         prose = unicodedata.normalize("NFKC", prose)
         words = list(dict.fromkeys(_ordinary_words(prose, self._is_common)))
-        language = self._likeliest(words)
-        kinds = [kind for word in words if (kind := self._kind(word, language))]
-        english = sum(kind in ("function", "word") for kind in kinds)
-        if not _is_latin(prose) and english < SEVERAL:
+        by_letters = dict(self._identifier.rank(prose))
+        language = self._likeliest(words, by_letters)
+        kinds = Counter(filter(None, (self._kind(word, language) for word in words)))
+        if not _is_latin(prose) and kinds["function"] + kinds["word"] < SEVERAL:
             return 0.0
         if not kinds:
             return math.nan
-        log_odds = _logit(dict(self._identifier.rank(prose))["en"])
-        log_odds += sum(_ODDS[kind] for kind in kinds)
-        functions = kinds.count("function")
-        if log_odds < 0 and len(kinds) - english < SEVERAL * (1 + functions):
+        log_odds = _logit(by_letters["en"])
+        log_odds += sum(_ODDS[kind] * count for kind, count in kinds.items())
+        if log_odds < 0 and not _are_several(kinds, of=len(words), by_letters=by_letters["en"]):
             return math.nan
         bounded = max(-_MOST_LOG_ODDS, min(_MOST_LOG_ODDS, log_odds))
         return 1 / (1 + math.exp(-bounded))
 
-    def _likeliest(self, words: list[str]) -> str:
-        """Return the other language that has most of the words, or nothing."""
-        counts: dict[str, int] = {}
+    def _likeliest(self, words: list[str], by_letters: Mapping[str, float]) -> str:
+        """Return the other language that has most of the words, or nothing; letters break ties."""
+        counts: Counter[str] = Counter()
         for word in words:
-            for language in self._common.get(word, ()) if word not in _FUNCTIONS else ():
-                counts[language] = counts.get(language, 0) + 1
-        return max(sorted(counts), key=counts.__getitem__, default="")
+            counts.update(self._common.get(word, ()) if word not in _FUNCTIONS else ())
+        return max(
+            sorted(counts), key=lambda one: (counts[one], by_letters.get(one, 0.0)), default=""
+        )
 
     def _kind(self, word: str, language: str) -> str:
         """Return what a word tells; nothing where it is at home in both languages."""
@@ -159,11 +161,29 @@ def _common_words() -> Mapping[str, tuple[str, ...]]:
     return languages
 
 
+def _are_several(kinds: Mapping[str, int], *, of: int, by_letters: float) -> bool:
+    """Tell whether enough ordinary words of another language are there to call a text foreign.
+
+    A dish or a title may have some ("Spaghetti alla carbonara"); each small word that only
+    English has asks for as many again.
+
+    Args:
+        of: all ordinary words of the text.
+        by_letters: how probable the letters alone make it that the text is English, 0..1.
+    """
+    common, small = kinds["foreign"], kinds["function"]
+    foreign = common + kinds["unknown"]
+    if foreign >= SEVERAL * (1 + small) and common >= 2 * (1 + small):
+        return True
+    is_plain = common > 0 and foreign > 1 and of > SEVERAL and by_letters < _HARDLY_ENGLISH
+    return not small and (foreign > SEVERAL or is_plain)
+
+
 def _ordinary_words(prose: str, is_common: Callable[[str], bool]) -> Iterator[str]:
     """Yield the words that are no names, in lower case.
 
-    A capital makes a name, but where a sentence begins and the word is a common one; so do the
-    small words between capitals.
+    A capital makes a name, unless a sentence begins there, with a common word or before a small
+    letter; so do the small words between capitals.
     """
     tokens = _TOKEN.findall(prose)
     is_cased = any(token[0].islower() for token in tokens)
@@ -173,10 +193,15 @@ def _ordinary_words(prose: str, is_common: Callable[[str], bool]) -> Iterator[st
             continue
         if token[0].isupper():
             is_first = place == 0 or not tokens[place - 1].isalpha()
-            if is_common(word) and (is_first or not is_cased):
+            is_single = is_first and place + 1 < len(tokens) and _is_small(tokens[place + 1])
+            if is_single or (is_common(word) and (is_first or not is_cased)):
                 yield word
         elif word not in _PARTICLES or not _is_within_name(tokens, place):
             yield word
+
+
+def _is_small(token: str) -> bool:
+    return token[0].islower() and token not in _PARTICLES
 
 
 def _is_within_name(tokens: list[str], place: int) -> bool:
