@@ -5,7 +5,9 @@ Only what names of things need. Knows no parser: spelling decides, and a few exc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -40,6 +42,20 @@ _IRREGULAR = {
     "shelf": "shelves",
     "wolf": "wolves",
 }
+
+_UNLIKE = {
+    "people": "person",
+    "children": "child",
+    "mice": "mouse",
+    "lice": "louse",
+    "geese": "goose",
+    "feet": "foot",
+    "teeth": "tooth",
+    "oxen": "ox",
+    "dice": "die",
+    "men": "man",
+}
+"""Endings of plurals that do not begin like the singular."""
 
 
 def is_plural(noun: str) -> bool:
@@ -77,6 +93,20 @@ def plural_form(word: str) -> str:
     if lower.endswith("y") and lower[-2:-1] not in "aeiou":
         return f"{word[:-1]}ies"
     return f"{word}s"
+
+
+@lru_cache(maxsize=50_000)
+def stem(word: str) -> str:
+    """Return what all numbers of a noun have in common: "knif" of "knife" and "knives".
+
+    Some other words have it, too: two stems that differ are two nouns, two that are alike may be.
+    """
+    word = word.lower()
+    for ending, one in _UNLIKE.items():
+        if word.endswith(ending):
+            return stem(f"{word.removesuffix(ending)}{one}")
+    word = re.sub(r"(?<=[^\W_]{2})[es]+$", "", word)
+    return re.sub(r"v$", "f", re.sub(r"[iuy]$", "i", word))
 
 
 def listing(phrases: Sequence[str]) -> str:
