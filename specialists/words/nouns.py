@@ -22,16 +22,20 @@ _SINGULAR_IN_S = ("bus", "gas", "lens", "malinois", "triceratops")
 _IRREGULAR = {
     "child": "children",
     "deer": "deer",
+    "elf": "elves",
     "fish": "fish",
     "foot": "feet",
     "goose": "geese",
     "half": "halves",
     "life": "lives",
     "man": "men",
+    "moose": "moose",
     "mouse": "mice",
     "ox": "oxen",
     "person": "people",
+    "scarf": "scarves",
     "sheep": "sheep",
+    "thief": "thieves",
     "tooth": "teeth",
     "wife": "wives",
     "woman": "women",
@@ -43,6 +47,16 @@ _IRREGULAR = {
     "wolf": "wolves",
 }
 
+_CLOSING = (
+    *("calf", "child", "fish", "foot", "knife", "leaf", "man", "mouse", "person", "shelf"),
+    *("tooth", "wife", "wolf"),
+)
+"""Irregular nouns that close longer ones: snowmen, bookshelves, goldfish."""
+_NO_MEN = ("human", "ottoman", "shaman", "talisman", "caiman", "german", "roman")
+_IN_OES = (
+    *("buffalo", "domino", "echo", "hero", "mango", "mosquito", "potato", "tomato", "torpedo"),
+    *("tornado", "volcano"),
+)
 _UNLIKE = {
     "people": "person",
     "children": "child",
@@ -88,6 +102,11 @@ def plural_form(word: str) -> str:
     lower = word.lower()
     if lower in _IRREGULAR:
         return _IRREGULAR[lower]
+    closing = next((one for one in _CLOSING if lower.endswith(one)), "")
+    if closing and lower not in _NO_MEN:
+        return f"{word[: -len(closing)]}{_IRREGULAR[closing]}"
+    if lower in _IN_OES:
+        return f"{word}es"
     if lower.endswith(("s", "x", "z", "ch", "sh")):
         return f"{word}es"
     if lower.endswith("y") and lower[-2:-1] not in "aeiou":

@@ -46,6 +46,14 @@ def test_articles_follow_sound_and_number(phrase: str, noun: str, expected: str)
         ("minibus", "minibuses"),
         ("torch", "torches"),
         ("fresh corn", "fresh corn"),
+        ("snowman", "snowmen"),
+        ("human", "humans"),
+        ("bookshelf", "bookshelves"),
+        ("goldfish", "goldfish"),
+        ("woollen scarf", "woollen scarves"),
+        ("cherry tomato", "cherry tomatoes"),
+        ("piano", "pianos"),
+        ("moose", "moose"),
     ],
 )
 def test_plurals_follow_spelling(one: str, many: str) -> None:
