@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from engine.annotation import CAPTION_TASKS, Annotation
 from pipelines.dataset import Labelled
-from pipelines.training.absent import absent_from
+from pipelines.training.absent import Absence
 from pipelines.training.config import TrainConfig
 from specialists.florence2.format import (
     TARGETS,
@@ -26,6 +26,7 @@ from specialists.florence2.format import (
 )
 from specialists.florence2.mirror import mirrored
 from specialists.regions.outline import outline
+from specialists.words.relations import read_relations
 
 FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -88,9 +89,14 @@ def makers_of(
 ) -> dict[str, Maker]:
     """Return the makers of all Florence-2 tasks, with the options of a config."""
     share, corners = config.absent_share, config.polygon_corners
+    absence = Absence(read_relations(config.kinds_and_parts))
     special: dict[str, Maker] = {
-        "open_vocabulary_detection": partial(_queries, absent_share=share, classes=classes),
-        "phrase_grounding": partial(_grounded, absent_share=share, phrases=phrases),
+        "open_vocabulary_detection": partial(
+            _queries, absence=absence, absent_share=share, classes=classes
+        ),
+        "phrase_grounding": partial(
+            _grounded, absence=absence, absent_share=share, phrases=phrases
+        ),
         "segmentation": partial(_one_mask, corners=corners),
         "referring_segmentation": partial(_referred, corners=corners),
     }
@@ -151,7 +157,12 @@ def _quad(line: Annotation) -> tuple[float, ...]:
 
 
 def _queries(
-    labels: Labels, random: Random, *, absent_share: float, classes: Sequence[str]
+    labels: Labels,
+    random: Random,
+    *,
+    absence: Absence,
+    absent_share: float,
+    classes: Sequence[str],
 ) -> Said | None:
     boxed = [one for one in labels.feeding("open_vocabulary_detection") if one.box_xyxy]
     boxes_of: dict[str, list[tuple[float, ...]]] = {}
@@ -160,7 +171,7 @@ def _queries(
             boxes_of.setdefault(word, []).append(one.box_xyxy)
     if not boxes_of:
         return None
-    if random.random() < absent_share and (absent := absent_from(labels.sample, classes, random)):
+    if random.random() < absent_share and (absent := absence.draw(labels.sample, classes, random)):
         return joined([absent]), ""
     chosen = random.sample(sorted(boxes_of), random.randint(1, len(boxes_of)))
     words = [word for word in chosen for _ in boxes_of[word]]
@@ -174,7 +185,12 @@ def _area(annotation: Annotation) -> float:
 
 
 def _grounded(
-    labels: Labels, random: Random, *, absent_share: float, phrases: Sequence[str]
+    labels: Labels,
+    random: Random,
+    *,
+    absence: Absence,
+    absent_share: float,
+    phrases: Sequence[str],
 ) -> Said | None:
     phrases_of: dict[str, list[Annotation]] = {}
     for phrase in labels.of("phrase_grounding"):
@@ -182,7 +198,7 @@ def _grounded(
             phrases_of.setdefault(phrase.parent_id, []).append(phrase)
     if not phrases_of:
         return None
-    if random.random() < absent_share and (absent := absent_from(labels.sample, phrases, random)):
+    if random.random() < absent_share and (absent := absence.draw(labels.sample, phrases, random)):
         return clean(absent), ""
     caption = random.choice(sorted(phrases_of))
     mentioned = sorted(phrases_of[caption], key=lambda phrase: phrase.span)

@@ -34,8 +34,9 @@ from pipelines.training.student import WEIGHTS
 from pipelines.training.survey import survey
 from pipelines.training.worker import Job, Outcome, OutOfMemory
 from specialists.florence2.checkpoint import resolve_florence2
+from specialists.words.relations import read_relations
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same inputs would be trained otherwise."""
 FINISHED = "training.json"
 INPUTS = "inputs.json"
@@ -143,6 +144,7 @@ def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> 
         "model": resolve_florence2(config.model, config.revision).digest,
         "fold": fold,
         "folds": folds,
+        "kinds_and_parts": read_relations(config.kinds_and_parts).digest,
         "config": identity,
     }
 
