@@ -120,6 +120,7 @@ class RapidOcr(Specialist[RapidOcrConfig]):
                 score=float(result.scores[line]),
             )
             for line in np.flatnonzero(has_area)
+            if result.txts[line].strip()
         ]
 
 

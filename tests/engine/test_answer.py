@@ -110,7 +110,6 @@ def test_an_interrupt_is_not_a_dead_letter() -> None:
         region(score=None),
         region(score=0.0),
         region(score=1.0),
-        region(box_xyxy=()),
         region(box_xyxy=(0.0, 0.0, 40.0, 30.0)),
         region(box_xyxy=(-3.0, 0.0, 45.0, 30.0)),  # partly outside: a filter's business
         region(box_xyxy=(5.0, 5.0, 5.0, 5.0)),
@@ -143,11 +142,17 @@ def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
         (caption(span=(1,)), "a span of (1,)"),
         (caption(parent_id="nobody"), "a parent 'nobody'"),
         (region(merged_from=("nobody",)), "merged from 'nobody'"),
+        (region(label=" "), "an object_detection needs `label`; it has only `box_xyxy`"),
         (Annotation(kind="region", task="ocr"), "declares only object_detection, caption"),
     ],
 )
 def test_nonsense_is_named_and_costs_the_image(said: Annotation, told: str) -> None:
     assert told in problem(said)
+
+
+def test_what_is_missing_is_told_by_stage_task_and_field() -> None:
+    told = "stage 'stage': an object_detection needs `box_xyxy`; it has only `label`"
+    assert problem(region(box_xyxy=())) == told
 
 
 def test_a_parent_may_be_heard_or_said_in_the_same_answer() -> None:
