@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -201,21 +202,21 @@ def _published(output: Folder, name: str, write: Callable[[Any], None]) -> FileS
 def _write_tar(
     file: Any, shard: Shard, images: ShardBytes, judged: Judged, alive: list[int]
 ) -> None:
-    from webdataset import TarWriter  # imports torch
-
     annotations = _kept_annotations(judged)
-    with TarWriter(file, mtime=0, encoder=False, user="", group="") as tar:
+    # Not by webdataset's writer, which imports torch: two threads that import torch break it.
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         for number in alive:
             record = shard.records[number]
             said = annotations.get(number, [])
-            tar.write(
-                {
-                    "__key__": record.key,
-                    record.extension: images[number],
-                    "json": to_json(_sample_json(record, said)),
-                    "txt": _brief_caption(said).encode(),
-                }
-            )
+            members = {
+                record.extension: images[number],
+                "json": to_json(_sample_json(record, said)),
+                "txt": _brief_caption(said).encode(),
+            }
+            for extension, data in sorted(members.items()):
+                member = tarfile.TarInfo(f"{record.key}.{extension}")
+                member.size, member.mode = len(data), 0o444
+                tar.addfile(member, io.BytesIO(data))
 
 
 def _kept_annotations(judged: Judged) -> dict[int, list[dict[str, Any]]]:
