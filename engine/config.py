@@ -57,8 +57,8 @@ class RunConfig(BaseModel):
     """Stages that judge, by name, in the order in which they judge."""
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
     """Images with more pixels become dead letters before they are decoded; Pillow refuses more."""
-    max_dead_letter_share: float = Field(default=0.5, gt=0, le=1)
-    """The run stops when more than this share of the inputs fails (judged from 100 inputs on)."""
+    max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
+    """The command fails when more of the inputs than this share are lost; 0 allows none."""
     allow_caveats: bool = False
     """Whether stages may speak that nobody should learn from, such as models with random weights;
     for measuring speed."""

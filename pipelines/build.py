@@ -16,10 +16,10 @@ RUN = "run.yaml"
 
 
 def build_dataset(run: Run, *, retry: bool = False) -> Manifest:
-    """Build what is missing of a dataset, with its report.
+    """Build what is missing of a dataset, with its report; whatever was lost on the way.
 
     Raises:
-        RunError: too many images failed, or the workers cannot go on.
+        RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
     progress = Progress()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -42,6 +42,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. shard_size=64."),
 ]
+MaxDeadLetterShare = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Fail when more than this share of the inputs is lost; default 0.1."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
 
 
@@ -56,18 +62,20 @@ def build(
         Path | None, typer.Option("--plan", help="Workers as `florilegium plan` shared them out.")
     ] = None,
     dry_run: DryRun = False,
+    max_dead_letter_share: MaxDeadLetterShare = None,
     retry_dead_letters: Annotated[
         bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
     ] = False,
 ) -> None:
     """Build a dataset, or bring it up to date: what is done is not done again."""
     from engine.config import RunConfig, load_document, validated
+    from engine.losses import refuse_losses, told
     from engine.run import prepare
     from pipelines.build import build_dataset
-    from pipelines.tables import loss_lines, plan_table, totals_table
+    from pipelines.tables import plan_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
-    changes = _given(source=source, output=output)
+    changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
     changed = [*(overrides or []), *runners]
     document = load_document(config, changes=changes, overrides=changed, plan=plan_file)
     if "refine" in document:
@@ -87,12 +95,11 @@ def build(
     out.print(totals_table(totals))
     lost = f"{totals.dead_letters} dead letters"
     out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
-    for line in loss_lines(manifest):
+    for line in told(letter for _, letter in manifest.dead_letters):
         out.print(Text(line), soft_wrap=True)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
     out.print(Text(f"report   {run.output.url}/report.html"), soft_wrap=True)
-    if totals.inputs and not totals.samples:
-        raise typer.Exit(1)
+    refuse_losses(manifest, run.config.max_dead_letter_share)
 
 
 @app.command()
@@ -138,6 +145,7 @@ def refine(
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
+    max_dead_letter_share: MaxDeadLetterShare = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
@@ -147,7 +155,7 @@ def refine(
     from pipelines.refine.loop import refine as run_loop
     from pipelines.refine.table import round_line
 
-    changes = _given(source=source, output=output)
+    changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
     loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
     if dry_run:
         check(loaded)
@@ -331,7 +339,7 @@ def stages() -> None:
     out.print(stages_table())
 
 
-def _given(**changes: str | None) -> dict[str, str]:
+def _given(**changes: str | float | None) -> dict[str, Any]:
     """Return the options that were given."""
     return {name: value for name, value in changes.items() if value is not None}
 
