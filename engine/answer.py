@@ -15,6 +15,7 @@ from engine.errors import FlorilegiumError, SampleError, UsageError
 from engine.graph import Node
 from engine.sample import Sample
 from engine.stage import Filter, Measurement, Specialist
+from engine.traces import traceback_of
 from engine.validity import problem_of
 
 INVALID_OUTPUT = "invalid_output"
@@ -45,10 +46,10 @@ def ask(node: Node[Any], samples: Sequence[Sample]) -> list[Answer]:
 def _sample_error(error: Exception) -> SampleError:
     if isinstance(error, SampleError):
         return error
-    detail = (
-        str(error) if isinstance(error, FlorilegiumError) else f"{type(error).__name__}: {error}"
-    )
-    return SampleError(STAGE_FAILED, detail)
+    if isinstance(error, FlorilegiumError):
+        return SampleError(STAGE_FAILED, str(error))
+    detail = f"{type(error).__name__}: {error}"
+    return SampleError(STAGE_FAILED, detail, traceback=traceback_of(error, above=__file__))
 
 
 def _answers(node: Node[Any], samples: Sequence[Sample]) -> Iterator[Answer]:

@@ -167,6 +167,7 @@ def _failures(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[i
                     reason=error.reason,
                     message=error.message,
                     attempt=error.attempt,
+                    traceback=error.traceback,
                 ),
             )
     return dict(sorted(failures.items()))
@@ -208,7 +209,7 @@ def _write_tar(
         for number in alive:
             record = shard.records[number]
             said = annotations.get(number, [])
-            members = {
+            members: dict[str, bytes | memoryview] = {
                 record.extension: images[number],
                 "json": to_json(_sample_json(record, said)),
                 "txt": _brief_caption(said).encode(),

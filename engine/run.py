@@ -16,6 +16,7 @@ from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.graph import Graph, plan
+from engine.log import run_log
 from engine.losses import Ledger
 from engine.manifest import MANIFEST, RECIPE, Manifest
 from engine.partition import ShardSpec, partition, read_index, write_index
@@ -107,13 +108,16 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
 
     def finished(job: Job, stats: ShardStats) -> None:
         receipts.write(job.spec, stats.samples_digest)
+        log.finished(stats)
         ledger.add(stats)
         progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
         ledger.check()
 
     if jobs:
         progress.current = "starting the workers"
-        asyncio.run(_build(run, jobs, progress, finished))
+        with run_log(run.output) as log:
+            log.begun(run.graph.recipe, len(jobs))
+            asyncio.run(_build(run, jobs, progress, finished))
     _remove_stale(run.output, {spec.name for spec in specs})
     urls = [source.url for source in run.config.source]
     return Manifest.of(run.graph, urls, [ledger.stats[spec.name] for spec in specs])

@@ -74,6 +74,9 @@ def test_a_batch_that_fails_is_asked_again_one_by_one() -> None:
     assert (first, third) == ([region("a")], [region("c")])
     assert isinstance(second, SampleError)
     assert (second.reason, second.message) == ("stage_failed", "KeyError: 'beta'")
+    first_frame, *_ = second.traceback.splitlines()
+    assert first_frame.startswith("  engine/test_answer.py, line ")
+    assert second.traceback.endswith("""    raise KeyError("beta")\nKeyError: 'beta'""")
     assert stage.batches == [["a", "b", "c"], ["a"], ["b"], ["c"]]
 
 
@@ -84,7 +87,7 @@ def test_a_single_image_that_fails_is_not_asked_about_twice() -> None:
     stage = Saying(say)
     (answer,) = ask(node_of(stage), [sample()])
     assert isinstance(answer, SampleError)
-    assert (answer.reason, answer.message) == ("too_ugly", "no")
+    assert (answer.reason, answer.message, answer.traceback) == ("too_ugly", "no", "")
     assert len(stage.batches) == 1
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from engine.answer import BUDGET_EXHAUSTED
@@ -9,12 +7,10 @@ from engine.errors import RunError
 from engine.losses import MANY, Ledger, refuse_losses, told
 from engine.manifest import Manifest
 from engine.partition import Entry, ShardSpec
-from engine.publication import FileStats, ShardStats
+from engine.publication import ShardStats
 from engine.sample import DeadLetter
 from engine.sources.source import Item
-from tests.engine.by_hand import planned
-
-Stop = Callable[[list[ShardStats]], str]
+from tests.engine.by_hand import planned, stats_of
 
 
 def letter(number: int, stage: str = "sharpness", reason: str = "invalid_output") -> DeadLetter:
@@ -23,22 +19,8 @@ def letter(number: int, stage: str = "sharpness", reason: str = "invalid_output"
     )
 
 
-def shard(name: int, samples: int, *letters: DeadLetter) -> ShardStats:
-    return ShardStats(
-        name=f"{name:06d}",
-        recipe="r",
-        samples_digest="d",
-        samples=samples,
-        annotations_kept=0,
-        annotations_dropped=0,
-        tasks={},
-        specialists={},
-        drops={},
-        extensions={},
-        dead_letters=letters,
-        tar=FileStats(bytes=0, sha256=""),
-        parquet=FileStats(bytes=0, sha256=""),
-    )
+def shard(number: int, samples: int, *letters: DeadLetter) -> ShardStats:
+    return stats_of(samples, *letters, name=f"{number:06d}")
 
 
 def spec(name: int, entries: int, *, is_keyed: bool = True) -> ShardSpec:
