@@ -6,7 +6,6 @@ command fails. One that cannot keep to the limit any more is given up on the way
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from engine.answer import BUDGET_EXHAUSTED
@@ -19,6 +18,7 @@ from engine.sources.source import SOURCE
 
 MANY = 100
 """Inputs that are lost at least before a run is given up on the way."""
+_MOST_REASONS = 3
 
 
 class Ledger:
@@ -50,7 +50,7 @@ class Ledger:
             return
         inputs = self._samples + len(self._lost) + sum(map(self._expected, self._awaited.values()))
         if self._is_hopeless() or _is_beyond(self._lost, inputs, self._max_share):
-            what = f"{len(self._lost)} of {inputs} images have failed by now"
+            what = f"{len(self._lost)} of {inputs} images failed"
             if not self._samples:
                 what = f"all of the first {len(self._lost)} images failed"
             raise _refusal(what, self._lost, self._max_share)
@@ -75,7 +75,8 @@ def refuse_losses(manifest: Manifest, max_share: float) -> None:
     letters = [letter for _, letter in manifest.dead_letters]
     failed, samples = lost(letters), manifest.totals.samples
     if letters and not samples:
-        raise _refusal(f"all {len(letters)} images failed", letters, max_share)
+        what = f"all {len(letters)} images" if len(letters) > 1 else "the only image"
+        raise _refusal(f"{what} failed", letters, max_share)
     if _is_beyond(failed, samples + len(failed), max_share):
         what = f"{len(failed)} of {manifest.totals.inputs} images failed"
         raise _refusal(what, failed, max_share)
@@ -88,15 +89,18 @@ def lost(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
 
 def told(letters: Iterable[DeadLetter]) -> list[str]:
     """Return the reasons of dead letters, the commonest first, each with its first image."""
-    first: dict[str, DeadLetter] = {}
-    count: Counter[str] = Counter()
-    for letter in letters:
-        first.setdefault(letter.reason, letter)
-        count[letter.reason] += 1
     return [
-        f"  {reason} {n}: {first[reason].key}, {first[reason].stage}: {first[reason].message}"
-        for reason, n in count.most_common()
+        f"  {reason} {len(of_reason)}: {of_reason[0].key}, {of_reason[0].stage}: "
+        f"{of_reason[0].message}"
+        for reason, of_reason in _by_reason(letters)
     ]
+
+
+def _by_reason(letters: Iterable[DeadLetter]) -> list[tuple[str, list[DeadLetter]]]:
+    found: dict[str, list[DeadLetter]] = {}
+    for letter in letters:
+        found.setdefault(letter.reason, []).append(letter)
+    return sorted(found.items(), key=lambda item: -len(item[1]))
 
 
 def _is_beyond(failed: Sequence[DeadLetter], inputs: int, max_share: float) -> bool:
@@ -104,6 +108,9 @@ def _is_beyond(failed: Sequence[DeadLetter], inputs: int, max_share: float) -> b
 
 
 def _refusal(what: str, letters: Sequence[DeadLetter], max_share: float) -> RunError:
+    reasons = _by_reason(letters)[:_MOST_REASONS]
+    counts = ", ".join(f"{reason} {len(of_reason)}" for reason, of_reason in reasons)
     allowed = f", more than max_dead_letter_share = {max_share:g} allows" if max_share < 1 else ""
     cure = "mend the source or the stage, then run again with --retry-dead-letters"
-    return RunError("\n".join((f"{what}{allowed}: {cure}", *told(letters))))
+    shown = [f"  {one.key}, {one.stage}: {one.reason}: {one.message}" for _, (one, *_) in reasons]
+    return RunError("\n".join((f"{what} ({counts}){allowed}: {cure}", *shown)))

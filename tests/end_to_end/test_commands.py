@@ -176,8 +176,11 @@ def test_too_many_failures_stop_the_run_with_a_clear_word(
     config = written(folder, tmp_path / "out", shard_size=60)
     found = florilegium("build", config)
     assert found.code == 1
-    assert "100 of 112 images failed, more than max_dead_letter_share = 0.1" in words(found.err)
-    assert "empty_file 100: empty_0, source:" in words(found.err)
+    assert (
+        "100 of 112 images failed (empty_file 100), more than max_dead_letter_share = 0.1"
+        in words(found.err)
+    )
+    assert "empty_0, source: empty_file: " in words(found.err)
     assert florilegium("build", config, "--max-dead-letter-share", "0.89").code == 1
     assert florilegium("build", config, "--max-dead-letter-share", "0.9").code == 0
 
@@ -206,8 +209,8 @@ def test_a_build_of_which_nothing_is_left_says_why_and_ends_with_1(
     found = florilegium("build", config, "--max-dead-letter-share", "1")
     assert found.code == 1
     assert "too_ugly 1: cup, trouble: this image is not to my taste" in words(found.out)
-    assert "error all 1 images failed: " in words(found.err)
-    assert "too_ugly 1: cup, trouble" in found.err
+    assert "error the only image failed (too_ugly 1): " in words(found.err)
+    assert "cup, trouble: too_ugly: this image is not to my taste" in words(found.err)
     assert (tmp_path / "out" / "manifest.json").exists()
 
 

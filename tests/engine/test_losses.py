@@ -62,8 +62,11 @@ def test_a_run_that_cannot_keep_to_the_limit_is_given_up() -> None:
     letters = [letter(number) for number in range(150)]
     specs = [spec(0, 256), spec(1, 256), spec(2, 256)]
     told = stop(specs, [shard(0, 106, *letters)])
-    assert "150 of 768 images have failed by now, more than max_dead_letter_share = 0.1" in told
-    assert "invalid_output 150: image_0, sharpness: no `label`" in told
+    assert (
+        "150 of 768 images failed (invalid_output 150), more than max_dead_letter_share = 0.1 "
+        in told
+    )
+    assert "  image_0, sharpness: invalid_output: no `label`" in told
     assert stop(specs, [shard(0, 106, *letters)], 0.2) == ""
 
 
@@ -110,11 +113,15 @@ def test_a_finished_run_is_judged_from_the_first_input(
 ) -> None:
     told = refusal(max_share, shard(0, samples, *map(letter, range(lost))))
     assert bool(told) == is_refused
-    assert not told or told.startswith(f"{lost} of {lost + samples} images failed, more than ")
+    assert not told or told.startswith(
+        f"{lost} of {lost + samples} images failed (invalid_output {lost}), more than "
+    )
 
 
 def test_a_dataset_of_which_nothing_is_left_is_refused_whatever_the_limit() -> None:
-    assert refusal(1.0, shard(0, 0, letter(0), letter(1))).startswith("all 2 images failed: mend")
+    assert refusal(1.0, shard(0, 0, letter(0), letter(1))).startswith(
+        "all 2 images failed (invalid_output 2): mend"
+    )
     assert refusal(1.0) == ""
 
 
