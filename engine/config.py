@@ -63,8 +63,8 @@ class RunConfig(BaseModel):
     keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""
     keep_versions: int = Field(default=1, ge=1)
     """Finished versions of the dataset whose shards are kept, the current one included."""
-    max_dead_letter_share: float = Field(default=0.5, gt=0, le=1)
-    """The run stops when more than this share of the inputs fails (judged from 100 inputs on)."""
+    max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
+    """The command fails when more of the inputs than this share are lost; 0 allows none."""
     allow_caveats: bool = False
     """Whether stages may speak that nobody should learn from, such as models with random weights;
     for measuring speed."""

@@ -58,11 +58,13 @@ class OutputInUse(FlorilegiumError):
 
 
 class SampleError(FlorilegiumError):
-    """One image cannot be used. `reason` is a snake_case constant, the same in every report."""
+    """One image cannot be used. `reason` is a snake_case constant, the same in every report;
+    `traceback` is where it came from, of an error that nobody raised on purpose."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, traceback: str = "") -> None:
         super().__init__(reason, message)
         self.reason = reason
+        self.traceback = traceback
         # What strangers' code says may be long and hold characters that no file takes.
         self.message = message.encode("utf-8", "replace").decode()[:2000]
 

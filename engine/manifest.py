@@ -38,6 +38,7 @@ _DEAD_LETTER_SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("message", pa.string()),
         ("attempt", pa.int32()),
+        ("traceback", pa.string()),
     ]
 )
 

@@ -59,6 +59,8 @@ class ShardSpec:
     number: int
     source: int
     entries: tuple[Entry, ...]
+    is_packed: bool = False
+    """Whether an entry holds many inputs; how many, nobody knows before it is read."""
 
     @property
     def name(self) -> str:
@@ -121,7 +123,12 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
                 ],
             )
     return [
-        ShardSpec(number=number, source=index, entries=tuple(entries))
+        ShardSpec(
+            number=number,
+            source=index,
+            entries=tuple(entries),
+            is_packed=sources[index].is_packed,
+        )
         for number, (index, entries) in sorted(shards.items())
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -195,6 +196,7 @@ def _failures(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[i
                     reason=error.reason,
                     message=error.message,
                     attempt=error.attempt,
+                    traceback=error.traceback,
                 ),
             )
     return dict(sorted(failures.items()))
@@ -229,24 +231,24 @@ def _write_tar(
     kind: ImageKind,
 ) -> Counter[str]:
     """Write the samples of a shard; return how many images have which extension."""
-    from webdataset import TarWriter  # imports torch
-
     annotations = _kept_annotations(judged)
     extensions: Counter[str] = Counter()
-    with TarWriter(file, mtime=0, encoder=False, user="", group="") as tar:
+    # Not by webdataset's writer, which imports torch: two threads that import torch break it.
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         for number in alive:
             record = shard.records[number]
             said = annotations.get(number, [])
-            member = image_member(images[number], kind=kind, extension=record.extension)
-            extensions[member.extension] += 1
-            tar.write(
-                {
-                    "__key__": record.key,
-                    member.extension: member.data,
-                    "json": to_json(_sample_json(record, member, said)),
-                    "txt": _brief_caption(said).encode(),
-                }
-            )
+            image = image_member(images[number], kind=kind, extension=record.extension)
+            extensions[image.extension] += 1
+            members: dict[str, bytes | memoryview] = {
+                image.extension: image.data,
+                "json": to_json(_sample_json(record, image, said)),
+                "txt": _brief_caption(said).encode(),
+            }
+            for extension, data in sorted(members.items()):
+                member = tarfile.TarInfo(f"{record.key}.{extension}")
+                member.size, member.mode = len(data), 0o444
+                tar.addfile(member, io.BytesIO(data))
     return extensions
 
 

@@ -9,14 +9,15 @@ the caller switches to the new manifest when everything that people read (card, 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
-from engine.errors import ConfigError, RunError
+from engine.errors import ConfigError
 from engine.graph import Graph, plan
+from engine.log import run_log
+from engine.losses import Ledger
 from engine.manifest import RECIPE, Manifest, named_shards, read_manifest
 from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
@@ -29,9 +30,6 @@ from engine.sources.open import open_source
 from engine.sources.source import Source, SourceConfig
 from engine.storage import Folder
 from engine.worker import Worker
-
-MINIMUM_INPUTS = 100
-"""Inputs after which the share of dead letters is judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +90,14 @@ def execute(
     Raises:
         ConfigError: a stage has a caveat that the config does not allow, or the output holds a
             dataset from another source.
-        RunError: too many images failed, or the workers cannot go on.
+        RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
     _refuse_caveats(run)
     specs = _specs(run, replace=replace)
     finished = _Finished(run.output)
     receipts = _Receipts(run)
-    ledger = _Ledger(run.config.max_dead_letter_share)
+    ledger = Ledger(specs, run.config.max_dead_letter_share)
     jobs: list[Job] = []
     for spec in specs:
         job = _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
@@ -107,19 +105,22 @@ def execute(
             jobs.append(job)
         else:
             ledger.add(job)
+    ledger.check()
     progress.stages = tuple(node.name for node in run.graph.layered)
     progress.shards = len(jobs)
 
     def on_finished(job: Job, stats: ShardStats) -> None:
         receipts.write(job.spec, stats.samples_digest)
+        log.finished(stats)
         ledger.add(stats)
         progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
         ledger.check()
 
     if jobs:
         progress.current = "starting the workers"
-        asyncio.run(_build(run, jobs, progress, on_finished))
-    ledger.check()
+        with run_log(run.output) as log:
+            log.begun(run.graph.recipe, len(jobs))
+            asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [source.url for source in run.config.source]
     return Manifest.of(run.graph, urls, [ledger.stats[spec.number] for spec in specs])
 
@@ -224,39 +225,6 @@ def _runner(run: Run) -> Runner:
     from engine.ray_runner import RayRunner
 
     return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
-
-
-class _Ledger:
-    """The statistics of finished shards, of this run and earlier ones, and the limit on losses."""
-
-    def __init__(self, max_share: float) -> None:
-        self.stats: dict[int, ShardStats] = {}
-        self._max_share = max_share
-        self._samples = 0
-        self._failures: Counter[str] = Counter()
-
-    def add(self, stats: ShardStats) -> None:
-        """Take in a finished shard."""
-        self.stats[stats.number] = stats
-        self._samples += stats.samples
-        reasons = (letter.reason for letter in stats.dead_letters)
-        self._failures.update(reason for reason in reasons if reason != BUDGET_EXHAUSTED)
-
-    def check(self) -> None:
-        """Refuse a dataset of which too much failed.
-
-        Raises:
-            RunError: with the commonest reasons.
-        """
-        failed = self._failures.total()
-        inputs = self._samples + failed
-        if inputs >= MINIMUM_INPUTS and failed > self._max_share * inputs:
-            told = ", ".join(f"{reason} {n}" for reason, n in self._failures.most_common(3))
-            raise RunError(
-                f"{failed} of {inputs} images failed ({told}), more than max_dead_letter_share = "
-                f"{self._max_share:g} allows: mend the source or the stage, or raise the limit; "
-                f"--retry-dead-letters tries failed images again"
-            )
 
 
 class _Receipts:

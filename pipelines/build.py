@@ -19,11 +19,11 @@ RUN = "run.yaml"
 
 
 def build_dataset(run: Run, *, retry: bool = False, replace: bool = False) -> Manifest:
-    """Build what is missing of a dataset, with its report.
+    """Build what is missing of a dataset, with its report; whatever was lost on the way.
 
     Raises:
         OutputInUse: another command writes the output.
-        RunError: too many images failed, or the workers cannot go on.
+        RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
     progress = Progress()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -47,6 +47,12 @@ Replace = Annotated[
     bool,
     typer.Option("--replace", help="Let samples go whose source the config no longer reads."),
 ]
+MaxDeadLetterShare = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Fail when more than this share of the inputs is lost; default 0.1."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
 
 
@@ -61,6 +67,7 @@ def build(
         Path | None, typer.Option("--plan", help="Workers as `florilegium plan` shared them out.")
     ] = None,
     dry_run: DryRun = False,
+    max_dead_letter_share: MaxDeadLetterShare = None,
     retry_dead_letters: Annotated[
         bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
     ] = False,
@@ -68,12 +75,13 @@ def build(
 ) -> None:
     """Build a dataset, or bring it up to date: what is done is not done again."""
     from engine.config import RunConfig, load_document, validated
+    from engine.losses import refuse_losses, told
     from engine.run import prepare
     from pipelines.build import build_dataset
-    from pipelines.tables import loss_lines, plan_table, totals_table
+    from pipelines.tables import plan_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
-    changes = _given(source=source, output=output)
+    changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
     changed = [*(overrides or []), *runners]
     document = load_document(config, changes=changes, overrides=changed, plan=plan_file)
     if "refine" in document:
@@ -93,12 +101,11 @@ def build(
     out.print(totals_table(totals))
     lost = f"{totals.dead_letters} dead letters"
     out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
-    for line in loss_lines(manifest):
+    for line in told(letter for _, letter in manifest.dead_letters):
         out.print(Text(line), soft_wrap=True)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
     out.print(Text(f"report   {run.output.url}/report.html"), soft_wrap=True)
-    if totals.inputs and not totals.samples:
-        raise typer.Exit(1)
+    refuse_losses(manifest, run.config.max_dead_letter_share)
 
 
 @app.command()
@@ -144,6 +151,7 @@ def refine(
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
+    max_dead_letter_share: MaxDeadLetterShare = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
@@ -153,7 +161,7 @@ def refine(
     from pipelines.refine.loop import refine as run_loop
     from pipelines.refine.table import round_line
 
-    changes = _given(source=source, output=output)
+    changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
     loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
     if dry_run:
         check(loaded)
@@ -357,7 +365,7 @@ def stages() -> None:
     out.print(stages_table())
 
 
-def _given(**changes: str | None) -> dict[str, str]:
+def _given(**changes: str | float | None) -> dict[str, Any]:
     """Return the options that were given."""
     return {name: value for name, value in changes.items() if value is not None}
 

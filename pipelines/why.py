@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from rich.text import Text
 
 from engine.errors import ConfigError, nearest
+from engine.escaped import escaped
 from engine.manifest import read_dead_letters
 from engine.parquet import from_parquet
 from engine.publication import SHARDS
 from engine.storage import Folder
-from pipelines.escaped import escaped
 
 
 def explain(output: Folder, key: str) -> Iterator[Text]:
@@ -39,10 +39,12 @@ def explain(output: Folder, key: str) -> Iterator[Text]:
     for letter in read_dead_letters(output):
         if letter["key"] == key:
             found = True
+            trace = (letter.get("traceback") or "").splitlines()  # earlier versions kept none
             letter = escaped(letter)
             yield Text(f"{letter['key']}  dead letter", style="bold red")
             yield Text(f"  {letter['source']}")
             yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
+            yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
         keys.add(letter["key"])
     if not found and key in _silent(output):
         found = True

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.annotation import Annotation
-from pipelines.escaped import escaped
+from engine.escaped import escaped
 from pipelines.refine.changes import Change
 from pipelines.refine.diff import Diff, SampleDiff
 

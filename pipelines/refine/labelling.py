@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engine.config import RunConfig
 from engine.graph import Graph
+from engine.losses import refuse_losses
 from engine.progress import Progress
 from engine.run import Run, execute, prepare
 from engine.storage import Folder
@@ -73,6 +74,7 @@ def _build(config: RunConfig, *, step: str, is_read: bool) -> Run:
             put_in_place(run, manifest)
         else:
             finish(run, manifest)
+    refuse_losses(manifest, config.max_dead_letter_share)
     return run
 
 

@@ -182,7 +182,7 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
 
 
 def _tags(sample: Sample) -> list[str]:
-    return [tag.text for tag in sample.of("tag") if tag.text.strip()]
+    return [name for tag in sample.of("tag") if (name := tag.label.strip() or tag.text.strip())]
 
 
 def _regions(found: Found, size_wh: tuple[int, int]) -> Iterator[Annotation]:

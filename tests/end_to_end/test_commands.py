@@ -176,9 +176,26 @@ def test_too_many_failures_stop_the_run_with_a_clear_word(
     config = written(folder, tmp_path / "out", shard_size=60)
     found = florilegium("build", config)
     assert found.code == 1
-    assert "max_dead_letter_share = 0.5" in found.err
-    assert "empty_file" in found.err
-    assert florilegium("build", config, "--set", "max_dead_letter_share=1").code == 0
+    assert (
+        "100 of 112 images failed (empty_file 100), more than max_dead_letter_share = 0.1"
+        in words(found.err)
+    )
+    assert "empty_0, source: empty_file: " in words(found.err)
+    assert florilegium("build", config, "--max-dead-letter-share", "0.89").code == 1
+    assert florilegium("build", config, "--max-dead-letter-share", "0.9").code == 0
+
+
+@pytest.mark.parametrize(("share", "code"), [("0", 1), ("0.08", 1), ("0.09", 0)])
+def test_the_exit_code_counts_losses_from_the_first_input(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write, share: str, code: int
+) -> None:
+    trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": "refuse"}
+    config = written(album, tmp_path / "out", specialists={"trouble": trouble})
+    found = florilegium("build", config, "--max-dead-letter-share", share)
+    assert found.code == code
+    assert ("1 of 12 images failed" in found.err) == bool(code)
+    assert "11 samples + 1 dead" in words(found.out)
+    assert (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_build_of_which_nothing_is_left_says_why_and_ends_with_1(
@@ -189,9 +206,11 @@ def test_a_build_of_which_nothing_is_left_says_why_and_ends_with_1(
     shutil.copy(album / "cup.jpg", folder)
     trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": "refuse"}
     config = written(folder, tmp_path / "out", specialists={"trouble": trouble})
-    found = florilegium("build", config)
+    found = florilegium("build", config, "--max-dead-letter-share", "1")
     assert found.code == 1
     assert "too_ugly 1: cup, trouble: this image is not to my taste" in words(found.out)
+    assert "error the only image failed (too_ugly 1): " in words(found.err)
+    assert "cup, trouble: too_ugly: this image is not to my taste" in words(found.err)
     assert (tmp_path / "out" / "manifest.json").exists()
 
 
