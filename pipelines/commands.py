@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -43,6 +44,12 @@ Overrides = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. shard_size=64."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
+
+
+class Until(StrEnum):
+    """Where a refinement can be told to stop."""
+
+    CANDIDATES = "candidates"
 
 
 @app.command()
@@ -138,6 +145,12 @@ def refine(
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
+    until: Annotated[
+        Until | None,
+        typer.Option(
+            help="Stop there: `candidates` are what is to be audited, with a file for it."
+        ),
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
@@ -145,20 +158,30 @@ def refine(
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import check
     from pipelines.refine.loop import refine as run_loop
-    from pipelines.refine.table import round_line
+    from pipelines.refine.plan import plan_lines
+    from pipelines.refine.table import audit_lines, round_line
+    from pipelines.refine.to_audit import prepare_audit
+    from pipelines.tables import plan_table
 
     changes = _given(source=source, output=output)
     loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
     if dry_run:
-        check(loaded)
-        turns = f"round 0 and at most {loaded.refine.rounds} with students"
-        out.print(Text(f"{config} can run: {turns}"), soft_wrap=True)
+        first, later = check(loaded, is_dry=True)
+        out.print(plan_table(first))
+        for line in plan_lines(loaded, first, later):
+            out.print(Text(line), soft_wrap=True)
         return
     with _resumable():
-        rounds = run_loop(loaded, finished=lambda one: out.print(round_line(one), soft_wrap=True))
-    promoted = max(one.number for one in rounds if one.is_promoted)
-    out.print(Text(f"dataset  {loaded.output}, round {promoted}"), soft_wrap=True)
-    out.print(Text(f"report   {loaded.output}/report.html"), soft_wrap=True)
+        if until is None:
+            rounds = run_loop(
+                loaded, finished=lambda one: out.print(round_line(one), soft_wrap=True)
+            )
+            promoted = max(one.number for one in rounds if one.is_promoted)
+            out.print(Text(f"dataset  {loaded.output}, round {promoted}"), soft_wrap=True)
+            out.print(Text(f"report   {loaded.output}/report.html"), soft_wrap=True)
+        if until is Until.CANDIDATES or not (loaded.refine.rounds or loaded.refine.audit):
+            for line in audit_lines(prepare_audit(loaded)):
+                out.print(Text(line), soft_wrap=True)
 
 
 @app.command()
