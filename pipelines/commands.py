@@ -323,13 +323,16 @@ def verify(directory: Directory) -> None:
 
 @app.command()
 def why(
-    directory: Directory, key: Annotated[str, typer.Argument(help="The key of a sample.")]
+    directory: Directory,
+    image: Annotated[
+        str, typer.Argument(help="Its key, its path or the end of it, or 6 digits of its SHA-256.")
+    ],
 ) -> None:
     """Print everything that was said about an image, by whom, and what became of it."""
     from engine.storage import Folder
     from pipelines.why import explain
 
-    for line in explain(Folder(directory), key):
+    for line in explain(Folder(directory), image):
         out.print(line, soft_wrap=True)
 
 
