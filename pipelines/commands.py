@@ -24,9 +24,9 @@ from engine.errors import FlorilegiumError, UsageError
 
 app = typer.Typer(
     name="florilegium",
-    help="Build vision datasets: specialists say, filters judge, the engine moves and remembers.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130
@@ -41,7 +41,9 @@ SourceOption = Annotated[str | None, typer.Option("--source", help="Read the ima
 OutputOption = Annotated[str | None, typer.Option("--output", help="Write the dataset here.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. shard_size=64."),
+    typer.Option(
+        "--set", metavar="A.B=C", help="Override a key: shard_size=64, filters.nms=null (off)."
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
 
@@ -50,6 +52,26 @@ class Until(StrEnum):
     """Where a refinement can be told to stop."""
 
     CANDIDATES = "candidates"
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        out.print(Text(f"florilegium {version('florilegium')}"))
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Build vision datasets: specialists say, filters judge, the engine moves and remembers."""
 
 
 @app.command()
@@ -237,7 +259,7 @@ def diff(
     after: Annotated[int, typer.Argument(metavar="ROUND_B", help="Another round's number.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell which labels were added, changed and dropped between two rounds."""
+    """Tell which labels were added, changed and dropped between two rounds of a refinement."""
     from engine.storage import Folder
     from pipelines.refine.diff import diff_rounds
     from pipelines.refine.diff_table import diff_lines, diff_table

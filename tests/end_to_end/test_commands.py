@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import yaml
 
 from engine.registry import stage_names
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
-from tests.end_to_end.conftest import QUICKSTART, Command
+from tests.end_to_end.conftest import QUICKSTART, ROOT, Command
 
 SMALL = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH}
 Write = Callable[..., Path]
@@ -52,6 +53,35 @@ def test_help_answers_in_less_than_half_a_second() -> None:
     assert min(times) < 0.5
     for name in ("build", "status", "verify", "why", "report", "stages"):
         assert name in done.stdout
+
+
+def test_the_version_is_that_of_the_package(florilegium: Command) -> None:
+    told = florilegium("--version")
+    assert (told.code, told.out) == (0, f"florilegium {version('florilegium')}\n")
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines", "status", str(tmp_path)]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.returncode == 2
+    assert "holds no dataset" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help_that_says_what_it_does(florilegium: Command, flag: str) -> None:
+    told = florilegium(flag)
+    assert told.code == 0
+    assert "Build vision datasets" in told.out
+    for name in re.findall(r"^│ ([a-z][a-z0-9-]+) ", told.out, re.MULTILINE):
+        assert florilegium(name, flag).code == 0
 
 
 def test_a_build_ends_with_0_and_its_totals(
