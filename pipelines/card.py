@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.annotation import ANNOTATION_FIELDS
+from engine.counted import counted
 from engine.manifest import Manifest
 from engine.sources.source import SOURCE
 from engine.storage import Folder
@@ -34,7 +35,8 @@ _TEMPLATE = """\
 
 # An annotated image dataset
 
-{{ totals.samples }} images with {{ totals.annotations_kept }} machine-made annotations, built by
+{{ counted(totals.samples, "image") }} with
+{{ counted(totals.annotations_kept, "machine-made annotation") }}, built by
 **Florilegium**: specialists said them, filters judged them. Each annotation carries its score and
 its provenance; nobody has checked them one by one.
 
@@ -91,7 +93,11 @@ def write_card(output: Folder, manifest: Manifest) -> None:
         dataset_info={"features": columns},
     )
     card = DatasetCard.from_template(
-        data, template_str=_TEMPLATE, totals=totals, speakers=_speakers(manifest)
+        data,
+        template_str=_TEMPLATE,
+        totals=totals,
+        speakers=_speakers(manifest),
+        counted=counted,
     )
     output.publish(CARD, str(card).encode())
 

@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from engine.counted import counted
 from engine.errors import FlorilegiumError, UsageError
 
 app = typer.Typer(
@@ -114,8 +115,8 @@ def build(
         manifest = build_dataset(run, retry=retry_dead_letters)
     totals = manifest.totals
     out.print(totals_table(totals))
-    lost = f"{totals.dead_letters} dead letters"
-    out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
+    became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
+    out.print(f"{counted(totals.inputs, 'image')} = {became}", highlight=False)
     for line in loss_lines(manifest):
         out.print(Text(line), soft_wrap=True)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
@@ -227,7 +228,7 @@ def train(
         show = partial(progress.train, "training")
         result = run_training(run, options, output, on_progress=show)
     for task, loss in result.losses.items():
-        out.print(f"{task:30} {result.examples[task]:>9} examples, loss {loss:.4f}")
+        out.print(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
     out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
 
 
@@ -288,7 +289,8 @@ def export_florence2(
     document = load_document(config, overrides=overrides or [])
     exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
     for part, lines in exported.lines.items():
-        out.print(f"{part:6} {exported.images[part]} images, {lines} lines", highlight=False)
+        images = counted(exported.images[part], "image")
+        out.print(f"{part:6} {images}, {counted(lines, 'line')}", highlight=False)
     out.print(Text(str(output)), soft_wrap=True)
 
 
@@ -303,7 +305,7 @@ def examples(
     from pipelines.few_shot import EXAMPLES, write_examples
 
     for task, count in write_examples(directory, audit, output, per_task).items():
-        out.print(f"{task:22} {count} examples", highlight=False)
+        out.print(f"{task:22} {counted(count, 'example')}", highlight=False)
     out.print(Text(f"{output}/{EXAMPLES}"), soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.counted import counted
 from engine.errors import StorageError
 from engine.manifest import DEAD_LETTERS, MANIFEST, Totals, read_dead_letters, read_manifest
 from engine.publication import SHARDS, ShardStats, read_stats
@@ -97,4 +98,4 @@ def _check_totals(
         yield f"{DEAD_LETTERS}: {error}"
         return
     if letters != totals.dead_letters:
-        yield f"{DEAD_LETTERS} has {letters} rows, the shards have {totals.dead_letters}"
+        yield f"{DEAD_LETTERS} has {counted(letters, 'row')}, the shards have {totals.dead_letters}"

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.annotation import Annotation
+from engine.counted import counted
 from engine.errors import ConfigError
 from pipelines.calibration.calibration import read_file
 from pipelines.merge.candidates import box_of, words_of
@@ -61,10 +62,11 @@ class Audit:
         unknown = sorted(set(self.right) - known)
         if unknown:
             few = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            told = counted(len(self.right), "annotation")
             raise ConfigError(
-                f"the audit {self.path} names {len(unknown)} of {len(self.right)} annotations that "
-                f"nobody said here: {few}. Ids change with the options of the stage that says "
-                f"them: audit this run's own annotations, or take these lines out"
+                f"the audit {self.path} names {len(unknown)} of {told} that nobody said here: "
+                f"{few}. Ids change with the options of the stage that says them: audit this run's "
+                f"own annotations, or take these lines out"
             )
 
 

@@ -8,6 +8,7 @@ import yaml
 from rich.filesize import decimal
 from rich.table import Table
 
+from engine.counted import counted
 from engine.graph import CPU_POOL
 from pipelines.plan.allocation import Allocation
 from pipelines.plan.measure import Measured
@@ -57,9 +58,9 @@ def prediction(measured: Measured, allocation: Allocation) -> list[str]:
     told = f"; on the CPUs run {', '.join(without)}" if without else ""
     return [
         *(f"failed     {one.name}: {one.failures[0]}" for one in measured.costs if one.failures),
-        f"cluster    {machines.cpus} CPUs, {machines.gpus} GPUs{told}",
+        f"cluster    {counted(machines.cpus, 'CPU')}, {counted(machines.gpus, 'GPU')}{told}",
         f"predicted  {rate}",
-        f"source     {images} images, {decimal(round(images * measured.image_bytes))}: "
+        f"source     {counted(images, 'image')}, {decimal(round(images * measured.image_bytes))}: "
         f"{hours:.2f} h, {gpu_hours:.2f} GPU-hours",
         f"output     {decimal(round(images * measured.shard_bytes))} of shards, "
         f"{decimal(round(images * measured.layer_bytes))} of layers before compression",

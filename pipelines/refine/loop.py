@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.counted import counted
 from engine.errors import ConfigError
 from engine.progress import Progress
 from engine.ray_runner import ray_started
@@ -133,7 +134,8 @@ class _Loop:
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
         """Train a student per fold, each on the samples of all other folds."""
         options = self._config.refine
-        progress = Progress(current="starting", step=f"round {number}, {options.folds} students")
+        step = f"round {number}, {counted(options.folds, 'student')}"
+        progress = Progress(current="starting", step=step)
 
         def trained(fold: int) -> Student:
             config = options.train

@@ -95,6 +95,18 @@ def test_a_build_ends_with_0_and_its_totals(
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_one_image_is_no_images(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(album / "cat.jpg", tmp_path / "one")
+    told = florilegium("build", written(tmp_path / "one", tmp_path / "out"))
+    assert "1 image = 1 sample + 0 dead letters" in told.out
+    for name in ("report.html", "README.md"):
+        text = words((tmp_path / "out" / name).read_text(encoding="utf-8"))
+        assert not re.search(r"(?<![\d.,])1 [a-z-]+s\b", text.partition("<h1>")[2] or text), name
+
+
 def test_dead_letters_are_counted_and_no_failure(
     album: Path, tmp_path: Path, florilegium: Command, written: Write
 ) -> None:
@@ -102,7 +114,7 @@ def test_dead_letters_are_counted_and_no_failure(
     (tmp_path / "album" / "cut.jpg").write_bytes((album / "cat.jpg").read_bytes()[:700])
     told = florilegium("build", written(tmp_path / "album", tmp_path / "out"))
     assert told.code == 0
-    assert "13 images = 12 samples + 1 dead letters" in words(told.out)
+    assert "13 images = 12 samples + 1 dead letter" in words(told.out)
 
 
 def test_source_output_and_overrides_win_over_the_file(
