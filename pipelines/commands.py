@@ -94,7 +94,7 @@ def build(
     from engine.config import RunConfig, load_document, validated
     from engine.run import prepare
     from pipelines.build import build_dataset
-    from pipelines.tables import loss_lines, plan_table, totals_table
+    from pipelines.tables import loss_lines, plan_table, print_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
     changes = _given(source=source, output=output)
@@ -104,7 +104,7 @@ def build(
         raise UsageError(f"{config} describes a refinement: `florilegium refine {config}` runs it")
     run = prepare(validated(RunConfig, document, where=str(config)), is_dry=dry_run)
     if dry_run:
-        out.print(plan_table(run))
+        print_table(out, plan_table(run))
         for node in run.graph.nodes:
             if caveat := node.stage.caveat():
                 out.print(Text(f"{node.name} has {caveat}"), soft_wrap=True)
@@ -114,7 +114,7 @@ def build(
     with _resumable():
         manifest = build_dataset(run, retry=retry_dead_letters)
     totals = manifest.totals
-    out.print(totals_table(totals))
+    print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.print(f"{counted(totals.inputs, 'image')} = {became}", highlight=False)
     for line in loss_lines(manifest):
@@ -144,6 +144,7 @@ def plan(
     from pipelines.plan.allocation import allocate
     from pipelines.plan.measure import measure
     from pipelines.plan.table import costs_table, plan_file, pools_table, prediction
+    from pipelines.tables import print_table
 
     if save and not save.parent.is_dir():
         raise UsageError(f"there is no folder {save.parent} to save the plan in: make it first")
@@ -152,9 +153,9 @@ def plan(
     progress = Progress(current="reading a sample")
     with shown(progress):
         measured = measure(run, samples, on_stage=partial(setattr, progress, "current"))
-    out.print(costs_table(measured))
+    print_table(out, costs_table(measured))
     allocation = allocate(measured, cpu_workers=run.config.runner.workers)
-    out.print(pools_table(allocation))
+    print_table(out, pools_table(allocation))
     for line in prediction(measured, allocation):
         out.print(line, highlight=False, soft_wrap=True)
     if save:
@@ -184,13 +185,13 @@ def refine(
     from pipelines.refine.plan import plan_lines
     from pipelines.refine.table import audit_lines, round_line
     from pipelines.refine.to_audit import prepare_audit
-    from pipelines.tables import plan_table
+    from pipelines.tables import plan_table, print_table
 
     changes = _given(source=source, output=output)
     loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
     if dry_run:
         first, later = check(loaded, is_dry=True)
-        out.print(plan_table(first))
+        print_table(out, plan_table(first))
         for line in plan_lines(loaded, first, later):
             out.print(Text(line), soft_wrap=True)
         return
@@ -244,13 +245,14 @@ def score(
     from engine.storage import Folder
     from pipelines.refine.scores import score_rounds, score_rules
     from pipelines.score.table import score_table
+    from pipelines.tables import print_table
 
     scores = (score_rules if rules else score_rounds)(Folder(directory))
     if as_json:
         found = {name: one.to_json() for name, one in scores.items()}
         sys.stdout.write(json.dumps(found, indent=1, sort_keys=True) + "\n")
     else:
-        out.print(score_table(scores))
+        print_table(out, score_table(scores))
 
 
 @app.command()
@@ -264,12 +266,13 @@ def diff(
     from engine.storage import Folder
     from pipelines.refine.diff import diff_rounds
     from pipelines.refine.diff_table import diff_lines, diff_table
+    from pipelines.tables import print_table
 
     found = diff_rounds(Folder(directory), before, after)
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1, sort_keys=True) + "\n")
     else:
-        out.print(diff_table(found))
+        print_table(out, diff_table(found))
         for line in diff_lines(found):
             out.print(line, soft_wrap=True)
 
@@ -319,14 +322,14 @@ def status(
     from pipelines.refine.lineage import read_lineage
     from pipelines.refine.table import round_line
     from pipelines.status import read_status
-    from pipelines.tables import status_table
+    from pipelines.tables import print_table, status_table
 
     folder = Folder(directory)
     found, rounds = read_status(folder), read_lineage(folder)
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1, sort_keys=True) + "\n")
         return
-    out.print(status_table(found))
+    print_table(out, status_table(found))
     for one in rounds:
         out.print(round_line(one), soft_wrap=True)
 
@@ -376,9 +379,9 @@ def report(directory: Directory) -> None:
 @app.command()
 def stages() -> None:
     """List the installed stages: name, what they read and produce, what they need."""
-    from pipelines.tables import stages_table
+    from pipelines.tables import print_table, stages_table
 
-    out.print(stages_table())
+    print_table(out, stages_table())
 
 
 def _given(**changes: str | None) -> dict[str, str]:

@@ -17,8 +17,8 @@ from pipelines.plan.measure import Measured
 def costs_table(measured: Measured) -> Table:
     """Return what each stage costs."""
     table = Table(title="measured, one worker of each stage")
-    table.add_column("stage", overflow="fold")
-    table.add_column("pool", overflow="fold")
+    table.add_column("stage")
+    table.add_column("pool")
     for column in ("ms/image", "load s", "memory MB", "GPU MB", "layer B/image", "failed"):
         table.add_column(column, justify="right")
     pools = {node.name: node.pool for node in measured.graph.layered}
