@@ -36,7 +36,10 @@ def print_table(console: Console, table: Table) -> None:
         lines = [line for text in texts for line in text.split("\n")]
         column.no_wrap = column.min_width == max(map(cell_len, lines))
     unbounded = console.options.update(max_width=_UNBOUNDED)
-    if console.is_terminal and console.measure(table, options=unbounded).minimum > console.width:
+    least = console.measure(table, options=unbounded).minimum
+    if least > console.width and not console.is_terminal:
+        table.width = least
+    elif least > console.width:
         for column in table.columns:
             column.min_width, column.no_wrap = None, False
     console.print(table, crop=False)
