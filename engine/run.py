@@ -103,6 +103,7 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
             jobs.append(job)
         else:
             ledger.add(job)
+            progress.skip(samples=job.samples, dead_letters=len(job.dead_letters))
     progress.stages = tuple(node.name for node in run.graph.layered)
     progress.shards = len(jobs)
 
