@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.annotation import Annotation
+from engine.counted import counted
 from engine.errors import FlorilegiumError, SampleError, UsageError
 from engine.graph import Node
 from engine.sample import Sample
@@ -93,7 +94,9 @@ def _problem(
 def _check_count(answers: Sequence[object], samples: Sequence[Sample]) -> None:
     if len(answers) != len(samples):
         raise SampleError(
-            INVALID_OUTPUT, f"{len(answers)} answers to {len(samples)} samples: one each is wanted"
+            INVALID_OUTPUT,
+            f"{counted(len(answers), 'answer')} to {counted(len(samples), 'sample')}: "
+            f"one each is wanted",
         )
 
 

@@ -20,6 +20,9 @@ from engine.sources.source import SourceConfig
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+SECTIONS = ("specialists", "filters")
+"""The keys of a run under which its stages stand."""
+
 
 class RunnerConfig(BaseModel):
     """Where the workers run and how many there are."""
@@ -78,6 +81,8 @@ class RunConfig(BaseModel):
     @field_validator("specialists", "filters", mode="before")
     @classmethod
     def _options(cls, value: Any) -> Any:
+        if value is None:  # a heading with nothing under it
+            return {}
         if not isinstance(value, Mapping):
             return value
         return {name: {} if options is None else options for name, options in value.items()}
@@ -112,6 +117,9 @@ def load_document(
     plan: Path | None = None,
 ) -> dict[str, Any]:
     """Read a YAML mapping, apply top-level `changes`, a `plan` of workers, then dotted overrides.
+
+    `filters.nms=null` as an override takes the stage away, and so with any mapping; `nms:` with
+    nothing after it in a file is the stage with its defaults.
 
     Raises:
         ConfigError: the file cannot be read, is no mapping, or an override is not understood.
@@ -194,6 +202,16 @@ def _override(document: dict[str, Any], override: str) -> None:
             raise ConfigError(f"the override {override!r} goes through {parent!r}, a plain value")
         place = inner
     try:
-        place[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"the value of the override {override!r} is not YAML") from error
+    is_stage = len(parents) == 1 and parents[0] in SECTIONS
+    if value is None and is_stage and last not in place:
+        raise ConfigError(
+            f"the override {override!r} switches off a stage that is not there; "
+            f"{nearest(last, place)}"
+        )
+    if value is None and (is_stage or isinstance(place.get(last), dict)):
+        del place[last]
+    else:
+        place[last] = value

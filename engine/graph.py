@@ -216,11 +216,12 @@ def _inputs(
         found = {name for name, other in others.items() if _says(other) & set(wanted.tasks)}
         if not found and not wanted.optional and not source_tasks & set(wanted.tasks):
             produced = source_tasks.union(*(_says(other) for other in others.values()))
+            section = "specialists" if isinstance(draft.stage, Specialist) else "filters"
             raise PlanError(
-                f"stage {draft.name!r} reads {wanted}, which no stage here produces; when the "
-                "source has such labels, say so: "
-                f"source: {{url: ..., brings: [{wanted.tasks[0]}]}}; "
-                f"{nearest(wanted.tasks[0], produced)}"
+                f"stage {draft.name!r} reads {wanted}, which no stage here produces (they produce "
+                f"{', '.join(sorted(produced)) or 'nothing'}): add a specialist that does, or "
+                f"switch the stage off by --set {section}.{draft.name}=null; when the source has "
+                f"such labels, say so: source: {{url: ..., brings: [{wanted.tasks[0]}]}}"
             )
         read |= found
     return tuple(name for name in specialists if name in read)
@@ -230,7 +231,10 @@ def _check_reads(draft: _Draft, others: Mapping[str, _Draft]) -> None:
     wanted = {task for entry in draft.stage.reads for task in entry.tasks}
     for name in draft.reads or ():
         if name not in others:
-            raise PlanError(f"stage {draft.name!r} reads {name!r}, {nearest(name, others)}")
+            raise PlanError(
+                f"stage {draft.name!r} reads {name!r}, which is no specialist here; "
+                f"{nearest(name, others)}"
+            )
         if not _says(others[name]) & wanted:
             fitting = [other for other, says in others.items() if _says(says) & wanted]
             raise PlanError(

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from engine.graph import FORMAT_VERSION, Graph
 from engine.parquet import from_parquet, to_parquet
-from engine.partition import shard_name
 from engine.publication import FileStats, ShardStats, to_json
 from engine.sample import DeadLetter
 from engine.shard import SOURCE_FINGERPRINT
@@ -112,10 +111,10 @@ class Manifest:
 
     @property
     def dead_letters(self) -> Iterator[tuple[str, DeadLetter]]:
-        """The number of the shard and the letter, for each input that became no sample."""
+        """The name of the shard and the letter, for each input that became no sample."""
         for shard in self.shards:
             for letter in shard.dead_letters:
-                yield shard_name(shard.number), letter
+                yield shard.name, letter
 
     @cached_property
     def dead_letters_file(self) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from engine.counted import counted
 from engine.errors import RunError
 from engine.graph import CPU_POOL, Graph
 from engine.stage import StageConfig
@@ -89,7 +90,8 @@ def _cpu_pool(machines: Machines, workers: int | None) -> Pool:
     size = workers or machines.cpus
     if not 0 < size <= machines.cpus:
         raise RunError(
-            f"{size or 1} CPU workers are wanted and the cluster has {machines.cpus} CPUs: "
+            f"{counted(size or 1, 'CPU worker is', 'CPU workers are')} wanted and the cluster has "
+            f"{counted(machines.cpus, 'CPU')}: "
             f"set runner.workers to what is there, or add nodes"
         )
     return Pool(name=CPU_POOL, size=size, num_cpus=1)

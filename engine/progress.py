@@ -9,22 +9,59 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Progress:
-    """Counters of a run. `answered` counts samples by stage name."""
+    """Counters of a run. `answered` counts samples by stage name.
+
+    `shards`, `inputs` and `dead_letters` are those of the shards that this run has to look at,
+    those `_before` of the shards that were as they should be. `unread` are inputs about which no
+    stage is asked, for they never became samples.
+    """
 
     shards: int = 0
     shards_done: int = 0
+    shards_before: int = 0
     inputs: int = 0
+    inputs_before: int = 0
+    unread: int = 0
     samples: int = 0
     dead_letters: int = 0
     answered: Counter[str] = field(default_factory=Counter)
     stages: tuple[str, ...] = ()
     started_s: float = field(default_factory=time.monotonic)
     current: str = "listing the source"
+    waiting: str = ""
+    """What the run waits for, such as GPUs that others hold."""
     notes: list[str] = field(default_factory=list)
     """What people should know about the run; said once."""
     step: str = ""
     """The step of a longer job that this run is, such as a round of refinement."""
     _trained: dict[str, str] = field(default_factory=dict)
+    _open: dict[str, _Open] = field(default_factory=dict)
+
+    def skip(self, *, samples: int, dead_letters: int) -> None:
+        """Count a shard that was done before."""
+        self.shards_before += 1
+        self.inputs_before += samples + dead_letters
+        self.dead_letters += dead_letters
+
+    def open(self, shard: str, *, inputs: int, unread: int) -> None:
+        """Count the inputs of a shard that was read."""
+        self._open[shard] = _Open(inputs=inputs, unread=unread)
+        self.inputs += inputs
+        self.unread += unread
+
+    def answer(self, shard: str, stage: str, samples: int) -> None:
+        """Count samples of an open shard that a stage has answered, or had answered before."""
+        self._open[shard].answered[stage] += samples
+        self.answered[stage] += samples
+
+    def close(self, shard: str, *, is_done: bool) -> None:
+        """Keep what was counted of a shard, or take it back, for the shard starts again."""
+        counts = self._open.pop(shard, None)
+        if counts and not is_done:
+            self.inputs -= counts.inputs
+            self.unread -= counts.unread
+            for stage, samples in counts.answered.items():
+                self.answered[stage] -= samples
 
     def finish(self, *, samples: int, dead_letters: int) -> None:
         """Count a finished shard."""
@@ -35,7 +72,12 @@ class Progress:
     def train(self, who: str, step: int, steps: int, loss: float) -> None:
         """Count a step of the training of a model, one of several perhaps."""
         self._trained[who] = f"{who}: step {step} of {steps}, loss {loss:.3f}"
-        self.current = "; ".join(self._trained[name] for name in sorted(self._trained))
+        self.current = self.trained
+
+    @property
+    def trained(self) -> str:
+        """How far each model is that is trained."""
+        return "; ".join(self._trained[name] for name in sorted(self._trained))
 
     @property
     def elapsed_s(self) -> float:
@@ -43,10 +85,23 @@ class Progress:
         return time.monotonic() - self.started_s
 
     @property
+    def total(self) -> int:
+        """Inputs of all shards that were looked at so far, those done before included."""
+        return self.inputs_before + self.inputs
+
+    def through(self, stage: str) -> int:
+        """Return the inputs that a stage is done with, `total` at the end of a run."""
+        return self.inputs_before + self.unread + self.answered[stage]
+
+    @property
+    def images(self) -> int:
+        """Images through the slowest stage in this run."""
+        return min((self.answered[name] for name in self.stages), default=self.inputs)
+
+    @property
     def images_per_s(self) -> float:
         """Images through the slowest stage, per second."""
-        slowest = min((self.answered[name] for name in self.stages), default=self.inputs)
-        return slowest / max(self.elapsed_s, 1e-9)
+        return self.images / max(self.elapsed_s, 1e-9)
 
     @property
     def remaining_s(self) -> float | None:
@@ -54,3 +109,12 @@ class Progress:
         if not self.shards_done:
             return None
         return self.elapsed_s / self.shards_done * (self.shards - self.shards_done)
+
+
+@dataclass
+class _Open:
+    """What was counted of a shard that is not finished."""
+
+    inputs: int
+    unread: int
+    answered: Counter[str] = field(default_factory=Counter)

@@ -105,6 +105,7 @@ def execute(
             jobs.append(job)
         else:
             ledger.add(job)
+            progress.skip(samples=job.samples, dead_letters=len(job.dead_letters))
     ledger.check()
     progress.stages = tuple(node.name for node in run.graph.layered)
     progress.shards = len(jobs)

@@ -109,19 +109,25 @@ class Scheduler:
 
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
         """Build a shard, from the start again when a node left with its bytes."""
-        for _ in range(ATTEMPTS - 1):
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._build(job)
+                done = await self._build(job)
             except DataLost:
-                continue
-        return await self._build(job)
+                self._progress.close(job.spec.name, is_done=False)
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                self._progress.close(job.spec.name, is_done=True)
+                return done
+        raise AssertionError("unreachable")
 
     async def _build(self, job: Job) -> tuple[Job, ShardStats]:
         opened = await self._open(job)
         shard, todo = opened.task.shard, opened.task.todo
-        self._progress.inputs += len(shard.records) + len(shard.dead_letters)
+        unread = len(shard.dead_letters)
+        self._progress.open(shard.name, inputs=len(shard.records) + unread, unread=unread)
         for name in self._progress.stages:
-            self._progress.answered[name] += len(shard.records) - len(todo.get(name, ()))
+            self._progress.answer(shard.name, name, len(shard.records) - len(todo.get(name, ())))
         plan = segments(self._graph, list(todo))
         visited = Counter(segment.pool for segment in plan)
         for pool in self._awaited.keys() - visited.keys():
@@ -222,7 +228,8 @@ class Scheduler:
             ]
         self._deaths = 0
         for name in segment.names:
-            self._progress.answered[name] += len(set(samples).intersection(opened.task.todo[name]))
+            asked = set(samples).intersection(opened.task.todo[name])
+            self._progress.answer(opened.task.shard.name, name, len(asked))
         return [part]
 
     async def _accuse(self, opened: Opened, segment: Segment, number: int) -> Part:
@@ -248,7 +255,8 @@ class Scheduler:
                 )
         said = await self._runner.fetch(part) if good else {}
         for name in segment.names:
-            self._progress.answered[name] += number in opened.task.todo[name]
+            is_asked = number in opened.task.todo[name]
+            self._progress.answer(opened.task.shard.name, name, int(is_asked))
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
         return {**said, **empty}
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.annotation import ANNOTATION_FIELDS
+from engine.counted import counted
 from engine.image_member import ImageKind
 from engine.manifest import Manifest
 from engine.publication import SHARDS
@@ -42,7 +43,8 @@ _TEMPLATE = """\
 
 # An annotated image dataset
 
-{{ totals.samples }} images with {{ totals.annotations_kept }} machine-made annotations, built by
+{{ counted(totals.samples, "image") }} with
+{{ counted(totals.annotations_kept, "machine-made annotation") }}, built by
 **Florilegium**: specialists said them, filters judged them. Each annotation carries its score and
 its provenance; nobody has checked them one by one.
 
@@ -106,6 +108,7 @@ def write_card(output: Folder, manifest: Manifest, images: ImageKind) -> None:
         totals=totals,
         speakers=_speakers(manifest),
         images=_IMAGES[images],
+        counted=counted,
     )
     output.publish(CARD, str(card).encode())
 

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,13 +21,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from engine.counted import counted
 from engine.errors import FlorilegiumError, OutputInUse, UsageError
 
 app = typer.Typer(
     name="florilegium",
-    help="Build vision datasets: specialists say, filters judge, the engine moves and remembers.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130
@@ -41,7 +43,9 @@ SourceOption = Annotated[str | None, typer.Option("--source", help="Read the ima
 OutputOption = Annotated[str | None, typer.Option("--output", help="Write the dataset here.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Override a key, e.g. shard_size=64."),
+    typer.Option(
+        "--set", metavar="A.B=C", help="Override a key: shard_size=64, filters.nms=null (off)."
+    ),
 ]
 Replace = Annotated[
     bool,
@@ -54,6 +58,32 @@ MaxDeadLetterShare = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
+
+
+class Until(StrEnum):
+    """Where a refinement can be told to stop."""
+
+    CANDIDATES = "candidates"
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        out.print(Text(f"florilegium {version('florilegium')}"))
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Build vision datasets: specialists say, filters judge, the engine moves and remembers."""
 
 
 @app.command()
@@ -78,7 +108,7 @@ def build(
     from engine.losses import refuse_losses, told
     from engine.run import prepare
     from pipelines.build import build_dataset
-    from pipelines.tables import plan_table, totals_table
+    from pipelines.tables import plan_table, print_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
     changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
@@ -88,7 +118,7 @@ def build(
         raise UsageError(f"{config} describes a refinement: `florilegium refine {config}` runs it")
     run = prepare(validated(RunConfig, document, where=str(config)), is_dry=dry_run)
     if dry_run:
-        out.print(plan_table(run))
+        print_table(out, plan_table(run))
         for node in run.graph.nodes:
             if caveat := node.stage.caveat():
                 out.print(Text(f"{node.name} has {caveat}"), soft_wrap=True)
@@ -98,9 +128,9 @@ def build(
     with _resumable():
         manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)
     totals = manifest.totals
-    out.print(totals_table(totals))
-    lost = f"{totals.dead_letters} dead letters"
-    out.print(f"{totals.inputs} images = {totals.samples} samples + {lost}", highlight=False)
+    print_table(out, totals_table(totals))
+    became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
+    out.print(f"{counted(totals.inputs, 'image')} = {became}", highlight=False)
     for line in told(letter for _, letter in manifest.dead_letters):
         out.print(Text(line), soft_wrap=True)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
@@ -127,6 +157,7 @@ def plan(
     from pipelines.plan.allocation import allocate
     from pipelines.plan.measure import measure
     from pipelines.plan.table import costs_table, plan_file, pools_table, prediction
+    from pipelines.tables import print_table
 
     if save and not save.parent.is_dir():
         raise UsageError(f"there is no folder {save.parent} to save the plan in: make it first")
@@ -135,9 +166,9 @@ def plan(
     progress = Progress(current="reading a sample")
     with shown(progress):
         measured = measure(run, samples, on_stage=partial(setattr, progress, "current"))
-    out.print(costs_table(measured))
+    print_table(out, costs_table(measured))
     allocation = allocate(measured, cpu_workers=run.config.runner.workers)
-    out.print(pools_table(allocation))
+    print_table(out, pools_table(allocation))
     for line in prediction(measured, allocation):
         out.print(line, highlight=False, soft_wrap=True)
     if save:
@@ -152,6 +183,12 @@ def refine(
     output: OutputOption = None,
     overrides: Overrides = None,
     max_dead_letter_share: MaxDeadLetterShare = None,
+    until: Annotated[
+        Until | None,
+        typer.Option(
+            help="Stop there: `candidates` are what is to be audited, with a file for it."
+        ),
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
@@ -159,20 +196,30 @@ def refine(
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import check
     from pipelines.refine.loop import refine as run_loop
-    from pipelines.refine.table import round_line
+    from pipelines.refine.plan import plan_lines
+    from pipelines.refine.table import audit_lines, round_line
+    from pipelines.refine.to_audit import prepare_audit
+    from pipelines.tables import plan_table, print_table
 
     changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
     loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
     if dry_run:
-        check(loaded)
-        turns = f"round 0 and at most {loaded.refine.rounds} with students"
-        out.print(Text(f"{config} can run: {turns}"), soft_wrap=True)
+        first, later = check(loaded, is_dry=True)
+        print_table(out, plan_table(first))
+        for line in plan_lines(loaded, first, later):
+            out.print(Text(line), soft_wrap=True)
         return
     with _resumable():
-        rounds = run_loop(loaded, finished=lambda one: out.print(round_line(one), soft_wrap=True))
-    promoted = max(one.number for one in rounds if one.is_promoted)
-    out.print(Text(f"dataset  {loaded.output}, round {promoted}"), soft_wrap=True)
-    out.print(Text(f"report   {loaded.output}/report.html"), soft_wrap=True)
+        if until is None:
+            rounds = run_loop(
+                loaded, finished=lambda one: out.print(round_line(one), soft_wrap=True)
+            )
+            promoted = max(one.number for one in rounds if one.is_promoted)
+            out.print(Text(f"dataset  {loaded.output}, round {promoted}"), soft_wrap=True)
+            out.print(Text(f"report   {loaded.output}/report.html"), soft_wrap=True)
+        if until is Until.CANDIDATES or not (loaded.refine.rounds or loaded.refine.audit):
+            for line in audit_lines(prepare_audit(loaded)):
+                out.print(Text(line), soft_wrap=True)
 
 
 @app.command()
@@ -196,7 +243,7 @@ def train(
         show = partial(progress.train, "training")
         result = run_training(run, options, output, on_progress=show)
     for task, loss in result.losses.items():
-        out.print(f"{task:30} {result.examples[task]:>9} examples, loss {loss:.4f}")
+        out.print(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
     out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
 
 
@@ -212,13 +259,14 @@ def score(
     from engine.storage import Folder
     from pipelines.refine.scores import score_rounds, score_rules
     from pipelines.score.table import score_table
+    from pipelines.tables import print_table
 
     scores = (score_rules if rules else score_rounds)(Folder(directory))
     if as_json:
         found = {name: one.to_json() for name, one in scores.items()}
         sys.stdout.write(json.dumps(found, indent=1, sort_keys=True) + "\n")
     else:
-        out.print(score_table(scores))
+        print_table(out, score_table(scores))
 
 
 @app.command()
@@ -228,16 +276,17 @@ def diff(
     after: Annotated[int, typer.Argument(metavar="ROUND_B", help="Another round's number.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell which labels were added, changed and dropped between two rounds."""
+    """Tell which labels were added, changed and dropped between two rounds of a refinement."""
     from engine.storage import Folder
     from pipelines.refine.diff import diff_rounds
     from pipelines.refine.diff_table import diff_lines, diff_table
+    from pipelines.tables import print_table
 
     found = diff_rounds(Folder(directory), before, after)
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1, sort_keys=True) + "\n")
     else:
-        out.print(diff_table(found))
+        print_table(out, diff_table(found))
         for line in diff_lines(found):
             out.print(line, soft_wrap=True)
 
@@ -257,7 +306,8 @@ def export_florence2(
     document = load_document(config, overrides=overrides or [])
     exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
     for part, lines in exported.lines.items():
-        out.print(f"{part:6} {exported.images[part]} images, {lines} lines", highlight=False)
+        images = counted(exported.images[part], "image")
+        out.print(f"{part:6} {images}, {counted(lines, 'line')}", highlight=False)
     out.print(Text(str(output)), soft_wrap=True)
 
 
@@ -272,7 +322,7 @@ def examples(
     from pipelines.few_shot import EXAMPLES, write_examples
 
     for task, count in write_examples(directory, audit, output, per_task).items():
-        out.print(f"{task:22} {count} examples", highlight=False)
+        out.print(f"{task:22} {counted(count, 'example')}", highlight=False)
     out.print(Text(f"{output}/{EXAMPLES}"), soft_wrap=True)
 
 
@@ -286,14 +336,14 @@ def status(
     from pipelines.refine.lineage import read_lineage
     from pipelines.refine.table import round_line
     from pipelines.status import read_status
-    from pipelines.tables import status_table
+    from pipelines.tables import print_table, status_table
 
     folder = Folder(directory)
     found, rounds = read_status(folder), read_lineage(folder)
     if as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1, sort_keys=True) + "\n")
         return
-    out.print(status_table(found))
+    print_table(out, status_table(found))
     for one in rounds:
         out.print(round_line(one), soft_wrap=True)
 
@@ -334,13 +384,16 @@ def clean(
 
 @app.command()
 def why(
-    directory: Directory, key: Annotated[str, typer.Argument(help="The key of a sample.")]
+    directory: Directory,
+    image: Annotated[
+        str, typer.Argument(help="Its key, its path or the end of it, or 6 digits of its SHA-256.")
+    ],
 ) -> None:
     """Print everything that was said about an image, by whom, and what became of it."""
     from engine.storage import Folder
     from pipelines.why import explain
 
-    for line in explain(Folder(directory), key):
+    for line in explain(Folder(directory), image):
         out.print(line, soft_wrap=True)
 
 
@@ -360,9 +413,9 @@ def report(directory: Directory) -> None:
 @app.command()
 def stages() -> None:
     """List the installed stages: name, what they read and produce, what they need."""
-    from pipelines.tables import stages_table
+    from pipelines.tables import print_table, stages_table
 
-    out.print(stages_table())
+    print_table(out, stages_table())
 
 
 def _given(**changes: str | float | None) -> dict[str, Any]:

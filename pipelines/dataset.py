@@ -78,6 +78,24 @@ def read_shard_samples(folder: Folder, name: str) -> Iterator[Labelled]:
         ) from error
 
 
+def read_shard_records(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the `json` of each sample of one shard; images are passed over.
+
+    Raises:
+        StorageError: the tar cannot be read.
+    """
+    path = f"{SHARDS}/{name}.tar"
+    try:
+        with folder.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                if member.name.endswith(".json") and (content := tar.extractfile(member)):
+                    yield json.loads(content.read())
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise StorageError(
+            f"{folder.path(path)} cannot be read: {error}; build it again"
+        ) from error
+
+
 def read_files(file: IO[bytes] | RawIOBase) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield the key and the files by extension of each sample of a tar, read as a stream.
 

@@ -19,18 +19,24 @@ PLAIN_INTERVAL_S = 5.0
 
 @contextmanager
 def shown(progress: Progress) -> Iterator[None]:
-    """Show a run's progress on standard error while the block runs."""
+    """Show a run's progress on standard error while the block runs, and how it ended."""
     console = Console(stderr=True)
     try:
         with _updated(progress, console):
             yield
     finally:
         _say_notes(progress, console)
+    if ended := end_of(progress):
+        _say(console, ended)
 
 
 def _say_notes(progress: Progress, console: Console) -> None:
     while progress.notes:
-        console.print(progress.notes.pop(0), soft_wrap=True, highlight=False)
+        _say(console, progress.notes.pop(0))
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=True)
 
 
 @contextmanager
@@ -58,32 +64,52 @@ def _updated(progress: Progress, console: Console) -> Iterator[None]:
 def _print_lines(progress: Progress, console: Console, stop: threading.Event) -> None:
     while not stop.wait(PLAIN_INTERVAL_S):
         _say_notes(progress, console)
-        console.print(summary(progress), soft_wrap=True, highlight=False)
+        _say(console, summary(progress))
 
 
 def summary(progress: Progress) -> str:
     """Return the state of a run in one line."""
-    step = [progress.step] if progress.step else []
+    waiting = [progress.waiting] if progress.waiting else []
     if progress.current:
-        return ", ".join([*step, f"{progress.current} ({progress.elapsed_s:.0f} s)"])
-    parts = [
-        *step,
-        f"shards {progress.shards_done}/{progress.shards}",
-        f"images {min((progress.answered[name] for name in progress.stages), default=0)}",
-        f"{progress.images_per_s:.1f} images/s",
+        current = f"{progress.current} ({progress.elapsed_s:.0f} s)"
+        return ", ".join([*_step(progress), current, *waiting])
+    to_go = progress.remaining_s
+    left = [] if to_go is None else [f"{_duration(to_go)} to go"]
+    return ", ".join([*_step(progress), *_counts(progress), *left, *waiting])
+
+
+def end_of(progress: Progress) -> str:
+    """Return in one line how a run or a training ended; nothing about what has no counts."""
+    if progress.shards or progress.shards_before:
+        took = f"took {_duration(progress.elapsed_s)}"
+        return ", ".join([*_step(progress), *_counts(progress), took])
+    return ", ".join([*_step(progress), progress.trained]) if progress.trained else ""
+
+
+def _step(progress: Progress) -> list[str]:
+    return [progress.step] if progress.step else []
+
+
+def _counts(progress: Progress) -> list[str]:
+    before = progress.shards_before
+    shards = f"shards {before + progress.shards_done}/{before + progress.shards}"
+    through = min(map(progress.through, progress.stages), default=0)
+    speed = [f"{progress.images_per_s:.1f} images/s"] if progress.images else []
+    return [
+        f"{shards} ({before} done before)" if before else shards,
+        f"images {through}/{progress.total}",
+        *speed,
         f"dead letters {progress.dead_letters}",
     ]
-    if progress.remaining_s is not None:
-        parts.append(f"{_duration(progress.remaining_s)} to go")
-    return ", ".join(parts)
 
 
 def _table(progress: Progress) -> RenderableType:
     stages = Table.grid(padding=(0, 2))
+    stages.add_column(overflow="fold")
     for name in progress.stages:
-        answered = progress.answered[name]
-        bar = ProgressBar(total=max(progress.inputs, 1), completed=answered, width=30)
-        stages.add_row(Text(name), bar, Text(f"{answered}/{progress.inputs}"))
+        through = progress.through(name)
+        bar = ProgressBar(total=max(progress.total, 1), completed=through, width=30)
+        stages.add_row(Text(name), bar, Text(f"{through}/{progress.total}"))
     notes = [Text(note) for note in progress.notes]
     return Group(*notes, stages, Text(summary(progress), style="bold"))
 

@@ -28,7 +28,7 @@ from specialists.online.examples import MOST_BYTES, MOST_CHARACTERS
 
 EXAMPLES = "examples.jsonl"
 IMAGES = "images"
-_COLUMNS = ("id", "key", "task", "text", "kept")
+_COLUMNS = ("id", "key", "task", "text", "kept", "merged_from")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -76,15 +76,16 @@ def write_examples(dataset: str, audit: str, output: Path, per_task: int = 16) -
 
 
 def _right_captions(dataset: Folder, audit: Audit) -> list[Choice]:
-    """Return all kept captions that were found right."""
+    """Return all kept captions that were found right; a merged one is as right as its voters."""
     right: list[Choice] = []
     known: set[str] = set()
     for shard, table in read_annotations(dataset, _COLUMNS):
         columns = (table.column(name).to_pylist() for name in _COLUMNS)
-        for name, key, task, text, kept in zip(*columns, strict=True):
+        for name, key, task, text, kept, voters in zip(*columns, strict=True):
             known.add(name)
             is_usable = kept and task in CAPTION_TASKS and 0 < len(text) <= MOST_CHARACTERS
-            if is_usable and audit.right.get(name):
+            is_right = any(audit.right.get(one) for one in voters)
+            if is_usable and audit.right.get(name, is_right):
                 rank = blake2b(name.encode(), digest_size=8).hexdigest()
                 right.append(Choice(rank=rank, task=task, shard=shard, key=key, text=text))
     audit.check(known)

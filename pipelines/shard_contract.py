@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.annotation import ANNOTATION_FIELDS, ANNOTATION_NAMES
+from engine.counted import counted
 from engine.errors import SampleError, StorageError
 from engine.image import decode
 from engine.judging import VERDICT_TYPE
@@ -134,7 +135,8 @@ def _check_tar(
         if file.hexdigest() != shard["tar"].get("sha256"):
             yield f"{path}.tar has another digest than the manifest says"
     if len(seen) != shard["samples"]:
-        yield f"{path}.tar has {len(seen)} samples, the manifest says {shard['samples']}"
+        count = counted(len(seen), "sample")
+        yield f"{path}.tar has {count}, the manifest says {shard['samples']}"
     strangers = set(pc.unique(table["key"]).to_pylist()) - seen
     if strangers:
         yield f"{path}.parquet has rows of samples that the tar has not: {min(strangers)!r}"

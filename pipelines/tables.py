@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from engine.errors import UsageError
 from engine.manifest import Totals
@@ -14,13 +18,42 @@ from engine.stage import Input, Specialist, Stage
 from pipelines.status import Status
 
 _MOST_TASKS = 6
+_WORD = re.compile(r"^ *\S+|\S+|^$", re.MULTILINE)
+_UNBOUNDED = 10_000
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table of which nothing is cut, however narrow the terminal.
+
+    Names stay whole, so that they can be searched, and the table becomes wider where it has to;
+    only on a terminal that it does not fit do names go on in the next line.
+    """
+    for column in table.columns:
+        column.overflow = "fold"
+        texts = [_plain(console, cell) for cell in (column.header, *column.cells)]
+        column.min_width = max(cell_len(word) for text in texts for word in _WORD.findall(text))
+        # Else the width that lacks would be taken from columns of names, too.
+        lines = [line for text in texts for line in text.split("\n")]
+        column.no_wrap = column.min_width == max(map(cell_len, lines))
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    least = console.measure(table, options=unbounded).minimum
+    if least > console.width and not console.is_terminal:
+        table.width = least
+    elif least > console.width:
+        for column in table.columns:
+            column.min_width, column.no_wrap = None, False
+    console.print(table, crop=False)
+
+
+def _plain(console: Console, cell: RenderableType) -> str:
+    return (cell if isinstance(cell, Text) else console.render_str(str(cell))).plain
 
 
 def plan_table(run: Run) -> Table:
     """Return the stages of a run in the order in which they will speak."""
-    table = Table(title="plan", show_lines=True)
+    table = Table(title="plan", show_lines=True, show_edge=False, pad_edge=False)
     for column in ("stage", "reads", "produces", "pool"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for node in run.graph.nodes:
         says = node.stage.produces if isinstance(node.stage, Specialist) else ("verdicts",)
         name = node.name if node.use == node.name else f"{node.name}\n  {node.use}"
@@ -52,10 +85,13 @@ def status_table(status: Status) -> Table:
 
 def stages_table() -> Table:
     """Return all installed stages: what they can say, and what they read by default."""
-    table = Table(caption="?: read where there is any", caption_justify="left", show_lines=True)
-    table.add_column("stage", overflow="fold")
+    caption = "?: read where there is any"
+    table = Table(
+        caption=caption, caption_justify="left", show_lines=True, show_edge=False, pad_edge=False
+    )
+    table.add_column("stage")
     for column in ("reads", "produces"):
-        table.add_column(column, overflow="fold", min_width=len("open_vocabulary_detection?"))
+        table.add_column(column)
     for name in stage_names():
         try:
             stage_class = find_stage(name)

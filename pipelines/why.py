@@ -5,84 +5,47 @@ What strangers wrote is shown escaped.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.compute as pc
 from rich.text import Text
 
-from engine.errors import ConfigError, nearest
 from engine.escaped import escaped
-from engine.manifest import read_dead_letters
-from engine.parquet import from_parquet
-from engine.publication import SHARDS
 from engine.storage import Folder
+from pipelines.dataset import read_shard_annotations
+from pipelines.find import Image, find_image
 
 
-def explain(output: Folder, key: str) -> Iterator[Text]:
-    """Yield lines that tell what was said about a sample, by whom, and what became of it.
+def explain(output: Folder, wanted: str) -> Iterator[Text]:
+    """Yield lines that tell what was said about an image, by whom, and what became of it.
+
+    `wanted` is its key, its path or its digest, as `find_image` takes them.
 
     Raises:
-        ConfigError: no sample has this key.
+        ConfigError: it means no image, or several.
+        StorageError: a shard cannot be read.
     """
-    keys: set[str] = set()
-    found = False
-    for name in output.names(SHARDS):
-        if not name.endswith(".parquet"):
-            continue
-        rows = _rows(output, f"{SHARDS}/{name}", key, keys)
-        if rows:
-            found = True
-            yield Text(f"{escaped(key)}  {SHARDS}/{escaped(name)}", style="bold")
-            yield from _lines(rows)
-    for letter in read_dead_letters(output):
-        if letter["key"] == key:
-            found = True
-            trace = (letter.get("traceback") or "").splitlines()  # earlier versions kept none
-            letter = escaped(letter)
-            yield Text(f"{letter['key']}  dead letter", style="bold red")
-            yield Text(f"  {letter['source']}")
-            yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
-            yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
-        keys.add(letter["key"])
-    if not found and key in _silent(output):
-        found = True
-        yield Text(f"{escaped(key)}  nothing was said about it", style="bold")
-    if not found:
-        raise ConfigError(f"nothing was said about {key!r}, {_hint(key, keys)}")
+    image = find_image(output, wanted)
+    yield Text(f"{escaped(image.key)}  {escaped(image.source)}", style="bold")
+    if image.digests:
+        yield Text(f"  shard {image.shard}, sha256 {image.digests[0]}", style="dim")
+    if image.letter is not None:
+        trace = image.letter["traceback"].splitlines()
+        letter = escaped(dict(image.letter))
+        yield Text("  dead letter", style="bold red")
+        yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
+        yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
+    rows = _rows(output, image)
+    if not rows and image.letter is None:
+        yield Text("  nothing was said about it")
+    yield from _lines(rows)
 
 
-def _rows(output: Folder, path: str, key: str, keys: set[str]) -> list[dict[str, Any]]:
-    """Return the rows of a sample, ready to be shown; the keys of the shard go into `keys`."""
-    with output.opened(path) as file:
-        found = pc.unique(from_parquet(file, columns=["key"])["key"]).to_pylist()
-    keys.update(found)
-    if key not in found:
-        return []
-    with output.opened(path) as file:
-        table = from_parquet(file)
-    return escaped(table.filter(pc.equal(table["key"], key)).to_pylist())
-
-
-def _silent(output: Folder) -> set[str]:
-    """Return the keys of all samples, from the names in the tars."""
-    keys: set[str] = set()
-    for name in output.names(SHARDS):
-        if name.endswith(".tar"):
-            with (
-                output.opened(f"{SHARDS}/{name}") as file,
-                tarfile.open(fileobj=file, mode="r:") as tar,
-            ):
-                keys.update(member.name.partition(".")[0] for member in tar)
-    return keys
-
-
-def _hint(key: str, keys: set[str]) -> str:
-    close = nearest(key, map(escaped, keys))
-    if len(keys) <= 20 or close.startswith("did"):
-        return close
-    return f"there are {len(keys)} other keys"
+def _rows(output: Folder, image: Image) -> list[dict[str, Any]]:
+    """Return the rows about an image, ready to be shown."""
+    table = read_shard_annotations(output, image.shard)
+    return escaped(table.filter(pc.equal(table["key"], image.key)).to_pylist())
 
 
 def _lines(rows: list[dict[str, Any]]) -> Iterator[Text]:

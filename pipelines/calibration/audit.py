@@ -1,8 +1,9 @@
 """An audit: which annotations somebody looked at, and whether they were right.
 
-A JSON line each: `{"id": "9f2c...", "right": true}`, perhaps with the `key` of the sample. Who
-looked, and at what, is not known here. What was found of one statement holds for others that
-say the same of the same place, as boxes have it: masks and quads are compared by theirs.
+A JSON line each: `{"id": "9f2c...", "right": true}`, perhaps with more keys for people; with
+`"right": null` nobody has looked yet. Who looked, and at what, is not known here. What was found
+of one statement holds for others that say the same of the same place, as boxes have it: masks and
+quads are compared by theirs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.annotation import Annotation
+from engine.counted import counted
 from engine.errors import ConfigError
 from pipelines.calibration.calibration import read_file
 from pipelines.merge.candidates import box_of, words_of
@@ -60,45 +62,64 @@ class Audit:
         unknown = sorted(set(self.right) - known)
         if unknown:
             few = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            told = counted(len(self.right), "annotation")
             raise ConfigError(
-                f"the audit {self.path} names {len(unknown)} of {len(self.right)} annotations that "
-                f"nobody said here: {few}. Ids change with the options of the stage that says "
-                f"them: audit this run's own annotations, or take these lines out"
+                f"the audit {self.path} names {len(unknown)} of {told} that nobody said here: "
+                f"{few}. Ids change with the options of the stage that says them: audit this run's "
+                f"own annotations, or take these lines out"
             )
 
 
 def read_audit(url: str) -> Audit:
-    """Read an audit file, a path or an fsspec URL; empty lines are passed over.
+    """Read an audit file, a path or an fsspec URL.
 
     Raises:
-        ConfigError: it is not there, a line is no audit of an annotation, or two contradict.
+        ConfigError: it is not there, a line is no audit of an annotation, two contradict, or
+            nobody has looked at anything yet.
     """
     data = read_file(url)
     if data is None:
-        raise ConfigError(f"the audit {url} is not there: write it, or merge without `audit`")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the audit {url} is not UTF-8 text: {error}") from error
-    right: dict[str, bool] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            name, is_right = _finding(line, f"{url}, line {number}")
-            if right.setdefault(name, is_right) != is_right:
-                raise ConfigError(
-                    f"the audit {url}, line {number}: {name!r} was found otherwise before"
-                )
+        raise ConfigError(
+            f"the audit {url} is not there: `florilegium refine CONFIG --until candidates` makes "
+            f"a file to fill in; or merge without `audit`"
+        )
+    right = answers_in(data, url)
+    if not right:
+        raise ConfigError(
+            f"the audit {url} answers nothing yet: put true or false after `right` in some lines"
+        )
     return Audit(right=right, path=url)
 
 
-def _finding(line: str, where: str) -> tuple[str, bool]:
+def answers_in(data: bytes, url: str) -> dict[str, bool]:
+    """Return what the lines of an audit file say, by annotation id; empty lines say nothing.
+
+    Raises:
+        ConfigError: a line is no audit of an annotation, or two contradict.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the audit {url} is not UTF-8 text: {error}") from error
+    right: dict[str, bool] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            name, is_right = _finding(line, f"{url}, line {number}")
+            if is_right is not None and right.setdefault(name, is_right) != is_right:
+                raise ConfigError(
+                    f"the audit {url}, line {number}: {name!r} was found otherwise before"
+                )
+    return right
+
+
+def _finding(line: str, where: str) -> tuple[str, bool | None]:
     try:
         row: Any = json.loads(line)
     except ValueError:
         row = None
     if isinstance(row, dict):
-        name, is_right = row.get("id"), row.get("right")
-        if isinstance(name, str) and name and isinstance(is_right, bool):
+        name, is_right = row.get("id"), row.get("right", "")
+        if isinstance(name, str) and name and isinstance(is_right, bool | None):
             return name, is_right
     raise ConfigError(
         f'{where}: {line[:80]!r} is not of the form {{"id": "9f2c...", "right": true}}'

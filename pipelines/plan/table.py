@@ -8,6 +8,7 @@ import yaml
 from rich.filesize import decimal
 from rich.table import Table
 
+from engine.counted import counted
 from engine.graph import CPU_POOL
 from pipelines.plan.allocation import Allocation
 from pipelines.plan.measure import Measured
@@ -16,8 +17,8 @@ from pipelines.plan.measure import Measured
 def costs_table(measured: Measured) -> Table:
     """Return what each stage costs."""
     table = Table(title="measured, one worker of each stage")
-    table.add_column("stage", overflow="fold")
-    table.add_column("pool", overflow="fold")
+    table.add_column("stage")
+    table.add_column("pool")
     for column in ("ms/image", "load s", "memory MB", "GPU MB", "layer B/image", "failed"):
         table.add_column(column, justify="right")
     pools = {node.name: node.pool for node in measured.graph.layered}
@@ -57,9 +58,9 @@ def prediction(measured: Measured, allocation: Allocation) -> list[str]:
     told = f"; on the CPUs run {', '.join(without)}" if without else ""
     return [
         *(f"failed     {one.name}: {one.failures[0]}" for one in measured.costs if one.failures),
-        f"cluster    {machines.cpus} CPUs, {machines.gpus} GPUs{told}",
+        f"cluster    {counted(machines.cpus, 'CPU')}, {counted(machines.gpus, 'GPU')}{told}",
         f"predicted  {rate}",
-        f"source     {images} images, {decimal(round(images * measured.image_bytes))}: "
+        f"source     {counted(images, 'image')}, {decimal(round(images * measured.image_bytes))}: "
         f"{hours:.2f} h, {gpu_hours:.2f} GPU-hours",
         f"output     {decimal(round(images * measured.shard_bytes))} of shards, "
         f"{decimal(round(images * measured.layer_bytes))} of layers before compression",

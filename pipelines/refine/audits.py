@@ -13,6 +13,7 @@ from heapq import nsmallest
 
 from engine.annotation import Annotation
 from pipelines.calibration.audit import Audit, read_audit
+from pipelines.calibration.calibration import read_file
 from pipelines.dataset import Labelled
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.lineage import TRUTH
@@ -28,6 +29,11 @@ class Audited:
     samples: tuple[Labelled, ...]
     audit: Audit
     earlier: tuple[Labelled, ...] = ()
+
+
+def first_by_digest(samples: Iterable[Labelled], count: int) -> tuple[Labelled, ...]:
+    """Return the samples with the smallest digests: a random choice that stays the same."""
+    return tuple(nsmallest(count, samples, key=lambda sample: sample.sha256))
 
 
 class Auditor(ABC):
@@ -56,9 +62,9 @@ class TruthAuditor(Auditor):
         return self._keys
 
     def look_at(self, candidates: Iterable[Labelled]) -> Audited:
-        samples = nsmallest(self._count, candidates, key=lambda sample: sample.sha256)
+        samples = first_by_digest(candidates, self._count)
         self._keys = frozenset(sample.key for sample in samples)
-        return Audited(samples=tuple(samples), audit=audit_from_truth(samples, self.truth))
+        return Audited(samples=samples, audit=audit_from_truth(samples, self.truth))
 
 
 class FileAuditor(Auditor):
@@ -100,6 +106,11 @@ class FileAuditor(Auditor):
             ConfigError: it names a few of them, and the cure.
         """
         self._audit.check({name for found in self._found.values() for name in found})
+
+
+def is_missing(audit: str) -> bool:
+    """Return whether an audit is a file that nobody has written yet."""
+    return audit not in ("", TRUTH) and read_file(audit) is None
 
 
 def auditor_of(config: RefineConfig) -> Auditor | None:

@@ -20,8 +20,8 @@ class RefineOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rounds: int = Field(default=2, ge=1)
-    """Rounds after round 0 at most."""
+    rounds: int = Field(default=2, ge=0)
+    """Rounds after round 0 at most; with 0 no student is trained."""
     folds: int = Field(default=2, ge=1)
     """Students per round: each is trained without one fold of the samples and relabels that fold.
     With 1, one student relabels what it was trained on."""

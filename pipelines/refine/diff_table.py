@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.annotation import Annotation
+from engine.counted import counted
 from engine.escaped import escaped
 from pipelines.refine.changes import Change
 from pipelines.refine.diff import Diff, SampleDiff
@@ -32,9 +33,9 @@ def diff_table(diff: Diff) -> Table:
 
 def diff_lines(diff: Diff) -> Iterator[Text]:
     """Yield lines that tell which samples changed most, and how."""
-    yield Text(f"{diff.samples_changed} samples changed")
+    yield Text(f"{counted(diff.samples_changed, 'sample')} changed")
     if diff.compared < diff.shards:
-        yield Text(f"compared on {diff.compared} of {diff.shards} shards")
+        yield Text(f"compared on {diff.compared} of {counted(diff.shards, 'shard')}")
     for sample in diff.samples:
         yield from _sample_lines(sample)
 

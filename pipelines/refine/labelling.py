@@ -17,15 +17,16 @@ from engine.losses import refuse_losses
 from engine.progress import Progress
 from engine.run import Run, execute, prepare
 from engine.storage import Folder
-from pipelines.build import finish, put_in_place
+from pipelines.build import put_in_place
 from pipelines.calibration.fit import fit
 from pipelines.dataset import read_dataset
 from pipelines.display import shown
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import Stages, behind, levels, plain, with_calibrations
+from pipelines.refine.stages import Stages, levels, plain, with_calibrations
 
 CALIBRATION = "calibration"
+CANDIDATES = "candidates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,33 +48,40 @@ def label(
     """
     graph = prepare(plain(config, output=folder.url, stages=stages)).graph
     calibrations: dict[str, Path | None] = {}
-    for depth, merges in enumerate(levels(graph)):
+    for depth, level in enumerate(levels(graph)):
         if auditor is None:
-            calibrations |= dict.fromkeys(merges)
+            calibrations |= dict.fromkeys(level.merges)
             continue
         known = with_calibrations(stages, calibrations)
-        heard = behind(graph, merges)
-        voters = {name: options for name, options in known.items() if name in heard}
-        candidates = f"{folder.url}/candidates/{depth}"
-        said = plain(config, output=candidates, stages=voters, has_filters=False)
-        _build(said, step=f"{step}, what the voters say", is_read=False)
-        calibrations |= _calibrate(Folder(candidates), folder, graph, merges, auditor)
+        voters = {name: known[name] for name in known if name in level.voters}
+        candidates = ask_voters(config, folder, voters, depth, step=step)
+        calibrations |= _calibrate(candidates, folder, graph, level.merges, auditor)
     if isinstance(auditor, FileAuditor):
         auditor.check()
     final = plain(config, output=folder.url, stages=with_calibrations(stages, calibrations))
-    run = _build(final, step=f"{step}, merging and judging", is_read=True)
+    run = _build(final, step=f"{step}, merging and judging")
     return Labels(run=run, calibrations=calibrations)
 
 
-def _build(config: RunConfig, *, step: str, is_read: bool) -> Run:
-    """Build a dataset, with card and report where people will read it."""
+def ask_voters(
+    config: RefineConfig, folder: Folder, voters: Stages, depth: int, *, step: str
+) -> Folder:
+    """Build the dataset of what the voters of one level say, judged by nobody; return its folder.
+
+    Raises:
+        RunError: too many images failed, or the workers cannot go on.
+    """
+    candidates = f"{folder.url}/{CANDIDATES}/{depth}"
+    said = plain(config, output=candidates, stages=voters, has_filters=False)
+    return _build(said, step=f"{step}, what the voters say").output
+
+
+def _build(config: RunConfig, *, step: str) -> Run:
+    """Build a dataset, with its card and report."""
     run, progress = prepare(config), Progress(step=step)
     with shown(progress):
         manifest = execute(run, progress)
-        if is_read:
-            put_in_place(run, manifest)
-        else:
-            finish(run, manifest)
+        put_in_place(run, manifest)
     refuse_losses(manifest, config.max_dead_letter_share)
     return run
 

@@ -13,17 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.counted import counted
 from engine.errors import ConfigError
 from engine.progress import Progress
 from engine.ray_runner import ray_started
 from engine.registry import require
-from engine.run import execute, prepare
+from engine.run import Run, execute, prepare
 from engine.storage import Folder
 from pipelines.build import put_in_place
 from pipelines.calibration.calibration import read_calibration
 from pipelines.display import shown
 from pipelines.merge.stage import Merge
-from pipelines.refine.audits import auditor_of
+from pipelines.refine.audits import auditor_of, is_missing
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.labelling import Labels, label
 from pipelines.refine.lineage import (
@@ -75,8 +76,13 @@ def refine(
     return rounds
 
 
-def check(config: RefineConfig) -> None:
+def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     """Refuse a config that cannot run, students included, before anything starts.
+
+    A loop that is only looked at (`is_dry`) may lack models and the audit.
+
+    Returns:
+        The runs of round 0 and of a round with students.
 
     Raises:
         UsageError: the message says what to change.
@@ -87,12 +93,14 @@ def check(config: RefineConfig) -> None:
             f"output = {config.output!r}: students are trained on a mounted file system, which "
             f"every machine of the cluster sees: choose a folder there"
         )
-    prepare(plain(config, output=config.output))
+    first = prepare(plain(config, output=config.output), is_dry=is_dry)
     if config.refine.measure == TRUTH:
         truth_of([source.url for source in config.source])
-    auditor_of(config)
+    if not is_dry or not is_missing(config.refine.audit):
+        auditor_of(config)
     start = [config.refine.train.model] * config.refine.folds
-    prepare(plain(config, output=config.output, stages=with_students(config, start, 1)))
+    stages = with_students(config, start, 1)
+    return first, prepare(plain(config, output=config.output, stages=stages), is_dry=is_dry)
 
 
 class _Loop:
@@ -126,7 +134,8 @@ class _Loop:
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
         """Train a student per fold, each on the samples of all other folds."""
         options = self._config.refine
-        progress = Progress(current="starting", step=f"round {number}, {options.folds} students")
+        step = f"round {number}, {counted(options.folds, 'student')}"
+        progress = Progress(current="starting", step=step)
 
         def trained(fold: int) -> Student:
             config = options.train

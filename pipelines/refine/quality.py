@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation, from_table
+from engine.counted import counted
 from engine.errors import ConfigError
 from engine.storage import Folder
 from pipelines.calibration.audit import Audit, findings
@@ -71,8 +72,8 @@ def _by_truth(config: RefineConfig, dataset: Folder, auditor: Auditor | None) ->
     score = score_labels(read_dataset(dataset), truth, without=frozenset(keys))
     if not score.samples:
         raise ConfigError(
-            f"all {len(keys)} samples are audited, and none is left to measure quality on: set "
-            f"refine.audit_samples below that, or take more samples"
+            f"all {counted(len(keys), 'sample is', 'samples are')} audited, and none is left to "
+            f"measure quality on: set refine.audit_samples below that, or take more samples"
         )
     return by_kind(score)
 

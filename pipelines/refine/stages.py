@@ -6,6 +6,7 @@ From one config to others; no file is opened and nothing is run.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,19 @@ def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -
     return filled
 
 
-def levels(graph: Graph) -> list[tuple[str, ...]]:
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """Merge stages that want a calibration, and the stages that are asked before it is fitted.
+
+    `voters` are all that any merge stage listens to, directly or through others, and that build
+    on no merge of this level or a later one: what can be said by then can be audited.
+    """
+
+    merges: tuple[str, ...]
+    voters: frozenset[str]
+
+
+def levels(graph: Graph) -> list[Level]:
     """Return the merge stages that want a calibration, after those that their voters build on.
 
     One that brings its own keeps it.
@@ -117,11 +130,18 @@ def levels(graph: Graph) -> list[tuple[str, ...]]:
         level[node.name] = max((level[name] for name in node.inputs), default=0) + is_wanting
         if is_wanting:
             wanted.setdefault(level[node.name], []).append(node.name)
-    return [tuple(wanted[number]) for number in sorted(wanted)]
+    heard = _behind(graph, {name for merges in wanted.values() for name in merges})
+    return [
+        Level(
+            merges=tuple(wanted[number]),
+            voters=frozenset(name for name in heard if level[name] < number),
+        )
+        for number in sorted(wanted)
+    ]
 
 
-def behind(graph: Graph, names: Collection[str]) -> set[str]:
-    """Return the specialists that these read, directly or through others; not themselves."""
+def _behind(graph: Graph, names: Collection[str]) -> set[str]:
+    """Return the specialists that these read, directly or through others."""
     found: set[str] = set()
     for node in reversed(graph.specialists):
         if node.name in found or node.name in names:

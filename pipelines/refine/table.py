@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from engine.counted import counted
 from pipelines.refine.lineage import AGREEMENT, Round
+from pipelines.refine.to_audit import ToAudit
 
 
 def round_line(one: Round) -> Text:
@@ -20,11 +22,24 @@ def round_line(one: Round) -> Text:
     return line
 
 
+def audit_lines(audit: ToAudit) -> Iterator[str]:
+    """Yield where there is something to audit, and what to do with it."""
+    yield f"candidates  {audit.candidates}, report.html beside them"
+    yield (
+        f"audit       {audit.file}: {counted(audit.statements, 'statement')} about "
+        f"{counted(audit.samples, 'sample')}, {audit.answered} answered"
+    )
+    yield (
+        'Put true or false after "right" in its lines, as many as you like: null teaches nothing. '
+        f"Then run the same command without --until and with --set refine.audit={audit.file}"
+    )
+
+
 def _uncalibrated(one: Round) -> Iterator[tuple[str, str]]:
     """Yield what is merged without a calibration, and why."""
     for name, merge in one.merges.items():
         if merge["rule"] == "agreement" and one.measured_by == AGREEMENT:
-            yield f"{name}: merged", "there is no audit"
+            yield f"{name}: merged", "there is no audit (refine --until candidates starts one)"
         if merge["rule"] == "calibrated_fusion":
             for task, learned in merge["tasks"].items():
                 if learned["reason"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.counted import counted
 from pipelines.report.distributions import (
     ASPECT_EDGES,
     SIDE_EDGES,
@@ -78,7 +79,7 @@ def caption_histograms(distributions: Distributions) -> list[Histogram]:
             counts[:, :stop],
             edges,
             ticks,
-            "{:.0f} words",
+            lambda words: counted(round(words), "word"),
             height=_CAPTION_HEIGHT,
         )
         for task, counts in distributions.words.items()

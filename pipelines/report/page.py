@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from engine.counted import counted
 from engine.manifest import Totals
 from engine.publication import ShardStats
 from engine.storage import Folder
@@ -102,6 +103,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
     environment.filters["thousands"] = "{:,}".format
     environment.filters["mean"] = lambda value: "" if value is None else f"{value:.2f}"
     environment.filters["large"] = lambda value: "" if value is None else f"{value / 1e6:,.0f} M"

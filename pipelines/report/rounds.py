@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engine.counted import counted
 from engine.errors import UsageError
 from engine.storage import Folder
 from pipelines.refine.diff import Diff, diff_rounds
@@ -122,4 +123,6 @@ def _diff(output: Folder, first: Round, promoted: Round) -> Diff | None:
 
 def _tip(student: Student) -> str:
     losses = [f"{task}: loss {loss:.3f}" for task, loss in sorted(student.losses.items())]
-    return "\n".join((f"fold {student.fold}, {student.steps} steps", student.digest, *losses))
+    return "\n".join(
+        (f"fold {student.fold}, {counted(student.steps, 'step')}", student.digest, *losses)
+    )

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 from engine.config import RunnerConfig
+from engine.counted import counted
 from engine.errors import FlorilegiumError, RunError
 from engine.ray_runner import start_ray
 from pipelines.training.config import TrainConfig
@@ -103,10 +104,11 @@ def cluster(config: TrainConfig, address: str) -> Iterator[None]:
         there = ray.cluster_resources()
         cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
         if config.workers > cpus or config.workers * config.num_gpus > gpus:
+            want = counted(config.workers, "training worker wants", "training workers want")
             raise RunError(
-                f"{config.workers} training workers want a CPU and {config.num_gpus:g} GPUs "
-                f"each, and the cluster has {cpus:g} CPUs and {gpus:g} GPUs: set workers and "
-                f"num_gpus to what is there, or add nodes"
+                f"{want} a CPU and {counted(config.num_gpus, 'GPU')} each, and the cluster has "
+                f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}: set workers and num_gpus to "
+                f"what is there, or add nodes"
             )
         yield
     finally:

@@ -16,6 +16,7 @@ from itertools import count, islice
 from random import Random
 from typing import Any
 
+from engine.counted import counted
 from engine.errors import StorageError, UsageError
 from engine.publication import SHARDS
 from engine.sample import fold_of
@@ -110,8 +111,9 @@ class Reader:
                 raise UsageError(
                     f"no sample of {self.dataset.url} gives an example of "
                     f"{', '.join(self.config.tasks)} in a whole pass (fold {self.part.fold} of "
-                    f"{self.part.folds} held out, {len(own)} shards): check `tasks`, `ambiguous` "
-                    f"and `max_target_tokens`, or take more samples, fewer workers or folds"
+                    f"{self.part.folds} held out, {counted(len(own), 'shard')}): check `tasks`, "
+                    f"`ambiguous` and `max_target_tokens`, or take more samples, fewer workers or "
+                    f"folds"
                 )
 
     def _stream(

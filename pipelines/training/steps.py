@@ -17,7 +17,14 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from torch.utils.tensorboard import SummaryWriter
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from engine.errors import RunError
 from pipelines.training.checkpoints import (
@@ -68,6 +75,16 @@ class Batches(IterableDataset):  # type: ignore[type-arg]
         )
 
 
+class _LastStepLogged(TrainerCallback):
+    """Has the last step logged, whether or not its turn has come, so that who watches sees it."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+
+
 class Florence2Trainer(Trainer):
     """Trains on examples with two rates, watches the loss by task, keeps whole checkpoints."""
 
@@ -83,6 +100,7 @@ class Florence2Trainer(Trainer):
     ) -> None:
         super().__init__(model=model, args=_arguments(config, output), data_collator=collator)
         self.remove_callback(PrinterCallback)
+        self.add_callback(_LastStepLogged())
         # The loss below is normalised over all tokens of a step, so batches may be cut anyhow.
         self.model_accepts_loss_kwargs = False
         self.loss_is_scaled_for_ga = True

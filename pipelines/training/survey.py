@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.counted import counted
 from engine.errors import UsageError
 from engine.storage import Folder
 from pipelines.dataset import read_annotations
@@ -82,9 +83,10 @@ def _check(found: Survey, config: TrainConfig, dataset: Folder) -> None:
         )
     if "object_detection" in fed and len(found.classes) == 1 and not config.allow_one_class:
         raise UsageError(
-            f"all {found.kept['object_detection']} boxes of {dataset.url} have the one label "
-            f"{found.classes[0]!r}: a detector would learn to say it always. Look at the labels; "
-            f"if one class is meant, set `allow_one_class: true` or train region_proposal"
+            f"all {counted(found.kept['object_detection'], 'box has', 'boxes have')} the one label "
+            f"{found.classes[0]!r} in {dataset.url}: a detector would learn to say it always. Look "
+            f"at the labels; if one class is meant, set `allow_one_class: true` or train "
+            f"region_proposal"
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.counted import counted
 from engine.errors import ConfigError
 from specialists.pretrained.checkpoint import Checkpoint
 
@@ -96,10 +97,11 @@ def _check_loaded(checkpoint: Checkpoint, model: Any, report: dict[str, Any]) ->
     missing = [name for name in report["missing_keys"] if not name.startswith(unused)]
     wrong = [*missing, *(str(key[0]) for key in report["mismatched_keys"])]
     if wrong:
+        told = counted(len(wrong), "weight is", "weights are")
         raise ConfigError(
-            f"model {checkpoint.model!r}: {len(wrong)} weights are missing or of another shape "
-            f"than its config says, {min(wrong)!r} for one; the native class reads "
-            f"{checkpoint.family.example!r}, not checkpoints that need remote code"
+            f"model {checkpoint.model!r}: {told} missing or of another shape than its config says, "
+            f"{min(wrong)!r} for one; the native class "
+            f"reads {checkpoint.family.example!r}, not checkpoints that need remote code"
         )
     broken = [name for name, value in model.named_parameters() if not value.isfinite().all()]
     if broken:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import yaml
 
 from engine.registry import stage_names
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents, shard_file
-from tests.end_to_end.conftest import QUICKSTART, Command
+from tests.end_to_end.conftest import QUICKSTART, ROOT, Command
 
 SMALL = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH}
 Write = Callable[..., Path]
@@ -54,6 +55,35 @@ def test_help_answers_in_less_than_half_a_second() -> None:
         assert name in done.stdout
 
 
+def test_the_version_is_that_of_the_package(florilegium: Command) -> None:
+    told = florilegium("--version")
+    assert (told.code, told.out) == (0, f"florilegium {version('florilegium')}\n")
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipelines", "status", str(tmp_path)]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.returncode == 2
+    assert "holds no dataset" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help_that_says_what_it_does(florilegium: Command, flag: str) -> None:
+    told = florilegium(flag)
+    assert told.code == 0
+    assert "Build vision datasets" in told.out
+    for name in re.findall(r"^│ ([a-z][a-z0-9-]+) ", told.out, re.MULTILINE):
+        assert florilegium(name, flag).code == 0
+
+
 def test_a_build_ends_with_0_and_its_totals(
     album: Path, tmp_path: Path, florilegium: Command, written: Write
 ) -> None:
@@ -65,6 +95,18 @@ def test_a_build_ends_with_0_and_its_totals(
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_one_image_is_no_images(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(album / "cat.jpg", tmp_path / "one")
+    told = florilegium("build", written(tmp_path / "one", tmp_path / "out"))
+    assert "1 image = 1 sample + 0 dead letters" in told.out
+    for name in ("report.html", "README.md"):
+        text = words((tmp_path / "out" / name).read_text(encoding="utf-8"))
+        assert not re.search(r"(?<![\d.,])1 [a-z-]+s\b", text.partition("<h1>")[2] or text), name
+
+
 def test_dead_letters_are_counted_and_no_failure(
     album: Path, tmp_path: Path, florilegium: Command, written: Write
 ) -> None:
@@ -72,7 +114,7 @@ def test_dead_letters_are_counted_and_no_failure(
     (tmp_path / "album" / "cut.jpg").write_bytes((album / "cat.jpg").read_bytes()[:700])
     told = florilegium("build", written(tmp_path / "album", tmp_path / "out"))
     assert told.code == 0
-    assert "13 images = 12 samples + 1 dead letters" in words(told.out)
+    assert "13 images = 12 samples + 1 dead letter" in words(told.out)
 
 
 def test_source_output_and_overrides_win_over_the_file(
@@ -92,14 +134,16 @@ def test_source_output_and_overrides_win_over_the_file(
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
-    holiday: Path, tmp_path: Path, florilegium: Command
+    holiday: Path, tmp_path: Path, florilegium: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
     told = florilegium(
         "build", QUICKSTART, "--source", holiday, "--output", tmp_path / "out", "--dry-run"
     )
     assert told.code == 0
     for name in yaml.safe_load(QUICKSTART.read_text())["specialists"]:
-        assert name[:8] in told.out
+        assert name in told.out
+    assert "…" not in told.out
     assert not (tmp_path / "out").exists()
 
 

@@ -46,8 +46,31 @@ def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
     config = write_refinement(tmp_path / "refine.yaml", tmp_path / "out")
     told = florilegium("refine", config, "--dry-run")
     assert told.code == 0
-    assert "round 0 and at most 1 with students" in told.out
+    for line in (
+        "audit      by truth, 6 samples",
+        "rounds     1 round with students at most; fewer when one gains less than 0.005",
+        "students   1 a round",
+        "trained from package://specialists/tiny_florence2, 2 steps of 4 examples, on object_dete",
+        "student says object_detection, merged by boxes",
+    ):
+        assert line in told.out
+    for name in ("shapes_colour", "shapes_edges", "boxes", "superseded"):
+        assert name in told.out
+    assert "not here yet" not in told.out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_tells_what_is_missing_all_of_it(florilegium: Command, tmp_path: Path) -> None:
+    config = write_refinement(
+        tmp_path / "refine.yaml", tmp_path / "out",
+        train={"model": "nobody/has-this"}, audit=str(tmp_path / "audit.jsonl"), rounds=3, folds=2,
+    )  # fmt: skip
+    told = florilegium("refine", config, "--dry-run")
+    assert told.code == 0, told.err
+    assert "not here yet: hf download nobody/has-this" in told.out
+    assert f"{tmp_path / 'audit.jsonl'}, not here yet: `refine --until candidates`" in told.out
+    assert "students   2 a round, each without one fold of the samples" in told.out
+    assert florilegium("refine", config).code == 2
 
 
 def test_a_refinement_tells_of_every_round_and_where_the_dataset_is(

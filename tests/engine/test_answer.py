@@ -199,4 +199,4 @@ def test_measurements_are_taken_as_they_are() -> None:
 
 def test_an_undeclared_measurement_or_a_wrong_count_is_nonsense() -> None:
     assert "undeclared measurement 'gloom'" in measuring([Measurement("x", {"gloom": 1.0})]).message
-    assert "2 answers to 1 samples" in measuring([], []).message
+    assert "2 answers to 1 sample: one each is wanted" in measuring([], []).message

@@ -31,6 +31,42 @@ def test_a_dotted_override_reaches_into_stages_and_is_read_as_yaml(tmp_path: Pat
     assert config.runner.workers == 3
 
 
+STAGES = MINIMAL + "  grabcut: {iterations: 2}\nfilters:\n  nms:\n  blacklist: {words: [cat]}\n"
+
+
+def test_null_as_an_override_switches_a_stage_off(tmp_path: Path) -> None:
+    off = ("specialists.grabcut=null", "filters.nms=", "filters.blacklist=~")
+    config = load_config(write(tmp_path, STAGES), overrides=off)
+    assert config.specialists == {"rapidocr": {}}
+    assert config.filters == {}
+
+
+def test_null_in_the_file_is_a_stage_with_its_defaults(tmp_path: Path) -> None:
+    filters = load_config(write(tmp_path, STAGES)).filters
+    assert filters == {"nms": {}, "blacklist": {"words": ["cat"]}}
+    assert load_config(write(tmp_path, MINIMAL + "filters:\n")).filters == {}
+
+
+def test_a_stage_that_was_switched_off_comes_back_with_its_defaults(tmp_path: Path) -> None:
+    overrides = ["filters.blacklist=null", "filters.blacklist.case=true"]
+    config = load_config(write(tmp_path, STAGES), overrides=overrides)
+    assert config.filters["blacklist"] == {"case": True}
+
+
+def test_null_as_an_override_of_a_plain_option_is_a_value(tmp_path: Path) -> None:
+    text = STAGES + "runner: {workers: 3}\n"
+    overrides = ["runner.workers=null", "filters.blacklist.words=null", "filters.nms.iou=null"]
+    config = load_config(write(tmp_path, text), overrides=overrides)
+    assert config.runner.workers is None
+    assert config.filters == {"nms": {"iou": None}, "blacklist": {"words": None}}
+
+
+@pytest.mark.parametrize("name", ["filters.nmss", "specialists.grabcat"])
+def test_switching_off_what_is_not_there_names_the_nearest(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"not there; did you mean '(nms|grabcut)'"):
+        load_config(write(tmp_path, STAGES), overrides=[f"{name}=null"])
+
+
 def test_a_runner_may_be_a_word_and_still_be_overridden(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + "runner: local\n")
     assert load_config(path).runner.kind == "local"

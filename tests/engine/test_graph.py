@@ -33,7 +33,11 @@ def test_an_unknown_stage_is_named_with_the_nearest_one() -> None:
 
 def test_a_missing_input_is_named_with_the_nearest_one() -> None:
     specialists = {**BRIGHTEST, "echo": {"use": "tests.stages:First"}}
-    with pytest.raises(PlanError, match=r"'echo' reads caption, which no stage here produces"):
+    told = (
+        r"'echo' reads caption, which no stage here produces \(they produce .*\): add a specialist "
+        r"that does, or switch the stage off by --set (specialists|filters)\.echo=null"
+    )
+    with pytest.raises(PlanError, match=told):
         planned(specialists=specialists)
 
 
@@ -61,7 +65,7 @@ def test_a_stage_may_be_told_which_stages_to_read() -> None:
     }
     assert planned(specialists=two).specialists[2].inputs == ("other",)
     two["describe"]["reads"] = ["othr"]
-    with pytest.raises(PlanError, match=r"reads 'othr', did you mean 'other'"):
+    with pytest.raises(PlanError, match=r"reads 'othr', which is no specialist here; did you mean"):
         planned(specialists=two)
 
 

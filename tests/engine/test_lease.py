@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -115,9 +114,8 @@ def test_two_who_create_their_leases_at_once_are_never_both_let_in(
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_S", 0.01)
-    yield
 
 
 @pytest.mark.usefixtures("quick")
@@ -138,7 +136,7 @@ def test_a_writer_whose_lease_was_taken_away_is_told_and_does_not_take_it_back(
         held._released.set()  # as if the process had slept
         held._thread.join()
         output.remove(f".lease/{name}")
-        with pytest.raises(RunError, match="the lease .* ended before this command did"):
+        with pytest.raises(RunError, match=r"the lease .* ended before this command did"):
             held.check()
 
 

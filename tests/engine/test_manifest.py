@@ -121,7 +121,7 @@ def test_dead_letters_are_written_with_the_shard_that_lost_them(tmp_path: Path) 
         DEAD_LETTERS, Manifest.of(planned(), [], [stats(3)]).dead_letters_file
     )
     rows = pq.read_table(tmp_path / DEAD_LETTERS).to_pylist()
-    assert rows == [{"shard": "000003", **asdict(LETTER)}]
+    assert rows == [{"shard": stats(3).name, **asdict(LETTER)}]
 
 
 def test_no_dead_letters_are_a_file_with_the_same_columns() -> None:

@@ -243,7 +243,8 @@ class Forgetful(FakeRunner):
 
 def test_a_shard_that_starts_again_does_not_release_a_pool_that_others_need() -> None:
     runner = Forgetful(graph_of(("a", "a", ()), ("c", CPU_POOL, ("a",))), 4, width=1)
-    names, _ = schedule(runner, *map(job, range(5)), shard_size=4)
+    names, progress = schedule(runner, *map(job, range(5)), shard_size=4)
+    assert (progress.inputs, progress.answered) == (20, {"a": 20, "c": 20})
     assert sorted(names) == [f"{number:06d}" for number in range(5)]
     last = max(place for place, event in enumerate(runner.events) if event == "run a")
     assert runner.events.count("open 000000") == 2

@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.storage import Folder
-from pipelines import why
+from pipelines import dataset
 from pipelines.why import explain
 from tests.building import build
 from tests.pipelines.report.dataset import Photo, box, caption, plain, publish
@@ -44,15 +44,15 @@ def test_only_the_shard_with_the_key_is_read_whole(
     names = ("cat", "dog", "emu")
     publish(output, *([Photo(key=key, data=plain(), said=(caption(),))] for key in names))
     asked: list[list[str] | None] = []
-    read = why.from_parquet
+    read = dataset.from_parquet
 
     def note(file: IO[bytes], *, columns: list[str] | None = None) -> pa.Table:
         asked.append(columns)
         return read(file, columns=columns)
 
-    monkeypatch.setattr(why, "from_parquet", note)
+    monkeypatch.setattr(dataset, "from_parquet", note)
     assert "A cat sleeps." in told(output, "dog")
-    assert asked == [["key"], ["key"], None, ["key"]]
+    assert asked == [["key"], ["key"], ["key"], None]
 
 
 def test_the_hint_knows_the_keys_of_all_shards(tmp_path: Path) -> None:

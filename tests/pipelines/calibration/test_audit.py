@@ -24,6 +24,20 @@ def test_an_audit_is_read_line_by_line(tmp_path: Path) -> None:
     assert read_audit(path) == Audit(right={"a": True, "b": False}, path=path)
 
 
+def test_what_nobody_has_looked_at_teaches_nothing(tmp_path: Path) -> None:
+    text = '{"id": "a", "right": null}\n{"id": "b", "right": true}\n{"id": "a", "right": false}\n'
+    assert read_audit(written(tmp_path, text)).right == {"a": False, "b": True}
+    with pytest.raises(ConfigError, match="answers nothing yet: put true or false"):
+        read_audit(written(tmp_path, '{"id": "a", "right": null}\n'))
+
+
+def test_a_mark_at_the_begin_and_separators_of_lines_in_texts_are_no_trouble(
+    tmp_path: Path,
+) -> None:
+    text = '\ufeff{"id": "a", "says": "one\u2028two\x85", "right": true}\r\n'
+    assert read_audit(written(tmp_path, text)).right == {"a": True}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

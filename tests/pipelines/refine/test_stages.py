@@ -13,7 +13,7 @@ from engine.graph import plan
 from engine.storage import Folder
 from pipelines.calibration.calibration import Calibration
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import behind, levels, plain, with_calibrations, with_students
+from pipelines.refine.stages import levels, plain, with_calibrations, with_students
 
 SPECIALISTS: dict[str, Any] = {
     "shapes_colour": {},
@@ -82,7 +82,7 @@ def test_a_calibration_of_ones_own_is_kept_and_no_student_may_join_it(tmp_path: 
     Calibration(voters=("grabcut", "boxes"), tasks={}).save(Folder(str(tmp_path)), path.name)
     config = configure()
     config.specialists["masks"] = {**SPECIALISTS["masks"], "calibration": str(path)}
-    assert levels(plan(plain(config, output="out"))) == [("boxes",)]
+    assert [one.merges for one in levels(plan(plain(config, output="out")))] == [("boxes",)]
     assert with_students(config, ["a"], 1)["masks"]["calibration"] == str(path)
     config.specialists["boxes"] = {**SPECIALISTS["boxes"], "calibration": str(path)}
     with pytest.raises(ConfigError, match=r"boxes\.calibration.*without the students.*audit"):
@@ -110,15 +110,26 @@ def test_a_student_cannot_take_the_name_of_a_specialist() -> None:
 
 def test_merges_are_calibrated_after_those_that_their_voters_build_on() -> None:
     graph = plan(plain(configure(), output="out"))
-    assert levels(graph) == [("boxes",), ("masks",)]
-    assert behind(graph, ["boxes"]) == {"shapes_colour", "shapes_edges"}
-    assert behind(graph, ["masks"]) == {"grabcut", "boxes", "shapes_colour", "shapes_edges"}
+    first, second = levels(graph)
+    assert (first.merges, second.merges) == (("boxes",), ("masks",))
+    assert first.voters == {"shapes_colour", "shapes_edges"}
+    assert second.voters == {"grabcut", "boxes", "shapes_colour", "shapes_edges"}
+
+
+def test_voters_of_a_later_merge_are_asked_as_soon_as_they_can_speak() -> None:
+    config = configure()
+    config.specialists["imagenet_cam"] = {}
+    config.specialists["masks"] = {**SPECIALISTS["masks"], "reads": ["grabcut", "boxes"]}
+    config.specialists["grabcut"] = {"reads": ["imagenet_cam"]}
+    first, second = levels(plan(plain(config, output="out")))
+    assert first.voters == {"shapes_colour", "shapes_edges", "imagenet_cam", "grabcut"}
+    assert second.voters == first.voters | {"boxes"}
 
 
 def test_a_rule_that_needs_no_calibration_has_no_level() -> None:
     config = configure()
     config.specialists["boxes"] = {**SPECIALISTS["boxes"], "rule": "union"}
-    assert levels(plan(plain(config, output="out"))) == [("masks",)]
+    assert [one.merges for one in levels(plan(plain(config, output="out")))] == [("masks",)]
 
 
 def test_without_an_audit_a_merge_goes_by_agreement() -> None:

@@ -77,6 +77,13 @@ def test_the_loss_falls_and_is_told_by_task(scenes, configure, tmp_path):
     assert list((tmp_path / "long" / "logs").glob("events.*"))
 
 
+def test_the_last_step_is_told_whose_turn_to_be_logged_it_is_not(scenes, configure, tmp_path):
+    told = []
+    config = configure(steps=3, log_every=10)
+    train(str(scenes), config, tmp_path, on_progress=lambda *now: told.append(now))
+    assert told[-1][:2] == (3, 3)
+
+
 def test_a_trained_model_opens_like_any_other_and_is_what_the_marker_says(scenes, undisturbed):
     assert sum(undisturbed.examples.values()) == 24
     assert set(undisturbed.examples) <= set(ALL)

@@ -214,7 +214,7 @@ def test_released_weights_lack_what_no_answer_depends_on(
     assert trocr(model=str(folder)).predict([page]) == trocr().predict([page])
     kept.pop("decoder.output_projection.weight")
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match="1 weights are missing"):
+    with pytest.raises(ConfigError, match="1 weight is missing"):
         TrOcr(TrOcrConfig(model=str(folder))).load()
 
 

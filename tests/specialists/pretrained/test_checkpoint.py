@@ -163,7 +163,7 @@ def test_a_sound_checkpoint_loads_for_inference(copy: Path) -> None:
 
 def test_missing_weights_are_no_guess(copy: Path) -> None:
     spoil(copy, lambda weights: weights.pop("model.multi_modal_projector.image_projection.weight"))
-    with pytest.raises(ConfigError, match="1 weights are missing"):
+    with pytest.raises(ConfigError, match="1 weight is missing"):
         load_florence2(resolve_florence2(str(copy)))
 
 

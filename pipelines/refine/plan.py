@@ -1,0 +1,66 @@
+"""What a refinement will do, in lines for people: `florilegium refine CONFIG --dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.counted import counted
+from engine.run import Run
+from pipelines.merge.stage import Merge
+from pipelines.refine.audits import is_missing
+from pipelines.refine.config import RefineConfig
+from pipelines.refine.lineage import AGREEMENT, AUDIT, TRUTH
+from pipelines.refine.stages import levels
+
+
+def plan_lines(config: RefineConfig, first: Run, later: Run) -> Iterator[str]:
+    """Yield what the loop does after the table of round 0, and what it lacks.
+
+    `first` is the run of round 0, `later` that of a round with students.
+    """
+    options, train = config.refine, config.refine.train
+    yield "round 0    the specialists label, the merge stages merge"
+    yield f"audit      {_audit(config, first)}"
+    yield f"quality    measured by {_measure(config)}"
+    if not options.rounds:
+        yield "rounds     none with students (refine.rounds = 0)"
+        return
+    rounds = f"{counted(options.rounds, 'round')} with students at most"
+    yield f"rounds     {rounds}; fewer when one gains less than {options.margin:g}"
+    side = f", {options.students_at_once} side by side" if options.students_at_once > 1 else ""
+    split = ", each without one fold of the samples" if options.folds > 1 else ""
+    yield f"students   {options.folds} a round{split}{side}"
+    steps = f"{counted(train.steps, 'step')} of {counted(train.batch_size, 'example')}"
+    yield f"           trained from {train.model}, {steps}, on {', '.join(train.tasks)}"
+    for name in options.students:
+        yield f"           {name} {_joins(later, name)}"
+    for command in dict.fromkeys((*first.graph.missing, *later.graph.missing)):
+        yield f"not here yet: {command}"
+
+
+def _audit(config: RefineConfig, first: Run) -> str:
+    audit = config.refine.audit
+    if not levels(first.graph):
+        return "none is needed: no merge stage wants a calibration"
+    if not audit:
+        return "none: votes decide; `refine --until candidates` makes a file to fill in"
+    if audit == TRUTH:
+        return f"by truth, {counted(config.refine.audit_samples, 'sample')}"
+    if is_missing(audit):
+        return f"{audit}, not here yet: `refine --until candidates` makes a file to fill in"
+    return audit
+
+
+def _measure(config: RefineConfig) -> str:
+    if config.refine.measure != "auto":
+        return config.refine.measure
+    audit = config.refine.audit
+    return (TRUTH if audit == TRUTH else AUDIT) if audit else f"{AGREEMENT} of the voters"
+
+
+def _joins(later: Run, student: str) -> str:
+    """Tell what a student says, and which merge stages read it."""
+    nodes = later.graph.specialists
+    says = next(node.stage.produces for node in nodes if node.name == student)
+    merges = [n.name for n in nodes if isinstance(n.stage, Merge) and student in n.inputs]
+    return f"says {', '.join(says)}, merged by {', '.join(merges)}"

@@ -1,0 +1,115 @@
+"""The start of an audit: what the voters say before anybody merges it, and a file to fill in.
+
+    OUTPUT/rounds/0/candidates/0             a dataset of what they say, with its report
+    OUTPUT/rounds/0/candidates/audit.jsonl   a line for each statement about some of its samples
+
+Who fills the file in puts true or false after `right`; a line that stays null teaches nothing. What
+is filled in survives that the file is made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.annotation import Annotation
+from engine.errors import ConfigError
+from engine.ray_runner import ray_started
+from engine.run import prepare
+from engine.storage import Folder
+from pipelines.calibration.audit import answers_in
+from pipelines.dataset import Labelled, read_dataset
+from pipelines.merge.candidates import box_of
+from pipelines.refine.audits import first_by_digest
+from pipelines.refine.config import RefineConfig
+from pipelines.refine.labelling import CANDIDATES, ask_voters
+from pipelines.refine.lineage import round_folder
+from pipelines.refine.stages import levels, plain
+
+AUDIT_FILE = "audit.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToAudit:
+    """What there is to audit: the dataset and the file, and how much of it was looked at."""
+
+    candidates: str
+    file: str
+    samples: int
+    statements: int
+    answered: int
+
+
+def prepare_audit(config: RefineConfig) -> ToAudit:
+    """Ask the specialists, and write the file to audit; what is there is not made again.
+
+    The file has the first `audit_samples` samples by digest, which is a random choice.
+
+    Raises:
+        UsageError: the config cannot be run, or nothing in it learns from an audit.
+        RunError: too many images failed, or the workers cannot go on.
+    """
+    folder = round_folder(Folder(config.output), 0)
+    graph = prepare(plain(config, output=folder.url)).graph
+    found = levels(graph)
+    if not found:
+        raise ConfigError(
+            "no stage of this config learns from an audit: `use: merge` with `rule: "
+            "calibrated_fusion` and without a `calibration` of its own does"
+        )
+    stages = config.specialists
+    voters = {name: stages[name] for name in stages if name in found[0].voters}
+    with ray_started(config.runner) if config.runner.kind == "ray" else nullcontext():
+        candidates = ask_voters(config, folder, voters, 0, step="round 0")
+    merges = {name for level in found for name in level.merges}
+    merging = [node.stage for node in graph.specialists if node.name in merges]
+    tasks = {task for stage in merging for task in stage.config.tasks}
+    samples = first_by_digest(read_dataset(candidates), config.refine.audit_samples)
+    return _write(folder, candidates, samples, tasks)
+
+
+def _write(
+    folder: Folder, candidates: Folder, samples: Iterable[Labelled], tasks: set[str]
+) -> ToAudit:
+    name = f"{CANDIDATES}/{AUDIT_FILE}"
+    earlier = answers_in(folder.read(name) or b"", folder.path(name))
+    rows = [row for sample in samples for row in _rows(sample, tasks, earlier)]
+    ours = {row["id"] for row in rows}
+    others = [{"id": one, "right": right} for one, right in earlier.items() if one not in ours]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (*rows, *others))
+    folder.publish(name, lines.encode())
+    return ToAudit(
+        candidates=candidates.url,
+        file=f"{folder.url}/{name}",
+        samples=len({row["key"] for row in rows}),
+        statements=len(rows),
+        answered=sum(row["right"] is not None for row in rows),
+    )
+
+
+def _rows(
+    sample: Labelled, tasks: set[str], earlier: Mapping[str, bool]
+) -> Iterator[dict[str, Any]]:
+    """Yield a line for each statement about a sample: what it says of what, and who says it."""
+    for one in sample.annotations:
+        if one.task in tasks:
+            yield {
+                "id": one.id,
+                "right": earlier.get(one.id),
+                "key": sample.key,
+                "task": one.task,
+                "says": one.text or one.label,
+                **_place(one),
+                "by": one.specialist,
+            }
+
+
+def _place(annotation: Annotation) -> dict[str, list[float]]:
+    """Return where a statement is about, unless it is about the whole image."""
+    box = box_of(annotation)
+    return {} if np.isnan(box).any() else {"box_xyxy": list(box)}
