@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.graph import FORMAT_VERSION, Graph
+from engine.image_member import ImageKind
 from engine.parquet import from_parquet, to_parquet
 from engine.publication import FileStats, ShardStats, to_json
 from engine.sample import DeadLetter
@@ -84,10 +85,12 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A finished dataset. `stages` has the whole configuration behind each fingerprint."""
+    """A finished dataset. `stages` has the whole configuration behind each fingerprint, `images`
+    tells how images are written."""
 
     recipe: str
     source: tuple[str, ...]
+    images: ImageKind
     stages: dict[str, dict[str, Any]]
     shards: tuple[ShardStats, ...]
 
@@ -97,6 +100,7 @@ class Manifest:
         return cls(
             recipe=graph.recipe,
             source=tuple(urls),
+            images=graph.images,
             stages={
                 SOURCE_FINGERPRINT: {"name": SOURCE},
                 **{node.fingerprint: node.configuration() for node in graph.nodes},
@@ -130,6 +134,7 @@ class Manifest:
                 "format": FORMAT_VERSION,
                 "recipe": self.recipe,
                 "source": self.source,
+                "images": self.images,
                 "totals": asdict(self.totals),
                 "stages": self.stages,
                 "shards": [_shard_entry(shard) for shard in self.shards],

@@ -1,7 +1,7 @@
 """Export as the Florence-2 JSONL that fine-tuning tools read.
 
-    OUTPUT/train/annotations.jsonl   {"image": "000001.png", "prefix": "<OCR>", "suffix": ...}
-    OUTPUT/train/000001.png          each image once, as it is
+    OUTPUT/train/annotations.jsonl   {"image": "cat.jpg", "prefix": "<OCR>", "suffix": ...}
+    OUTPUT/train/cat.jpg             each image once, upright: locations are of these pixels
     OUTPUT/valid/  OUTPUT/test/      the same
 
 Which sample goes where follows from the digest of its image.
@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import UsageError
+from engine.image import read_header
+from engine.image_member import ImageMember, image_member
 from engine.sample import fold_of
 from engine.storage import Folder
-from pipelines.dataset import read_dataset
+from pipelines.dataset import manifest_of, read_dataset
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.survey import survey
@@ -31,7 +33,6 @@ ANNOTATIONS = "annotations.jsonl"
 TRAIN, VALID, TEST = "train", "valid", "test"
 """The folders."""
 _PARTS = 20
-_MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,14 @@ def _write(dataset: Folder, maker: ExampleMaker, output: Path) -> Exported:
             (output / part).mkdir(parents=True)
             path = output / part / ANNOTATIONS
             files[part] = stack.enter_context(path.open("w", encoding="utf-8"))
+        is_original = manifest_of(dataset)["images"] == "original"
         for sample in read_dataset(dataset):
             part = part_of(sample.sha256)
-            name = f"{sample.key}.{_extension(sample.image)}"
             examples = list(maker.every(sample))
-            if examples:
-                (output / part / name).write_bytes(sample.image)
+            image = _upright(sample.image, is_original=is_original) if examples else None
+            name = f"{sample.key}.{image.extension}" if image else ""
+            if image:
+                (output / part / name).write_bytes(image.data)
                 images[part] += 1
             for example in examples:
                 row = {"image": name, "prefix": example.prefix, "suffix": example.target}
@@ -94,5 +97,7 @@ def part_of(sha256: str) -> str:
     return {0: VALID, 1: TEST}.get(fold_of(sha256, _PARTS), TRAIN)
 
 
-def _extension(image: bytes) -> str:
-    return next((name for magic, name in _MAGIC.items() if image.startswith(magic)), "img")
+def _upright(image: bytes, *, is_original: bool) -> ImageMember:
+    """Return an image as readers take it that know nothing of EXIF or odd formats."""
+    extension = read_header(image).extension
+    return image_member(image, kind="jpg" if is_original else "original", extension=extension)
