@@ -154,7 +154,7 @@ def _refuse_another_source(run: Run, index: Index) -> None:
         names = ", ".join(sorted(name.rpartition("#")[0] for name in gone))
         raise ConfigError(
             f"{run.output.url} holds a dataset made from {names}, which this config does not "
-            f"read: its samples would be deleted. Choose another `output`, or say --replace"
+            f"read: its samples would be deleted. Choose another `output`, or `build` with --replace"
         )
 
 

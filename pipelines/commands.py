@@ -374,12 +374,11 @@ def clean(
     from pipelines.clean import clean as clean_layers
 
     cleaned = clean_layers(Folder(directory), is_dry=dry_run)
+    what = f"{counted(cleaned.files, 'file')} of {counted(cleaned.stages, 'stage')}"
+    kept = counted(cleaned.kept, "file is", "files are")
     verb = "would delete" if dry_run else "deleted"
-    out.print(
-        f"{verb} {cleaned.files} files of {cleaned.stages} stages, {cleaned.bytes / 1e6:.1f} MB; "
-        f"{cleaned.kept} files are needed",
-        highlight=False,
-    )
+    line = f"{verb} {what}, {cleaned.bytes / 1e6:.1f} MB; {kept} needed"
+    out.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.counted import counted
 from engine.errors import ConfigError
+from engine.lease import writing
 from engine.progress import Progress
 from engine.ray_runner import ray_started
 from engine.registry import require
@@ -56,10 +57,14 @@ def refine(
 
     Raises:
         UsageError: the config cannot be run, or an audit does not fit.
+        OutputInUse: another command writes the output.
         RunError: a training or a relabelling cannot go on.
     """
     needs_ray = config.runner.kind == "ray" or config.refine.train.workers > 0
-    with ray_started(config.runner) if needs_ray else nullcontext():
+    with (
+        writing(Folder(config.output)) as lease,
+        ray_started(config.runner) if needs_ray else nullcontext(),
+    ):
         loop = _Loop(config)
         best = loop.first()
         rounds = [best]
@@ -72,7 +77,7 @@ def refine(
             best = one if one.is_promoted else best
             if gain < config.refine.margin:
                 break
-        loop.promote(best, rounds)
+        loop.promote(best, rounds, before_switch=lease.check)
     return rounds
 
 
@@ -121,7 +126,9 @@ class _Loop:
         """Train students on the labels of the parent, relabel, merge, measure and decide."""
         return self._decide(number, parent=parent, students=self._train(number, parent))
 
-    def promote(self, best: Round, rounds: Sequence[Round]) -> None:
+    def promote(
+        self, best: Round, rounds: Sequence[Round], *, before_switch: Callable[[], None]
+    ) -> None:
         """Put the dataset of the best round in place; all that is in it was said already."""
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
@@ -129,7 +136,7 @@ class _Loop:
         with shown(progress):
             manifest = execute(run, progress)
             write_lineage(self._output, rounds)  # first, for the report tells of the rounds
-            put_in_place(run, manifest)
+            put_in_place(run, manifest, before_switch=before_switch)
 
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
         """Train a student per fold, each on the samples of all other folds."""
