@@ -18,9 +18,9 @@ from engine.image.jpeg_layout import (
     APP1,
     APP14,
     BASELINE,
-    COMMENT,
     END,
     EXTENDED,
+    METADATA,
     PROGRESSIVE,
     Layout,
     Scan,
@@ -145,7 +145,7 @@ def _with_pillow(data: Bytes) -> np.ndarray:
 
 def _without_metadata(data: Bytes, layout: Layout) -> bytes:
     """Return the file without comments and application segments, Adobe's colours excepted."""
-    skipped = {*range(APP0, 0xF0), COMMENT} - {APP14}
+    skipped = METADATA - {APP14}
     parts = [MAGIC[:2]]
     scans = {scan.start: scan for scan in layout.scans}
     for marker, start, end in layout.segments:

@@ -16,8 +16,8 @@ from engine.image.orientation import orientation_of
 from engine.image.tones import as_rgb, eight_bits, over_white, stretched, unsigned
 
 _HEAD = 16
-# These hold no raster, or call an external program.
-_REFUSED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# These hold no raster, call an external program, or have signs and ranges that Pillow leaves out.
+_REFUSED = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MCIDAS", "MPEG", "WMF"}
 
 
 @cache

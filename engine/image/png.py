@@ -125,7 +125,7 @@ def _inflated(frame: _Frame, packed: bytes) -> bytes:
     """Inflate the rows; raise when one is missing."""
     wanted = frame.raw_bytes()
     try:
-        rows = zlib.decompressobj().decompress(packed, wanted)
+        rows = zlib.decompressobj().decompress(packed, max(wanted, 1))
     except zlib.error as error:
         raise corrupt(f"the PNG rows cannot be inflated: {error}") from error
     if len(rows) < wanted:
