@@ -22,6 +22,7 @@ from engine.image import (
     netpbm,
     pillow,
     png,
+    qoi,
     radiance,
     tiff,
     webp,
@@ -122,6 +123,8 @@ def _format_of(data: Bytes) -> Format:
         return tiff
     if head.startswith(gif.MAGICS):
         return gif
+    if head.startswith(qoi.MAGIC):
+        return qoi
     if webp.is_webp(head):
         return webp
     if head.startswith(jpeg2000.MAGICS):
