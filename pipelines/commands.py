@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -180,9 +180,12 @@ def train(
     progress = Progress(current="starting")
     with _resumable(), shown(progress):
         show = partial(progress.train, "training")
-        result = run_training(run, options, output, on_progress=show)
+        result = run_training(
+            run, options, output, on_progress=show, on_survey=lambda found: _warn(found.unfed)
+        )
     for task, loss in result.losses.items():
         out.print(f"{task:30} {result.examples[task]:>9} examples, loss {loss:.4f}")
+    _warn([task for task in options.chosen if task not in result.examples])
     out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
 
 
@@ -242,6 +245,7 @@ def export_florence2(
 
     document = load_document(config, overrides=overrides or [])
     exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
+    _warn([task for task, lines in exported.tasks.items() if not lines])
     for part, lines in exported.lines.items():
         out.print(f"{part:6} {exported.images[part]} images, {lines} lines", highlight=False)
     out.print(Text(str(output)), soft_wrap=True)
@@ -329,6 +333,13 @@ def stages() -> None:
     from pipelines.tables import stages_table
 
     out.print(stages_table())
+
+
+def _warn(untaught: Sequence[str]) -> None:
+    """Name the tasks that a dataset does not teach."""
+    for task in untaught:
+        line = f"{task}: no examples in this dataset, it is not trained"
+        err.print(Text.assemble(("warning ", "yellow"), line), soft_wrap=True)
 
 
 def _given(**changes: str | None) -> dict[str, str]:

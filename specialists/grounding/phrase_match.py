@@ -63,6 +63,7 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = PhraseMatchConfig
+    version: ClassVar[int] = 2
     reads: tuple[Input, ...] = (
         one_of(*CAPTION_TASKS),
         one_of("object_detection"),
