@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
@@ -241,9 +241,12 @@ def train(
     progress = Progress(current="starting")
     with _resumable(), shown(progress):
         show = partial(progress.train, "training")
-        result = run_training(run, options, output, on_progress=show)
+        result = run_training(
+            run, options, output, on_progress=show, on_survey=lambda found: _warn(found.unfed)
+        )
     for task, loss in result.losses.items():
         out.print(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
+    _warn([task for task in options.chosen if task not in result.examples])
     out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
 
 
@@ -305,6 +308,7 @@ def export_florence2(
 
     document = load_document(config, overrides=overrides or [])
     exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
+    _warn([task for task, lines in exported.tasks.items() if not lines])
     for part, lines in exported.lines.items():
         images = counted(exported.images[part], "image")
         out.print(f"{part:6} {images}, {counted(lines, 'line')}", highlight=False)
@@ -415,6 +419,13 @@ def stages() -> None:
     from pipelines.tables import print_table, stages_table
 
     print_table(out, stages_table())
+
+
+def _warn(untaught: Sequence[str]) -> None:
+    """Name the tasks that a dataset does not teach."""
+    for task in untaught:
+        line = f"{task}: no examples in this dataset, it is not trained"
+        err.print(Text.assemble(("warning ", "yellow"), line), soft_wrap=True)
 
 
 def _given(**changes: str | float | None) -> dict[str, Any]:

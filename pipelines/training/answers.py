@@ -46,6 +46,10 @@ FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The annotations that feed a task: those of the first of these tasks that a sample has."""
+BESIDE: Mapping[tuple[str, str], str] = MappingProxyType(
+    {("referring_segmentation", "segmentation"): "phrase_grounding"}
+)
+"""What a task needs beside the annotations that feed it."""
 
 
 class Labels:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,11 @@ _PARTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written: images and lines by folder."""
+    """What was written: images and lines by folder, and lines by task, 0 where there is none."""
 
     images: Mapping[str, int]
     lines: Mapping[str, int]
+    tasks: Mapping[str, int]
 
 
 def export_jsonl(dataset: str, config: TrainConfig, output: Path) -> Exported:
@@ -50,7 +51,8 @@ def export_jsonl(dataset: str, config: TrainConfig, output: Path) -> Exported:
     complete.
 
     Raises:
-        UsageError: the dataset cannot be trained on, or the output is there already.
+        UsageError: the dataset cannot be trained on or gives no example, or the output is there
+            already.
     """
     output = Path(output).absolute()
     if output.exists():
@@ -62,14 +64,21 @@ def export_jsonl(dataset: str, config: TrainConfig, output: Path) -> Exported:
     )
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    exported = _write(folder, maker, partial)
+    exported = _write(folder, maker, partial, config.chosen)
+    if not exported.lines:
+        shutil.rmtree(partial)
+        raise UsageError(
+            f"no sample of {folder.url} gives an example of {', '.join(config.chosen)}: check "
+            f"`tasks`, `custom` and `ambiguous`, or label more samples"
+        )
     os.replace(partial, output)
     return exported
 
 
-def _write(dataset: Folder, maker: ExampleMaker, output: Path) -> Exported:
+def _write(dataset: Folder, maker: ExampleMaker, output: Path, chosen: Sequence[str]) -> Exported:
     images: Counter[str] = Counter()
     lines: Counter[str] = Counter()
+    tasks = Counter(dict.fromkeys(chosen, 0))
     with ExitStack() as stack:
         files: dict[str, IO[str]] = {}
         for part in (TRAIN, VALID, TEST):
@@ -89,7 +98,8 @@ def _write(dataset: Folder, maker: ExampleMaker, output: Path) -> Exported:
                 row = {"image": name, "prefix": example.prefix, "suffix": example.target}
                 files[part].write(json.dumps(row, ensure_ascii=False) + "\n")
                 lines[part] += 1
-    return Exported(images=dict(images), lines=dict(lines))
+                tasks[example.task] += 1
+    return Exported(images=dict(images), lines=dict(lines), tasks=dict(tasks))
 
 
 def part_of(sha256: str) -> str:

@@ -31,7 +31,7 @@ from pipelines.training.files import digest_of_file, write_json
 from pipelines.training.launch import RAY, cluster, run_workers
 from pipelines.training.reader import Part
 from pipelines.training.student import WEIGHTS
-from pipelines.training.survey import survey
+from pipelines.training.survey import Survey, survey
 from pipelines.training.worker import Job, Outcome, OutOfMemory
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.words.relations import read_relations
@@ -76,12 +76,14 @@ def train(
     folds: int = 1,
     address: str = "local",
     on_progress: OnProgress | None = None,
+    on_survey: Callable[[Survey], None] = lambda _: None,
 ) -> TrainResult:
     """Train a Florence-2 on the kept labels of a finished dataset.
 
     What is finished with the same inputs is returned at once, what was stopped goes on from its
     last checkpoint, and other inputs start anew. With `fold`, the samples of that fold of
-    `folds` are not looked at. `output` must be a folder that all workers see.
+    `folds` are not looked at. `output` must be a folder that all workers see. `on_survey` is told
+    what there is to learn from.
 
     Raises:
         UsageError: the dataset, its labels or the model cannot be trained with.
@@ -94,6 +96,7 @@ def train(
     if finished and finished.inputs == inputs:
         return finished
     labels = survey(Folder(dataset), config)
+    on_survey(labels)
     _start(output, inputs)
     job = Job(
         dataset=everywhere(Folder(dataset)),

@@ -47,6 +47,20 @@ def test_lines_have_the_three_fields_and_known_markers(scenes, tmp_path):
         assert row["prefix"].startswith(markers)
 
 
+def test_lines_are_counted_by_task_and_a_task_without_any_has_none(scenes, tmp_path):
+    config = TrainConfig(model="here", tasks={"caption": 1, "region_description": 1, "ocr": 0})
+    exported = export_jsonl(str(scenes), config, tmp_path / "out")
+    assert exported.tasks == {"caption": 14, "region_description": 0}
+
+
+def test_a_dataset_that_gives_no_example_is_refused_and_nothing_is_left(scenes, tmp_path):
+    question = {"each": "metadata.questions", "prompt": "{question}", "target": "{answer}"}
+    config = TrainConfig(model="here", tasks={"ask": 1}, custom={"ask": question})
+    with pytest.raises(UsageError, match=r"gives an example of ask: check `tasks`"):
+        export_jsonl(str(scenes), config, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_exists_is_left_alone_and_a_broken_export_leaves_nothing(
     scenes, tmp_path, monkeypatch
 ):
