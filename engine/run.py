@@ -12,9 +12,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MissingPackage
 from engine.graph import Graph, plan
 from engine.log import run_log
 from engine.losses import Ledger
@@ -28,7 +29,7 @@ from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.open import open_source
 from engine.sources.source import Source, SourceConfig
-from engine.storage import Folder
+from engine.storage import Folder, file_system
 from engine.worker import Worker
 
 
@@ -46,11 +47,12 @@ class Run:
 def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     """Check a config as far as possible without reading an image.
 
-    A run that is only looked at (`is_dry`) may lack models.
+    A run that is only looked at (`is_dry`) may lack packages of its stages, and models.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
+    _refuse_absent_storage(config)
     sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
@@ -64,6 +66,26 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
         output=output,
         layers=layers,
     )
+
+
+def _refuse_absent_storage(config: RunConfig) -> None:
+    """Refuse places that nothing here can reach; the error names what the stages lack, too.
+
+    Raises:
+        MissingPackage: with all pip lines.
+    """
+    absent: list[MissingPackage] = []
+    sources = [source.url for source in config.source]
+    for url in (*sources, config.output, *filter(None, [config.layers])):
+        try:
+            file_system(url)
+        except MissingPackage as error:
+            absent.append(error)
+        except ConfigError:
+            pass  # a source may have a scheme of its own; who opens it says what is wrong
+    if absent:
+        graph = plan(config, source_tasks=TASKS, is_dry=True)
+        raise MissingPackage.all_of([*absent, *graph.absent])
 
 
 def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
@@ -154,7 +176,7 @@ def _refuse_another_source(run: Run, index: Index) -> None:
         names = ", ".join(sorted(name.rpartition("#")[0] for name in gone))
         raise ConfigError(
             f"{run.output.url} holds a dataset made from {names}, which this config does not "
-            f"read: its samples would be deleted. Choose another `output`, or `build` with --replace"
+            f"read: its samples would be deleted. Choose another `output`, or build with --replace"
         )
 
 

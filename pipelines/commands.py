@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine.counted import counted
-from engine.errors import FlorilegiumError, OutputInUse, UsageError
+from engine.errors import FlorilegiumError, MissingPackage, OutputInUse, UsageError
 
 app = typer.Typer(
     name="florilegium",
@@ -124,6 +124,8 @@ def build(
                 out.print(Text(f"{node.name} has {caveat}"), soft_wrap=True)
         for command in run.graph.missing:
             out.print(Text(f"not here yet: {command}"), soft_wrap=True)
+        if run.graph.absent:
+            raise MissingPackage.all_of(run.graph.absent)
         return
     with _resumable():
         manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.counted import counted
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MissingPackage
 from engine.lease import writing
 from engine.progress import Progress
 from engine.ray_runner import ray_started
@@ -42,6 +42,11 @@ from pipelines.refine.stages import Stages, plain, with_students
 from pipelines.score.measure import truth_of
 from pipelines.training.trainer import train
 
+_PACKAGES = (
+    *("accelerate", "faster_coco_eval", "jiwer", "pandas", "peft", "pycocoevalcap"),
+    *("rapidfuzz", "scipy", "sklearn", "tensorboard"),
+)
+"""What the loop imports beyond the base installation; pandas by Ray Train."""
 FIRST = "it is the first round"
 BETTER = "the mean quality gains {gain:.4f} on round {parent}"
 NOT_BETTER = "the mean quality gains {gain:.4f} on round {parent}, which stays"
@@ -92,7 +97,7 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     Raises:
         UsageError: the message says what to change.
     """
-    require("refinement", ("accelerate", "scipy", "sklearn", "tensorboard"), extra="refine")
+    _refuse_absent_packages(config)
     if not Folder(config.output).is_local:
         raise ConfigError(
             f"output = {config.output!r}: students are trained on a mounted file system, which "
@@ -106,6 +111,21 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     start = [config.refine.train.model] * config.refine.folds
     stages = with_students(config, start, 1)
     return first, prepare(plain(config, output=config.output, stages=stages), is_dry=is_dry)
+
+
+def _refuse_absent_packages(config: RefineConfig) -> None:
+    """Refuse to begin without what round 0, training, merging and scoring import.
+
+    Raises:
+        MissingPackage: with the pip line that brings all of it.
+    """
+    absent = list(prepare(plain(config, output=config.output), is_dry=True).graph.absent)
+    try:
+        require("refinement", _PACKAGES, extra="refine")
+    except MissingPackage as error:
+        absent.append(error)
+    if absent:
+        raise MissingPackage.all_of(absent)
 
 
 class _Loop:

@@ -89,7 +89,7 @@ def train(
         UsageError: the dataset, its labels or the model cannot be trained with.
         RunError: the loss is no number, memory does not suffice, or a worker died.
     """
-    require("training", ("accelerate", "peft", "tensorboard"), extra="refine")
+    require("training", ("accelerate", "pandas", "peft", "tensorboard"), extra="refine")
     output = Path(output).absolute()
     inputs = _inputs(dataset, config, fold, folds)
     finished = finished_training(output)

@@ -107,7 +107,8 @@ class AzureOcr(Specialist[AzureOcrConfig]):
             version(_PACKAGE)
         except PackageNotFoundError:
             raise MissingPackage(
-                f"azure_ocr needs {_PACKAGE}, not installed: pip install 'florilegium[azure]'"
+                f"azure_ocr needs {_PACKAGE}, not installed: pip install 'florilegium[azure]'",
+                install="florilegium[azure]",
             ) from None
         return f"{_API} {self.config.model_version}"
 
