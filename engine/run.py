@@ -31,6 +31,8 @@ from engine.storage import Folder
 from engine.worker import Worker
 
 SUFFIXES = (".tar", ".parquet", "_stats.json")
+POLL_S = 2.0
+"""Seconds between looks at what workers wait for."""
 MINIMUM_INPUTS = 100
 """Inputs after which the share of dead letters is judged."""
 
@@ -169,10 +171,23 @@ async def _build(
         run.output.remove(MANIFEST)  # until it is written again, the dataset is not finished
         progress.current = ""
         scheduler = Scheduler(graph, runner, progress)
-        async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-            finished(job, stats)
+        watching = asyncio.create_task(_watch(runner, progress))
+        try:
+            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+                finished(job, stats)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            progress.waiting = ""
     finally:
         await runner.close()
+
+
+async def _watch(runner: Runner, progress: Progress) -> None:
+    """Keep telling what the workers wait for."""
+    while True:
+        progress.waiting = await runner.waiting()
+        await asyncio.sleep(POLL_S)
 
 
 def _runner(run: Run) -> Runner:

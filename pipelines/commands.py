@@ -227,7 +227,8 @@ def train(
     progress = Progress(current="starting")
     with _resumable(), shown(progress):
         show = partial(progress.train, "training")
-        result = run_training(run, options, output, on_progress=show)
+        wait = partial(setattr, progress, "waiting")
+        result = run_training(run, options, output, on_progress=show, on_wait=wait)
     for task, loss in result.losses.items():
         out.print(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
     out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
