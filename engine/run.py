@@ -32,6 +32,9 @@ from engine.sources.source import Source, SourceConfig
 from engine.storage import Folder, file_system
 from engine.worker import Worker
 
+POLL_S = 2.0
+"""Seconds between looks at what workers wait for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -235,10 +238,23 @@ async def _build(
         run.output.publish(RECIPE, run.graph.recipe.encode())
         progress.current = ""
         scheduler = Scheduler(graph, runner, progress)
-        async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-            finished(job, stats)
+        watching = asyncio.create_task(_watch(runner, progress))
+        try:
+            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+                finished(job, stats)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            progress.waiting = ""
     finally:
         await runner.close()
+
+
+async def _watch(runner: Runner, progress: Progress) -> None:
+    """Keep telling what the workers wait for."""
+    while True:
+        progress.waiting = await runner.waiting()
+        await asyncio.sleep(POLL_S)
 
 
 def _runner(run: Run) -> Runner:

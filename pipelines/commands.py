@@ -244,7 +244,12 @@ def train(
     with _resumable(), shown(progress):
         show = partial(progress.train, "training")
         result = run_training(
-            run, options, output, on_progress=show, on_survey=lambda found: _warn(found.unfed)
+            run,
+            options,
+            output,
+            on_progress=show,
+            on_survey=lambda found: _warn(found.unfed),
+            on_wait=partial(setattr, progress, "waiting"),
         )
     for task, loss in result.losses.items():
         out.print(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")

@@ -176,6 +176,7 @@ class _Loop:
                 fold=fold if options.folds > 1 else None,
                 folds=options.folds,
                 on_progress=partial(progress.train, f"student {fold}"),
+                on_wait=partial(setattr, progress, "waiting"),
             )
             return Student(
                 fold=fold, digest=result.digest, steps=result.steps, losses=result.losses
