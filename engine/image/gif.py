@@ -24,7 +24,7 @@ def header(data: Bytes) -> ImageHeader:
 def pixels(data: Bytes) -> np.ndarray:
     """Decode the first picture to RGB, uint8, as stored."""
     with pillow.opened(data, "GIF") as image:
-        _, (left, top, right, bottom), start, *_ = image.tile[0]
+        _, (left, top, right, bottom), start, *_ = image.tile[0]  # type: ignore[attr-defined]
         _check_blocks(data, start)
         image.load()
         picture = pillow.rgb(image)

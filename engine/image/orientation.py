@@ -15,7 +15,8 @@ from PIL import Image
 from engine.image.header import Bytes
 
 EXIF_MAGIC = b"Exif\0\0"
-_TAG = 0x0112
+TAG = 0x0112
+"""The EXIF tag."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,7 +48,7 @@ def exif_orientation(exif: Bytes | None) -> int | None:
         (count,) = struct.unpack_from(order + "H", exif, start)
         for position in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, _ = struct.unpack_from(order + "HHI", exif, position)
-            if tag == _TAG:
+            if tag == TAG:
                 code = {1: "B", 3: "H", 4: "I"}.get(kind, "H")
                 return _valid(struct.unpack_from(order + code, exif, position + 8)[0])
     except struct.error:

@@ -125,7 +125,7 @@ def _unpacked(data: Bytes, directory: Directory, grid: _Grid, plane: int) -> np.
     offsets = offsets[part]
     if len(offsets) < count:
         raise corrupt(f"the TIFF file names {len(offsets)} of {count} strips or tiles")
-    fields = {
+    fields: dict[int, tuple[int, ...]] = {
         tags.WIDTH: (grid.across * grid.bytes_per_row,),
         tags.HEIGHT: (grid.down * grid.height,),
         tags.BITS: (8,),
