@@ -1,7 +1,7 @@
 # make demo          build a dataset from sample photographs into out/quickstart
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
 # make test          lint, types, import layering and tests
-# make bench         speed and memory, as ratios (minutes; not part of the tests)
+# make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
 # make pretrain      make the tiny Florence-2 in specialists/tiny_florence2 again (half an hour)
