@@ -190,9 +190,7 @@ def refine(
     changes = _given(source=source, output=output)
     document = load_document(config, changes=changes, overrides=overrides or [])
     if "refine" not in document:
-        raise UsageError(
-            f"{config} describes no refinement: `florilegium build {config}` builds it"
-        )
+        raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
     loaded = validated(RefineConfig, document, where=str(config))
     if dry_run:
         first, later = check(loaded, is_dry=True)

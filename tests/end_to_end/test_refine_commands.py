@@ -65,7 +65,7 @@ def test_a_config_that_describes_no_refinement_names_the_right_command(
 ) -> None:
     told = florilegium("refine", ROOT / "configs" / "quickstart.yaml")
     assert told.code == 2
-    assert "describes no refinement: `florilegium build " in told.err
+    assert "the key 'refine' is missing; `florilegium build` needs none" in told.err
 
 
 def test_a_dry_run_tells_what_is_missing_all_of_it(florilegium: Command, tmp_path: Path) -> None:
