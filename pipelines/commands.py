@@ -194,7 +194,7 @@ def refine(
     dry_run: DryRun = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
-    from engine.config import load_config
+    from engine.config import load_document, validated
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import check
     from pipelines.refine.loop import refine as run_loop
@@ -204,7 +204,10 @@ def refine(
     from pipelines.tables import plan_table, print_table
 
     changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
-    loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
+    document = load_document(config, changes=changes, overrides=overrides or [])
+    if "refine" not in document:
+        raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
+    loaded = validated(RefineConfig, document, where=str(config))
     if dry_run:
         first, later = check(loaded, is_dry=True)
         print_table(out, plan_table(first))

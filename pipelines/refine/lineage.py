@@ -6,7 +6,8 @@
         round.json           its entry, written last
         students/fold_N/     checkpoints of the round
         calibration/STAGE.json
-        candidates/LEVEL/    what the voters said, before it was merged
+        candidates/LEVEL/    what the voters said, before it was merged; of round 0 beside it
+                             perhaps audit.jsonl, to be filled in
 
 There are no times and no paths in the entries: the same source and config give the same bytes.
 """
@@ -25,6 +26,7 @@ from engine.storage import Folder
 ROUND = "round.json"
 LINEAGE = "refine.json"
 ROUNDS = "rounds"
+CANDIDATES = "candidates"
 
 TRUTH = "truth"
 AUDIT = "audit"

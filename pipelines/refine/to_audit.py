@@ -28,8 +28,8 @@ from pipelines.dataset import Labelled, read_dataset
 from pipelines.merge.candidates import box_of
 from pipelines.refine.audits import first_by_digest
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import CANDIDATES, ask_voters
-from pipelines.refine.lineage import round_folder
+from pipelines.refine.labelling import ask_voters
+from pipelines.refine.lineage import CANDIDATES, round_folder
 from pipelines.refine.stages import levels, plain
 
 AUDIT_FILE = "audit.jsonl"

@@ -60,6 +60,14 @@ def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_config_that_describes_no_refinement_names_the_right_command(
+    florilegium: Command,
+) -> None:
+    told = florilegium("refine", ROOT / "configs" / "quickstart.yaml")
+    assert told.code == 2
+    assert "the key 'refine' is missing; `florilegium build` needs none" in told.err
+
+
 def test_a_dry_run_tells_what_is_missing_all_of_it(florilegium: Command, tmp_path: Path) -> None:
     config = write_refinement(
         tmp_path / "refine.yaml", tmp_path / "out",
