@@ -85,17 +85,28 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A finished dataset. `stages` has the whole configuration behind each fingerprint, `images`
-    tells how images are written."""
+    """A finished dataset. `stages` has the whole configuration behind each fingerprint.
+
+    `images` tells how images are written; `remarks` are lines for people: what lay in the sources
+    and is not in the dataset.
+    """
 
     recipe: str
     source: tuple[str, ...]
     images: ImageKind
     stages: dict[str, dict[str, Any]]
     shards: tuple[ShardStats, ...]
+    remarks: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, graph: Graph, urls: Sequence[str], stats: Sequence[ShardStats]) -> Manifest:
+    def of(
+        cls,
+        graph: Graph,
+        urls: Sequence[str],
+        stats: Sequence[ShardStats],
+        *,
+        remarks: Sequence[str] = (),
+    ) -> Manifest:
         """Describe the dataset that these shards make up."""
         return cls(
             recipe=graph.recipe,
@@ -106,6 +117,7 @@ class Manifest:
                 **{node.fingerprint: node.configuration() for node in graph.nodes},
             },
             shards=tuple(stats),
+            remarks=tuple(remarks),
         )
 
     @cached_property
@@ -135,6 +147,7 @@ class Manifest:
                 "recipe": self.recipe,
                 "source": self.source,
                 "images": self.images,
+                "remarks": self.remarks,
                 "totals": asdict(self.totals),
                 "stages": self.stages,
                 "shards": [_shard_entry(shard) for shard in self.shards],

@@ -16,6 +16,7 @@ from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
 from engine.errors import ConfigError, MissingPackage
+from engine.escaped import escaped
 from engine.graph import Graph, plan
 from engine.log import run_log
 from engine.losses import Ledger
@@ -120,6 +121,7 @@ def execute(
     """
     _refuse_caveats(run)
     specs = _specs(run, replace=replace)
+    remarks = _remarks(run.sources)
     finished = _Finished(run.output)
     receipts = _Receipts(run)
     ledger = Ledger(specs, run.config.max_dead_letter_share)
@@ -148,7 +150,17 @@ def execute(
             log.begun(run.graph.recipe, len(jobs))
             asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [source.url for source in run.config.source]
-    return Manifest.of(run.graph, urls, [ledger.stats[spec.number] for spec in specs])
+    stats = [ledger.stats[spec.number] for spec in specs]
+    return Manifest.of(run.graph, urls, stats, remarks=remarks)
+
+
+def _remarks(sources: Sequence[Source]) -> list[str]:
+    """Return what the sources remark on what was listed; of several, each line names its own."""
+    return [
+        escaped(f"{source.config.url}: {line}" if len(sources) > 1 else line)
+        for source in sources
+        for line in source.remarks()
+    ]
 
 
 def _refuse_caveats(run: Run) -> None:

@@ -135,6 +135,8 @@ def build(
     out.print(f"{counted(totals.inputs, 'image')} = {became}", highlight=False)
     for line in told(letter for _, letter in manifest.dead_letters):
         out.print(Text(line), soft_wrap=True)
+    for line in manifest.remarks:
+        out.print(Text(line), soft_wrap=True)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
     out.print(Text(f"report   {run.output.url}/report.html"), soft_wrap=True)
     refuse_losses(manifest, run.config.max_dead_letter_share)

@@ -95,3 +95,10 @@ class Source(ABC):
     @abstractmethod
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         """Read one item, streaming. An unreadable input comes as a dead letter, never an error."""
+
+    def remarks(self) -> tuple[str, ...]:
+        """Say what people should know of the listing, such as files that nobody reads.
+
+        Complete when `items` is exhausted; the same listing gives the same lines, sorted.
+        """
+        return ()

@@ -107,6 +107,12 @@ def test_a_manifest_names_the_live_shards_with_digests_and_counts() -> None:
     }
 
 
+def test_a_manifest_holds_what_the_sources_remark() -> None:
+    lines = ["3 files left alone: 2 .xml, 1 without suffix"]
+    manifest = Manifest.of(planned(), ["photos"], [stats()], remarks=lines)
+    assert json.loads(manifest.to_json())["remarks"] == lines
+
+
 def test_two_builds_in_two_places_have_one_manifest(album: Path, tmp_path: Path) -> None:
     """So it holds neither times nor the path of the output."""
     for name in ("one", "two"):
