@@ -64,6 +64,7 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = GroundingConfig
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = Family(
         title="a Grounding DINO",
         example="IDEA-Research/grounding-dino-base",

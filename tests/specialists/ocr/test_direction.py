@@ -78,8 +78,8 @@ def test_a_line_begins_where_it_is_surest_read() -> None:
 
 
 def test_what_is_surely_read_is_read_once() -> None:
-    reader = Reader({RIGHT: ("EXIT", 0.99), LEFT: ("EXlT", 1)}, {DOWN: ("EXIT", 0.98)})
-    assert read(reader, WIDE, TALL) == [("EXIT", "top left"), ("EXIT", "top right")]
+    reader = Reader({RIGHT: ("CLOSED", 0.99), LEFT: ("CLOSEO", 1)}, {DOWN: ("CLOSED", 0.98)})
+    assert read(reader, WIDE, TALL) == [("CLOSED", "top left"), ("CLOSED", "top right")]
     assert len(reader.views) == 2
 
 
