@@ -175,6 +175,22 @@ def test_a_jpeg_whose_metadata_is_broken_is_whole(name: str) -> None:
     assert np.array_equal(read_and_decode(WHOLE_JPEGS[name]), read_and_decode(JPEG))
 
 
+def test_zeros_in_the_last_scan_of_a_progressive_jpeg_are_not_taken_for_coefficients() -> None:
+    data = JPEGS["progressive"]
+    start = data.rindex(b"\xff\xda") + 20
+    step = (len(data) - start - 200) // 20
+    for at in range(start, start + 20 * step, step):
+        assert reason_of(data[:at] + bytes(64) + data[at + 64 :]) == "corrupt_image"
+
+
+def test_pixels_of_a_gif_that_go_on_behind_their_end_are_corrupt() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320), dtype=np.uint8)
+    data = saved(Image.fromarray(noise), "GIF")
+    for start in range(2602, len(data) - 300, 4289):
+        filled = data[:start] + bytes(300) + data[start + 300 :]
+        assert reason_of(filled) == "corrupt_image"
+
+
 def test_a_thumbnail_is_never_taken_for_the_picture() -> None:
     thumbnail = saved(Image.new("RGB", (16, 16), "red"), "JPEG")
     data = with_segments(JPEG, b"Exif\0\0" + exif(1) + thumbnail)
