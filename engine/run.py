@@ -18,6 +18,7 @@ from engine.config import RunConfig
 from engine.errors import ConfigError, MissingPackage
 from engine.escaped import escaped
 from engine.graph import Graph, plan
+from engine.image import PIXELS_VERSION
 from engine.log import run_log
 from engine.losses import Ledger
 from engine.manifest import RECIPE, Manifest, named_shards, read_manifest
@@ -285,7 +286,12 @@ class _Receipts:
         self._layers = run.layers
         self._readings = [
             digest_of(
-                [SOURCE_FINGERPRINT, str(run.config.max_pixels), source.config.model_dump_json()]
+                [
+                    SOURCE_FINGERPRINT,
+                    str(PIXELS_VERSION),
+                    str(run.config.max_pixels),
+                    source.config.model_dump_json(),
+                ]
             )[:16]
             for source in run.sources
         ]
