@@ -16,6 +16,7 @@ from engine.errors import FlorilegiumError, SampleError, UsageError
 from engine.graph import Node
 from engine.sample import Sample
 from engine.stage import Filter, Measurement, Specialist
+from engine.traces import traceback_of
 from engine.validity import problem_of
 
 INVALID_OUTPUT = "invalid_output"
@@ -46,10 +47,10 @@ def ask(node: Node[Any], samples: Sequence[Sample]) -> list[Answer]:
 def _sample_error(error: Exception) -> SampleError:
     if isinstance(error, SampleError):
         return error
-    detail = (
-        str(error) if isinstance(error, FlorilegiumError) else f"{type(error).__name__}: {error}"
-    )
-    return SampleError(STAGE_FAILED, detail)
+    if isinstance(error, FlorilegiumError):
+        return SampleError(STAGE_FAILED, str(error))
+    detail = f"{type(error).__name__}: {error}"
+    return SampleError(STAGE_FAILED, detail, traceback=traceback_of(error, above=__file__))
 
 
 def _answers(node: Node[Any], samples: Sequence[Sample]) -> Iterator[Answer]:
@@ -64,28 +65,29 @@ def _answers(node: Node[Any], samples: Sequence[Sample]) -> Iterator[Answer]:
     said = stage.predict(samples)
     _check_count(said, samples)
     for answer, sample in zip(said, samples, strict=True):
-        if not isinstance(answer, SampleError) and (problem := _problem(stage, answer, sample)):
+        if not isinstance(answer, SampleError) and (problem := _problem(node, answer, sample)):
             yield SampleError(INVALID_OUTPUT, problem)
         else:
             yield answer
 
 
 def _problem(
-    stage: Specialist[Any], statements: Sequence[Annotation], sample: Sample
+    node: Node[Specialist[Any]], statements: Sequence[Annotation], sample: Sample
 ) -> str | None:
-    """Tell what is wrong with an answer, or `None`."""
+    """Tell what is wrong with an answer, by stage, task and field, or `None`."""
     heard = {earlier.id for earlier in sample.annotations}
     known = heard.union(one.id for one in statements)
     for annotation in statements:
         problem = problem_of(annotation, width=sample.width, height=sample.height)
-        if annotation.task not in stage.produces:
-            problem = f"the stage declares only {', '.join(stage.produces)}"
+        task = annotation.task
+        if task not in node.stage.produces:
+            problem = f"{task}: the stage declares only {', '.join(node.stage.produces)}"
         elif annotation.parent_id and annotation.parent_id not in known:
-            problem = f"a parent {annotation.parent_id!r} that the stage did not read or say"
+            problem = f"{task}: a parent {annotation.parent_id!r} that it did not read or say"
         elif strange := set(annotation.merged_from) - heard:
-            problem = f"merged from {min(strange)!r}, which the stage did not read"
+            problem = f"{task}: merged from {min(strange)!r}, which it did not read"
         if problem:
-            return f"{annotation.task}: {problem}"
+            return f"stage {node.name!r}: {problem}"
     return None
 
 

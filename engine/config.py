@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from engine.errors import ConfigError, nearest
 from engine.image import MAX_PIXELS
+from engine.image_member import ImageKind
 from engine.sources.source import SourceConfig
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -60,8 +61,13 @@ class RunConfig(BaseModel):
     """Stages that judge, by name, in the order in which they judge."""
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
     """Images with more pixels become dead letters before they are decoded; Pillow refuses more."""
-    max_dead_letter_share: float = Field(default=0.5, gt=0, le=1)
-    """The run stops when more than this share of the inputs fails (judged from 100 inputs on)."""
+    images: ImageKind = "jpg"
+    """`jpg`: upright JPEG images, each readable by Pillow; upright baseline JPEGs of the source
+    keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""
+    keep_versions: int = Field(default=1, ge=1)
+    """Finished versions of the dataset whose shards are kept, the current one included."""
+    max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
+    """The command fails when more of the inputs than this share are lost; 0 allows none."""
     allow_caveats: bool = False
     """Whether stages may speak that nobody should learn from, such as models with random weights;
     for measuring speed."""

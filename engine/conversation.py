@@ -58,8 +58,14 @@ class Conversation:
         errors: list[StageError] = []
         for number, answer in self._answers[node.name].maps[0].items():
             if isinstance(answer, SampleError):
-                error = StageError(sample=number, reason=answer.reason, message=answer.message)
-                errors.append(error)
+                errors.append(
+                    StageError(
+                        sample=number,
+                        reason=answer.reason,
+                        message=answer.message,
+                        traceback=answer.traceback,
+                    )
+                )
             else:
                 answers[number] = answer
         return make_layer(node, answers, errors)

@@ -6,6 +6,7 @@
     │   ├── PlanError         the stage graph: unknown, missing, cyclic or mistyped
     │   ├── MissingPackage    an optional package, with the pip line that brings it
     │   └── MissingModel      weights, with the command that fetches them
+    ├── OutputInUse           another command writes the output (exit 3)
     ├── SampleError           one image: it becomes a dead letter, the run goes on
     ├── StorageError          reading or writing files (exit 1)
     └── RunError              the run as a whole cannot go on (exit 1)
@@ -19,6 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_OURS = "florilegium"
 
 
 class FlorilegiumError(Exception):
@@ -38,7 +41,27 @@ class PlanError(UsageError):
 
 
 class MissingPackage(UsageError):
-    """A stage needs a Python package that is not installed."""
+    """A Python package is not installed; `install` is what pip has to be asked for."""
+
+    def __init__(self, message: str, *, install: str = "") -> None:
+        super().__init__(message)
+        self.install = install
+
+    @classmethod
+    def all_of(cls, errors: Iterable[MissingPackage]) -> MissingPackage:
+        """Return one error for all packages, so that they are installed in one go."""
+        distinct = {str(error): error for error in errors}
+        if len(distinct) == 1:
+            return next(iter(distinct.values()))
+        wanted = sorted({one for error in distinct.values() for one in error.install.split()})
+        extras = [name for one in wanted for name in _extras(one)]
+        others = [one for one in wanted if not _extras(one)]
+        ours = [f"{_OURS}[{','.join(extras)}]"] if extras else []
+        line = " ".join([*(f"'{one}'" for one in ours), *others])
+        told = ["packages are missing:", *(f"  {text}" for text in distinct)]
+        if line:
+            told.append(f"all of them: pip install {line}")
+        return cls("\n".join(told), install=" ".join([*ours, *others]))
 
 
 class MissingModel(UsageError):
@@ -52,12 +75,18 @@ class MissingModel(UsageError):
         return "\n".join((str(self.args[0]), *self.commands))
 
 
-class SampleError(FlorilegiumError):
-    """One image cannot be used. `reason` is a snake_case constant, the same in every report."""
+class OutputInUse(FlorilegiumError):
+    """Another command writes the output; its holder is named."""
 
-    def __init__(self, reason: str, message: str) -> None:
+
+class SampleError(FlorilegiumError):
+    """One image cannot be used. `reason` is a snake_case constant, the same in every report;
+    `traceback` is where it came from, of an error that nobody raised on purpose."""
+
+    def __init__(self, reason: str, message: str, *, traceback: str = "") -> None:
         super().__init__(reason, message)
         self.reason = reason
+        self.traceback = traceback
         # What strangers' code says may be long and hold characters that no file takes.
         self.message = message.encode("utf-8", "replace").decode()[:2000]
 
@@ -79,6 +108,12 @@ class WorkerDied(RunError):
 
 class DataLost(RunError):
     """Bytes in shared memory are gone with the node that held them; they must be read again."""
+
+
+def _extras(requirement: str) -> list[str]:
+    """Return the extras of this distribution that a requirement names."""
+    name, _, extras = requirement.rstrip("]").partition("[")
+    return extras.split(",") if name == _OURS else []
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

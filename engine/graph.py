@@ -15,13 +15,14 @@ from typing import Any, Generic, TypeVar
 
 from engine.annotation import Provenance
 from engine.config import RunConfig, validated
-from engine.errors import MissingModel, PlanError, nearest
-from engine.registry import find_stage, require_packages
+from engine.errors import MissingModel, MissingPackage, PlanError, nearest
+from engine.image_member import ImageKind
+from engine.registry import absent_packages, find_stage
 from engine.sample import digest_of
 from engine.sources.source import SOURCE
 from engine.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raise it when the engine writes the same annotations differently."""
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
@@ -94,12 +95,18 @@ class Node(Generic[StageT_co]):
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """All stages of a run: those with layers in an order that respects what they read."""
+    """All stages of a run: those with layers in an order that respects what they read.
+
+    `images` is how the images of finished shards are written.
+    """
 
     specialists: tuple[Node[Specialist[Any]], ...]
     filters: tuple[Node[Filter[Any]], ...]
+    images: ImageKind = "jpg"
     missing: tuple[str, ...] = ()
     """Commands that fetch models that are not here: of a graph that is only looked at."""
+    absent: tuple[MissingPackage, ...] = ()
+    """Packages that are not installed: of a graph that is only looked at."""
 
     @property
     def layered(self) -> tuple[Node[Any], ...]:
@@ -113,30 +120,31 @@ class Graph:
 
     def on_cpus(self) -> Graph:
         """Return the same graph with its GPU stages among those on CPUs."""
-        return Graph(
+        return replace(
+            self,
             specialists=tuple(replace(node, is_on_cpu=True) for node in self.specialists),
             filters=tuple(replace(node, is_on_cpu=True) for node in self.filters),
         )
 
     @property
     def recipe(self) -> str:
-        """A digest of everything that shapes a shard: stages, thresholds, format."""
+        """A digest of everything that shapes a shard: stages, thresholds, images, format."""
         configurations = [json.dumps(node.configuration(), sort_keys=True) for node in self.nodes]
         fingerprints = [node.fingerprint for node in self.nodes]
-        return digest_of([str(FORMAT_VERSION), *fingerprints, *configurations])
+        return digest_of([str(FORMAT_VERSION), self.images, *fingerprints, *configurations])
 
 
 def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = False) -> Graph:
     """Turn a config into a checked graph.
 
     `source_tasks` are the tasks that the source itself may bring. A graph that is only looked at
-    (`is_dry`) may lack models; the fingerprints of their stages are then not those of a run.
+    (`is_dry`) may lack packages and models; the fingerprints of such stages are not those of a run.
 
     Raises:
+        MissingPackage: packages are not installed, all of them in one error.
         MissingModel: models are not here, all of them in one error.
         PlanError: an unknown stage, a missing input, a cycle or a stage of the wrong type.
         ConfigError: a stage's options are wrong.
-        MissingPackage: a stage needs a package that is not installed.
     """
     both = set(config.specialists) & set(config.filters)
     if both:
@@ -149,7 +157,9 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
         name: _draft("filters", name, options, Filter) for name, options in config.filters.items()
     }
     drafts = (*specialists.values(), *filters.values())
-    revisions, missing = _revisions(drafts)
+    revisions, missing, absent = _revisions(drafts)
+    if absent and not is_dry:
+        raise MissingPackage.all_of(absent)
     if missing and not is_dry:
         raise _all_of(missing)
     for draft in drafts:
@@ -162,7 +172,9 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
     return Graph(
         specialists=tuple(node for name, node in nodes.items() if name in specialists),
         filters=tuple(node for name, node in nodes.items() if name in filters),
+        images=config.images,
         missing=tuple(dict.fromkeys(one for error in missing.values() for one in error.commands)),
+        absent=tuple(absent),
     )
 
 
@@ -190,7 +202,6 @@ def _draft(section: str, name: str, options: Mapping[str, Any], kind: type[Stage
     if not issubclass(stage_class, kind):
         belongs = "specialists" if issubclass(stage_class, Specialist) else "filters"
         raise PlanError(f"{section}.{name}: {use!r} belongs under `{belongs}`")
-    require_packages(name, stage_class)
     stage_config = validated(stage_class.Config, own, where=f"{section}.{name}")
     stage = stage_class(stage_config)
     return _Draft(name=name, use=use, stage=stage, reads=None if reads is None else tuple(reads))
@@ -276,16 +287,27 @@ def _order(specialists: Sequence[str] | Mapping[str, Any], edges: Mapping[str, A
     return order
 
 
-def _revisions(drafts: Iterable[_Draft]) -> tuple[dict[str, str], dict[str, MissingModel]]:
-    """Return what names each stage's model, and the stages whose models are not here."""
+def _revisions(
+    drafts: Iterable[_Draft],
+) -> tuple[dict[str, str], dict[str, MissingModel], list[MissingPackage]]:
+    """Return what names each stage's model, the stages whose models are not here, and packages
+    that are not installed."""
     revisions: dict[str, str] = {}
     missing: dict[str, MissingModel] = {}
+    absent: list[MissingPackage] = []
     for draft in drafts:
+        revisions[draft.name] = ""
+        absent += (found := absent_packages(draft.name, draft.stage))
         try:
             revisions[draft.name] = draft.stage.revision()
         except MissingModel as error:
-            revisions[draft.name], missing[draft.name] = "", error
-    return revisions, missing
+            missing[draft.name] = error
+        except MissingPackage as error:
+            absent.append(error)
+        except ImportError:  # also what tells a version, of a package that is missing
+            if not found:
+                raise
+    return revisions, missing, absent
 
 
 def _all_of(missing: Mapping[str, MissingModel]) -> MissingModel:

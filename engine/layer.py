@@ -36,6 +36,7 @@ class StageError:
     reason: str
     message: str
     attempt: int = 1
+    traceback: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

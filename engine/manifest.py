@@ -1,21 +1,25 @@
-"""The manifest: which shards are live, what is in them, and how it was made.
+"""The manifest: which shards a dataset consists of, what is in them, and how it was made.
 
-It holds no times and no paths of the output, so the same source and config give the same bytes.
+It is the switch between two versions of a dataset: the shards that it names are written before
+it, and those that it no longer names are deleted after it. It holds no times and no paths of the
+output, so the same source and config give the same bytes.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
 from engine.graph import FORMAT_VERSION, Graph
+from engine.image_member import ImageKind
 from engine.parquet import from_parquet, to_parquet
-from engine.publication import ShardStats, to_json
+from engine.publication import FileStats, ShardStats, to_json
 from engine.sample import DeadLetter
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.source import SOURCE
@@ -34,6 +38,7 @@ _DEAD_LETTER_SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("message", pa.string()),
         ("attempt", pa.int32()),
+        ("traceback", pa.string()),
     ]
 )
 
@@ -80,51 +85,63 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The finished dataset. `stages` has the whole configuration behind each fingerprint."""
+    """A finished dataset. `stages` has the whole configuration behind each fingerprint, `images`
+    tells how images are written."""
 
     recipe: str
     source: tuple[str, ...]
-    totals: Totals
+    images: ImageKind
     stages: dict[str, dict[str, Any]]
-    shards: tuple[dict[str, Any], ...]
-    dead_letters: tuple[tuple[str, DeadLetter], ...]
-    """The shard and the letter; written to `dead_letters.parquet`."""
+    shards: tuple[ShardStats, ...]
 
     @classmethod
     def of(cls, graph: Graph, urls: Sequence[str], stats: Sequence[ShardStats]) -> Manifest:
-        """Sum up the shards of a run."""
+        """Describe the dataset that these shards make up."""
         return cls(
             recipe=graph.recipe,
             source=tuple(urls),
-            totals=Totals.of(stats),
+            images=graph.images,
             stages={
                 SOURCE_FINGERPRINT: {"name": SOURCE},
                 **{node.fingerprint: node.configuration() for node in graph.nodes},
             },
-            shards=tuple(_shard_entry(shard) for shard in stats),
-            dead_letters=tuple((shard.name, one) for shard in stats for one in shard.dead_letters),
+            shards=tuple(stats),
         )
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Sums over all shards."""
+        return Totals.of(self.shards)
+
+    @property
+    def dead_letters(self) -> Iterator[tuple[str, DeadLetter]]:
+        """The name of the shard and the letter, for each input that became no sample."""
+        for shard in self.shards:
+            for letter in shard.dead_letters:
+                yield shard.name, letter
+
+    @cached_property
+    def dead_letters_file(self) -> bytes:
+        """The content of `dead_letters.parquet`."""
+        rows = [{"shard": shard, **asdict(letter)} for shard, letter in self.dead_letters]
+        return bytes(to_parquet(pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA)))
 
     def to_json(self) -> bytes:
         """Return the content of `manifest.json`."""
+        letters = FileStats.of(memoryview(self.dead_letters_file))
         return to_json(
             {
                 "format": FORMAT_VERSION,
                 "recipe": self.recipe,
                 "source": self.source,
+                "images": self.images,
                 "totals": asdict(self.totals),
                 "stages": self.stages,
-                "shards": self.shards,
+                "shards": [_shard_entry(shard) for shard in self.shards],
+                "files": {DEAD_LETTERS: asdict(letters)},
             },
             indent=1,
         )
-
-
-def write_dead_letters(output: Folder, manifest: Manifest) -> None:
-    """Publish `dead_letters.parquet`: one row for each input that did not become a sample."""
-    rows = [{"shard": shard, **asdict(letter)} for shard, letter in manifest.dead_letters]
-    table = pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA)
-    output.publish(DEAD_LETTERS, to_parquet(table))
 
 
 def read_dead_letters(output: Folder) -> list[dict[str, Any]]:
@@ -139,9 +156,17 @@ def read_manifest(output: Folder) -> dict[str, Any] | None:
     return None if data is None else json.loads(data)
 
 
+def named_shards(manifest: Any) -> list[str]:
+    """Return the names of the shards in the content of a manifest; none of what is damaged."""
+    shards = manifest.get("shards") if isinstance(manifest, dict) else None
+    entries = shards if isinstance(shards, list) else []
+    return [entry["name"] for entry in entries if isinstance(entry, dict) and "name" in entry]
+
+
 def _shard_entry(shard: ShardStats) -> dict[str, Any]:
     return {
         "name": shard.name,
+        "number": shard.number,
         "samples": shard.samples,
         "samples_digest": shard.samples_digest,
         "annotations_kept": shard.annotations_kept,

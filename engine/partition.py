@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from engine.errors import StorageError
+from engine.keys import Keys
 from engine.parquet import from_parquet, to_parquet
 from engine.sample import digest_of
 from engine.sources.source import Item, Source
 from engine.storage import Folder
 
 INDEX_NAME = "index.parquet"
-KEY_LENGTH = 80
 _COLUMNS = ("source", "shard", "key", "location", "signature", "start", "stop")
 _SCHEMA = pa.schema(
     [
@@ -41,9 +40,10 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """An item in its shard; `key` is empty when the inputs in it bring keys of their own.
+    """An item in its shard, with a key that is unique in the dataset.
 
-    `source` is the source's place with its turn, for one may be given twice.
+    Where an item holds many inputs, the key is what the key of each of them begins with.
+    `source` is the source's URL and a number, for one may be given twice: `URL#1`.
     """
 
     source: str
@@ -59,11 +59,13 @@ class ShardSpec:
     number: int
     source: int
     entries: tuple[Entry, ...]
+    is_packed: bool = False
+    """Whether an entry holds many inputs; how many, nobody knows before it is read."""
 
     @property
     def name(self) -> str:
-        """The shard's name on disk."""
-        return f"{self.number:06d}"
+        """The shard's number as it is written in names."""
+        return shard_name(self.number)
 
     @cached_property
     def inputs_digest(self) -> str:
@@ -77,30 +79,9 @@ class ShardSpec:
         )
 
 
-def slug(name: str) -> str:
-    """Return a WebDataset key for a name: letters, digits, `_` and `-`, 1 to 80 of them.
-
-    A tar of the USTAR format holds names of at most 100 characters.
-    """
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:KEY_LENGTH].strip("_") or "image"
-
-
-def unique_key(name: str, taken: set[str]) -> str:
-    """Return a key for a name that is not taken, and take it; stable for a given name."""
-    key = slug(name)
-    if key in taken:
-        digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-        key = _with_suffix(key, digest)
-    repeat = 1
-    while key in taken:
-        repeat += 1
-        key = _with_suffix(slug(name), str(repeat))
-    taken.add(key)
-    return key
-
-
-def _with_suffix(key: str, suffix: str) -> str:
-    return f"{key[: KEY_LENGTH - len(suffix) - 1]}-{suffix}"
+def shard_name(number: int) -> str:
+    """Return a shard's number as it is written in names."""
+    return f"{number:06d}"
 
 
 def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[ShardSpec]:
@@ -108,7 +89,7 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
     known = {_identity(entry.source, entry.item): entry for entry in previous}
     shards: dict[int, tuple[int, list[Entry]]] = {}
     fresh: list[tuple[int, str, list[Item]]] = []
-    for index, (place, source) in enumerate(zip(_places(sources), sources, strict=True)):
+    for index, (place, source) in enumerate(zip(places(sources), sources, strict=True)):
         new: list[Item] = []
         for item in source.items():
             old = known.get(_identity(place, item))
@@ -118,7 +99,11 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
                 entry = Entry(source=place, shard=old.shard, key=old.key, item=item)
                 shards.setdefault(old.shard, (index, []))[1].append(entry)
         fresh.append((index, place, new))
-    taken = {entry.key for _, entries in shards.values() for entry in entries if entry.key}
+    keys = Keys(
+        (entry.key, sources[index].is_packed)
+        for index, entries in shards.values()
+        for entry in entries
+    )
     number = max((entry.shard for entry in previous), default=-1)
     for index, place, items in fresh:
         is_packed = sources[index].is_packed
@@ -131,25 +116,30 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
                     Entry(
                         source=place,
                         shard=number,
-                        key="" if is_packed else unique_key(_stem(item), taken),
+                        key=keys.of_pack(_stem(item)) if is_packed else keys.of_file(_stem(item)),
                         item=item,
                     )
                     for item in items[start : start + size]
                 ],
             )
     return [
-        ShardSpec(number=number, source=index, entries=tuple(entries))
+        ShardSpec(
+            number=number,
+            source=index,
+            entries=tuple(entries),
+            is_packed=sources[index].is_packed,
+        )
         for number, (index, entries) in sorted(shards.items())
     ]
 
 
-def _places(sources: Sequence[Source]) -> Iterator[str]:
+def places(sources: Sequence[Source]) -> Iterator[str]:
     """Yield a name for each source that does not depend on how its URL is spelt."""
     turns: Counter[str] = Counter()
     for source in sources:
         url = source.config.url
         if "://" not in url:
-            url = os.path.abspath(os.path.expanduser(url))
+            url = os.path.realpath(os.path.expanduser(url))
         url = url.rstrip("/")
         turns[url] += 1
         yield f"{url}#{turns[url]}"
@@ -162,30 +152,36 @@ def _identity(url: str, item: Item) -> tuple[str, str, int]:
 def _stem(item: Item) -> str:
     folder, _, name = item.location.rpartition("/")
     stem = name.rpartition(".")[0] or name
+    stem = stem.removesuffix(".tar")  # of `photos.tar.gz`
     return f"{folder}/{stem}" if folder else stem
 
 
-def read_index(output: Folder, *, shard_size: int) -> list[Entry]:
-    """Return the entries of the previous run; none when the shard size was another.
+class Index(NamedTuple):
+    """The partition of the previous run, and the shard size it was made with."""
+
+    entries: tuple[Entry, ...] = ()
+    shard_size: int = 0
+
+
+def read_index(output: Folder) -> Index:
+    """Return the partition of the previous run; an empty one when there was none.
 
     Raises:
         StorageError: the index is damaged.
     """
     data = output.read(INDEX_NAME)
     if data is None:
-        return []
+        return Index()
     try:
         table = from_parquet(data)
-        remembered = json.loads(table.schema.metadata[b"shard_size"])
+        shard_size = json.loads(table.schema.metadata[b"shard_size"])
+        columns = [table.column(name).to_pylist() for name in _COLUMNS]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise StorageError(
             f"{output.path(INDEX_NAME)} is damaged: {error}; delete it, and the next build shares "
             f"the source out anew"
         ) from error
-    if remembered != shard_size:
-        return []
-    columns = [table.column(name).to_pylist() for name in _COLUMNS]
-    return [
+    entries = tuple(
         Entry(
             source=source,
             shard=shard,
@@ -193,7 +189,8 @@ def read_index(output: Folder, *, shard_size: int) -> list[Entry]:
             item=Item(location=location, signature=signature, start=start, stop=stop),
         )
         for source, shard, key, location, signature, start, stop in zip(*columns, strict=True)
-    ]
+    )
+    return Index(entries, shard_size)
 
 
 def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) -> None:

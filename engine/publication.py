@@ -1,15 +1,19 @@
 """Writing one finished shard: tar, Parquet, and last the statistics that mark it as done.
 
-The same layers and thresholds give the same bytes: fixed times, sorted keys, sorted rows.
+The three files are named by the shard's number and a digest of their content, and never written
+again: what a manifest names stays as it is while another version is built beside it. The same
+layers and thresholds give the same bytes: fixed times, sorted keys, sorted rows.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import IO, Any
 
@@ -17,9 +21,11 @@ import pyarrow as pa
 
 from engine.annotation import ANNOTATION_NAMES
 from engine.graph import Graph
+from engine.image_member import ImageKind, ImageMember, image_member
 from engine.judging import Judged, judge
 from engine.layer import Layer
 from engine.parquet import write_parquet
+from engine.partition import shard_name
 from engine.sample import DeadLetter, Record
 from engine.shard import Shard, ShardBytes
 from engine.sources.source import SOURCE
@@ -27,6 +33,10 @@ from engine.storage import Folder
 
 SHARDS = "shards"
 """The folder of finished shards within a dataset."""
+STATS = "_stats.json"
+"""The suffix of a shard's statistics, beside `.tar` and `.parquet`."""
+DIGEST_LENGTH = 16
+"""Hexadecimal digits of the digest in the names of a shard's files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +46,22 @@ class FileStats:
     bytes: int
     sha256: str
 
+    @classmethod
+    def of(cls, data: memoryview) -> FileStats:
+        """Describe a file by its content."""
+        return cls(bytes=data.nbytes, sha256=sha256(data).hexdigest())
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardStats:
-    """What is in a finished shard; the content of `NNNNNN_stats.json`.
+    """What is in a finished shard; the content of `NUMBER-DIGEST_stats.json`.
 
     `recipe` and `samples_digest` say what it was made from. `tasks` and `specialists` count
     kept and dropped annotations by name, `drops` dropped ones by `filter/reason`, `extensions`
-    image formats.
+    image members.
     """
 
-    name: str
+    number: int
     recipe: str
     samples_digest: str
     samples: int
@@ -59,6 +74,12 @@ class ShardStats:
     dead_letters: tuple[DeadLetter, ...]
     tar: FileStats
     parquet: FileStats
+
+    @cached_property
+    def name(self) -> str:
+        """The stem of the shard's files: its number and a digest of all that is in it."""
+        digest = sha256(to_json(asdict(self))).hexdigest()
+        return f"{shard_name(self.number)}-{digest[:DIGEST_LENGTH]}"
 
     def is_of(self, shard: Shard) -> bool:
         """Whether these are the statistics of a shard as it was read now."""
@@ -76,8 +97,12 @@ class ShardStats:
 
 
 def read_stats(output: Folder, name: str) -> ShardStats | None:
-    """Return the statistics of a finished shard, or `None` when it is not finished."""
-    data = output.read(f"{SHARDS}/{name}_stats.json")
+    """Return the statistics of a finished shard, or `None` when there are none that can be read.
+
+    `name` is `NUMBER-DIGEST`, which is not held against the content: `is_whole` finds no files of
+    statistics that were changed.
+    """
+    data = output.read(f"{SHARDS}/{name}{STATS}")
     if data is None:
         return None
     try:
@@ -95,12 +120,14 @@ def is_whole(output: Folder, stats: ShardStats) -> bool:
     )
 
 
-def finished_shards(output: Folder) -> list[ShardStats]:
-    """Return the statistics of all finished shards, by name."""
-    suffix = "_stats.json"
-    names = [name for name in output.names(SHARDS) if name.endswith(suffix)]
-    found = [read_stats(output, name.removesuffix(suffix)) for name in names]
-    return [stats for stats in found if stats is not None]
+def finished_names(output: Folder) -> dict[int, list[str]]:
+    """Return the names of all finished shards by number, of every version that is there."""
+    names: dict[int, list[str]] = {}
+    for file in output.names(SHARDS):
+        stem, _, digest = file.removesuffix(STATS).partition("-")
+        if file.endswith(STATS) and stem.isdigit() and digest:
+            names.setdefault(int(stem), []).append(f"{stem}-{digest}")
+    return names
 
 
 def publish_shard(
@@ -110,30 +137,33 @@ def publish_shard(
     failures = _failures(shard, graph, layers)
     judged = judge(shard, graph, layers, frozenset(failures))
     alive = [number for number in range(len(shard.records)) if number not in failures]
-    path = f"{SHARDS}/{shard.name}"
-    output.remove(f"{path}_stats.json")
-    tar = _published(
-        output, f"{path}.tar", lambda file: _write_tar(file, shard, images, judged, alive)
-    )
-    parquet = _published(
-        output, f"{path}.parquet", lambda file: _write_parquet(file, shard, judged)
-    )
-    stats = ShardStats(
-        name=shard.name,
-        recipe=graph.recipe,
-        samples_digest=shard.digest,
-        samples=len(alive),
-        annotations_kept=int(judged.kept.sum()),
-        annotations_dropped=int((~judged.kept).sum()),
-        tasks=_count(judged, "task"),
-        specialists=_count(judged, "specialist"),
-        drops={f"{name}/{reason}": count for (name, reason), count in sorted(judged.drops.items())},
-        extensions=_count_extensions(shard, alive),
-        dead_letters=(*shard.dead_letters, *failures.values()),
-        tar=tar,
-        parquet=parquet,
-    )
-    output.publish(f"{path}_stats.json", to_json(asdict(stats), indent=1))
+    with (
+        output.draft(f"{SHARDS}/{shard.name}") as tar,
+        output.draft(f"{SHARDS}/{shard.name}") as parquet,
+    ):
+        tar_file, parquet_file = _Hashing(tar.file), _Hashing(parquet.file)
+        extensions = _write_tar(tar_file, shard, images, judged, alive, graph.images)
+        _write_parquet(parquet_file, shard, judged)
+        stats = ShardStats(
+            number=shard.number,
+            recipe=graph.recipe,
+            samples_digest=shard.digest,
+            samples=len(alive),
+            annotations_kept=int(judged.kept.sum()),
+            annotations_dropped=int((~judged.kept).sum()),
+            tasks=_count(judged, "task"),
+            specialists=_count(judged, "specialist"),
+            drops={
+                f"{name}/{reason}": count for (name, reason), count in sorted(judged.drops.items())
+            },
+            extensions=dict(sorted(extensions.items())),
+            dead_letters=(*shard.dead_letters, *failures.values()),
+            tar=tar_file.stats(),
+            parquet=parquet_file.stats(),
+        )
+        tar.publish(f"{SHARDS}/{stats.name}.tar")
+        parquet.publish(f"{SHARDS}/{stats.name}.parquet")
+    output.publish(f"{SHARDS}/{stats.name}{STATS}", to_json(asdict(stats), indent=1))
     return stats
 
 
@@ -166,6 +196,7 @@ def _failures(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[i
                     reason=error.reason,
                     message=error.message,
                     attempt=error.attempt,
+                    traceback=error.traceback,
                 ),
             )
     return dict(sorted(failures.items()))
@@ -191,31 +222,34 @@ class _Hashing(io.RawIOBase):
         return FileStats(bytes=self._bytes, sha256=self._sha256.hexdigest())
 
 
-def _published(output: Folder, name: str, write: Callable[[Any], None]) -> FileStats:
-    with output.publishing(name) as file:
-        hashing = _Hashing(file)
-        write(hashing)
-    return hashing.stats()
-
-
 def _write_tar(
-    file: Any, shard: Shard, images: ShardBytes, judged: Judged, alive: list[int]
-) -> None:
-    from webdataset import TarWriter  # imports torch
-
+    file: Any,
+    shard: Shard,
+    images: ShardBytes,
+    judged: Judged,
+    alive: list[int],
+    kind: ImageKind,
+) -> Counter[str]:
+    """Write the samples of a shard; return how many images have which extension."""
     annotations = _kept_annotations(judged)
-    with TarWriter(file, mtime=0, encoder=False, user="", group="") as tar:
+    extensions: Counter[str] = Counter()
+    # Not by webdataset's writer, which imports torch: two threads that import torch break it.
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         for number in alive:
             record = shard.records[number]
             said = annotations.get(number, [])
-            tar.write(
-                {
-                    "__key__": record.key,
-                    record.extension: images[number],
-                    "json": to_json(_sample_json(record, said)),
-                    "txt": _brief_caption(said).encode(),
-                }
-            )
+            image = image_member(images[number], kind=kind, extension=record.extension)
+            extensions[image.extension] += 1
+            members: dict[str, bytes | memoryview] = {
+                image.extension: image.data,
+                "json": to_json(_sample_json(record, image, said)),
+                "txt": _brief_caption(said).encode(),
+            }
+            for extension, data in sorted(members.items()):
+                member = tarfile.TarInfo(f"{record.key}.{extension}")
+                member.size, member.mode = len(data), 0o444
+                tar.addfile(member, io.BytesIO(data))
+    return extensions
 
 
 def _kept_annotations(judged: Judged) -> dict[int, list[dict[str, Any]]]:
@@ -227,10 +261,13 @@ def _kept_annotations(judged: Judged) -> dict[int, list[dict[str, Any]]]:
     return by_sample
 
 
-def _sample_json(record: Record, annotations: list[dict[str, Any]]) -> dict[str, Any]:
+def _sample_json(
+    record: Record, member: ImageMember, annotations: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "key": record.key,
         "sha256": record.sha256,
+        "image_sha256": sha256(member.data).hexdigest(),
         "width": record.width,
         "height": record.height,
         "orientation": record.orientation,
@@ -262,10 +299,6 @@ def _write_parquet(file: Any, shard: Shard, judged: Judged) -> None:
     columns["kept"] = pa.array(judged.kept)
     columns["verdicts"] = judged.verdicts
     write_parquet(pa.table(columns), file)
-
-
-def _count_extensions(shard: Shard, alive: list[int]) -> dict[str, int]:
-    return dict(sorted(Counter(shard.records[number].extension for number in alive).items()))
 
 
 def _count(judged: Judged, column: str) -> dict[str, dict[str, int]]:

@@ -2,39 +2,38 @@
 
     source -> partition -> jobs -> shards -> manifest
 
-What is already there is not made again. The manifest is written last, by the caller, when
-everything that people read (card, report) is in place.
+What is already there is not made again. Shards are written beside those of the version before;
+the caller switches to the new manifest when everything that people read (card, report) is there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
-from engine.errors import ConfigError, RunError
+from engine.errors import ConfigError, MissingPackage
 from engine.graph import Graph, plan
-from engine.manifest import MANIFEST, RECIPE, Manifest
-from engine.partition import ShardSpec, partition, read_index, write_index
+from engine.log import run_log
+from engine.losses import Ledger
+from engine.manifest import RECIPE, Manifest, named_shards, read_manifest
+from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
-from engine.publication import SHARDS, ShardStats, is_whole, read_stats
+from engine.publication import ShardStats, finished_names, is_whole, read_stats
 from engine.runner import LocalRunner, Runner
 from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.open import open_source
 from engine.sources.source import Source, SourceConfig
-from engine.storage import Folder
+from engine.storage import Folder, file_system
 from engine.worker import Worker
 
-SUFFIXES = (".tar", ".parquet", "_stats.json")
 POLL_S = 2.0
 """Seconds between looks at what workers wait for."""
-MINIMUM_INPUTS = 100
-"""Inputs after which the share of dead letters is judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +50,12 @@ class Run:
 def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     """Check a config as far as possible without reading an image.
 
-    A run that is only looked at (`is_dry`) may lack models.
+    A run that is only looked at (`is_dry`) may lack packages of its stages, and models.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
+    _refuse_absent_storage(config)
     sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
@@ -71,6 +71,26 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     )
 
 
+def _refuse_absent_storage(config: RunConfig) -> None:
+    """Refuse places that nothing here can reach; the error names what the stages lack, too.
+
+    Raises:
+        MissingPackage: with all pip lines.
+    """
+    absent: list[MissingPackage] = []
+    sources = [source.url for source in config.source]
+    for url in (*sources, config.output, *filter(None, [config.layers])):
+        try:
+            file_system(url)
+        except MissingPackage as error:
+            absent.append(error)
+        except ConfigError:
+            pass  # a source may have a scheme of its own; who opens it says what is wrong
+    if absent:
+        graph = plan(config, source_tasks=TASKS, is_dry=True)
+        raise MissingPackage.all_of([*absent, *graph.absent])
+
+
 def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
     """Refuse to write where the source would find it in the next run."""
     if source.url.startswith(("package://", f"{source.kind}://")):
@@ -84,44 +104,51 @@ def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
             )
 
 
-def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
+def execute(
+    run: Run, progress: Progress, *, retry: bool = False, replace: bool = False
+) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
+    With `replace`, the dataset may have been made from other sources, whose samples go.
 
     Raises:
-        ConfigError: a stage has a caveat that the config does not allow.
-        RunError: too many images failed, or the workers cannot go on.
+        ConfigError: a stage has a caveat that the config does not allow, or the output holds a
+            dataset from another source.
+        RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
     _refuse_caveats(run)
-    specs = _specs(run)
+    specs = _specs(run, replace=replace)
+    finished = _Finished(run.output)
     receipts = _Receipts(run)
-    ledger = _Ledger(run.config.max_dead_letter_share)
+    ledger = Ledger(specs, run.config.max_dead_letter_share)
     jobs: list[Job] = []
     for spec in specs:
-        job = _job(run, spec, receipts.read(spec), retry=retry)
+        job = _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
         if isinstance(job, Job):
             jobs.append(job)
         else:
             ledger.add(job)
             progress.skip(samples=job.samples, dead_letters=len(job.dead_letters))
+    ledger.check()
     progress.stages = tuple(node.name for node in run.graph.layered)
     progress.shards = len(jobs)
 
-    def finished(job: Job, stats: ShardStats) -> None:
+    def on_finished(job: Job, stats: ShardStats) -> None:
         receipts.write(job.spec, stats.samples_digest)
+        log.finished(stats)
         ledger.add(stats)
         progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
         ledger.check()
 
     if jobs:
         progress.current = "starting the workers"
-        asyncio.run(_build(run, jobs, progress, finished))
-    ledger.check()
-    _remove_stale(run.output, {spec.name for spec in specs})
+        with run_log(run.output) as log:
+            log.begun(run.graph.recipe, len(jobs))
+            asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [source.url for source in run.config.source]
-    return Manifest.of(run.graph, urls, [ledger.stats[spec.name] for spec in specs])
+    return Manifest.of(run.graph, urls, [ledger.stats[spec.number] for spec in specs])
 
 
 def _refuse_caveats(run: Run) -> None:
@@ -133,30 +160,71 @@ def _refuse_caveats(run: Run) -> None:
             )
 
 
-def _specs(run: Run) -> list[ShardSpec]:
+def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
     """Share the source out into shards, and remember how before anything is made."""
-    size = run.config.shard_size
-    previous = read_index(run.output, shard_size=size)
+    index, size = read_index(run.output), run.config.shard_size
+    if not replace:
+        _refuse_another_source(run, index)
+    previous = list(index.entries) if index.shard_size == size else []
     specs = partition(run.sources, previous)
     if [entry for spec in specs for entry in spec.entries] != previous:
         write_index(run.output, specs, shard_size=size)
     return specs
 
 
-def _job(run: Run, spec: ShardSpec, receipt: str | None, *, retry: bool) -> Job | ShardStats:
-    """Return what may be left to do on a shard, or its statistics when nothing is."""
-    done = read_stats(run.output, spec.name)
-    if done and not is_whole(run.output, done):
-        done = None
-    earlier = done.samples_digest if done else ""
-    if done and done.recipe != run.graph.recipe:
-        done = None
+def _refuse_another_source(run: Run, index: Index) -> None:
+    """Refuse to delete the samples of a source that the config no longer has."""
+    gone = {entry.source for entry in index.entries} - set(places(run.sources))
+    if gone:
+        names = ", ".join(sorted(name.rpartition("#")[0] for name in gone))
+        raise ConfigError(
+            f"{run.output.url} holds a dataset made from {names}, which this config does not "
+            f"read: its samples would be deleted. Choose another `output`, or build with --replace"
+        )
+
+
+def _job(
+    run: Run, spec: ShardSpec, finished: Sequence[ShardStats], receipt: str | None, *, retry: bool
+) -> Job | ShardStats:
+    """Return what may be left to do on a shard, or its statistics when nothing is.
+
+    `finished` are the versions of the shard that are there, the best one first.
+    """
+    earlier = finished[0].samples_digest if finished else ""
+    done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
     letters = done.dead_letters if done else ()
     is_unpaid = any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(letters))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
     return Job(spec=spec, earlier=earlier, done=done, retry=retry)
+
+
+class _Finished:
+    """The shards that are there, of all versions; those of the current one are known by name."""
+
+    def __init__(self, output: Folder) -> None:
+        self._output = output
+        self._names = finished_names(output)
+        self._current = set(named_shards(read_manifest(output)))
+
+    def of(self, number: int) -> list[ShardStats]:
+        """Return the whole versions of a shard: the current one, then those with fewer failures.
+
+        One with fewer dead letters than the current one, made by the same recipe from the same
+        samples, comes before it: a retry that was interrupted made it.
+        """
+        read = [read_stats(self._output, name) for name in self._names.get(number, ())]
+        whole = [stats for stats in read if stats and is_whole(self._output, stats)]
+        current = next((stats for stats in whole if stats.name in self._current), None)
+
+        def rank(stats: ShardStats) -> tuple[bool, int, bool, str]:
+            is_alike = current is not None and (
+                (stats.recipe, stats.samples_digest) == (current.recipe, current.samples_digest)
+            )
+            return not is_alike, len(stats.dead_letters), stats is not current, stats.name
+
+        return sorted(whole, key=rank)
 
 
 async def _build(
@@ -168,7 +236,6 @@ async def _build(
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         run.output.publish(RECIPE, run.graph.recipe.encode())
-        run.output.remove(MANIFEST)  # until it is written again, the dataset is not finished
         progress.current = ""
         scheduler = Scheduler(graph, runner, progress)
         watching = asyncio.create_task(_watch(runner, progress))
@@ -199,39 +266,6 @@ def _runner(run: Run) -> Runner:
     return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
 
 
-class _Ledger:
-    """The statistics of finished shards, of this run and earlier ones, and the limit on losses."""
-
-    def __init__(self, max_share: float) -> None:
-        self.stats: dict[str, ShardStats] = {}
-        self._max_share = max_share
-        self._samples = 0
-        self._failures: Counter[str] = Counter()
-
-    def add(self, stats: ShardStats) -> None:
-        """Take in a finished shard."""
-        self.stats[stats.name] = stats
-        self._samples += stats.samples
-        reasons = (letter.reason for letter in stats.dead_letters)
-        self._failures.update(reason for reason in reasons if reason != BUDGET_EXHAUSTED)
-
-    def check(self) -> None:
-        """Refuse a dataset of which too much failed.
-
-        Raises:
-            RunError: with the commonest reasons.
-        """
-        failed = self._failures.total()
-        inputs = self._samples + failed
-        if inputs >= MINIMUM_INPUTS and failed > self._max_share * inputs:
-            told = ", ".join(f"{reason} {n}" for reason, n in self._failures.most_common(3))
-            raise RunError(
-                f"{failed} of {inputs} images failed ({told}), more than max_dead_letter_share = "
-                f"{self._max_share:g} allows: mend the source or the stage, or raise the limit; "
-                f"--retry-dead-letters tries failed images again"
-            )
-
-
 class _Receipts:
     """Remembers which inputs gave which samples, so that unchanged inputs are not read again."""
 
@@ -253,12 +287,3 @@ class _Receipts:
 
     def _name(self, spec: ShardSpec) -> str:
         return f"source-{self._readings[spec.source]}/{spec.inputs_digest}"
-
-
-def _remove_stale(output: Folder, live: set[str]) -> None:
-    """Delete the files of shards whose inputs are gone, and what a killed writer left behind."""
-    for name in output.names(SHARDS):
-        suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
-        is_left_over = name.startswith(".") and name.endswith(".tmp")
-        if is_left_over or (suffix and name.removesuffix(suffix) not in live):
-            output.remove(f"{SHARDS}/{name}")

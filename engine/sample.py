@@ -40,7 +40,8 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """An input that did not become a sample, with the reason."""
+    """An input that did not become a sample, with the reason; `traceback` is that of a stage which
+    failed in a way that it did not foresee."""
 
     key: str
     source: str
@@ -48,6 +49,7 @@ class DeadLetter:
     reason: str
     message: str
     attempt: int = 1
+    traceback: str = ""
 
 
 class Picture:

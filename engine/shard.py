@@ -1,7 +1,7 @@
 """A shard: a fixed list of samples, read once, with their bytes beside them.
 
-Reading looks at headers only. Every input becomes a record or a dead letter; together they
-are all the inputs.
+Every input becomes a record or a dead letter; together they are all the inputs. Each image is
+decoded once here, so a record is an image that decodes, of the size that it has.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import numpy as np
 
 from engine.annotation import Annotation, Provenance, stamp
 from engine.errors import SampleError
-from engine.image import ImageHeader, read_header
-from engine.partition import ShardSpec, unique_key
+from engine.image import ImageHeader, decode, read_header
+from engine.keys import packed_key
+from engine.partition import ShardSpec, shard_name
 from engine.sample import DeadLetter, Record, digest_of
 from engine.sources.labels import LABEL_ERROR
 from engine.sources.source import SOURCE, Reading, Source
 from engine.validity import problem_of
+
+SIZE_MISMATCH = "size_mismatch"
 
 SOURCE_FINGERPRINT = digest_of([SOURCE, "1"])[:16]
 """The stage fingerprint of the labels that the source brought."""
@@ -35,10 +38,15 @@ class Shard:
     `labels` holds, for each record, what the source said.
     """
 
-    name: str
+    number: int
     records: tuple[Record, ...]
     labels: tuple[tuple[Annotation, ...], ...]
     dead_letters: tuple[DeadLetter, ...]
+
+    @property
+    def name(self) -> str:
+        """The shard's number as it is written in names."""
+        return shard_name(self.number)
 
     @cached_property
     def digest(self) -> str:
@@ -90,7 +98,7 @@ def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Sha
         labels.append(tuple(stamp(said, _SOURCE_PROVENANCE, record.digest)))
         images.append(reading.data)
     shard = Shard(
-        name=spec.name,
+        number=spec.number,
         records=tuple(records),
         labels=tuple(labels),
         dead_letters=tuple(dead_letters),
@@ -99,17 +107,19 @@ def read_shard(spec: ShardSpec, source: Source, *, max_pixels: int) -> tuple[Sha
 
 
 def _readings(spec: ShardSpec, source: Source) -> Iterator[tuple[str, Reading | DeadLetter]]:
-    """Yield what the source reads, each with a key that no other input of the shard has."""
-    taken: set[str] = set()
+    """Yield what the source reads, each with a key that no other input of the dataset has."""
     for entry in spec.entries:
+        taken: set[str] = set()
         for reading in source.read(entry.item):
             name = reading.key if isinstance(reading, DeadLetter) else reading.name
-            yield entry.key or unique_key(name, taken), reading
+            key = packed_key(entry.key, name, taken) if source.is_packed else entry.key
+            yield key, reading
 
 
 def _record(key: str, reading: Reading, max_pixels: int) -> tuple[Record, tuple[Annotation, ...]]:
     """Look into the image; return its record, and the labels of the source that make sense."""
     header = read_header(reading.data, max_pixels=max_pixels)
+    _check_pixels(reading.data, header)
     said, metadata = _believable(reading, header)
     image_digest = sha256(reading.data).hexdigest()
     labels = json.dumps([asdict(label) for label in said], sort_keys=True)
@@ -125,6 +135,21 @@ def _record(key: str, reading: Reading, max_pixels: int) -> tuple[Record, tuple[
         digest=digest_of([key, image_digest, reading.location, metadata, labels]),
     )
     return record, said
+
+
+def _check_pixels(data: bytes, header: ImageHeader) -> None:
+    """Decode an image, and hold its size against that of the header, in the upright frame.
+
+    Raises:
+        SampleError: the image does not decode, or decodes to another size: labels would be
+            placed in a frame that is not that of the pixels.
+    """
+    height, width = decode(data).shape[:2]
+    if (width, height) != (header.width, header.height):
+        raise SampleError(
+            SIZE_MISMATCH,
+            f"the pixels are {width}x{height}, the header says {header.width}x{header.height}",
+        )
 
 
 def _believable(reading: Reading, header: ImageHeader) -> tuple[tuple[Annotation, ...], str]:

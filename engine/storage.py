@@ -1,7 +1,8 @@
 """Folders anywhere fsspec reaches, with atomic publication.
 
 On a local disk a file appears under its name only when it is complete: temporary name, fsync,
-rename. On object storage one upload does the same. Knows nothing of what is written.
+rename. On object storage one upload does the same. A `Draft` gets its name after it is written,
+so a file can be named by its content. Knows nothing of what is written.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
-from typing import IO
+from secrets import token_hex
+from typing import IO, Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from engine.errors import StorageError
+from engine.errors import ConfigError, MissingPackage, StorageError
 
+TEMPORARY = ".tmp"
+"""The suffix of hidden files that are being written; a killed writer leaves them behind."""
+
+_EXTRAS = {"s3fs": "florilegium[s3]"}
+"""The extra of this distribution that brings a storage package."""
 _CURES = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
@@ -27,12 +34,31 @@ _CURES = {
 }
 
 
+def file_system(url: str) -> tuple[Any, str]:
+    """Return the file system of an fsspec URL or a path, and the path within it.
+
+    Raises:
+        MissingPackage: the storage needs a package that is not installed.
+        ConfigError: nobody knows such a URL.
+    """
+    try:
+        return url_to_fs(url)
+    except ImportError as error:
+        package = getattr(error.__cause__, "name", None) or "its package"
+        install = _EXTRAS.get(package, package)
+        raise MissingPackage(
+            f"{url} cannot be reached: {error}; pip install {install!r}", install=install
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
+
+
 class Folder:
     """A folder of files, named by relative paths with forward slashes."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._fs, root = url_to_fs(url)
+        self._fs, root = file_system(url)
         self._root = root.rstrip("/")
 
     @property
@@ -88,6 +114,25 @@ class Folder:
         with self.publishing(name, durable=durable) as file:
             file.write(data)
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file if there is none of this name; return whether there was none.
+
+        Atomic on local disks and where the storage has conditional writes.
+        """
+        path = self.path(name)
+        try:
+            if self.is_local:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "xb") as file:
+                    file.write(data)
+            else:
+                self._fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _storage_error("write", path, error) from error
+        return True
+
     @contextmanager
     def publishing(self, name: str, *, durable: bool = True) -> Iterator[IO[bytes]]:
         """Give a file to write; it appears under its name when the block ends without error.
@@ -95,16 +140,24 @@ class Folder:
         Raises:
             StorageError: the file cannot be written; nothing appears under the name.
         """
+        with self.draft(name, durable=durable) as draft:
+            yield draft.file
+            draft.publish(name)
+
+    @contextmanager
+    def draft(self, name: str, *, durable: bool = True) -> Iterator[Draft]:
+        """Give a file to write that `Draft.publish` names when it is complete.
+
+        `name` tells where it will lie, and appears in errors. What is not published when the
+        block ends is deleted.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
         path = self.path(name)
         try:
-            if self.is_local:
-                with _renamed_when_complete(path, durable=durable) as file:
-                    yield file
-            else:
-                with tempfile.NamedTemporaryFile() as file:
-                    yield file
-                    file.flush()
-                    self._fs.put_file(file.name, path)
+            with _temporary_file(path if self.is_local else None) as file:
+                yield Draft(file, self._fs, self._root, durable)
         except OSError as error:
             raise _storage_error("write", path, error) from error
 
@@ -127,22 +180,47 @@ class Folder:
             raise _storage_error("delete", self._root, error) from error
 
 
+class Draft:
+    """A file that is being written; it has no name yet."""
+
+    def __init__(self, file: IO[bytes], fs: Any, root: str, durable: bool) -> None:
+        self.file = file
+        self._fs = fs
+        self._root = root
+        self._durable = durable
+
+    def publish(self, name: str) -> None:
+        """Complete the file and let it appear under a name, in the folder it was opened for.
+
+        Raises:
+            OSError: the file cannot be completed; nothing appears under the name.
+        """
+        path = f"{self._root}/{name}"
+        self.file.flush()
+        if not isinstance(self._fs, LocalFileSystem):
+            self._fs.put_file(self.file.name, path)
+            return
+        if self._durable:
+            os.fsync(self.file.fileno())
+        os.replace(self.file.name, path)
+
+
 @contextmanager
-def _renamed_when_complete(path: str, *, durable: bool) -> Iterator[IO[bytes]]:
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
+def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
+    """Open a file that is deleted when the block ends, unless it was renamed by then."""
+    if beside is None:
+        with tempfile.NamedTemporaryFile() as file:
             yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
+        return
+    folder = os.path.dirname(beside)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{token_hex(8)}{TEMPORARY}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+    finally:
         with suppress(OSError):
             os.unlink(temporary)
-        raise
 
 
 def _storage_error(verb: str, path: str, error: OSError) -> StorageError:

@@ -11,22 +11,51 @@ from typing import get_args
 
 import numpy as np
 
-from engine.annotation import Annotation, Kind, MaskRLE
+from engine.annotation import FIELDS_OF, Annotation, Kind, MaskRLE
 
 _KINDS = frozenset(get_args(Kind))
 _LONGEST_SPAN = 2**31
+_CONTENT = ("text", "label", "box_xyxy", "quad", "mask_rle", "span", "parent_id")
 _TEXTS = ("task", "text", "label", "language", "parent_id", "id")
 
 
 def problem_of(annotation: Annotation, *, width: int, height: int) -> str:
-    """Say what is wrong with an annotation of an image of this size, or nothing."""
-    return (
+    """Say what is wrong with an annotation of an image of this size, and of which task it is."""
+    problem = (
         _text_problem(annotation)
         or _score_problem(annotation)
         or _shape_problem(annotation, width, height)
         or _mask_problem(annotation.mask_rle, width, height)
         or _span_problem(annotation)
     )
+    if problem:
+        task = annotation.task if isinstance(annotation.task, str) else "?"
+        return f"{task}: {problem}"
+    return _fields_problem(annotation)
+
+
+def _fields_problem(annotation: Annotation) -> str:
+    """Say what its task wants of an annotation and does not get."""
+    task = annotation.task
+    wanted = FIELDS_OF.get(task)
+    if wanted is None:
+        return ""
+    name = f"{'an' if task[0] in 'aeiou' else 'a'} {task}"
+    if annotation.kind != wanted.kind:
+        return f"{name} is of kind {wanted.kind!r}, not {annotation.kind!r}"
+    missing = [f"`{field}`" for field in wanted.needs if not _has(annotation, field)]
+    if wanted.either and not any(_has(annotation, field) for field in wanted.either):
+        missing.append(" or ".join(f"`{field}`" for field in wanted.either))
+    if not missing:
+        return ""
+    given = [f"`{field}`" for field in _CONTENT if _has(annotation, field)]
+    told = f"only {', '.join(given)}" if given else "nothing"
+    return f"{name} needs {', '.join(missing)}; it has {told}"
+
+
+def _has(annotation: Annotation, field: str) -> bool:
+    value = getattr(annotation, field)
+    return value is not None and len(value.strip() if isinstance(value, str) else value) > 0
 
 
 def _text_problem(annotation: Annotation) -> str:

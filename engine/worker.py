@@ -51,6 +51,7 @@ class Worker:
     """Hosts the stages of a graph."""
 
     def __init__(self, config: RunConfig, graph: Graph, *, layers: Folder, output: Folder) -> None:
+        _import_for_threads()
         self._config = config
         self._graph = graph
         self._nodes = {node.name: node for node in graph.nodes}
@@ -68,9 +69,6 @@ class Worker:
         Raises:
             FlorilegiumError: a model cannot be loaded.
         """
-        import cv2
-
-        cv2.setNumThreads(1)  # there is a worker for every CPU
         with self._loading:
             for name in names:
                 if name not in self._loaded:
@@ -169,6 +167,17 @@ class Worker:
             for error in recall.layer.errors:
                 said[name][error.sample] = SampleError(error.reason, error.message)
         return said
+
+
+def _import_for_threads() -> None:
+    """Import what reading and publishing need, before there are threads that do either.
+
+    They go on beside `load`, where models import what is heavy, one after the other. Two threads
+    that import the same packages may each find half of them.
+    """
+    import cv2
+
+    cv2.setNumThreads(1)  # there is a worker for every CPU
 
 
 def _windows(shard: Shard, numbers: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import yaml
 
-from engine.manifest import DEAD_LETTERS, MANIFEST, RECIPE, Manifest, write_dead_letters
+from engine.lease import writing
+from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest
 from engine.progress import Progress
 from engine.run import Run, execute
-from engine.storage import Folder
+from engine.versions import switch
 from pipelines.card import CARD, write_card
 from pipelines.display import shown
 
@@ -15,42 +18,44 @@ RUN = "run.yaml"
 """The resolved config within a dataset."""
 
 
-def build_dataset(run: Run, *, retry: bool = False) -> Manifest:
-    """Build what is missing of a dataset, with its report.
+def build_dataset(run: Run, *, retry: bool = False, replace: bool = False) -> Manifest:
+    """Build what is missing of a dataset, with its report; whatever was lost on the way.
 
     Raises:
-        RunError: too many images failed, or the workers cannot go on.
+        OutputInUse: another command writes the output.
+        RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
     progress = Progress()
-    with shown(progress):
-        manifest = execute(run, progress, retry=retry)
+    with writing(run.output) as lease, shown(progress):
+        manifest = execute(run, progress, retry=retry, replace=replace)
         progress.current = "writing card and report"
-        put_in_place(run, manifest)
+        put_in_place(run, manifest, before_switch=lease.check)
     return manifest
 
 
-def put_in_place(run: Run, manifest: Manifest) -> None:
-    """Write what stands beside the shards, the manifest last; nothing when nothing is new."""
+def put_in_place(
+    run: Run, manifest: Manifest, *, before_switch: Callable[[], None] = lambda: None
+) -> None:
+    """Write what stands beside the shards, then switch; write nothing when nothing is new."""
     from pipelines.report import REPORT, STATISTICS, write_report
 
     output, content, config = run.output, manifest.to_json(), resolved_config(run).encode()
-    beside = (DEAD_LETTERS, CARD, REPORT, STATISTICS)
+    beside = (CARD, REPORT, STATISTICS)
     is_current = output.read(MANIFEST) == content and output.read(RUN) == config
-    if is_current and all(map(output.exists, beside)):
-        return
-    output.remove(MANIFEST)
-    write_dead_letters(output, manifest)
-    output.publish(RUN, config)
-    write_card(output, manifest)
-    write_report(output)
-    finish(output, manifest)
+    if not (is_current and all(map(output.exists, beside))):
+        output.publish(RUN, config)
+        write_report(output, manifest.shards)
+        before_switch()
+        write_card(output, manifest)
+    finish(run, manifest)
 
 
-def finish(output: Folder, manifest: Manifest) -> None:
-    """Write the manifest, by which a dataset is known to be finished."""
-    output.publish(MANIFEST, manifest.to_json())
-    output.remove(RECIPE)
+def finish(run: Run, manifest: Manifest) -> None:
+    """Switch to a manifest, by which a dataset is known to be finished."""
+    if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
+        run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
+    switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
 
 
 def resolved_config(run: Run) -> str:

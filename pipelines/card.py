@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from engine.annotation import ANNOTATION_FIELDS
 from engine.counted import counted
+from engine.image_member import ImageKind
 from engine.manifest import Manifest
+from engine.publication import SHARDS
 from engine.sources.source import SOURCE
 from engine.storage import Folder
 
@@ -20,6 +22,7 @@ CARD = "README.md"
 _SAMPLE_FIELDS = [
     pa.field("key", pa.string()),
     pa.field("sha256", pa.string()),
+    pa.field("image_sha256", pa.string()),
     pa.field("width", pa.int64()),
     pa.field("height", pa.int64()),
     pa.field("orientation", pa.int64()),
@@ -27,6 +30,11 @@ _SAMPLE_FIELDS = [
     pa.field("metadata", pa.string()),
     pa.field("annotations", pa.list_(pa.struct(ANNOTATION_FIELDS))),
 ]
+_IMAGES: dict[ImageKind, str] = {
+    "jpg": "Images are upright JPEGs; an upright baseline JPEG of the source has kept its bytes.",
+    "png": "Images are upright PNGs.",
+    "original": "Images have the bytes of the source: apply their EXIF orientation.",
+}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TEMPLATE = """\
 ---
@@ -57,8 +65,10 @@ from datasets import load_dataset
 dataset = load_dataset("PATH", split="train")
 ```
 
-`shards/*.tar` are WebDataset shards: the original image, `json` with all kept annotations, `txt`
-with the brief caption. Boxes are absolute pixels of the upright image (EXIF orientation applied).
+The tars that `manifest.json` names are WebDataset shards: the image, `json` with all kept
+annotations, `txt` with the brief caption. {{ images }} Boxes are absolute pixels of the upright
+image. In `json`, `sha256` is the digest of the source's bytes, `image_sha256` that of the image in
+the tar.
 The Parquet file beside each tar has every annotation, dropped ones too, with the verdict of every
 filter. `dead_letters.parquet` lists the inputs that did not become samples
 ({{ totals.dead_letters }} of {{ totals.inputs }}); `run.yaml` builds the dataset again.
@@ -87,7 +97,7 @@ def write_card(output: Folder, manifest: Manifest) -> None:
         configs=[
             {
                 "config_name": "default",
-                "data_files": [{"split": "train", "path": "shards/*.tar"}],
+                "data_files": [{"split": "train", "path": _tars(manifest)}],
             }
         ],
         dataset_info={"features": columns},
@@ -97,9 +107,15 @@ def write_card(output: Folder, manifest: Manifest) -> None:
         template_str=_TEMPLATE,
         totals=totals,
         speakers=_speakers(manifest),
+        images=_IMAGES[manifest.images],
         counted=counted,
     )
     output.publish(CARD, str(card).encode())
+
+
+def _tars(manifest: Manifest) -> list[str]:
+    """Name the tars of this version one by one: others may lie beside them."""
+    return [f"{SHARDS}/{shard.name}.tar" for shard in manifest.shards]
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The command line: `florilegium build | plan | refine | train | score | diff | status | ...`.
 
-Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config. Everything heavy is
+Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config, 3 the output is being
+written by another command. Everything heavy is
 imported inside a command, so that `--help` answers at once.
 """
 
@@ -9,19 +10,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from engine.counted import counted
-from engine.errors import FlorilegiumError, UsageError
+from engine.errors import FlorilegiumError, MissingPackage, OutputInUse, UsageError
 
 app = typer.Typer(
     name="florilegium",
@@ -44,6 +45,16 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="A.B=C", help="Override a key: shard_size=64, filters.nms=null (off)."
+    ),
+]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Let samples go whose source the config no longer reads."),
+]
+MaxDeadLetterShare = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Fail when more than this share of the inputs is lost; default 0.1."
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
@@ -86,18 +97,21 @@ def build(
         Path | None, typer.Option("--plan", help="Workers as `florilegium plan` shared them out.")
     ] = None,
     dry_run: DryRun = False,
+    max_dead_letter_share: MaxDeadLetterShare = None,
     retry_dead_letters: Annotated[
         bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
     ] = False,
+    replace: Replace = False,
 ) -> None:
     """Build a dataset, or bring it up to date: what is done is not done again."""
     from engine.config import RunConfig, load_document, validated
+    from engine.losses import refuse_losses, told
     from engine.run import prepare
     from pipelines.build import build_dataset
-    from pipelines.tables import loss_lines, plan_table, print_table, totals_table
+    from pipelines.tables import plan_table, print_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
-    changes = _given(source=source, output=output)
+    changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
     changed = [*(overrides or []), *runners]
     document = load_document(config, changes=changes, overrides=changed, plan=plan_file)
     if "refine" in document:
@@ -110,19 +124,20 @@ def build(
                 out.print(Text(f"{node.name} has {caveat}"), soft_wrap=True)
         for command in run.graph.missing:
             out.print(Text(f"not here yet: {command}"), soft_wrap=True)
+        if run.graph.absent:
+            raise MissingPackage.all_of(run.graph.absent)
         return
     with _resumable():
-        manifest = build_dataset(run, retry=retry_dead_letters)
+        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.print(f"{counted(totals.inputs, 'image')} = {became}", highlight=False)
-    for line in loss_lines(manifest):
+    for line in told(letter for _, letter in manifest.dead_letters):
         out.print(Text(line), soft_wrap=True)
     out.print(Text(f"dataset  {run.output.url}"), soft_wrap=True)
     out.print(Text(f"report   {run.output.url}/report.html"), soft_wrap=True)
-    if totals.inputs and not totals.samples:
-        raise typer.Exit(1)
+    refuse_losses(manifest, run.config.max_dead_letter_share)
 
 
 @app.command()
@@ -169,6 +184,7 @@ def refine(
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
+    max_dead_letter_share: MaxDeadLetterShare = None,
     until: Annotated[
         Until | None,
         typer.Option(
@@ -187,7 +203,7 @@ def refine(
     from pipelines.refine.to_audit import prepare_audit
     from pipelines.tables import plan_table, print_table
 
-    changes = _given(source=source, output=output)
+    changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
     document = load_document(config, changes=changes, overrides=overrides or [])
     if "refine" not in document:
         raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
@@ -230,10 +246,17 @@ def train(
     progress = Progress(current="starting")
     with _resumable(), shown(progress):
         show = partial(progress.train, "training")
-        wait = partial(setattr, progress, "waiting")
-        result = run_training(run, options, output, on_progress=show, on_wait=wait)
+        result = run_training(
+            run,
+            options,
+            output,
+            on_progress=show,
+            on_survey=lambda found: _warn(found.unfed),
+            on_wait=partial(setattr, progress, "waiting"),
+        )
     for task, loss in result.losses.items():
         out.print(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
+    _warn([task for task in options.chosen if task not in result.examples])
     out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
 
 
@@ -295,6 +318,7 @@ def export_florence2(
 
     document = load_document(config, overrides=overrides or [])
     exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
+    _warn([task for task, lines in exported.tasks.items() if not lines])
     for part, lines in exported.lines.items():
         images = counted(exported.images[part], "image")
         out.print(f"{part:6} {images}, {counted(lines, 'line')}", highlight=False)
@@ -353,6 +377,25 @@ def verify(directory: Directory) -> None:
 
 
 @app.command()
+def clean(
+    directory: Directory,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how much would go, delete nothing.")
+    ] = False,
+) -> None:
+    """Delete the layers that the dataset no longer needs, and say how much that was."""
+    from engine.storage import Folder
+    from pipelines.clean import clean as clean_layers
+
+    cleaned = clean_layers(Folder(directory), is_dry=dry_run)
+    what = f"{counted(cleaned.files, 'file')} of {counted(cleaned.stages, 'stage')}"
+    kept = counted(cleaned.kept, "file is", "files are")
+    verb = "would delete" if dry_run else "deleted"
+    line = f"{verb} {what}, {cleaned.bytes / 1e6:.1f} MB; {kept} needed"
+    out.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def why(
     directory: Directory,
     image: Annotated[
@@ -371,12 +414,12 @@ def why(
 def report(directory: Directory) -> None:
     """Draw the report of a dataset again."""
     from engine.storage import Folder
+    from pipelines.dataset import manifest_of
     from pipelines.report import write_report
-    from pipelines.status import read_status
+    from pipelines.status import current_shards
 
     folder = Folder(directory)
-    read_status(folder)  # refuses what is no dataset
-    write_report(folder)
+    write_report(folder, current_shards(folder, manifest_of(folder)))
     out.print(Text(folder.path("report.html")), soft_wrap=True)
 
 
@@ -388,7 +431,14 @@ def stages() -> None:
     print_table(out, stages_table())
 
 
-def _given(**changes: str | None) -> dict[str, str]:
+def _warn(untaught: Sequence[str]) -> None:
+    """Name the tasks that a dataset does not teach."""
+    for task in untaught:
+        line = f"{task}: no examples in this dataset, it is not trained"
+        err.print(Text.assemble(("warning ", "yellow"), line), soft_wrap=True)
+
+
+def _given(**changes: str | float | None) -> dict[str, Any]:
     """Return the options that were given."""
     return {name: value for name, value in changes.items() if value is not None}
 
@@ -410,4 +460,10 @@ def main() -> None:
         app()
     except FlorilegiumError as error:
         err.print(Text.assemble(("error ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: FlorilegiumError) -> int:
+    if isinstance(error, UsageError):
+        return 2
+    return 3 if isinstance(error, OutputInUse) else 1

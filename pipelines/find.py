@@ -14,13 +14,13 @@ from unicodedata import normalize
 
 from engine.counted import counted
 from engine.errors import ConfigError
+from engine.escaped import escaped
 from engine.manifest import read_dead_letters, read_manifest
 from engine.parquet import from_parquet
 from engine.partition import INDEX_NAME
-from engine.publication import finished_shards
+from engine.publication import finished_names, read_stats
 from engine.storage import Folder
 from pipelines.dataset import read_shard_annotations, read_shard_records
-from pipelines.escaped import escaped
 
 LEAST_DIGITS = 6
 """Hexadecimal digits of a digest, at least, by which an image is found."""
@@ -52,7 +52,8 @@ def find_image(output: Folder, wanted: str) -> Image:
         ConfigError: there is none, which names near ones; or several, which names them.
         StorageError: a shard cannot be read.
     """
-    shards, letters = _shards(output), _letters(output)
+    shards = _shards(output)
+    letters = _letters(output, shards)
     if not shards and not letters:
         raise ConfigError(f"{output.url} holds no finished shard: build the dataset first")
     if found := [*_by_key(output, shards, wanted), *(one for one in letters if one.key == wanted)]:
@@ -75,16 +76,17 @@ def _shards(output: Folder) -> list[str]:
     manifest = read_manifest(output)
     if manifest is not None:
         return [shard["name"] for shard in manifest["shards"]]
-    return [stats.name for stats in finished_shards(output)]
+    return [names[-1] for _, names in sorted(finished_names(output).items())]
 
 
-def _letters(output: Folder) -> list[Image]:
+def _letters(output: Folder, shards: Sequence[str]) -> list[Image]:
     if read_manifest(output) is not None:
         rows = read_dead_letters(output)
     else:
         rows = [
             {"shard": stats.name, **asdict(letter)}
-            for stats in finished_shards(output)
+            for stats in (read_stats(output, name) for name in shards)
+            if stats is not None
             for letter in stats.dead_letters
         ]
     return [

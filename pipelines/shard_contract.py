@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from engine.annotation import ANNOTATION_FIELDS, ANNOTATION_NAMES
 from engine.counted import counted
-from engine.errors import StorageError
+from engine.errors import SampleError, StorageError
+from engine.image import decode
 from engine.judging import VERDICT_TYPE
 from engine.parquet import from_parquet
 from engine.publication import SHARDS, to_json
@@ -29,6 +30,7 @@ from pipelines.dataset import read_files
 SAMPLE_TYPES: Mapping[str, type] = {
     "key": str,
     "sha256": str,
+    "image_sha256": str,
     "width": int,
     "height": int,
     "orientation": int,
@@ -52,7 +54,15 @@ NULLABLE = frozenset({"mask_rle", "score", "support", "confidence"})
 """The columns that may say nothing."""
 LENGTHS = {"box_xyxy": 4, "quad": 8, "span": 2}
 """The numbers in a list that is not empty."""
-_UNREADABLE = (tarfile.TarError, pa.ArrowException, StorageError, OSError, LookupError, ValueError)
+_UNREADABLE = (
+    tarfile.TarError,
+    pa.ArrowException,
+    SampleError,
+    StorageError,
+    OSError,
+    LookupError,
+    ValueError,
+)
 
 
 def check_shard(output: Folder, shard: Mapping[str, Any]) -> Iterator[str]:
@@ -202,6 +212,12 @@ def _checked(key: str, members: dict[str, bytes]) -> dict[str, Any]:
             raise ValueError(f"{name} of sample {key!r} is no {expected.__name__} in its json")
     if not all(isinstance(one, dict) for one in sample["annotations"]):
         raise ValueError(f"an annotation of sample {key!r} is no object in its json")
-    if sha256(members[images[0]]).hexdigest() != sample["sha256"]:
+    if sha256(members[images[0]]).hexdigest() != sample["image_sha256"]:
         raise ValueError(f"the image of sample {key!r} has another digest than its json says")
+    height, width = decode(members[images[0]]).shape[:2]
+    if (width, height) != (sample["width"], sample["height"]):
+        raise ValueError(
+            f"the image of sample {key!r} is {width}x{height}, its json says "
+            f"{sample['width']}x{sample['height']}"
+        )
     return sample

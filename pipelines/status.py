@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow.compute as pc
 
 from engine.errors import ConfigError
-from engine.manifest import MANIFEST, RECIPE
+from engine.manifest import RECIPE, named_shards, read_manifest
 from engine.parquet import from_parquet
 from engine.partition import INDEX_NAME
-from engine.publication import finished_shards
+from engine.publication import ShardStats, finished_names, read_stats
 from engine.storage import Folder
 from pipelines.refine.lineage import CANDIDATES, ROUNDS, round_folder
 
@@ -20,8 +21,8 @@ from pipelines.refine.lineage import CANDIDATES, ROUNDS, round_folder
 class Status:
     """Counts over the shards that are as the build wants them.
 
-    `is_finished` when the manifest is in place. Shards of an earlier recipe do not count: the
-    build makes them again.
+    `is_finished` when the manifest is in place and no build is under way or was interrupted. While
+    one is, shards of an earlier recipe do not count: the build makes them again.
     """
 
     is_finished: bool
@@ -47,22 +48,34 @@ def read_status(output: Folder) -> Status:
     if index is None:
         raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
     numbers = pc.unique(from_parquet(index, columns=["shard"])["shard"]).to_pylist()
-    names = {f"{number:06d}" for number in numbers}
-    recipe = output.read(RECIPE)
-    done = [
-        stats
-        for stats in finished_shards(output)
-        if stats.name in names and recipe in (None, stats.recipe.encode())
-    ]
+    manifest, recipe = read_manifest(output), output.read(RECIPE)
+    done = current_shards(output, manifest) if recipe is None else _made_by(output, recipe, numbers)
     return Status(
-        is_finished=output.exists(MANIFEST),
-        shards=len(names),
+        is_finished=manifest is not None and recipe is None,
+        shards=len(numbers),
         shards_done=len(done),
         samples=sum(stats.samples for stats in done),
         dead_letters=sum(len(stats.dead_letters) for stats in done),
         annotations_kept=sum(stats.annotations_kept for stats in done),
         annotations_dropped=sum(stats.annotations_dropped for stats in done),
     )
+
+
+def current_shards(output: Folder, manifest: Any) -> list[ShardStats]:
+    """Return the statistics of the shards that a manifest names, as far as they are there."""
+    found = [read_stats(output, name) for name in named_shards(manifest)]
+    return [stats for stats in found if stats is not None]
+
+
+def _made_by(output: Folder, recipe: bytes, numbers: Sequence[int]) -> list[ShardStats]:
+    """Return one finished shard of each number that the build under way wants like this."""
+    names = finished_names(output)
+    made: dict[int, ShardStats] = {}
+    for number in numbers:
+        for stats in (read_stats(output, name) for name in names.get(number, ())):
+            if stats is not None and stats.recipe.encode() == recipe:
+                made[number] = stats
+    return list(made.values())
 
 
 def _missing(output: Folder) -> str:

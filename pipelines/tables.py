@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.errors import UsageError
-from engine.manifest import Manifest, Totals
+from engine.manifest import Totals
 from engine.registry import find_stage, stage_names
 from engine.run import Run
 from engine.stage import Input, Specialist, Stage
@@ -122,12 +122,3 @@ def _needs(stage: Stage[Any]) -> list[str]:
     if family is not None and family.needs_torchvision:
         needs.append(f"  extra torchvision for {', '.join(family.needs_torchvision)}")
     return needs
-
-
-def loss_lines(manifest: Manifest) -> list[str]:
-    """Return the dead letters by reason, with the message of the first of each."""
-    first = {letter.reason: letter for _, letter in reversed(manifest.dead_letters)}
-    return [
-        f"  {reason} {count}: {first[reason].key}, {first[reason].stage}: {first[reason].message}"
-        for reason, count in manifest.totals.failures.items()
-    ]

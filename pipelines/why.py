@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.text import Text
 
+from engine.escaped import escaped
 from engine.storage import Folder
 from pipelines.dataset import read_shard_annotations
-from pipelines.escaped import escaped
 from pipelines.find import Image, find_image
 
 
@@ -31,9 +31,11 @@ def explain(output: Folder, wanted: str) -> Iterator[Text]:
     if image.digests:
         yield Text(f"  shard {image.shard}, sha256 {image.digests[0]}", style="dim")
     if image.letter is not None:
+        trace = image.letter["traceback"].splitlines()
         letter = escaped(dict(image.letter))
         yield Text("  dead letter", style="bold red")
         yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
+        yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
     rows = _rows(output, image)
     if not rows and image.letter is None:
         yield Text("  nothing was said about it")

@@ -26,13 +26,24 @@ def configure(source: Path | str | list[Any], output: Path, **keys: Any) -> RunC
 
 
 def build(
-    source: Path | str | list[Any], output: Path, *, retry: bool = False, **keys: Any
+    source: Path | str | list[Any],
+    output: Path,
+    *,
+    retry: bool = False,
+    replace: bool = False,
+    **keys: Any,
 ) -> Manifest:
     """Build a dataset without a report and return its manifest."""
     run = prepare(configure(source, output, **keys))
-    manifest = execute(run, Progress(), retry=retry)
+    manifest = execute(run, Progress(), retry=retry, replace=replace)
     put_in_place(run, manifest)
     return manifest
+
+
+def shard_file(output: Path, suffix: str, number: int = 0) -> Path:
+    """Return the one file of a shard that ends like this: `.tar`, `.parquet` or `_stats.json`."""
+    (path,) = (output / "shards").glob(f"{number:06d}-*{suffix}")
+    return path
 
 
 def contents(output: Path) -> Mapping[str, bytes]:

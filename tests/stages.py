@@ -146,7 +146,9 @@ class Counting(Specialist[CountingConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         with open(self.config.log, "a", encoding="utf-8") as file:
             file.writelines(f"{sample.key}\n" for sample in samples)
-        said = Annotation(kind="text", task="tag", text=self.config.saying)
+        said = Annotation(
+            kind="text", task="tag", text=self.config.saying, label=self.config.saying
+        )
         return [[said] for _ in samples]
 
 

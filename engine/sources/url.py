@@ -13,9 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError, MissingPackage, nearest
+from engine.errors import ConfigError, nearest
 from engine.sources.place import Place
 from engine.sources.source import SourceConfig
+from engine.storage import file_system
 
 _PACKAGE = "package://"
 _MAGIC = re.compile(r"[*?\[{]")
@@ -30,7 +31,7 @@ def place_of(config: SourceConfig) -> Place:
         MissingPackage: the URL needs a storage package that is not installed.
     """
     url = package_folder(config.url) if config.url.startswith(_PACKAGE) else config.url
-    fs, path = _file_system(url)
+    fs, path = file_system(url)
     common: dict[str, Any] = {"url": config.url, "fs": fs, "include": config.include}
     path = path.rstrip("/") or path
     try:
@@ -64,21 +65,9 @@ def package_folder(url: str) -> str:
     for base in bases:
         if (base / folder).exists():
             return str(base / folder)
-    fs, _ = _file_system(str(bases[0] if bases else "."))
+    fs, _ = file_system(str(bases[0] if bases else "."))
     hint = _hint(fs, str(bases[0] / folder)) if bases else "it is a single module"
     raise ConfigError(f"{url}: package {name!r} has no {folder!r}; {hint}")
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
-
-    try:
-        return url_to_fs(url)
-    except ImportError as error:
-        package = getattr(error.__cause__, "name", None) or "its package"
-        raise MissingPackage(f"{url} cannot be read: {error}; pip install {package}") from error
-    except ValueError as error:
-        raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
 
 
 def _is_web(url: str) -> bool:

@@ -1,13 +1,15 @@
-"""Drops captions that are too thin, too crowded, repetitive, foreign, or mere OCR.
+"""Drops captions that are too thin, too crowded, repetitive, foreign, refusals, or mere OCR.
 
 The parse and the language are measured once and stored; thresholds, one set per caption task,
-judge the stored numbers. Only English captions can be measured.
+judge the stored numbers. Emoji, links and file names are no words and are not measured. Only
+English captions can be measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,20 +19,19 @@ from engine.annotation import CAPTION_TASKS, Annotation
 from engine.judgement import Statements, Verdicts
 from engine.sample import Sample
 from engine.stage import THRESHOLD, Filter, Measurement, StageConfig, maybe, one_of
-from pipelines.filters.caption_measures import (
-    count_grammar,
-    count_repeats,
-    ocr_overlap,
-    prose_of,
-    words_of,
-)
+from pipelines.filters.caption_measures import count_grammar, ocr_overlap, prose_of, words_of
+from pipelines.filters.english_words import EnglishWords
 from pipelines.filters.per_task import Fraction, over_defaults
+from pipelines.filters.plain_text import plain_text
+from pipelines.filters.repetition import count_repeats
 from specialists.words.english import english_revision, load_english
+from specialists.words.refusals import count_refusals
 
 TOO_SHORT = "too_short"
 TOO_LONG = "too_long"
 REPEATED_CLAUSES = "repeated_clauses"
 WRONG_LANGUAGE = "wrong_language"
+REFUSAL = "refusal"
 OCR_OVERLAP = "ocr_overlap"
 TOO_MANY_OBJECTS = "too_many_objects"
 LOW_OBJECT_COMPLEXITY = "low_object_complexity"
@@ -40,9 +41,6 @@ MAX_PARSED_CHARACTERS = 10_000
 """Captions are parsed up to here; what is longer is too long for any purpose."""
 BRIEF_WORDS = 5
 """Captions with fewer words outside quotations leave the language identifier little to hear."""
-LANGUAGES = "en ar cs da de el es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv th tr uk vi zh"
-"""The languages told apart. Rarer ones only make short English captions doubtful."""
-
 Count = Annotated[int, Field(ge=0)]
 Degree = Annotated[float, Field(ge=0)]
 
@@ -53,7 +51,7 @@ class CaptionThresholds(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_words: Count | None = 2
-    """Fewest words."""
+    """Fewest words; emoji, numbers alone, links and file names are none."""
     max_words: Count | None = 40
     """Most words."""
     max_characters: Count | None = 400
@@ -61,13 +59,15 @@ class CaptionThresholds(BaseModel):
     max_repeats: Count | None = 0
     """Most clauses, or runs of words, that are said again."""
     min_english: Fraction | None = 0.05
-    """Lowest probability that a caption is English, 0..1."""
+    """Lowest probability that a caption is English, 0..1; a text too short to tell has none."""
     min_english_brief: Fraction | None = 0.005
     """The same for captions of fewer than five words, whose language shows less."""
     max_ocr_overlap: Fraction | None = 0.7
     """Largest share of content words that the image itself shows as text, 0..1."""
     max_objects: Count | None = 12
-    """Most nouns; crowded captions tend to name what is not there."""
+    """Most things that are named; crowded captions tend to name what is not there."""
+    max_refusals: Count | None = 0
+    """Most sentences that refuse to describe the image, as language models do."""
     min_object_complexity: Degree | None = 1.0
     """Least mean degree of the nouns in the dependency tree."""
     min_action_complexity: Degree | None = 0.0
@@ -86,14 +86,15 @@ DEFAULT_THRESHOLDS = {
 """Thresholds of each task that the filter judges."""
 
 _RULES = (
+    ("min_english", "english", WRONG_LANGUAGE),
+    ("min_english_brief", "english_brief", WRONG_LANGUAGE),
+    ("max_refusals", "refusals", REFUSAL),
     ("min_words", "words", TOO_SHORT),
     ("max_words", "words", TOO_LONG),
     ("max_characters", "characters", TOO_LONG),
     ("max_repeats", "repeated_clauses", REPEATED_CLAUSES),
-    ("min_english", "english", WRONG_LANGUAGE),
-    ("min_english_brief", "english_brief", WRONG_LANGUAGE),
     ("max_ocr_overlap", "ocr_overlap", OCR_OVERLAP),
-    ("max_objects", "objects", TOO_MANY_OBJECTS),
+    ("max_objects", "things", TOO_MANY_OBJECTS),
     ("min_object_complexity", "object_complexity", LOW_OBJECT_COMPLEXITY),
     ("min_action_complexity", "action_complexity", LOW_ACTION_COMPLEXITY),
 )
@@ -116,11 +117,13 @@ class TextFilter(Filter[TextFilterConfig]):
     """Measure captions with spaCy and py3langid, judge them by thresholds per task."""
 
     Config = TextFilterConfig
+    version = 2
     reads = (one_of(*CAPTION_TASKS), maybe("ocr"))
     needs = ("py3langid",)
     extra = "starter"
     measured = (
         "objects",
+        "things",
         "attributes",
         "actions",
         "proper_nouns",
@@ -131,6 +134,7 @@ class TextFilter(Filter[TextFilterConfig]):
         "prose_words",
         "repeated_clauses",
         "english",
+        "refusals",
         "ocr_overlap",
     )
 
@@ -145,36 +149,40 @@ class TextFilter(Filter[TextFilterConfig]):
 
     def load(self) -> None:
         """Load the parser and the language identifier."""
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
         self._nlp = load_english()
-        self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        self._identifier.set_languages(LANGUAGES.split())
+        self._english = EnglishWords(self._nlp)
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
         """Measure every caption of the samples; the numbers are named in `measured`."""
         captions = [list(sample.of(*CAPTION_TASKS)) for sample in samples]
-        texts = [_parsed_part(caption) for of_sample in captions for caption in of_sample]
-        grammar = (count_grammar(doc) for doc in self._nlp.pipe(texts))
+        texts = [[_parsed_part(caption) for caption in of_sample] for of_sample in captions]
+        grammar = map(count_grammar, self._nlp.pipe(chain.from_iterable(texts)))
         measurements = []
-        for sample, of_sample in zip(samples, captions, strict=True):
+        for sample, of_sample, plain in zip(samples, captions, texts, strict=True):
             ocr_words = {word for said in sample.of("ocr") for word in words_of(said.text)}
             measurements.append(
                 [
-                    Measurement(caption.id, {**next(grammar), **self._wording(caption, ocr_words)})
-                    for caption in of_sample
+                    Measurement(
+                        caption.id,
+                        {
+                            "characters": len(caption.text),
+                            **next(grammar),
+                            **self._wording(text, ocr_words),
+                        },
+                    )
+                    for caption, text in zip(of_sample, plain, strict=True)
                 ]
             )
         return measurements
 
-    def _wording(self, caption: Annotation, ocr_words: set[str]) -> dict[str, float]:
+    def _wording(self, text: str, ocr_words: set[str]) -> dict[str, float]:
         """Measure what needs no parse."""
-        prose = prose_of(_parsed_part(caption))
+        prose = prose_of(text)
         return {
-            "characters": len(caption.text),
             "prose_words": len(words_of(prose)),
             "repeated_clauses": count_repeats(prose),
-            "english": dict(self._identifier.rank(prose))["en"],
+            "english": self._english.probability(prose),
+            "refusals": count_refusals(prose),
             "ocr_overlap": ocr_overlap(prose, ocr_words, self._nlp.Defaults.stop_words),
         }
 
@@ -205,4 +213,4 @@ def _is_beyond(limit: str, values: np.ndarray, threshold: float | None) -> np.nd
 
 
 def _parsed_part(caption: Annotation) -> str:
-    return caption.text[:MAX_PARSED_CHARACTERS]
+    return plain_text(caption.text[:MAX_PARSED_CHARACTERS])

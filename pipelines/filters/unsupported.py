@@ -44,6 +44,7 @@ class Unsupported(Filter[UnsupportedConfig]):
     """Count the objects of English captions that their evidence does not name."""
 
     Config = UnsupportedConfig
+    version = 2
     reads = (
         one_of(*CAPTION_TASKS),
         *(maybe(task) for task in EVIDENCE_TASKS if task not in CAPTION_TASKS),

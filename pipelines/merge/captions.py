@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from engine.annotation import Annotation
 from pipelines.merge.candidates import Candidates
 from pipelines.merge.statement import repeat
-from specialists.words.nouns import NUMBERS, plural
+from specialists.words.nouns import NUMBERS, REFERENCES, plural
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
 _ARTICLES = {"a": 1, "an": 1, **{word: number for number, word in enumerate(NUMBERS)}}
-_REFERENCES = ("the", "this", "that", "these", "those", "its", "their")
 _ADJECTIVES = 4
 """Words that may stand between an article and its noun."""
 _OPEN_PLURAL = 2
@@ -46,6 +46,27 @@ def chosen_caption(
     best = int(np.lexsort([-one for one in (*certainty, agreement)])[0])
     same = [captions[row].id for row in np.flatnonzero(candidates.word == candidates.word[best])]
     return [repeat(captions[best], merged_from=tuple(same), confidence=candidates.trust[best])]
+
+
+def moved(made: Annotation, parent: Annotation, merged: Annotation) -> Annotation:
+    """Return what was made from an annotation as made from what this was merged into.
+
+    Captions that say the same may differ in case and outer white space, so that a phrase stands
+    elsewhere. One that cannot be found again stays with its own caption.
+    """
+    if not made.span or parent.text == merged.text:
+        return replace(made, parent_id=merged.id)
+    shift = _indent(merged.text) - _indent(parent.text)
+    start, stop = (edge + shift for edge in made.span)
+    before, after = parent.text[slice(*made.span)], merged.text[max(0, start) : stop]
+    if before.casefold() != after.casefold():
+        return made
+    text = after if made.text == before else made.text
+    return replace(made, parent_id=merged.id, span=(start, stop), text=text)
+
+
+def _indent(text: str) -> int:
+    return len(text) - len(text.lstrip())
 
 
 def object_agreement(
@@ -88,7 +109,7 @@ def _introduced(before: Sequence[str], default: int, is_known: bool) -> int:
     for word in before[: -_ADJECTIVES - 2 : -1]:
         if word in _ARTICLES:
             return _ARTICLES[word]
-        if word in _REFERENCES:
+        if word in REFERENCES:
             return 0 if is_known else default
         if not word[0].isalnum():
             break

@@ -19,7 +19,7 @@ from engine.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
 from pipelines.calibration.calibration import Calibration, TaskCalibration, read_calibration
 from pipelines.merge import rules
 from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
-from pipelines.merge.captions import chosen_caption
+from pipelines.merge.captions import chosen_caption, moved
 from pipelines.merge.hypotheses import Hypotheses, hypotheses_of, weights_of
 from pipelines.merge.statement import repeated, statement_of
 
@@ -99,7 +99,7 @@ class Merge(Specialist[MergeConfig]):
     Config: ClassVar[type[StageConfig]] = MergeConfig
     needs: ClassVar[tuple[str, ...]] = ("rapidfuzz",)
     extra: ClassVar[str] = "refine"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: tuple[Input, ...] = (one_of(*MERGED_TASKS),)
     produces: tuple[str, ...] = MERGED_TASKS
 
@@ -134,16 +134,19 @@ class Merge(Specialist[MergeConfig]):
 
     def _merged(self, sample: Sample) -> list[Annotation]:
         said: list[Annotation] = []
-        merged_into: dict[str, str] = {}
+        by_id = {one.id: one for one in sample.annotations}
+        merged_into: dict[str, Annotation] = {}
         for task in self.produces:
             # What was made from a voter's annotation is now made from what that became.
             heard = [
-                replace(one, parent_id=merged_into.get(one.parent_id, one.parent_id))
+                moved(one, by_id[one.parent_id], merged_into[one.parent_id])
+                if one.parent_id in merged_into
+                else one
                 for one in sample.of(task)
             ]
             for statement in self._merged_task(sample, task, heard, said):
                 named = replace(statement, id=f"{len(said)}")
-                merged_into.update(dict.fromkeys(named.merged_from, named.id))
+                merged_into.update(dict.fromkeys(named.merged_from, named))
                 said.append(named)
         known = {one.id for one in (*sample.annotations, *said)}
         return [_with_known_parent(one, known) for one in said]

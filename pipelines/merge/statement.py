@@ -45,7 +45,7 @@ def statement_of(
         label=leader.label,
         language=leader.language,
         box_xyxy=box_xyxy,
-        quad=_mean_quad(members, weight[is_present]),
+        quad=_mean_quad(leader, members, weight[is_present]),
         mask_rle=mask,
         score=_mean_score(members, hypotheses.agreement[row, is_present]),
         support=leader.support,
@@ -103,12 +103,26 @@ def majority(masks: Sequence[dict[str, object]], weight: np.ndarray) -> MaskRLE:
     return MaskRLE(tuple(encoded["size"]), encoded["counts"].decode())
 
 
-def _mean_quad(members: Sequence[Annotation], weight: np.ndarray) -> tuple[float, ...]:
+def _mean_quad(
+    leader: Annotation, members: Sequence[Annotation], weight: np.ndarray
+) -> tuple[float, ...]:
+    """Return the mean of the members' quads, from the corner where the leader's text begins."""
     has_quad = np.array([len(one.quad) == 8 for one in members])
     if not has_quad.any():
         return ()
-    quads = np.array([one.quad for one in members if len(one.quad) == 8])
-    return tuple(np.average(quads, axis=0, weights=weight[has_quad]).tolist())
+    quads = [np.reshape(one.quad, (4, 2)) for one in members if len(one.quad) == 8]
+    first = np.reshape(leader.quad, (4, 2)) if leader.quad else quads[0]
+    begun = [_begun_like(first, quad) for quad in quads]
+    return tuple(np.average(begun, axis=0, weights=weight[has_quad]).ravel().tolist())
+
+
+def _begun_like(first: np.ndarray, quad: np.ndarray) -> np.ndarray:
+    """Return a quad, (4, 2), from the corner that makes it most like another.
+
+    Voters may differ in where the text begins; the mean of different corners is no place at all.
+    """
+    turned = [np.roll(quad, turn, axis=0) for turn in range(4)]
+    return min(turned, key=lambda one: float(np.abs(one - first).sum()))
 
 
 def _mean_score(members: Sequence[Annotation], agreement: np.ndarray) -> float | None:

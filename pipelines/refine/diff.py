@@ -143,7 +143,7 @@ def diff_rounds(
         samples_changed=changed,
         samples=tuple(samples),
         compared=len(names),
-        shards=len(pair.names),
+        shards=len(pair.numbers),
     )
 
 
@@ -156,45 +156,51 @@ class _Pair:
 
     def __init__(self, *, before: Folder, after: Folder) -> None:
         self._folders = (before, after)
-        self._digests = tuple(
-            {shard["name"]: shard["samples_digest"] for shard in manifest_of(folder)["shards"]}
+        self._shards = tuple(
+            {shard["number"]: shard for shard in manifest_of(folder)["shards"]}
             for folder in self._folders
         )
-        self.names = sorted(set().union(*self._digests))
+        self.numbers = sorted(set().union(*self._shards))
 
-    def chosen(self, most: int | None) -> list[str]:
+    def chosen(self, most: int | None) -> list[int]:
         """Return the shards to compare; some of them only if both rounds have them alike."""
-        if most is None or len(self.names) <= most:
-            return self.names
-        alike = [name for name in self.names if self._is_alike(name)]
+        if most is None or len(self.numbers) <= most:
+            return self.numbers
+        alike = [number for number in self.numbers if self._is_alike(number)]
         return alike[:: -(-len(alike) // most)] if alike else []
 
-    def changes(self, names: Sequence[str]) -> Iterator[tuple[str, str, bool, Changes]]:
+    def changes(self, numbers: Sequence[int]) -> Iterator[tuple[str, str, bool, Changes]]:
         """Yield shard, key, whether all labels are gone, and the changes, sample by sample.
 
-        Samples that moved to another shard wait, without their images, until both are read.
+        The shard is named as in the round that has the sample. Samples that moved to another
+        shard wait, without their images, until both are read.
         """
-        waiting: dict[str, tuple[str, bool, list[Annotation]]] = {}
-        for name in names:
+        waiting: dict[str, tuple[int, bool, list[Annotation]]] = {}
+        for number in numbers:
             old, new = (
-                _read_labels(folder, name) if name in digests else {}
-                for folder, digests in zip(self._folders, self._digests, strict=True)
+                _read_labels(folder, shards[number]["name"]) if number in shards else {}
+                for folder, shards in zip(self._folders, self._shards, strict=True)
             )
-            if not self._is_alike(name):
-                _meet(waiting, name, old, new)
+            if not self._is_alike(number):
+                _meet(waiting, number, old, new)
             for key in sorted(old.keys() | new.keys()):
-                yield name, key, key not in new, compare(old.get(key, ()), new.get(key, ()))
-        for key, (name, is_old, labels) in sorted(waiting.items()):
+                found = compare(old.get(key, ()), new.get(key, ()))
+                yield self._name(number, is_old=key not in new), key, key not in new, found
+        for key, (number, is_old, labels) in sorted(waiting.items()):
             found = compare(labels, ()) if is_old else compare((), labels)
-            yield name, key, is_old, found
+            yield self._name(number, is_old=is_old), key, is_old, found
 
-    def _is_alike(self, name: str) -> bool:
-        before, after = (digests.get(name) for digests in self._digests)
-        return before is not None and before == after
+    def _name(self, number: int, *, is_old: bool) -> str:
+        before, after = self._shards
+        return (before if is_old else after)[number]["name"]
+
+    def _is_alike(self, number: int) -> bool:
+        before, after = (shards.get(number, {}) for shards in self._shards)
+        return before.get("samples_digest") == after.get("samples_digest")
 
 
 def _meet(
-    waiting: dict[str, tuple[str, bool, list[Annotation]]], name: str, old: _Labels, new: _Labels
+    waiting: dict[str, tuple[int, bool, list[Annotation]]], number: int, old: _Labels, new: _Labels
 ) -> None:
     """Let samples that only one of two shards has meet those that wait, or wait themselves."""
     for mine, others, is_old in ((old, new, True), (new, old, False)):
@@ -202,7 +208,7 @@ def _meet(
             if key in waiting:
                 others[key] = waiting.pop(key)[2]
             else:
-                waiting[key] = (name, is_old, mine.pop(key))
+                waiting[key] = (number, is_old, mine.pop(key))
 
 
 def _read_labels(folder: Folder, name: str) -> _Labels:

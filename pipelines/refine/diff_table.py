@@ -9,7 +9,7 @@ from rich.text import Text
 
 from engine.annotation import Annotation
 from engine.counted import counted
-from pipelines.escaped import escaped
+from engine.escaped import escaped
 from pipelines.refine.changes import Change
 from pipelines.refine.diff import Diff, SampleDiff
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engine.config import RunConfig
 from engine.graph import Graph
+from engine.losses import refuse_losses
 from engine.progress import Progress
 from engine.run import Run, execute, prepare
 from engine.storage import Folder
@@ -79,7 +80,9 @@ def _build(config: RunConfig, *, step: str) -> Run:
     """Build a dataset, with its card and report."""
     run, progress = prepare(config), Progress(step=step)
     with shown(progress):
-        put_in_place(run, execute(run, progress))
+        manifest = execute(run, progress)
+        put_in_place(run, manifest)
+    refuse_losses(manifest, config.max_dead_letter_share)
     return run
 
 

@@ -7,6 +7,7 @@ but ours. The same dataset gives the same bytes, wherever it lies.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -16,7 +17,7 @@ import yaml
 
 from engine.counted import counted
 from engine.manifest import Totals
-from engine.publication import ShardStats, finished_shards
+from engine.publication import ShardStats
 from engine.storage import Folder
 from pipelines.report import figures, summary
 from pipelines.report.palette import colour
@@ -34,20 +35,21 @@ _RUN = "run.yaml"
 _OFF = ("region_proposal",)  # nameless and many: shown when asked for
 
 
-def write_report(output: Folder) -> None:
-    """Draw the report of a finished dataset, `report.html`, and publish its `statistics.json`.
+def write_report(output: Folder, shards: Sequence[ShardStats]) -> None:
+    """Draw the report of these shards, `report.html`, and publish its `statistics.json`.
 
     Raises:
         StorageError: a shard cannot be read, or the report cannot be written.
     """
-    shards = finished_shards(output)
     statistics = measure(output, shards)
     write_statistics(output, statistics)
     page = _template().render(**_content(output, shards, statistics))
     output.publish(REPORT, page.encode("utf-8", "replace"))
 
 
-def _content(output: Folder, shards: list[ShardStats], statistics: Statistics) -> dict[str, Any]:
+def _content(
+    output: Folder, shards: Sequence[ShardStats], statistics: Statistics
+) -> dict[str, Any]:
     totals = Totals.of(shards)
     speakers = {name: number for number, name in enumerate(totals.specialists)}
     plates = list(choose_plates(output, shards, speakers))

@@ -15,6 +15,7 @@ from pipelines.score.boxes import LEAST_IOU
 from pipelines.score.claims import Claim, Claims, claim_of, claims_of
 from pipelines.score.comparison import Comparison, surest
 from pipelines.score.matching import Counts, pairs
+from specialists.words.occurrences import occurrences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,13 +116,9 @@ def _groups(claims: Claims) -> Iterator[tuple[int, ...]]:
 def _is_about(said: _Phrase, group: tuple[int, ...], claims: Claims, caption: Annotation) -> bool:
     if not said.claim.agrees(claims.things[group[0]]):
         return False
-    start, stop = said.phrase.span or _span_of(said.phrase.text, caption.text)
+    spans = [said.phrase.span] if said.phrase.span else occurrences(said.phrase.text, caption.text)
     return any(
         mention.start < stop and start < mention.stop and not set(group).isdisjoint(mention.things)
+        for start, stop in spans
         for mention in claims.mentions
     )
-
-
-def _span_of(phrase: str, caption: str) -> tuple[int, int]:
-    start = caption.lower().find(phrase.lower())
-    return (start, start + len(phrase)) if start >= 0 else (0, 0)

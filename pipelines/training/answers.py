@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import groupby
 from random import Random
 from types import MappingProxyType
 
 from engine.annotation import CAPTION_TASKS, Annotation
 from pipelines.dataset import Labelled
-from pipelines.training.absent import absent_from
+from pipelines.training.absent import Absence
 from pipelines.training.config import TrainConfig
 from specialists.florence2.format import (
     TARGETS,
@@ -26,6 +27,7 @@ from specialists.florence2.format import (
 )
 from specialists.florence2.mirror import mirrored
 from specialists.regions.outline import outline
+from specialists.words.relations import read_relations
 
 FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -45,6 +47,10 @@ FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The annotations that feed a task: those of the first of these tasks that a sample has."""
+BESIDE: Mapping[tuple[str, str], str] = MappingProxyType(
+    {("referring_segmentation", "segmentation"): "phrase_grounding"}
+)
+"""What a task needs beside the annotations that feed it."""
 
 
 class Labels:
@@ -88,9 +94,14 @@ def makers_of(
 ) -> dict[str, Maker]:
     """Return the makers of all Florence-2 tasks, with the options of a config."""
     share, corners = config.absent_share, config.polygon_corners
+    absence = Absence(read_relations(config.kinds_and_parts))
     special: dict[str, Maker] = {
-        "open_vocabulary_detection": partial(_queries, absent_share=share, classes=classes),
-        "phrase_grounding": partial(_grounded, absent_share=share, phrases=phrases),
+        "open_vocabulary_detection": partial(
+            _queries, absence=absence, absent_share=share, classes=classes
+        ),
+        "phrase_grounding": partial(
+            _grounded, absence=absence, absent_share=share, phrases=phrases
+        ),
         "segmentation": partial(_one_mask, corners=corners),
         "referring_segmentation": partial(_referred, corners=corners),
     }
@@ -151,7 +162,12 @@ def _quad(line: Annotation) -> tuple[float, ...]:
 
 
 def _queries(
-    labels: Labels, random: Random, *, absent_share: float, classes: Sequence[str]
+    labels: Labels,
+    random: Random,
+    *,
+    absence: Absence,
+    absent_share: float,
+    classes: Sequence[str],
 ) -> Said | None:
     boxed = [one for one in labels.feeding("open_vocabulary_detection") if one.box_xyxy]
     boxes_of: dict[str, list[tuple[float, ...]]] = {}
@@ -160,7 +176,7 @@ def _queries(
             boxes_of.setdefault(word, []).append(one.box_xyxy)
     if not boxes_of:
         return None
-    if random.random() < absent_share and (absent := absent_from(labels.sample, classes, random)):
+    if random.random() < absent_share and (absent := absence.draw(labels.sample, classes, random)):
         return joined([absent]), ""
     chosen = random.sample(sorted(boxes_of), random.randint(1, len(boxes_of)))
     words = [word for word in chosen for _ in boxes_of[word]]
@@ -174,7 +190,12 @@ def _area(annotation: Annotation) -> float:
 
 
 def _grounded(
-    labels: Labels, random: Random, *, absent_share: float, phrases: Sequence[str]
+    labels: Labels,
+    random: Random,
+    *,
+    absence: Absence,
+    absent_share: float,
+    phrases: Sequence[str],
 ) -> Said | None:
     phrases_of: dict[str, list[Annotation]] = {}
     for phrase in labels.of("phrase_grounding"):
@@ -182,16 +203,22 @@ def _grounded(
             phrases_of.setdefault(phrase.parent_id, []).append(phrase)
     if not phrases_of:
         return None
-    if random.random() < absent_share and (absent := absent_from(labels.sample, phrases, random)):
+    if random.random() < absent_share and (absent := absence.draw(labels.sample, phrases, random)):
         return clean(absent), ""
     caption = random.choice(sorted(phrases_of))
-    mentioned = sorted(phrases_of[caption], key=lambda phrase: phrase.span)
-    target = TARGETS["phrase_grounding"](
-        [phrase.text for phrase in mentioned],
-        [phrase.box_xyxy for phrase in mentioned],
-        labels.size_wh,
+    mentioned = sorted(phrases_of[caption], key=_mention)
+    # "a man" that is said twice is written twice: each mention has its own boxes.
+    target = "".join(
+        TARGETS["phrase_grounding"](
+            [phrase.text for phrase in own], [phrase.box_xyxy for phrase in own], labels.size_wh
+        )
+        for own in (list(group) for _, group in groupby(mentioned, key=_mention))
     )
     return (clean(labels.by_id[caption].text), target) if target else None
+
+
+def _mention(phrase: Annotation) -> tuple[tuple[int, ...], str]:
+    return phrase.span, phrase.text
 
 
 def _one_mask(labels: Labels, random: Random, *, corners: int) -> Said | None:
@@ -211,7 +238,10 @@ def _asked_box(mask: Annotation, labels: Labels) -> tuple[float, ...]:
 
 
 def _referred(labels: Labels, random: Random, *, corners: int) -> Said | None:
-    """A phrase and the mask of what it means: its own, or the one made from the same box."""
+    """A phrase and the mask of what it means: its own, or the one made from the same box.
+
+    A phrase that means several things in one caption, such as "a man ... a man", asks for nothing.
+    """
     masks_of: dict[str, list[Annotation]] = {}
     for mask in labels.of("referring_segmentation"):
         if mask.mask_rle and (word := clean(mask.text or mask.label)):
@@ -220,11 +250,16 @@ def _referred(labels: Labels, random: Random, *, corners: int) -> Said | None:
     phrases: dict[tuple[str, tuple[int, ...]], list[Annotation]] = {}
     for phrase in labels.of("phrase_grounding"):
         phrases.setdefault((phrase.parent_id, phrase.span), []).append(phrase)
+    boxes_of: dict[tuple[str, str], set[frozenset[tuple[float, ...]]]] = {}
+    for (caption, _), mention in phrases.items():
+        boxes = frozenset(one.box_xyxy for one in mention)
+        boxes_of.setdefault((caption, clean(mention[0].text)), set()).add(boxes)
+    ambiguous = {word for (_, word), boxes in boxes_of.items() if len(boxes) > 1}
     for mention in phrases.values():
         word = clean(mention[0].text)
         meant = [by_box[one.box_xyxy] for one in mention if one.box_xyxy in by_box]
         # A phrase for three things whose masks are two would teach to leave one out.
-        if word and meant and len(meant) == len(mention):
+        if word and word not in ambiguous and meant and len(meant) == len(mention):
             masks_of.setdefault(word, meant)
     if not masks_of:
         return None

@@ -14,8 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from engine.errors import nearest
 from specialists.florence2.format import FLORENCE2_TASKS
 
-RUNTIME = {"num_gpus", "threads", "checkpoint_every", "log_every", "keep_checkpoints"}
-"""Fields that change how fast the same weights come to be, not which."""
+RUNTIME = {
+    *("num_gpus", "threads", "checkpoint_every", "log_every", "keep_checkpoints"),
+    "kinds_and_parts",
+}
+"""Fields that change how fast the same weights come to be, not which; of the list of kinds and
+parts the content decides, not its path."""
 
 
 class LoraConfig(BaseModel):
@@ -70,6 +74,8 @@ class TrainConfig(BaseModel):
     """Tasks of one's own by name; weight 1 unless `tasks` says another."""
     absent_share: float = Field(default=0.1, ge=0, le=1)
     """Share of grounding and open-vocabulary prompts that ask for what is not there."""
+    kinds_and_parts: str = "configs/kinds_and_parts.txt"
+    """Path of a list of what is there when something else is: such prompts do not ask for it."""
     mirrored_share: float = Field(default=0.0, ge=0, le=1)
     """Share of detection examples whose image and boxes are shown mirrored, left for right."""
     ambiguous: tuple[float, float] | None = None
@@ -158,6 +164,11 @@ class TrainConfig(BaseModel):
         if taken := self.custom.keys() & FLORENCE2_TASKS.keys():
             raise ValueError(f"custom task {min(taken)!r} has the name of a Florence-2 task")
         return self
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The tasks with a weight above 0."""
+        return tuple(name for name, weight in self.tasks.items() if weight > 0)
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides about the weights, as JSON values."""

@@ -33,11 +33,12 @@ from pipelines.training.files import digest_of_file, write_json
 from pipelines.training.launch import RAY, cluster, run_workers, waiting_workers
 from pipelines.training.reader import Part
 from pipelines.training.student import WEIGHTS
-from pipelines.training.survey import survey
+from pipelines.training.survey import Survey, survey
 from pipelines.training.worker import Job, Outcome, OutOfMemory
 from specialists.florence2.checkpoint import resolve_florence2
+from specialists.words.relations import read_relations
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same inputs would be trained otherwise."""
 FINISHED = "training.json"
 INPUTS = "inputs.json"
@@ -79,25 +80,28 @@ def train(
     folds: int = 1,
     address: str = "local",
     on_progress: OnProgress | None = None,
+    on_survey: Callable[[Survey], None] = lambda _: None,
     on_wait: OnWait | None = None,
 ) -> TrainResult:
     """Train a Florence-2 on the kept labels of a finished dataset.
 
     What is finished with the same inputs is returned at once, what was stopped goes on from its
     last checkpoint, and other inputs start anew. With `fold`, the samples of that fold of
-    `folds` are not looked at. `output` must be a folder that all workers see.
+    `folds` are not looked at. `output` must be a folder that all workers see. `on_survey` is told
+    what there is to learn from.
 
     Raises:
         UsageError: the dataset, its labels or the model cannot be trained with.
         RunError: the loss is no number, memory does not suffice, or a worker died.
     """
-    require("training", ("accelerate", "peft", "tensorboard"), extra="refine")
+    require("training", ("accelerate", "pandas", "peft", "tensorboard"), extra="refine")
     output = Path(output).absolute()
     inputs = _inputs(dataset, config, fold, folds)
     finished = finished_training(output)
     if finished and finished.inputs == inputs:
         return finished
     labels = survey(Folder(dataset), config)
+    on_survey(labels)
     _start(output, inputs)
     job = Job(
         dataset=everywhere(Folder(dataset)),
@@ -152,6 +156,7 @@ def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> 
         "model": resolve_florence2(config.model, config.revision).digest,
         "fold": fold,
         "folds": folds,
+        "kinds_and_parts": read_relations(config.kinds_and_parts).digest,
         "config": identity,
     }
 

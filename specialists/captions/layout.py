@@ -44,14 +44,17 @@ def is_filling(box_xyxy: Sequence[float]) -> bool:
     return min(right - left, bottom - top) >= 0.85
 
 
+def cell_of(box_xyxy: Sequence[float]) -> tuple[int, int]:
+    """Return row and column of the middle of a box, 0..2, on a grid of three by three."""
+    left, top, right, bottom = box_xyxy
+    return min(2, int((top + bottom) / 2 * 3)), min(2, int((left + right) / 2 * 3))
+
+
 def place_of(box_xyxy: Sequence[float]) -> str:
     """Return where the middle of a box is, on a grid of three by three."""
-    left, top, right, bottom = box_xyxy
-    column = _COLUMNS[min(2, int((left + right) / 2 * 3))]
-    row = _ROWS[min(2, int((top + bottom) / 2 * 3))]
-    if not column and not row:
-        return "in the centre"
-    return f"{'at' if row else 'on'} the {' '.join(word for word in (row, column) if word)}"
+    row, column = cell_of(box_xyxy)
+    words = " ".join(word for word in (_ROWS[row], _COLUMNS[column]) if word)
+    return f"{'at' if _ROWS[row] else 'on'} the {words}" if words else "in the centre"
 
 
 def side_of(box_xyxy: Sequence[float], other_xyxy: Sequence[float]) -> str:

@@ -162,7 +162,7 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
         if "object_detection" in self.config.tasks:
             for place in np.flatnonzero(found.scores > self.config.least_score).tolist():
                 name = names[int(found.classes[place])]
-                if name not in _NAMELESS:
+                if name.strip() not in _NAMELESS:
                     yield _region("object_detection", found, place, name)
         if "region_proposal" in self.config.tasks:
             for place in self._proposals(found):

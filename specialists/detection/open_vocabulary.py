@@ -97,6 +97,11 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
         super().__init__(config)
         self.reads = tuple(one_of(*_HEARD[source]) for source in config.vocabulary_from)
 
+    def require(self) -> None:
+        """Check that an English pipeline is installed, where captions are read."""
+        if "captions" in self.config.vocabulary_from:
+            english_revision()
+
     def revision(self) -> str:
         """Name the weights, the words, and the pipeline that finds nouns if it is needed.
 
@@ -182,7 +187,7 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
 
 
 def _tags(sample: Sample) -> list[str]:
-    return [tag.text for tag in sample.of("tag") if tag.text.strip()]
+    return [name for tag in sample.of("tag") if (name := tag.label.strip() or tag.text.strip())]
 
 
 def _regions(found: Found, size_wh: tuple[int, int]) -> Iterator[Annotation]:

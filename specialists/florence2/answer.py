@@ -7,9 +7,10 @@ which instance. Knows no weights.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from specialists.florence2.scores import (
 )
 from specialists.florence2.tokens import Run, Tokens
 from specialists.pretrained.token_scores import rounded, sentence_score
+from specialists.words.nouns import REFERENCES
+from specialists.words.occurrences import Span, located, occurrences
 
 _CANVAS = (2000, 2000)
 """On it the post-processor puts the centre of bin b at 2 b + 1, an integer."""
@@ -142,15 +145,10 @@ class Reader:
         caption = question.subject
         if caption is None:
             return
-        spans: dict[int, tuple[int, int] | None] = {}
-        cursor = 0
+        phrases = {one.run.start: clean(one.run.text) for one in instances}
+        spans = dict(zip(phrases, mentions([*phrases.values()], caption.text), strict=True))
         for instance in instances:
-            phrase = clean(instance.run.text)
-            if instance.run.start not in spans:
-                span = located(phrase, caption.text, cursor)
-                spans[instance.run.start] = span
-                cursor = span[1] if span else cursor
-            span = spans[instance.run.start]
+            phrase, span = phrases[instance.run.start], spans[instance.run.start]
             region = self._region(instance, said, question.size_wh)
             if span is None or region is None:
                 continue
@@ -177,6 +175,7 @@ class Reader:
         x, y = outlines[0][0::2], outlines[0][1::2]
         quad: tuple[float, ...] = ()
         if len(x) == 4:
+            # As the model was taught: clockwise from the top left of the text.
             quad = tuple(outlines[0].tolist())
             x, y = np.array([x.min(), x.max()]), np.array([y.min(), y.max()])
         if x[1] <= x[0] or y[1] <= y[0]:
@@ -192,16 +191,47 @@ class Reader:
         return rounded(_score_of_words(task)(words) * place_score(places))
 
 
-def located(phrase: str, caption: str, cursor: int) -> tuple[int, int] | None:
-    """Return the characters of a phrase in a caption, from a cursor on or else anywhere.
+def mentions(phrases: Sequence[str], caption: str) -> list[Span | None]:
+    """Return the characters of each phrase of an answer in a caption; no two get the same.
 
-    Case and the kind of white space do not matter.
+    The phrases come in the order of mention. Those that are answered as often as they are
+    mentioned are the mentions one after another; those answered more often than that are none.
+    One that is answered less often is the only mention between its neighbours in the answer, if
+    there is just one there. If not, "the man" is the first mention, for all are of the same man,
+    and "a man" is none, for nobody can tell which.
     """
-    if not phrase:
+    keys = [" ".join(phrase.split()).casefold() for phrase in phrases]
+    places = {key: occurrences(key, caption) for key in keys}
+    found: dict[int, Span] = {}
+    for key, spans in places.items():
+        rows = [row for row, one in enumerate(keys) if one == key]
+        if len(rows) >= len(spans):
+            found.update(zip(rows, spans, strict=False))
+    doubtful = [row for row, key in enumerate(keys) if keys.count(key) < len(places[key])]
+    only = {row: _only_between(places[keys[row]], row, found) for row in doubtful}
+    claims = Counter(only.values())
+    found |= {row: span for row, span in only.items() if span and claims[span] == 1}
+    for row in doubtful:
+        if row not in found and keys[row].partition(" ")[0] in REFERENCES:
+            cursor = max((span[1] for other, span in found.items() if other < row), default=0)
+            first = located(phrases[row], caption, cursor)
+            if first and first not in found.values():
+                found[row] = first
+    return [found.get(row) for row in range(len(keys))]
+
+
+def _only_between(spans: Sequence[Span], row: int, found: Mapping[int, Span]) -> Span | None:
+    """Return the only one of some spans between those found before and after a row, if it is one.
+
+    Where the answer does not keep the order of the caption, its neighbours tell nothing.
+    """
+    rows = sorted(found)
+    if any(found[one] > found[other] for one, other in pairwise(rows)):
         return None
-    pattern = re.compile(r"\s+".join(map(re.escape, phrase.split())), re.IGNORECASE)
-    match = pattern.search(caption, cursor) or pattern.search(caption)
-    return match.span() if match else None
+    start = max((found[one][1] for one in rows if one < row), default=0)
+    stop = min((found[one][0] for one in rows if one > row), default=spans[-1][1])
+    inside = [span for span in spans if start <= span[0] and span[1] <= stop]
+    return inside[0] if len(inside) == 1 else None
 
 
 def _masked(polygons: Sequence[np.ndarray], size_wh: SizeWH) -> Annotation | None:

@@ -97,10 +97,12 @@ class Florence2(Specialist[Florence2Config]):
     Score of a box, quad or mask: the geometric mean, over its location tokens, of the
     probability within 15 bins of each, times the probability of its name (for a description the
     geometric mean of its tokens). Score of a text: the geometric mean of its tokens. The parent
-    of a phrase is its caption, of a mask or category the box or phrase that was asked about.
+    of a phrase is its caption, of a mask or category the box or phrase that was asked about. The
+    quad of a line begins where the model says, which learned to begin at the top left of the text.
     """
 
     Config: ClassVar[type[StageConfig]] = Florence2Config
+    version: ClassVar[int] = 2
     produces: tuple[str, ...] = tuple(FLORENCE2_TASKS)
     calls_at_once: ClassVar[int] = 2
 

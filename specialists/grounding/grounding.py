@@ -78,6 +78,11 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
         super().__init__(config)
         self.reads = (one_of(*config.captions),)
 
+    def require(self) -> None:
+        """Check that an English pipeline is installed."""
+        super().require()
+        english_revision()
+
     def revision(self) -> str:
         """Name the commit or digest of the weights, and the pipeline that finds the phrases."""
         return f"{super().revision()}, {english_revision()}"

@@ -1,14 +1,13 @@
 """Noun phrases of captions, tied to the boxes that bear their names.
 
-A phrase and a region meet by words alone: label, lemma and head noun. It looks at no pixel,
-so of two boxes with one name it cannot tell which one a caption means.
+A phrase and a region meet by words alone: label, lemma and head noun. It looks at no pixel; of
+two boxes with one name `mentions` finds out which one a caption means, if it can be told.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -16,9 +15,12 @@ from pydantic import Field
 from engine.annotation import CAPTION_TASKS, Annotation
 from engine.sample import Sample
 from engine.stage import Input, Specialist, StageConfig, maybe, one_of
+from specialists.grounding.mentions import Mention, distinct_lines, meant
 from specialists.words.colours import COLOURS
 from specialists.words.english import english_captions, english_revision, load_english, parse
-from specialists.words.nouns import NUMBERS, plural, quoted
+from specialists.words.noun_phrases import is_whole
+from specialists.words.nouns import NUMBERS, REFERENCES, plural, quoted
+from specialists.words.occurrences import occurrences
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
@@ -33,6 +35,7 @@ MORE_GENERAL = 0.7
 _NOT_A_KIND = ("guinea pig", "hot dog", "hot pot", "prairie dog", "sea cucumber", "sea lion")
 """Names that are no kind of what their head noun says."""
 _COLOUR_WORDS = frozenset(word for colour in COLOURS for word in colour.split())
+_ANOTHER = ("another", "other", "others")
 _QUOTE = re.compile(r'"[^"]*"')
 
 
@@ -43,26 +46,18 @@ class PhraseMatchConfig(StageConfig):
     """Weaker matches are not said: 1 the same name, 0.9 a kind of it, 0.7 its head noun."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """A region for a phrase: characters of the caption, the region and how well they meet."""
-
-    start: int
-    stop: int
-    region: Annotation
-    label: str
-    strength: float
-
-
 class PhraseMatch(Specialist[PhraseMatchConfig]):
     """Phrase grounding: one annotation per phrase and region, the parent is the caption.
 
     A singular phrase gets its surest region, "two cups" two, a bare plural all. Quoted words
-    get the line of recognised text that they quote. The score is the region's score times
-    the strength of the match (`SAME`, `KIND_OF`, `MORE_GENERAL`).
+    get the line of recognised text that they quote. What is mentioned twice ("a dog ... a dog")
+    gets a region each by the places that the caption tells, quotations also by their order;
+    where neither tells them apart, none. The score is the region's score times the strength of
+    the match (`SAME`, `KIND_OF`, `MORE_GENERAL`).
     """
 
     Config: ClassVar[type[StageConfig]] = PhraseMatchConfig
+    version: ClassVar[int] = 2
     reads: tuple[Input, ...] = (
         one_of(*CAPTION_TASKS),
         one_of("object_detection"),
@@ -104,11 +99,13 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
         lines = [line for line in sample.of("ocr") if line.box_xyxy and line.text.strip()]
         said: list[Annotation] = []
         for caption in english_captions(sample):
-            matches = list(quotations(caption.text, lines))
+            mentions = list(quotations(caption.text, lines))
             for phrase in phrases(documents[caption.text], labels) if regions else ():
-                matches += named(phrase, regions, self.config.least_strength)
-            matches.sort(key=lambda match: match.start)
-            said += [_grounding(caption, match) for match in matches]
+                mentions += named(phrase, regions, self.config.least_strength)
+            mentions.sort(key=lambda mention: mention.span)
+            found = meant(caption.text, mentions, (sample.width, sample.height))
+            for mention, own in zip(mentions, found, strict=True):
+                said += [_grounding(caption, mention, region) for region in own]
         return said
 
 
@@ -122,7 +119,9 @@ def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
         quoted_words = document.char_span(*quote.span(), alignment_mode="expand")
         taken.update(range(quoted_words.start, quoted_words.end))
     chunks = [
-        chunk for chunk in document.noun_chunks if taken.isdisjoint(range(chunk.start, chunk.end))
+        chunk
+        for chunk in document.noun_chunks
+        if taken.isdisjoint(range(chunk.start, chunk.end)) and is_whole(chunk)
     ]
     yield from chunks
     for chunk in chunks:
@@ -130,10 +129,11 @@ def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
     for name in sorted(map(_words, labels), key=len, reverse=True):
         for start in range(len(document) - len(name) + 1):
             places = range(start, start + len(name))
-            is_free = name and taken.isdisjoint(places)
-            if is_free and all(map(_is_same, document[start : places.stop], name)):
+            words = document[start : places.stop]
+            is_free = name and taken.isdisjoint(places) and is_whole(words)
+            if is_free and all(map(_is_same, words, name)):
                 taken.update(places)
-                yield _with_adjectives(document[start : places.stop])
+                yield _with_adjectives(words)
 
 
 def _with_adjectives(mention: Span) -> Span:
@@ -143,11 +143,13 @@ def _with_adjectives(mention: Span) -> Span:
         mention.doc[start - 1].pos_ in ("DET", "ADJ", "NUM") or _is_colour(mention.doc[start - 1])
     ):
         start -= 1
+    while not is_whole(mention.doc[start : mention.end]):  # "red" of "dark-red"
+        start += 1
     return mention.doc[start : mention.end]
 
 
-def named(phrase: Span, regions: Sequence[Annotation], least: float) -> list[Match]:
-    """Return the regions that a phrase names best, as many as its number allows.
+def named(phrase: Span, regions: Sequence[Annotation], least: float) -> Iterator[Mention]:
+    """Yield the mention that a phrase is of the regions that it names best, if it names any.
 
     Args:
         regions: the surest first.
@@ -155,24 +157,21 @@ def named(phrase: Span, regions: Sequence[Annotation], least: float) -> list[Mat
     strengths = [strength_of(phrase, region.label) for region in regions]
     best = max(strengths, default=0.0)
     if best == 0 or best < least:
-        return []
+        return
     nearest = [
         region for region, strength in zip(regions, strengths, strict=True) if strength == best
     ]
     if best == SAME:  # "a tabby cat" is a "tabby cat" before it is a "cat"
         longest = max(len(_words(region.label)) for region in nearest)
         nearest = [region for region in nearest if len(_words(region.label)) == longest]
-    matches = [
-        Match(
-            start=phrase.start_char,
-            stop=phrase.end_char,
-            region=region,
-            label=region.label,
-            strength=best,
-        )
-        for region in nearest
-    ]
-    return matches[: count_of(phrase)]
+    yield Mention(
+        span=(phrase.start_char, phrase.end_char),
+        regions=tuple(nearest),
+        strength=best,
+        count=count_of(phrase),
+        is_known=phrase[0].lower_ in REFERENCES,
+        is_another=any(token.lower_ in _ANOTHER for token in phrase),
+    )
 
 
 def strength_of(phrase: Span, label: str) -> float:
@@ -199,13 +198,18 @@ def count_of(phrase: Span) -> int | None:
     return None if phrase[-1].tag_ in ("NNS", "NNPS") else 1
 
 
-def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Match]:
-    """Yield the lines of recognised text that a caption quotes, where it quotes them."""
+def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Mention]:
+    """Yield the quotations of a caption that are lines of recognised text."""
+    lines_of: dict[str, list[Annotation]] = {}
     for line in lines:
-        start = caption.find(quoted(line.text))
-        if start >= 0:
-            stop = start + len(quoted(line.text))
-            yield Match(start=start + 1, stop=stop - 1, region=line, label="text", strength=SAME)
+        lines_of.setdefault(quoted(line.text), []).append(line)
+    for quotation, own in lines_of.items():
+        regions = tuple(distinct_lines(own))
+        for start, stop in occurrences(quotation, caption):
+            if " ".join(caption[start:stop].split()) == quotation:  # in the same case
+                yield Mention(
+                    span=(start + 1, stop - 1), regions=regions, strength=SAME, is_quotation=True
+                )
 
 
 def _regions(sample: Sample) -> list[Annotation]:
@@ -231,16 +235,15 @@ def _is_colour(token: Token) -> bool:
     return token.lower_ in _COLOUR_WORDS
 
 
-def _grounding(caption: Annotation, match: Match) -> Annotation:
-    score = match.region.score
+def _grounding(caption: Annotation, mention: Mention, region: Annotation) -> Annotation:
     return Annotation(
         kind="phrase",
         task="phrase_grounding",
-        text=caption.text[match.start : match.stop],
-        label=match.label,
+        text=caption.text[slice(*mention.span)],
+        label="text" if mention.is_quotation else region.label,
         language=caption.language,
-        box_xyxy=match.region.box_xyxy,
-        span=(match.start, match.stop),
-        score=None if score is None else score * match.strength,
+        box_xyxy=region.box_xyxy,
+        span=mention.span,
+        score=None if region.score is None else region.score * mention.strength,
         parent_id=caption.id,
     )

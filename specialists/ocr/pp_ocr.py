@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
@@ -19,7 +20,8 @@ from engine.annotation import Annotation
 from engine.errors import ConfigError, MissingModel
 from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
-from specialists.ocr.text_lines import as_read, hulls_of, laid_flat, line, reading_order, sizes_of
+from specialists.ocr.direction import Reading, View, read_lines, side_by_side
+from specialists.ocr.text_lines import hulls_of, laid_flat, line, reading_order, sizes_of
 from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from specialists.pretrained.network import Network, exact, pictured
 from specialists.pretrained.stage import Pretrained, PretrainedConfig
@@ -80,19 +82,16 @@ class PpOcrConfig(PretrainedConfig):
 
 
 class _Found(NamedTuple):
-    """Where an image has text: quads, (n, 4, 2), in reading order, and their likelihood, (n,)."""
+    """Where an image has text: quads, (n, 4, 2), in reading order, each from the corner at the top
+    left, and their likelihood, (n,)."""
 
     quads: np.ndarray
     support: np.ndarray
 
 
-class _Read(NamedTuple):
-    text: str
-    score: float
-
-
 class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
-    """Lines of text in reading order, each a quad clockwise from the top-left of the text.
+    """Lines of text in reading order, each a quad clockwise from the top left of the text,
+    whichever way this runs: `read_lines` finds out.
 
     Score: the recogniser's, the mean probability of the letters; support: the detector's, the
     mean probability of text within the quad. The two are not multiplied, for one says whether
@@ -101,6 +100,7 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = PpOcrConfig
+    version: ClassVar[int] = 2
     produces: tuple[str, ...] = ("ocr",)
     family: ClassVar[Family] = Family(
         title="a PP-OCR detector",
@@ -161,16 +161,23 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         views = self.network.prepare(samples, self._view)
         maps = self.network.run(views, self._text_map)
         found = self.network.prepare(list(zip(samples, maps, strict=True)), self._lines)
-        lines = [(sample, q) for sample, f in zip(samples, found, strict=True) for q in f.quads]
-        read = iter(self._reader.ask(lines, self._crop, self._letters_of, batches=_BATCHES))
+        lines = read_lines([quads for quads, _ in found], partial(self._read, samples))
         return [
             [
                 line(said.text, quad, said.score, rounded(float(support)))
-                for quad, support in zip(quads, supports, strict=True)
-                if (said := next(read)).text and said.score >= self.config.least_score
+                for (quad, said), support in zip(own, supports, strict=True)
+                if said.text and said.score >= self.config.least_score
             ]
-            for quads, supports in found
+            for own, (_, supports) in zip(lines, found, strict=True)
         ]
+
+    def _read(self, samples: Sequence[Sample], views: list[View]) -> list[Reading]:
+        return self._reader.ask(
+            views,
+            lambda view: self._crop(samples[view.image], view),
+            self._letters_of,
+            batches=_BATCHES,
+        )
 
     def _view(self, sample: Sample) -> dict[str, Tensor]:
         seen = pictured(self.network.processor, sample.image)
@@ -198,20 +205,22 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         quads = said["boxes"].numpy().reshape(-1, 4, 2).astype(np.float64) * shrink
         boxes, order = hulls_of(quads), reading_order(quads)
         order = order[(boxes[order, 2:] - boxes[order, :2]).min(axis=1, initial=np.inf) > 0]
-        return _Found(as_read(quads[order]), said["scores"].numpy()[order])
+        return _Found(quads[order], said["scores"].numpy()[order])
 
-    def _crop(self, one: tuple[Sample, np.ndarray]) -> dict[str, Tensor]:
+    def _crop(self, sample: Sample, view: View) -> dict[str, Tensor]:
         """Lay a line flat; the recogniser's own processor brings it to the right height."""
-        sample, quad = one
         processor = self._reader.processor
+        if view.letters > 1:
+            crop = side_by_side(laid_flat(sample.image, view.quad), view.letters)
+            return pictured(processor, crop)
         size_wh = crop_size(
-            sizes_of(quad[None])[0],
+            sizes_of(view.quad[None])[0],
             height=processor.size["height"],
             widths=(processor.size["width"], processor.max_image_width),
         )
-        return pictured(processor, laid_flat(sample.image, quad, size_wh))
+        return pictured(processor, laid_flat(sample.image, view.quad, size_wh))
 
-    def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> list[_Read]:
+    def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> list[Reading]:
         """Read the likeliest letter at each place of lines."""
         chances, classes = exact(self._reader.model(**batch).last_hidden_state).max(dim=-1)
         rows = zip(chances.cpu().numpy(), classes.cpu().numpy(), strict=True)
@@ -243,7 +252,7 @@ def crop_size(size_wh: np.ndarray, *, height: int, widths: tuple[int, int]) -> t
     return math.ceil(target * tall / height), tall
 
 
-def greedy_ctc(chances: np.ndarray, classes: np.ndarray, letters: Sequence[str]) -> _Read:
+def greedy_ctc(chances: np.ndarray, classes: np.ndarray, letters: Sequence[str]) -> Reading:
     """Read a line from the likeliest class at each place and its probability, both (places,).
 
     A letter that follows itself without a blank between is one letter. The score is the mean
@@ -252,4 +261,4 @@ def greedy_ctc(chances: np.ndarray, classes: np.ndarray, letters: Sequence[str])
     is_new = np.append(True, classes[1:] != classes[:-1]) & (classes != _BLANK)
     text = "".join(letters[one] for one in classes[is_new]).strip()
     score = float(chances[is_new].mean().clip(0, 1)) if is_new.any() else 0.0
-    return _Read(text, rounded(score))
+    return Reading(text, rounded(score))

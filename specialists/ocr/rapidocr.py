@@ -17,6 +17,8 @@ from engine.annotation import Annotation
 from engine.image import shrunk
 from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
+from specialists.ocr.direction import Reading, View, read_lines, side_by_side
+from specialists.ocr.text_lines import has_area, laid_flat, line
 
 if TYPE_CHECKING:
     from rapidocr import RapidOCR
@@ -57,11 +59,13 @@ class Frame(NamedTuple):
 class RapidOcr(Specialist[RapidOcrConfig]):
     """Lines of text in reading order: text, quad, the quad's hull as box, recognition score.
 
-    Text is expected upright: the package's classifier of upside-down lines is off, since it
-    turned upright lines of the sample photographs round.
+    A quad begins at the top left of the text, whichever way this runs: `read_lines` finds out.
+    The package's classifier of upside-down lines is off, since it turned upright lines of the
+    sample photographs round.
     """
 
     Config: ClassVar[type[StageConfig]] = RapidOcrConfig
+    version: ClassVar[int] = 2
     produces: tuple[str, ...] = ("ocr",)
     needs: ClassVar[tuple[str, ...]] = ("rapidocr", "onnxruntime")
     extra: ClassVar[str] = "starter"
@@ -85,18 +89,16 @@ class RapidOcr(Specialist[RapidOcrConfig]):
                 "Global.use_cls": False,
                 "Global.use_preprocess_img": False,
                 "Global.use_vertical_padding": False,
-                "Global.text_score": self.config.least_score,
                 "Det.limit_type": "max",
                 "Det.limit_side_len": self.config.detector_side,
-                # One line a call: no padding to the longest, and no answer depends on others.
-                "Rec.rec_batch_num": 1,
                 "EngineConfig.onnxruntime.intra_op_num_threads": self.config.threads,
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }
         )
         blank = np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), dtype=np.uint8)
-        self._reader(blank, use_det=False)  # the package loads a model when it is first used
-        self._reader(blank, use_det=True)
+        # The package loads a model when it is first used.
+        self._reader(blank, use_det=True, use_cls=False, use_rec=False)
+        self._reader(blank, use_det=False, use_cls=False, use_rec=True)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Read each image on its own."""
@@ -104,23 +106,23 @@ class RapidOcr(Specialist[RapidOcrConfig]):
 
     def _read(self, sample: Sample) -> list[Annotation]:
         frame = framed(sample.image, self.config.long_side)
-        result = self._reader(frame.pixels)
-        if result.boxes is None:
+        detected = self._reader(frame.pixels, use_det=True, use_cls=False, use_rec=False)
+        if detected.boxes is None:
             return []
-        quads = frame.to_image(np.asarray(result.boxes), (sample.width, sample.height))
-        hulls = np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
-        has_area = (hulls[:, 2] > hulls[:, 0]) & (hulls[:, 3] > hulls[:, 1])
-        return [
-            Annotation(
-                kind="region",
-                task="ocr",
-                text=result.txts[line],
-                quad=tuple(quads[line].ravel().tolist()),
-                box_xyxy=tuple(hulls[line].tolist()),
-                score=float(result.scores[line]),
-            )
-            for line in np.flatnonzero(has_area)
+        quads = np.asarray(detected.boxes, dtype=np.float64)
+        (lines,) = read_lines([quads], lambda views: [self._reading(frame, one) for one in views])
+        found = [
+            (frame.to_image(quad, (sample.width, sample.height)), reading)
+            for quad, reading in lines
+            if reading.text.strip() and reading.score >= self.config.least_score
         ]
+        return [line(text, quad, score) for quad, (text, score) in found if has_area(quad)]
+
+    def _reading(self, frame: Frame, view: View) -> Reading:
+        """Read one line: a call for each needs no padding, and no answer depends on others."""
+        crop = side_by_side(laid_flat(frame.pixels, view.quad), view.letters)
+        result = self._reader(crop, use_det=False, use_cls=False, use_rec=True)
+        return Reading(result.txts[0], float(result.scores[0]))
 
 
 def framed(pixels: np.ndarray, long_side: int) -> Frame:

@@ -15,9 +15,10 @@ _RUNS_DOWN = 1.5
 
 
 def as_read(quads: np.ndarray) -> np.ndarray:
-    """Let quads, (n, 4, 2), begin where their text does: tall ones at the top-right corner.
+    """Let the corners of boxes, (n, 4, 2), begin where text most likely does.
 
-    Their text runs down, its letters' heads to the right; laid flat, it is upright.
+    Tall ones begin at the top right: their text runs down, its letters' heads to the right; laid
+    flat, it is upright. For those who read a line in one way only.
     """
     size_wh = sizes_of(quads)
     runs_down = size_wh[:, 1] >= _RUNS_DOWN * size_wh[:, 0]
@@ -33,6 +34,12 @@ def sizes_of(quads: np.ndarray) -> np.ndarray:
 def hulls_of(quads: np.ndarray) -> np.ndarray:
     """Return the upright boxes around quads, (n, 4), x1 y1 x2 y2."""
     return np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
+
+
+def has_area(quad: np.ndarray) -> bool:
+    """Tell whether the upright box around a quad, (4, 2), has an area."""
+    left, top, right, bottom = hulls_of(quad[None])[0]
+    return bool(right > left and bottom > top)
 
 
 def laid_flat(

@@ -50,9 +50,13 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
     for a `merge` stage to choose between, and a `superseded` filter `by: {trocr: [ocr]}` lets
     the earlier one step back. It is no child of the earlier line, which may be dropped without
     it. Lines that have neither quad nor box are passed by, as are those that it cannot read.
+
+    A quad tells where its text begins. Of a line with a box alone nobody knows which way it runs:
+    a box at least one and a half times as tall as wide is taken to hold text that runs down.
     """
 
     Config: ClassVar[type[StageConfig]] = TrOcrConfig
+    version: ClassVar[int] = 2
     reads: tuple[Input, ...] = (one_of("ocr"),)
     produces: tuple[str, ...] = ("ocr",)
     family: ClassVar[Family] = Family(
@@ -108,8 +112,8 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
         return answers
 
     def _crop(self, sample: Sample, earlier: Annotation) -> dict[str, Tensor]:
-        quad = as_read(_quad_of(earlier)[None])[0]
-        return pictured(self.network.processor.image_processor, laid_flat(sample.image, quad))
+        crop = laid_flat(sample.image, _quad_of(earlier))
+        return pictured(self.network.processor.image_processor, crop)
 
     def _read(self, batch: dict[str, Tensor], _: object) -> list[Spoken]:
         return self._search.speak(batch, self._most_tokens)
@@ -120,11 +124,12 @@ def _lines(sample: Sample) -> list[Annotation]:
 
 
 def _quad_of(line: Annotation) -> np.ndarray:
-    """Return the corners of a line, (4, 2); those of its box where it has no quad."""
+    """Return the corners of a line, (4, 2), from the top left of its text."""
     if line.quad:
         return np.array(line.quad).reshape(4, 2)
     left, top, right, bottom = line.box_xyxy
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    box = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    return as_read(box[None])[0]
 
 
 def _read_again(earlier: Annotation, text: str, score: float) -> Annotation:

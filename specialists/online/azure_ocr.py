@@ -20,7 +20,7 @@ from engine.errors import ConfigError, MissingPackage, SampleError
 from engine.image import shrunk
 from engine.sample import Sample
 from engine.stage import RUNTIME, Specialist, StageConfig
-from specialists.ocr.text_lines import hulls_of, line
+from specialists.ocr.text_lines import has_area, line
 from specialists.online.address import host_of, read_key
 from specialists.online.failure import (
     EMPTY_ANSWER,
@@ -71,6 +71,8 @@ class Frame(NamedTuple):
 class AzureOcr(Specialist[AzureOcrConfig]):
     """Lines of text as the service orders them: text, quad, the quad's hull as box, score.
 
+    The quads are the service's own, which by its documentation go clockwise from the left of the
+    text as it is read: they begin at the top left of the text, whichever way this runs.
     The service is sure of words, not of lines: a line's score is the mean of its words'.
     """
 
@@ -107,7 +109,8 @@ class AzureOcr(Specialist[AzureOcrConfig]):
             version(_PACKAGE)
         except PackageNotFoundError:
             raise MissingPackage(
-                f"azure_ocr needs {_PACKAGE}, not installed: pip install 'florilegium[azure]'"
+                f"azure_ocr needs {_PACKAGE}, not installed: pip install 'florilegium[azure]'",
+                install="florilegium[azure]",
             ) from None
         return f"{_API} {self.config.model_version}"
 
@@ -142,13 +145,8 @@ class AzureOcr(Specialist[AzureOcrConfig]):
         return [
             line(one.text, quad, one.score)
             for one, quad in zip(lines, quads, strict=True)
-            if one.score >= self.config.least_score and _has_area(quad)
+            if one.score >= self.config.least_score and has_area(quad)
         ]
-
-
-def _has_area(quad: np.ndarray) -> bool:
-    left, top, right, bottom = hulls_of(quad[None])[0]
-    return bool(right > left and bottom > top)
 
 
 def framed(pixels: np.ndarray, long_side: int) -> Frame:

@@ -8,26 +8,10 @@ from collections.abc import Sequence
 from engine.errors import SampleError
 from specialists.online.failure import INVALID_ANSWER
 from specialists.online.heard import one_line
+from specialists.words.refusals import opens_with_refusal
 
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 """What reasoning models say before they answer, where the server leaves it in."""
-_UNABLE = "see|view|help|assist|describe|provide|process|access|analy[sz]e|identify|comply|fulfil"
-_REFUSALS = (
-    r"(i'm|i am)( very| so)? sorry",
-    r"sorry[,.]",
-    r"my apologies",
-    r"i apologi[sz]e",
-    rf"i (can ?not|can't|could not|couldn't) ({_UNABLE}|do|merge|write|generate|create)",
-    r"(i'm|i am) (unable|not able)",
-    r"i (don't|do not) (see|have) (an?|any|the)\b",
-    r"as an? (ai|large language model|language model)\b",
-    r"no image (was|is|has been)\b",
-    r"(please|could you) (provide|upload|share)\b",
-)
-_REFUSAL = re.compile(
-    rf"((unfortunately|(i'm|i am) afraid)[, ]+)?({'|'.join(_REFUSALS)})", re.IGNORECASE
-)
-"""How models say, at the start of an answer, that they will not answer."""
 
 
 def text_in(answer: str) -> str | SampleError:
@@ -40,7 +24,7 @@ def text_in(answer: str) -> str | SampleError:
         line = line[1:-1].strip()
     if not any(letter.isalpha() for letter in line) or line.startswith("<think>"):
         return SampleError(INVALID_ANSWER, f"the answer is no text: {answer[:200]!r}")
-    if _REFUSAL.match(line.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")):
+    if opens_with_refusal(line):
         return SampleError(INVALID_ANSWER, f"the answer is a refusal: {line[:200]!r}")
     return line
 

@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr
 from engine.answer import STAGE_FAILED
 from engine.errors import ConfigError, SampleError
 from engine.stage import RUNTIME, StageConfig
+from engine.traces import traceback_of
 from specialists.online.background import BackgroundLoop
 from specialists.online.budget import Budget, Limits, Prices
 from specialists.online.failure import TIMED_OUT, Failure
@@ -137,7 +138,8 @@ class Service:
             return SampleError(failure.reason, self.redacted(failure.message))
         except Exception as error:
             told = f"{type(error).__name__}: {error}"
-            return SampleError(STAGE_FAILED, self.redacted(told))
+            trace = self.redacted(traceback_of(error))
+            return SampleError(STAGE_FAILED, self.redacted(told), traceback=trace)
 
     async def _persist(self, call: Call[T]) -> T:
         """Ask again, later and later, while a failure may pass."""

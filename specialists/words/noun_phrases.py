@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from specialists.words.occurrences import is_phrase
+
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span
 
@@ -31,12 +33,17 @@ class NounPhrase:
 
 
 def noun_phrases(document: Doc) -> list[NounPhrase]:
-    """Return the noun phrases of a text in their order; pronouns are none."""
+    """Return the noun phrases of a text in their order, whole words; pronouns are none."""
     return [
         _noun_phrase(chunk)
         for chunk in document.noun_chunks
-        if chunk.root.pos_ in ("NOUN", "PROPN")
+        if chunk.root.pos_ in ("NOUN", "PROPN") and is_whole(chunk)
     ]
+
+
+def is_whole(words: Span) -> bool:
+    """Tell whether tokens of the parser, which cuts "10km" in two, are whole words."""
+    return is_phrase(words.doc.text, (words.start_char, words.end_char))
 
 
 def _noun_phrase(chunk: Span) -> NounPhrase:

@@ -5,9 +5,13 @@ Only what names of things need. Knows no parser: spelling decides, and a few exc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+REFERENCES = ("the", "this", "that", "these", "those", "his", "her", "its", "their")
+"""Words that open a phrase about something that is known already."""
 
 _SOUNDS_LIKE_VOWEL = ("hour", "honest", "heir")
 _SOUNDS_LIKE_CONSONANT = ("uni", "use", "usa", "eu", "ewe", "one-", "once", "ukulele")
@@ -20,16 +24,20 @@ _SINGULAR_IN_S = ("bus", "gas", "lens", "malinois", "triceratops")
 _IRREGULAR = {
     "child": "children",
     "deer": "deer",
+    "elf": "elves",
     "fish": "fish",
     "foot": "feet",
     "goose": "geese",
     "half": "halves",
     "life": "lives",
     "man": "men",
+    "moose": "moose",
     "mouse": "mice",
     "ox": "oxen",
     "person": "people",
+    "scarf": "scarves",
     "sheep": "sheep",
+    "thief": "thieves",
     "tooth": "teeth",
     "wife": "wives",
     "woman": "women",
@@ -40,6 +48,30 @@ _IRREGULAR = {
     "shelf": "shelves",
     "wolf": "wolves",
 }
+
+_CLOSING = (
+    *("calf", "child", "fish", "foot", "knife", "leaf", "man", "mouse", "person", "shelf"),
+    *("tooth", "wife", "wolf"),
+)
+"""Irregular nouns that close longer ones: snowmen, bookshelves, goldfish."""
+_NO_MEN = ("human", "ottoman", "shaman", "talisman", "caiman", "german", "roman")
+_IN_OES = (
+    *("buffalo", "domino", "echo", "hero", "mango", "mosquito", "potato", "tomato", "torpedo"),
+    *("tornado", "volcano"),
+)
+_UNLIKE = {
+    "people": "person",
+    "children": "child",
+    "mice": "mouse",
+    "lice": "louse",
+    "geese": "goose",
+    "feet": "foot",
+    "teeth": "tooth",
+    "oxen": "ox",
+    "dice": "die",
+    "men": "man",
+}
+"""Endings of plurals that do not begin like the singular."""
 
 
 def is_plural(noun: str) -> bool:
@@ -72,11 +104,30 @@ def plural_form(word: str) -> str:
     lower = word.lower()
     if lower in _IRREGULAR:
         return _IRREGULAR[lower]
+    closing = next((one for one in _CLOSING if lower.endswith(one)), "")
+    if closing and lower not in _NO_MEN:
+        return f"{word[: -len(closing)]}{_IRREGULAR[closing]}"
+    if lower in _IN_OES:
+        return f"{word}es"
     if lower.endswith(("s", "x", "z", "ch", "sh")):
         return f"{word}es"
     if lower.endswith("y") and lower[-2:-1] not in "aeiou":
         return f"{word[:-1]}ies"
     return f"{word}s"
+
+
+@lru_cache(maxsize=50_000)
+def stem(word: str) -> str:
+    """Return what all numbers of a noun have in common: "knif" of "knife" and "knives".
+
+    Some other words have it, too: two stems that differ are two nouns, two that are alike may be.
+    """
+    word = word.lower()
+    for ending, one in _UNLIKE.items():
+        if word.endswith(ending):
+            return stem(f"{word.removesuffix(ending)}{one}")
+    word = re.sub(r"(?<=[^\W_]{2})[es]+$", "", word)
+    return re.sub(r"v$", "f", re.sub(r"[iuy]$", "i", word))
 
 
 def listing(phrases: Sequence[str]) -> str:

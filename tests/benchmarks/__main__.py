@@ -14,11 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import memory, noop, orphans, overhead, pool, resume
+from tests.benchmarks import captions, memory, noop, orphans, overhead, pool, resume
 from tests.benchmarks.processes import load_average
 from tests.benchmarks.table import Row, print_table
 
 QUESTIONS = {
+    "captions": captions.measure,
     "noop": noop.measure,
     "resume": resume.measure,
     "orphans": orphans.measure,

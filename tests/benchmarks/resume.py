@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from engine.config import RunConfig, validated
+from engine.manifest import read_manifest
 from engine.partition import read_index
 from engine.progress import Progress
-from engine.publication import finished_shards
 from engine.run import execute, prepare
 from engine.storage import Folder
 from tests.benchmarks.children import DRIVER, ENVIRONMENT, marked, run, running
@@ -149,8 +149,9 @@ class Trial:
     def calls_of(self, layers: set[tuple[str, str]]) -> Calls:
         """Return one call for each image of each of these layers."""
         folder = Folder(str(self.output))
-        digests = {int(shard.name): shard.samples_digest for shard in finished_shards(folder)}
-        entries = read_index(folder, shard_size=SHARD)
+        shards = (read_manifest(folder) or {"shards": []})["shards"]
+        digests = {shard["number"]: shard["samples_digest"] for shard in shards}
+        entries = read_index(folder).entries
         return Counter(
             (stage, entry.key)
             for stage, digest in layers

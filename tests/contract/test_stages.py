@@ -259,7 +259,7 @@ def verdicts(name: str, told: Told, order: Sequence[int]) -> dict[str, Any]:
     node = Node[Any](name=name, use=name, stage=stage, inputs=inputs, fingerprint="f")
     graph = Graph(specialists=told.graph.specialists, filters=(node,))  # type: ignore[arg-type]
     shard = Shard(
-        name="000000",
+        number=0,
         records=tuple(told.shard.records[number] for number in order),
         labels=((),) * len(order),
         dead_letters=(),

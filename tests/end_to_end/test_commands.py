@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import pytest
 import yaml
 
 from engine.registry import stage_names
-from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents, shard_file
 from tests.end_to_end.conftest import QUICKSTART, ROOT, Command
 
 SMALL = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH}
@@ -220,9 +221,26 @@ def test_too_many_failures_stop_the_run_with_a_clear_word(
     config = written(folder, tmp_path / "out", shard_size=60)
     found = florilegium("build", config)
     assert found.code == 1
-    assert "max_dead_letter_share = 0.5" in found.err
-    assert "empty_file" in found.err
-    assert florilegium("build", config, "--set", "max_dead_letter_share=1").code == 0
+    assert (
+        "100 of 112 images failed (empty_file 100), more than max_dead_letter_share = 0.1"
+        in words(found.err)
+    )
+    assert "empty_0, source: empty_file: " in words(found.err)
+    assert florilegium("build", config, "--max-dead-letter-share", "0.89").code == 1
+    assert florilegium("build", config, "--max-dead-letter-share", "0.9").code == 0
+
+
+@pytest.mark.parametrize(("share", "code"), [("0", 1), ("0.08", 1), ("0.09", 0)])
+def test_the_exit_code_counts_losses_from_the_first_input(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write, share: str, code: int
+) -> None:
+    trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": "refuse"}
+    config = written(album, tmp_path / "out", specialists={"trouble": trouble})
+    found = florilegium("build", config, "--max-dead-letter-share", share)
+    assert found.code == code
+    assert ("1 of 12 images failed" in found.err) == bool(code)
+    assert "11 samples + 1 dead" in words(found.out)
+    assert (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_build_of_which_nothing_is_left_says_why_and_ends_with_1(
@@ -233,9 +251,11 @@ def test_a_build_of_which_nothing_is_left_says_why_and_ends_with_1(
     shutil.copy(album / "cup.jpg", folder)
     trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": "refuse"}
     config = written(folder, tmp_path / "out", specialists={"trouble": trouble})
-    found = florilegium("build", config)
+    found = florilegium("build", config, "--max-dead-letter-share", "1")
     assert found.code == 1
     assert "too_ugly 1: cup, trouble: this image is not to my taste" in words(found.out)
+    assert "error the only image failed (too_ugly 1): " in words(found.err)
+    assert "cup, trouble: too_ugly: this image is not to my taste" in words(found.err)
     assert (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -288,7 +308,7 @@ def test_status_counts_what_is_there(dataset: Path, florilegium: Command) -> Non
 
 def test_status_of_an_unfinished_dataset_says_so(dataset: Path, florilegium: Command) -> None:
     (dataset / "manifest.json").unlink()
-    (dataset / "shards" / "000001_stats.json").unlink()
+    shard_file(dataset, "_stats.json", 1).unlink()
     told = json.loads(florilegium("status", dataset, "--json").out)
     assert (told["is_finished"], told["shards"], told["shards_done"]) == (False, 3, 2)
 
@@ -301,7 +321,7 @@ def test_a_dataset_that_is_being_refreshed_is_not_finished(
     replace = os.replace
 
     def stop_at_the_second_shard(source: str, target: str) -> None:
-        if target.endswith("000001.tar"):
+        if re.search(r"000001-\w+\.tar$", target):
             raise KeyboardInterrupt
         replace(source, target)
 
@@ -329,35 +349,35 @@ def edit_manifest(dataset: Path, change: Callable[[Any], None]) -> None:
 Damage = Callable[[Path], None]
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "a byte of a tar": (
-        lambda d: change_a_byte(d / "shards/000000.tar"),
+        lambda d: change_a_byte(shard_file(d, ".tar")),
         r"shards/000000\.tar has another digest",
     ),
     "a byte of a parquet": (
-        lambda d: change_a_byte(d / "shards/000001.parquet"),
+        lambda d: change_a_byte(shard_file(d, ".parquet", 1)),
         r"shards/000001\.parquet has another digest",
     ),
     "the footer of a parquet": (
-        lambda d: change_a_byte(d / "shards/000001.parquet", -30),
+        lambda d: change_a_byte(shard_file(d, ".parquet", 1), -30),
         r"shards/000001\.parquet has another digest",
     ),
     "a cut tar": (
-        lambda d: os.truncate(d / "shards/000002.tar", 700),
+        lambda d: os.truncate(shard_file(d, ".tar", 2), 700),
         r"shards/000002\.tar has another digest",
     ),
     "a tar that is gone": (
-        lambda d: (d / "shards/000000.tar").unlink(),
+        lambda d: shard_file(d, ".tar").unlink(),
         r"shards/000000\.tar is missing",
     ),
     "a parquet that is gone": (
-        lambda d: (d / "shards/000001.parquet").unlink(),
+        lambda d: shard_file(d, ".parquet", 1).unlink(),
         r"shards/000001\.parquet is missing",
     ),
     "statistics that are gone": (
-        lambda d: (d / "shards/000001_stats.json").unlink(),
-        r"shards/000001_stats\.json is missing",
+        lambda d: shard_file(d, "_stats.json", 1).unlink(),
+        r"shards/000001-\w+_stats\.json is missing",
     ),
     "statistics that are none": (
-        lambda d: (d / "shards/000001_stats.json").write_text("{}"),
+        lambda d: shard_file(d, "_stats.json", 1).write_text("{}"),
         r"samples is 12, the shards add up to 8",
     ),
     "a foreign file": (
@@ -365,7 +385,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         r"shards/holiday\.jpg is not in the manifest",
     ),
     "a foreign shard": (
-        lambda d: shutil.copy(d / "shards/000000.tar", d / "shards/000009.tar"),
+        lambda d: shutil.copy(shard_file(d, ".tar"), d / "shards/000009-0123456789abcdef.tar"),
         r"shards/000009\.tar is not in the manifest",
     ),
     "no manifest": (lambda d: (d / "manifest.json").unlink(), r"manifest\.json is missing"),
@@ -434,7 +454,7 @@ def test_a_rerun_mends_what_is_missing(
 def test_what_a_killed_writer_left_is_swept_away_by_the_rerun(
     dataset: Path, tmp_path: Path, florilegium: Command
 ) -> None:
-    (dataset / "shards" / ".000001.tar.4242.tmp").write_bytes(b"half")
+    (dataset / "shards" / ".0123456789abcdef.tmp").write_bytes(b"half")
     build(tmp_path / "album", dataset, shard_size=5, **SMALL)
     assert florilegium("verify", dataset).code == 0
 
@@ -442,7 +462,7 @@ def test_what_a_killed_writer_left_is_swept_away_by_the_rerun(
 def test_why_tells_what_was_said_and_which_verdict_kept_or_dropped_it(
     dataset: Path, florilegium: Command
 ) -> None:
-    rows = pq.read_table(dataset / "shards" / "000000.parquet").to_pylist()
+    rows = pq.read_table(shard_file(dataset, ".parquet")).to_pylist()
     dropped = next(row for row in rows if not row["kept"] and row["task"] == "object_detection")
     kept = next(row for row in rows if row["kept"] and row["task"] == "object_detection")
     told = florilegium("why", dataset, dropped["key"])
@@ -539,3 +559,53 @@ def test_an_interrupt_ends_cleanly_says_how_to_resume_and_a_rerun_completes(
     assert len(again) < 12  # what was published is not done again
     build(album, tmp_path / "reference", **keys)
     assert contents(tmp_path / "out") == contents(tmp_path / "reference")
+
+
+def test_a_second_build_into_one_output_ends_with_3_and_names_the_first(
+    album: Path, tmp_path: Path, written: Write, started: Start, florilegium: Command
+) -> None:
+    pipe, log = tmp_path / "pipe", tmp_path / "log"
+    reached, go_on = tmp_path / "pipe.reached", tmp_path / "pipe.go_on"
+    os.mkfifo(reached)
+    os.mkfifo(go_on)
+    waiting = {"use": "tests.end_to_end.waiting:Waiting", "key": "cup", "pipe": str(pipe),
+               "log": str(log), "batch_size": 1}  # fmt: skip
+    config = written(album, tmp_path / "out", specialists={"waiting": waiting})
+    first = started("build", config, "--runner", "local")
+    reached.read_text()
+    told = florilegium("build", config, "--runner", "local")
+    assert told.code == 3
+    assert f"is being written by {getpass.getuser()} on " in told.err
+    assert f"process {first.pid}" in told.err
+    assert florilegium("clean", tmp_path / "out").code == 2, "there is no dataset yet"
+    go_on.write_text("")
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 0, (out, err)
+    assert florilegium("verify", tmp_path / "out").code == 0
+
+
+def test_another_source_is_refused_unless_it_may_replace(
+    album: Path, tmp_path: Path, written: Write, florilegium: Command
+) -> None:
+    build(album, tmp_path / "out", **SMALL)
+    before = contents(tmp_path / "out")
+    (tmp_path / "other").mkdir()
+    shutil.copy(album / "cat.jpg", tmp_path / "other")
+    config = written(tmp_path / "other", tmp_path / "out", **SMALL)
+    told = florilegium("build", config, "--runner", "local")
+    assert told.code == 2
+    assert "--replace" in told.err
+    assert str(album) in told.err
+    assert contents(tmp_path / "out") == before
+    told = florilegium("build", config, "--runner", "local", "--replace")
+    assert (told.code, "1 image = 1 sample + 0 dead letters" in told.out) == (0, True)
+
+
+def test_clean_says_how_much_it_deletes(album: Path, tmp_path: Path, florilegium: Command) -> None:
+    build(album, tmp_path / "out", specialists={"other": {"use": "tests.stages:Brightest"}})
+    build(album, tmp_path / "out", **SMALL)
+    told = florilegium("clean", tmp_path / "out", "--dry-run")
+    assert re.search(r"would delete 1 file of 1 stage, \d+\.\d MB; \d+ files are needed", told.out)
+    told = florilegium("clean", tmp_path / "out")
+    assert "deleted 1 file of 1 stage" in told.out
+    assert "deleted 0 files of 0 stages" in florilegium("clean", tmp_path / "out").out

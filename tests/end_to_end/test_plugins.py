@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import PlanError
 from engine.registry import find_stage, stage_names
-from tests.building import build
+from tests.building import build, shard_file
 from tests.end_to_end.conftest import Command
 
 STAGE = '''
@@ -67,7 +67,7 @@ def test_a_stage_of_another_package_is_found_by_name_and_speaks(
 ) -> None:
     manifest = build(album, tmp_path / "out", specialists={"acme_shape": {"wide": "broad"}})
     assert manifest.totals.specialists == {"acme_shape": {"dropped": 0, "kept": 12}}
-    assert b'"label":"broad"' in (tmp_path / "out" / "shards" / "000000.tar").read_bytes()
+    assert b'"label":"broad"' in shard_file(tmp_path / "out", ".tar").read_bytes()
 
 
 def test_own_stages_in_the_current_folder_are_found(

@@ -35,5 +35,5 @@ class Waiting(Specialist[WaitingConfig]):
         if any(sample.key == self.config.key for sample in samples) and reached.exists():
             reached.write_text(str(os.getpid()), encoding="utf-8")
             go_on.read_text(encoding="utf-8")
-        said = Annotation(kind="text", task="tag", text="seen")
+        said = Annotation(kind="text", task="tag", label="seen")
         return [[said] for _ in samples]

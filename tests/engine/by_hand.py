@@ -9,7 +9,8 @@ from typing import Any
 from engine.annotation import Annotation, stamp
 from engine.graph import Graph, plan
 from engine.layer import Layer, StageError, make_layer
-from engine.sample import Record
+from engine.publication import FileStats, ShardStats
+from engine.sample import DeadLetter, Record
 from engine.shard import Shard
 from tests.building import configure
 
@@ -36,13 +37,13 @@ def record(number: int, *, width: int = 96, height: int = 64) -> Record:
     )
 
 
-def shard_of(count: int, *, labels: Said | None = None, name: str = "000000") -> Shard:
+def shard_of(count: int, *, labels: Said | None = None, number: int = 0) -> Shard:
     """Return a shard of `count` samples with the labels of its source, by sample number."""
     said = labels or {}
     return Shard(
-        name=name,
+        number=number,
         records=tuple(map(record, range(count))),
-        labels=tuple(tuple(said.get(number, ())) for number in range(count)),
+        labels=tuple(tuple(said.get(sample, ())) for sample in range(count)),
         dead_letters=(),
     )
 
@@ -63,6 +64,25 @@ def layers_of(
         errors = [StageError(sample=number, reason="broken", message="!") for number in broken]
         layers[node.name] = make_layer(node, answers, errors)
     return layers
+
+
+def stats_of(samples: int, *letters: DeadLetter, name: str = "000000") -> ShardStats:
+    """Return the statistics of a finished shard in which nothing was said."""
+    return ShardStats(
+        name=name,
+        recipe="r",
+        samples_digest="d",
+        samples=samples,
+        annotations_kept=0,
+        annotations_dropped=0,
+        tasks={},
+        specialists={},
+        drops={},
+        extensions={},
+        dead_letters=letters,
+        tar=FileStats(bytes=0, sha256=""),
+        parquet=FileStats(bytes=0, sha256=""),
+    )
 
 
 def region(label: str = "cat", *, score: float | None = 0.5, **changes: Any) -> Annotation:

@@ -74,6 +74,9 @@ def test_a_batch_that_fails_is_asked_again_one_by_one() -> None:
     assert (first, third) == ([region("a")], [region("c")])
     assert isinstance(second, SampleError)
     assert (second.reason, second.message) == ("stage_failed", "KeyError: 'beta'")
+    first_frame, *_ = second.traceback.splitlines()
+    assert first_frame.startswith("  engine/test_answer.py, line ")
+    assert second.traceback.endswith("""    raise KeyError("beta")\nKeyError: 'beta'""")
     assert stage.batches == [["a", "b", "c"], ["a"], ["b"], ["c"]]
 
 
@@ -84,7 +87,7 @@ def test_a_single_image_that_fails_is_not_asked_about_twice() -> None:
     stage = Saying(say)
     (answer,) = ask(node_of(stage), [sample()])
     assert isinstance(answer, SampleError)
-    assert (answer.reason, answer.message) == ("too_ugly", "no")
+    assert (answer.reason, answer.message, answer.traceback) == ("too_ugly", "no", "")
     assert len(stage.batches) == 1
 
 
@@ -110,7 +113,6 @@ def test_an_interrupt_is_not_a_dead_letter() -> None:
         region(score=None),
         region(score=0.0),
         region(score=1.0),
-        region(box_xyxy=()),
         region(box_xyxy=(0.0, 0.0, 40.0, 30.0)),
         region(box_xyxy=(-3.0, 0.0, 45.0, 30.0)),  # partly outside: a filter's business
         region(box_xyxy=(5.0, 5.0, 5.0, 5.0)),
@@ -143,11 +145,17 @@ def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
         (caption(span=(1,)), "a span of (1,)"),
         (caption(parent_id="nobody"), "a parent 'nobody'"),
         (region(merged_from=("nobody",)), "merged from 'nobody'"),
+        (region(label=" "), "an object_detection needs `label`; it has only `box_xyxy`"),
         (Annotation(kind="region", task="ocr"), "declares only object_detection, caption"),
     ],
 )
 def test_nonsense_is_named_and_costs_the_image(said: Annotation, told: str) -> None:
     assert told in problem(said)
+
+
+def test_what_is_missing_is_told_by_stage_task_and_field() -> None:
+    told = "stage 'stage': an object_detection needs `box_xyxy`; it has only `label`"
+    assert problem(region(box_xyxy=())) == told
 
 
 def test_a_parent_may_be_heard_or_said_in_the_same_answer() -> None:

@@ -12,7 +12,7 @@ from engine.graph import Node
 from engine.layer import Layer, LayerStore, StageError, join_layers, make_layer
 from engine.stage import Measurement
 from engine.storage import Folder
-from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents
+from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents, shard_file
 from tests.engine.by_hand import caption, planned, region
 
 DIGESTS = ["one", "two", "three", "four"]
@@ -204,7 +204,7 @@ def test_a_build_makes_a_damaged_layer_again(album: Path, tmp_path: Path) -> Non
     out = tmp_path / "out"
     build(album, out, shard_size=6)
     before = contents(out)
-    (out / "shards" / "000000_stats.json").unlink()
+    shard_file(out, "_stats.json").unlink()
     for path in (out / "layers").glob("bright-*/*.parquet"):
         path.write_bytes(path.read_bytes()[:-40])
     build(album, out, shard_size=6)

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,8 +14,8 @@ from engine.manifest import (
     MANIFEST,
     Manifest,
     Totals,
+    named_shards,
     read_manifest,
-    write_dead_letters,
 )
 from engine.publication import FileStats, ShardStats
 from engine.sample import DeadLetter
@@ -28,7 +29,7 @@ LETTER = DeadLetter(
 )
 
 
-def stats(name: str = "000000", **changes: Any) -> ShardStats:
+def stats(number: int = 0, **changes: Any) -> ShardStats:
     values: dict[str, Any] = {
         "recipe": "r",
         "samples_digest": "d",
@@ -43,7 +44,7 @@ def stats(name: str = "000000", **changes: Any) -> ShardStats:
         "tar": FILE,
         "parquet": FILE,
     }
-    return ShardStats(name=name, **(values | changes))
+    return ShardStats(number=number, **(values | changes))
 
 
 def test_totals_are_the_sums_of_the_shards() -> None:
@@ -89,10 +90,13 @@ def test_a_manifest_holds_the_configuration_behind_every_fingerprint() -> None:
 
 
 def test_a_manifest_names_the_live_shards_with_digests_and_counts() -> None:
-    document = json.loads(Manifest.of(planned(), ["photos"], [stats(), stats("000007")]).to_json())
-    assert [shard["name"] for shard in document["shards"]] == ["000000", "000007"]
+    shards = [stats(), stats(7)]
+    document = json.loads(Manifest.of(planned(), ["photos"], shards).to_json())
+    assert [shard["number"] for shard in document["shards"]] == [0, 7]
+    assert named_shards(document) == [shard.name for shard in shards]
     assert document["shards"][0] == {
-        "name": "000000",
+        "name": shards[0].name,
+        "number": 0,
         "samples": 3,
         "samples_digest": "d",
         "annotations_kept": 4,
@@ -113,19 +117,18 @@ def test_two_builds_in_two_places_have_one_manifest(album: Path, tmp_path: Path)
 
 
 def test_dead_letters_are_written_with_the_shard_that_lost_them(tmp_path: Path) -> None:
-    folder = Folder(str(tmp_path))
-    write_dead_letters(folder, Manifest.of(planned(), [], [stats("000003")]))
+    Folder(str(tmp_path)).publish(
+        DEAD_LETTERS, Manifest.of(planned(), [], [stats(3)]).dead_letters_file
+    )
     rows = pq.read_table(tmp_path / DEAD_LETTERS).to_pylist()
-    assert rows == [{"shard": "000003", **asdict(LETTER)}]
+    assert rows == [{"shard": stats(3).name, **asdict(LETTER)}]
 
 
-def test_no_dead_letters_are_a_file_with_the_same_columns(tmp_path: Path) -> None:
+def test_no_dead_letters_are_a_file_with_the_same_columns() -> None:
     schemas = []
     for letters in ((), (LETTER,)):
-        write_dead_letters(
-            Folder(str(tmp_path)), Manifest.of(planned(), [], [stats(dead_letters=letters)])
-        )
-        schemas.append(pq.read_schema(tmp_path / DEAD_LETTERS))
+        manifest = Manifest.of(planned(), [], [stats(dead_letters=letters)])
+        schemas.append(pq.read_schema(pa.BufferReader(manifest.dead_letters_file)))
     assert schemas[0] == schemas[1]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,23 @@ import pytest
 
 from engine.annotation import ANNOTATION_FIELDS, MaskRLE
 from engine.errors import SampleError
-from engine.publication import finished_shards, publish_shard, read_stats, to_json
+from engine.publication import (
+    ShardStats,
+    finished_names,
+    is_whole,
+    publish_shard,
+    read_stats,
+    to_json,
+)
 from engine.sample import DeadLetter
 from engine.shard import ShardBytes
 from engine.storage import Folder
-from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 from tests.engine.by_hand import caption, layers_of, planned, region, shard_of
 
 SAMPLE_TYPES: dict[str, type] = {
-    "key": str, "sha256": str, "width": int, "height": int, "orientation": int, "source": str,
-    "metadata": str, "annotations": list,
+    "key": str, "sha256": str, "image_sha256": str, "width": int, "height": int,
+    "orientation": int, "source": str, "metadata": str, "annotations": list,
 }  # fmt: skip
 ANNOTATION_TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,), "kind": (str,), "task": (str,), "text": (str,), "label": (str,),
@@ -32,7 +40,7 @@ ANNOTATION_TYPES: dict[str, tuple[type, ...]] = {
     "merged_from": (list,), "specialist": (str,), "model": (str,),
     "revision": (str,), "round": (int,), "stage": (str,),
 }  # fmt: skip
-GRAPH = planned(specialists=DESCRIBED)
+GRAPH = planned(specialists=DESCRIBED, images="original")
 IMAGES = ShardBytes([b"first", b"second", b"third"])
 MASK = MaskRLE((64, 96), "abc")
 SAID: dict[str, Any] = {
@@ -47,6 +55,20 @@ SAID: dict[str, Any] = {
 }
 
 
+def file_of(folder: Folder, suffix: str) -> bytes:
+    """Read a file of the only shard."""
+    (name,) = (name for name in folder.names("shards") if name.endswith(suffix))
+    return folder.read(f"shards/{name}") or b""
+
+
+def stats_of(folder: Folder) -> ShardStats:
+    """Read the statistics of the only shard."""
+    ((name,),) = finished_names(folder).values()
+    stats = read_stats(folder, name)
+    assert stats is not None
+    return stats
+
+
 def published(where: Path, **changes: Any) -> Folder:
     """Publish a shard of three samples and return its folder."""
     shard = changes.pop("shard", shard_of(3))
@@ -56,9 +78,8 @@ def published(where: Path, **changes: Any) -> Folder:
     return folder
 
 
-def members(folder: Folder, name: str = "000000") -> dict[str, bytes]:
-    data = folder.read(f"shards/{name}.tar")
-    assert data is not None
+def members(folder: Folder) -> dict[str, bytes]:
+    data = file_of(folder, ".tar")
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         return {one.name: tar.extractfile(one).read() for one in tar}  # type: ignore[union-attr]
 
@@ -69,7 +90,10 @@ def sample(folder: Folder, key: str) -> dict[str, Any]:
 
 def test_the_same_answers_are_the_same_bytes(tmp_path: Path) -> None:
     one, two = published(tmp_path / "one"), published(tmp_path / "two")
-    assert one.names("shards") == ["000000.parquet", "000000.tar", "000000_stats.json"]
+    name = stats_of(one).name
+    assert re.fullmatch("000000-[0-9a-f]{16}", name)
+    assert one.names("shards") == [f"{name}.parquet", f"{name}.tar", f"{name}_stats.json"]
+    assert two.names("shards") == one.names("shards")
     for name in one.names("shards"):
         assert one.read(f"shards/{name}") == two.read(f"shards/{name}")
 
@@ -83,8 +107,8 @@ def test_the_files_of_a_sample_are_adjacent_and_the_image_is_untouched(tmp_path:
 
 
 def test_members_have_neither_times_nor_owners(tmp_path: Path) -> None:
-    data = published(tmp_path).read("shards/000000.tar")
-    with tarfile.open(fileobj=io.BytesIO(data or b"")) as tar:
+    data = file_of(published(tmp_path), ".tar")
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert {(one.mtime, one.uid, one.uname, one.gname) for one in tar} == {(0, 0, "", "")}
 
 
@@ -147,18 +171,17 @@ def test_a_sample_on_which_a_stage_failed_is_a_dead_letter_of_the_first_stage(
 ) -> None:
     folder = published(tmp_path, failed={"bright": 1, "describe": 1})
     assert [name for name in members(folder) if "image_1" in name] == []
-    stats = read_stats(folder, "000000")
-    assert stats is not None
+    stats = stats_of(folder)
     assert [(one.key, one.stage, one.reason) for one in stats.dead_letters] == [
         ("image_1", "bright", "broken")
     ]
     assert stats.samples == 2
-    assert "image_1" not in pq.read_table(tmp_path / "shards/000000.parquet")["key"].to_pylist()
+    assert "image_1" not in pq.read_table(shard_file(tmp_path, ".parquet"))["key"].to_pylist()
 
 
 def test_the_parquet_has_dropped_rows_with_their_verdicts(album: Path, tmp_path: Path) -> None:
     build(album, tmp_path, specialists=DESCRIBED, filters=BRIGHT_ENOUGH)
-    table = pq.read_table(tmp_path / "shards" / "000000.parquet")
+    table = pq.read_table(shard_file(tmp_path, ".parquet"))
     rows = table.to_pylist()
     dropped = [row for row in rows if not row["kept"] and row["task"] == "object_detection"]
     assert dropped
@@ -177,7 +200,7 @@ def test_the_parquet_has_dropped_rows_with_their_verdicts(album: Path, tmp_path:
 
 def test_the_tar_has_exactly_the_kept_rows(album: Path, tmp_path: Path) -> None:
     build(album, tmp_path, specialists=DESCRIBED, filters=BRIGHT_ENOUGH)
-    kept = pq.read_table(tmp_path / "shards/000000.parquet", filters=[("kept", "==", True)])
+    kept = pq.read_table(shard_file(tmp_path, ".parquet"), filters=[("kept", "==", True)])
     found = members(Folder(str(tmp_path)))
     in_tar = [
         one["id"]
@@ -193,11 +216,10 @@ def test_statistics_say_what_is_in_the_shard(tmp_path: Path) -> None:
     letter = DeadLetter(key="k", source="s", stage="source", reason="empty_file", message="")
     base = shard_of(3)
     shard = type(base)(
-        name=base.name, records=base.records, labels=base.labels, dead_letters=(letter,)
+        number=base.number, records=base.records, labels=base.labels, dead_letters=(letter,)
     )
     folder = published(tmp_path, shard=shard)
-    stats = read_stats(folder, "000000")
-    assert stats is not None
+    stats = stats_of(folder)
     assert (stats.samples, stats.annotations_kept, stats.annotations_dropped) == (3, 6, 0)
     assert stats.tasks == {
         "caption": {"dropped": 0, "kept": 3},
@@ -208,37 +230,54 @@ def test_statistics_say_what_is_in_the_shard(tmp_path: Path) -> None:
     assert stats.dead_letters == (letter,)
     assert (stats.recipe, stats.samples_digest) == (GRAPH.recipe, shard.digest)
     for kind in ("tar", "parquet"):
-        data = folder.read(f"shards/000000.{kind}") or b""
+        data = file_of(folder, f".{kind}")
         told = getattr(stats, kind)
         assert (told.bytes, told.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
-def test_the_marker_is_gone_while_a_shard_is_written_again(
+def test_a_shard_that_cannot_be_written_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published(tmp_path)
-
     def fail(*_: object) -> None:
         raise SampleError("stop", "stop")
 
     monkeypatch.setattr("engine.publication._write_parquet", fail)
     with pytest.raises(SampleError):
         published(tmp_path)
-    assert read_stats(Folder(str(tmp_path)), "000000") is None
+    assert Folder(str(tmp_path)).names("shards") == []
+
+
+def test_another_content_is_another_name_and_the_first_version_stays(tmp_path: Path) -> None:
+    folder = published(tmp_path)
+    before = {name: folder.read(f"shards/{name}") for name in folder.names("shards")}
+    published(tmp_path, failed={"bright": 1})
+    assert len(finished_names(folder)[0]) == 2
+    assert len(folder.names("shards")) == 6
+    assert {name: folder.read(f"shards/{name}") for name in before} == before
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"null", b"\xff", b'{"samples": 1}'])
 def test_damaged_statistics_count_as_absent(tmp_path: Path, damage: bytes) -> None:
     folder = published(tmp_path)
-    folder.publish("shards/000000_stats.json", damage)
-    assert read_stats(folder, "000000") is None
-    assert finished_shards(folder) == []
+    name = stats_of(folder).name
+    folder.publish(f"shards/{name}_stats.json", damage)
+    assert read_stats(folder, name) is None
 
 
-def test_finished_shards_come_by_name(tmp_path: Path) -> None:
-    for name in ("000010", "000002"):
-        published(tmp_path, shard=shard_of(3, name=name))
-    assert [one.name for one in finished_shards(Folder(str(tmp_path)))] == ["000002", "000010"]
+def test_statistics_that_were_changed_are_not_those_of_a_whole_shard(tmp_path: Path) -> None:
+    folder = published(tmp_path)
+    assert is_whole(folder, stats_of(folder))
+    name, data = stats_of(folder).name, file_of(folder, "_stats.json")
+    folder.publish(f"shards/{name}_stats.json", data.replace(b'"samples": 3', b'"samples": 2'))
+    assert not is_whole(folder, stats_of(folder))
+
+
+def test_finished_shards_are_found_by_number(tmp_path: Path) -> None:
+    for number in (10, 2):
+        published(tmp_path, shard=shard_of(3, number=number))
+    names = finished_names(Folder(str(tmp_path)))
+    assert sorted(names) == [2, 10]
+    assert all(found[0].startswith(f"{number:06d}-") for number, found in names.items())
 
 
 def test_an_empty_shard_is_a_tar_and_a_parquet_that_readers_open(tmp_path: Path) -> None:
@@ -247,7 +286,7 @@ def test_an_empty_shard_is_a_tar_and_a_parquet_that_readers_open(tmp_path: Path)
     stats = publish_shard(shard, ShardBytes([]), GRAPH, layers_of(GRAPH, shard, {}), folder)
     assert stats.samples == 0
     assert members(folder) == {}
-    assert pq.read_table(tmp_path / "shards/000000.parquet").num_rows == 0
+    assert pq.read_table(shard_file(tmp_path, ".parquet")).num_rows == 0
 
 
 def test_a_number_that_json_does_not_have_is_an_error() -> None:

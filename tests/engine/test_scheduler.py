@@ -131,7 +131,7 @@ class FakeRunner(Runner):
         todo = self.todo
         if todo is None:
             todo = {node.name: tuple(range(self.count)) for node in self.graph.layered}
-        shard = shard_of(self.count, name=spec.name)
+        shard = shard_of(self.count, number=spec.number)
         task = Task(shard=shard, todo=dict(todo), earlier=earlier, retry=retry)
         return Opened(task=task, images=None)
 
@@ -184,7 +184,7 @@ def stats_of(opened: Opened) -> ShardStats:
     file = FileStats(bytes=0, sha256="")
     shard = opened.task.shard
     return ShardStats(
-        name=shard.name, recipe="", samples_digest=shard.digest, samples=len(shard.records),
+        number=shard.number, recipe="", samples_digest=shard.digest, samples=len(shard.records),
         annotations_kept=0, annotations_dropped=0, tasks={}, specialists={}, drops={},
         extensions={}, dead_letters=(), tar=file, parquet=file,
     )  # fmt: skip

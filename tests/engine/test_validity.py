@@ -5,8 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.annotation import Annotation, MaskRLE
+from engine.annotation import FIELDS_OF, TASKS, Annotation, MaskRLE
 from engine.validity import problem_of
+
+WHOLE: dict[str, Any] = {
+    "text": "a cat",
+    "label": "cat",
+    "box_xyxy": (0.0, 0.0, 4.0, 3.0),
+    "mask_rle": MaskRLE((3, 4), "<"),
+    "span": (0, 5),
+    "parent_id": "caption",
+}
+"""A value for every field that a task may want, of an image of 4x3 pixels."""
 
 
 def masked(size: Any, counts: Any) -> str:
@@ -62,3 +72,47 @@ def test_a_mask_of_another_size_is_noticed(size: Any) -> None:
 def test_nonsense_is_named(fields: dict[str, Any], told: str) -> None:
     said = Annotation(**{"kind": "text", "task": "caption", **fields})
     assert told in problem_of(said, width=4, height=3)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_task_wants_is_enough(task: str) -> None:
+    wanted = FIELDS_OF[task]
+    for field in wanted.either or wanted.needs:
+        given = {one: WHOLE[one] for one in (*wanted.needs, field)}
+        assert problem_of(Annotation(kind=wanted.kind, task=task, **given), width=4, height=3) == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "field"), [(task, field) for task in TASKS for field in FIELDS_OF[task].needs]
+)
+def test_a_field_that_a_task_wants_is_named_where_it_is_missing(task: str, field: str) -> None:
+    given = {**WHOLE, field: type(WHOLE[field])() if field != "mask_rle" else None}
+    told = problem_of(Annotation(kind=FIELDS_OF[task].kind, task=task, **given), width=4, height=3)
+    assert f"{task} needs `{field}`; it has only `" in told
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"text": "sharp"}, "a tag needs `label`; it has only `text`"),
+        ({"label": " "}, "a tag needs `label`; it has nothing"),
+        ({"kind": "region", "label": "sharp"}, "a tag is of kind 'text', not 'region'"),
+        (
+            {"kind": "region", "task": "ocr", "quad": (0.0,) * 8},
+            "an ocr needs `text`, `box_xyxy`; it has only `quad`",
+        ),
+        (
+            {"kind": "region", "task": "referring_segmentation", "mask_rle": MaskRLE((3, 4), "<")},
+            "a referring_segmentation needs `text` or `label`; it has only `mask_rle`",
+        ),
+    ],
+)
+def test_an_annotation_without_what_its_task_wants_is_refused(
+    fields: dict[str, Any], told: str
+) -> None:
+    said = Annotation(**{"kind": "text", "task": "tag", **fields})
+    assert problem_of(said, width=4, height=3) == told
+
+
+def test_a_task_of_ones_own_wants_nothing_but_a_kind() -> None:
+    assert problem_of(Annotation(kind="text", task="mood"), width=4, height=3) == ""

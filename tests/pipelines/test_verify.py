@@ -19,7 +19,7 @@ import pytest
 from engine.storage import Folder
 from pipelines.shard_contract import SHARD_SCHEMA
 from pipelines.verify import verify_dataset
-from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 
 Rows = list[dict[str, Any]]
 
@@ -49,19 +49,19 @@ def change_json(path: Path, change: Callable[[Any], None]) -> None:
 
 def seal(dataset: Path, kind: str) -> None:
     """Make the manifest and the statistics of the first shard agree with a changed file."""
-    data = (dataset / "shards" / f"000000.{kind}").read_bytes()
+    data = shard_file(dataset, f".{kind}").read_bytes()
     said = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
     change_json(dataset / "manifest.json", lambda m: m["shards"][0].update({kind: said}))
-    change_json(dataset / "shards" / "000000_stats.json", lambda s: s.update({kind: said}))
+    change_json(shard_file(dataset, "_stats.json"), lambda s: s.update({kind: said}))
 
 
 def write_table(dataset: Path, table: pa.Table) -> None:
-    pq.write_table(table, dataset / "shards" / "000000.parquet")
+    pq.write_table(table, shard_file(dataset, ".parquet"))
     seal(dataset, "parquet")
 
 
 def read_table(dataset: Path) -> pa.Table:
-    return pq.read_table(dataset / "shards" / "000000.parquet", use_threads=False)
+    return pq.read_table(shard_file(dataset, ".parquet"), use_threads=False)
 
 
 def change_rows(dataset: Path, change: Callable[[Rows], None]) -> None:
@@ -72,7 +72,7 @@ def change_rows(dataset: Path, change: Callable[[Rows], None]) -> None:
 
 def change_samples(dataset: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Rewrite the JSON of every sample of the first tar."""
-    path = dataset / "shards" / "000000.tar"
+    path = shard_file(dataset, ".tar")
     rewritten = io.BytesIO()
     with tarfile.open(path) as old, tarfile.open(fileobj=rewritten, mode="w") as new:
         for member in old:
@@ -154,7 +154,7 @@ def test_columns_of_another_type_name_or_order_are_named(dataset: Path) -> None:
     ):
         write_table(dataset, changed)
         (problem,) = problems(dataset)
-        assert problem.endswith(f"000000.parquet has not the columns of the contract: {told}")
+        assert problem.endswith(f".parquet has not the columns of the contract: {told}")
 
 
 def whole_scores(sample: dict[str, Any]) -> None:
@@ -215,13 +215,13 @@ def test_a_json_that_breaks_the_contract_is_found(dataset: Path, name: str) -> N
 def test_statistics_that_the_manifest_contradicts_are_found(
     dataset: Path, field: str, value: Any
 ) -> None:
-    stats = dataset / "shards" / "000000_stats.json"
+    stats = shard_file(dataset, "_stats.json")
     change_json(stats, lambda s: s.update({field: value}))
-    assert any(f"000000_stats.json: {field} is" in problem for problem in problems(dataset))
+    assert any(f"_stats.json: {field} is" in problem for problem in problems(dataset))
 
 
 def test_a_shard_of_another_recipe_is_found(dataset: Path) -> None:
-    change_json(dataset / "shards" / "000000_stats.json", lambda s: s.update(recipe="other"))
+    change_json(shard_file(dataset, "_stats.json"), lambda s: s.update(recipe="other"))
     (problem,) = problems(dataset)
     assert "another recipe" in problem
 

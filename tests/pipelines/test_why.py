@@ -12,6 +12,7 @@ from engine.errors import ConfigError
 from engine.storage import Folder
 from pipelines import dataset
 from pipelines.why import explain
+from tests.building import build
 from tests.pipelines.report.dataset import Photo, box, caption, plain, publish
 
 NASTY = "a cat\x1b[2J\x1b]0;title\x07 \x9b31m\r\x7f\u202e"
@@ -60,3 +61,15 @@ def test_the_hint_knows_the_keys_of_all_shards(tmp_path: Path) -> None:
     publish(output, *([Photo(key=key, data=plain(), said=(caption(),))] for key in names))
     with pytest.raises(ConfigError, match="did you mean 'motorcycle'"):
         told(output, "motorcycel")
+
+
+def test_a_failure_inside_a_stage_is_shown_with_its_traceback(album: Path, tmp_path: Path) -> None:
+    trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": "raise"}
+    build(album, tmp_path / "out", specialists={"trouble": trouble})
+    lines = told(Folder(str(tmp_path / "out")), "cup").splitlines()
+    assert lines[2] == "  trouble: stage_failed: ValueError: this image is not to my taste"
+    assert lines[3].startswith("      tests/stages.py, line ")
+    assert lines[-2:] == [
+        '        raise ValueError("this image is not to my taste")',
+        "    ValueError: this image is not to my taste",
+    ]

@@ -13,6 +13,7 @@ from pipelines.filters.text_filter import (
     LOW_OBJECT_COMPLEXITY,
     MAX_PARSED_CHARACTERS,
     OCR_OVERLAP,
+    REFUSAL,
     REPEATED_CLAUSES,
     TOO_LONG,
     TOO_MANY_OBJECTS,
@@ -168,6 +169,7 @@ def test_a_caption_beyond_all_measure_is_counted_but_not_parsed_to_its_end(measu
 
 FINE = {
     "objects": 5,
+    "things": 5,
     "attributes": 2,
     "actions": 1,
     "proper_nouns": 0,
@@ -178,6 +180,7 @@ FINE = {
     "prose_words": 12,
     "repeated_clauses": 0,
     "english": 0.9,
+    "refusals": 0,
     "ocr_overlap": 0.1,
 }
 
@@ -206,6 +209,41 @@ def test_repeats_have_a_threshold_too():
     numbers = FINE | {"repeated_clauses": 1}
     assert judged(numbers)[0] == [REPEATED_CLAUSES]
     assert judged(numbers, max_repeats=1)[0] == [""]
+
+
+def test_refusals_have_a_threshold_too():
+    numbers = FINE | {"refusals": 1}
+    assert judged(numbers)[0] == [REFUSAL]
+    assert judged(numbers, max_refusals=None)[0] == [""]
+
+
+def test_a_caption_too_short_to_tell_its_language_is_not_foreign(measure):
+    numbers = measure("Eiffel Tower")
+    assert np.isnan(numbers["english"])
+    assert judged(numbers, min_english=1.0, min_english_brief=1.0)[0] == [""]
+
+
+def test_emoji_links_and_file_names_are_not_measured(measure):
+    plain, adorned = (
+        measure("A dog runs."),
+        measure("🐶 A dog 🐶 runs. IMG_1.jpg https://a.example/b"),
+    )
+    assert plain["characters"] == 11
+    assert adorned | {"characters": 11} == plain
+
+
+def test_numbers_are_words_beside_a_word_only(measure):
+    assert measure("2 dogs")["words"] == 2
+    assert measure("2019 2020 ½")["words"] == 0
+
+
+def test_a_name_of_several_words_is_one_thing(measure):
+    numbers = measure("Serena Williams hugs Naomi Osaka near a tennis net.")
+    assert (numbers["things"], numbers["objects"]) == (4, 6)
+
+
+def test_one_word_is_no_echo_of_what_is_written(measure):
+    assert measure("A pizza.", "pizza")["ocr_overlap"] == 0
 
 
 def test_short_captions_have_a_language_threshold_of_their_own():

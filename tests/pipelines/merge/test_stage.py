@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +227,29 @@ def test_of_readings_the_one_nearest_to_all_is_taken() -> None:
     assert one.text == "STOP"
     assert one.quad == (10, 10, 60, 10, 60, 30, 10, 30)
     assert one.box_xyxy == (10, 10, 60, 30)
+
+
+def test_quads_that_begin_at_different_corners_are_not_mixed() -> None:
+    upside_down = replace(line("STOP", "second", 0.9), quad=(61, 31, 11, 31, 11, 11, 61, 11))
+    (one,) = merged(line("STOP", "first"), upside_down)
+    assert one.quad == (60.5, 30.5, 10.5, 30.5, 10.5, 10.5, 60.5, 10.5), "as the surer begins"
+
+
+def test_a_phrase_moves_with_its_caption_to_the_one_that_was_chosen() -> None:
+    captions = [
+        Annotation(kind="text", task="caption", text=text, id=who, specialist=who, score=score)
+        for text, who, score in (("  a man.\n", "first", 0.5), ("A man.", "second", 0.9))
+    ]
+    phrases = [
+        Annotation(kind="phrase", task="phrase_grounding", text=text, label="man", span=span,
+                   box_xyxy=(10, 10, 50, 50), parent_id=who, specialist=who)
+        for text, who, span in (("a man", "first", (2, 7)), ("A man", "second", (0, 5)))
+    ]  # fmt: skip
+    stage = Merge(MergeConfig(tasks=("caption", "phrase_grounding")))
+    [[caption, one]] = stage.predict([sample_of(*captions, *phrases)])
+    assert (caption.text, caption.merged_from) == ("A man.", ("first", "second"))
+    assert (one.parent_id, one.span, one.text) == (caption.id, (0, 5), "A man")
+    assert len(one.merged_from) == 2
 
 
 def test_unlike_readings_do_not_agree() -> None:

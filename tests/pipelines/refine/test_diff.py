@@ -10,12 +10,13 @@ import pytest
 from rich.console import Console
 
 from engine.errors import StorageError, UsageError
-from engine.publication import SHARDS, to_json
+from engine.publication import to_json
 from engine.storage import Folder
 from pipelines.dataset import manifest_of
 from pipelines.refine.diff import LabelCounts, diff_rounds
 from pipelines.refine.diff_table import diff_lines, diff_table
 from pipelines.refine.lineage import round_folder
+from tests.building import shard_file
 from tests.pipelines.refine.rounds import Labels, box, refined, text
 
 SQUARE, DISC = box("square", 6, 8, 26, 28), box("disc", 34, 30, 58, 54)
@@ -118,8 +119,9 @@ def test_unknown_and_unfinished_rounds_are_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     output = refined(tmp_path, BEFORE, AFTER)
-    round_folder(output, 1).publish(f"{SHARDS}/000000.parquet", b"no table")
-    with pytest.raises(StorageError, match=r"rounds/1/shards/000000\.parquet"):
+    damaged = shard_file(Path(round_folder(output, 1).path("")), ".parquet")
+    damaged.write_bytes(b"no table")
+    with pytest.raises(StorageError, match=rf"rounds/1/shards/{damaged.name}"):
         diff_rounds(output, 0, 1)
 
 

@@ -16,7 +16,7 @@ from engine.annotation import Annotation
 from engine.graph import Graph, Node
 from engine.image import read_header
 from engine.judgement import Statements, Verdicts
-from engine.publication import ShardStats, publish_shard
+from engine.publication import ShardStats, finished_names, publish_shard, read_stats
 from engine.sample import DeadLetter, Record
 from engine.shard import Shard, ShardBytes
 from engine.stage import Filter, StageConfig
@@ -50,11 +50,11 @@ def publish(
 ) -> list[ShardStats]:
     """Publish shards; the dead letters are those of the first."""
     strong = Node(name="strong", use="", stage=Strong(StageConfig()), inputs=(), fingerprint="f")
-    graph = Graph(specialists=(), filters=(strong,))
+    graph = Graph(specialists=(), filters=(strong,), images="original")
     stats = []
     for number, photos in enumerate(shards):
         shard = Shard(
-            name=f"{number:06d}",
+            number=number,
             records=tuple(map(_record, photos)),
             labels=tuple(tuple(photo.said) for photo in photos),
             dead_letters=tuple(dead_letters) if number == 0 else (),
@@ -62,6 +62,12 @@ def publish(
         images = ShardBytes([photo.data for photo in photos])
         stats.append(publish_shard(shard, images, graph, {}, output))
     return stats
+
+
+def finished(output: Folder) -> list[ShardStats]:
+    """Return the statistics of all shards that are there, by number."""
+    names = sorted(name for found in finished_names(output).values() for name in found)
+    return [stats for stats in (read_stats(output, name) for name in names) if stats]
 
 
 def _record(photo: Photo) -> Record:

@@ -14,14 +14,23 @@ from engine.errors import StorageError
 from engine.sample import DeadLetter
 from engine.storage import Folder
 from pipelines.report import REPORT, write_report
-from tests.pipelines.report.dataset import Page, Photo, box, caption, phrase, plain, publish
+from tests.pipelines.report.dataset import (
+    Page,
+    Photo,
+    box,
+    caption,
+    finished,
+    phrase,
+    plain,
+    publish,
+)
 
 NASTY = "<script>alert(\"x\")</script> & 'quotes' <img src=x onerror=alert(1)>"
 HEBREW = "\u05d7\u05ea\u05d5\u05dc \u202e\u05d9\u05e9\u05df"
 
 
 def written(output: Folder) -> str:
-    write_report(output)
+    write_report(output, finished(output))
     return (output.read(REPORT) or b"").decode()
 
 
@@ -175,7 +184,7 @@ def test_a_dataset_without_samples_has_a_report(tmp_path: Path) -> None:
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
-    publish(output, [a_cat()])
-    output.publish("shards/000000.tar", b"no tar at all" * 100)
-    with pytest.raises(StorageError, match=r"000000\.tar.*florilegium verify"):
-        write_report(output)
+    (stats,) = publish(output, [a_cat()])
+    output.publish(f"shards/{stats.name}.tar", b"no tar at all" * 100)
+    with pytest.raises(StorageError, match=rf"{stats.name}\.tar.*florilegium verify"):
+        write_report(output, finished(output))

@@ -17,6 +17,7 @@ from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
+from tests.building import shard_file
 
 
 def encode(example):
@@ -117,7 +118,7 @@ def test_an_epoch_without_examples_is_an_error_that_says_why(reader):
 
 def test_a_cut_shard_is_an_error_that_names_the_dataset(reader, scenes, tmp_path):
     shutil.copytree(scenes, tmp_path / "copy")
-    shard = tmp_path / "copy" / "shards" / "000002.tar"
+    shard = shard_file(tmp_path / "copy", ".tar", 2)
     shard.write_bytes(shard.read_bytes()[:1500])
     with pytest.raises(StorageError, match="copy cannot be read"):
         read(reader(dataset=tmp_path / "copy"), 20)

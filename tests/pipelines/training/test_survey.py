@@ -9,7 +9,7 @@ from engine.storage import Folder
 from pipelines.training.config import TrainConfig
 from pipelines.training.survey import survey
 from pipelines.world.scene import NAMES
-from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build
+from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
 
 def test_it_counts_what_is_kept_and_lists_the_words(scenes):
@@ -35,6 +35,30 @@ def test_labels_that_feed_none_of_the_tasks_are_refused(scenes):
         survey(Folder(str(scenes)), config)
 
 
+def test_tasks_without_labels_are_named(scenes, album, tmp_path):
+    asked = dict.fromkeys(("caption", "referring_segmentation", "region_description", "ocr"), 1.0)
+    found = survey(Folder(str(scenes)), TrainConfig(model="here", tasks={**asked, "ocr": 0}))
+    assert found.unfed == ("region_description",)
+    build(album, tmp_path / "bright")
+    config = TrainConfig(model="here", tasks={"region_proposal": 1, "caption": 1})
+    assert survey(Folder(str(tmp_path / "bright")), config).unfed == ("caption",)
+
+
+def test_masks_without_phrases_do_not_feed_referring_segmentation(scenes, tmp_path):
+    import shutil
+
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    shutil.copytree(scenes, tmp_path / "copy")
+    for path in (tmp_path / "copy" / "shards").glob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.not_equal(table["task"], "phrase_grounding")), path)
+    config = TrainConfig(model="here", tasks={"segmentation": 1, "referring_segmentation": 1})
+    assert survey(Folder(str(tmp_path / "copy")), config).unfed == ("referring_segmentation",)
+    assert survey(Folder(str(scenes)), config).unfed == ()
+
+
 def test_one_class_is_refused_unless_it_is_meant(album, tmp_path):
     build(album, tmp_path / "bright")
     folder = Folder(str(tmp_path / "bright"))
@@ -56,7 +80,7 @@ def test_confidences_within_the_band_are_found_kept_or_dropped(scenes, tmp_path)
     import pyarrow.parquet as pq
 
     shutil.copytree(scenes, tmp_path / "copy")
-    path = tmp_path / "copy" / "shards" / "000000.parquet"
+    path = shard_file(tmp_path / "copy", ".parquet")
     table = pq.read_table(path)
     rows = table.num_rows
     confidence = pa.array([0.5, 0.9] + [None] * (rows - 2), pa.float64())
@@ -75,6 +99,6 @@ def test_a_damaged_file_is_named(scenes, tmp_path):
     import shutil
 
     shutil.copytree(scenes, tmp_path / "copy")
-    (tmp_path / "copy" / "shards" / "000001.parquet").write_bytes(b"no")
-    with pytest.raises(StorageError, match=r"000001\.parquet"):
+    shard_file(tmp_path / "copy", ".parquet", 1).write_bytes(b"no")
+    with pytest.raises(StorageError, match=r"000001-\w+\.parquet"):
         survey(Folder(str(tmp_path / "copy")), TrainConfig(model="here"))

@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies
 from pycocotools import mask as coco_mask
 
 from engine.annotation import Annotation
 from engine.validity import problem_of
-from specialists.florence2.answer import Reader, located
+from specialists.florence2.answer import Reader, mentions
 from specialists.florence2.checkpoint import load_florence2, resolve_florence2
 from specialists.florence2.format import FLORENCE2_TASKS, TARGETS, SizeWH, locations, polygon_target
 from specialists.florence2.questions import Question
 from specialists.florence2.scores import Utterance
 from specialists.florence2.tokens import Tokens
+from specialists.words.occurrences import occurrences
 
 SIZE: SizeWH = (640, 427)
 CAPTION = Annotation(
@@ -86,7 +89,8 @@ def test_boxes_come_back_within_half_a_bin(listener: Listener, task: str) -> Non
     said = boxes(40)
     labels = ["a cat", "dog", "a cat", "dog"] * 10
     target = TARGETS[task](labels, said, SIZE)
-    found = listener.hear(task, target, subject=CAPTION if "phrase" in task else None,
+    caption = replace(CAPTION, text=", ".join(labels))
+    found = listener.hear(task, target, subject=caption if "phrase" in task else None,
                           queries=("dog", "a cat"))  # fmt: skip
     assert len(found) == 40
     assert (nearest_error([one.box_xyxy for one in found], said) <= 0.5 + 1e-9).all()
@@ -216,11 +220,67 @@ def test_a_phrase_that_the_caption_has_not_is_not_said(listener: Listener) -> No
     assert [one.text for one in found] == ["a dog"]
 
 
-def test_places_of_phrases_are_looked_for_as_text_and_not_as_patterns() -> None:
-    assert located("a (big) cat?", "Is it a (BIG) cat? Yes.", 0) == (6, 18)
-    assert located("cat", "cat, cat", 3) == (5, 8)
-    assert located("cat", "a cat sat", 7) == (2, 5)
-    assert located("", "a cat", 0) is None
+def test_a_phrase_is_whole_words_of_the_caption(listener: Listener) -> None:
+    text = "A bear with one ear and a mandolin next to a man"
+    caption = replace(CAPTION, text=text)
+    target = f"ear{bins(1, 2, 30, 40)}man{bins(5, 6, 70, 80)}mandolin{bins(5, 6, 70, 90)}"
+    found = listener.hear("phrase_grounding", target, subject=caption)
+    assert [(one.text, one.span) for one in found] == [
+        ("ear", (16, 19)),
+        ("man", (45, 48)),
+        ("mandolin", (26, 34)),
+    ]
+    assert listener.hear("phrase_grounding", f"ears{bins(1, 2, 3, 4)}", subject=caption) == []
+
+
+def told(phrases: Sequence[str], caption: str) -> list[str]:
+    """Return a mark for each phrase: how often it stands before in the caption, or nothing."""
+    spans = mentions(phrases, caption)
+    chosen = [span for span in spans if span]
+    assert len(set(chosen)) == len(chosen)
+    return [str(occurrences(one, caption).index(span)) if span else "-"
+            for one, span in zip(phrases, spans, strict=True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("phrases", "caption", "wanted"),
+    [
+        ("a man, a dog, a man", "A man, a dog and a man.", "0 0 1"),
+        ("a man, a man, a dog", "A man, a dog and a man.", "0 1 0"),
+        ("a dog, a man", "A man, a dog and a man.", "0 1"),
+        ("a man, a dog", "A man, a dog and a man.", "0 0"),
+        ("a man", "A man and a man.", "-"),
+        ("a man, a man", "A man, a man and a man.", "- -"),
+        ("a cat, a cat, a dog", "A cat, a cat, a cat and a dog.", "- - 0"),
+        ("a man, a hat", "A man in a hat and a man in a hat.", "- -"),
+        ("a man, a man, a man", "A man and a man.", "0 1 -"),
+        ("the man", "A man sits. The man smiles. The man laughs.", "0"),
+        ("a dog, the man", "The man calls a dog and the man pays.", "0 1"),
+        ("a man's hat, a man", "A man's hat and a man.", "0 1"),
+        ("a dog, a cat, a man", "A man, a cat, a dog and a man.", "0 0 -"),
+    ],
+)
+def test_each_mention_gets_its_own_phrase_or_none(phrases: str, caption: str, wanted: str) -> None:
+    assert " ".join(told(phrases.split(", "), caption)) == wanted
+
+
+@given(data=strategies.data())
+@settings(derandomize=True, max_examples=100)
+def test_phrases_in_the_order_of_mention_come_back_where_they_stand(
+    data: strategies.DataObject,
+) -> None:
+    names = strategies.sampled_from(["a man", "a mandolin", "a bear", "an ear", "ÉTÉ", "a T-shirt"])
+    phrases = data.draw(strategies.lists(names, max_size=8))
+    joints = strategies.sampled_from([" and ", ", ", " near mandarins and earrings, ", " — "])
+    caption, spans = "", []
+    for phrase in phrases:
+        caption += data.draw(joints)
+        said = data.draw(
+            strategies.sampled_from([phrase, phrase.upper(), phrase.replace(" ", "  ")])
+        )
+        spans.append((len(caption), len(caption) + len(said)))
+        caption += said
+    assert mentions(phrases, caption) == spans
 
 
 def test_each_box_of_a_label_has_its_own_score(listener: Listener) -> None:

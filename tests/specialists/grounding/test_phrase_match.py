@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from engine.annotation import Annotation
 from engine.sample import Picture, Sample
+from specialists.captions.template_caption import TemplateCaption
 from specialists.grounding.phrase_match import KIND_OF, MORE_GENERAL, SAME, PhraseMatch
+from specialists.ocr.rapidocr import RapidOcr
+from tests.specialists.conftest import SampleOf
 
 BLANK = Picture(b"")
 
@@ -23,8 +30,21 @@ def box(label: str, score: float | None = 0.5, left: float = 0) -> Annotation:
     )
 
 
-def line(text: str) -> Annotation:
-    return Annotation(kind="region", task="ocr", text=text, box_xyxy=(0, 0, 50, 10), score=0.9)
+def line(text: str, left: float = 0, top: float = 0) -> Annotation:
+    place = (left, top, left + 50, top + 10)
+    return Annotation(kind="region", task="ocr", text=text, box_xyxy=place, score=0.9)
+
+
+def marked(phrase_match: PhraseMatch, text: str, *annotations: Annotation) -> list[str]:
+    """Return each phrase with the number of its occurrence in the caption and of its region."""
+    [phrases] = phrase_match.predict([sample(caption(text), *annotations)])
+    boxes = [one.box_xyxy for one in annotations]
+    for phrase in phrases:
+        assert text[slice(*phrase.span)] == phrase.text
+    return [
+        f"{phrase.text} {text.count(phrase.text, 0, phrase.span[0])} {boxes.index(phrase.box_xyxy)}"
+        for phrase in phrases
+    ]
 
 
 def sample(*annotations: Annotation) -> Sample:
@@ -85,6 +105,8 @@ def test_the_score_is_the_regions_times_the_strength_of_the_match(
         ("A motor scooter is in the street.", "push scooter"),
         ("Two sea lions are on the beach.", "lion"),
         ("The picture shows a boat.", "lifeboat"),
+        ("The place is dog-friendly.", "dog"),
+        ("The lake is man-made.", "man"),
     ],
 )
 def test_words_in_common_are_not_enough(phrase_match: PhraseMatch, text: str, label: str) -> None:
@@ -131,6 +153,92 @@ def test_quoted_text_gets_its_line_and_its_words_no_box(phrase_match: PhraseMatc
     [[quote, _]] = phrase_match.predict([sample(*annotations)])
     assert text[quote.span[0] : quote.span[1]] == "a black cat"
     assert quote.score == pytest.approx(0.9)
+
+
+SIGNS = (line("STOP"), line("STOP", left=50, top=90))
+TWO_TEXTS = 'The text "STOP" is written at the {}. The text "STOP" is written at the {}.'
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (TWO_TEXTS.format("top left", "bottom right"), ["STOP 0 0", "STOP 1 1"]),
+        (TWO_TEXTS.format("bottom right", "top left"), ["STOP 0 1", "STOP 1 0"]),
+        ('The text "STOP" is written at the top left.', ["STOP 0 0"]),
+        ('At the bottom right there is a "STOP".', ["STOP 0 1"]),
+        ('The text reads "STOP" and "STOP".', ["STOP 0 0", "STOP 1 1"]),
+        ('The text reads "STOP".', []),
+        ('The text reads "STOP", "STOP" and "STOP".', []),
+        ('The text reads "Stop" and "STOPS".', []),
+        (TWO_TEXTS.format("top", "top left"), []),
+    ],
+)
+def test_words_that_are_quoted_twice_get_a_line_each_or_none(
+    phrase_match: PhraseMatch, text: str, wanted: list[str]
+) -> None:
+    assert marked(phrase_match, text, *SIGNS) == wanted
+
+
+def test_a_line_that_two_have_read_is_one_line(phrase_match: PhraseMatch) -> None:
+    again = replace(line("STOP", left=1), score=0.5)
+    assert marked(phrase_match, 'It reads "STOP".', line("STOP"), again) == ["STOP 0 0"]
+
+
+def test_one_line_is_not_that_of_two_quotations(phrase_match: PhraseMatch) -> None:
+    assert marked(phrase_match, 'It reads "STOP" and "STOP".', line("STOP")) == []
+    text = TWO_TEXTS.format("top left", "bottom right")
+    assert marked(phrase_match, text, line("STOP")) == ["STOP 0 0"]
+
+
+DOGS = (box("dog", 0.9), box("dog", 0.5, left=90))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("A dog sits beside a dog.", []),
+        ("A dog sits beside another dog.", []),
+        ("A black dog lies beside a white dog.", []),
+        ("A dog sits to the left of a cup.", []),
+        ("A dog sits on a mat. The dog is at the top right.", ["A dog 0 1", "The dog 0 1"]),
+        ("A dog at the top right and a dog at the top left.", ["A dog 0 1", "a dog 0 0"]),
+        ("A dog at the top right. The dog sleeps.", ["A dog 0 1", "The dog 0 1"]),
+        ("A dog sits beside a dog. The dog sleeps.", []),
+        ("The dog sleeps. The dog is old.", ["The dog 0 0", "The dog 1 0"]),
+        (
+            "The dog at the top left barks. The dog at the top right sleeps. The dog is old.",
+            ["The dog 0 0", "The dog 1 1"],
+        ),
+        ("Two dogs are old.", ["Two dogs 0 0", "Two dogs 0 1"]),
+        ("Two dogs are beside two dogs.", []),
+        ("Dogs at the top left and dogs at the top right.", ["Dogs 0 0", "dogs 0 1"]),
+        ("Two dogs are here. The dogs are old.", [*["Two dogs 0 0", "Two dogs 0 1"],
+                                               *["The dogs 0 0", "The dogs 0 1"]]),
+    ],
+)  # fmt: skip
+def test_what_is_mentioned_twice_gets_a_region_each_or_none(
+    phrase_match: PhraseMatch, text: str, wanted: list[str]
+) -> None:
+    assert marked(phrase_match, text, *DOGS) == wanted
+
+
+def test_two_signs_of_one_word_are_grounded_each_on_its_own(
+    phrase_match: PhraseMatch, rapidocr: RapidOcr, template_caption: TemplateCaption,
+    drawing: SampleOf,
+) -> None:  # fmt: skip
+    picture = Image.new("RGB", (400, 300), "white")
+    for corner in ((30, 30), (250, 220)):
+        ImageDraw.Draw(picture).text(corner, "STOP", "black", font=ImageFont.load_default(40))
+    pixels = np.asarray(picture)
+    [lines] = rapidocr.predict([drawing(pixels)])
+    [captions] = template_caption.predict([drawing(pixels, *lines)])
+    seen = drawing(pixels, *lines, *captions)
+    [phrases] = phrase_match.predict([seen])
+    [text] = [one.text for one in captions if '"' in one.text and "top left" in one.text]
+    [phrase] = phrases
+    assert text.startswith('The text "STOP" is written at the top left.')
+    assert (phrase.text, phrase.span, phrase.box_xyxy) == ("STOP", (10, 14), lines[0].box_xyxy)
+    assert lines[0].box_xyxy == pytest.approx((30, 38, 128, 72), abs=10)
 
 
 def test_a_region_without_a_score_gives_none(phrase_match: PhraseMatch) -> None:

@@ -20,7 +20,7 @@ from pipelines.merge.superseded import MERGED
 from specialists.ocr.rapidocr import RapidOcr
 from specialists.ocr.text_lines import laid_flat
 from specialists.ocr.trocr import TrOcr, TrOcrConfig
-from tests.building import build, configure
+from tests.building import build, configure, shard_file
 from tests.checkpoints.trocr import write_trocr
 from tests.specialists.conftest import SampleOf
 
@@ -131,15 +131,20 @@ def test_a_line_that_runs_down_is_turned_before_it_is_read(
     line = page.image[top:bottom, left:right]
     height, width = line.shape[:2]
 
-    def reading(pixels: np.ndarray, box: tuple[float, ...]) -> str:
-        said = Annotation(kind="region", task="ocr", text="x", box_xyxy=box)
+    def reading(pixels: np.ndarray, box: tuple[float, ...], quad: tuple[float, ...] = ()) -> str:
+        said = Annotation(kind="region", task="ocr", text="x", box_xyxy=box, quad=quad)
         ((one,),) = trocr().predict([drawing(pixels, said)])
-        assert one.box_xyxy == box
+        assert (one.box_xyxy, one.quad) == (box, quad)
         return one.text
 
     flat = reading(line, (0, 0, width, height))
-    assert reading(np.rot90(line, k=-1), (0, 0, height, width)) == flat
-    assert reading(np.rot90(line, k=1), (0, 0, height, width)) != flat
+    down, up, tall = np.rot90(line, k=-1), np.rot90(line, k=1), (0, 0, height, width)
+    assert reading(down, tall) == flat
+    assert reading(up, tall) != flat
+    assert reading(down, tall, (height, 0, height, width, 0, width, 0, 0)) == flat
+    assert reading(up, tall, (0, width, 0, 0, height, 0, height, width)) == flat
+    assert reading(np.rot90(line, k=2), (0, 0, width, height),
+                   (width, height, 0, height, 0, 0, width, 0)) == flat  # fmt: skip
 
 
 def test_half_precision_reads_something(trocr: Callable[..., TrOcr], page: Sample) -> None:
@@ -182,7 +187,7 @@ def test_the_earlier_line_steps_back_in_a_built_dataset(
         specialists={"rapidocr": {}, "trocr": again},
         filters={"superseded": {"by": {"trocr": ["ocr"]}}},
     )
-    rows = pq.read_table(tmp_path / "out" / "shards" / "000000.parquet").to_pylist()
+    rows = pq.read_table(shard_file(tmp_path / "out", ".parquet")).to_pylist()
     kept = {"rapidocr": 0, "trocr": 0}
     for row in rows:
         (verdict,) = row["verdicts"]

@@ -13,7 +13,7 @@ from engine.errors import ConfigError, SampleError
 from engine.graph import plan
 from engine.sample import Picture, Sample
 from specialists.online.llm_merge import LlmMerge, LlmMergeConfig
-from tests.building import DESCRIBED, build, configure
+from tests.building import DESCRIBED, build, configure, shard_file
 from tests.specialists.online.conftest import Opened
 from tests.specialists.online.server import MisbehavingServer, Request, ok, status
 
@@ -159,7 +159,7 @@ def test_what_nobody_said_is_a_dropped_row_with_its_reason(album: Path, tmp_path
         specialists = {**DESCRIBED, "llm_merge": {"use": USE, "url": server.url, "prompts": ONE}}
         filters = {"unsupported": {"use": "pipelines.filters.unsupported:Unsupported"}}
         build(album, tmp_path / "out", specialists=specialists, filters=filters, shard_size=12)
-    rows = pq.read_table(tmp_path / "out" / "shards" / "000000.parquet").to_pylist()
+    rows = pq.read_table(shard_file(tmp_path / "out", ".parquet")).to_pylist()
     merged = [row for row in rows if row["specialist"] == "llm_merge"]
     assert len(merged) == 24
     for row in merged:

@@ -138,7 +138,7 @@ class Adding(Specialist[LoadingConfig]):
             lambda sample: {"pixel_values": torch.tensor(sample.image).permute(2, 0, 1).float()},
         )
         return [
-            [Annotation(kind="text", task="tag", text=str(total))]
+            [Annotation(kind="text", task="tag", label=str(total))]
             for total in self.network.run(inputs, self.device)
         ]
 
@@ -155,7 +155,7 @@ def test_one_image_that_is_too_large_costs_only_itself(
     (error,) = [one for one in answers if isinstance(one, SampleError)]
     assert error is answers[2]
     assert error.reason == OUT_OF_MEMORY
-    assert [one[0].text for one in answers if not isinstance(one, SampleError)] == [  # type: ignore[union-attr]
+    assert [one[0].label for one in answers if not isinstance(one, SampleError)] == [  # type: ignore[union-attr]
         str(3600.0 * tone) for tone in (1, 2, 3)
     ]
 

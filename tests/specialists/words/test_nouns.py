@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.words.nouns import listing, plural, plural_form, quoted, sentence, with_article
+from specialists.words.nouns import (
+    listing,
+    plural,
+    plural_form,
+    quoted,
+    sentence,
+    stem,
+    with_article,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +46,14 @@ def test_articles_follow_sound_and_number(phrase: str, noun: str, expected: str)
         ("minibus", "minibuses"),
         ("torch", "torches"),
         ("fresh corn", "fresh corn"),
+        ("snowman", "snowmen"),
+        ("human", "humans"),
+        ("bookshelf", "bookshelves"),
+        ("goldfish", "goldfish"),
+        ("woollen scarf", "woollen scarves"),
+        ("cherry tomato", "cherry tomatoes"),
+        ("piano", "pianos"),
+        ("moose", "moose"),
     ],
 )
 def test_plurals_follow_spelling(one: str, many: str) -> None:
@@ -61,3 +77,32 @@ def test_lists_have_commas_and_an_and() -> None:
 def test_sentences_and_quotes_are_closed() -> None:
     assert sentence("the iPod") == "The iPod."
     assert quoted('say\n"no"') == "\"say 'no'\""
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("bus", "buses"),
+        ("glass", "glasses"),
+        ("shoe", "shoes"),
+        ("cookie", "cookies"),
+        ("cherry", "cherries"),
+        ("toy", "toys"),
+        ("glove", "gloves"),
+        ("scarf", "scarves"),
+        ("potato", "potatoes"),
+        ("policeman", "policemen"),
+        ("grandchild", "grandchildren"),
+        ("goose", "geese"),
+        ("Person", "people"),
+        ("octopus", "octopi"),
+        ("bee", "bees"),
+    ],
+)
+def test_both_numbers_of_a_noun_have_one_stem(one: str, many: str) -> None:
+    assert stem(one) == stem(many)
+
+
+def test_different_nouns_have_different_stems() -> None:
+    nouns = "dog cat car bus glass grass shoe sheep ship house rose nose knife kite bee tie man men"
+    assert len({stem(noun) for noun in nouns.split()}) == 17

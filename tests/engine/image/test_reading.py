@@ -251,7 +251,7 @@ BOMBS = {
     "PFM": b"PF\n60000 60000\n-1\n" + bytes(2000),
     "PAM": b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n"
     + bytes(99),
-    "Sun raster": struct.pack(">8I", 0x59A66A95, 60_000, 60_000, 24, 9, 9, 0, 0) + bytes(99),
+    "Sun raster": struct.pack(">8I", 0x59A66A95, 60_000, 60_000, 24, 9, 1, 0, 0) + bytes(99),
     "float TIFF": float_tiff(np.zeros((2, 2, 3), np.float32)),
 }
 BOMBS["float TIFF"] = (
@@ -377,7 +377,7 @@ def test_decoding_in_threads_lets_no_warning_through(photographs: dict[str, Path
 
 def test_suffixes_are_complete_in_a_fresh_process_and_hold_no_program_formats() -> None:
     code = "from engine.image import image_suffixes; print(*sorted(image_suffixes()))"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     suffixes = set(run.stdout.split())
     assert suffixes == image_suffixes()
@@ -391,4 +391,4 @@ def test_importing_the_module_does_not_import_opencv_or_change_pillow() -> None:
         "import sys; from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import engine.image;"
         "assert Image.MAX_IMAGE_PIXELS == limit; assert 'cv2' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)

@@ -1,0 +1,108 @@
+"""The keys of samples: unique in a dataset, and names that a tar and its readers take.
+
+A file has a key of its own. A tar, or a range of rows, holds many samples with names that mean
+something only within it: their keys begin with the key of the pack. `--` never stands inside a
+key of a file or a pack, so `pack--name` is like no other. This module knows no files.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from hashlib import blake2b
+from itertools import groupby
+
+KEY_BYTES = 80
+"""A key has so many bytes of UTF-8 at most: a tar of the USTAR format holds names of 100."""
+PACK_BYTES = 40
+"""The key of a pack, with which other keys begin, has so many bytes at most."""
+_SEPARATOR = "--"
+_NUMBERED = 5
+"""Digits in the name of a shard of img2dataset: all keys in `00042.tar` begin with `00042`."""
+
+
+def slug(name: str, limit: int = KEY_BYTES) -> str:
+    """Return a WebDataset key for a name: letters and digits of every script, `_` and `-`.
+
+    A run of other characters becomes one `_`, a run of `-` one `-`.
+    """
+    runs = groupby(unicodedata.normalize("NFC", name), key=_is_of_a_key)
+    text = "".join("".join(run) if is_of_a_key else "_" for is_of_a_key, run in runs)
+    return _cut(re.sub("-{2,}", "-", text).strip("_"), limit).strip("_") or "image"
+
+
+def _is_of_a_key(letter: str) -> bool:
+    return letter in "_-" or unicodedata.category(letter)[0] in "LMN"
+
+
+def unique_key(name: str, taken: set[str], *, limit: int = KEY_BYTES) -> str:
+    """Return a key for a name that is not taken, and take it; stable for a given name."""
+    key = slug(name, limit)
+    if key in taken:
+        key = _with_suffix(key, _digest(name), limit)
+    repeat = 1
+    while key in taken:
+        repeat += 1
+        key = _with_suffix(slug(name, limit), str(repeat), limit)
+    taken.add(key)
+    return key
+
+
+def packed_key(pack: str, name: str, taken: set[str]) -> str:
+    """Return the key of a sample in a pack; `taken` are those of other samples in it.
+
+    The keys of img2dataset, which begin with the number of their tar, are unique as they are.
+    """
+    key = unique_key(name, taken, limit=KEY_BYTES - len(pack.encode()) - len(_SEPARATOR))
+    return key if _is_numbered(pack, key) else f"{pack}{_SEPARATOR}{key}"
+
+
+class Keys:
+    """The keys of the files and packs of a dataset, each unlike all others."""
+
+    def __init__(self, known: Iterable[tuple[str, bool]]) -> None:
+        """Take the keys that are there already; the flag tells those of packs."""
+        self._files: set[str] = set()
+        self._packs: set[str] = set()
+        for key, is_packed in known:
+            (self._packs if is_packed else self._files).add(key)
+        self._numbers = {
+            key[:_NUMBERED] for key in self._files if _is_numbered(key[:_NUMBERED], key)
+        }
+
+    def of_file(self, name: str) -> str:
+        """Return the key of a file that is new."""
+        key = slug(name)
+        is_in_a_pack = key[:_NUMBERED] in self._packs and _is_numbered(key[:_NUMBERED], key)
+        key = unique_key(f"{key}-{_digest(name)}" if is_in_a_pack else name, self._files)
+        if _is_numbered(key[:_NUMBERED], key):
+            self._numbers.add(key[:_NUMBERED])
+        return key
+
+    def of_pack(self, name: str) -> str:
+        """Return the key of a pack that is new."""
+        key = slug(name).rstrip("-") or "image"
+        if len(key.encode()) > PACK_BYTES or key in self._numbers:
+            key = _with_suffix(key, _digest(name), PACK_BYTES)
+        return unique_key(key, self._packs, limit=PACK_BYTES)
+
+
+def _is_numbered(pack: str, key: str) -> bool:
+    """Whether a key is one of img2dataset's: the number of its tar, then that of the sample."""
+    digits = pack.isascii() and pack.isdigit() and len(pack) == _NUMBERED
+    is_number = key.isascii() and key.isdigit() and len(key) > _NUMBERED
+    return digits and is_number and key.startswith(pack)
+
+
+def _digest(name: str) -> str:
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+
+
+def _with_suffix(key: str, suffix: str, limit: int) -> str:
+    return f"{_cut(key, limit - len(suffix) - 1).rstrip('_-')}-{suffix}"
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return the beginning of a text, at most so many bytes of UTF-8."""
+    return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")

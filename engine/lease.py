@@ -1,0 +1,237 @@
+"""One writer at a time: the lease on an output folder.
+
+A lease is a small file in the output that names its holder and is renewed while the holder
+lives. On a mounted file system an OS lock beside it tells at once that a holder on this machine
+is dead. Elsewhere, on another machine or on object storage, a lease that is not renewed ends by
+itself. A new lease is a new file, created only if it does not exist, and is given back when
+another one turns out to be there: two writers may both be refused, but never both be let in.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+
+from engine.errors import OutputInUse, RunError
+from engine.storage import Folder
+
+LEASES = ".lease"
+"""The folder of leases within an output."""
+LEASE_S = 90.0
+"""Seconds without renewal after which a lease has ended."""
+RENEW_S = 15.0
+"""Seconds between two renewals."""
+_LOCK = "lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who writes an output: process, machine, user, and the command's first two words.
+
+    Times are seconds since 1970.
+    """
+
+    command: str
+    user: str
+    host: str
+    namespace: str
+    pid: int
+    since: float
+    renewed: float
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        """Describe this process."""
+        now = time.time()
+        return cls(
+            command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]])[:200],
+            user=_user(),
+            host=socket.gethostname(),
+            namespace=_process_namespace(),
+            pid=os.getpid(),
+            since=now,
+            renewed=now,
+        )
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"{self.user} on {self.host}, process {self.pid}, since {since}: {self.command}"
+
+    def is_on(self, other: Holder) -> bool:
+        """Whether both processes see each other's process ids."""
+        return (self.host, self.namespace) == (other.host, other.namespace)
+
+
+class Lease:
+    """The right to write an output, while it is renewed."""
+
+    def __init__(self, folder: Folder, name: str, holder: Holder) -> None:
+        self._folder = folder
+        self._name = name
+        self._holder = holder
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Make sure that the output is still ours to write.
+
+        Raises:
+            RunError: the lease ended, and another command may have taken it.
+        """
+        stored = _read(self._folder, self._name)
+        if stored is None or time.time() - stored.renewed > LEASE_S:
+            raise RunError(
+                f"the lease on {self._folder.url} ended before this command did, another one may "
+                f"write there now: run the same command again, it resumes"
+            )
+
+    def release(self) -> None:
+        """Give the lease back."""
+        self._released.set()
+        self._thread.join()
+        self._folder.remove(self._name)
+
+    def _keep(self) -> None:
+        while not self._released.wait(RENEW_S):
+            try:
+                if _read(self._folder, self._name) is None:
+                    return  # taken away: `check` tells
+                self._holder = Holder(**{**asdict(self._holder), "renewed": time.time()})
+                self._folder.publish(self._name, _written(self._holder), durable=False)
+            except Exception:  # storage may be out of reach for a while: the next turn tries again
+                continue
+
+
+@contextmanager
+def writing(output: Folder) -> Iterator[Lease]:
+    """Hold the lease on an output while the block runs.
+
+    Raises:
+        OutputInUse: another command writes the output; the message names it.
+        StorageError: the lease cannot be written.
+    """
+    me = Holder.this_process()
+    with _os_lock(output) if output.is_local else nullcontext():
+        lease = _taken(output, me, is_locked=output.is_local)
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+
+@contextmanager
+def _os_lock(output: Folder) -> Iterator[None]:
+    """Hold the OS lock of a local output; the system ends it with the process."""
+    from filelock import FileLock, Timeout
+
+    path = output.path(f"{LEASES}/{_LOCK}")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        holders = list(_leases(output).values())
+        raise _in_use(output, holders[0] if holders else None) from None
+    except NotImplementedError:  # a file system without locks: the lease alone must do
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
+    """Write a lease, unless there is another one."""
+    known = _leases(output)
+    _refuse_others(output, known, me, is_locked=is_locked)
+    number = max((int(name.rpartition("/")[2][:-5]) for name in known), default=0) + 1
+    name = f"{LEASES}/{number:06d}.json"
+    if not output.create(name, _written(me)):
+        raise _in_use(output, _read(output, name))
+    others = {other: holder for other, holder in _leases(output).items() if other != name}
+    try:
+        _refuse_others(output, others, me, is_locked=is_locked)
+    except OutputInUse:
+        output.remove(name)
+        raise
+    for other in others:
+        output.remove(other)
+    return Lease(output, name, me)
+
+
+def _refuse_others(
+    output: Folder, leases: dict[str, Holder], me: Holder, *, is_locked: bool
+) -> None:
+    for holder in leases.values():
+        if not _is_dead(holder, me, is_locked=is_locked):
+            raise _in_use(output, holder)
+
+
+def _is_dead(holder: Holder, me: Holder, *, is_locked: bool) -> bool:
+    if time.time() - holder.renewed > LEASE_S:
+        return True
+    if holder.host == me.host and is_locked:
+        return True  # it held the OS lock, which is ours now
+    return holder.is_on(me) and not _is_running(holder.pid)
+
+
+def _in_use(output: Folder, holder: Holder | None) -> OutputInUse:
+    return OutputInUse(
+        f"{output.url} is being written by {holder or 'another command'}; wait for its end, stop "
+        f"it, or choose another `output` (if it died on another machine, its lease ends after "
+        f"{LEASE_S:.0f} seconds)"
+    )
+
+
+def _leases(output: Folder) -> dict[str, Holder]:
+    names = [f"{LEASES}/{name}" for name in output.names(LEASES) if name.endswith(".json")]
+    found = {name: _read(output, name) for name in names if name[len(LEASES) + 1 : -5].isdigit()}
+    return {name: holder for name, holder in found.items() if holder is not None}
+
+
+def _read(output: Folder, name: str) -> Holder | None:
+    data = output.read(name)
+    if data is None:
+        return None
+    try:
+        return Holder(**json.loads(data))
+    except (TypeError, ValueError):
+        return None  # half written by a process that died
+
+
+def _written(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder)).encode()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return str(os.getuid())
+
+
+def _process_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

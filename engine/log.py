@@ -1,0 +1,73 @@
+"""The log of a run, for those who have to mend what went wrong.
+
+It has times, grows with every run, and is no part of what a dataset promises. What strangers wrote
+is escaped in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+
+from engine.errors import FlorilegiumError
+from engine.escaped import escaped
+from engine.publication import ShardStats
+from engine.storage import Folder
+from engine.traces import traceback_of
+
+LOG = "run.log"
+_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+
+
+class RunLog:
+    """The log of a run, below the name `run.log` in its output."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%SZ")
+        formatter.converter = time.gmtime
+        handler.setFormatter(formatter)
+        self._logger = logging.Logger("florilegium", logging.INFO)  # ours alone: no global state
+        self._logger.addHandler(handler)
+
+    def begun(self, recipe: str, shards: int) -> None:
+        """Write down what a run sets out to do."""
+        self._logger.info("run of recipe %s: %d shards to build", recipe, shards)
+
+    def finished(self, stats: ShardStats) -> None:
+        """Write down what became of a shard, and every input that it lost."""
+        for letter in stats.dead_letters:
+            what = f"{letter.key} ({letter.source}): {letter.stage}: {letter.reason}: "
+            lines = [what + letter.message, *letter.traceback.splitlines()]
+            self._logger.warning("%s: %s", stats.name, "\n".join(map(escaped, lines)))
+        lost = len(stats.dead_letters)
+        self._logger.info("%s: %d samples, %d dead letters", stats.name, stats.samples, lost)
+
+    def stopped(self, error: BaseException) -> None:
+        """Write down why a run ends early, with the traceback of what was not foreseen."""
+        is_foreseen = isinstance(error, FlorilegiumError) and error.__cause__ is None
+        why = f"{type(error).__name__}: {error}" if is_foreseen else traceback_of(error)
+        self._logger.error("the run stopped: %s", "\n".join(map(escaped, why.splitlines())))
+
+
+@contextmanager
+def run_log(output: Folder) -> Iterator[RunLog]:
+    """Give the log of a run, which is continued; on object storage it is written at the end."""
+    text = StringIO()
+    handler: logging.Handler
+    if output.is_local:
+        handler = logging.FileHandler(output.path(LOG), encoding="utf-8", delay=True)
+    else:
+        handler = logging.StreamHandler(text)
+    log = RunLog(handler)
+    try:
+        yield log
+    except BaseException as error:
+        log.stopped(error)
+        raise
+    finally:
+        handler.close()
+        if not output.is_local:
+            output.publish(LOG, (output.read(LOG) or b"") + text.getvalue().encode())

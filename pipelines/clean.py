@@ -1,0 +1,135 @@
+"""Deleting what no version of a dataset needs: layers of earlier stages, left-over files.
+
+Layers are a cache. Those of the current stages stay, as they make the next build short. A
+refinement keeps the layers of all its rounds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from engine.errors import UsageError
+from engine.lease import writing
+from engine.manifest import RECIPE, read_manifest
+from engine.storage import TEMPORARY, Folder
+from engine.versions import VERSIONS
+from pipelines.build import RUN
+from pipelines.dataset import manifest_of
+from pipelines.refine.lineage import ROUNDS
+
+LAYERS = "layers"
+_RECEIPTS = "source-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What was deleted: files and their bytes, of so many stages; what stays, in files."""
+
+    stages: int
+    files: int
+    bytes: int
+    kept: int
+
+
+def clean(output: Folder, *, is_dry: bool = False) -> Cleaned:
+    """Delete the layers that no version of a dataset was made from; `is_dry` only counts them.
+
+    Raises:
+        OutputInUse: another command writes the output.
+        UsageError: the dataset is not finished, or its layers lie outside, where other datasets
+            may need them.
+    """
+    manifest_of(output)
+    _refuse_shared_layers(output)
+    with writing(output):
+        datasets = list(_datasets(output))
+        for dataset in datasets:
+            if dataset.exists(RECIPE):
+                raise UsageError(
+                    f"a build of {dataset.url} was interrupted, and goes on from its layers: "
+                    f"finish it first"
+                )
+        manifests = [manifest for dataset in datasets for manifest in _manifests(dataset)]
+        return _remove(output, _Live.of(manifests), is_dry=is_dry)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Live:
+    """What some manifests were made from: folders of layers, and digests of shards."""
+
+    folders: frozenset[str]
+    digests: frozenset[str]
+
+    @classmethod
+    def of(cls, manifests: list[dict[str, Any]]) -> _Live:
+        return cls(
+            folders=frozenset(
+                f"{stage['name']}-{fingerprint}"
+                for manifest in manifests
+                for fingerprint, stage in manifest["stages"].items()
+            ),
+            digests=frozenset(
+                shard["samples_digest"] for manifest in manifests for shard in manifest["shards"]
+            ),
+        )
+
+    def keeps(self, output: Folder, folder: str, file: str) -> bool:
+        """Whether a file of a folder of layers is needed."""
+        if file.endswith(TEMPORARY):
+            return False
+        if folder.startswith(_RECEIPTS):
+            digest = output.read(f"{LAYERS}/{folder}/{file}") or b""
+            return digest.decode("ascii", "replace") in self.digests
+        return folder in self.folders and file.partition(".")[0] in self.digests
+
+
+def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
+    stages: set[str] = set()
+    files = size = kept = 0
+    for folder in output.names(LAYERS):
+        for file in output.names(f"{LAYERS}/{folder}"):
+            path = f"{LAYERS}/{folder}/{file}"
+            if live.keeps(output, folder, file):
+                kept += 1
+                continue
+            stages.add(folder)
+            files += 1
+            size += output.size(path) or 0
+            if not is_dry:
+                output.remove(path)
+        if not is_dry and not output.names(f"{LAYERS}/{folder}"):
+            Folder(f"{output.url}/{LAYERS}/{folder}").clear()
+    return Cleaned(stages=len(stages), files=files, bytes=size, kept=kept)
+
+
+def _datasets(output: Folder) -> Iterator[Folder]:
+    """Yield the dataset, and those of its rounds, which share its layers."""
+    yield output
+    for number in output.names(ROUNDS):
+        one = Folder(f"{output.url}/{ROUNDS}/{number}")
+        yield one
+        for level in one.names("candidates"):
+            yield Folder(f"{one.url}/candidates/{level}")
+
+
+def _manifests(dataset: Folder) -> Iterator[dict[str, Any]]:
+    manifest = read_manifest(dataset)
+    if manifest is not None:
+        yield manifest
+    for name in dataset.names(VERSIONS):
+        yield json.loads(dataset.read(f"{VERSIONS}/{name}") or b"")
+
+
+def _refuse_shared_layers(output: Folder) -> None:
+    config = yaml.safe_load(output.read(RUN) or b"")
+    layers = config.get("layers") if isinstance(config, dict) else None
+    if layers and Folder(layers).path("") != output.path(f"{LAYERS}/"):
+        raise UsageError(
+            f"the layers of {output.url} lie in {layers}, which other datasets may share: delete "
+            f"that folder yourself when none needs it; each build makes what it needs again"
+        )

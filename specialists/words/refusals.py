@@ -1,0 +1,72 @@
+"""How language models say that they will not answer: in the first person, where a sentence begins.
+
+The same words elsewhere are no refusal: "A man dressed as an AI robot", "a sign that reads I
+can't breathe"; nor is "I can't believe how small it is". Decides by the words alone.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TASK = (
+    "access|analy[sz]e|answer|assist|caption|comment|complete|comply|confirm|create|describe|"
+    "determine|discuss|display|do|engage|fulfil|fulfill|generate|give|guess|help|identify|infer|"
+    "interpret|merge|name|offer|open|perceive|process|produce|provide|read|recogni[sz]e|respond|"
+    "see|share|speculate|support|tell|verify|view|write"
+)
+"""What a model is asked to do."""
+_HOW = r"(?:(?:actually|also|currently|directly|really|reliably|simply|be\ able\ to)\ )*"
+_MODEL = (
+    r"(?:ai|a\.i\.|artificial\ intelligence|(?:large\ )?language\ model|text-based|"
+    r"virtual\ assistant)"
+)
+_NOTHING = r"(?:able|access|against|cannot|no|not|too|unable|unclear|violates?|\w+n't)"
+_I_REFUSE = rf"""i(?:
+    \ {_HOW}(?:can(?:not|'t|\ not)|could(?:n't|\ not)|won't|will\ not)\ {_HOW}(?:{_TASK})\b
+  | (?:'m|\ am)\ {_HOW}(?:unable|not\ (?:able|allowed|permitted))\ to\ {_HOW}(?:{_TASK})\b
+  | (?:'m|\ am)\ (?:just\ |only\ )?an?\ {_MODEL}\b
+  | \ {_HOW}do(?:n't|\ not)\ (?:
+        have\ (?:the\ (?:ability|capability|means|image)|access|enough|any|an\ image|eyes)
+      | see\ (?:an?|any|the)\ (?:image|picture|photo|attachment|file))\b
+  | \ have\ no\ (?:ability|access|eyes|means|way)\b
+  | \ (?:must|have\ to|need\ to)\ (?:\w+\ )?decline\b
+)"""
+_REFUSALS = rf"""
+    {_I_REFUSE}
+  | (?:(?:i'm|i\ am)\ (?:\w+\ )?)?sorry (?:[.!]*$ | [,;:.!]*\ (?:but\ )?(?:
+        {_I_REFUSE} | i\ (?:can(?:not|'t|\ not)|won't|will\ not)\b | as\ an?\ {_MODEL}\b
+      | (?:the|there|this|that|it|my|no)\b[^.!?\n]*?\b{_NOTHING}\b))
+  | (?:i\ apologi[sz]e|(?:my\ )?apologies)(?:[.!]*$
+      | ,?\ for\ (?:the|any)\ (?:confusion|inconvenience)
+      | [,;:.!]*\ (?:but\ )?(?:i|there|as|the|this)\b[^.!?\n]*?\b{_NOTHING}\b)
+  | as\ an?\ (?:{_MODEL}\b[^.!?\n]*?,\ (?:i|it\ is)\b | (?:ai\ |large\ )*language\ model\b)
+  | (?:there\ is\ )?no\ image\ (?:was|is|has\ been)\ (?:provided|attached|given|uploaded|shared)
+  | (?:please|could\ you|can\ you)\ (?:please\ )?(?:provide|upload|share|attach|send)\b
+  | unable\ to\ (?:{_TASK}|load)\b
+  | it\ is(?:n't|\ not)\ (?:possible|appropriate)\ for\ me\b
+"""
+_OPENING = r"""
+    (?:(?:caption|answer|assistant|response|description|output)\s*:\s*)?
+    (?:(?:unfortunately|however|regrettably|but|and|so|therefore|thus|hello|hi|oh|well|note\ that|
+        please\ note\ that|(?:i'm\ afraid|i\ am\ afraid|i\ regret)(?:\ that)?)[,!.]*\ +)*
+"""
+_REFUSAL = re.compile(rf"{_OPENING}(?:{_REFUSALS})", re.IGNORECASE | re.VERBOSE)
+_SENTENCE_END = re.compile(r"[.!?…]+\s+|\s*\n\s*")
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u02bc\u2018", "'"))
+
+
+def opens_with_refusal(text: str) -> bool:
+    """Tell whether a text begins by refusing."""
+    return _REFUSAL.match(_plain(text)) is not None
+
+
+def count_refusals(text: str) -> int:
+    """Count the sentences of a text that begin by refusing."""
+    text = _plain(text)
+    starts = (0, *(end.end() for end in _SENTENCE_END.finditer(text)))
+    return sum(_REFUSAL.match(text, start) is not None for start in starts)
+
+
+def _plain(text: str) -> str:
+    """Return a text without the quotation marks around it, and with plain apostrophes."""
+    return text.translate(_APOSTROPHES).strip().strip('"“”').lstrip()

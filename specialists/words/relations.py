@@ -1,0 +1,121 @@
+"""What is there when something else is: another name, a kind, a part of it.
+
+Read from a text file, a relation a line: `same: NAME, ...`, `kinds of NAME: NAME, ...`,
+`parts of NAME: NAME, ...`. Words are compared by their stems, so that number does not matter.
+Knows only what the file says; a name that is not in it is there alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+
+from engine.errors import ConfigError
+from engine.sample import digest_of
+from specialists.words.files import read_text
+from specialists.words.nouns import stem
+
+Name = tuple[str, ...]
+"""The stems of a name's words."""
+
+_LINE = re.compile(r"(?:(?P<same>same)|(?P<how>kinds|parts) of (?P<whole>[^:]+)):(?P<names>.+)")
+_WORD = re.compile(r"[^\W_]+")
+
+
+class Relations:
+    """Kinds, parts and other names of things."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        """Read relations, one a line; `#` opens a comment.
+
+        Raises:
+            ConfigError: a line is none.
+        """
+        self._same: dict[Name, set[Name]] = defaultdict(set)
+        self._broader: dict[Name, set[Name]] = defaultdict(set)
+        self._narrower: dict[Name, set[Name]] = defaultdict(set)
+        self._parts: dict[Name, set[Name]] = defaultdict(set)
+        for number, line in enumerate(lines, start=1):
+            if relation := line.partition("#")[0].strip():
+                self._add(relation, number)
+
+    def _add(self, relation: str, number: int) -> None:
+        found = _LINE.fullmatch(relation)
+        names = [name_of(name) for name in found["names"].split(",")] if found else []
+        if not found or not all(names):
+            raise ConfigError(
+                f"line {number} of the relations, {relation!r}, is none: write `same: NAME, NAME`, "
+                f"`kinds of NAME: NAME, NAME` or `parts of NAME: NAME, NAME`"
+            )
+        if found["same"]:
+            for name in names:
+                self._same[name].update(names)
+        elif found["how"] == "kinds":
+            self._narrower[name_of(found["whole"])].update(names)
+            for name in names:
+                self._broader[name].add(name_of(found["whole"]))
+        else:
+            self._parts[name_of(found["whole"])].update(names)
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the relations; comments and order do not change it."""
+        tables = (self._same, self._narrower, self._parts)
+        return digest_of([repr(sorted((k, sorted(v)) for k, v in one.items())) for one in tables])
+
+    @cached_property
+    def longest(self) -> int:
+        """Words of the longest name."""
+        tables = (self._same, self._broader, self._narrower, self._parts)
+        return max((len(name) for table in tables for name in table), default=1)
+
+    def implied(self, names: Iterable[Name]) -> set[Name]:
+        """Return what may be there where things of these names are, and the names themselves.
+
+        Their other names, what they are a kind of, what may be meant by them ("person": a man),
+        and the parts of all these.
+        """
+        there = set(names)
+        may_be = _reached(there, self._same, self._broader)
+        may_be |= _reached(there, self._same, self._narrower)
+        return _reached(may_be, self._same, self._parts)
+
+
+def _reached(names: Iterable[Name], *tables: Mapping[Name, set[Name]]) -> set[Name]:
+    """Return the names and all that the tables lead to from them."""
+    found, new = set(names), list(names)
+    while new:
+        name = new.pop()
+        for table in tables:
+            for other in table.get(name, set()) - found:
+                found.add(other)
+                new.append(other)
+    return found
+
+
+def name_of(text: str) -> Name:
+    """Return the stems of a text's words."""
+    return tuple(stem(word) for word in _WORD.findall(text.casefold()))
+
+
+def names_in(words: Name, longest: int) -> Iterator[Name]:
+    """Yield every run of at most so many words."""
+    for start in range(len(words)):
+        for stop in range(start + 1, min(start + longest, len(words)) + 1):
+            yield words[start:stop]
+
+
+@lru_cache(maxsize=8)
+def read_relations(path: str) -> Relations:
+    """Read relations by their path (`read_text`).
+
+    Raises:
+        ConfigError: they are not there, cannot be read, or a line is none.
+    """
+    text, place = read_text(path, "list of kinds and parts")
+    try:
+        return Relations(text.splitlines())
+    except ConfigError as error:
+        raise ConfigError(f"cannot read {place}: {error}") from error

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from engine.keys import KEY_BYTES, Keys, packed_key, slug, unique_key
+
+
+def keys_in(pack: str, *names: str) -> list[str]:
+    taken: set[str] = set()
+    return [packed_key(pack, name, taken) for name in names]
+
+
+@pytest.mark.parametrize("name", ["a" * 200, "word " * 40, "a" * 79 + "_b", "_-_", "..", "x-2", ""])
+def test_a_key_is_its_own_key(name: str) -> None:
+    """Reading a shard looks at keys once more: they must come out as they went in."""
+    first = unique_key(name, set())
+    second = unique_key(name, {first})
+    assert re.fullmatch(r"[\w-]+", first)
+    assert (unique_key(first, set()), unique_key(second, set())) == (first, second)
+    assert slug(first) == first
+
+
+def test_samples_of_two_tars_with_the_same_keys_have_keys_of_their_own() -> None:
+    assert keys_in("t0", "000000", "000001") == ["t0--000000", "t0--000001"]
+    assert keys_in("t1", "000000") == ["t1--000000"]
+
+
+def test_keys_of_img2dataset_are_unique_and_stay() -> None:
+    assert keys_in("00012", "000120000", "000120001") == ["000120000", "000120001"]
+    assert keys_in("00012", "000130000", "cat") == ["00012--000130000", "00012--cat"]
+    assert keys_in("000000", "0000001") == ["000000--0000001"], "not how img2dataset names tars"
+
+
+def test_two_samples_of_one_name_in_one_tar_have_two_keys() -> None:
+    assert len(set(keys_in("t", "x.y", "x y", "x.y"))) == 3
+
+
+def test_a_pack_and_a_name_cannot_be_taken_for_another_pair() -> None:
+    pairs = [("a", "b"), ("a-b", "c"), ("a", "b-c"), ("a", "-b"), ("a", "b--c"), ("a-", "b")]
+    keys = Keys([])
+    found = [packed_key(keys.of_pack(pack), name, set()) for pack, name in pairs]
+    assert len(set(found)) == len(pairs)
+    assert all(key.count("--") == 1 for key in found)
+
+
+def test_a_file_never_has_the_key_of_a_sample_in_a_tar() -> None:
+    keys = Keys([("t0", True), ("00012", True)])
+    assert keys.of_file("t0--000000.jpg") == "t0-000000_jpg"
+    numbered = keys.of_file("000120001")
+    assert numbered != "000120001"
+    assert numbered.startswith("000120001-")
+
+
+def test_a_tar_whose_samples_would_have_the_keys_of_files_is_named_otherwise() -> None:
+    keys = Keys([("000120001", False)])
+    pack = keys.of_pack("00012")
+    assert pack.startswith("00012-")
+    assert packed_key(pack, "000120001", set()) == f"{pack}--000120001"
+
+
+def test_long_names_of_tars_leave_room_for_the_names_in_them() -> None:
+    keys = Keys([])
+    one, two = (keys.of_pack(f"{'long' * 30}{number}") for number in range(2))
+    assert one != two
+    found = packed_key(one, "ä" * 100, set())
+    assert found.startswith(f"{one}--ää")
+    assert len(found.encode()) <= KEY_BYTES
+
+
+def test_known_keys_are_not_given_again() -> None:
+    keys = Keys([("cat", False), ("t", True)])
+    assert keys.of_file("cat") != "cat"
+    assert keys.of_pack("t") != "t"

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from engine import lease
+from engine.errors import OutputInUse, RunError
+from engine.lease import LEASE_S, Holder, writing
+from engine.storage import Folder
+
+ELSEWHERE = replace(Holder.this_process(), host="another-host", namespace="pid:[1]", pid=1)
+
+
+@pytest.fixture(params=["local", "memory"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path) if request.param == "local" else f"memory://{uuid4().hex}")
+
+
+def hold(output: Folder, holder: Holder) -> None:
+    """Write the lease of another process."""
+    output.publish(".lease/000007.json", json.dumps(asdict(holder)).encode())
+
+
+def holders(output: Folder) -> list[Holder]:
+    names = [name for name in output.names(".lease") if name.endswith(".json")]
+    return [Holder(**json.loads(output.read(f".lease/{name}") or b"")) for name in names]
+
+
+def test_one_writer_holds_the_output_and_gives_it_back(output: Folder) -> None:
+    with writing(output) as held:
+        assert [holder.pid for holder in holders(output)] == [os.getpid()]
+        held.check()
+    assert holders(output) == []
+    with writing(output):
+        pass
+
+
+def test_a_second_writer_is_refused_and_told_who_holds_the_output(output: Folder) -> None:
+    with (
+        writing(output),
+        pytest.raises(OutputInUse, match=rf"process {os.getpid()}, since 20\d\d-"),
+        writing(output),
+    ):
+        raise AssertionError("two writers")
+    assert holders(output) == []
+
+
+def test_an_error_in_the_block_gives_the_output_back(output: Folder) -> None:
+    with pytest.raises(KeyError), writing(output):
+        raise KeyError
+    assert holders(output) == []
+
+
+def test_a_live_writer_on_another_machine_is_respected(output: Folder) -> None:
+    hold(output, ELSEWHERE)
+    with pytest.raises(OutputInUse, match="on another-host, process 1"), writing(output):
+        raise AssertionError("two writers")
+    assert holders(output) == [ELSEWHERE]
+
+
+def test_a_lease_that_is_not_renewed_ends_by_itself(output: Folder) -> None:
+    hold(output, replace(ELSEWHERE, renewed=time.time() - LEASE_S - 1))
+    with writing(output):
+        assert [holder.host for holder in holders(output)] != ["another-host"]
+
+
+def test_the_lease_of_a_dead_process_of_this_machine_ends_at_once(output: Folder) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    hold(output, replace(Holder.this_process(), pid=dead.pid))
+    with writing(output):
+        assert [holder.pid for holder in holders(output)] == [os.getpid()]
+
+
+def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from engine.lease import writing; from engine.storage import Folder\n"
+        f"with writing(Folder({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"held\n"
+    with pytest.raises(OutputInUse, match=f"process {other.pid}"), writing(Folder(str(tmp_path))):
+        raise AssertionError("two writers")
+    other.kill()
+    other.wait()
+    other.stdout.close()
+    with writing(Folder(str(tmp_path))):
+        pass
+
+
+def test_two_who_create_their_leases_at_once_are_never_both_let_in(
+    output: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Folder.create
+
+    def overtaken(folder: Folder, name: str, data: bytes) -> bool:
+        hold(output, ELSEWHERE)  # after we looked, before we wrote
+        return create(folder, name, data)
+
+    monkeypatch.setattr(Folder, "create", overtaken)
+    with pytest.raises(OutputInUse, match="another-host"), writing(output):
+        raise AssertionError("two writers")
+    assert holders(output) == [ELSEWHERE]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 0.01)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lease_is_renewed_while_it_is_held(output: Folder) -> None:
+    with writing(output):
+        (first,) = holders(output)
+        deadline = time.monotonic() + 30
+        while holders(output)[0].renewed == first.renewed:
+            assert time.monotonic() < deadline
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_writer_whose_lease_was_taken_away_is_told_and_does_not_take_it_back(
+    output: Folder,
+) -> None:
+    with writing(output) as held:
+        (name,) = (name for name in output.names(".lease") if name.endswith(".json"))
+        held._released.set()  # as if the process had slept
+        held._thread.join()
+        output.remove(f".lease/{name}")
+        with pytest.raises(RunError, match=r"the lease .* ended before this command did"):
+            held.check()
+
+
+def test_a_damaged_lease_counts_as_none(output: Folder) -> None:
+    output.publish(".lease/000003.json", b"{")
+    with writing(output):
+        pass
+
+
+def test_a_holder_is_named_without_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/florilegium", "build", "c.yaml"])
+    told: Any = str(Holder.this_process())
+    assert told.endswith("florilegium build c.yaml")

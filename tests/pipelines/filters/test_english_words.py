@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from pipelines.filters.english_words import EnglishWords
+from specialists.words.english import load_english
+
+
+@pytest.fixture(scope="module")
+def english() -> EnglishWords:
+    return EnglishWords(load_english())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Lech Wałęsa greets José Ramos-Horta at the port of Gdańsk.",
+        "A plate of crème brûlée at Café Müller",
+        "bibimbap, kimchi and tteokbokki on a wooden table",
+        "golden retriever puppy playing fetch",
+        "a man in a hat with a dog and a cat",
+        "A shop called 東京オリンピック競技大会公式 in the old town of Osaka",
+        "A MAN WITH A HAT AND THE DOG",
+    ],
+)
+def test_names_do_not_make_a_text_foreign(english, text):
+    assert english.probability(text) > 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "STOP",
+        "Bonjour",
+        "Guten Morgen",
+        "Paris, France",
+        "Plaza de la Constitución, San Sebastián",
+        "Catedral de Nuestra Señora de la Asunción",
+        "La Liberté guidant le peuple by Eugène Delacroix",
+        "Spaghetti alla carbonara",
+        "Saltimbocca alla romana",
+        "lech wałęsa meets josé ramos-horta in gdańsk",
+        "Angela Merkel und Emmanuel Macron",
+        "12:30",
+    ],
+)
+def test_a_text_too_short_to_tell_has_no_probability(english, text):
+    assert math.isnan(english.probability(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ein Hund läuft über die Wiese",
+        "EIN HUND LÄUFT ÜBER DIE WIESE",
+        "un perro corre por la playa",
+        "Une femme marche avec son chien.",
+        "Un gatto dorme sul divano.",
+        "Un bambino con un cane",
+        "Katze auf dem Sofa",
+        "Två hundar leker i parken",
+        "Dua orang anak bermain bola",
+        "Dwa psy bawią się w parku",
+        "Két gyerek játszik a homokban.",
+        "İki çocuk parkta top oynuyor",
+        "Seekor kucing tidur di atas sofa",
+        "Psi trče po snijegu i igraju se",
+        "Собака бежит по снегу",
+        "两个人在海边散步",
+        "iPhone 手机放在桌子上",
+        "ผู้หญิงกำลังอ่านหนังสือ",
+    ],
+)
+def test_sentences_in_other_languages_are_foreign(english, text):
+    assert english.probability(text) < 0.005
+
+
+def test_the_other_words_of_a_text_do_not_hide_what_they_stand_beside(english):
+    german = "Ein Mann steht neben einem roten Auto in der Stadt"
+    assert english.probability(f"{german} Los Angeles, Hollywood Boulevard") < 0.005
