@@ -31,7 +31,8 @@ from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.open import open_source
 from engine.sources.source import Source, SourceConfig
-from engine.storage import Folder, file_system
+from engine.sources.url import reached
+from engine.storage import Folder
 from engine.worker import Worker
 
 POLL_S = 2.0
@@ -57,7 +58,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
-    _refuse_absent_storage(config)
+    _refuse_absent_places(config)
     sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
@@ -73,17 +74,16 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     )
 
 
-def _refuse_absent_storage(config: RunConfig) -> None:
+def _refuse_absent_places(config: RunConfig) -> None:
     """Refuse places that nothing here can reach; the error names what the stages lack, too.
 
     Raises:
         MissingPackage: with all pip lines.
     """
     absent: list[MissingPackage] = []
-    sources = [source.url for source in config.source]
-    for url in (*sources, config.output, *filter(None, [config.layers])):
+    for url in (*(source.url for source in config.source), config.output, config.layers):
         try:
-            file_system(url)
+            reached(url or "")
         except MissingPackage as error:
             absent.append(error)
         except ConfigError:
