@@ -68,6 +68,12 @@ class Sheet:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def first_problem(self) -> str:
+        """Return the first problem and how many there are; nothing when there is none."""
+        more = len(self.problems) - 1
+        first = "".join(self.problems[:1])
+        return f"{first} (and {more:,} more)" if more > 0 else first
+
     def matches(self) -> Iterator[Match]:
         """Yield all rows with all the images that they name."""
         return chain.from_iterable(self._matches.values())

@@ -50,8 +50,9 @@ class SheetReader:
             if found:
                 self._add_rows(labels, found)
                 return
-            problems += [problem] if problem else [p for s in sheets for p in s.problems[:1]]
-        labels.problems += problems  # one of them may have been the row for this file
+            problems += [problem] if problem else [sheet.first_problem() for sheet in sheets]
+        # A row that cannot be read may have been the one for this file.
+        labels.problems += filter(None, problems)
 
     def _add_rows(self, labels: Labels, found: Found) -> None:
         for sheet, match in found:

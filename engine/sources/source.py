@@ -100,7 +100,7 @@ class Source(ABC):
 
     @abstractmethod
     def items(self) -> Iterator[Item]:
-        """List the items in a stable order, by name; opens none, streams.
+        """List the items in a stable order, by name; opens no image, streams.
 
         Raises:
             ConfigError: there is nothing at the URL, or nothing that this source reads.

@@ -76,8 +76,7 @@ class _Level:
         self._signatures = {name: folder.files[name] for name in sheets}
         self._uses: Counter[tuple[str, Match]] = Counter()
         self._nearer: Counter[tuple[str, Match]] = Counter()
-        self._lacking: list[str] = []  # the first one
-        self._lacking_count = 0
+        self._lacking: list[str] = []
         self._unclear: list[str] = []
         self._repeated: list[str] = []
 
@@ -100,28 +99,20 @@ class _Level:
 
     def lack(self, path: str) -> None:
         """Count an image that no sheet names."""
-        self._lacking_count += 1
-        self._lacking = self._lacking or [path]
+        self._lacking.append(printable(path))
 
     def remarks(self, is_selected: Callable[[str], bool]) -> Iterator[str]:
         """Yield what is to be told of the sheets, those that were listed below included."""
         where = " and ".join(printable(self.path + name) for name in self._sheets)
-        if self._lacking_count:
-            verb = "has" if self._lacking_count == 1 else "have"
-            such = f", such as {printable(self._lacking[0])!r}"
-            yield f"{counted(self._lacking_count, 'image')} {verb} no row in {where}{such}"
+        if self._lacking:
+            yield f"{_have(self._lacking)} no row in {where}, such as {self._lacking[0]!r}"
         if self._repeated:
-            verb = "has" if len(self._repeated) == 1 else "have"
             yield (
-                f"{where}: {counted(len(self._repeated), 'image')} {verb} several rows, such as "
-                f"{self._repeated[0]!r}; the captions and objects of all are taken"
+                f"{where}: {_have(self._repeated)} several rows, such as {self._repeated[0]!r}; "
+                f"the captions and objects of all are taken"
             )
         if self._unclear:
-            verb = "has" if len(self._unclear) == 1 else "have"
-            yield (
-                f"{where}: {counted(len(self._unclear), 'image')} {verb} no row for certain, such "
-                f"as {self._unclear[0]}"
-            )
+            yield f"{where}: {_have(self._unclear)} no certain row, such as {self._unclear[0]}"
         for sheet in self._sheets.values():
             yield from self._remarks_on(sheet, is_selected)
 
@@ -133,7 +124,9 @@ class _Level:
             yield f"{where}: {count} cannot be read; {printable(sheet.problems[0])}"
         elif sheet.problems:
             yield f"{where}: {printable(sheet.problems[0])}"
-        lost, nearer, several = {}, {}, {}
+        lost: dict[int, str] = {}
+        nearer: dict[int, str] = {}
+        several: dict[int, str] = {}
         for match in sheet.matches():
             key = sheet.name, match
             if self._uses[key] > 1:
@@ -151,3 +144,7 @@ class _Level:
                 such = printable(rows[min(rows)])
                 count = f"{len(rows):,} of {counted(total, 'row')}"
                 yield f"{where}: {count} {verb} {told}, such as {such!r}"
+
+
+def _have(images: list[str]) -> str:
+    return f"{counted(len(images), 'image')} {'has' if len(images) == 1 else 'have'}"

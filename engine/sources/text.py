@@ -75,11 +75,12 @@ def decoded_lines(data: bytes, encoding: str = "") -> list[str | None]:
     try:
         return list(_lines(decoded(data)))
     except NotText:
-        if _mark_of(data) or b"\0" in data:
+        mark = _mark_of(data)
+        if b"\0" in data or mark not in ("", "utf-8-sig"):
             return list(_lines(decoded(data, encoding)))
-    lines = data.splitlines(keepends=True)
+    lines = data.removeprefix(codecs.BOM_UTF8).splitlines(keepends=True)
     foreign = [line for line in lines if not line.isascii()]
-    is_damaged_utf8 = 2 * sum(map(is_utf8, foreign)) > len(foreign)
+    is_damaged_utf8 = bool(mark) or 2 * sum(map(is_utf8, foreign)) > len(foreign)
     encodings = [name for name in ("ascii", "utf-8" if is_damaged_utf8 else "", encoding) if name]
     return [_line(line, *encodings) for line in lines]
 

@@ -58,6 +58,11 @@ def test_a_few_damaged_lines_cost_themselves() -> None:
     assert decoded_lines(b"".join(lines), "cp1252") == [*["café\n"] * 3, "café\r\n", "cafe"]
 
 
+def test_a_damaged_line_after_a_byte_order_mark_costs_itself() -> None:
+    data = codecs.BOM_UTF8 + "file_name,é\n".encode() + b"a.jpg,\xe9\n"
+    assert decoded_lines(data) == ["file_name,é\n", None]
+
+
 def test_lines_that_fit_utf8_by_chance_are_not_believed() -> None:
     lines = ["一只狗\n", "拢\n", "地\n", "dog\n"]
     data = "".join(lines).encode("gbk")
