@@ -11,6 +11,7 @@ from engine.registry import find_source, source_names
 from engine.sources.files import suffix_of
 from engine.sources.parquet import PARQUET_SUFFIXES
 from engine.sources.place import Folder
+from engine.sources.sheet import SHEET_NAMES
 from engine.sources.source import Source, SourceConfig
 from engine.sources.url import place_of
 from engine.sources.webdataset import TAR_SUFFIXES
@@ -42,7 +43,11 @@ def _kind_of(config: SourceConfig) -> str:
     place = place_of(config)
     is_selected = place.selected()
     for folder in islice(place.folders(), _FOLDERS_TO_LOOK_AT):
-        selected = [name for name in folder.files if is_selected(folder.path + name)]
+        selected = [
+            name
+            for name in folder.files
+            if is_selected(folder.path + name) and (place.names or name not in SHEET_NAMES)
+        ]
         kind = _kind_of_names(selected, folder)
         if kind:
             return kind
