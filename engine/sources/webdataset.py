@@ -10,22 +10,36 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from engine.annotation import Annotation
 from engine.image import MAX_BYTES, TOO_MANY_BYTES, image_suffixes
 from engine.sample import DeadLetter
 from engine.sources import labels
-from engine.sources.archive import Damage, Member, members
+from engine.sources.archive import CORRUPT_TAR, UNREAD_COMPRESSION, Damage, Member, members
+from engine.sources.compression import UnreadCompression
 from engine.sources.files import dead_letter, list_items, unreadable
 from engine.sources.place import original
 from engine.sources.source import Item, Reading, Source, SourceConfig
 from engine.sources.url import place_of
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-CORRUPT_TAR = "corrupt_tar"
+UNREAD_SUFFIXES = {
+    ".tar.br": "brotli",
+    ".tar.lz4": "lz4",
+    ".tar.lz": "lzip",
+    ".tar.lzo": "lzop",
+    ".tar.sz": "snappy",
+    ".tar.z": "compress (.Z)",
+    ".taz": "compress (.Z)",
+}
+"""Tars whose compression is not read: listed all the same, so that none is silently missing."""
+TAR_SUFFIXES = (
+    ".tar",
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.lzma", ".tlz"),
+    *(".tar.zst", ".tar.zstd", ".tzst", *UNREAD_SUFFIXES),
+)
 NO_IMAGE = "no_image"
 
 MAX_LABEL_BYTES = 16 * 1024 * 1024
@@ -55,7 +69,7 @@ class WebDatasetSource(Source):
             yield unreadable(item.location, error)
             return
         with file:
-            yield from _results(item.location, members(file))
+            yield from _results(item.location, _members(item.location, file))
 
 
 @dataclass(kw_only=True)
@@ -125,11 +139,28 @@ class _Group:
         )
 
 
+def stem_of(name: str) -> str:
+    """Return a tar's name or path without its suffix, as in `00000` of `00000.tar.gz`."""
+    return name[: len(name) - len(_suffix_of(name, TAR_SUFFIXES))]
+
+
+def _suffix_of(name: str, suffixes: Iterable[str]) -> str:
+    return max((end for end in suffixes if name.lower().endswith(end)), key=len, default="")
+
+
+def _members(location: str, file: BinaryIO) -> Iterator[Member | Damage]:
+    # Brotli leaves no mark in its bytes, so the name counts.
+    if suffix := _suffix_of(location, UNREAD_SUFFIXES):
+        message = str(UnreadCompression(UNREAD_SUFFIXES[suffix]))
+        return iter((Damage(message, UNREAD_COMPRESSION),))
+    return members(file)
+
+
 def _results(location: str, stream: Iterator[Member | Damage]) -> Iterator[Reading | DeadLetter]:
     group: _Group | None = None
     for member in stream:
         if isinstance(member, Damage):
-            letter = dead_letter(location, location, CORRUPT_TAR, member.message)
+            letter = dead_letter(location, location, member.reason, member.message)
             if group is None:
                 yield letter
             else:
