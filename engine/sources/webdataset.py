@@ -9,13 +9,14 @@ metadata, not read. What the damage in a tar costs is one dead letter for each p
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from engine.image import MAX_BYTES, TOO_MANY_BYTES, image_suffixes
 from engine.sample import DeadLetter
-from engine.sources.archive import Damage, Member, members
+from engine.sources.archive import CORRUPT_TAR, UNREAD_COMPRESSION, Damage, Member, members
+from engine.sources.compression import UnreadCompression
 from engine.sources.files import dead_letter, list_items, unreadable
 from engine.sources.labels import Labels
 from engine.sources.place import original
@@ -23,8 +24,21 @@ from engine.sources.source import Item, Reading, Source, SourceConfig
 from engine.sources.text import is_utf8
 from engine.sources.url import place_of
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-CORRUPT_TAR = "corrupt_tar"
+UNREAD_SUFFIXES = {
+    ".tar.br": "brotli",
+    ".tar.lz4": "lz4",
+    ".tar.lz": "lzip",
+    ".tar.lzo": "lzop",
+    ".tar.sz": "snappy",
+    ".tar.z": "compress (.Z)",
+    ".taz": "compress (.Z)",
+}
+"""Tars whose compression is not read: listed all the same, so that none is silently missing."""
+TAR_SUFFIXES = (
+    ".tar",
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.lzma", ".tlz"),
+    *(".tar.zst", ".tar.zstd", ".tzst", *UNREAD_SUFFIXES),
+)
 NO_IMAGE = "no_image"
 
 MAX_LABEL_BYTES = 16 * 1024 * 1024
@@ -58,7 +72,8 @@ class WebDatasetSource(Source):
             yield unreadable(item.location, error)
             return
         with file:
-            yield from _results(item.location, members(file), self.config.encoding)
+            stream = _members(item.location, file)
+            yield from _results(item.location, stream, self.config.encoding)
 
 
 @dataclass(kw_only=True)
@@ -150,13 +165,30 @@ class _Group:
         )
 
 
+def stem_of(name: str) -> str:
+    """Return a tar's name or path without its suffix, as in `00000` of `00000.tar.gz`."""
+    return name[: len(name) - len(_suffix_of(name, TAR_SUFFIXES))]
+
+
+def _suffix_of(name: str, suffixes: Iterable[str]) -> str:
+    return max((end for end in suffixes if name.lower().endswith(end)), key=len, default="")
+
+
+def _members(location: str, file: BinaryIO) -> Iterator[Member | Damage]:
+    # Brotli leaves no mark in its bytes, so the name counts.
+    if suffix := _suffix_of(location, UNREAD_SUFFIXES):
+        message = str(UnreadCompression(UNREAD_SUFFIXES[suffix]))
+        return iter((Damage(message, UNREAD_COMPRESSION),))
+    return members(file)
+
+
 def _results(
     location: str, stream: Iterator[Member | Damage], encoding: str
 ) -> Iterator[Reading | DeadLetter]:
     group: _Group | None = None
     for member in stream:
         if isinstance(member, Damage):
-            letter = dead_letter(location, location, CORRUPT_TAR, member.message)
+            letter = dead_letter(location, location, member.reason, member.message)
             if group is None:
                 yield letter
             else:
