@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import posixpath
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -26,6 +27,8 @@ MAX_SHEET_BYTES = 256 << 20
 
 _FILE_NAME = "file_name"
 _DELIMITERS = ",;\t|"
+_UNUSUAL = re.compile(r"(?:^|/)\.|//|\\|/$")
+"""What `normpath` would change; most names have none of it."""
 
 
 class Match(NamedTuple):
@@ -174,7 +177,7 @@ class Sheet:
 def folded(path: str) -> str:
     """Return what all spellings of a path have in common: NFC, slashes, no `./`."""
     plain = path if path.isascii() else unicodedata.normalize("NFC", path)
-    return posixpath.normpath(plain.replace("\\", "/"))
+    return posixpath.normpath(plain.replace("\\", "/")) if _UNUSUAL.search(plain) else plain
 
 
 def _images(values: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
