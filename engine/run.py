@@ -22,6 +22,7 @@ from engine.image import PIXELS_VERSION
 from engine.log import run_log
 from engine.losses import Ledger
 from engine.manifest import RECIPE, Manifest, named_shards, read_manifest
+from engine.nesting import refuse_links, refuse_nesting
 from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
 from engine.publication import ShardStats, finished_names, is_whole, read_stats
@@ -30,7 +31,7 @@ from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.open import open_source
-from engine.sources.source import Source, SourceConfig
+from engine.sources.source import Source
 from engine.sources.url import reached
 from engine.storage import Folder
 from engine.worker import Worker
@@ -63,7 +64,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
     for source in config.source:
-        _refuse_nesting(source, output, layers)
+        refuse_nesting(source, output, layers)
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,
@@ -91,19 +92,6 @@ def _refuse_absent_places(config: RunConfig) -> None:
     if absent:
         graph = plan(config, source_tasks=TASKS, is_dry=True)
         raise MissingPackage.all_of([*absent, *graph.absent])
-
-
-def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
-    """Refuse to write where the source would find it in the next run."""
-    if source.url.startswith(("package://", f"{source.kind}://")):
-        return
-    root = Folder(source.url).path("")
-    for folder in folders:
-        if folder.path("").startswith(root):
-            raise ConfigError(
-                f"{folder.url} lies inside the source {source.url}, the next run would read it as "
-                f"images: choose an `output` and `layers` outside"
-            )
 
 
 def execute(
@@ -180,6 +168,7 @@ def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
         _refuse_another_source(run, index)
     previous = list(index.entries) if index.shard_size == size else []
     specs = partition(run.sources, previous)
+    refuse_links(run.sources, specs, run.output, run.layers)
     if [entry for spec in specs for entry in spec.entries] != previous:
         write_index(run.output, specs, shard_size=size)
     return specs
