@@ -15,12 +15,15 @@ import subprocess
 import sys
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.extras.jobs import JOBS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".venv" / "extras"
+AT_ONCE = 2
+"""Environments that are tried side by side."""
 BASE = ""
 """The environment without an extra."""
 ELSEWHERE = {"dev"}
@@ -41,7 +44,9 @@ def main() -> int:
         return 1
     wanted = sys.argv[1:] or [BASE, *(name for name in extras if name not in ELSEWHERE)]
     install(environment(FOLDER / "base"), ["--editable", str(ROOT)])
-    failed = [name for name in wanted if not is_tried(name, extras.get(name, []))]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        passed = list(threads.map(lambda name: is_tried(name, extras.get(name, [])), wanted))
+    failed = [name for name, has_passed in zip(wanted, passed, strict=True) if not has_passed]
     for name in failed:
         sys.stderr.write(f"extra {name or 'none'} FAILED\n")
     return len(failed)
