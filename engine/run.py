@@ -20,6 +20,7 @@ from engine.graph import Graph, plan
 from engine.log import run_log
 from engine.losses import Ledger
 from engine.manifest import RECIPE, Manifest, named_shards, read_manifest
+from engine.nesting import refuse_links, refuse_nesting
 from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
 from engine.publication import ShardStats, finished_names, is_whole, read_stats
@@ -28,7 +29,7 @@ from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.open import open_source
-from engine.sources.source import Source, SourceConfig
+from engine.sources.source import Source
 from engine.storage import Folder
 from engine.worker import Worker
 
@@ -56,7 +57,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
     for source in config.source:
-        _refuse_nesting(source, output, layers)
+        refuse_nesting(source, output, layers)
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,
@@ -65,19 +66,6 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
         output=output,
         layers=layers,
     )
-
-
-def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
-    """Refuse to write where the source would find it in the next run."""
-    if source.url.startswith(("package://", f"{source.kind}://")):
-        return
-    root = Folder(source.url).path("")
-    for folder in folders:
-        if folder.path("").startswith(root):
-            raise ConfigError(
-                f"{folder.url} lies inside the source {source.url}, the next run would read it as "
-                f"images: choose an `output` and `layers` outside"
-            )
 
 
 def execute(
@@ -154,6 +142,7 @@ def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
         _refuse_another_source(run, index)
     previous = list(index.entries) if index.shard_size == size else []
     specs = partition(run.sources, previous)
+    refuse_links(run.sources, specs, run.output, run.layers)
     if [entry for spec in specs for entry in spec.entries] != previous:
         write_index(run.output, specs, shard_size=size)
     return specs

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from engine.errors import SampleError
 from engine.image import MAX_BYTES, image_suffixes
 from engine.sample import DeadLetter
-from engine.sources.files import dead_letter, nothing_found, suffix_of, unreadable
+from engine.sources.files import LeftAlone, dead_letter, nothing_found, suffix_of, unreadable
 from engine.sources.labels import Labels
 from engine.sources.place import original, printable
+from engine.sources.sheet import SHEET_NAMES
 from engine.sources.sheets import SheetReader
 from engine.sources.source import Item, Reading, Source, SourceConfig
 from engine.sources.tally import SheetTally
@@ -45,24 +46,36 @@ class FolderSource(Source):
         is_selected = self.place.selected()
         suffixes = image_suffixes() | UNDECODABLE_SUFFIXES | {""}
         tally = SheetTally(self.place, self.config.encoding)
+        left_alone = LeftAlone()
         others: Counter[str] = Counter()
         count = 0
         for folder in self.place.folders():
             tally.enter(folder)
+            captions: set[str] = set()
+            rest: list[str] = []
             for name, signature in folder.files.items():
                 path = folder.path + name
                 if suffix_of(name) not in suffixes or not (is_selected(path) or not name):
                     others[suffix_of(name)] += 1
+                    if name not in SHEET_NAMES and is_selected(path):
+                        rest.append(name)
                     continue
                 count += 1
-                for number, caption in enumerate(_caption_names(name)):
+                caption_names = _caption_names(name)
+                captions.update(caption_names)
+                for number, caption in enumerate(caption_names):
                     if caption in folder.files:
                         signature += f" caption={number}={folder.files[caption]}"
                         break
                 if name:
                     signature += tally.marks_of(path)
                 yield Item(location=printable(path), signature=signature)
-        self._remarks = tally.finish()
+            for name in rest:
+                if suffix_of(name) != ".txt":
+                    left_alone.add(name)
+                elif name not in captions:
+                    left_alone.add_caption()
+        self._remarks = (*left_alone.remarks(), *tally.finish())
         if count == 0:
             raise nothing_found(self.place, "images", others)
 

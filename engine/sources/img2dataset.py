@@ -23,6 +23,8 @@ _OF_TARS = (CORRUPT_TAR, UNREAD_COMPRESSION)
 class Img2DatasetSource(WebDatasetSource):
     """Tars that img2dataset wrote; url and original metadata come from the `json` in them."""
 
+    companions = (".parquet", "_stats.json")
+
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         expected = self._successful_keys(item)
         seen: set[str] = set()

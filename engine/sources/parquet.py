@@ -19,7 +19,7 @@ from engine.errors import ConfigError
 from engine.image import MAX_BYTES, TOO_MANY_BYTES
 from engine.sample import DeadLetter
 from engine.sources.columns import Columns, find_columns, python_values
-from engine.sources.files import dead_letter, list_items
+from engine.sources.files import LeftAlone, dead_letter, list_items
 from engine.sources.labels import OBJECTS, Labels
 from engine.sources.objects import CATEGORY_KEYS
 from engine.sources.place import original, printable
@@ -42,9 +42,14 @@ class ParquetSource(Source):
     def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
         self.place = place_of(config)
+        self._left_alone = LeftAlone()
+
+    def remarks(self) -> tuple[str, ...]:
+        return self._left_alone.remarks()
 
     def items(self) -> Iterator[Item]:
-        for file_item in list_items(self.place, PARQUET_SUFFIXES):
+        self._left_alone = LeftAlone()
+        for file_item in list_items(self.place, PARQUET_SUFFIXES, self._left_alone):
             location, signature = file_item.location, file_item.signature
             try:
                 with self._open(location) as file:

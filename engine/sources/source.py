@@ -113,6 +113,6 @@ class Source(ABC):
     def remarks(self) -> tuple[str, ...]:
         """Say what people should know of the listing, such as files that nobody reads.
 
-        Complete when `items` is exhausted; the same listing gives the same lines, sorted.
+        Complete when `items` is exhausted; the same listing gives the same lines.
         """
         return ()

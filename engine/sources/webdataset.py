@@ -9,7 +9,7 @@ metadata, not read. What the damage in a tar costs is one dead letter for each p
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
@@ -17,7 +17,7 @@ from engine.image import MAX_BYTES, TOO_MANY_BYTES, image_suffixes
 from engine.sample import DeadLetter
 from engine.sources.archive import CORRUPT_TAR, UNREAD_COMPRESSION, Damage, Member, members
 from engine.sources.compression import UnreadCompression
-from engine.sources.files import dead_letter, list_items, unreadable
+from engine.sources.files import LeftAlone, dead_letter, list_items, suffix_among, unreadable
 from engine.sources.labels import Labels
 from engine.sources.place import original
 from engine.sources.source import Item, Reading, Source, SourceConfig
@@ -57,13 +57,20 @@ class WebDatasetSource(Source):
     """Tars of samples: a file, a brace range, a glob, or a folder of them."""
 
     is_packed: ClassVar[bool] = True
+    companions: ClassVar[tuple[str, ...]] = ()
+    """How the names of files end that belong to a tar, behind its stem."""
 
     def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
         self.place = place_of(config)
+        self._left_alone = LeftAlone()
 
     def items(self) -> Iterator[Item]:
-        return list_items(self.place, TAR_SUFFIXES)
+        self._left_alone = LeftAlone()
+        return list_items(self.place, TAR_SUFFIXES, self._left_alone, companions=self.companions)
+
+    def remarks(self) -> tuple[str, ...]:
+        return self._left_alone.remarks()
 
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         try:
@@ -167,16 +174,12 @@ class _Group:
 
 def stem_of(name: str) -> str:
     """Return a tar's name or path without its suffix, as in `00000` of `00000.tar.gz`."""
-    return name[: len(name) - len(_suffix_of(name, TAR_SUFFIXES))]
-
-
-def _suffix_of(name: str, suffixes: Iterable[str]) -> str:
-    return max((end for end in suffixes if name.lower().endswith(end)), key=len, default="")
+    return name[: len(name) - len(suffix_among(name, TAR_SUFFIXES))]
 
 
 def _members(location: str, file: BinaryIO) -> Iterator[Member | Damage]:
     # Brotli leaves no mark in its bytes, so the name counts.
-    if suffix := _suffix_of(location, UNREAD_SUFFIXES):
+    if suffix := suffix_among(location, UNREAD_SUFFIXES):
         message = str(UnreadCompression(UNREAD_SUFFIXES[suffix]))
         return iter((Damage(message, UNREAD_COMPRESSION),))
     return members(file)
