@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_OURS = "florilegium"
+
 
 class FlorilegiumError(Exception):
     """Base of every error this package raises on purpose."""
@@ -39,7 +41,27 @@ class PlanError(UsageError):
 
 
 class MissingPackage(UsageError):
-    """A stage needs a Python package that is not installed."""
+    """A Python package is not installed; `install` is what pip has to be asked for."""
+
+    def __init__(self, message: str, *, install: str = "") -> None:
+        super().__init__(message)
+        self.install = install
+
+    @classmethod
+    def all_of(cls, errors: Iterable[MissingPackage]) -> MissingPackage:
+        """Return one error for all packages, so that they are installed in one go."""
+        distinct = {str(error): error for error in errors}
+        if len(distinct) == 1:
+            return next(iter(distinct.values()))
+        wanted = sorted({one for error in distinct.values() for one in error.install.split()})
+        extras = [name for one in wanted for name in _extras(one)]
+        others = [one for one in wanted if not _extras(one)]
+        ours = [f"{_OURS}[{','.join(extras)}]"] if extras else []
+        line = " ".join([*(f"'{one}'" for one in ours), *others])
+        told = ["packages are missing:", *(f"  {text}" for text in distinct)]
+        if line:
+            told.append(f"all of them: pip install {line}")
+        return cls("\n".join(told), install=" ".join([*ours, *others]))
 
 
 class MissingModel(UsageError):
@@ -86,6 +108,12 @@ class WorkerDied(RunError):
 
 class DataLost(RunError):
     """Bytes in shared memory are gone with the node that held them; they must be read again."""
+
+
+def _extras(requirement: str) -> list[str]:
+    """Return the extras of this distribution that a requirement names."""
+    name, _, extras = requirement.rstrip("]").partition("[")
+    return extras.split(",") if name == _OURS else []
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

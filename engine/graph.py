@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 
 from engine.annotation import Provenance
 from engine.config import RunConfig, validated
-from engine.errors import MissingModel, PlanError, nearest
+from engine.errors import MissingModel, MissingPackage, PlanError, nearest
 from engine.image_member import ImageKind
-from engine.registry import find_stage, require_packages
+from engine.registry import absent_packages, find_stage
 from engine.sample import digest_of
 from engine.sources.source import SOURCE
 from engine.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
@@ -105,6 +105,8 @@ class Graph:
     images: ImageKind = "jpg"
     missing: tuple[str, ...] = ()
     """Commands that fetch models that are not here: of a graph that is only looked at."""
+    absent: tuple[MissingPackage, ...] = ()
+    """Packages that are not installed: of a graph that is only looked at."""
 
     @property
     def layered(self) -> tuple[Node[Any], ...]:
@@ -136,13 +138,13 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
     """Turn a config into a checked graph.
 
     `source_tasks` are the tasks that the source itself may bring. A graph that is only looked at
-    (`is_dry`) may lack models; the fingerprints of their stages are then not those of a run.
+    (`is_dry`) may lack packages and models; the fingerprints of such stages are not those of a run.
 
     Raises:
+        MissingPackage: packages are not installed, all of them in one error.
         MissingModel: models are not here, all of them in one error.
         PlanError: an unknown stage, a missing input, a cycle or a stage of the wrong type.
         ConfigError: a stage's options are wrong.
-        MissingPackage: a stage needs a package that is not installed.
     """
     both = set(config.specialists) & set(config.filters)
     if both:
@@ -155,7 +157,9 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
         name: _draft("filters", name, options, Filter) for name, options in config.filters.items()
     }
     drafts = (*specialists.values(), *filters.values())
-    revisions, missing = _revisions(drafts)
+    revisions, missing, absent = _revisions(drafts)
+    if absent and not is_dry:
+        raise MissingPackage.all_of(absent)
     if missing and not is_dry:
         raise _all_of(missing)
     for draft in drafts:
@@ -170,6 +174,7 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
         filters=tuple(node for name, node in nodes.items() if name in filters),
         images=config.images,
         missing=tuple(dict.fromkeys(one for error in missing.values() for one in error.commands)),
+        absent=tuple(absent),
     )
 
 
@@ -197,7 +202,6 @@ def _draft(section: str, name: str, options: Mapping[str, Any], kind: type[Stage
     if not issubclass(stage_class, kind):
         belongs = "specialists" if issubclass(stage_class, Specialist) else "filters"
         raise PlanError(f"{section}.{name}: {use!r} belongs under `{belongs}`")
-    require_packages(name, stage_class)
     stage_config = validated(stage_class.Config, own, where=f"{section}.{name}")
     stage = stage_class(stage_config)
     return _Draft(name=name, use=use, stage=stage, reads=None if reads is None else tuple(reads))
@@ -283,16 +287,27 @@ def _order(specialists: Sequence[str] | Mapping[str, Any], edges: Mapping[str, A
     return order
 
 
-def _revisions(drafts: Iterable[_Draft]) -> tuple[dict[str, str], dict[str, MissingModel]]:
-    """Return what names each stage's model, and the stages whose models are not here."""
+def _revisions(
+    drafts: Iterable[_Draft],
+) -> tuple[dict[str, str], dict[str, MissingModel], list[MissingPackage]]:
+    """Return what names each stage's model, the stages whose models are not here, and packages
+    that are not installed."""
     revisions: dict[str, str] = {}
     missing: dict[str, MissingModel] = {}
+    absent: list[MissingPackage] = []
     for draft in drafts:
+        revisions[draft.name] = ""
+        absent += (found := absent_packages(draft.name, draft.stage))
         try:
             revisions[draft.name] = draft.stage.revision()
         except MissingModel as error:
-            revisions[draft.name], missing[draft.name] = "", error
-    return revisions, missing
+            missing[draft.name] = error
+        except MissingPackage as error:
+            absent.append(error)
+        except ImportError:  # also what tells a version, of a package that is missing
+            if not found:
+                raise
+    return revisions, missing, absent
 
 
 def _all_of(missing: Mapping[str, MissingModel]) -> MissingModel:

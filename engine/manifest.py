@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.graph import FORMAT_VERSION, Graph
+from engine.image_member import ImageKind
 from engine.parquet import from_parquet, to_parquet
 from engine.publication import FileStats, ShardStats, to_json
 from engine.sample import DeadLetter
@@ -86,11 +87,13 @@ class Totals:
 class Manifest:
     """A finished dataset. `stages` has the whole configuration behind each fingerprint.
 
-    `remarks` are lines for people: what lay in the sources and is not in the dataset.
+    `images` tells how images are written; `remarks` are lines for people: what lay in the sources
+    and is not in the dataset.
     """
 
     recipe: str
     source: tuple[str, ...]
+    images: ImageKind
     stages: dict[str, dict[str, Any]]
     shards: tuple[ShardStats, ...]
     remarks: tuple[str, ...] = ()
@@ -108,6 +111,7 @@ class Manifest:
         return cls(
             recipe=graph.recipe,
             source=tuple(urls),
+            images=graph.images,
             stages={
                 SOURCE_FINGERPRINT: {"name": SOURCE},
                 **{node.fingerprint: node.configuration() for node in graph.nodes},
@@ -142,6 +146,7 @@ class Manifest:
                 "format": FORMAT_VERSION,
                 "recipe": self.recipe,
                 "source": self.source,
+                "images": self.images,
                 "remarks": self.remarks,
                 "totals": asdict(self.totals),
                 "stages": self.stages,

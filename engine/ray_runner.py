@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import itertools
 import os
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from engine.pools import Machines, Pool, pools_of
 from engine.publication import ShardStats
 from engine.runner import Opened, Runner
 from engine.storage import Folder
+from engine.waiting import PATIENCE_S, waiting_for
 from engine.worker import Part, Worker
 
 Call = Callable[[Any], Awaitable[Any]]
@@ -54,6 +56,12 @@ class RayRunner(Runner):
         for pool in sorted(self._sizes.values(), key=lambda pool: -pool.num_gpus):
             self._pool(pool.name)
         return graph
+
+    async def waiting(self) -> str:
+        late = {name: pool.late for name, pool in self._pools.items() if pool.late}
+        cpus = sum(self._sizes[name].num_cpus * count for name, count in late.items())
+        gpus = sum(self._sizes[name].num_gpus * count for name, count in late.items())
+        return await asyncio.to_thread(waiting_for, cpus=cpus, gpus=gpus) if late else ""
 
     def width(self, pool: str) -> int:
         return self._sizes[pool].width
@@ -248,7 +256,14 @@ class _Pool:
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
         self._failure: Exception | None = None
+        self._asked_s: dict[int, float] = {}  # when an actor was asked for that is not there yet
         self._starting = {asyncio.create_task(self._start(place)) for place in range(pool.size)}
+
+    @property
+    def late(self) -> int:
+        """How many places wait for their actor for longer than one takes to start."""
+        now_s = time.monotonic()
+        return sum(now_s - asked_s > PATIENCE_S for asked_s in self._asked_s.values())
 
     async def call(
         self, call: Call, names: Sequence[str], *, priority: str, alone: bool = False
@@ -297,6 +312,7 @@ class _Pool:
 
     async def _start(self, place: int) -> None:
         """Make an actor, wait until it is there, and open its place."""
+        self._asked_s[place] = time.monotonic()
         try:
             actor = self._make()
             await actor.load.remote([])
@@ -305,6 +321,8 @@ class _Pool:
             self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
             self._wake_all()
             return
+        finally:
+            del self._asked_s[place]
         self._actors[place] = actor
         self._loaded[place] = frozenset()
         self._set_idle(place, self._calls)

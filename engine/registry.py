@@ -8,6 +8,7 @@ is asked for is imported.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -59,6 +60,17 @@ def require_packages(name: str, stage_class: type[Stage[Any]]) -> None:
     require(f"stage {name!r}", stage_class.needs, extra=stage_class.extra)
 
 
+def absent_packages(name: str, stage: Stage[Any]) -> list[MissingPackage]:
+    """Return what is not installed of that which a stage will import, with its options."""
+    absent = []
+    for check in (partial(require_packages, name, type(stage)), stage.require):
+        try:
+            check()
+        except MissingPackage as error:
+            absent.append(error)
+    return absent
+
+
 def require(what: str, packages: Sequence[str], *, extra: str = "") -> None:
     """Check that packages are installed; `extra` is the one of this distribution that brings them.
 
@@ -67,9 +79,11 @@ def require(what: str, packages: Sequence[str], *, extra: str = "") -> None:
     """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        wanted = f"'florilegium[{extra}]'" if extra else " ".join(missing)
+        install = f"florilegium[{extra}]" if extra else " ".join(missing)
+        quoted = f"'{install}'" if extra else install
         raise MissingPackage(
-            f"{what} needs {', '.join(missing)}, not installed: pip install {wanted}"
+            f"{what} needs {', '.join(missing)}, not installed: pip install {quoted}",
+            install=install,
         )
 
 

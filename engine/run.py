@@ -12,11 +12,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MissingPackage
 from engine.escaped import escaped
 from engine.graph import Graph, plan
+from engine.image import PIXELS_VERSION
 from engine.log import run_log
 from engine.losses import Ledger
 from engine.manifest import RECIPE, Manifest, named_shards, read_manifest
@@ -30,8 +32,12 @@ from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.open import open_source
 from engine.sources.source import Source
+from engine.sources.url import reached
 from engine.storage import Folder
 from engine.worker import Worker
+
+POLL_S = 2.0
+"""Seconds between looks at what workers wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +54,12 @@ class Run:
 def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     """Check a config as far as possible without reading an image.
 
-    A run that is only looked at (`is_dry`) may lack models.
+    A run that is only looked at (`is_dry`) may lack packages of its stages, and models.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
+    _refuse_absent_places(config)
     sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
@@ -66,6 +73,25 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
         output=output,
         layers=layers,
     )
+
+
+def _refuse_absent_places(config: RunConfig) -> None:
+    """Refuse places that nothing here can reach; the error names what the stages lack, too.
+
+    Raises:
+        MissingPackage: with all pip lines.
+    """
+    absent: list[MissingPackage] = []
+    for url in (*(source.url for source in config.source), config.output, config.layers):
+        try:
+            reached(url or "")
+        except MissingPackage as error:
+            absent.append(error)
+        except ConfigError:
+            pass  # a source may have a scheme of its own; who opens it says what is wrong
+    if absent:
+        graph = plan(config, source_tasks=TASKS, is_dry=True)
+        raise MissingPackage.all_of([*absent, *graph.absent])
 
 
 def execute(
@@ -155,7 +181,7 @@ def _refuse_another_source(run: Run, index: Index) -> None:
         names = ", ".join(sorted(name.rpartition("#")[0] for name in gone))
         raise ConfigError(
             f"{run.output.url} holds a dataset made from {names}, which this config does not "
-            f"read: its samples would be deleted. Choose another `output`, or say --replace"
+            f"read: its samples would be deleted. Choose another `output`, or build with --replace"
         )
 
 
@@ -214,10 +240,23 @@ async def _build(
         run.output.publish(RECIPE, run.graph.recipe.encode())
         progress.current = ""
         scheduler = Scheduler(graph, runner, progress)
-        async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-            finished(job, stats)
+        watching = asyncio.create_task(_watch(runner, progress))
+        try:
+            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+                finished(job, stats)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            progress.waiting = ""
     finally:
         await runner.close()
+
+
+async def _watch(runner: Runner, progress: Progress) -> None:
+    """Keep telling what the workers wait for."""
+    while True:
+        progress.waiting = await runner.waiting()
+        await asyncio.sleep(POLL_S)
 
 
 def _runner(run: Run) -> Runner:
@@ -236,7 +275,12 @@ class _Receipts:
         self._layers = run.layers
         self._readings = [
             digest_of(
-                [SOURCE_FINGERPRINT, str(run.config.max_pixels), source.config.model_dump_json()]
+                [
+                    SOURCE_FINGERPRINT,
+                    str(PIXELS_VERSION),
+                    str(run.config.max_pixels),
+                    source.config.model_dump_json(),
+                ]
             )[:16]
             for source in run.sources
         ]

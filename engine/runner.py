@@ -38,6 +38,10 @@ class Runner(ABC):
             RunError: the pools do not fit the machines that are there.
         """
 
+    async def waiting(self) -> str:
+        """Tell what workers wait for, such as GPUs that others hold; "" when all are there."""
+        return ""
+
     @abstractmethod
     def width(self, pool: str) -> int:
         """Return how many calls of a pool can run at once."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.annotation import COORDINATE_DECIMALS, Annotation, Provenance, stamp
 from engine.errors import SampleError
-from engine.image import ImageHeader, decode, read_header
+from engine.image import PIXELS_VERSION, ImageHeader, decode, read_header
 from engine.keys import packed_key
 from engine.partition import ShardSpec, shard_name
 from engine.sample import DeadLetter, Record, digest_of
@@ -25,7 +25,6 @@ from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.source import SOURCE, Reading, Source
 from engine.validity import is_number, problem_of
 
-SIZE_MISMATCH = "size_mismatch"
 BOX_TOLERANCE = 1.0
 """Pixels by which a box of the source may leave the image, where edges were counted otherwise or
 rounded: it is clipped. One that leaves it further is of another frame, and is left out."""
@@ -123,7 +122,7 @@ def _readings(spec: ShardSpec, source: Source) -> Iterator[tuple[str, Reading | 
 def _record(key: str, reading: Reading, max_pixels: int) -> tuple[Record, tuple[Annotation, ...]]:
     """Look into the image; return its record, and the labels of the source that make sense."""
     header = read_header(reading.data, max_pixels=max_pixels)
-    _check_pixels(reading.data, header)
+    decode(reading.data)  # an image that is cut, or not of the size its header says, is no sample
     said, metadata = _believable(reading, header)
     image_digest = sha256(reading.data).hexdigest()
     labels = json.dumps([asdict(label) for label in said], sort_keys=True)
@@ -136,24 +135,11 @@ def _record(key: str, reading: Reading, max_pixels: int) -> tuple[Record, tuple[
         extension=header.extension,
         source=reading.location,
         metadata=metadata,
-        digest=digest_of([key, image_digest, reading.location, metadata, labels]),
+        digest=digest_of(
+            [key, image_digest, str(PIXELS_VERSION), reading.location, metadata, labels]
+        ),
     )
     return record, said
-
-
-def _check_pixels(data: bytes, header: ImageHeader) -> None:
-    """Decode an image, and hold its size against that of the header, in the upright frame.
-
-    Raises:
-        SampleError: the image does not decode, or decodes to another size: labels would be
-            placed in a frame that is not that of the pixels.
-    """
-    height, width = decode(data).shape[:2]
-    if (width, height) != (header.width, header.height):
-        raise SampleError(
-            SIZE_MISMATCH,
-            f"the pixels are {width}x{height}, the header says {header.width}x{header.height}",
-        )
 
 
 def _believable(reading: Reading, header: ImageHeader) -> tuple[tuple[Annotation, ...], str]:

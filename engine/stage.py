@@ -117,6 +117,13 @@ class Stage(ABC, Generic[ConfigT]):
         """The model behind the stage, for provenance: a hub id, a package, a file."""
         return ""
 
+    def require(self) -> None:
+        """Check packages that `needs` cannot name: one of several, or for some options only. Cheap.
+
+        Raises:
+            MissingPackage: with the pip line that brings it.
+        """
+
     def revision(self) -> str:
         """Name the exact model: a commit, a package version or a weight digest. Cheap."""
         return ""

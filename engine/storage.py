@@ -19,11 +19,13 @@ from typing import IO, Any
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from engine.errors import StorageError
+from engine.errors import ConfigError, MissingPackage, StorageError
 
 TEMPORARY = ".tmp"
 """The suffix of hidden files that are being written; a killed writer leaves them behind."""
 
+_EXTRAS = {"s3fs": "florilegium[s3]"}
+"""The extra of this distribution that brings a storage package."""
 _CURES = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
@@ -32,12 +34,31 @@ _CURES = {
 }
 
 
+def file_system(url: str) -> tuple[Any, str]:
+    """Return the file system of an fsspec URL or a path, and the path within it.
+
+    Raises:
+        MissingPackage: the storage needs a package that is not installed.
+        ConfigError: nobody knows such a URL.
+    """
+    try:
+        return url_to_fs(url)
+    except ImportError as error:
+        package = getattr(error.__cause__, "name", None) or "its package"
+        install = _EXTRAS.get(package, package)
+        raise MissingPackage(
+            f"{url} cannot be reached: {error}; pip install {install!r}", install=install
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
+
+
 class Folder:
     """A folder of files, named by relative paths with forward slashes."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._fs, root = url_to_fs(url)
+        self._fs, root = file_system(url)
         self._root = root.rstrip("/")
 
     @property

@@ -47,7 +47,7 @@ def put_in_place(
         output.publish(RUN, config)
         write_report(output, manifest.shards)
         before_switch()
-        write_card(output, manifest, run.config.images)
+        write_card(output, manifest)
     finish(run, manifest)
 
 

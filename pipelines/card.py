@@ -77,7 +77,7 @@ The images belong to their owners: this card grants no licence for them.
 """
 
 
-def write_card(output: Folder, manifest: Manifest, images: ImageKind) -> None:
+def write_card(output: Folder, manifest: Manifest) -> None:
     """Publish the dataset card."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
@@ -107,7 +107,7 @@ def write_card(output: Folder, manifest: Manifest, images: ImageKind) -> None:
         template_str=_TEMPLATE,
         totals=totals,
         speakers=_speakers(manifest),
-        images=_IMAGES[images],
+        images=_IMAGES[manifest.images],
         counted=counted,
     )
     output.publish(CARD, str(card).encode())

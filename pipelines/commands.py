@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine.counted import counted
-from engine.errors import FlorilegiumError, OutputInUse, UsageError
+from engine.errors import FlorilegiumError, MissingPackage, OutputInUse, UsageError
 
 app = typer.Typer(
     name="florilegium",
@@ -124,6 +124,8 @@ def build(
                 out.print(Text(f"{node.name} has {caveat}"), soft_wrap=True)
         for command in run.graph.missing:
             out.print(Text(f"not here yet: {command}"), soft_wrap=True)
+        if run.graph.absent:
+            raise MissingPackage.all_of(run.graph.absent)
         return
     with _resumable():
         manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)
@@ -194,7 +196,7 @@ def refine(
     dry_run: DryRun = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
-    from engine.config import load_config
+    from engine.config import load_document, validated
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import check
     from pipelines.refine.loop import refine as run_loop
@@ -204,7 +206,10 @@ def refine(
     from pipelines.tables import plan_table, print_table
 
     changes = _given(source=source, output=output, max_dead_letter_share=max_dead_letter_share)
-    loaded = load_config(config, changes=changes, overrides=overrides or [], model=RefineConfig)
+    document = load_document(config, changes=changes, overrides=overrides or [])
+    if "refine" not in document:
+        raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
+    loaded = validated(RefineConfig, document, where=str(config))
     if dry_run:
         first, later = check(loaded, is_dry=True)
         print_table(out, plan_table(first))
@@ -243,9 +248,17 @@ def train(
     progress = Progress(current="starting")
     with _resumable(), shown(progress):
         show = partial(progress.train, "training")
-        result = run_training(run, options, output, on_progress=show)
+        result = run_training(
+            run,
+            options,
+            output,
+            on_progress=show,
+            on_survey=lambda found: _warn(found.unfed),
+            on_wait=partial(setattr, progress, "waiting"),
+        )
     for task, loss in result.losses.items():
         out.print(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
+    _warn([task for task in options.chosen if task not in result.examples])
     out.print(Text(f"checkpoint  {output}"), soft_wrap=True)
 
 
@@ -307,6 +320,7 @@ def export_florence2(
 
     document = load_document(config, overrides=overrides or [])
     exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
+    _warn([task for task, lines in exported.tasks.items() if not lines])
     for part, lines in exported.lines.items():
         images = counted(exported.images[part], "image")
         out.print(f"{part:6} {images}, {counted(lines, 'line')}", highlight=False)
@@ -376,12 +390,11 @@ def clean(
     from pipelines.clean import clean as clean_layers
 
     cleaned = clean_layers(Folder(directory), is_dry=dry_run)
+    what = f"{counted(cleaned.files, 'file')} of {counted(cleaned.stages, 'stage')}"
+    kept = counted(cleaned.kept, "file is", "files are")
     verb = "would delete" if dry_run else "deleted"
-    out.print(
-        f"{verb} {cleaned.files} files of {cleaned.stages} stages, {cleaned.bytes / 1e6:.1f} MB; "
-        f"{cleaned.kept} files are needed",
-        highlight=False,
-    )
+    line = f"{verb} {what}, {cleaned.bytes / 1e6:.1f} MB; {kept} needed"
+    out.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -418,6 +431,13 @@ def stages() -> None:
     from pipelines.tables import print_table, stages_table
 
     print_table(out, stages_table())
+
+
+def _warn(untaught: Sequence[str]) -> None:
+    """Name the tasks that a dataset does not teach."""
+    for task in untaught:
+        line = f"{task}: no examples in this dataset, it is not trained"
+        err.print(Text.assemble(("warning ", "yellow"), line), soft_wrap=True)
 
 
 def _given(**changes: str | float | None) -> dict[str, Any]:

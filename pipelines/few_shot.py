@@ -103,16 +103,16 @@ def _chosen(right: Sequence[Choice], per_task: int) -> list[Choice]:
 def _with_images(dataset: Folder, chosen: Sequence[Choice], output: Path) -> list[dict[str, str]]:
     """Write the images of the chosen captions; return the lines of the file."""
     (output / IMAGES).mkdir(parents=True)
-    names: dict[tuple[str, str], str] = {}
+    images: dict[tuple[str, str], dict[str, str]] = {}
     for shard in sorted({one.shard for one in chosen}):
         wanted = {one.key for one in chosen if one.shard == shard}
         for sample in read_shard_samples(dataset, shard):
             if sample.key in wanted and len(sample.image) <= MOST_BYTES:
                 name = f"{IMAGES}/{sample.sha256[:16]}.{read_header(sample.image).extension}"
                 (output / name).write_bytes(sample.image)
-                names[shard, sample.key] = name
+                images[shard, sample.key] = {"image": name, "source_sha256": sample.sha256}
     return [
-        {"image": names[one.shard, one.key], "task": one.task, "text": one.text}
+        {**images[one.shard, one.key], "task": one.task, "text": one.text}
         for one in chosen
-        if (one.shard, one.key) in names
+        if (one.shard, one.key) in images
     ]

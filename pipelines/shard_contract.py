@@ -57,7 +57,6 @@ LENGTHS = {"box_xyxy": 4, "quad": 8, "span": 2}
 _UNREADABLE = (
     tarfile.TarError,
     pa.ArrowException,
-    SampleError,
     StorageError,
     OSError,
     LookupError,
@@ -127,7 +126,8 @@ def _check_tar(
                 if key in seen:
                     raise ValueError(f"the files of sample {key!r} are not adjacent")
                 seen.add(key)
-                problem = rows.problem_of(_checked(key, members))
+                sample = _checked(key, members)
+                problem = rows.problem_of(sample) or _image_problem(members, sample)
                 if problem:
                     yield f"{path}: sample {key!r}: {problem}"
         except _UNREADABLE as error:
@@ -214,10 +214,16 @@ def _checked(key: str, members: dict[str, bytes]) -> dict[str, Any]:
         raise ValueError(f"an annotation of sample {key!r} is no object in its json")
     if sha256(members[images[0]]).hexdigest() != sample["image_sha256"]:
         raise ValueError(f"the image of sample {key!r} has another digest than its json says")
-    height, width = decode(members[images[0]]).shape[:2]
-    if (width, height) != (sample["width"], sample["height"]):
-        raise ValueError(
-            f"the image of sample {key!r} is {width}x{height}, its json says "
-            f"{sample['width']}x{sample['height']}"
-        )
     return sample
+
+
+def _image_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> str:
+    """Say how an image differs from what its JSON says of it, in the upright frame; or nothing."""
+    (data,) = (data for name, data in members.items() if name not in ("json", "txt"))
+    try:
+        height, width = decode(data).shape[:2]
+    except SampleError as error:
+        return f"its image does not decode: {error}"
+    if (width, height) == (sample["width"], sample["height"]):
+        return ""
+    return f"its image is {width}x{height}, its json says {sample['width']}x{sample['height']}"

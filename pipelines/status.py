@@ -14,7 +14,7 @@ from engine.parquet import from_parquet
 from engine.partition import INDEX_NAME
 from engine.publication import ShardStats, finished_names, read_stats
 from engine.storage import Folder
-from pipelines.refine.lineage import ROUNDS, round_folder
+from pipelines.refine.lineage import CANDIDATES, ROUNDS, round_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,5 +83,6 @@ def _missing(output: Folder) -> str:
     rounds = sorted(int(name) for name in output.names(ROUNDS) if name.isdigit())
     if not rounds:
         return f"{INDEX_NAME} is missing"
-    last = round_folder(output, rounds[-1]).url
-    return f"its refinement is not finished, ask about {last}, or run `florilegium refine` again"
+    last = round_folder(output, rounds[-1])
+    where = last.url if last.exists(INDEX_NAME) else f"{last.url}/{CANDIDATES}/0"
+    return f"its refinement is not finished, ask about {where}, or run `florilegium refine` again"

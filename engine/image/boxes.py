@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from engine.image.header import Bytes, corrupt
 
-_ZEROS = re.compile(re.escape(bytes(32)))
+_ZEROS = re.compile(re.escape(bytes(16)))
 
 
 class Box(NamedTuple):

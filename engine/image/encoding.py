@@ -10,8 +10,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from engine.image import jpeg
+from engine.image import jpeg, pillow
 from engine.image.header import Bytes
+from engine.image.orientation import TAG as ORIENTATION_TAG
 
 
 def is_upright_baseline_jpeg(data: Bytes) -> bool:
@@ -24,9 +25,11 @@ def is_upright_baseline_jpeg(data: Bytes) -> bool:
     if not jpeg.is_upright_baseline(data):
         return False
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+        with pillow.opened(data, "JPEG", "MPO") as image:
             header = jpeg.header(data)
-            return image.mode in ("L", "RGB") and image.size == (header.width, header.height)
+            is_turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
+            is_same = image.size == (header.width, header.height)
+            return is_same and not is_turned and image.mode in ("L", "RGB")
     except Exception:  # Pillow raises anything when metadata is broken
         return False
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from engine.image import pillow
-from engine.image.header import Bytes, ImageHeader
+from engine.image.header import Bytes, ImageHeader, corrupt
 from engine.image.orientation import orientation_of
 
 MAGICS = (b"GIF87a", b"GIF89a")
+_MAY_FOLLOW = b",!;"  # a picture, an extension, the trailer
 _XMP = b"\x21\xff\x0bXMP DataXMP"
 
 
@@ -23,9 +24,21 @@ def header(data: Bytes) -> ImageHeader:
 def pixels(data: Bytes) -> np.ndarray:
     """Decode the first picture to RGB, uint8, as stored."""
     with pillow.opened(data, "GIF") as image:
-        left, top, right, bottom = image.tile[0][1]
+        _, (left, top, right, bottom), start, *_ = image.tile[0]  # type: ignore[attr-defined]
+        _check_blocks(data, start)
         image.load()
         picture = pillow.rgb(image)
     shown = np.full_like(picture, 255)
     shown[top:bottom, left:right] = picture[top:bottom, left:right]
     return shown
+
+
+def _check_blocks(data: Bytes, position: int) -> None:
+    """Raise when the coded pixels end where no other part of a GIF file begins.
+
+    Pillow takes an early end, such as a length of zero in a part that was filled, for the end.
+    """
+    while position < len(data) and data[position]:
+        position += 1 + data[position]
+    if position + 1 < len(data) and data[position + 1] not in _MAY_FOLLOW:
+        raise corrupt("the coded pixels of the GIF file are damaged")

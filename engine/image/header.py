@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from engine.errors import SampleError
 
+PIXELS_VERSION = 2
+"""Raise it when the same bytes decode to other pixels: samples are then new ones."""
 MAX_PIXELS = 100_000_000
 """Images with more pixels than this are refused before decoding."""
 MAX_BYTES = 256 * 1024 * 1024

@@ -22,7 +22,8 @@ SUFFIXES = (".heic", ".heif", ".hif")
 
 def header(data: Bytes) -> ImageHeader:
     """Read the size of the primary picture, upright."""
-    return ImageHeader(*_opened(data).size, 1, "heic")
+    width, height = _opened(data).size
+    return ImageHeader(width, height, 1, "heic")
 
 
 def pixels(data: Bytes) -> np.ndarray:

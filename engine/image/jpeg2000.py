@@ -16,9 +16,10 @@ MAGICS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF = b"JpgTiffExif->JP2"
 _SIZE = b"\xff\x4f\xff\x51"
-_COMPONENTS_AT = 40  # bytes from the start of the codestream to the first component's depth
+_END = b"\xff\xd9"
+_COMPONENTS_AT = 42  # bytes from the start of the codestream to the first component's depth
 # Empty packets are zero bytes, but not so many in a row.
-_ZEROS = re.compile(re.escape(bytes(1024)))
+_ZEROS = re.compile(re.escape(bytes(512)))
 
 
 def header(data: Bytes) -> ImageHeader:
@@ -36,8 +37,8 @@ def header(data: Bytes) -> ImageHeader:
 
 def pixels(data: Bytes) -> np.ndarray:
     """Decode to RGB, uint8, as stored."""
-    start = bytes(data).find(_SIZE)
-    if _ZEROS.search(data, start):
+    start, end = bytes(data).find(_SIZE), bytes(data).rfind(_END)
+    if _ZEROS.search(data, start, end):
         raise corrupt("a part of the JPEG 2000 file is filled with zeros")
     with pillow.opened(data, "JPEG2000") as image:
         image.load()

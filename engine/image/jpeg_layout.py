@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.errors import SampleError
-from engine.image.header import NOT_AN_IMAGE, Bytes
+from engine.image.header import NOT_AN_IMAGE, Bytes, corrupt
 
 END = 0xD9
 APP0, APP1, APP14, COMMENT = 0xE0, 0xE1, 0xEE, 0xFE
-_SCAN, _TABLES = 0xDA, 0xC4
+METADATA = {*range(APP0, APP0 + 16), COMMENT}
+_START, _SCAN, _TABLES = 0xD8, 0xDA, 0xC4
 _FRAMES = {*range(0xC0, 0xD0)} - {_TABLES, 0xC8, 0xCC}
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
-_STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 
@@ -77,7 +77,8 @@ def layout_of(data: Bytes) -> Layout:
     """Walk through the segments up to the end marker or the end of the file.
 
     Raises:
-        SampleError: `not_an_image` when there is no frame header.
+        SampleError: `not_an_image` when there is no frame header, `corrupt_image` when a size is
+            so wrong that a thumbnail would be taken for the picture.
     """
     walk = _Walk(data)
     walk.run()
@@ -120,6 +121,8 @@ class _Walk:
             if marker == END:
                 self.has_end = True
                 return
+            if marker == _START:
+                raise corrupt("a second start in the JPEG file: a segment has a wrong size")
             end = start + 2 + int.from_bytes(self.data[start + 2 : start + 4], "big")
             if end < start + 4 or end > len(self.data):
                 self.is_tidy = False
@@ -142,6 +145,9 @@ class _Walk:
             stop = match.start() if match else len(self.data)
             self.scans.append(self._scan(body, end, stop))
             return stop
+        elif marker in METADATA and self.data[end : end + 1] != b"\xff":
+            self.is_tidy = False
+            return end - len(body)  # its size is wrong, or stray bytes follow
         return end
 
     def _tables(self, body: bytes) -> None:

@@ -10,21 +10,14 @@ import re
 import struct
 
 import numpy as np
-from PIL import Image
 
 from engine.image.header import Bytes
 
 EXIF_MAGIC = b"Exif\0\0"
-_TAG = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+TAG = 0x0112
+"""The EXIF tag."""
+# What is flipped once the sides of 5 to 8 have changed places: 1 columns, 0 rows, -1 both.
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 _NAMESPACE = re.compile(rb"""xmlns:([\w.-]+)\s*=\s*["']http://ns\.adobe\.com/tiff/1\.0/["']""")
 _MAX_XMP = 16 * 1024 * 1024
 
@@ -47,7 +40,7 @@ def exif_orientation(exif: Bytes | None) -> int | None:
         (count,) = struct.unpack_from(order + "H", exif, start)
         for position in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, _ = struct.unpack_from(order + "HHI", exif, position)
-            if tag == _TAG:
+            if tag == TAG:
                 code = {1: "B", 3: "H", 4: "I"}.get(kind, "H")
                 return _valid(struct.unpack_from(order + code, exif, position + 8)[0])
     except struct.error:
@@ -74,7 +67,12 @@ def _valid(value: int) -> int | None:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Return stored RGB pixels, uint8, turned upright."""
-    if orientation not in _TURNS:
+    """Return stored pixels (height, width, channels), uint8, turned upright."""
+    if orientation == 1:
         return pixels
-    return np.asarray(Image.fromarray(pixels).transpose(_TURNS[orientation]))
+    import cv2
+
+    if orientation >= 5:
+        pixels = cv2.transpose(pixels)
+    axes = _FLIPS.get(orientation)
+    return pixels if axes is None else cv2.flip(pixels, axes)

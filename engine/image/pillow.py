@@ -15,8 +15,9 @@ from engine.image.header import NOT_AN_IMAGE, TOO_MANY_PIXELS, Bytes, ImageHeade
 from engine.image.orientation import orientation_of
 from engine.image.tones import as_rgb, eight_bits, over_white, stretched, unsigned
 
-# These hold no raster, or call an external program.
-_REFUSED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+_HEAD = 16
+# These hold no raster, call an external program, or have signs and ranges that Pillow leaves out.
+_REFUSED = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MCIDAS", "MPEG", "WMF"}
 
 
 @cache
@@ -55,7 +56,7 @@ def opened(data: Bytes, *names: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=names or formats())
     except UnidentifiedImageError as error:
-        raise _unknown(bytes(data[:16]), names or formats()) from error
+        raise _unknown(bytes(data[:_HEAD]), names or formats()) from error
     except Image.DecompressionBombError as error:
         raise SampleError(TOO_MANY_PIXELS, str(error)) from error
 
@@ -63,7 +64,8 @@ def opened(data: Bytes, *names: str) -> Image.Image:
 def _unknown(head: bytes, names: tuple[str, ...]) -> SampleError:
     """Return the error for what Pillow cannot open: a damaged header, or no image at all."""
     accepts = ((name, Image.OPEN[name][1]) for name in names)
-    known = [name for name, accept in accepts if accept and accept(head) is True]
+    is_short = len(head) < _HEAD
+    known = [name for name, accept in accepts if accept and not is_short and accept(head) is True]
     if known:
         return corrupt(f"it begins like {known[0]}, but its header is damaged or cut")
     return SampleError(NOT_AN_IMAGE, "no format of images that is known here")

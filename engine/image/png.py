@@ -1,7 +1,7 @@
 """PNG: the chunks that make the picture are checked, all others are left behind.
 
-The compressed rows are inflated here, once and no further than the picture needs, as no decoder
-says that rows are missing; Pillow undoes their filters.
+Pillow decodes the rows. It leaves rows that are missing empty and says nothing: when the last row
+is empty, or when Pillow fails, the rows are inflated here, no further than the picture needs.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def pixels(data: Bytes) -> np.ndarray:
     frame = _frame(data)
     chunks = list(chunks_of(data))
     _check(chunks)
-    rows = _rows(chunks, frame)
+    packed = b"".join(chunk.data for chunk in chunks if chunk.kind == b"IDAT")
     palette = next((bytes(chunk.data) for chunk in chunks if chunk.kind == b"PLTE"), b"")
     key = next((bytes(chunk.data) for chunk in chunks if chunk.kind == b"tRNS"), b"")
     if frame.colour == _PALETTE:
-        return _from_palette(_samples(frame, rows, palette), palette, key)
+        return _from_palette(_samples(frame, packed, palette), palette, key)
     if frame.colour in (_GREY_ALPHA, _RGBA):
-        samples = _samples(frame, rows)
+        samples = _samples(frame, packed)
         return as_rgb(over_white(samples[..., :-1], samples[..., -1]))
-    return _opaque_but_for_key(frame, rows, key)
+    return _opaque_but_for_key(frame, packed, key)
 
 
 def _frame(data: Bytes) -> _Frame:
@@ -98,55 +98,63 @@ def _check(chunks: list[Chunk]) -> None:
             raise corrupt(f"the PNG chunk {name} is damaged: its CRC is wrong")
 
 
-def _rows(chunks: list[Chunk], frame: _Frame) -> bytes:
-    """Inflate the rows; raise when one is missing."""
-    wanted = frame.raw_bytes()
-    inflater = zlib.decompressobj()
-    parts: list[bytes] = []
-    left = wanted
-    try:
-        for chunk in chunks:
-            if chunk.kind == b"IDAT" and left:
-                parts.append(inflater.decompress(chunk.data, left))
-                left -= len(parts[-1])
-    except zlib.error as error:
-        raise corrupt(f"the PNG rows cannot be inflated: {error}") from error
-    if left:
-        raise corrupt(f"the PNG file is cut: {wanted - left} of {wanted} bytes of rows are there")
-    return b"".join(parts)
-
-
-def _samples(frame: _Frame, rows: bytes, palette: bytes = b"") -> np.ndarray:
+def _samples(frame: _Frame, packed: bytes, palette: bytes = b"") -> np.ndarray:
     """Return samples (height, width[, channels]): eight bits, or palette indices."""
-    with Image.open(io.BytesIO(_plain_png(frame, rows, palette)), formats=("PNG",)) as image:
-        if image.mode == "1":
-            image = image.convert("L")
-        samples = np.asarray(image)
+    try:
+        samples = _by_pillow(frame, packed, palette)
+    except Exception:  # Pillow raises anything; whether all rows are there is seen below
+        samples = _by_pillow(frame, _repacked(frame, packed), palette)
+    else:
+        if frame.interlace or not samples[-1].any():
+            _inflated(frame, packed)
     return samples if samples.dtype == np.uint8 else eight_bits(samples, 65535)
 
 
-def _opaque_but_for_key(frame: _Frame, rows: bytes, key: bytes) -> np.ndarray:
+def _by_pillow(frame: _Frame, packed: bytes, palette: bytes) -> np.ndarray:
+    plain = _plain_png(frame, packed, palette)
+    with Image.open(io.BytesIO(plain), formats=("PNG",)) as image:
+        return np.asarray(image.convert("L") if image.mode == "1" else image)
+
+
+def _repacked(frame: _Frame, packed: bytes) -> bytes:
+    """Return the same rows with a proper end."""
+    return zlib.compress(_inflated(frame, packed), 0)
+
+
+def _inflated(frame: _Frame, packed: bytes) -> bytes:
+    """Inflate the rows; raise when one is missing."""
+    wanted = frame.raw_bytes()
+    try:
+        rows = zlib.decompressobj().decompress(packed, max(wanted, 1))
+    except zlib.error as error:
+        raise corrupt(f"the PNG rows cannot be inflated: {error}") from error
+    if len(rows) < wanted:
+        raise corrupt(f"the PNG file is cut: {len(rows)} of {wanted} bytes of rows are there")
+    return rows
+
+
+def _opaque_but_for_key(frame: _Frame, packed: bytes, key: bytes) -> np.ndarray:
     """Return grey or RGB pixels; those of the one transparent colour `key` are white."""
     if not key:
-        return as_rgb(_samples(frame, rows))
+        return as_rgb(_samples(frame, packed))
     channels = _CHANNELS[frame.colour]
     if len(key) != 2 * channels:
         raise corrupt(f"the transparent colour of the PNG file has {len(key)} bytes")
     wanted = np.frombuffer(key, ">u2") & (2**frame.depth - 1)
     if frame.depth == 16:
-        deep = _deep_samples(frame, rows)
+        deep = _deep_samples(frame, _repacked(frame, packed))
         is_key = (deep == wanted).all(axis=2)
         samples = eight_bits(deep, 65535)
     else:
-        samples = _samples(frame, rows).reshape(frame.height, frame.width, channels)
+        samples = _samples(frame, packed).reshape(frame.height, frame.width, channels)
         is_key = (samples == eight_bits(wanted, 2**frame.depth - 1)).all(axis=2)
     shown = as_rgb(samples)
     return np.where(is_key[..., None], np.uint8(255), shown)
 
 
-def _deep_samples(frame: _Frame, rows: bytes) -> np.ndarray:
+def _deep_samples(frame: _Frame, packed: bytes) -> np.ndarray:
     """Return samples of 16 bits, (height, width, channels), which Pillow keeps for grey only."""
-    plain = _plain_png(frame, rows)
+    plain = _plain_png(frame, packed)
     if frame.colour == _GREY:
         with Image.open(io.BytesIO(plain), formats=("PNG",)) as image:
             return np.asarray(image)[..., None]
@@ -168,11 +176,11 @@ def _from_palette(indices: np.ndarray, palette: bytes, alpha: bytes) -> np.ndarr
     return over_white(colours, opacity)[indices]
 
 
-def _plain_png(frame: _Frame, rows: bytes, palette: bytes = b"") -> bytes:
+def _plain_png(frame: _Frame, packed: bytes, palette: bytes = b"") -> bytes:
     """Return a PNG file of these rows and nothing else."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", *frame))]
     chunks += [(b"PLTE", palette)] if palette else []
-    chunks += [(b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]
+    chunks += [(b"IDAT", packed), (b"IEND", b"")]
     return MAGIC + b"".join(_written(chunks))
 
 

@@ -19,7 +19,7 @@ _RAW_PROFILE = re.compile(rb"\s*\w+\s+\d+\s")
 class Chunk(NamedTuple):
     """One chunk: its name, its data, and whether its CRC is right.
 
-    `is_cut` is whether the file ends within it; then its CRC is not judged.
+    `is_cut` is whether the file ends within it or its CRC; then the CRC is not judged.
     """
 
     kind: bytes
@@ -42,7 +42,7 @@ def chunks_of(data: Bytes) -> Iterator[Chunk]:
         if not kind.isalpha():
             return
         end = position + 8 + length
-        is_cut = end > len(view)
+        is_cut = end + 4 > len(view)
         body = view[position + 8 : end]
         is_sound = view[end : end + 4] == zlib.crc32(body, zlib.crc32(kind)).to_bytes(4, "big")
         chunk = Chunk(kind, body, is_sound, is_cut)
@@ -79,7 +79,7 @@ def _next_sound(view: memoryview, position: int) -> int:
 def exif_and_xmp(chunks: list[Chunk]) -> tuple[Bytes | None, Bytes | None]:
     """Return the EXIF and XMP blocks, from their own chunks first, then from raw profiles."""
     sound = [chunk for chunk in chunks if chunk.is_sound]
-    texts = [text for chunk in sound if (text := _text(chunk))]
+    texts = [found for chunk in sound if (found := _text(chunk))]
     exif = [chunk.data for chunk in sound if chunk.kind == b"eXIf"]
     xmp = [text for keyword, text in texts if keyword == b"XML:com.adobe.xmp"]
     for keyword, text in texts:

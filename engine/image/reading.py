@@ -22,8 +22,11 @@ from engine.image import (
     netpbm,
     pillow,
     png,
+    png_chunks,
+    qoi,
     radiance,
     tiff,
+    tiff_directory,
     webp,
 )
 from engine.image.boxes import brands_of
@@ -112,16 +115,18 @@ def _format_of(data: Bytes) -> Format:
     head = bytes(data[:16])
     if head.startswith(jpeg.MAGIC):
         return jpeg
-    if head.startswith(png.MAGIC):
+    if head.startswith(png_chunks.MAGIC):
         return png
     if netpbm.is_netpbm(head):
         return netpbm
     if head.startswith(radiance.MAGIC):
         return radiance
-    if head.startswith(tiff.MAGICS):
+    if head.startswith(tiff_directory.MAGICS):
         return tiff
     if head.startswith(gif.MAGICS):
         return gif
+    if head.startswith(qoi.MAGIC):
+        return qoi
     if webp.is_webp(head):
         return webp
     if head.startswith(jpeg2000.MAGICS):

@@ -23,7 +23,7 @@ from engine.image.header import (
     corrupt,
 )
 from engine.image.orientation import xmp_orientation
-from engine.image.tiff_directory import FLOAT, INT, MAGICS, UINT, Directory, read_directory
+from engine.image.tiff_directory import FLOAT, INT, UINT, Directory, read_directory
 from engine.image.tiff_samples import UNPACKED, check_segments, samples_of
 from engine.image.tones import (
     as_rgb,
@@ -33,8 +33,6 @@ from engine.image.tones import (
     stretched,
     unsigned,
 )
-
-__all__ = ["MAGICS", "header", "pixels"]
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}

@@ -95,7 +95,8 @@ def _plane(data: Bytes, directory: Directory, channels: int, plane: int) -> np.n
         blocks = _undo_floating(blocks, channels, bits // 8)
         return _as_numbers(blocks, directory, ">").reshape(len(rows), -1, channels)
     numbers = _as_numbers(blocks, directory, directory.dialect.order)
-    pixels = numbers.reshape(len(rows), grid.across, -1, channels)[:, :, : grid.width]
+    numbers = numbers[:, :, : grid.width * channels]  # without what fills the last byte
+    pixels = numbers.reshape(len(rows), grid.across, grid.width, channels)
     if is_predicted and predictor == _HORIZONTAL:
         if bits % 8:
             raise corrupt(f"a predictor over samples of {bits} bits")
@@ -124,7 +125,7 @@ def _unpacked(data: Bytes, directory: Directory, grid: _Grid, plane: int) -> np.
     offsets = offsets[part]
     if len(offsets) < count:
         raise corrupt(f"the TIFF file names {len(offsets)} of {count} strips or tiles")
-    fields = {
+    fields: dict[int, tuple[int, ...]] = {
         tags.WIDTH: (grid.across * grid.bytes_per_row,),
         tags.HEIGHT: (grid.down * grid.height,),
         tags.BITS: (8,),

@@ -17,7 +17,7 @@ from engine.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
 from engine.image.orientation import orientation_of
 
 _ZEROS = re.compile(re.escape(bytes(32)))
-_SPARE = 32  # so many bytes a decoder never reads ahead
+_SPARE = 4  # libwebp goes without 3 bytes at most
 _CODED = (b"VP8 ", b"VP8L")
 _METADATA = 0x20 | 0x08 | 0x04  # flags of ICC profile, EXIF and XMP
 _FRAME_HEADER = 16  # of an ANMF chunk

@@ -12,6 +12,7 @@ from engine.graph import Graph
 from engine.pools import Machines
 from engine.run import Run
 from engine.storage import Folder
+from engine.waiting import PATIENCE_S, waiting_for
 from pipelines.plan.cost import Cost
 from pipelines.plan.sample import sample_source
 
@@ -57,9 +58,12 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
             raise RunError(f"no image of the sample can be read: {letter.message}")
         costs = []
         for node in graph.layered:
-            on_stage(node.name)
             gpus = 0 if node.is_on_cpu else node.stage.config.num_gpus
-            probe = _probe(run, graph, scratch, num_cpus=0 if gpus else 1, num_gpus=gpus)
+            cpus = 0 if gpus else 1
+            probe = _probe(run, graph, scratch, num_cpus=cpus, num_gpus=gpus)
+            for waiting in _until_placed(probe, cpus=cpus, gpus=gpus):
+                on_stage(f"{node.name}, {waiting}")
+            on_stage(node.name)
             costs.append(_answer(probe.measure.remote(node.name, *(ref for _, ref in asked))))
             ray.kill(probe)
         stats = [_answer(first.publish.remote(ref)) for _, ref in asked]
@@ -96,6 +100,15 @@ def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
     from pipelines.plan.probe import Probe
 
     return ray.remote(Probe).options(**resources).remote(run.config, graph, scratch)
+
+
+def _until_placed(probe: Any, *, cpus: float, gpus: float) -> Iterator[str]:
+    """Yield what a worker waits for, every few seconds until it is there."""
+    import ray
+
+    ready = probe.__ray_ready__.remote()
+    while not ray.wait([ready], timeout=PATIENCE_S)[0]:
+        yield waiting_for(cpus=cpus, gpus=gpus) or "starting its worker"
 
 
 def _answer(call: Any) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.pretrain.scenes import Drawing, described
 from pipelines.world.scene import COLOURS, NAMES, PATTERNS
 from specialists.florence2.format import TARGETS, locations, prompt_of
+from specialists.words.occurrences import located
 
 CAPTIONS = ("caption", "detailed_caption", "more_detailed_caption")
 BESIDES: Mapping[str, float] = {
@@ -61,17 +62,23 @@ def _descriptions(drawing: Drawing, rng: np.random.Generator) -> Question:
 
 
 def _grounding(drawing: Drawing, rng: np.random.Generator) -> Question | None:
-    """Take a true caption, or make one of the things in any order."""
+    """Take a true caption, or make one of the things in any order.
+
+    Of two things with one name nobody knows which one a caption says first: it is not taken.
+    """
     caption = drawing.captions.get(CAPTIONS[rng.integers(2)], "")
-    if caption and rng.random() < 0.6:
-        places = [caption.lower().find(phrase) for phrase in drawing.phrases]
-        order = [place for place in np.argsort(places, kind="stable") if places[place] >= 0]
+    first = {phrase: located(phrase, caption) for phrase in drawing.phrases}
+    if caption and len(first) == len(drawing.phrases) and rng.random() < 0.6:
+        told = {number: span for number, span in enumerate(first.values()) if span}
+        order = sorted(told, key=told.__getitem__)
     else:
         order = rng.permutation(len(drawing.kinds))[: rng.integers(1, 4)].tolist()
         caption = " and ".join(f"a {drawing.phrases[place]}" for place in order)
-    phrases = [f"a {drawing.phrases[place]}" for place in order]
     write = TARGETS["phrase_grounding"]
-    target = write(phrases, drawing.boxes_xyxy[order], drawing.size_wh)
+    target = "".join(
+        write([f"a {drawing.phrases[place]}"], drawing.boxes_xyxy[place], drawing.size_wh)
+        for place in order
+    )
     return Question(prompt_of("phrase_grounding", caption), target)
 
 

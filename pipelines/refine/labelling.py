@@ -23,10 +23,10 @@ from pipelines.dataset import read_dataset
 from pipelines.display import shown
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
+from pipelines.refine.lineage import CANDIDATES
 from pipelines.refine.stages import Stages, levels, plain, with_calibrations
 
 CALIBRATION = "calibration"
-CANDIDATES = "candidates"
 
 
 @dataclass(frozen=True, kw_only=True)

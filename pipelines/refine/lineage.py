@@ -6,7 +6,8 @@
         round.json           its entry, written last
         students/fold_N/     checkpoints of the round
         calibration/STAGE.json
-        candidates/LEVEL/    what the voters said, before it was merged
+        candidates/LEVEL/    what the voters said, before it was merged; of round 0 beside it
+                             perhaps audit.jsonl, to be filled in
 
 There are no times and no paths in the entries: the same source and config give the same bytes.
 """
@@ -25,6 +26,7 @@ from engine.storage import Folder
 ROUND = "round.json"
 LINEAGE = "refine.json"
 ROUNDS = "rounds"
+CANDIDATES = "candidates"
 
 TRUTH = "truth"
 AUDIT = "audit"
@@ -49,7 +51,8 @@ class Round:
 
     `parent` is the round whose labels the students were trained on, -1 for round 0, which has
     no students. `quality` maps a kind of label (`boxes`, `masks`, `ocr`, `phrases`, `captions`)
-    to its quality in 0..1 as `measured_by` tells; the gate looks at their mean gain. `merges` has
+    to its quality in 0..1 as `measured_by` tells, or to `None`: nobody measured it; the gate looks
+    at the mean gain of those that both rounds measured. `merges` has
     for each merge stage its rule, threshold, expected calibration error and the precision of
     each voter, as far as there was an audit.
     """
@@ -60,7 +63,7 @@ class Round:
     students: tuple[Student, ...] = ()
     merges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measured_by: str
-    quality: Mapping[str, float]
+    quality: Mapping[str, float | None]
     audited: tuple[str, ...] = ()
     """Keys of the samples that were audited."""
     is_promoted: bool
@@ -68,9 +71,10 @@ class Round:
     """Why it was promoted or not."""
 
     @property
-    def mean_quality(self) -> float:
-        """The mean over the kinds of labels, 0..1."""
-        return sum(self.quality.values()) / len(self.quality) if self.quality else 0.0
+    def mean_quality(self) -> float | None:
+        """The mean over the kinds of labels that were measured, 0..1; `None` when none was."""
+        measured = [value for value in self.quality.values() if value is not None]
+        return sum(measured) / len(measured) if measured else None
 
     def to_json(self) -> bytes:
         """Return the content of `round.json`."""
@@ -85,10 +89,16 @@ class Round:
         return cls(**values)
 
 
-def gain_of(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Return how much the mean quality gains; a kind of label that is lost counts as 0."""
-    kinds = sorted(before.keys() | after.keys())
-    gains = [after.get(kind, 0.0) - before.get(kind, 0.0) for kind in kinds]
+def gain_of(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> float:
+    """Return how much the mean quality gains.
+
+    A kind of label that is lost counts as 0, one that either side did not measure not at all.
+    """
+    pairs = (
+        (before.get(kind, 0.0), after.get(kind, 0.0))
+        for kind in sorted(before.keys() | after.keys())
+    )
+    gains = [now - then for then, now in pairs if then is not None and now is not None]
     return sum(gains) / len(gains) if gains else 0.0
 
 

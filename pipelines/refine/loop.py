@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.counted import counted
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MissingPackage
+from engine.lease import writing
 from engine.progress import Progress
 from engine.ray_runner import ray_started
 from engine.registry import require
@@ -41,6 +42,11 @@ from pipelines.refine.stages import Stages, plain, with_students
 from pipelines.score.measure import truth_of
 from pipelines.training.trainer import train
 
+_PACKAGES = (
+    *("accelerate", "faster_coco_eval", "jiwer", "pandas", "peft", "pycocoevalcap"),
+    *("rapidfuzz", "scipy", "sklearn", "tensorboard"),
+)
+"""What the loop imports beyond the base installation; pandas by Ray Train."""
 FIRST = "it is the first round"
 BETTER = "the mean quality gains {gain:.4f} on round {parent}"
 NOT_BETTER = "the mean quality gains {gain:.4f} on round {parent}, which stays"
@@ -56,10 +62,14 @@ def refine(
 
     Raises:
         UsageError: the config cannot be run, or an audit does not fit.
+        OutputInUse: another command writes the output.
         RunError: a training or a relabelling cannot go on.
     """
     needs_ray = config.runner.kind == "ray" or config.refine.train.workers > 0
-    with ray_started(config.runner) if needs_ray else nullcontext():
+    with (
+        writing(Folder(config.output)) as lease,
+        ray_started(config.runner) if needs_ray else nullcontext(),
+    ):
         loop = _Loop(config)
         best = loop.first()
         rounds = [best]
@@ -72,7 +82,7 @@ def refine(
             best = one if one.is_promoted else best
             if gain < config.refine.margin:
                 break
-        loop.promote(best, rounds)
+        loop.promote(best, rounds, before_switch=lease.check)
     return rounds
 
 
@@ -87,7 +97,7 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     Raises:
         UsageError: the message says what to change.
     """
-    require("refinement", ("accelerate", "scipy", "sklearn", "tensorboard"), extra="refine")
+    _refuse_absent_packages(config)
     if not Folder(config.output).is_local:
         raise ConfigError(
             f"output = {config.output!r}: students are trained on a mounted file system, which "
@@ -101,6 +111,21 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     start = [config.refine.train.model] * config.refine.folds
     stages = with_students(config, start, 1)
     return first, prepare(plain(config, output=config.output, stages=stages), is_dry=is_dry)
+
+
+def _refuse_absent_packages(config: RefineConfig) -> None:
+    """Refuse to begin without what round 0, training, merging and scoring import.
+
+    Raises:
+        MissingPackage: with the pip line that brings all of it.
+    """
+    absent = list(prepare(plain(config, output=config.output), is_dry=True).graph.absent)
+    try:
+        require("refinement", _PACKAGES, extra="refine")
+    except MissingPackage as error:
+        absent.append(error)
+    if absent:
+        raise MissingPackage.all_of(absent)
 
 
 class _Loop:
@@ -121,7 +146,9 @@ class _Loop:
         """Train students on the labels of the parent, relabel, merge, measure and decide."""
         return self._decide(number, parent=parent, students=self._train(number, parent))
 
-    def promote(self, best: Round, rounds: Sequence[Round]) -> None:
+    def promote(
+        self, best: Round, rounds: Sequence[Round], *, before_switch: Callable[[], None]
+    ) -> None:
         """Put the dataset of the best round in place; all that is in it was said already."""
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
@@ -129,7 +156,7 @@ class _Loop:
         with shown(progress):
             manifest = execute(run, progress)
             write_lineage(self._output, rounds)  # first, for the report tells of the rounds
-            put_in_place(run, manifest)
+            put_in_place(run, manifest, before_switch=before_switch)
 
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
         """Train a student per fold, each on the samples of all other folds."""
@@ -149,6 +176,7 @@ class _Loop:
                 fold=fold if options.folds > 1 else None,
                 folds=options.folds,
                 on_progress=partial(progress.train, f"student {fold}"),
+                on_wait=partial(setattr, progress, "waiting"),
             )
             return Student(
                 fold=fold, digest=result.digest, steps=result.steps, losses=result.losses

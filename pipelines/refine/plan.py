@@ -19,6 +19,9 @@ def plan_lines(config: RefineConfig, first: Run, later: Run) -> Iterator[str]:
     `first` is the run of round 0, `later` that of a round with students.
     """
     options, train = config.refine, config.refine.train
+    for node in first.graph.nodes:
+        if caveat := node.stage.caveat():
+            yield f"{node.name} has {caveat}"
     yield "round 0    the specialists label, the merge stages merge"
     yield f"audit      {_audit(config, first)}"
     yield f"quality    measured by {_measure(config)}"

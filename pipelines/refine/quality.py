@@ -38,10 +38,14 @@ _KIND_OF = {task: kind for kind, tasks in KINDS.items() for task in tasks}
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What was measured, 0..1 by kind of label; a kind that nobody says is not there."""
+    """What was measured, 0..1 by kind of label.
+
+    A kind that nobody says is not there; one that nobody measured, for it was not audited or
+    there is nothing true to tell, is `None`.
+    """
 
     measured_by: str
-    by_kind: dict[str, float]
+    by_kind: dict[str, float | None]
 
 
 def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Quality:
@@ -66,7 +70,9 @@ def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Q
     return Quality(measured_by=how, by_kind=values)
 
 
-def _by_truth(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> dict[str, float]:
+def _by_truth(
+    config: RefineConfig, dataset: Folder, auditor: Auditor | None
+) -> dict[str, float | None]:
     truth = truth_of([source.url for source in config.source])
     keys = auditor.keys if auditor else ()
     score = score_labels(read_dataset(dataset), truth, without=frozenset(keys))
@@ -78,8 +84,8 @@ def _by_truth(config: RefineConfig, dataset: Folder, auditor: Auditor | None) ->
     return by_kind(score)
 
 
-def by_kind(score: Score) -> dict[str, float]:
-    """Return one number for each kind of label that was said, 0..1.
+def by_kind(score: Score) -> dict[str, float | None]:
+    """Return one number for each kind of label that was said, 0..1, `None` where there is none.
 
     The F1 of boxes, masks and phrases; for text 1 - character error rate; for captions the mean
     F1 of objects, attributes and relations over the lengths, as far as there are any to tell.
@@ -94,12 +100,12 @@ def by_kind(score: Score) -> dict[str, float]:
     misread = 1.0 if score.ocr.cer is None else min(score.ocr.cer, 1.0)
     measured = {
         "boxes": (score.boxes.said, score.boxes.f1),
-        "captions": (len(lengths), sum(facts) / max(len(facts), 1)),
+        "captions": (len(lengths), sum(facts) / len(facts) if facts else None),
         "masks": (score.masks.said, score.masks.f1),
         "ocr": (score.ocr.said, 1 - misread),
         "phrases": (score.phrases.said, score.phrases.f1),
     }
-    return {kind: value or 0.0 for kind, (said, value) in measured.items() if said}
+    return {kind: value for kind, (said, value) in measured.items() if said}
 
 
 def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, Counts]]:
@@ -147,12 +153,12 @@ def _compared(
             )
 
 
-def _f1(counts: Iterable[tuple[str, Counts]]) -> dict[str, float]:
-    """Sum up by kind; return the F1 of each."""
+def _f1(counts: Iterable[tuple[str, Counts]]) -> dict[str, float | None]:
+    """Sum up by kind; return the F1 of each, `None` where nothing was found right or wrong."""
     totals: dict[str, Counts] = {}
     for task, count in counts:
         totals[_KIND_OF[task]] = totals.get(_KIND_OF[task], Counts()) + count
-    return {kind: total.f1 or 0.0 for kind, total in sorted(totals.items())}
+    return {kind: total.f1 for kind, total in sorted(totals.items())}
 
 
 def _rows(dataset: Folder) -> Iterator[tuple[list[Annotation], list[Annotation]]]:

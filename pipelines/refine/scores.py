@@ -10,7 +10,7 @@ from engine.sample import Picture, Sample
 from engine.storage import Folder
 from pipelines.dataset import Labelled, manifest_of, read_dataset
 from pipelines.merge.stage import Merge, MergeConfig, Rule
-from pipelines.refine.lineage import read_lineage, round_folder
+from pipelines.refine.lineage import CANDIDATES, read_lineage, round_folder
 from pipelines.score.measure import Tally, score_dataset, truth_of
 from pipelines.score.score import Score
 
@@ -51,7 +51,8 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
     truth = truth_of(manifest_of(dataset)["source"])
     stages = dict(_stages(dataset, last.number))
     tallies = {rule: Tally() for rule in stages}
-    for labelled in read_dataset(Folder(f"{round_folder(dataset, last.number).url}/candidates/0")):
+    candidates = f"{round_folder(dataset, last.number).url}/{CANDIDATES}/0"
+    for labelled in read_dataset(Folder(candidates)):
         if labelled.key not in last.audited:
             sample, scene = _heard(labelled), truth(labelled.key)
             for rule, stage in stages.items():

@@ -13,9 +13,9 @@ from pipelines.refine.to_audit import ToAudit
 
 def round_line(one: Round) -> Text:
     """Return what came of a round in one line."""
-    kinds = "  ".join(f"{kind} {value:.3f}" for kind, value in one.quality.items())
+    kinds = "  ".join(f"{kind} {_shown(value, 3)}" for kind, value in one.quality.items())
     verdict = ("promoted", "green") if one.is_promoted else ("not promoted", "yellow")
-    line = Text(f"round {one.number}  {kinds}  mean {one.mean_quality:.4f} ")
+    line = Text(f"round {one.number}  {kinds}  mean {_shown(one.mean_quality, 4)} ")
     line.append(f"by {one.measured_by}, ").append(*verdict).append(f": {one.reason}")
     for name, why in _uncalibrated(one):
         line.append(f"\n         {name} by agreement of the voters: {why}", style="yellow")
@@ -33,6 +33,10 @@ def audit_lines(audit: ToAudit) -> Iterator[str]:
         'Put true or false after "right" in its lines, as many as you like: null teaches nothing. '
         f"Then run the same command without --until and with --set refine.audit={audit.file}"
     )
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _uncalibrated(one: Round) -> Iterator[tuple[str, str]]:

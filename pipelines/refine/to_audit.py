@@ -19,6 +19,7 @@ import numpy as np
 
 from engine.annotation import Annotation
 from engine.errors import ConfigError
+from engine.lease import writing
 from engine.ray_runner import ray_started
 from engine.run import prepare
 from engine.storage import Folder
@@ -27,8 +28,8 @@ from pipelines.dataset import Labelled, read_dataset
 from pipelines.merge.candidates import box_of
 from pipelines.refine.audits import first_by_digest
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import CANDIDATES, ask_voters
-from pipelines.refine.lineage import round_folder
+from pipelines.refine.labelling import ask_voters
+from pipelines.refine.lineage import CANDIDATES, round_folder
 from pipelines.refine.stages import levels, plain
 
 AUDIT_FILE = "audit.jsonl"
@@ -52,6 +53,7 @@ def prepare_audit(config: RefineConfig) -> ToAudit:
 
     Raises:
         UsageError: the config cannot be run, or nothing in it learns from an audit.
+        OutputInUse: another command writes the output.
         RunError: too many images failed, or the workers cannot go on.
     """
     folder = round_folder(Folder(config.output), 0)
@@ -64,7 +66,10 @@ def prepare_audit(config: RefineConfig) -> ToAudit:
         )
     stages = config.specialists
     voters = {name: stages[name] for name in stages if name in found[0].voters}
-    with ray_started(config.runner) if config.runner.kind == "ray" else nullcontext():
+    with (
+        writing(Folder(config.output)),
+        ray_started(config.runner) if config.runner.kind == "ray" else nullcontext(),
+    ):
         candidates = ask_voters(config, folder, voters, 0, step="round 0")
     merges = {name for level in found for name in level.merges}
     merging = [node.stage for node in graph.specialists if node.name in merges]

@@ -68,7 +68,7 @@ def draw_progress(rounds: Sequence[Round], promoted: Round) -> Progress:
     def y_of(value: float) -> float:
         return round(_BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low), 1)
 
-    names_y = _spread({name: y_of([*line.values()][-1]) for name, line in values.items()})
+    names_y = _spread({name: y_of([low, *line.values()][-1]) for name, line in values.items()})
     return Progress(
         lines=tuple(
             _line(name, number, line, rounds, x_of, y_of, names_y[name])
@@ -82,17 +82,22 @@ def draw_progress(rounds: Sequence[Round], promoted: Round) -> Progress:
 
 
 def _values(rounds: Sequence[Round]) -> dict[str, dict[int, float]]:
-    """Return the quality by kind of label and round, the mean last; kinds nobody measured none."""
+    """Return what was measured by kind of label and round, the mean last; kinds nobody measured
+    are not there."""
     kinds = sorted({kind for one in rounds for kind in one.quality})
-    values = {
-        kind: {one.number: one.quality[kind] for one in rounds if kind in one.quality}
-        for kind in kinds
+    values = {kind: {one.number: one.quality.get(kind) for one in rounds} for kind in kinds}
+    values[MEAN] = {one.number: one.mean_quality for one in rounds}
+    measured = {
+        name: {number: value for number, value in line.items() if value is not None}
+        for name, line in values.items()
     }
-    return {**values, MEAN: {one.number: one.mean_quality for one in rounds}}
+    return {name: line for name, line in measured.items() if line or name == MEAN}
 
 
 def _levels(values: Sequence[float]) -> list[float]:
-    """Return round numbers between which all values lie, at most six of them."""
+    """Return round numbers between which all values lie, at most six of them; 0 to 1 of none."""
+    if not values:
+        return _levels([0.0, 1.0])
     for step in (0.02, 0.05, 0.1, 0.2):
         low = math.floor(min(values) / step + 1e-9)
         high = max(math.ceil(max(values) / step - 1e-9), low + 1)
@@ -145,4 +150,4 @@ def _spread(wanted: Mapping[str, float]) -> dict[str, float]:
 
 
 def _story(line: Mapping[int, float]) -> str:
-    return ", ".join(f"{value:.3f}" for value in line.values())
+    return ", ".join(f"{value:.3f}" for value in line.values()) or "-"

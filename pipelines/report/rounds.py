@@ -30,17 +30,17 @@ _MEASURES = {
 class Worth:
     """What an audit says of one voter's statements, or of the merged ones, for one task.
 
-    `share` of the `audited` are right, `low` to `high` is its interval; `ece` is the expected
-    calibration error of merged confidences.
+    `share` of the `audited` are right, `low` to `high` is its interval, `None` where nothing was
+    audited; `ece` is the expected calibration error of merged confidences.
     """
 
     merge: str
     task: str
     who: str
     audited: int
-    share: float
-    low: float
-    high: float
+    share: float | None
+    low: float | None
+    high: float | None
     ece: float | None = None
 
 
@@ -82,34 +82,34 @@ def read_rounds(output: Folder) -> Rounds | None:
     if not promoted:
         return None
     diff = _diff(output, entries[0], promoted[-1])
+    worths = tuple(_worths(promoted[-1]))
     return Rounds(
         entries=tuple(entries),
         promoted=promoted[-1],
         kinds=tuple(sorted({kind for one in entries for kind in one.quality})),
         progress=draw_progress(entries, promoted[-1]),
-        worths=tuple(_worths(promoted[-1])),
+        worths=worths if any(one.audited for one in worths) else (),
         diff=diff,
         comparisons=tuple(compare_samples(output, diff)) if diff else (),
     )
 
 
 def _worths(one: Round) -> Iterator[Worth]:
-    """Yield what was audited, of each merge and task: the merged statements, then its voters."""
+    """Yield what an audit found of each merge and task: the merged statements, then its voters."""
     for merge, learned in one.merges.items():
         for task, said in learned["tasks"].items():
             voters = {name: voter["precision"] for name, voter in said["voters"].items()}
             for who, found in {"merged": said["precision"], **voters}.items():
-                if found["audited"]:
-                    yield Worth(
-                        merge=merge,
-                        task=task,
-                        who=who,
-                        audited=found["audited"],
-                        share=found["share"],
-                        low=found["low"],
-                        high=found["high"],
-                        ece=said["ece"] if who == "merged" else None,
-                    )
+                yield Worth(
+                    merge=merge,
+                    task=task,
+                    who=who,
+                    audited=found["audited"],
+                    share=found["share"],
+                    low=found["low"],
+                    high=found["high"],
+                    ece=said["ece"] if who == "merged" else None,
+                )
 
 
 def _diff(output: Folder, first: Round, promoted: Round) -> Diff | None:

@@ -33,9 +33,9 @@ _SIDES: Mapping[str, Predicate] = {
 
 _QUOTE = re.compile(r'"([^"]*)"')
 _MENTION = re.compile(
-    rf"\b(?:(?P<article>a|an|the|many|{'|'.join(NUMBERS)})\s+)?"
+    rf"(?<![\w-])(?:(?P<article>a|an|the|many|{'|'.join(NUMBERS)})\s+)?"
     rf"(?P<adjectives>(?:(?:{'|'.join([*_SIZES, *_COLOURS, *PATTERNS])})\s+)*)"
-    rf"(?P<noun>{'|'.join(sorted(_NOUNS, key=len, reverse=True))})\b",
+    rf"(?P<noun>{'|'.join(sorted(_NOUNS, key=len, reverse=True))})(?![\w-])",
     re.IGNORECASE,
 )
 _SIDE = re.compile(

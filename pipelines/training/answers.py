@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import groupby
 from random import Random
 from types import MappingProxyType
 
@@ -46,6 +47,10 @@ FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The annotations that feed a task: those of the first of these tasks that a sample has."""
+BESIDE: Mapping[tuple[str, str], str] = MappingProxyType(
+    {("referring_segmentation", "segmentation"): "phrase_grounding"}
+)
+"""What a task needs beside the annotations that feed it."""
 
 
 class Labels:
@@ -201,13 +206,19 @@ def _grounded(
     if random.random() < absent_share and (absent := absence.draw(labels.sample, phrases, random)):
         return clean(absent), ""
     caption = random.choice(sorted(phrases_of))
-    mentioned = sorted(phrases_of[caption], key=lambda phrase: phrase.span)
-    target = TARGETS["phrase_grounding"](
-        [phrase.text for phrase in mentioned],
-        [phrase.box_xyxy for phrase in mentioned],
-        labels.size_wh,
+    mentioned = sorted(phrases_of[caption], key=_mention)
+    # "a man" that is said twice is written twice: each mention has its own boxes.
+    target = "".join(
+        TARGETS["phrase_grounding"](
+            [phrase.text for phrase in own], [phrase.box_xyxy for phrase in own], labels.size_wh
+        )
+        for own in (list(group) for _, group in groupby(mentioned, key=_mention))
     )
     return (clean(labels.by_id[caption].text), target) if target else None
+
+
+def _mention(phrase: Annotation) -> tuple[tuple[int, ...], str]:
+    return phrase.span, phrase.text
 
 
 def _one_mask(labels: Labels, random: Random, *, corners: int) -> Said | None:
@@ -227,7 +238,10 @@ def _asked_box(mask: Annotation, labels: Labels) -> tuple[float, ...]:
 
 
 def _referred(labels: Labels, random: Random, *, corners: int) -> Said | None:
-    """A phrase and the mask of what it means: its own, or the one made from the same box."""
+    """A phrase and the mask of what it means: its own, or the one made from the same box.
+
+    A phrase that means several things in one caption, such as "a man ... a man", asks for nothing.
+    """
     masks_of: dict[str, list[Annotation]] = {}
     for mask in labels.of("referring_segmentation"):
         if mask.mask_rle and (word := clean(mask.text or mask.label)):
@@ -236,11 +250,16 @@ def _referred(labels: Labels, random: Random, *, corners: int) -> Said | None:
     phrases: dict[tuple[str, tuple[int, ...]], list[Annotation]] = {}
     for phrase in labels.of("phrase_grounding"):
         phrases.setdefault((phrase.parent_id, phrase.span), []).append(phrase)
+    boxes_of: dict[tuple[str, str], set[frozenset[tuple[float, ...]]]] = {}
+    for (caption, _), mention in phrases.items():
+        boxes = frozenset(one.box_xyxy for one in mention)
+        boxes_of.setdefault((caption, clean(mention[0].text)), set()).add(boxes)
+    ambiguous = {word for (_, word), boxes in boxes_of.items() if len(boxes) > 1}
     for mention in phrases.values():
         word = clean(mention[0].text)
         meant = [by_box[one.box_xyxy] for one in mention if one.box_xyxy in by_box]
         # A phrase for three things whose masks are two would teach to leave one out.
-        if word and meant and len(meant) == len(mention):
+        if word and word not in ambiguous and meant and len(meant) == len(mention):
             masks_of.setdefault(word, meant)
     if not masks_of:
         return None

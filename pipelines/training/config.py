@@ -165,6 +165,11 @@ class TrainConfig(BaseModel):
             raise ValueError(f"custom task {min(taken)!r} has the name of a Florence-2 task")
         return self
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The tasks with a weight above 0."""
+        return tuple(name for name, weight in self.tasks.items() if weight > 0)
+
     def identity(self) -> dict[str, Any]:
         """Return all that decides about the weights, as JSON values."""
         return self.model_dump(mode="json", exclude=RUNTIME)

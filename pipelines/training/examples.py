@@ -53,7 +53,7 @@ class ExampleMaker:
     ) -> None:
         self._config = config
         self._ambiguous = ambiguous
-        self._weights = {name: weight for name, weight in config.tasks.items() if weight > 0}
+        self._weights = {name: config.tasks[name] for name in config.chosen}
         self._makers = makers_of(config, classes=classes, phrases=phrases)
 
     def draw(self, sample: Labelled, epoch: int) -> Example | None:

@@ -1,7 +1,7 @@
 """Export as the Florence-2 JSONL that fine-tuning tools read.
 
-    OUTPUT/train/annotations.jsonl   {"image": "000001.png", "prefix": "<OCR>", "suffix": ...}
-    OUTPUT/train/000001.png          each image once, as it is
+    OUTPUT/train/annotations.jsonl   {"image": "cat.jpg", "prefix": "<OCR>", "suffix": ...}
+    OUTPUT/train/cat.jpg             each image once, upright: locations are of these pixels
     OUTPUT/valid/  OUTPUT/test/      the same
 
 Which sample goes where follows from the digest of its image.
@@ -13,16 +13,18 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from engine.errors import UsageError
+from engine.image import read_header
+from engine.image_member import ImageMember, image_member
 from engine.sample import fold_of
 from engine.storage import Folder
-from pipelines.dataset import read_dataset
+from pipelines.dataset import manifest_of, read_dataset
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.survey import survey
@@ -31,15 +33,15 @@ ANNOTATIONS = "annotations.jsonl"
 TRAIN, VALID, TEST = "train", "valid", "test"
 """The folders."""
 _PARTS = 20
-_MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written: images and lines by folder."""
+    """What was written: images and lines by folder, and lines by task, 0 where there is none."""
 
     images: Mapping[str, int]
     lines: Mapping[str, int]
+    tasks: Mapping[str, int]
 
 
 def export_jsonl(dataset: str, config: TrainConfig, output: Path) -> Exported:
@@ -49,7 +51,8 @@ def export_jsonl(dataset: str, config: TrainConfig, output: Path) -> Exported:
     complete.
 
     Raises:
-        UsageError: the dataset cannot be trained on, or the output is there already.
+        UsageError: the dataset cannot be trained on or gives no example, or the output is there
+            already.
     """
     output = Path(output).absolute()
     if output.exists():
@@ -61,32 +64,42 @@ def export_jsonl(dataset: str, config: TrainConfig, output: Path) -> Exported:
     )
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    exported = _write(folder, maker, partial)
+    exported = _write(folder, maker, partial, config.chosen)
+    if not exported.lines:
+        shutil.rmtree(partial)
+        raise UsageError(
+            f"no sample of {folder.url} gives an example of {', '.join(config.chosen)}: check "
+            f"`tasks`, `custom` and `ambiguous`, or label more samples"
+        )
     os.replace(partial, output)
     return exported
 
 
-def _write(dataset: Folder, maker: ExampleMaker, output: Path) -> Exported:
+def _write(dataset: Folder, maker: ExampleMaker, output: Path, chosen: Sequence[str]) -> Exported:
     images: Counter[str] = Counter()
     lines: Counter[str] = Counter()
+    tasks = Counter(dict.fromkeys(chosen, 0))
     with ExitStack() as stack:
         files: dict[str, IO[str]] = {}
         for part in (TRAIN, VALID, TEST):
             (output / part).mkdir(parents=True)
             path = output / part / ANNOTATIONS
             files[part] = stack.enter_context(path.open("w", encoding="utf-8"))
+        is_original = manifest_of(dataset)["images"] == "original"
         for sample in read_dataset(dataset):
             part = part_of(sample.sha256)
-            name = f"{sample.key}.{_extension(sample.image)}"
             examples = list(maker.every(sample))
-            if examples:
-                (output / part / name).write_bytes(sample.image)
+            image = _upright(sample.image, is_original=is_original) if examples else None
+            name = f"{sample.key}.{image.extension}" if image else ""
+            if image:
+                (output / part / name).write_bytes(image.data)
                 images[part] += 1
             for example in examples:
                 row = {"image": name, "prefix": example.prefix, "suffix": example.target}
                 files[part].write(json.dumps(row, ensure_ascii=False) + "\n")
                 lines[part] += 1
-    return Exported(images=dict(images), lines=dict(lines))
+                tasks[example.task] += 1
+    return Exported(images=dict(images), lines=dict(lines), tasks=dict(tasks))
 
 
 def part_of(sha256: str) -> str:
@@ -94,5 +107,7 @@ def part_of(sha256: str) -> str:
     return {0: VALID, 1: TEST}.get(fold_of(sha256, _PARTS), TRAIN)
 
 
-def _extension(image: bytes) -> str:
-    return next((name for magic, name in _MAGIC.items() if image.startswith(magic)), "img")
+def _upright(image: bytes, *, is_original: bool) -> ImageMember:
+    """Return an image as readers take it that know nothing of EXIF or odd formats."""
+    extension = read_header(image).extension
+    return image_member(image, kind="jpg" if is_original else "original", extension=extension)

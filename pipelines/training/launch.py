@@ -14,6 +14,7 @@ from engine.config import RunnerConfig
 from engine.counted import counted
 from engine.errors import FlorilegiumError, RunError
 from engine.ray_runner import start_ray
+from engine.waiting import waiting_for
 from pipelines.training.config import TrainConfig
 from pipelines.training.worker import Job, Outcome, OutOfMemory, work
 
@@ -89,6 +90,21 @@ def _cause(error: Any) -> FlorilegiumError:
         f"a training worker failed: {said}; run the same command again, it goes on from the "
         f"last checkpoint"
     )
+
+
+def waiting_workers(config: TrainConfig) -> str:
+    """Tell what the workers wait for; "" when they have their places, or need none."""
+    if config.workers == 0:
+        return ""
+    from ray.util import placement_group_table
+
+    try:  # Ray Train asks for all its workers at once, by a placement group.
+        states = [group["state"] for group in placement_group_table().values()]
+    except Exception:  # what cannot be found out does not end a training
+        return ""
+    if "PENDING" not in states:
+        return ""
+    return waiting_for(cpus=config.workers, gpus=config.workers * config.num_gpus)
 
 
 @contextmanager

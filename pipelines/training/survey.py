@@ -16,7 +16,7 @@ from engine.counted import counted
 from engine.errors import UsageError
 from engine.storage import Folder
 from pipelines.dataset import read_annotations
-from pipelines.training.answers import FEEDS
+from pipelines.training.answers import BESIDE, FEEDS
 from pipelines.training.config import TrainConfig
 
 _COLUMNS = ["key", "task", "text", "label", "confidence", "kept"]
@@ -28,12 +28,14 @@ _MOST_WORDS = 10_000
 class Survey:
     """What a dataset has to train on.
 
-    `kept` counts kept annotations by task. `classes` are the labels of boxes and `phrases` the
+    `kept` counts kept annotations by task, `unfed` names the tasks of the config that they do
+    not feed. `classes` are the labels of boxes and `phrases` the
     grounded phrases, the commonest 10,000, sorted. `ambiguous` has the sample and the task of
     each annotation whose confidence lies in the band that is left out.
     """
 
     kept: Mapping[str, int]
+    unfed: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     ambiguous: frozenset[tuple[str, str]] = field(default=frozenset(), repr=False)
@@ -60,6 +62,7 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
             ambiguous.update(_within(table, *config.ambiguous))
     found = Survey(
         kept=dict(sorted(kept.items())),
+        unfed=tuple(name for name in config.chosen if not _is_fed(name, kept, config)),
         classes=_commonest(classes),
         phrases=_commonest(phrases),
         ambiguous=frozenset(ambiguous),
@@ -69,17 +72,13 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
 
 
 def _check(found: Survey, config: TrainConfig, dataset: Folder) -> None:
-    asked = [name for name, weight in config.tasks.items() if weight > 0]
-    fed = [
-        name
-        for name in asked
-        if name in config.custom or any(found.kept.get(source) for source in FEEDS[name])
-    ]
+    fed = [name for name in config.chosen if name not in found.unfed]
     if not fed:
         there = ", ".join(f"{count} {task}" for task, count in found.kept.items()) or "none at all"
         raise UsageError(
-            f"{dataset.url} has no kept labels to train {', '.join(asked)} on (kept: {there}); "
-            f"lower the thresholds of its filters, add a specialist, or choose other `tasks`"
+            f"{dataset.url} has no kept labels to train {', '.join(config.chosen)} on "
+            f"(kept: {there}); lower the thresholds of its filters, add a specialist, or choose "
+            f"other `tasks`"
         )
     if "object_detection" in fed and len(found.classes) == 1 and not config.allow_one_class:
         raise UsageError(
@@ -88,6 +87,14 @@ def _check(found: Survey, config: TrainConfig, dataset: Folder) -> None:
             f"at the labels; if one class is meant, set `allow_one_class: true` or train "
             f"region_proposal"
         )
+
+
+def _is_fed(name: str, kept: Mapping[str, int], config: TrainConfig) -> bool:
+    """Tell whether there are labels for a task; what feeds one's own only its examples show."""
+    if name in config.custom:
+        return True
+    needs = ((source, BESIDE.get((name, source), source)) for source in FEEDS[name])
+    return any(kept.get(source) and kept.get(beside) for source, beside in needs)
 
 
 def _count(column: pa.ChunkedArray) -> dict[str, int]:

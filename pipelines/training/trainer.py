@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
@@ -25,13 +26,14 @@ from engine.errors import RunError
 from engine.manifest import MANIFEST
 from engine.registry import require
 from engine.storage import Folder
+from engine.waiting import PATIENCE_S
 from pipelines.training.checkpoints import CHECKPOINTS, sweep
 from pipelines.training.config import TrainConfig
 from pipelines.training.files import digest_of_file, write_json
-from pipelines.training.launch import RAY, cluster, run_workers
+from pipelines.training.launch import RAY, cluster, run_workers, waiting_workers
 from pipelines.training.reader import Part
 from pipelines.training.student import WEIGHTS
-from pipelines.training.survey import survey
+from pipelines.training.survey import Survey, survey
 from pipelines.training.worker import Job, Outcome, OutOfMemory
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.words.relations import read_relations
@@ -46,6 +48,8 @@ _POLL_S = 0.5
 
 OnProgress = Callable[[int, int, float], None]
 """Is told the step, the number of steps and the loss."""
+OnWait = Callable[[str], None]
+"""Is told what the workers wait for, and "" when they do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,24 +80,28 @@ def train(
     folds: int = 1,
     address: str = "local",
     on_progress: OnProgress | None = None,
+    on_survey: Callable[[Survey], None] = lambda _: None,
+    on_wait: OnWait | None = None,
 ) -> TrainResult:
     """Train a Florence-2 on the kept labels of a finished dataset.
 
     What is finished with the same inputs is returned at once, what was stopped goes on from its
     last checkpoint, and other inputs start anew. With `fold`, the samples of that fold of
-    `folds` are not looked at. `output` must be a folder that all workers see.
+    `folds` are not looked at. `output` must be a folder that all workers see. `on_survey` is told
+    what there is to learn from.
 
     Raises:
         UsageError: the dataset, its labels or the model cannot be trained with.
         RunError: the loss is no number, memory does not suffice, or a worker died.
     """
-    require("training", ("accelerate", "peft", "tensorboard"), extra="refine")
+    require("training", ("accelerate", "pandas", "peft", "tensorboard"), extra="refine")
     output = Path(output).absolute()
     inputs = _inputs(dataset, config, fold, folds)
     finished = finished_training(output)
     if finished and finished.inputs == inputs:
         return finished
     labels = survey(Folder(dataset), config)
+    on_survey(labels)
     _start(output, inputs)
     job = Job(
         dataset=everywhere(Folder(dataset)),
@@ -102,7 +110,11 @@ def train(
         survey=labels,
         output=output,
     )
-    with _watched(output, on_progress), cluster(config, address):
+    with (
+        _watched(partial(_tell, output), on_progress, every_s=_POLL_S),
+        cluster(config, address),
+        _watched(partial(_tell_wait, config), on_wait, every_s=PATIENCE_S),
+    ):
         used, outcome = _run_halving(job)
     result = TrainResult(
         steps=config.steps,
@@ -192,18 +204,18 @@ def _run_halving(job: Job) -> tuple[TrainConfig, Outcome]:
 
 
 @contextmanager
-def _watched(output: Path, on_progress: OnProgress | None) -> Iterator[None]:
-    """Tell of the progress that the first worker writes down."""
-    if on_progress is None:
+def _watched(tell: Callable[[Any, Any], Any], on_news: Any, *, every_s: float) -> Iterator[None]:
+    """Look for news again and again, and once more at the end; `tell` gets what was told last."""
+    if on_news is None:
         yield
         return
     is_over = Event()
 
     def watch() -> None:
         told = None
-        while not is_over.wait(_POLL_S):
-            told = _tell(output, told, on_progress)
-        _tell(output, told, on_progress)
+        while not is_over.wait(every_s):
+            told = tell(told, on_news)
+        tell(told, on_news)
 
     thread = Thread(target=watch, daemon=True)
     thread.start()
@@ -215,10 +227,19 @@ def _watched(output: Path, on_progress: OnProgress | None) -> Iterator[None]:
 
 
 def _tell(output: Path, told: Any, on_progress: OnProgress) -> Any:
+    """Tell of the progress that the first worker writes down."""
     try:
         now = json.loads((output / PROGRESS).read_bytes())
     except (OSError, ValueError):
         return told
     if now != told:
         on_progress(now["step"], now["steps"], now["loss"])
+    return now
+
+
+def _tell_wait(config: TrainConfig, told: Any, on_wait: OnWait) -> Any:
+    """Tell what the workers of Ray wait for, as long as there is no place for all of them."""
+    now = waiting_workers(config)
+    if now != told:
+        on_wait(now)
     return now

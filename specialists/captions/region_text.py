@@ -92,6 +92,11 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         super().__init__(config)
         self.reads: tuple[Input, ...] = (one_of(*config.tasks),)
 
+    def require(self) -> None:
+        """Check that an English pipeline is installed."""
+        super().require()
+        english_revision()
+
     def revision(self) -> str:
         """Name the weights and the English pipeline."""
         return f"{super().revision()}, {english_revision()}"

@@ -45,6 +45,7 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = TemplateCaptionConfig
+    version: ClassVar[int] = 2
     reads: tuple[Input, ...] = (one_of("object_detection", "tag"), maybe("ocr"))
     produces: tuple[str, ...] = ("caption", "detailed_caption", "more_detailed_caption")
 

@@ -97,6 +97,11 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
         super().__init__(config)
         self.reads = tuple(one_of(*_HEARD[source]) for source in config.vocabulary_from)
 
+    def require(self) -> None:
+        """Check that an English pipeline is installed, where captions are read."""
+        if "captions" in self.config.vocabulary_from:
+            english_revision()
+
     def revision(self) -> str:
         """Name the weights, the words, and the pipeline that finds nouns if it is needed.
 

@@ -64,6 +64,7 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = GroundingConfig
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = Family(
         title="a Grounding DINO",
         example="IDEA-Research/grounding-dino-base",
@@ -77,6 +78,11 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
     def __init__(self, config: GroundingConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.captions),)
+
+    def require(self) -> None:
+        """Check that an English pipeline is installed."""
+        super().require()
+        english_revision()
 
     def revision(self) -> str:
         """Name the commit or digest of the weights, and the pipeline that finds the phrases."""

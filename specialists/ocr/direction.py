@@ -21,7 +21,7 @@ _SURE = 0.98
 """A line that is read with this score is not read the other ways; few are so sure upside down."""
 _LEAST_ERROR = 0.02
 """What a perfect score is taken for, so that 0.9999 is no better than 0.999."""
-_TIMES_BETTER = 2
+_TIMES_BETTER = 1.75
 """Of two ways to read a line one is decidedly better when the other errs this many times more."""
 _LEAST_VOTE = 0.9
 """Lines with this score tell those in doubt which way the text of their image runs."""
@@ -104,12 +104,6 @@ def side_by_side(pixels: np.ndarray, letters: int) -> np.ndarray:
     return np.concatenate([pixels[top : top + high] for top in tops], axis=1)
 
 
-def begun_along(quad: np.ndarray, direction_xy: np.ndarray) -> np.ndarray:
-    """Return a quad, (4, 2), from the corner whose edge runs most in the direction of the text."""
-    along = (np.roll(quad, -1, axis=0) - quad) @ direction_xy
-    return np.roll(quad, -int(along.argmax()), axis=0)
-
-
 def _turns(wide: float, high: float) -> tuple[int, ...]:
     """Return where the text of a quad of this size may begin, the likeliest corner first."""
     if high >= _TALL * wide:
@@ -133,9 +127,16 @@ class _Line:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the first reading stands. One letter may be a part of a word read across."""
+        """Whether the first reading stands.
+
+        A line that has fewer letters than would fit in as squares may have some that were not
+        read, and the one letter of a square may be a part of a word that was read across.
+        """
         first = self.readings[self.turns[0]]
-        return first.score >= _SURE and (len(self.turns) < 4 or len(first.text) > 1)
+        wide, high = sizes_of(self.quad[None])[0]
+        squares = max(wide / max(high, 1), high / max(wide, 1))
+        is_whole = _letters(first.text) >= (squares if len(self.turns) < 4 else 2)
+        return first.score >= _SURE and is_whole
 
     @property
     def good(self) -> list[int]:
@@ -170,7 +171,7 @@ class _Line:
     def may_be_stacked(self) -> bool:
         text = self.reading.text
         is_long = self.turns[0] == self.turn == DOWN and len(text) > 1
-        return is_long and len(_STACKABLE.findall(text)) * 2 > len(text)
+        return is_long and 2 * len(_STACKABLE.findall(text)) > len(text)
 
     def runs(self, turn: int) -> int:
         """Return which way text runs in the image, to the nearest quarter turn."""
@@ -180,8 +181,11 @@ class _Line:
 
 def _error(reading: Reading) -> float:
     """Return how doubtful a reading is: more letters as sure as few are less so."""
-    letters = sum(letter.isalnum() for letter in reading.text)
-    return (1 + _LEAST_ERROR - reading.score) / max(1, letters)
+    return (1 + _LEAST_ERROR - reading.score) / max(1, _letters(reading.text))
+
+
+def _letters(text: str) -> int:
+    return sum(letter.isalnum() for letter in text)
 
 
 def _read(wanted: Iterable[tuple[_Line, int]], ask: Ask) -> None:

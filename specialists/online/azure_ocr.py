@@ -71,6 +71,8 @@ class Frame(NamedTuple):
 class AzureOcr(Specialist[AzureOcrConfig]):
     """Lines of text as the service orders them: text, quad, the quad's hull as box, score.
 
+    The quads are the service's own, which by its documentation go clockwise from the left of the
+    text as it is read: they begin at the top left of the text, whichever way this runs.
     The service is sure of words, not of lines: a line's score is the mean of its words'.
     """
 
@@ -107,7 +109,8 @@ class AzureOcr(Specialist[AzureOcrConfig]):
             version(_PACKAGE)
         except PackageNotFoundError:
             raise MissingPackage(
-                f"azure_ocr needs {_PACKAGE}, not installed: pip install 'florilegium[azure]'"
+                f"azure_ocr needs {_PACKAGE}, not installed: pip install 'florilegium[azure]'",
+                install="florilegium[azure]",
             ) from None
         return f"{_API} {self.config.model_version}"
 

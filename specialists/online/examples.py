@@ -31,10 +31,15 @@ MOST_CHARACTERS = 4000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """An image and what is well said of it; `sha256` is that of the image's bytes."""
+    """An image and what is well said of it.
+
+    `sha256` is that of the image's bytes, `source_sha256` that of the image it was made from, by
+    which the sample it stands for is known.
+    """
 
     image: Path
     sha256: str
+    source_sha256: str
     task: str
     text: str
     width: int
@@ -66,7 +71,7 @@ class Examples:
         changes the choice only where it ranks among the first.
         """
         own = sample.sha256
-        others = [one for one in self.of(task) if one.sha256 != own]
+        others = [one for one in self.of(task) if own not in (one.sha256, one.source_sha256)]
         return sorted(others, key=lambda one: _rank(seed, own or sample.key, one))[:count]
 
 
@@ -105,7 +110,7 @@ def _examples(path: Path, lines: Sequence[bytes]) -> Iterator[Example]:
 
 
 def _example(folder: Path, line: bytes, where: str) -> Example:
-    image, task, text = _values(line, where)
+    image, task, text, source_sha256 = _values(line, where)
     place = (folder / image).resolve()
     if not place.is_relative_to(folder):
         raise ConfigError(
@@ -116,9 +121,11 @@ def _example(folder: Path, line: bytes, where: str) -> Example:
         header = read_header(data)
     except SampleError as error:
         raise ConfigError(f"{where}: the image {image!r} cannot be used: {error}") from error
+    digest = sha256(data).hexdigest()
     return Example(
         image=place,
-        sha256=sha256(data).hexdigest(),
+        sha256=digest,
+        source_sha256=source_sha256 or digest,
         task=task,
         text=text,
         width=header.width,
@@ -126,13 +133,14 @@ def _example(folder: Path, line: bytes, where: str) -> Example:
     )
 
 
-def _values(line: bytes, where: str) -> tuple[str, str, str]:
+def _values(line: bytes, where: str) -> tuple[str, str, str, str]:
     try:
         row: Any = json.loads(line)
     except ValueError:
         row = None
-    values = [row.get(name) for name in ("image", "task", "text")] if isinstance(row, dict) else []
-    image, task, text = (value if isinstance(value, str) else "" for value in values or [""] * 3)
+    names = ("image", "task", "text", "source_sha256")
+    values = [row.get(name) if isinstance(row, dict) else None for name in names]
+    image, task, text, digest = (value if isinstance(value, str) else "" for value in values)
     text = one_line(text)
     if not image or "\0" in image or not text:
         raise ConfigError(
@@ -145,7 +153,7 @@ def _values(line: bytes, where: str) -> tuple[str, str, str]:
         raise ConfigError(
             f"{where}: a caption of {len(text)} characters, at most {MOST_CHARACTERS} are allowed"
         )
-    return image, task, text
+    return image, task, text, digest
 
 
 def _bytes(path: Path, what: str) -> bytes:

@@ -61,6 +61,10 @@ class LlmMerge(Annotator[LlmMergeConfig]):
     )
     produces: tuple[str, ...] = CAPTION_TASKS
 
+    def require(self) -> None:
+        """Check that an English pipeline is installed."""
+        english_revision()
+
     def revision(self) -> str:
         """Name who answers, and by digest the templates, the parser and the general words.
 

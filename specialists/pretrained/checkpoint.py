@@ -154,20 +154,24 @@ def _model_type(model: str, folder: Path, family: Family) -> str:
     if kind in family.needs_torchvision and find_spec("torchvision") is None:
         raise MissingPackage(
             f"model {model!r}: the images of {kind} are prepared by torchvision: "
-            "pip install 'florilegium[torchvision]'"
+            "pip install 'florilegium[torchvision]'",
+            install="florilegium[torchvision]",
         )
     if kind in _BY_NUM2WORDS and find_spec("num2words") is None:
         raise MissingPackage(
-            f"model {model!r}: the processor of {kind} needs num2words: pip install num2words"
+            f"model {model!r}: the processor of {kind} needs num2words: pip install num2words",
+            install="num2words",
         )
     if kind in _BY_SCIPY and not (find_spec("torchvision") or find_spec("scipy")):
         raise MissingPackage(
-            f"model {model!r}: the images of {kind} are shrunk by scipy: pip install scipy"
+            f"model {model!r}: the images of {kind} are shrunk by scipy: pip install scipy",
+            install="scipy",
         )
     if _has_timm_backbone(config) and find_spec("timm") is None:
         raise MissingPackage(
             f"model {model!r} has a backbone of timm: pip install timm, or choose a revision "
-            "without it, such as no_timm of facebook/detr-resnet-50"
+            "without it, such as no_timm of facebook/detr-resnet-50",
+            install="timm",
         )
     return kind
 
@@ -189,7 +193,8 @@ def _check_tokenizer(model: str, folder: Path) -> None:
     kind = config.get("tokenizer_class") if isinstance(config, dict) else None
     if kind in _BY_SENTENCEPIECE and find_spec("sentencepiece") is None:
         raise MissingPackage(
-            f"model {model!r}: its texts are read by sentencepiece: pip install sentencepiece"
+            f"model {model!r}: its texts are read by sentencepiece: pip install sentencepiece",
+            install="sentencepiece",
         )
 
 

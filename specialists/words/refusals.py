@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import re
 
-_TASK = (
+_VERBS = (
     "access|analy[sz]e|answer|assist|caption|comment|complete|comply|confirm|create|describe|"
-    "determine|discuss|display|do|engage|fulfil|fulfill|generate|give|guess|help|identify|infer|"
-    "interpret|merge|name|offer|open|perceive|process|produce|provide|read|recogni[sz]e|respond|"
-    "see|share|speculate|support|tell|verify|view|write"
+    "determine|discuss|display|engage|fulfill?|generate|give|guess|identify|infer|interpret|merge|"
+    "name|offer|perceive|process|produce|provide|recogni[sz]e|respond|share|speculate|support|"
+    "verify|write"
 )
+_SEEN = (
+    "images?|pictures?|photos?|photographs?|files?|attachments?|visuals?|details|anything|it|who"
+)
+_TASK = rf"""(?:
+    (?:{_VERBS})\b
+  | (?:see|view|read|open)\b(?:[.!]*$|[^.!?\n]*\b(?:{_SEEN})\b)
+  | help\b(?!\ (?:but|\w+ing)\b)
+  | tell\b(?!\ you\b)
+  | make\ out\b
+  | do\ (?:that|this|so|it)\b(?!\ without)
+)"""
 """What a model is asked to do."""
 _HOW = r"(?:(?:actually|also|currently|directly|really|reliably|simply|be\ able\ to)\ )*"
 _MODEL = (
@@ -22,11 +33,13 @@ _MODEL = (
 )
 _NOTHING = r"(?:able|access|against|cannot|no|not|too|unable|unclear|violates?|\w+n't)"
 _I_REFUSE = rf"""i(?:
-    \ {_HOW}(?:can(?:not|'t|\ not)|could(?:n't|\ not)|won't|will\ not)\ {_HOW}(?:{_TASK})\b
-  | (?:'m|\ am)\ {_HOW}(?:unable|not\ (?:able|allowed|permitted))\ to\ {_HOW}(?:{_TASK})\b
+    \ {_HOW}(?:can(?:not|'t|\ not)|could(?:n't|\ not)|won't|will\ not)\ {_HOW}{_TASK}
+  | (?:'m|\ am)\ {_HOW}(?:unable|not\ (?:able|allowed|permitted))\ to\ {_HOW}{_TASK}
+  | (?:'m|\ am)\ not\ comfortable\b
   | (?:'m|\ am)\ (?:just\ |only\ )?an?\ {_MODEL}\b
   | \ {_HOW}do(?:n't|\ not)\ (?:
         have\ (?:the\ (?:ability|capability|means|image)|access|enough|any|an\ image|eyes)
+      | feel\ comfortable
       | see\ (?:an?|any|the)\ (?:image|picture|photo|attachment|file))\b
   | \ have\ no\ (?:ability|access|eyes|means|way)\b
   | \ (?:must|have\ to|need\ to)\ (?:\w+\ )?decline\b
@@ -42,7 +55,8 @@ _REFUSALS = rf"""
   | as\ an?\ (?:{_MODEL}\b[^.!?\n]*?,\ (?:i|it\ is)\b | (?:ai\ |large\ )*language\ model\b)
   | (?:there\ is\ )?no\ image\ (?:was|is|has\ been)\ (?:provided|attached|given|uploaded|shared)
   | (?:please|could\ you|can\ you)\ (?:please\ )?(?:provide|upload|share|attach|send)\b
-  | unable\ to\ (?:{_TASK}|load)\b
+  | my\ (?:guidelines|policies|policy|programming|training)\b
+  | unable\ to\ (?:{_TASK}|load\b)
   | it\ is(?:n't|\ not)\ (?:possible|appropriate)\ for\ me\b
 """
 _OPENING = r"""

@@ -74,6 +74,7 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     assert {row["right"] for row in rows} == {None}
     assert all(len(row["box_xyxy"]) == 4 for row in rows if row["task"] == "object_detection")
     assert florilegium("verify", audit.parent / "0").code == 0
+    assert f"ask about {audit.parent / '0'}" in florilegium("status", out).err
 
     unanswered = florilegium("refine", config, "--set", f"refine.audit={audit}")
     assert unanswered.code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -558,3 +559,53 @@ def test_an_interrupt_ends_cleanly_says_how_to_resume_and_a_rerun_completes(
     assert len(again) < 12  # what was published is not done again
     build(album, tmp_path / "reference", **keys)
     assert contents(tmp_path / "out") == contents(tmp_path / "reference")
+
+
+def test_a_second_build_into_one_output_ends_with_3_and_names_the_first(
+    album: Path, tmp_path: Path, written: Write, started: Start, florilegium: Command
+) -> None:
+    pipe, log = tmp_path / "pipe", tmp_path / "log"
+    reached, go_on = tmp_path / "pipe.reached", tmp_path / "pipe.go_on"
+    os.mkfifo(reached)
+    os.mkfifo(go_on)
+    waiting = {"use": "tests.end_to_end.waiting:Waiting", "key": "cup", "pipe": str(pipe),
+               "log": str(log), "batch_size": 1}  # fmt: skip
+    config = written(album, tmp_path / "out", specialists={"waiting": waiting})
+    first = started("build", config, "--runner", "local")
+    reached.read_text()
+    told = florilegium("build", config, "--runner", "local")
+    assert told.code == 3
+    assert f"is being written by {getpass.getuser()} on " in told.err
+    assert f"process {first.pid}" in told.err
+    assert florilegium("clean", tmp_path / "out").code == 2, "there is no dataset yet"
+    go_on.write_text("")
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 0, (out, err)
+    assert florilegium("verify", tmp_path / "out").code == 0
+
+
+def test_another_source_is_refused_unless_it_may_replace(
+    album: Path, tmp_path: Path, written: Write, florilegium: Command
+) -> None:
+    build(album, tmp_path / "out", **SMALL)
+    before = contents(tmp_path / "out")
+    (tmp_path / "other").mkdir()
+    shutil.copy(album / "cat.jpg", tmp_path / "other")
+    config = written(tmp_path / "other", tmp_path / "out", **SMALL)
+    told = florilegium("build", config, "--runner", "local")
+    assert told.code == 2
+    assert "--replace" in told.err
+    assert str(album) in told.err
+    assert contents(tmp_path / "out") == before
+    told = florilegium("build", config, "--runner", "local", "--replace")
+    assert (told.code, "1 image = 1 sample + 0 dead letters" in told.out) == (0, True)
+
+
+def test_clean_says_how_much_it_deletes(album: Path, tmp_path: Path, florilegium: Command) -> None:
+    build(album, tmp_path / "out", specialists={"other": {"use": "tests.stages:Brightest"}})
+    build(album, tmp_path / "out", **SMALL)
+    told = florilegium("clean", tmp_path / "out", "--dry-run")
+    assert re.search(r"would delete 1 file of 1 stage, \d+\.\d MB; \d+ files are needed", told.out)
+    told = florilegium("clean", tmp_path / "out")
+    assert "deleted 1 file of 1 stage" in told.out
+    assert "deleted 0 files of 0 stages" in florilegium("clean", tmp_path / "out").out

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import io
 import json
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
+from PIL import Image
 
 from engine.annotation import ANNOTATION_NAMES
+from engine.image import decode
 from tests.end_to_end.conftest import Command
 
 pytestmark = pytest.mark.filterwarnings(
@@ -69,21 +73,51 @@ def test_webdataset_reads_every_sample_with_its_image(
     for one in read:
         sample = samples[one["__key__"]]
         assert one["json"] == sample
-        (suffix,) = set(one) & {"jpg", "png"}
-        image = one[suffix]
-        size = image.size if sample["orientation"] < 5 else image.size[::-1]
-        assert size == (sample["width"], sample["height"])
+        assert set(one) - {"__key__", "__url__", "__local_path__"} == {"jpg", "json", "txt"}
+        assert one["jpg"].size == (sample["width"], sample["height"])
         captions = [said["text"] for said in sample["annotations"] if said["task"] == "caption"]
         assert one["txt"] == (captions or [""])[0]
         assert (holiday / sample["source"]).stem == one["__key__"]
 
 
-def test_images_come_out_byte_for_byte(quickstart: Path, samples: Samples, holiday: Path) -> None:
+def test_images_are_upright_and_those_that_were_keep_their_bytes(
+    quickstart: Path, samples: Samples, holiday: Path
+) -> None:
+    kept = 0
     for one in read_with_webdataset(quickstart):
         sample = samples[one["__key__"]]
-        (suffix,) = set(one) & {"jpg", "png"}
-        assert one[suffix] == (holiday / sample["source"]).read_bytes()
-        assert hashlib.sha256(one[suffix]).hexdigest() == sample["sha256"]
+        source = (holiday / sample["source"]).read_bytes()
+        assert hashlib.sha256(source).hexdigest() == sample["sha256"]
+        assert hashlib.sha256(one["jpg"]).hexdigest() == sample["image_sha256"]
+        with Image.open(io.BytesIO(one["jpg"])) as image:
+            assert image.getexif().get(0x0112, 1) == 1
+            difference = np.asarray(image).astype(int) - decode(source)
+        assert np.abs(difference).mean() < 3
+        kept += one["jpg"] == source
+    assert 0 < kept < len(samples)
+
+
+def test_torch_trains_on_batches_of_images_and_boxes(quickstart: Path, samples: Samples) -> None:
+    import torch
+    import webdataset as wds
+
+    def boxes(sample: dict[str, Any]) -> Any:
+        found = [one["box_xyxy"] for one in sample["annotations"] if one["box_xyxy"]]
+        return torch.tensor(found).reshape(-1, 4)
+
+    urls = sorted(map(str, (quickstart / "shards").glob("*.tar")))
+    pairs = wds.WebDataset(urls, shardshuffle=False).decode("torchrgb").to_tuple("jpg", "json")
+    loader = torch.utils.data.DataLoader(pairs, batch_size=None)
+    count = 0
+    for image, sample in loader:
+        count += 1
+        height, width = image.shape[1:]
+        limits = torch.tensor([width, height, width, height])
+        assert (boxes(sample) <= limits).all()
+        assert (width, height) == (sample["width"], sample["height"])
+    assert count == len(samples)
+    del loader, pairs
+    gc.collect()
 
 
 def test_datasets_loads_the_folder_first_time_with_every_field(
@@ -94,7 +128,7 @@ def test_datasets_loads_the_folder_first_time_with_every_field(
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     dataset = datasets.load_dataset(str(quickstart), split="train", cache_dir=str(tmp_path))
     assert dataset.num_rows == len(samples)
-    assert set(dataset.features) == {"jpg", "png", "json", "txt", "__key__", "__url__"}
+    assert set(dataset.features) == {"jpg", "json", "txt", "__key__", "__url__"}
     assert isinstance(dataset.features["jpg"], datasets.Image)
     annotation = dataset.features["json"]["annotations"].feature
     assert list(annotation) == list(ANNOTATION_NAMES)
@@ -103,8 +137,9 @@ def test_datasets_loads_the_folder_first_time_with_every_field(
     assert annotation["score"] == datasets.Value("float64")
     assert annotation["mask_rle"]["counts"] == datasets.Value("string")
     for row in dataset:
-        assert row["json"] == samples[row["__key__"]]
-        assert (row["jpg"] is None) != (row["png"] is None)
+        sample = samples[row["__key__"]]
+        assert row["json"] == sample
+        assert row["jpg"].size == (sample["width"], sample["height"])
 
 
 def test_datasets_streams_the_folder(

@@ -60,6 +60,14 @@ def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_config_that_describes_no_refinement_names_the_right_command(
+    florilegium: Command,
+) -> None:
+    told = florilegium("refine", ROOT / "configs" / "quickstart.yaml")
+    assert told.code == 2
+    assert "the key 'refine' is missing; `florilegium build` needs none" in told.err
+
+
 def test_a_dry_run_tells_what_is_missing_all_of_it(florilegium: Command, tmp_path: Path) -> None:
     config = write_refinement(
         tmp_path / "refine.yaml", tmp_path / "out",
@@ -152,6 +160,32 @@ def test_a_task_of_ones_own_is_trained_and_exported(
     asked = {json.loads(line)["prefix"].split("<loc")[0] for line in lines}
     assert asked == {"<OD>", "What is at "}
     assert f"{len(lines)} lines" in told.out
+
+
+def test_tasks_without_an_example_are_reported(
+    florilegium: Command, output: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "train.yaml"
+    document = {
+        "model": "package://specialists/tiny_florence2",
+        "tasks": {"object_detection": 1, "region_description": 1},
+        "steps": 1,
+        "batch_size": 2,
+        "workers": 0,
+    }
+    config.write_text(yaml.safe_dump(document))
+    line = "warning region_description: no examples in this dataset, it is not trained"
+    for command in ("train", "export-florence2"):
+        told = florilegium(command, output, config, "--output", tmp_path / command)
+        assert told.code == 0
+        assert line in words(told.err)
+        assert "object_detection: no" not in told.err
+    document["tasks"] = {"region_description": 1}
+    config.write_text(yaml.safe_dump(document))
+    for command in ("train", "export-florence2"):
+        told = florilegium(command, output, config, "--output", tmp_path / f"{command}_none")
+        assert told.code == 2
+        assert "no kept labels to train region_description" in words(told.err)
 
 
 @pytest.mark.parametrize("name", ["known_truth", "florence2_refine"])

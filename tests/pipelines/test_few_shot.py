@@ -71,7 +71,7 @@ def test_the_choice_is_the_same_again_and_grows_with_its_number(
     assert len(list((tmp_path / "two" / "images").iterdir())) == 2
     write_examples(str(dataset), path, tmp_path / "all", 99)
     examples = read_examples(str(tmp_path / "all" / "examples.jsonl")).examples
-    chosen = [one.sha256 for one in examples]
+    chosen = [one.source_sha256 for one in examples]
     stored = [one.sha256 for one in read_dataset(Folder(str(dataset))) if one.sha256 in chosen]
     assert sorted(chosen) == sorted(stored)
     assert chosen != stored  # not the first images of the dataset
@@ -84,7 +84,7 @@ def test_what_cannot_be_written_is_named(
     wrong = audit(tmp_path / "wrong.jsonl", {row["id"]: False for row in captions})
     with pytest.raises(UsageError, match="finds no caption right"):
         write_examples(str(dataset), wrong, output)
-    with pytest.raises(ConfigError, match="annotations that nobody said here"):
+    with pytest.raises(ConfigError, match="annotation that nobody said here"):
         write_examples(str(dataset), audit(tmp_path / "other.jsonl", {"x": True}), output)
     with pytest.raises(ConfigError, match="is not there"):
         write_examples(str(dataset), str(tmp_path / "none.jsonl"), output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -252,3 +253,37 @@ def test_every_tar_and_parquet_is_read_once(dataset: Path, monkeypatch: pytest.M
     assert problems(dataset) == []
     shards = sorted(name for name in asked if name.startswith("shards/"))
     assert shards == sorted(f"shards/{path.name}" for path in (dataset / "shards").iterdir())
+
+
+def test_an_image_of_another_frame_than_its_boxes_is_found(dataset: Path) -> None:
+    """As a reader sees it that turns nothing: stored pixels of a photograph on its side."""
+
+    def turn(row: dict[str, Any]) -> None:
+        row["width"], row["height"] = row["height"], row["width"]
+
+    change_samples(dataset, turn)
+    change_rows(dataset, lambda rows: [turn(row) for row in rows])
+    found = problems(dataset)
+    assert len(found) == 6
+    assert all(re.search(r"its image is (\d+)x(\d+), its json says \2x\1$", one) for one in found)
+
+
+def test_an_image_that_does_not_decode_is_found(dataset: Path) -> None:
+    path = shard_file(dataset, ".tar")
+    rewritten = io.BytesIO()
+    with tarfile.open(path) as old, tarfile.open(fileobj=rewritten, mode="w") as new:
+        for member in old:
+            content = old.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name.endswith(".jpg"):
+                content = image = content[: len(content) // 2]
+                member.size = len(content)
+            elif member.name.endswith(".json"):
+                sample = json.loads(content)
+                sample["image_sha256"] = sha256(image).hexdigest()
+                content = json.dumps(sample).encode()
+                member.size = len(content)
+            new.addfile(member, io.BytesIO(content))
+    path.write_bytes(rewritten.getvalue())
+    seal(dataset, "tar")
+    assert all("its image does not decode" in one for one in problems(dataset))
+    assert len(problems(dataset)) == 6

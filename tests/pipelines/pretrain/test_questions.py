@@ -55,6 +55,16 @@ def test_grounding_phrases_stand_in_the_caption_in_order(drawing: Drawing, seed:
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_two_things_of_one_name_are_two_phrases_with_a_box_each(
+    drawing: Drawing, seed: int
+) -> None:
+    told = {"caption": "A red star and a red star.", "detailed_caption": "A red star."}
+    alike = replace(drawing, kinds=drawing.kinds[[0, 0, 0]], captions=told)
+    prompt, target = _asked("phrase_grounding", alike, seed)
+    assert prompt.count("a red star") == target.count("a red star") == target.count("<") / 4
+
+
 def test_a_query_for_what_is_not_there_has_an_empty_answer(drawing: Drawing) -> None:
     empty = 0
     for seed in range(40):

@@ -9,6 +9,7 @@ import pytest
 from engine.errors import StorageError
 from engine.storage import Folder
 from pipelines.refine.lineage import LINEAGE, gain_of, read_lineage, write_lineage
+from pipelines.refine.table import round_line
 from pipelines.report import REPORT
 from tests.pipelines.refine.rounds import entry
 
@@ -41,3 +42,24 @@ def test_a_kind_of_label_that_is_lost_counts_as_nothing() -> None:
     assert gain_of(before, {"boxes": 0.7}) == pytest.approx(-0.15)
     assert gain_of(before, {"boxes": 0.8, "ocr": 0.4}) == pytest.approx(0.1)
     assert gain_of({}, {}) == 0.0
+
+
+def test_a_kind_that_was_not_measured_stays_out_of_the_gain_and_of_the_mean() -> None:
+    before = {"boxes": 0.7, "ocr": None, "captions": 0.4}
+    assert gain_of(before, {"boxes": 0.8, "ocr": 0.9, "captions": None}) == pytest.approx(0.1)
+    assert gain_of({"ocr": None}, {"ocr": 0.9}) == 0.0
+    assert entry(0, quality=before).mean_quality == pytest.approx(0.55)
+    assert entry(0, quality={"ocr": None}).mean_quality is None
+    assert entry(0, quality={}).mean_quality is None
+
+
+def test_a_kind_that_was_not_measured_reads_back_so(tmp_path: Path) -> None:
+    rounds = [entry(0, quality={"boxes": 0.7, "ocr": None})]
+    write_lineage(Folder(str(tmp_path)), rounds)
+    assert read_lineage(Folder(str(tmp_path))) == rounds
+
+
+def test_the_line_of_a_round_shows_a_dash_for_what_was_not_measured() -> None:
+    line = round_line(entry(0, quality={"boxes": 0.7, "ocr": None})).plain
+    assert "boxes 0.700  ocr -  mean 0.7000 " in line
+    assert "ocr -  mean - " in round_line(entry(0, quality={"ocr": None})).plain

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from engine.annotation import Annotation
 from engine.storage import Folder
+from pipelines.dataset import Labelled
 from pipelines.refine import quality
+from pipelines.refine.audits import FileAuditor
 from pipelines.refine.quality import by_kind, measure
 from pipelines.score.captions import FactScore
 from tests.pipelines.refine.conftest import Configure
-from tests.pipelines.refine.rounds import box
+from tests.pipelines.refine.rounds import box, text
 from tests.pipelines.score.labels import perfect, scene, scored
 
 NOTHING = FactScore(precision=None, recall=None, f1=None)
@@ -35,12 +39,54 @@ def test_lines_read_where_there_is_no_text_are_worth_nothing() -> None:
     assert by_kind(replace(score, ocr=invented))["ocr"] == 0
 
 
+def test_captions_without_a_fact_to_tell_are_not_measured() -> None:
+    score = scored(perfect(scene()))
+    silent = {
+        task: replace(one, objects=NOTHING, attributes=NOTHING, relations=NOTHING)
+        for task, one in score.captions.items()
+    }
+    assert by_kind(replace(score, captions=silent))["captions"] is None
+
+
+def audited(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path, *said: Annotation
+) -> dict[str, float | None]:
+    """Measure the labels of one sample by a file that knows of the annotations with an id."""
+    path = tmp_path / "audit.jsonl"
+    right = {one.id: one.id.startswith("right") for one in said if one.id}
+    lines = [json.dumps({"id": name, "right": is_right}) for name, is_right in right.items()]
+    path.write_text("\n".join(lines))
+    auditor = FileAuditor(str(path))
+    sample = Labelled(key="a", sha256="0" * 64, width=64, height=64, annotations=said, image=b"")
+    auditor.look_at([sample])
+    monkeypatch.setattr(quality, "read_dataset", lambda _: iter([sample]))
+    config = configure("out", audit=str(path), measure="audit")
+    return measure(config, Folder("nowhere"), auditor).by_kind
+
+
+def test_a_kind_that_was_not_audited_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path
+) -> None:
+    star = box("star", 0, 0, 9, 9, id="right-star")
+    ring = box("ring", 40, 40, 60, 60, id="wrong-ring")
+    caption = text("A star.")
+    found = audited(monkeypatch, configure, tmp_path, star, ring, caption)
+    assert found == {"boxes": pytest.approx(2 / 3), "captions": None}
+
+
+def test_a_kind_of_which_all_is_wrong_is_worth_nothing(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path
+) -> None:
+    ring = box("ring", 40, 40, 60, 60, id="wrong-ring")
+    assert audited(monkeypatch, configure, tmp_path, ring) == {"boxes": 0.0}
+
+
 def agreement(
     monkeypatch: pytest.MonkeyPatch,
     configure: Configure,
     kept: list[Annotation],
     dropped: list[Annotation],
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Measure one sample by the agreement of its voters."""
     monkeypatch.setattr(quality, "_rows", lambda _: iter([(kept, dropped)]))
     config = configure("out", audit="", measure="agreement")

@@ -68,6 +68,58 @@ def test_rounds_are_listed_with_their_students_and_what_became_of_them(tmp_path:
     assert second == ["1", "0", students, "truth", "0.250", "", "0.250", "no: reason 1"]
 
 
+def test_a_kind_that_was_not_measured_has_a_dash_and_no_dot(tmp_path: Path) -> None:
+    lineage = [
+        entry(0, quality={"boxes": 0.7, "captions": None, "ocr": None}),
+        entry(1, quality={"boxes": 0.8, "captions": 0.5, "ocr": None}),
+    ]
+    html = written(refined(tmp_path, BEFORE, AFTER, lineage=lineage))
+    heads, first, second = rows("lineage", html)
+    assert heads[4:] == ["boxes", "captions", "ocr", "mean", "promoted"]
+    assert first[4:8] == ["0.700", "-", "-", "0.700"]
+    assert second[4:8] == ["0.800", "0.500", "-", "0.650"]
+    lines = {line.name: line for line in draw_progress(lineage, lineage[1]).lines}
+    assert list(lines) == ["boxes", "captions", "mean"]
+    assert [dot.tip for dot in lines["captions"].dots] == ["captions 0.500, round 1"]
+    assert (lines["captions"].steps, lines["captions"].dead_ends) == ("", "")
+
+
+def test_what_nobody_audited_has_a_dash_beside_what_was(tmp_path: Path) -> None:
+    nothing = {"right": 0, "audited": 0, "share": None, "low": None, "high": None}
+    found = {"right": 8, "audited": 10, "share": 0.8, "low": 0.49, "high": 0.943}
+    tasks = {
+        "object_detection": {
+            "voters": {"one": {"precision": found}},
+            "precision": found,
+            "ece": 0.1,
+        },
+        "ocr": {"voters": {"one": {"precision": nothing}}, "precision": nothing, "ece": None},
+    }
+    merges = {"boxes": {"rule": "calibrated_fusion", "tasks": tasks}}
+    output = refined(tmp_path, BEFORE, lineage=[entry(0, merges=merges)])
+    _, merged, voter, unread, mute = rows("lineage worth", written(output))
+    assert merged == [
+        "boxes",
+        "object detection",
+        "merged",
+        "10",
+        "0.800",
+        "0.490 to 0.943",
+        "0.100",
+    ]
+    assert voter[2:] == ["one", "10", "0.800", "0.490 to 0.943", ""]
+    assert unread == ["boxes", "ocr", "merged", "0", "-", "-", "-"]
+    assert mute[2:] == ["one", "0", "-", "-", ""]
+
+
+def test_without_any_audit_there_is_no_table_of_it(tmp_path: Path) -> None:
+    nothing = {"right": 0, "audited": 0, "share": None, "low": None, "high": None}
+    tasks = {"ocr": {"voters": {}, "precision": nothing, "ece": None}}
+    merges = {"boxes": {"rule": "calibrated_fusion", "tasks": tasks}}
+    output = refined(tmp_path, BEFORE, lineage=[entry(0, merges=merges)])
+    assert "What the audit says" not in written(output)
+
+
 def test_the_last_promoted_round_is_marked_and_compared(tmp_path: Path) -> None:
     lineage = [entry(0), entry(1), entry(2, is_promoted=False)]
     output = refined(tmp_path, BEFORE, AFTER, BEFORE, lineage=lineage)

@@ -32,6 +32,12 @@ def test_the_templates_are_read_as_they_are_meant() -> None:
     assert long.attributes == 3
 
 
+def test_a_name_within_another_word_claims_nothing() -> None:
+    assert claims_of("A star-shaped cross-country sign beside a starfish.").things == (
+        Claim(name="sign"),
+    )
+
+
 def test_what_the_definite_article_speaks_of_is_not_told_again() -> None:
     claims = claims_of("A red circle and a blue circle. The blue circle is below the red circle.")
     assert len(claims.things) == 2

@@ -76,6 +76,26 @@ def test_phrases_are_grounded_in_the_order_of_mention_within_their_caption():
     assert made.target == f"A dog{OTHER_TOKENS}a cat{BOX_TOKENS}"
 
 
+def test_a_phrase_that_is_said_twice_is_written_twice():
+    said = (text("caption", "A cat, a cat.", id="c"), phrase("a cat", OTHER, 7, "c"),
+            phrase("A cat", BOX, 0, "c"), phrase("A cat", OTHER, 0, "c"))  # fmt: skip
+    made = examples(sample(*said), "phrase_grounding")["phrase_grounding"]
+    assert made.target == f"A cat{BOX_TOKENS}{OTHER_TOKENS}a cat{OTHER_TOKENS}"
+    alike = (text("caption", "a cat, a cat", id="c"), phrase("a cat", OTHER, 7, "c"),
+             phrase("a cat", BOX, 0, "c"))  # fmt: skip
+    made = examples(sample(*alike), "phrase_grounding")["phrase_grounding"]
+    assert made.target == f"a cat{BOX_TOKENS}a cat{OTHER_TOKENS}"
+
+
+def test_a_phrase_that_means_two_things_in_one_caption_refers_to_neither():
+    said = (text("caption", "a cat, a cat", id="c"), phrase("a cat", BOX, 0, "c"),
+            phrase("a cat", OTHER, 7, "c"))  # fmt: skip
+    masks = (mask(BOX, parent_id="1"), mask(OTHER, parent_id="2"))
+    assert not examples(sample(*BOXES, *said, *masks), "referring_segmentation")
+    again = (*said[:2], phrase("a cat", BOX, 7, "c"))
+    assert examples(sample(*BOXES, *again, *masks), "referring_segmentation")
+
+
 def test_a_phrase_whose_caption_was_dropped_grounds_nothing():
     assert not examples(sample(*GROUNDED[1:]), "phrase_grounding")
 

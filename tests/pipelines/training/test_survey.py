@@ -35,6 +35,30 @@ def test_labels_that_feed_none_of_the_tasks_are_refused(scenes):
         survey(Folder(str(scenes)), config)
 
 
+def test_tasks_without_labels_are_named(scenes, album, tmp_path):
+    asked = dict.fromkeys(("caption", "referring_segmentation", "region_description", "ocr"), 1.0)
+    found = survey(Folder(str(scenes)), TrainConfig(model="here", tasks={**asked, "ocr": 0}))
+    assert found.unfed == ("region_description",)
+    build(album, tmp_path / "bright")
+    config = TrainConfig(model="here", tasks={"region_proposal": 1, "caption": 1})
+    assert survey(Folder(str(tmp_path / "bright")), config).unfed == ("caption",)
+
+
+def test_masks_without_phrases_do_not_feed_referring_segmentation(scenes, tmp_path):
+    import shutil
+
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    shutil.copytree(scenes, tmp_path / "copy")
+    for path in (tmp_path / "copy" / "shards").glob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.not_equal(table["task"], "phrase_grounding")), path)
+    config = TrainConfig(model="here", tasks={"segmentation": 1, "referring_segmentation": 1})
+    assert survey(Folder(str(tmp_path / "copy")), config).unfed == ("referring_segmentation",)
+    assert survey(Folder(str(scenes)), config).unfed == ()
+
+
 def test_one_class_is_refused_unless_it_is_meant(album, tmp_path):
     build(album, tmp_path / "bright")
     folder = Folder(str(tmp_path / "bright"))

@@ -84,6 +84,14 @@ def test_the_last_step_is_told_whose_turn_to_be_logged_it_is_not(scenes, configu
     assert told[-1][:2] == (3, 3)
 
 
+def test_what_there_is_to_learn_from_is_told_before_training(scenes, configure, tmp_path):
+    told = []
+    config = configure(steps=1, tasks={"caption": 1, "region_description": 1})
+    result = train(str(scenes), config, tmp_path, on_survey=told.append)
+    assert [found.unfed for found in told] == [("region_description",)]
+    assert set(result.examples) == {"caption"}
+
+
 def test_a_trained_model_opens_like_any_other_and_is_what_the_marker_says(scenes, undisturbed):
     assert sum(undisturbed.examples.values()) == 24
     assert set(undisturbed.examples) <= set(ALL)

@@ -5,6 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import integers, sampled_from
+from PIL import Image, ImageDraw, ImageFont
 
 from engine.sample import Sample
 from specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig, framed
@@ -46,6 +49,52 @@ def test_quads_run_clockwise_from_the_top_left_and_boxes_are_their_hulls(
         assert line.box_xyxy == (*quad.min(axis=0), *quad.max(axis=0))
         assert quad.min() >= 0
         assert (quad <= (sample.width, sample.height)).all()
+
+
+def printed(text: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Print a text on white; return the picture and the text's corners, (4, 2), clockwise."""
+    font = ImageFont.load_default(size)
+    left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
+    picture = Image.new("RGB", (right + 90, bottom + 90), "white")
+    ImageDraw.Draw(picture).text((50, 40), text, "black", font=font)
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    return np.asarray(picture), np.add(corners, (50, 40))
+
+
+def turned(pixels: np.ndarray, corners: np.ndarray, degrees: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a picture clockwise, by any angle, and the corners of its text with it."""
+    middle = np.array(pixels.shape[1::-1]) / 2
+    picture = Image.fromarray(pixels).rotate(
+        -degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white"
+    )
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    turn = np.array([(cosine, -sine), (sine, cosine)])
+    return np.asarray(picture), (corners - middle) @ turn.T + np.array(picture.size) / 2
+
+
+WORDS = ("EXIT ONLY", "Open daily", "HOTEL", "Bakery 24", "Florence", "No parking", "CAFE")
+
+
+@given(text=sampled_from(WORDS), size=integers(24, 48), degrees=sampled_from((0, 90, 180, 270)))
+@settings(derandomize=True, max_examples=12, deadline=None)
+def test_a_quad_begins_at_the_top_left_of_its_text(
+    rapidocr: RapidOcr, drawing: SampleOf, text: str, size: int, degrees: int
+) -> None:
+    pixels, corners = turned(*printed(text, size), degrees)
+    [[line]] = rapidocr.predict([drawing(pixels)])
+    assert line.text == text
+    # The detector draws its quads a little wide, in proportion to the letters.
+    assert np.abs(np.reshape(line.quad, (4, 2)) - corners).max() <= size / 2
+
+
+@pytest.mark.parametrize("degrees", [20, 60, 115, 160, 200, 250, 300, 340])
+def test_a_slanted_text_begins_at_its_own_top_left(
+    rapidocr: RapidOcr, drawing: SampleOf, degrees: int
+) -> None:
+    pixels, corners = turned(*printed("EXIT ONLY", 40), degrees)
+    [[line]] = rapidocr.predict([drawing(pixels)])
+    assert line.text == "EXIT ONLY"
+    assert np.abs(np.reshape(line.quad, (4, 2)) - corners).max() <= 20
 
 
 def test_a_large_image_is_read_in_its_own_coordinates(

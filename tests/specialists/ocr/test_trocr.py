@@ -131,15 +131,20 @@ def test_a_line_that_runs_down_is_turned_before_it_is_read(
     line = page.image[top:bottom, left:right]
     height, width = line.shape[:2]
 
-    def reading(pixels: np.ndarray, box: tuple[float, ...]) -> str:
-        said = Annotation(kind="region", task="ocr", text="x", box_xyxy=box)
+    def reading(pixels: np.ndarray, box: tuple[float, ...], quad: tuple[float, ...] = ()) -> str:
+        said = Annotation(kind="region", task="ocr", text="x", box_xyxy=box, quad=quad)
         ((one,),) = trocr().predict([drawing(pixels, said)])
-        assert one.box_xyxy == box
+        assert (one.box_xyxy, one.quad) == (box, quad)
         return one.text
 
     flat = reading(line, (0, 0, width, height))
-    assert reading(np.rot90(line, k=-1), (0, 0, height, width)) == flat
-    assert reading(np.rot90(line, k=1), (0, 0, height, width)) != flat
+    down, up, tall = np.rot90(line, k=-1), np.rot90(line, k=1), (0, 0, height, width)
+    assert reading(down, tall) == flat
+    assert reading(up, tall) != flat
+    assert reading(down, tall, (height, 0, height, width, 0, width, 0, 0)) == flat
+    assert reading(up, tall, (0, width, 0, 0, height, 0, height, width)) == flat
+    assert reading(np.rot90(line, k=2), (0, 0, width, height),
+                   (width, height, 0, height, 0, 0, width, 0)) == flat  # fmt: skip
 
 
 def test_half_precision_reads_something(trocr: Callable[..., TrOcr], page: Sample) -> None:

@@ -26,6 +26,9 @@ from specialists.words.refusals import count_refusals, opens_with_refusal
         "I do not have the ability to see images.",
         "I don't see any image attached.",
         "I have no way to see the image.",
+        "I cannot make out what it is.",
+        "I don't feel comfortable describing this image.",
+        "My guidelines do not allow me to describe people.",
         "I must decline to describe this picture.",
         "Unfortunately, I cannot view the photo you shared.",
         "I'm afraid I can't do that.",
@@ -56,6 +59,13 @@ def test_a_refusal_stands_at_the_start_in_the_first_person(text):
         "'Sorry, I can't help you' reads a note on a door.",
         "A placard reads I'm sorry, I cannot see the future",
         "I can't believe how small this kitten is",
+        "I can't help but smile at this puppy",
+        "I can't see the forest for the trees",
+        "I couldn't do this without my team",
+        "I can't tell you how good this cake is",
+        "I can't read this menu without my glasses",
+        "I'm sorry for the mess in the kitchen",
+        "I'm sorry but this is the cutest dog ever",
         "I can't stop looking at this sunset",
         "I am unable to resist chocolate cake",
         "I'm sorry cards stand on a shelf",
@@ -71,6 +81,6 @@ def test_the_same_words_elsewhere_are_none(text):
 
 
 def test_every_sentence_of_a_text_may_begin_one():
-    text = "The image shows a man. I'm sorry, but I can't name him.\nI cannot read the sign."
+    text = "The image shows a man. I'm sorry, but I can't name him.\nI cannot view the image."
     assert not opens_with_refusal(text)
     assert count_refusals(text) == 2

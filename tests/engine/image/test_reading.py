@@ -122,7 +122,7 @@ LOSSLESS = {
     "16-bit RGB TIFF": (float_tiff(NOISE[..., ::-1].astype(np.uint16) << 8), NOISE),
     "BMP": (saved(Image.fromarray(NOISE), "BMP"), NOISE),
     "PPM": (saved(Image.fromarray(NOISE), "PPM"), NOISE),
-    "PAM, which only OpenCV reads": (
+    "PAM": (
         b"P7\nWIDTH 9\nHEIGHT 6\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + NOISE.tobytes(),
         NOISE,
     ),
@@ -215,7 +215,7 @@ def test_a_constant_float_image_is_black() -> None:
     assert not decode(float_tiff(np.full((4, 5), 3.5, np.float32))).any()
 
 
-def test_a_portable_float_map_is_decoded_by_opencv() -> None:
+def test_a_portable_float_map_is_stretched() -> None:
     ramp = np.linspace(0, 900, 30, dtype=np.float32).reshape(5, 6)
     data = cv2.imencode(".pfm", np.stack([ramp] * 3, axis=2))[1].tobytes()
     assert read_header(data) == (6, 5, 1, "pfm")
@@ -377,7 +377,7 @@ def test_decoding_in_threads_lets_no_warning_through(photographs: dict[str, Path
 
 def test_suffixes_are_complete_in_a_fresh_process_and_hold_no_program_formats() -> None:
     code = "from engine.image import image_suffixes; print(*sorted(image_suffixes()))"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     suffixes = set(run.stdout.split())
     assert suffixes == image_suffixes()
@@ -391,4 +391,4 @@ def test_importing_the_module_does_not_import_opencv_or_change_pillow() -> None:
         "import sys; from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import engine.image;"
         "assert Image.MAX_IMAGE_PIXELS == limit; assert 'cv2' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
