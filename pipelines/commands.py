@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from engine.errors import FlorilegiumError, MissingPackage, UsageError
+from engine.errors import FlorilegiumError, UsageError
 
 app = typer.Typer(
     name="florilegium",
@@ -72,6 +72,7 @@ def build(
     from engine.losses import refuse_losses, told
     from engine.run import prepare
     from pipelines.build import build_dataset
+    from pipelines.dry_run import dry_run_lines, refuse_problems
     from pipelines.tables import plan_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
@@ -83,13 +84,9 @@ def build(
     run = prepare(validated(RunConfig, document, where=str(config)), is_dry=dry_run)
     if dry_run:
         out.print(plan_table(run))
-        for node in run.graph.nodes:
-            if caveat := node.stage.caveat():
-                out.print(Text(f"{node.name} has {caveat}"), soft_wrap=True)
-        for command in run.graph.missing:
-            out.print(Text(f"not here yet: {command}"), soft_wrap=True)
-        if run.graph.absent:
-            raise MissingPackage.all_of(run.graph.absent)
+        for line in dry_run_lines(run):
+            out.print(Text(line), soft_wrap=True)
+        refuse_problems(run)
         return
     with _resumable():
         manifest = build_dataset(run, retry=retry_dead_letters)
