@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
-from engine.errors import ConfigError, MissingPackage
+from engine.errors import ConfigError, MissingPackage, UsageError
 from engine.escaped import escaped
 from engine.graph import Graph, plan
 from engine.image import PIXELS_VERSION
@@ -49,18 +49,25 @@ class Run:
     sources: tuple[Source, ...]
     output: Folder
     layers: Folder
+    problem: UsageError | None = None
+    """Why the source cannot be read: of a run that is only looked at, which then has no sources."""
 
 
 def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     """Check a config as far as possible without reading an image.
 
-    A run that is only looked at (`is_dry`) may lack packages of its stages, and models.
+    A run that is only looked at (`is_dry`) may lack packages of its stages, models and sources.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
     _refuse_absent_places(config)
-    sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
+    try:
+        sources = tuple(open_source(one, shard_size=config.shard_size) for one in config.source)
+    except UsageError as problem:
+        if not is_dry:
+            raise
+        return _without_sources(config, problem)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
     for source in config.source:
@@ -72,6 +79,18 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
         sources=sources,
         output=output,
         layers=layers,
+    )
+
+
+def _without_sources(config: RunConfig, problem: UsageError) -> Run:
+    """Return a run to look at whose sources cannot be opened; who knows what they would bring."""
+    return Run(
+        config=config,
+        graph=plan(config, source_tasks=TASKS, is_dry=True),
+        sources=(),
+        output=Folder(config.output),
+        layers=Folder(config.layers or f"{config.output}/layers"),
+        problem=problem,
     )
 
 
@@ -91,7 +110,7 @@ def _refuse_absent_places(config: RunConfig) -> None:
             pass  # a source may have a scheme of its own; who opens it says what is wrong
     if absent:
         graph = plan(config, source_tasks=TASKS, is_dry=True)
-        raise MissingPackage.all_of([*absent, *graph.absent])
+        raise MissingPackage.all_of([*absent, *graph.absent, *graph.awaited])
 
 
 def execute(

@@ -119,13 +119,14 @@ def _refuse_absent_packages(config: RefineConfig) -> None:
     Raises:
         MissingPackage: with the pip line that brings all of it.
     """
-    absent = list(prepare(plain(config, output=config.output), is_dry=True).graph.absent)
+    graph = prepare(plain(config, output=config.output), is_dry=True).graph
+    absent = list(graph.absent)
     try:
         require("refinement", _PACKAGES, extra="refine")
     except MissingPackage as error:
         absent.append(error)
     if absent:
-        raise MissingPackage.all_of(absent)
+        raise MissingPackage.all_of([*absent, *graph.awaited])
 
 
 class _Loop:

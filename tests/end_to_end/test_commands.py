@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,31 @@ def test_a_command_about_nothing_ends_with_2(
     assert found.code == 2
     assert found.err
     assert "Traceback" not in found.err
+
+
+def test_a_dry_run_tells_everything_that_is_in_the_way(
+    tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    wanting = {"wanting": {"use": "tests.engine.test_graph:Wanting"}}
+    config = written(tmp_path / "nowhere", tmp_path / "out", specialists=wanting)
+    found = florilegium("build", config, "--dry-run")
+    assert found.code == 2
+    assert "not here yet: hf download someone/this (size unknown)" in words(found.out)
+    assert "all of them: pip install 'florilegium[online,starter]' x" in found.err
+    assert f"{tmp_path / 'nowhere'} does not exist" in words(found.err)
+
+
+@pytest.mark.skipif(find_spec("s3fs") is not None, reason="S3 can be reached here")
+def test_storage_that_needs_a_package_is_told_with_what_the_stages_lack(
+    album: Path, florilegium: Command, written: Write
+) -> None:
+    wanting = {"wanting": {"use": "tests.engine.test_graph:Wanting"}}
+    config = written(album, "s3://bucket/out", specialists=wanting)  # type: ignore[arg-type]
+    for arguments in ([], ["--dry-run"]):
+        found = florilegium("build", config, *arguments)
+        assert found.code == 2
+        assert "s3://bucket/out cannot be reached" in found.err
+        assert "all of them: pip install 'florilegium[online,s3,starter]' x" in found.err
 
 
 def test_a_failed_run_ends_with_1_and_the_reason(
