@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.errors import StorageError
 from engine.graph import FORMAT_VERSION, Graph
 from engine.image_member import ImageKind
 from engine.parquet import from_parquet, to_parquet
@@ -41,6 +42,13 @@ _DEAD_LETTER_SCHEMA = pa.schema(
         ("traceback", pa.string()),
     ]
 )
+
+MANIFEST_NAMES = frozenset({"shards", "totals", "stages", "recipe", "files"})
+SHARD_NAMES = frozenset(
+    {"name", "number", "samples", "samples_digest", "annotations_kept", "annotations_dropped"}
+    | {"dead_letters", "tar", "parquet"}
+)
+"""The fields of a shard in the manifest."""
 
 Counts = dict[str, dict[str, int]]
 """Kept and dropped annotations by name."""
@@ -163,17 +171,51 @@ def read_dead_letters(output: Folder) -> list[dict[str, Any]]:
     return [] if data is None else from_parquet(data).to_pylist()
 
 
-def read_manifest(output: Folder) -> dict[str, Any] | None:
-    """Return the content of `manifest.json`, or `None` when the dataset is not finished."""
-    data = output.read(MANIFEST)
-    return None if data is None else json.loads(data)
+def read_manifest(output: Folder, name: str = MANIFEST) -> dict[str, Any] | None:
+    """Return the content of `manifest.json`, or `None` when the dataset is not finished.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    data = output.read(name)
+    if data is None:
+        return None
+    try:
+        manifest = json.loads(data)
+    except ValueError as error:
+        raise _damaged(output, name, f"it is not JSON: {error}") from error
+    if not _is_manifest(manifest):
+        raise _damaged(output, name, f"it lacks some of {', '.join(sorted(MANIFEST_NAMES))}")
+    return manifest
 
 
-def named_shards(manifest: Any) -> list[str]:
-    """Return the names of the shards in the content of a manifest; none of what is damaged."""
-    shards = manifest.get("shards") if isinstance(manifest, dict) else None
-    entries = shards if isinstance(shards, list) else []
-    return [entry["name"] for entry in entries if isinstance(entry, dict) and "name" in entry]
+def named_shards(output: Folder, name: str = MANIFEST) -> list[str]:
+    """Return the names of the shards of a manifest; none where it is absent or damaged."""
+    try:
+        manifest = read_manifest(output, name)
+    except StorageError:
+        return []
+    return [shard["name"] for shard in manifest["shards"]] if manifest else []
+
+
+def _damaged(output: Folder, name: str, reason: str) -> StorageError:
+    return StorageError(
+        f"{output.path(name)} is damaged: {reason}; run the same build again, which writes it anew"
+    )
+
+
+def _is_manifest(manifest: Any) -> bool:
+    """Whether a JSON value has the shape that readers rely on."""
+    if not (isinstance(manifest, dict) and set(manifest) >= MANIFEST_NAMES):
+        return False
+    shards = manifest["shards"]
+    return (
+        all(isinstance(manifest[name], dict) for name in ("totals", "stages", "files"))
+        and isinstance(shards, list)
+        and all(isinstance(shard, dict) and set(shard) >= SHARD_NAMES for shard in shards)
+        and all(isinstance(shard["name"], str) for shard in shards)
+        and all(isinstance(shard[kind], dict) for shard in shards for kind in ("tar", "parquet"))
+    )
 
 
 def _shard_entry(shard: ShardStats) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from engine.graph import Graph, plan
 from engine.image import PIXELS_VERSION
 from engine.log import run_log
 from engine.losses import Ledger
-from engine.manifest import RECIPE, Manifest, named_shards, read_manifest
+from engine.manifest import RECIPE, Manifest, named_shards
 from engine.nesting import refuse_links, refuse_nesting
 from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
@@ -208,7 +208,7 @@ class _Finished:
     def __init__(self, output: Folder) -> None:
         self._output = output
         self._names = finished_names(output)
-        self._current = set(named_shards(read_manifest(output)))
+        self._current = set(named_shards(output))
 
     def of(self, number: int) -> list[ShardStats]:
         """Return the whole versions of a shard: the current one, then those with fewer failures.

@@ -5,8 +5,6 @@ Until the manifest is replaced, readers see the version before, whole; afterward
 
 from __future__ import annotations
 
-import json
-
 from engine.manifest import MANIFEST, RECIPE, named_shards
 from engine.publication import SHARDS
 from engine.storage import TEMPORARY, Folder
@@ -19,7 +17,7 @@ def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
     """Let a manifest become the current one; keep so many versions, it included."""
     before = output.read(MANIFEST)
     if before != manifest:
-        if before is not None and keep > 1:
+        if before is not None and keep > 1 and named_shards(output):  # what is damaged is none
             number = max(_numbers(output), default=0) + 1
             output.publish(f"{VERSIONS}/{number:06d}.json", before)
         output.publish(MANIFEST, manifest)
@@ -44,8 +42,7 @@ def remove_stale(output: Folder, *, keep: int) -> None:
 def live_shards(output: Folder) -> set[str]:
     """Return the names of the shards of all versions that are there."""
     paths = [MANIFEST, *(f"{VERSIONS}/{number:06d}.json" for number in _numbers(output))]
-    manifests = [output.read(path) for path in paths]
-    return {name for data in manifests if data for name in named_shards(json.loads(data))}
+    return {name for path in paths for name in named_shards(output, path)}
 
 
 def _numbers(output: Folder) -> list[int]:

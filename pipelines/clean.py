@@ -6,7 +6,6 @@ refinement keeps the layers of all its rounds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +121,8 @@ def _manifests(dataset: Folder) -> Iterator[dict[str, Any]]:
     if manifest is not None:
         yield manifest
     for name in dataset.names(VERSIONS):
-        yield json.loads(dataset.read(f"{VERSIONS}/{name}") or b"")
+        if earlier := read_manifest(dataset, f"{VERSIONS}/{name}"):
+            yield earlier
 
 
 def _refuse_shared_layers(output: Folder) -> None:

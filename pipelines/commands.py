@@ -421,7 +421,8 @@ def report(directory: Directory) -> None:
     from pipelines.status import current_shards
 
     folder = Folder(directory)
-    write_report(folder, current_shards(folder, manifest_of(folder)))
+    manifest_of(folder)
+    write_report(folder, current_shards(folder))
     out.print(Text(folder.path("report.html")), soft_wrap=True)
 
 

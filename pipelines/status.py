@@ -49,7 +49,7 @@ def read_status(output: Folder) -> Status:
         raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
     numbers = pc.unique(from_parquet(index, columns=["shard"])["shard"]).to_pylist()
     manifest, recipe = read_manifest(output), output.read(RECIPE)
-    done = current_shards(output, manifest) if recipe is None else _made_by(output, recipe, numbers)
+    done = current_shards(output) if recipe is None else _made_by(output, recipe, numbers)
     return Status(
         is_finished=manifest is not None and recipe is None,
         shards=len(numbers),
@@ -61,9 +61,9 @@ def read_status(output: Folder) -> Status:
     )
 
 
-def current_shards(output: Folder, manifest: Any) -> list[ShardStats]:
-    """Return the statistics of the shards that a manifest names, as far as they are there."""
-    found = [read_stats(output, name) for name in named_shards(manifest)]
+def current_shards(output: Folder) -> list[ShardStats]:
+    """Return the statistics of the shards that the manifest names, as far as they are there."""
+    found = [read_stats(output, name) for name in named_shards(output)]
     return [stats for stats in found if stats is not None]
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.errors import StorageError
 from engine.manifest import (
     DEAD_LETTERS,
     MANIFEST,
@@ -20,7 +21,7 @@ from engine.manifest import (
 from engine.publication import FileStats, ShardStats
 from engine.sample import DeadLetter
 from engine.storage import Folder
-from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 from tests.engine.by_hand import planned
 
 FILE = FileStats(bytes=1, sha256="0")
@@ -91,9 +92,12 @@ def test_a_manifest_holds_the_configuration_behind_every_fingerprint() -> None:
 
 def test_a_manifest_names_the_live_shards_with_digests_and_counts() -> None:
     shards = [stats(), stats(7)]
-    document = json.loads(Manifest.of(planned(), ["photos"], shards).to_json())
+    data = Manifest.of(planned(), ["photos"], shards).to_json()
+    output = Folder("memory://named")
+    output.publish(MANIFEST, data)
+    assert named_shards(output) == [shard.name for shard in shards]
+    document = json.loads(data)
     assert [shard["number"] for shard in document["shards"]] == [0, 7]
-    assert named_shards(document) == [shard.name for shard in shards]
     assert document["shards"][0] == {
         "name": shards[0].name,
         "number": 0,
@@ -142,10 +146,32 @@ def test_a_dataset_that_is_not_finished_has_no_manifest(tmp_path: Path) -> None:
     assert read_manifest(Folder(str(tmp_path))) is None
 
 
-def test_a_manifest_that_is_no_json_is_a_value_error(tmp_path: Path) -> None:
-    (tmp_path / MANIFEST).write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match="Expecting"):
-        read_manifest(Folder(str(tmp_path)))
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '"x"', '{"shards": 3}', '{"shards": [{"name": 5}]}']
+)
+def test_a_damaged_manifest_is_told_and_the_next_build_writes_it_anew(
+    album: Path, tmp_path: Path, content: str
+) -> None:
+    output = Folder(str(tmp_path))
+    build(album, tmp_path, keep_versions=2)
+    whole = contents(tmp_path)
+    (tmp_path / MANIFEST).write_text(content, encoding="utf-8")
+    with pytest.raises(StorageError, match=r"manifest\.json is damaged.*run the same build again"):
+        read_manifest(output)
+    assert named_shards(output) == []
+    build(album, tmp_path, keep_versions=2)
+    assert contents(tmp_path) == whole
+    assert output.names("versions") == [], "what is damaged is no version to keep"
+
+
+def test_a_damaged_manifest_does_not_keep_a_filter_from_being_changed(
+    album: Path, tmp_path: Path
+) -> None:
+    build(album, tmp_path / "out")
+    (tmp_path / "out" / MANIFEST).write_bytes(b"")
+    build(album, tmp_path / "out", specialists=DESCRIBED)
+    build(album, tmp_path / "fresh", specialists=DESCRIBED)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
 def test_statistics_are_read_back() -> None:

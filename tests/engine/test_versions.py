@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ def tars(output: Path) -> set[str]:
 
 
 def named(output: Path) -> set[str]:
-    return set(named_shards(json.loads((output / MANIFEST).read_bytes())))
+    return set(named_shards(Folder(str(output))))
 
 
 def verified(output: Path) -> list[str]:

@@ -231,7 +231,7 @@ def test_a_manifest_whose_shards_are_none_is_no_manifest(dataset: Path) -> None:
     for shards in ({}, [1], [{"name": "000000"}]):
         change_json(dataset / "manifest.json", lambda m, s=shards: m.update(shards=s))
         (problem,) = problems(dataset)
-        assert "is not a manifest" in problem
+        assert "manifest.json is damaged" in problem
 
 
 def test_every_tar_and_parquet_is_read_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
