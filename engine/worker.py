@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -176,6 +177,9 @@ def _import_for_threads() -> None:
     that import the same packages may each find half of them.
     """
     import cv2
+
+    with suppress(ImportError):  # an extra
+        import pillow_heif  # noqa: F401
 
     cv2.setNumThreads(1)  # there is a worker for every CPU
 

@@ -10,6 +10,7 @@ import io
 import re
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from engine.image.header import Bytes, ImageHeader, corrupt
@@ -121,8 +122,6 @@ def _check_zeros(data: Bytes, layout: Layout, scan: Scan) -> None:
 
 def _strictly(data: Bytes, layout: Layout) -> np.ndarray:
     """Decode; a warning of libjpeg is a `ValueError`."""
-    import simplejpeg
-
     if len(layout.sampling) == 4:
         cmyk = 255 - simplejpeg.decode_jpeg(data, "CMYK")  # Adobe stores it inverted
         return np.asarray(Image.fromarray(cmyk, "CMYK").convert("RGB"))

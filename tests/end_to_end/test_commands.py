@@ -417,7 +417,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "no manifest": (lambda d: (d / "manifest.json").unlink(), r"manifest\.json is missing"),
     "a manifest that is no json": (
         lambda d: (d / "manifest.json").write_text("{"),
-        r"manifest\.json is not JSON",
+        r"manifest\.json is damaged: it is not JSON",
     ),
     "a manifest that is something else": (
         lambda d: (d / "manifest.json").write_text("[]"),

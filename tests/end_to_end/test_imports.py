@@ -23,7 +23,7 @@ from engine.worker import Worker
 output = Path(sys.argv[1])
 changes = {"output": str(output), "layers": str(output / "layers")}
 run = prepare(load_config(output / "run.yaml", changes=changes))
-specs = partition(run.sources, read_index(run.output, shard_size=run.config.shard_size))
+specs = partition(run.sources, list(read_index(run.output).entries))
 worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
 before = set(sys.modules)
 for spec in specs:

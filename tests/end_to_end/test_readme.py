@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pytest
 import yaml
 
-from tests.building import build
+from tests.building import build, shard_file
 from tests.end_to_end.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -63,7 +63,7 @@ def test_the_specialist_of_readme_says_tags_that_other_stages_read(
     stanza: dict[str, Any] = yaml.safe_load(re.search(r"`(sharpness: \{.*?\})`", README)[1])  # type: ignore[index]
     manifest = build(album, tmp_path / "out", specialists={**stanza, "template_caption": {}})
     assert (manifest.totals.samples, manifest.totals.dead_letters) == (12, 0)
-    rows = ds.dataset(tmp_path / "out" / "shards" / "000000.parquet").to_table().to_pylist()
+    rows = ds.dataset(shard_file(tmp_path / "out", ".parquet")).to_table().to_pylist()
     tags = {row["key"]: row["label"] for row in rows if row["task"] == "tag"}
     captions = {row["key"]: row["text"] for row in rows if row["task"] == "caption"}
     assert len(tags) > 6

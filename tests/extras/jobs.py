@@ -154,6 +154,17 @@ def photographs() -> None:
     build(sources, {"shapes_colour": {}}, samples=8)
 
 
+def heic() -> None:
+    """Build over a photograph as phones take it."""
+    from PIL import Image
+    from pillow_heif import from_pillow
+
+    folder = scratch() / "phone"
+    folder.mkdir()
+    from_pillow(Image.new("RGB", (64, 48), "teal")).save(folder / "photo.heic")
+    build(folder, {"bright": {"use": "tests.stages:Brightest"}}, samples=1)
+
+
 JOBS: Mapping[str, Callable[[], None]] = {
     "": without,
     "starter": starter,
@@ -165,6 +176,7 @@ JOBS: Mapping[str, Callable[[], None]] = {
     "s3": s3,
     "cluster": cluster,
     "photographs": photographs,
+    "heic": heic,
 }
 """By extra; the first is tried without any."""
 
