@@ -127,7 +127,7 @@ def execute(
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
-    _refuse_caveats(run)
+    refuse_caveats(run)
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
     finished = _Finished(run.output)
@@ -171,7 +171,12 @@ def _remarks(sources: Sequence[Source]) -> list[str]:
     ]
 
 
-def _refuse_caveats(run: Run) -> None:
+def refuse_caveats(run: Run) -> None:
+    """Refuse stages that nobody should learn from, unless the config allows them.
+
+    Raises:
+        ConfigError: with the stage and the reason.
+    """
     for node in run.graph.nodes:
         if (caveat := node.stage.caveat()) and not run.config.allow_caveats:
             raise ConfigError(

@@ -81,7 +81,7 @@ class Folder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _storage_error("read", self.path(name), error) from error
+            raise storage_error("read", self.path(name), error) from error
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file, or `None` when it does not exist."""
@@ -90,7 +90,7 @@ class Folder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _storage_error("read", self.path(name), error) from error
+            raise storage_error("read", self.path(name), error) from error
 
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
@@ -99,7 +99,7 @@ class Folder:
             with self._fs.open(self.path(name), "rb") as file:
                 yield file
         except OSError as error:
-            raise _storage_error("read", self.path(name), error) from error
+            raise storage_error("read", self.path(name), error) from error
 
     def names(self, under: str = "") -> list[str]:
         """Return the names of the files in a sub-folder, sorted; none when it is absent."""
@@ -130,7 +130,7 @@ class Folder:
         except FileExistsError:
             return False
         except OSError as error:
-            raise _storage_error("write", path, error) from error
+            raise storage_error("write", path, error) from error
         return True
 
     @contextmanager
@@ -159,7 +159,7 @@ class Folder:
             with _temporary_file(path if self.is_local else None) as file:
                 yield Draft(file, self._fs, self._root, durable)
         except OSError as error:
-            raise _storage_error("write", path, error) from error
+            raise storage_error("write", path, error) from error
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
@@ -168,7 +168,7 @@ class Folder:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise _storage_error("delete", self.path(name), error) from error
+            raise storage_error("delete", self.path(name), error) from error
 
     def clear(self) -> None:
         """Delete the folder with all that is in it; one that is not there is no error."""
@@ -177,7 +177,7 @@ class Folder:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise _storage_error("delete", self._root, error) from error
+            raise storage_error("delete", self._root, error) from error
 
 
 class Draft:
@@ -223,6 +223,7 @@ def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
             os.unlink(temporary)
 
 
-def _storage_error(verb: str, path: str, error: OSError) -> StorageError:
+def storage_error(verb: str, path: str, error: OSError) -> StorageError:
+    """Return the error of an operation on a file, with its cure."""
     cure = _CURES.get(error.errno or 0, "check the path, the permissions and the free space")
     return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")

@@ -140,7 +140,8 @@ class Sheet:
             try:
                 cells = next(rows, None)
             except csv.Error as error:
-                self._refuse(number, str(error))
+                lost = f"; it takes all up to line {rows.line_num}" * (rows.line_num > number)
+                self._refuse(number, f"{error}{lost}")
                 continue
             if cells is None:
                 return

@@ -66,11 +66,11 @@ def refine(
         RunError: a training or a relabelling cannot go on.
     """
     needs_ray = config.runner.kind == "ray" or config.refine.train.workers > 0
+    loop = _Loop(config)  # it checks the config, before anything is written
     with (
         writing(Folder(config.output)) as lease,
         ray_started(config.runner) if needs_ray else nullcontext(),
     ):
-        loop = _Loop(config)
         best = loop.first()
         rounds = [best]
         finished(best)

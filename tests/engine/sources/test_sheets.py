@@ -227,6 +227,26 @@ def test_a_malformed_line_costs_one_row_and_is_told_by_its_number(
     assert remarks[1].startswith(told)
 
 
+def test_an_open_quote_is_told_with_all_that_it_takes() -> None:
+    sheet = Sheet("metadata.csv", b'file_name,text\na.jpg,"A dog\nb.jpg,A cat\nc.jpg,A fox\n')
+    assert len(sheet) == 0
+    assert sheet.problems == [
+        "metadata.csv line 2: unexpected end of data; it takes all up to line 4"
+    ]
+
+
+def test_named_files_of_several_folders_have_their_sheets(tmp_path: Path, jpeg: bytes) -> None:
+    put(tmp_path, "a/x.jpg", "a-b/x.jpg", "a/c/x.jpg", data=jpeg)
+    rows = [{"file_name": name, "text": name} for name in ("x.jpg", "c/x.jpg")]
+    (tmp_path / "a" / "metadata.jsonl").write_bytes(jsonl(*rows))
+    source = source_at(f"{tmp_path}/{{a,a-b,a/c}}/x.jpg", kind="folder")
+    readings, _ = read_all(source)
+    assert {r.location: c for r, c in zip(readings, captions_of(readings), strict=True)} == {
+        "a/x.jpg": ["x.jpg"], "a/c/x.jpg": ["c/x.jpg"], "a-b/x.jpg": [],
+    }  # fmt: skip
+    assert source.remarks() == ()
+
+
 UNREADABLE = {
     "metadata.csv": [
         (b"", "it is empty"),
