@@ -11,6 +11,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,14 +41,15 @@ def refuse_nesting(source: SourceConfig, output: Folder, layers: Folder) -> None
     place = _place_of(source)
     if place is None:
         return
-    listed = [_Spot.of(place.fs, path) for path in _listed_folders(place)]
-    read = listed or [
-        _Spot.of(place.fs, posixpath.dirname(posixpath.join(place.root, name)))
-        for name in place.names
-    ]
+    listed = list(_listed_folders(place))
     for folder in (output, layers):
-        if any(_Spot.of_url(folder.url).is_in(spot) for spot in listed):
+        spot = _Spot.of_url(folder.url)
+        if any(_may_reach(base, below, spot) for base, below in listed):
             raise _refusal(folder, source)
+    files = [posixpath.join(place.root, name) for name in place.names]
+    # A link is read where it leads to, and lies where it may be deleted.
+    read = [_Spot.of(place.fs, path) for file in files for path in (file, posixpath.dirname(file))]
+    read += [base for base, _ in listed]
     for folder, written in _written(output, layers):
         if any(spot.is_in(written) for spot in read):
             raise _refusal(folder, source)
@@ -123,13 +125,29 @@ def _place_of(source: SourceConfig) -> Place | None:
         return None
 
 
-def _listed_folders(place: Place) -> Iterator[str]:
-    """Yield the highest folders that are listed, links and all below included."""
+def _listed_folders(place: Place) -> Iterator[tuple[_Spot, list[str]]]:
+    """Yield each folder that is listed, with the patterns of the folders below it that are, too."""
     if not place.names and not place.patterns:
-        yield place.root
+        yield _Spot.of(place.fs, place.root), ["**"]
     for pattern in place.patterns:
         folders = pattern.split("/")[:-1]
-        yield posixpath.join(place.root, *takewhile(lambda one: not _GLOB.search(one), folders))
+        plain = list(takewhile(lambda one: not _GLOB.search(one), folders))
+        base = _Spot.of(place.fs, posixpath.join(place.root, *plain))
+        yield base, folders[len(plain) :]
+
+
+def _may_reach(base: _Spot, below: Sequence[str], folder: _Spot) -> bool:
+    """Whether a folder lies in one that is listed, or has folders in it that may be."""
+    if not folder.is_in(base):
+        return False
+    if not Path(folder.path).is_relative_to(base.path):
+        return True  # one folder under two paths: there is no path between them to compare
+    for pattern, name in zip(below, Path(folder.path).relative_to(base.path).parts, strict=False):
+        if "**" in pattern:
+            return True
+        if not fnmatch(name.lower(), pattern.lower()):  # not every disk tells a case from another
+            return False
+    return True
 
 
 def _written(output: Folder, layers: Folder) -> Iterator[tuple[Folder, _Spot]]:

@@ -81,9 +81,9 @@ def read_objects(value: object, encoding: str = "") -> Objects:
 
 def _columns(value: object) -> Mapping[Any, Any]:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        if not all(row is None or isinstance(row, Mapping) for row in value):
+        if value and not any(isinstance(row, Mapping) for row in value):
             raise ValueError("objects are neither columns nor rows")
-        rows = [row or {} for row in value]
+        rows = [row if isinstance(row, Mapping) else {} for row in value]
         keys = dict.fromkeys(("bbox", *(key for row in rows for key in row)))
         return {key: [row.get(key) for row in rows] for key in keys}
     if not isinstance(value, Mapping) or "bbox" not in value:

@@ -51,6 +51,9 @@ def test_an_output_inside_a_source_is_refused_however_they_are_spelt(
     [
         ("photos/*.tar", "photos/out", "layers"),
         ("photos/{sub,none}/*.jpg", "photos/sub/out", "layers"),
+        ("ph*/*.jpg", "photos/out", "layers"),
+        ("p[h]*/*/*.jpg", "photos/out", "layers"),
+        ("ph*/s*/*.jpg", "photos/Sub-out", "layers"),
         ("photos", "x/../photos/out", "layers"),
         ("photos", "~/photos/out", "layers"),
         ("photos", "file://{}/photos/out", "layers"),
@@ -78,6 +81,8 @@ def test_layers_and_every_spelling_of_an_output_count(
         ("photos/sub", "photos"),
         ("photos", "photos-out"),
         ("photos/**/*.jpg", "out"),
+        ("ph*/**/*.jpg", "out"),
+        ("photos/s*/*.jpg", "photos/out"),
     ],
 )
 def test_an_output_that_no_listing_finds_is_welcome(photos: Path, source: str, output: str) -> None:
@@ -91,8 +96,10 @@ def test_a_source_inside_what_the_run_writes_is_refused(photos: Path, tmp_path: 
         with pytest.raises(ConfigError, match=REFUSAL):
             prepare(configure(source, Path("out")))
     (tmp_path / "seen").symlink_to("out/shards")
-    with pytest.raises(ConfigError, match=REFUSAL):
-        prepare(configure("seen", Path("out")))
+    (tmp_path / "seen.tar").symlink_to(f"out/shards/{tar.name}")
+    for source in ("seen", "seen.tar"):
+        with pytest.raises(ConfigError, match=REFUSAL):
+            prepare(configure(source, Path("out")))
 
 
 def test_a_link_in_the_source_that_leads_to_the_output_is_refused(

@@ -62,6 +62,13 @@ def test_a_bad_box_is_left_out_alone_and_told(box: Any, problem: str) -> None:
         assert not found.is_all
 
 
+@pytest.mark.parametrize("entry", ["text", 3, None, [1, 2, 3, 4]])
+def test_an_entry_that_is_no_row_is_left_out_alone_and_told(entry: Any) -> None:
+    found = read_objects([{"bbox": GOOD, "category": "good"}, entry])
+    assert [one.label for one in found.annotations] == ["good"]
+    assert (found.count, found.problems) == (2, ("box 2 has no category",))
+
+
 @pytest.mark.parametrize(
     ("category", "problem"),
     [
