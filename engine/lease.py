@@ -21,7 +21,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 
 from engine.errors import OutputInUse, RunError
-from engine.storage import Folder
+from engine.storage import Folder, storage_error
 
 LEASES = ".lease"
 """The folder of leases within an output."""
@@ -134,9 +134,9 @@ def _os_lock(output: Folder) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path = output.path(f"{LEASES}/{_LOCK}")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         lock.acquire()
     except Timeout:
         holders = list(_leases(output).values())
@@ -144,6 +144,8 @@ def _os_lock(output: Folder) -> Iterator[None]:
     except NotImplementedError:  # a file system without locks: the lease alone must do
         yield
         return
+    except OSError as error:
+        raise storage_error("write", path, error) from error
     try:
         yield
     finally:

@@ -81,7 +81,7 @@ class Folder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _storage_error("read", self.path(name), error) from error
+            raise storage_error("read", self.path(name), error) from error
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file, or `None` when it does not exist."""
@@ -90,7 +90,7 @@ class Folder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _storage_error("read", self.path(name), error) from error
+            raise storage_error("read", self.path(name), error) from error
 
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
@@ -99,7 +99,7 @@ class Folder:
             with self._fs.open(self.path(name), "rb") as file:
                 yield file
         except OSError as error:
-            raise _storage_error("read", self.path(name), error) from error
+            raise storage_error("read", self.path(name), error) from error
 
     def names(self, under: str = "") -> list[str]:
         """Return the names of the files in a sub-folder, sorted; none when it is absent."""
@@ -111,8 +111,14 @@ class Folder:
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for what can be made again."""
-        with self.publishing(name, durable=durable) as file:
-            file.write(data)
+        if self.is_local:
+            with self.publishing(name, durable=durable) as file:
+                file.write(data)
+            return
+        try:
+            self._fs.pipe_file(self.path(name), bytes(data))
+        except OSError as error:
+            raise storage_error("write", self.path(name), error) from error
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a small file if there is none of this name; return whether there was none.
@@ -130,7 +136,7 @@ class Folder:
         except FileExistsError:
             return False
         except OSError as error:
-            raise _storage_error("write", path, error) from error
+            raise storage_error("write", path, error) from error
         return True
 
     @contextmanager
@@ -159,7 +165,7 @@ class Folder:
             with _temporary_file(path if self.is_local else None) as file:
                 yield Draft(file, self._fs, self._root, durable)
         except OSError as error:
-            raise _storage_error("write", path, error) from error
+            raise storage_error("write", path, error) from error
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
@@ -168,7 +174,7 @@ class Folder:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise _storage_error("delete", self.path(name), error) from error
+            raise storage_error("delete", self.path(name), error) from error
 
     def clear(self) -> None:
         """Delete the folder with all that is in it; one that is not there is no error."""
@@ -177,7 +183,7 @@ class Folder:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise _storage_error("delete", self._root, error) from error
+            raise storage_error("delete", self._root, error) from error
 
 
 class Draft:
@@ -223,6 +229,7 @@ def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
             os.unlink(temporary)
 
 
-def _storage_error(verb: str, path: str, error: OSError) -> StorageError:
+def storage_error(verb: str, path: str, error: OSError) -> StorageError:
+    """Say what could not be done with a file or folder, why, and the cure."""
     cure = _CURES.get(error.errno or 0, "check the path, the permissions and the free space")
     return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")
