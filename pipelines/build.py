@@ -18,15 +18,19 @@ RUN = "run.yaml"
 """The resolved config within a dataset."""
 
 
-def build_dataset(run: Run, *, retry: bool = False, replace: bool = False) -> Manifest:
+def build_dataset(
+    run: Run, *, retry: bool = False, replace: bool = False, step: str = ""
+) -> Manifest:
     """Build what is missing of a dataset, with its report; whatever was lost on the way.
+
+    `step` is shown with the progress.
 
     Raises:
         OutputInUse: another command writes the output.
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
-    progress = Progress()
+    progress = Progress(step=step)
     with writing(run.output) as lease, shown(progress):
         manifest = execute(run, progress, retry=retry, replace=replace)
         progress.current = "writing card and report"
