@@ -1,6 +1,7 @@
 # make demo          build a dataset from sample photographs into out/quickstart
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
 # make test          lint, types, import layering and tests
+# make test-extras   every extra in an environment that has only it (minutes)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
@@ -11,7 +12,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test bench bench-gpu bench-refine pretrain clean
+.PHONY: demo refine-demo test test-extras bench bench-gpu bench-refine pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -27,6 +28,11 @@ test: .venv/test.done .venv/torchvision.done
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 	$(BIN)/python -m tests.torchvision
+
+# .ci/run runs it again when these files are not those that it passed with.
+test-extras:
+	$(PYTHON) -m tests.extras
+	sha256sum pyproject.toml constraints.txt > .ci/extras.sha256
 
 bench: .venv/test.done
 	$(BIN)/python -m tests.benchmarks

@@ -65,14 +65,19 @@ class MissingPackage(UsageError):
 
 
 class MissingModel(UsageError):
-    """Weights that a stage needs are not on this machine; `commands` fetch them."""
+    """Weights that a stage needs are not on this machine; `commands` fetch them, and they will want
+    `packages` that are not installed either."""
 
-    def __init__(self, message: str, *commands: str) -> None:
+    def __init__(
+        self, message: str, *commands: str, packages: Iterable[MissingPackage] = ()
+    ) -> None:
         super().__init__(message, *commands)
         self.commands = commands
+        self.packages = tuple(packages)
 
     def __str__(self) -> str:
-        return "\n".join((str(self.args[0]), *self.commands))
+        told = dict.fromkeys(map(str, self.packages))
+        return "\n".join((str(self.args[0]), *self.commands, *told))
 
 
 class OutputInUse(FlorilegiumError):

@@ -107,6 +107,8 @@ class Graph:
     """Commands that fetch models that are not here: of a graph that is only looked at."""
     absent: tuple[MissingPackage, ...] = ()
     """Packages that are not installed: of a graph that is only looked at."""
+    awaited: tuple[MissingPackage, ...] = ()
+    """Packages that models will want, which are not here either."""
 
     @property
     def layered(self) -> tuple[Node[Any], ...]:
@@ -158,8 +160,9 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
     }
     drafts = (*specialists.values(), *filters.values())
     revisions, missing, absent = _revisions(drafts)
+    awaited = [package for error in missing.values() for package in error.packages]
     if absent and not is_dry:
-        raise MissingPackage.all_of(absent)
+        raise MissingPackage.all_of([*absent, *awaited])
     if missing and not is_dry:
         raise _all_of(missing)
     for draft in drafts:
@@ -175,6 +178,7 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
         images=config.images,
         missing=tuple(dict.fromkeys(one for error in missing.values() for one in error.commands)),
         absent=tuple(absent),
+        awaited=tuple(awaited),
     )
 
 
@@ -319,6 +323,7 @@ def _all_of(missing: Mapping[str, MissingModel]) -> MissingModel:
         f"the models of {', '.join(missing)} are not in the local cache of the hub; fetch them, "
         "gated ones after `hf auth login`:",
         *commands,
+        packages=[package for error in missing.values() for package in error.packages],
     )
 
 

@@ -141,11 +141,11 @@ def _os_lock(output: Folder) -> Iterator[None]:
     except Timeout:
         holders = list(_leases(output).values())
         raise _in_use(output, holders[0] if holders else None) from None
+    except OSError as error:
+        raise storage_error("write", path, error) from error
     except NotImplementedError:  # a file system without locks: the lease alone must do
         yield
         return
-    except OSError as error:
-        raise storage_error("write", path, error) from error
     try:
         yield
     finally:

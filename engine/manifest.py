@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -133,12 +133,10 @@ class Manifest:
         """Sums over all shards."""
         return Totals.of(self.shards)
 
-    @property
-    def dead_letters(self) -> Iterator[tuple[str, DeadLetter]]:
+    @cached_property
+    def dead_letters(self) -> tuple[tuple[str, DeadLetter], ...]:
         """The name of the shard and the letter, for each input that became no sample."""
-        for shard in self.shards:
-            for letter in shard.dead_letters:
-                yield shard.name, letter
+        return tuple((shard.name, one) for shard in self.shards for one in shard.dead_letters)
 
     @cached_property
     def dead_letters_file(self) -> bytes:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
-from engine.errors import ConfigError, MissingPackage
+from engine.errors import ConfigError, MissingPackage, UsageError
 from engine.escaped import escaped
 from engine.graph import Graph, plan
 from engine.image import PIXELS_VERSION
 from engine.log import run_log
 from engine.losses import Ledger
 from engine.manifest import RECIPE, Manifest, named_shards
+from engine.nesting import refuse_links, refuse_nesting
 from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
 from engine.publication import ShardStats, finished_names, is_whole, read_stats
@@ -30,8 +31,9 @@ from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.open import open_source
-from engine.sources.source import Source, SourceConfig
-from engine.storage import Folder, file_system
+from engine.sources.source import Source
+from engine.sources.url import reached
+from engine.storage import Folder
 from engine.worker import Worker
 
 POLL_S = 2.0
@@ -47,22 +49,29 @@ class Run:
     sources: tuple[Source, ...]
     output: Folder
     layers: Folder
+    problem: UsageError | None = None
+    """Why the source cannot be read: of a run that is only looked at, which then has no sources."""
 
 
 def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     """Check a config as far as possible without reading an image.
 
-    A run that is only looked at (`is_dry`) may lack packages of its stages, and models.
+    A run that is only looked at (`is_dry`) may lack packages of its stages, models and sources.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
-    _refuse_absent_storage(config)
-    sources = tuple(open_source(source, shard_size=config.shard_size) for source in config.source)
+    _refuse_absent_places(config)
+    try:
+        sources = tuple(open_source(one, shard_size=config.shard_size) for one in config.source)
+    except UsageError as problem:
+        if not is_dry:
+            raise
+        return _without_sources(config, problem)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
     for source in config.source:
-        _refuse_nesting(source, output, layers)
+        refuse_nesting(source, output, layers)
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,
@@ -73,37 +82,35 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     )
 
 
-def _refuse_absent_storage(config: RunConfig) -> None:
+def _without_sources(config: RunConfig, problem: UsageError) -> Run:
+    """Return a run to look at whose sources cannot be opened; who knows what they would bring."""
+    return Run(
+        config=config,
+        graph=plan(config, source_tasks=TASKS, is_dry=True),
+        sources=(),
+        output=Folder(config.output),
+        layers=Folder(config.layers or f"{config.output}/layers"),
+        problem=problem,
+    )
+
+
+def _refuse_absent_places(config: RunConfig) -> None:
     """Refuse places that nothing here can reach; the error names what the stages lack, too.
 
     Raises:
         MissingPackage: with all pip lines.
     """
     absent: list[MissingPackage] = []
-    sources = [source.url for source in config.source]
-    for url in (*sources, config.output, *filter(None, [config.layers])):
+    for url in (*(source.url for source in config.source), config.output, config.layers):
         try:
-            file_system(url)
+            reached(url or "")
         except MissingPackage as error:
             absent.append(error)
         except ConfigError:
             pass  # a source may have a scheme of its own; who opens it says what is wrong
     if absent:
         graph = plan(config, source_tasks=TASKS, is_dry=True)
-        raise MissingPackage.all_of([*absent, *graph.absent])
-
-
-def _refuse_nesting(source: SourceConfig, *folders: Folder) -> None:
-    """Refuse to write where the source would find it in the next run."""
-    if source.url.startswith(("package://", f"{source.kind}://")):
-        return
-    root = Folder(source.url).path("")
-    for folder in folders:
-        if folder.path("").startswith(root):
-            raise ConfigError(
-                f"{folder.url} lies inside the source {source.url}, the next run would read it as "
-                f"images: choose an `output` and `layers` outside"
-            )
+        raise MissingPackage.all_of([*absent, *graph.absent, *graph.awaited])
 
 
 def execute(
@@ -120,7 +127,7 @@ def execute(
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
-    _refuse_caveats(run)
+    refuse_caveats(run)
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
     finished = _Finished(run.output)
@@ -164,7 +171,12 @@ def _remarks(sources: Sequence[Source]) -> list[str]:
     ]
 
 
-def _refuse_caveats(run: Run) -> None:
+def refuse_caveats(run: Run) -> None:
+    """Refuse stages that nobody should learn from, unless the config allows them.
+
+    Raises:
+        ConfigError: with the stage and the reason.
+    """
     for node in run.graph.nodes:
         if (caveat := node.stage.caveat()) and not run.config.allow_caveats:
             raise ConfigError(
@@ -180,6 +192,7 @@ def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
         _refuse_another_source(run, index)
     previous = list(index.entries) if index.shard_size == size else []
     specs = partition(run.sources, previous)
+    refuse_links(run.sources, specs, run.output, run.layers)
     if [entry for spec in specs for entry in spec.entries] != previous:
         write_index(run.output, specs, shard_size=size)
     return specs

@@ -14,17 +14,22 @@ from hashlib import sha256
 
 import numpy as np
 
-from engine.annotation import Annotation, Provenance, stamp
+from engine.annotation import COORDINATE_DECIMALS, Annotation, Provenance, stamp
 from engine.errors import SampleError
 from engine.image import PIXELS_VERSION, ImageHeader, decode, read_header
 from engine.keys import packed_key
 from engine.partition import ShardSpec, shard_name
 from engine.sample import DeadLetter, Record, digest_of
-from engine.sources.labels import LABEL_ERROR
+from engine.sources.labels import without_bad
+from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.source import SOURCE, Reading, Source
-from engine.validity import problem_of
+from engine.validity import is_number, problem_of
 
-SOURCE_FINGERPRINT = digest_of([SOURCE, "1"])[:16]
+BOX_TOLERANCE = 1.0
+"""Pixels by which a box of the source may leave the image, where edges were counted otherwise or
+rounded: it is clipped. One that leaves it further is of another frame, and is left out."""
+
+SOURCE_FINGERPRINT = digest_of([SOURCE, "2"])[:16]
 """The stage fingerprint of the labels that the source brought."""
 _SOURCE_PROVENANCE = Provenance(specialist=SOURCE, stage=SOURCE_FINGERPRINT)
 
@@ -139,17 +144,37 @@ def _record(key: str, reading: Reading, max_pixels: int) -> tuple[Record, tuple[
 
 def _believable(reading: Reading, header: ImageHeader) -> tuple[tuple[Annotation, ...], str]:
     """Leave out labels that cannot be true of the image; the metadata says so."""
-    problems = [
-        problem_of(label, width=header.width, height=header.height) for label in reading.annotations
-    ]
-    if not any(problems):
-        return reading.annotations, reading.metadata
-    labels = zip(reading.annotations, problems, strict=True)
-    said = [label for label, problem in labels if not problem]
-    known = {label.id for label in said}
-    said = [label if label.parent_id in known else replace(label, parent_id="") for label in said]
-    told = [problem for problem in problems if problem]
-    metadata = {**json.loads(reading.metadata), LABEL_ERROR: f"{len(told)} left out: {told[0]}"}
-    return tuple(said), json.dumps(
-        metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    width, height = header.width, header.height
+    said, problems = without_bad(
+        [_clipped(label, width, height) for label in reading.annotations],
+        lambda label: (
+            problem_of(label, width=width, height=height) or _box_problem(label, width, height)
+        ),
     )
+    if not problems:
+        return said, reading.metadata
+    told = f"{len(problems)} of {len(reading.annotations)} labels left out: {problems[0]}"
+    return said, metadata_json(with_problems(json.loads(reading.metadata), [told]))
+
+
+def _clipped(label: Annotation, width: int, height: int) -> Annotation:
+    """Clip a box that leaves the image by no more than `BOX_TOLERANCE`; what is no box stays."""
+    if len(label.box_xyxy) != 4 or not all(map(is_number, label.box_xyxy)):
+        return label
+    box_xyxy = np.array(label.box_xyxy, dtype=np.float64)
+    inside = box_xyxy.clip(0, (width, height, width, height))
+    if np.abs(box_xyxy - inside).max() > BOX_TOLERANCE:
+        return label
+    return replace(label, box_xyxy=tuple(inside.tolist()))
+
+
+def _box_problem(label: Annotation, width: int, height: int) -> str:
+    """Say why a well-formed box cannot be that of an object in the image."""
+    if not label.box_xyxy:
+        return ""
+    x1, y1, x2, y2 = label.box_xyxy
+    if min(x1, y1) < 0 or x2 > width or y2 > height:
+        return f"{label.task}: a box that leaves the {width}x{height} image: {label.box_xyxy}"
+    if round(x2 - x1, COORDINATE_DECIMALS) <= 0 or round(y2 - y1, COORDINATE_DECIMALS) <= 0:
+        return f"{label.task}: a box without an area: {label.box_xyxy}"
+    return ""

@@ -230,6 +230,6 @@ def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
 
 
 def storage_error(verb: str, path: str, error: OSError) -> StorageError:
-    """Say what could not be done with a file or folder, why, and the cure."""
+    """Return the error of an operation on a file, with its cure."""
     cure = _CURES.get(error.errno or 0, "check the path, the permissions and the free space")
     return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")

@@ -80,7 +80,7 @@ def _is_unicode(text: str) -> bool:
 
 def _score_problem(annotation: Annotation) -> str:
     for value in (annotation.score, annotation.support, annotation.confidence):
-        if value is not None and not (_is_number(value) and 0 <= value <= 1):
+        if value is not None and not (is_number(value) and 0 <= value <= 1):
             return f"a score of {_shown(value)}, not in 0..1"
     return ""
 
@@ -89,7 +89,7 @@ def _shape_problem(annotation: Annotation, width: int, height: int) -> str:
     box, quad = annotation.box_xyxy, annotation.quad
     if len(box) not in (0, 4) or len(quad) not in (0, 8):
         return f"a box of {len(box)} and a quad of {len(quad)} numbers, not 4 and 8"
-    if not all(map(_is_number, (*box, *quad))):
+    if not all(map(is_number, (*box, *quad))):
         return "a coordinate that is not a finite number"
     if box:
         x1, y1, x2, y2 = box
@@ -100,7 +100,7 @@ def _shape_problem(annotation: Annotation, width: int, height: int) -> str:
     return ""
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     """Whether a value is a finite number that a double can hold."""
     try:
         return math.isfinite(value)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import yaml
 from engine.lease import writing
 from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest
 from engine.progress import Progress
-from engine.run import Run, execute
+from engine.run import Run, execute, refuse_caveats
 from engine.versions import switch
 from pipelines.card import CARD, write_card
 from pipelines.display import shown
@@ -30,6 +30,7 @@ def build_dataset(
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be written.
     """
+    refuse_caveats(run)  # before anything is written
     progress = Progress(step=step)
     with writing(run.output) as lease, shown(progress):
         manifest = execute(run, progress, retry=retry, replace=replace)

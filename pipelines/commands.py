@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine.counted import counted
-from engine.errors import FlorilegiumError, MissingPackage, OutputInUse, UsageError
+from engine.errors import FlorilegiumError, OutputInUse, UsageError
 
 app = typer.Typer(
     name="florilegium",
@@ -108,6 +108,7 @@ def build(
     from engine.losses import refuse_losses, told
     from engine.run import prepare
     from pipelines.build import build_dataset
+    from pipelines.dry_run import dry_run_lines, refuse_problems
     from pipelines.tables import plan_table, print_table, totals_table
 
     runners = [f"runner.kind={runner}"] if runner else []
@@ -119,13 +120,9 @@ def build(
     run = prepare(validated(RunConfig, document, where=str(config)), is_dry=dry_run)
     if dry_run:
         print_table(out, plan_table(run))
-        for node in run.graph.nodes:
-            if caveat := node.stage.caveat():
-                out.print(Text(f"{node.name} has {caveat}"), soft_wrap=True)
-        for command in run.graph.missing:
-            out.print(Text(f"not here yet: {command}"), soft_wrap=True)
-        if run.graph.absent:
-            raise MissingPackage.all_of(run.graph.absent)
+        for line in dry_run_lines(run):
+            out.print(Text(line), soft_wrap=True)
+        refuse_problems(run)
         return
     with _resumable():
         manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)

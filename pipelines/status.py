@@ -49,9 +49,10 @@ def read_status(output: Folder) -> Status:
         raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
     numbers = pc.unique(from_parquet(index, columns=["shard"])["shard"]).to_pylist()
     manifest, recipe = read_manifest(output), output.read(RECIPE)
-    done = current_shards(output) if recipe is None else _made_by(output, recipe, numbers)
+    is_finished = manifest is not None and recipe is None
+    done = current_shards(output) if is_finished else _made_by(output, recipe, numbers)
     return Status(
-        is_finished=manifest is not None and recipe is None,
+        is_finished=is_finished,
         shards=len(numbers),
         shards_done=len(done),
         samples=sum(stats.samples for stats in done),
@@ -67,13 +68,13 @@ def current_shards(output: Folder) -> list[ShardStats]:
     return [stats for stats in found if stats is not None]
 
 
-def _made_by(output: Folder, recipe: bytes, numbers: Sequence[int]) -> list[ShardStats]:
-    """Return one finished shard of each number that the build under way wants like this."""
+def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> list[ShardStats]:
+    """Return one finished shard of each number, as the build under way wants it if one is."""
     names = finished_names(output)
     made: dict[int, ShardStats] = {}
     for number in numbers:
         for stats in (read_stats(output, name) for name in names.get(number, ())):
-            if stats is not None and stats.recipe.encode() == recipe:
+            if stats is not None and recipe in (None, stats.recipe.encode()):
                 made[number] = stats
     return list(made.values())
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's package is imported: no test asks it
 
 _PHOTOGRAPHS = {
     "astronaut": ("skimage.data", "astronaut.png"),

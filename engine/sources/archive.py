@@ -1,17 +1,21 @@
 """Members of a tar, streamed, with every damage named.
 
 Python's `tarfile` takes a damaged header for the end of the archive. Here damage is reported
-and reading goes on at the next header that is whole. Nothing is extracted, no path or link is
-followed. This module knows no samples.
+and reading goes on at the next header that is whole. Joined archives are read to the last one.
+Nothing is extracted, no path or link is followed. This module knows no samples.
 """
 
 from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
+from engine.sources.compression import Decompressed, UnreadCompression
 from engine.sources.place import printable
+
+CORRUPT_TAR = "corrupt_tar"
+UNREAD_COMPRESSION = "unread_compression"
 
 MAX_HEADER_BYTES = 1 << 20
 """Long names and pax records beyond this size are damage: they are read into memory."""
@@ -31,6 +35,7 @@ class Damage(NamedTuple):
     """A part of the archive that cannot be read; after a fatal one nothing follows."""
 
     message: str
+    reason: str = CORRUPT_TAR
 
 
 class Member(NamedTuple):
@@ -57,7 +62,8 @@ def members(file: BinaryIO) -> Iterator[Member | Damage]:
     """Stream the files of a tar, compressed or not; folders are left out."""
     last = "the start"
     try:
-        archive = _Archive.open(fileobj=file, mode="r|*", ignore_zeros=True)
+        plain = cast(BinaryIO, Decompressed(file))  # of a stream, tarfile only reads
+        archive = _Archive.open(fileobj=plain, mode="r|", ignore_zeros=True)
         while (info := archive.next()) is not None:
             # tarfile remembers each member, though a stream never goes back.
             archive.members.clear()  # type: ignore[attr-defined]
@@ -70,6 +76,8 @@ def members(file: BinaryIO) -> Iterator[Member | Damage]:
             yield damage
         elif not archive.has_ended:
             yield Damage(f"no end marker after {last}: the file may have been cut there")
+    except UnreadCompression as error:
+        yield Damage(str(error), UNREAD_COMPRESSION)
     except Exception as error:  # hostile bytes raise anything
         yield Damage(f"unreadable after {last}: {error}")
 
@@ -79,6 +87,8 @@ class _MemberInfo(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> _MemberInfo:
+        if len(buf) < tarfile.BLOCKSIZE and buf and not any(buf):
+            raise tarfile.EOFHeaderError("zeros up to the end")  # type: ignore[attr-defined]
         info = super().frombuf(buf, encoding, errors)
         is_bloated = info.type in _HEADER_TYPES and info.size > MAX_HEADER_BYTES
         if info.size < 0 or is_bloated:

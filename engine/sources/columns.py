@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from engine.errors import ConfigError, nearest
-from engine.sources.labels import CATEGORY_KEYS
+from engine.sources.labels import OBJECTS
+from engine.sources.objects import CATEGORY_KEYS
 from engine.sources.source import SourceConfig
 
-OBJECTS = "objects"
 _CAPTIONS = ("caption", "text")
 
 
@@ -72,15 +72,43 @@ def _missing(option: str, name: str, schema: pa.Schema, location: str) -> Config
     return ConfigError(f"{location} has no column {name!r}; {hint} Set `{option}`.")
 
 
-def _is_binary(type_: pa.DataType) -> bool:
+def python_values(column: pa.Array) -> list[Any]:
+    """Return the values of a column as Python has them; text that is no UTF-8 as its bytes."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_duration(column.type):
+        column = column.cast(pa.int64())
+    elif pa.types.is_temporal(column.type):
+        column = column.cast(pa.string())  # Python has neither nanoseconds nor the year 10,000
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return column.cast(_of_bytes(column.type)).to_pylist()
+
+
+def _of_bytes(type_: pa.DataType) -> pa.DataType:
+    """Return a type in which every text is bytes."""
+    if pa.types.is_string(type_) or pa.types.is_string_view(type_):
+        return pa.binary()
+    if pa.types.is_large_string(type_):
+        return pa.large_binary()
+    if pa.types.is_struct(type_):
+        return pa.struct([field.with_type(_of_bytes(field.type)) for field in type_])
+    if pa.types.is_large_list(type_):
+        return pa.large_list(_of_bytes(type_.value_type))
+    return pa.list_(_of_bytes(type_.value_type)) if pa.types.is_list(type_) else type_
+
+
+def is_binary(type_: pa.DataType) -> bool:
+    """Whether values of a type are bytes."""
     is_a = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
     return any(check(type_) for check in is_a)
 
 
 def _is_image(type_: pa.DataType) -> bool:
     if pa.types.is_struct(type_):
-        return type_.get_field_index("bytes") >= 0 and _is_binary(type_.field("bytes").type)
-    return _is_binary(type_)
+        return type_.get_field_index("bytes") >= 0 and is_binary(type_.field("bytes").type)
+    return is_binary(type_)
 
 
 def _is_scalar(type_: pa.DataType) -> bool:

@@ -4,18 +4,56 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from engine.counted import counted
 from engine.errors import ConfigError
 from engine.sample import DeadLetter
 from engine.sources.place import UNREADABLE, Place, printable
 from engine.sources.source import SOURCE, Item
 
 UNREADABLE_FILE = "unreadable_file"
+_MOST_KINDS = 20
 
 
-def list_items(place: Place, suffixes: Sequence[str]) -> Iterator[Item]:
+class LeftAlone:
+    """The files of a listing that are no inputs and no labels, counted by kind."""
+
+    def __init__(self) -> None:
+        self._kinds: Counter[str] = Counter()
+        self._captions = 0
+
+    def add(self, name: str) -> None:
+        """Count a file that nobody reads."""
+        self._kinds[suffix_of(name)] += 1
+
+    def add_caption(self) -> None:
+        """Count a caption that belongs to no image."""
+        self._captions += 1
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return a line on each of the two, if there are any."""
+        lines = []
+        if self._captions:
+            lines.append(f"{counted(self._captions, 'caption')} without an image")
+        if self._kinds:
+            # Files without suffix last; of many kinds the commonest.
+            commonest = sorted(self._kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+            kinds = sorted(commonest[:_MOST_KINDS], key=lambda kind: (not kind[0], kind[0]))
+            shown = [f"{n:,} {suffix or 'without suffix'}" for suffix, n in kinds]
+            if rest := sum(n for _, n in commonest[_MOST_KINDS:]):
+                shown.append(f"{rest:,} of other kinds")
+            lines.append(f"{counted(self._kinds.total(), 'file')} left alone: {', '.join(shown)}")
+        return tuple(lines)
+
+
+def list_items(
+    place: Place, suffixes: Sequence[str], left_alone: LeftAlone, *, companions: Sequence[str] = ()
+) -> Iterator[Item]:
     """List the files with these suffixes (any case), and the folders that cannot be listed.
+
+    What else the URL selects is counted as left alone, but not files that are named like one of
+    the items with a companion's ending instead of the suffix.
 
     Raises:
         ConfigError: there is none.
@@ -24,16 +62,30 @@ def list_items(place: Place, suffixes: Sequence[str]) -> Iterator[Item]:
     others: Counter[str] = Counter()
     count = 0
     for folder in place.folders():
+        belonging = {
+            name[: len(name) - len(suffix)] + ending
+            for name in folder.files
+            if companions and (suffix := suffix_among(name, suffixes))
+            for ending in companions
+        }
         for name, signature in folder.files.items():
             path = folder.path + name
             is_locked = not name and signature == UNREADABLE
-            if is_locked or (name.lower().endswith(tuple(suffixes)) and is_selected(path)):
+            if is_locked or (suffix_among(name, suffixes) and is_selected(path)):
                 count += 1
                 yield Item(location=printable(path), signature=signature)
-            else:
-                others[suffix_of(name)] += 1
+                continue
+            others[suffix_of(name)] += 1
+            if name not in belonging and is_selected(path):
+                left_alone.add(name)
     if count == 0:
         raise nothing_found(place, f"{' or '.join(suffixes)} files", others)
+
+
+def suffix_among(name: str, suffixes: Iterable[str]) -> str:
+    """Return the longest of the suffixes with which a name ends, in any case; or nothing."""
+    lower = name.lower()
+    return max((suffix for suffix in suffixes if lower.endswith(suffix)), key=len, default="")
 
 
 def suffix_of(name: str) -> str:

@@ -10,23 +10,27 @@ from collections.abc import Iterator
 
 from engine.parquet import from_parquet
 from engine.sample import DeadLetter
+from engine.sources.archive import CORRUPT_TAR, UNREAD_COMPRESSION
 from engine.sources.files import dead_letter
 from engine.sources.place import original
 from engine.sources.source import Item, Reading
-from engine.sources.webdataset import CORRUPT_TAR, TAR_SUFFIXES, WebDatasetSource
+from engine.sources.webdataset import WebDatasetSource, stem_of
 
 MISSING_SAMPLE = "missing_sample"
+_OF_TARS = (CORRUPT_TAR, UNREAD_COMPRESSION)
 
 
 class Img2DatasetSource(WebDatasetSource):
     """Tars that img2dataset wrote; url and original metadata come from the `json` in them."""
+
+    companions = (".parquet", "_stats.json")
 
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         expected = self._successful_keys(item)
         seen: set[str] = set()
         cuts: list[DeadLetter] = []
         for result in super().read(item):
-            if isinstance(result, DeadLetter) and result.reason == CORRUPT_TAR and expected:
+            if isinstance(result, DeadLetter) and result.reason in _OF_TARS and expected:
                 cuts.append(result)  # its losses are named one by one below
                 continue
             seen.add(result.key if isinstance(result, DeadLetter) else result.name)
@@ -41,8 +45,7 @@ class Img2DatasetSource(WebDatasetSource):
 
     def _successful_keys(self, item: Item) -> list[str]:
         """Return the keys that the Parquet file says were downloaded; none when it cannot say."""
-        path = original(item.location)
-        stem = next((path.removesuffix(end) for end in TAR_SUFFIXES if path.endswith(end)), path)
+        stem = stem_of(original(item.location))
         try:
             with self.place.open(f"{stem}.parquet") as file:
                 table = from_parquet(file, columns=["key", "status"])

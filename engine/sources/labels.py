@@ -1,192 +1,228 @@
-"""The labels that sources bring, as annotations and as metadata.
+"""The labels that a source brings for one image, as annotations and as metadata.
 
-Knows the shapes in which datasets write them down: captions, the `objects` of Hugging Face
-(boxes as COCO xywh, in the upright frame) and the `annotations` of our own output. Knows no
-files. What does not fit is never lost silently: it stays in the metadata with the reason.
+Knows the shapes in which datasets write them down: captions, the `objects` of Hugging Face and
+the `annotations` of our own output. Knows no files. What cannot be used is never lost silently:
+the metadata says so under `label_error`.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, time
 from typing import Any
 
-import numpy as np
-
 from engine.annotation import ANNOTATION_NAMES, Annotation, from_json
+from engine.sources.metadata import metadata_json, with_problems
+from engine.sources.objects import read_objects
+from engine.sources.text import NotText, check_text, decoded
 from engine.validity import problem_of
 
-MAX_METADATA_BYTES = 64 * 1024
-"""Metadata of one sample beyond this size loses its longest values, which are then named."""
-LABEL_ERROR = "label_error"
-"""The metadata key that says why a label of the source could not be used."""
-DROPPED = "metadata_dropped"
-"""The metadata key that names values that were too long."""
+OBJECTS = "objects"
+CAPTION_COLUMNS = ("text", "caption")
+"""The columns of a sheet that hold captions; the first that says something counts."""
+CROWDS = "crowd_regions_left_out"
+"""The metadata key that counts regions marked as crowds, which become no detections."""
 
 _ANY_SIZE = 1 << 62
-
-CATEGORY_KEYS = ("category", "categories", "label", "labels")
 _PROVENANCE = dict.fromkeys(("specialist", "model", "revision", "stage"), "")
 _CONTRACT_KEYS = frozenset({"kind", "task", "box_xyxy", "parent_id", "specialist"})
 
 
-def captions(value: object) -> tuple[Annotation, ...]:
-    """Turn a caption, or a list of them, into annotations; empty ones say nothing."""
-    texts = value if isinstance(value, list | tuple) else [value]
-    clean = dict.fromkeys(_clean(text).strip() for text in texts if isinstance(text, str))
-    return tuple(Annotation(kind="text", task="caption", text=text) for text in clean if text)
+class Labels:
+    """What is said about one image in all the places where its source says something."""
 
+    def __init__(self, encoding: str = "") -> None:
+        self.metadata: dict[str, Any] = {}
+        self.annotations: list[Annotation] = []
+        self.problems: list[str] = []
+        self._encoding = encoding
 
-def objects(value: object) -> tuple[Annotation, ...]:
-    """Turn Hugging Face `objects` into detections: `{bbox: [[x, y, w, h]], categories: [str]}`.
+    def add_caption(self, value: object, *, name: str = "caption") -> None:
+        """Add a caption, or a list of them; empty ones and those already said say nothing."""
+        for text in value if isinstance(value, list | tuple) else [value]:
+            try:
+                caption = self._text(text).strip()
+            except NotText as error:
+                self.problems.append(f"{name}: {error}")
+                continue
+            if caption and caption not in {known.text for known in self.annotations}:
+                self.annotations.append(Annotation(kind="text", task="caption", text=caption))
 
-    Raises:
-        ValueError: the shape is another one, a box is no box, or a category is not a name.
-    """
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = _transposed(value)
-    if not isinstance(value, Mapping) or "bbox" not in value:
-        raise ValueError("objects have no bbox")
-    boxes = value["bbox"]
-    names = next((value[key] for key in CATEGORY_KEYS if key in value), None)
-    if boxes is None or boxes == []:
-        return ()
-    if not isinstance(names, list):
-        raise ValueError(f"objects have no {' or '.join(CATEGORY_KEYS[:2])} for their bbox")
-    try:
-        xywh = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("a bbox is not a list of numbers") from None
-    if xywh.shape != (len(names), 4):
-        raise ValueError(f"bbox of shape {xywh.shape} for {len(names)} categories")
-    if not np.isfinite(xywh).all() or (xywh[:, 2:] <= 0).any():
-        raise ValueError("a bbox is empty or not finite; boxes are [x, y, width, height]")
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("categories are numbers without names")
-    xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    return tuple(
-        Annotation(kind="region", task="object_detection", label=_clean(name), box_xyxy=tuple(box))
-        for name, box in zip(names, xyxy.tolist(), strict=True)
-    )
+    def add_row(self, row: Mapping[str, Any], *, captions: Iterable[str] = CAPTION_COLUMNS) -> None:
+        """Add a row of a table: its captions, its `objects`, and all else as metadata."""
+        metadata = dict(row)
+        spoken = next((name for name in captions if metadata.get(name)), None)
+        if spoken is not None:
+            self.add_caption(metadata[spoken], name=spoken)
+            metadata[spoken] = self._readable(metadata[spoken])
+        for name in sorted(metadata.keys() - {spoken, OBJECTS}):
+            if isinstance(metadata[name], bytes):
+                metadata[name] = self._decoded(name, metadata[name])
+        if metadata.get(OBJECTS) is None or self._add_objects(metadata):
+            metadata.pop(OBJECTS, None)
+        self.add_metadata(metadata)
 
+    def add_text(self, name: str, data: bytes) -> None:
+        """Add a small text as metadata."""
+        text = self._decoded(name, data)
+        if isinstance(text, str):
+            self.metadata.setdefault(name, text)
 
-def from_row(
-    row: Mapping[str, Any], *, caption: object
-) -> tuple[dict[str, Any], tuple[Annotation, ...]]:
-    """Split a row of a table into metadata and annotations: its caption and its `objects`.
+    def add_json(self, data: bytes) -> None:
+        """Add a JSON object as metadata; that of our own output gives its annotations back."""
+        try:
+            values = json.loads(decoded(data, self._encoding))
+        except (ValueError, RecursionError) as error:
+            self.problems.append(f"json: {error}")
+            return
+        if not isinstance(values, dict):
+            self.add_metadata({"json": values})
+        elif is_contract(values.get("annotations")):
+            self._add_contract(values)
+        else:
+            self.add_metadata(values)
 
-    Objects that are not understood stay in the metadata, with the reason.
-    """
-    metadata = dict(row)
-    said = captions(caption)
-    if metadata.get("objects") is None:
-        return metadata, said
-    try:
-        boxes = objects(metadata["objects"])
-    except ValueError as error:
-        return metadata | {LABEL_ERROR: f"objects: {error}"}, said
-    del metadata["objects"]
-    return metadata, said + boxes
+    def add_metadata(self, values: dict[str, Any]) -> None:
+        """Take the metadata of a place; that of a second row stays apart under `more_rows`."""
+        if not self.metadata.keys() - {CROWDS}:
+            self.metadata |= values
+        elif values != {name: self.metadata.get(name) for name in values}:
+            self.metadata.setdefault("more_rows", []).append(values)
 
+    def _decoded(self, name: str, data: bytes) -> str | bytes:
+        try:
+            return decoded(data, self._encoding)
+        except NotText as error:
+            self.problems.append(f"{name}: {error}")
+            return data
 
-def _transposed(rows: Sequence[Any]) -> dict[str, list[Any]]:
-    if not all(isinstance(row, Mapping) for row in rows):
-        raise ValueError("objects are neither columns nor rows")
-    return (
-        {"bbox": [], "category": []}
-        if not rows
-        else {key: [row.get(key) for row in rows] for key in rows[0]}
-    )
+    def finish(self) -> tuple[str, tuple[Annotation, ...]]:
+        """Return the metadata, as JSON text with what could not be used, and the annotations."""
+        return metadata_json(with_problems(self.metadata, self.problems)), tuple(self.annotations)
+
+    def _add_objects(self, metadata: dict[str, Any]) -> bool:
+        """Add the objects; whether nothing about them is left to keep in the metadata."""
+        try:
+            value = metadata[OBJECTS]
+            if isinstance(value, str | bytes):  # a cell of a CSV file
+                value = metadata[OBJECTS] = json.loads(self._text(value))
+            found = read_objects(value, self._encoding)
+        except (ValueError, RecursionError) as error:
+            self.problems.append(f"objects: {error}")
+            return False
+        self.annotations += [one for one in found.annotations if one not in self.annotations]
+        if found.problems:
+            self.problems.append(
+                f"objects: {len(found.problems)} of {found.count} boxes left out: "
+                f"{found.problems[0]}"
+            )
+        if found.crowds:
+            self.metadata[CROWDS] = self.metadata.get(CROWDS, 0) + found.crowds
+        return found.is_all
+
+    def _add_contract(self, values: Mapping[str, Any]) -> None:
+        annotations, problems = contract(values["annotations"])
+        self.annotations += annotations
+        self.problems += problems
+        self.metadata["source"] = values.get("source")
+        try:
+            before = json.loads(str(values.get("metadata", "{}")))
+            if not isinstance(before, dict):
+                raise ValueError("it is not a JSON object")
+        except (ValueError, RecursionError) as error:
+            self.problems.append(f"metadata: {error}")
+        else:
+            self.metadata |= before
+
+    def _text(self, value: object) -> str:
+        if value is None or value != value:  # NaN stands for nothing in a table
+            return ""
+        if isinstance(value, bytes):
+            return decoded(value, self._encoding)
+        if isinstance(value, str):
+            return check_text(value)
+        raise NotText(f"a value of type {type(value).__name__}")
+
+    def _readable(self, value: object) -> object:
+        """Return bytes that are text as text."""
+        if isinstance(value, list | tuple):
+            return [self._readable(item) for item in value]
+        try:
+            return self._text(value) if isinstance(value, bytes) else value
+        except NotText:
+            return value
 
 
 def is_contract(value: object) -> bool:
-    """Whether a value is the `annotations` list of a dataset that this engine wrote."""
-    return (
-        isinstance(value, list)
-        and len(value) > 0
-        and all(isinstance(row, dict) and row.keys() >= _CONTRACT_KEYS for row in value)
+    """Whether a value is the `annotations` list of a dataset that this engine wrote.
+
+    One entry that is whole tells it, for another may be the bad one.
+    """
+    return isinstance(value, list) and any(
+        isinstance(row, dict) and row.keys() >= _CONTRACT_KEYS for row in value
     )
 
 
-def contract(rows: Sequence[dict[str, Any]]) -> tuple[Annotation, ...]:
+def contract(rows: Sequence[Any]) -> tuple[tuple[Annotation, ...], list[str]]:
     """Turn annotations of our own output back into what a source says: without provenance.
 
-    An `id` stays only as the name by which a `parent_id` of the same list finds it.
+    An `id` stays only as the name by which a `parent_id` of the same list finds it. Also returns
+    what is to be told of entries that do not keep to the contract.
+    """
+    annotations: list[Annotation] = []
+    broken: list[str] = []
+    for row in rows:
+        try:
+            annotations.append(_annotation(row))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            broken.append(f"{error!r:.200}")
+    # The size of the image is not known here: boxes and masks are held against it later.
+    kept, problems = without_bad(annotations, _problem_at_any_size)
+    problems = broken + problems
+    if not problems:
+        return kept, []
+    told = f"{len(problems)} of {len(rows)} do not keep to the contract: {problems[0]}"
+    return kept, [f"annotations: {told}"]
+
+
+def without_bad(
+    annotations: Sequence[Annotation], problem_with: Callable[[Annotation], str]
+) -> tuple[tuple[Annotation, ...], list[str]]:
+    """Leave out annotations that have a problem; return the others, and the problems.
+
+    A `parent_id` that leads to one of them is emptied. What cannot be without its parent, such
+    as a phrase without its caption, goes with it.
+    """
+    kept, problems, left = list(annotations), [], -1
+    while left != len(kept):
+        left = len(kept)
+        names = {one.id for one in kept if isinstance(one.id, str)}
+        kept = [
+            replace(one, parent_id="")
+            if isinstance(one.parent_id, str) and one.parent_id not in names
+            else one
+            for one in kept
+        ]
+        verdicts = [problem_with(one) for one in kept]
+        problems += [verdict for verdict in verdicts if verdict]
+        kept = [one for one, verdict in zip(kept, verdicts, strict=True) if not verdict]
+    return tuple(kept), problems
+
+
+def _annotation(row: Any) -> Annotation:
+    """Build an annotation from an entry of the contract.
 
     Raises:
-        ValueError: an entry is not what the contract says.
+        AttributeError, KeyError, TypeError, ValueError, OverflowError: it is not of that shape.
     """
-    ids = {row.get("id") for row in rows}
+    missing = _CONTRACT_KEYS - row.keys()
+    if missing:
+        raise ValueError(f"no {sorted(missing)[0]}")
     cleared: dict[str, Any] = {**_PROVENANCE, "round": 0, "merged_from": (), "confidence": None}
-    annotations = []
-    for row in rows:
-        known = {name: row[name] for name in ANNOTATION_NAMES if name in row}
-        parent = row["parent_id"] if row["parent_id"] in ids else ""
-        try:
-            annotation = from_json({**known, **cleared, "parent_id": parent})
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"an annotation does not keep to the contract: {error!r}") from error
-        # The size of the image is not known here: boxes and masks are held against it later.
-        sizeless = replace(annotation, mask_rle=None)
-        if problem := problem_of(sizeless, width=_ANY_SIZE, height=_ANY_SIZE):
-            raise ValueError(f"an annotation does not keep to the contract: {problem}")
-        annotations.append(annotation)
-    return tuple(annotations)
+    known = {name: row[name] for name in ANNOTATION_NAMES if name in row}
+    return from_json({**known, **cleared})
 
 
-def metadata_json(values: Mapping[str, Any]) -> str:
-    """Write metadata as compact JSON with sorted keys, at most `MAX_METADATA_BYTES` long.
-
-    Numbers that JSON lacks become null, bytes hexadecimal, times ISO 8601, others text.
-    """
-    try:
-        plain = _plain(dict(values))
-    except RecursionError:
-        plain = {LABEL_ERROR: "the metadata is nested too deeply"}
-    text = _dumped(plain)
-    if len(text.encode()) <= MAX_METADATA_BYTES:
-        return text
-    return _dumped(_shortened(plain))
-
-
-def _shortened(plain: dict[str, Any]) -> dict[str, Any]:
-    """Keep the shortest values that fit, and name (the first twenty of) the others."""
-    sizes = {key: len(_dumped({key: value}).encode()) for key, value in plain.items()}
-    budget = MAX_METADATA_BYTES - 4096  # room for the names of what is dropped
-    kept = {}
-    for key in sorted(sizes, key=lambda key: (sizes[key], key)):
-        budget -= sizes[key]
-        if budget < 0:
-            break
-        kept[key] = plain[key]
-    return kept | {DROPPED: [key[:100] for key in sorted(plain.keys() - kept.keys())[:20]]}
-
-
-def _dumped(plain: Mapping[str, Any]) -> str:
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {_clean(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).hex()
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    return _clean(str(value))
-
-
-def _clean(text: str) -> str:
-    """Replace what is no Unicode text (lone surrogates), which Arrow refuses."""
-    return text.encode("utf-8", "replace").decode()
+def _problem_at_any_size(annotation: Annotation) -> str:
+    return problem_of(replace(annotation, mask_rle=None), width=_ANY_SIZE, height=_ANY_SIZE)

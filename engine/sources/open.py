@@ -11,9 +11,10 @@ from engine.registry import find_source, source_names
 from engine.sources.files import suffix_of
 from engine.sources.parquet import PARQUET_SUFFIXES
 from engine.sources.place import Folder
+from engine.sources.sheet import SHEET_NAMES
 from engine.sources.source import Source, SourceConfig
 from engine.sources.url import place_of
-from engine.sources.webdataset import TAR_SUFFIXES
+from engine.sources.webdataset import TAR_SUFFIXES, stem_of
 
 _FOLDERS_TO_LOOK_AT = 1000
 
@@ -42,7 +43,11 @@ def _kind_of(config: SourceConfig) -> str:
     place = place_of(config)
     is_selected = place.selected()
     for folder in islice(place.folders(), _FOLDERS_TO_LOOK_AT):
-        selected = [name for name in folder.files if is_selected(folder.path + name)]
+        selected = [
+            name
+            for name in folder.files
+            if is_selected(folder.path + name) and (place.names or name not in SHEET_NAMES)
+        ]
         kind = _kind_of_names(selected, folder)
         if kind:
             return kind
@@ -57,10 +62,8 @@ def _kind_of_names(selected: list[str], folder: Folder) -> str:
     tars = list(_with_suffix(selected, TAR_SUFFIXES))
     images = sum(suffix_of(name) in image_suffixes() for name in selected)
     if tars and len(tars) >= images:
-        stems = [name[: name.index(".tar")] if ".tar" in name else name for name in tars]
-        return (
-            "img2dataset" if any(_has_companions(stem, folder) for stem in stems) else "webdataset"
-        )
+        is_img2dataset = any(_has_companions(stem_of(name), folder) for name in tars)
+        return "img2dataset" if is_img2dataset else "webdataset"
     if images:
         return "folder"
     return "parquet" if any(_with_suffix(selected, PARQUET_SUFFIXES)) else ""

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from engine.errors import ConfigError
 from engine.image import MAX_BYTES, TOO_MANY_BYTES
 from engine.sample import DeadLetter
-from engine.sources import labels
-from engine.sources.columns import OBJECTS, Columns, find_columns
-from engine.sources.files import dead_letter, list_items
+from engine.sources.columns import Columns, find_columns, python_values
+from engine.sources.files import LeftAlone, dead_letter, list_items
+from engine.sources.labels import OBJECTS, Labels
+from engine.sources.objects import CATEGORY_KEYS
 from engine.sources.place import original, printable
 from engine.sources.source import Item, Reading, Source, SourceConfig
 from engine.sources.url import place_of
@@ -41,9 +42,14 @@ class ParquetSource(Source):
     def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
         self.place = place_of(config)
+        self._left_alone = LeftAlone()
+
+    def remarks(self) -> tuple[str, ...]:
+        return self._left_alone.remarks()
 
     def items(self) -> Iterator[Item]:
-        for file_item in list_items(self.place, PARQUET_SUFFIXES):
+        self._left_alone = LeftAlone()
+        for file_item in list_items(self.place, PARQUET_SUFFIXES, self._left_alone):
             location, signature = file_item.location, file_item.signature
             try:
                 with self._open(location) as file:
@@ -103,7 +109,7 @@ class ParquetSource(Source):
                 if first < last:
                     wanted = batch.slice(first, last - first)
                     for values in _rows(wanted, columns.image):
-                        yield _result(item.location, done, values, columns)
+                        yield _result(item.location, done, values, columns, self.config.encoding)
                         done += 1
                 row += batch.num_rows
                 if row >= stop:
@@ -139,7 +145,7 @@ def _rows(batch: pa.RecordBatch, image: str) -> Iterator[dict[str, Any]]:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == image and pa.types.is_struct(column.type):
             children = {
-                child.name: _pylist(values)
+                child.name: python_values(values)
                 for child, values in zip(column.type, column.flatten(), strict=True)
             }
             paths = children.get("path", [None] * len(column))
@@ -147,25 +153,13 @@ def _rows(batch: pa.RecordBatch, image: str) -> Iterator[dict[str, Any]]:
         elif name == image:
             lists[name] = [(data, None) for data in column.to_pylist()]
         else:
-            lists[name] = _pylist(column)
+            lists[name] = python_values(column)
     for row in zip(*lists.values(), strict=True):
         yield dict(zip(lists, row, strict=True))
 
 
-def _pylist(column: pa.Array) -> list[Any]:
-    if pa.types.is_duration(column.type):
-        column = column.cast(pa.int64())
-    elif pa.types.is_temporal(column.type):
-        column = column.cast(pa.string())  # Python has neither nanoseconds nor the year 10,000
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        raw = column.cast(pa.binary()).to_pylist()
-        return [None if text is None else text.decode("utf-8", "replace") for text in raw]
-
-
 def _result(
-    location: str, row: int, values: dict[str, Any], columns: Columns
+    location: str, row: int, values: dict[str, Any], columns: Columns, encoding: str
 ) -> Reading | DeadLetter:
     where = f"{location}#{row}"
     data, path = values.pop(columns.image)
@@ -176,14 +170,15 @@ def _result(
     if len(data) > MAX_BYTES:
         message = f"{len(data)} bytes, the limit is {MAX_BYTES}"
         return dead_letter(name, where, TOO_MANY_BYTES, message)
-    caption = values.get(columns.caption)
     named = {key: _named(key, value, columns) for key, value in values.items()}
-    metadata, annotations = labels.from_row(named, caption=caption)
+    labels = Labels(encoding)
+    labels.add_row(named, captions=(columns.caption,))
+    metadata, annotations = labels.finish()
     return Reading(
         name=name,
         location=where,
         data=bytes(data),
-        metadata=labels.metadata_json(metadata),
+        metadata=metadata,
         annotations=annotations,
     )
 
@@ -198,15 +193,12 @@ def _named(column: str, value: Any, columns: Columns) -> Any:
     if isinstance(value, Mapping):
         return {
             key: [_name(number, names) for number in items]
-            if key in labels.CATEGORY_KEYS and isinstance(items, list)
+            if key in CATEGORY_KEYS and isinstance(items, list)
             else items
             for key, items in value.items()
         }
     return [
-        {
-            key: _name(item, names) if key in labels.CATEGORY_KEYS else item
-            for key, item in row.items()
-        }
+        {key: _name(item, names) if key in CATEGORY_KEYS else item for key, item in row.items()}
         if isinstance(row, Mapping)
         else row
         for row in value

@@ -141,7 +141,8 @@ class Place:
         return max(pattern.count("/") for pattern in self.patterns)
 
     def _named_folders(self) -> Iterator[Folder]:
-        for parent in sorted({posixpath.dirname(name) for name in self.names}):
+        parents = {posixpath.dirname(name) for name in self.names}
+        for parent in sorted(parents, key=lambda parent: parent.split("/")):  # parents first
             listed = self._listed(parent)
             wanted = [n for n in self.names if posixpath.dirname(n) == parent]
             for name in wanted:

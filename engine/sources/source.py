@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.annotation import Annotation
 from engine.sample import DeadLetter
@@ -38,7 +38,21 @@ class SourceConfig(BaseModel):
     image_column: str = "image"
     """Parquet: the column of image bytes, or of `{bytes, path}`."""
     caption_column: str = ""
-    """Parquet: the column of captions; by default `caption` or `text` when there is one."""
+    """Parquet and sheets: the column of captions; by default `caption` or `text`, if there is."""
+    encoding: str = ""
+    """The encoding of captions, sheets and other texts that have no byte order mark and are no
+    UTF-8, such as `cp1252`, `gbk` or `shift_jis`; without it their labels are left out."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_text_encoding(cls, name: str) -> str:
+        try:
+            b"a".decode(name or "utf-8")
+        except UnicodeDecodeError:
+            pass  # one letter is not enough for UTF-16
+        except LookupError as error:
+            raise ValueError(f"{error}; give one of Python's, such as cp1252 or gbk") from error
+        return name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +100,7 @@ class Source(ABC):
 
     @abstractmethod
     def items(self) -> Iterator[Item]:
-        """List the items in a stable order, by name; opens none, streams.
+        """List the items in a stable order, by name; opens no image, streams.
 
         Raises:
             ConfigError: there is nothing at the URL, or nothing that this source reads.
@@ -99,6 +113,6 @@ class Source(ABC):
     def remarks(self) -> tuple[str, ...]:
         """Say what people should know of the listing, such as files that nobody reads.
 
-        Complete when `items` is exhausted; the same listing gives the same lines, sorted.
+        Complete when `items` is exhausted; the same listing gives the same lines.
         """
         return ()

@@ -13,12 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError, nearest
+from engine.errors import ConfigError, MissingPackage, nearest
 from engine.sources.place import Place
 from engine.sources.source import SourceConfig
 from engine.storage import file_system
 
 _PACKAGE = "package://"
+_PHOTOGRAPHS = ("skimage", "sklearn")
+"""Packages with photographs, which an extra of this distribution brings."""
 _MAGIC = re.compile(r"[*?\[{]")
 _GLOB = re.compile(r"[*?\[]")
 
@@ -30,8 +32,8 @@ def place_of(config: SourceConfig) -> Place:
         ConfigError: nothing is there, or the URL is not understood.
         MissingPackage: the URL needs a storage package that is not installed.
     """
-    url = package_folder(config.url) if config.url.startswith(_PACKAGE) else config.url
-    fs, path = file_system(url)
+    url = config.url
+    fs, path = reached(url)
     common: dict[str, Any] = {"url": config.url, "fs": fs, "include": config.include}
     path = path.rstrip("/") or path
     try:
@@ -54,11 +56,26 @@ def place_of(config: SourceConfig) -> Place:
     return Place(root=root, names=names, **common)
 
 
+def reached(url: str) -> tuple[Any, str]:
+    """Return the file system of a source's URL, and the path within it.
+
+    Raises:
+        ConfigError: nobody knows such a URL, or such a package.
+        MissingPackage: its storage, or our own photographs, need a package that is not installed.
+    """
+    return file_system(package_folder(url) if url.startswith(_PACKAGE) else url)
+
+
 def package_folder(url: str) -> str:
     """Find a folder of an installed package without running the package's code."""
     name, _, folder = url.removeprefix(_PACKAGE).partition("/")
     top, *below = name.split(".")
     spec = find_spec(top) if top.isidentifier() else None
+    if spec is None and top in _PHOTOGRAPHS:
+        raise MissingPackage(
+            f"{url}: {top} is not installed: pip install 'florilegium[photographs]'",
+            install="florilegium[photographs]",
+        )
     if spec is None:
         raise ConfigError(f"{url}: no package {top!r} is installed here; install it with pip")
     bases = [Path(base, *below) for base in spec.submodule_search_locations or ()]

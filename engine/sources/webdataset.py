@@ -8,24 +8,37 @@ metadata, not read. What the damage in a tar costs is one dead letter for each p
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
-from engine.annotation import Annotation
 from engine.image import MAX_BYTES, TOO_MANY_BYTES, image_suffixes
 from engine.sample import DeadLetter
-from engine.sources import labels
-from engine.sources.archive import Damage, Member, members
-from engine.sources.files import dead_letter, list_items, unreadable
+from engine.sources.archive import CORRUPT_TAR, UNREAD_COMPRESSION, Damage, Member, members
+from engine.sources.compression import UnreadCompression
+from engine.sources.files import LeftAlone, dead_letter, list_items, suffix_among, unreadable
+from engine.sources.labels import Labels
 from engine.sources.place import original
 from engine.sources.source import Item, Reading, Source, SourceConfig
+from engine.sources.text import is_utf8
 from engine.sources.url import place_of
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-CORRUPT_TAR = "corrupt_tar"
+UNREAD_SUFFIXES = {
+    ".tar.br": "brotli",
+    ".tar.lz4": "lz4",
+    ".tar.lz": "lzip",
+    ".tar.lzo": "lzop",
+    ".tar.sz": "snappy",
+    ".tar.z": "compress (.Z)",
+    ".taz": "compress (.Z)",
+}
+"""Tars whose compression is not read: listed all the same, so that none is silently missing."""
+TAR_SUFFIXES = (
+    ".tar",
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.lzma", ".tlz"),
+    *(".tar.zst", ".tar.zstd", ".tzst", *UNREAD_SUFFIXES),
+)
 NO_IMAGE = "no_image"
 
 MAX_LABEL_BYTES = 16 * 1024 * 1024
@@ -34,19 +47,30 @@ MAX_TEXT_BYTES = 4096
 """Other members up to this size become metadata when they are text, such as `cls`."""
 
 _CAPTION_EXTENSIONS = ("txt", "caption")
+_TEXT_EXTENSIONS = frozenset(
+    {*_CAPTION_EXTENSIONS, "text", "transcript", "json", "cls", "cls2", "class", "index", "id"}
+)
+"""Members that are text in every dataset; others are when they are UTF-8."""
 
 
 class WebDatasetSource(Source):
     """Tars of samples: a file, a brace range, a glob, or a folder of them."""
 
     is_packed: ClassVar[bool] = True
+    companions: ClassVar[tuple[str, ...]] = ()
+    """How the names of files end that belong to a tar, behind its stem."""
 
     def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
         self.place = place_of(config)
+        self._left_alone = LeftAlone()
 
     def items(self) -> Iterator[Item]:
-        return list_items(self.place, TAR_SUFFIXES)
+        self._left_alone = LeftAlone()
+        return list_items(self.place, TAR_SUFFIXES, self._left_alone, companions=self.companions)
+
+    def remarks(self) -> tuple[str, ...]:
+        return self._left_alone.remarks()
 
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         try:
@@ -55,7 +79,8 @@ class WebDatasetSource(Source):
             yield unreadable(item.location, error)
             return
         with file:
-            yield from _results(item.location, members(file))
+            stream = _members(item.location, file)
+            yield from _results(item.location, stream, self.config.encoding)
 
 
 @dataclass(kw_only=True)
@@ -68,6 +93,7 @@ class _Group:
     oversized: str = ""
     texts: dict[str, bytes] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
     damage: list[DeadLetter] = field(default_factory=list)
 
     def takes(self, key: str, extension: str) -> bool:
@@ -84,7 +110,9 @@ class _Group:
         elif member.size <= (MAX_LABEL_BYTES if is_label else MAX_TEXT_BYTES):
             self.texts[extension] = member.read()
         elif is_label:
-            self.notes[labels.LABEL_ERROR] = f"{extension} has {member.size} bytes"
+            self.problems.append(
+                f"{extension}: {member.size} bytes, the limit is {MAX_LABEL_BYTES}"
+            )
 
     def _add_image(self, extension: str, member: Member) -> None:
         if member.size > MAX_BYTES:
@@ -97,10 +125,10 @@ class _Group:
         if spare:
             self.notes.setdefault("more_images", []).append(spare)
 
-    def results(self, location: str) -> Iterator[Reading | DeadLetter]:
+    def results(self, location: str, encoding: str) -> Iterator[Reading | DeadLetter]:
         """Yield the sample, then the damage that was met inside it."""
         if self.image is not None:
-            yield self._reading(location, *self.image)
+            yield self._reading(location, *self.image, encoding)
         elif self.oversized:
             message = f"{self.oversized}, the limit is {MAX_BYTES}"
             yield dead_letter(self.key, f"{location}/{self.key}", TOO_MANY_BYTES, message)
@@ -114,22 +142,56 @@ class _Group:
         names = [f"{name} (not a regular file)" if name in links else name for name in self.names]
         return ", ".join(name or "a file without extension" for name in names[:20])
 
-    def _reading(self, location: str, extension: str, data: bytes) -> Reading:
-        metadata, annotations = _labels(self.texts)
+    def _labels(self, encoding: str) -> Labels:
+        """Read the small members; of several captions the first kind counts."""
+        labels = Labels(encoding)
+        labels.problems += self.problems
+        if "json" in self.texts:
+            labels.add_json(self.texts["json"])
+        spoken = next((name for name in _CAPTION_EXTENSIONS if name in self.texts), None)
+        if spoken:
+            labels.add_caption(self.texts[spoken], name=spoken)
+        else:
+            labels.add_caption(labels.metadata.get("caption"))
+        for extension, data in self.texts.items():
+            if extension in (*_CAPTION_EXTENSIONS, "json"):
+                continue
+            if _is_text(extension) or is_utf8(data):
+                labels.add_text(extension, data)
+        labels.metadata |= self.notes
+        return labels
+
+    def _reading(self, location: str, extension: str, data: bytes, encoding: str) -> Reading:
+        metadata, annotations = self._labels(encoding).finish()
         return Reading(
             name=self.key,
             location=f"{location}/{self.key}.{extension}",
             data=data,
-            metadata=labels.metadata_json(metadata | self.notes),
+            metadata=metadata,
             annotations=annotations,
         )
 
 
-def _results(location: str, stream: Iterator[Member | Damage]) -> Iterator[Reading | DeadLetter]:
+def stem_of(name: str) -> str:
+    """Return a tar's name or path without its suffix, as in `00000` of `00000.tar.gz`."""
+    return name[: len(name) - len(suffix_among(name, TAR_SUFFIXES))]
+
+
+def _members(location: str, file: BinaryIO) -> Iterator[Member | Damage]:
+    # Brotli leaves no mark in its bytes, so the name counts.
+    if suffix := suffix_among(location, UNREAD_SUFFIXES):
+        message = str(UnreadCompression(UNREAD_SUFFIXES[suffix]))
+        return iter((Damage(message, UNREAD_COMPRESSION),))
+    return members(file)
+
+
+def _results(
+    location: str, stream: Iterator[Member | Damage], encoding: str
+) -> Iterator[Reading | DeadLetter]:
     group: _Group | None = None
     for member in stream:
         if isinstance(member, Damage):
-            letter = dead_letter(location, location, CORRUPT_TAR, member.message)
+            letter = dead_letter(location, location, member.reason, member.message)
             if group is None:
                 yield letter
             else:
@@ -140,7 +202,7 @@ def _results(location: str, stream: Iterator[Member | Damage]) -> Iterator[Readi
             continue  # hidden, as in a folder
         if group is None or not group.takes(key, extension):
             if group is not None:
-                yield from group.results(location)
+                yield from group.results(location, encoding)
             group = _Group(key=key)
         try:
             group.add(extension, member)
@@ -150,7 +212,7 @@ def _results(location: str, stream: Iterator[Member | Damage]) -> Iterator[Readi
             yield dead_letter(key, f"{location}/{key}", CORRUPT_TAR, message)
             return
     if group is not None:
-        yield from group.results(location)
+        yield from group.results(location, encoding)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -160,49 +222,9 @@ def _split(name: str) -> tuple[str, str]:
     return posixpath.join(folder, stem), extension.lower()
 
 
+def _is_text(extension: str) -> bool:
+    return extension.rpartition(".")[2] in _TEXT_EXTENSIONS
+
+
 def _is_image(extension: str) -> bool:
     return f".{extension.rpartition('.')[2]}" in image_suffixes()
-
-
-def _labels(texts: dict[str, bytes]) -> tuple[dict[str, Any], tuple[Annotation, ...]]:
-    """Turn the small members of a sample into metadata and annotations."""
-    metadata: dict[str, Any] = {}
-    said: tuple[Annotation, ...] = ()
-    if "json" in texts:
-        try:
-            metadata, said = _from_json(texts["json"])
-        except (ValueError, RecursionError) as error:
-            metadata = {labels.LABEL_ERROR: f"json: {error}"[:1000]}
-    for extension, data in texts.items():
-        if extension not in (*_CAPTION_EXTENSIONS, "json") and (text := _text(data)) is not None:
-            metadata.setdefault(extension, text)
-    written = next((texts[name] for name in _CAPTION_EXTENSIONS if name in texts), None)
-    caption: object = metadata.get("caption")
-    if written is not None:
-        caption = written.decode("utf-8-sig", "replace")
-    known = {annotation.text for annotation in said}
-    return metadata, said + tuple(c for c in labels.captions(caption) if c.text not in known)
-
-
-def _text(data: bytes) -> str | None:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _from_json(data: bytes) -> tuple[dict[str, Any], tuple[Annotation, ...]]:
-    """Read a sample's `json`; the one of our own output gives its annotations back."""
-    values = json.loads(data)
-    if not isinstance(values, dict):
-        return {"json": values}, ()
-    if not labels.is_contract(values.get("annotations")):
-        return values, ()
-    try:
-        said = labels.contract(values["annotations"])
-    except ValueError as error:
-        return values | {labels.LABEL_ERROR: str(error)}, ()
-    before = json.loads(str(values.get("metadata")))
-    if not isinstance(before, dict):
-        raise ValueError("metadata is not a JSON object")
-    return {"source": values.get("source"), **before}, said

@@ -66,11 +66,11 @@ def refine(
         RunError: a training or a relabelling cannot go on.
     """
     needs_ray = config.runner.kind == "ray" or config.refine.train.workers > 0
+    loop = _Loop(config)  # it checks the config, before anything is written
     with (
         writing(Folder(config.output)) as lease,
         ray_started(config.runner) if needs_ray else nullcontext(),
     ):
-        loop = _Loop(config)
         best = loop.first()
         rounds = [best]
         finished(best)
@@ -119,13 +119,14 @@ def _refuse_absent_packages(config: RefineConfig) -> None:
     Raises:
         MissingPackage: with the pip line that brings all of it.
     """
-    absent = list(prepare(plain(config, output=config.output), is_dry=True).graph.absent)
+    graph = prepare(plain(config, output=config.output), is_dry=True).graph
+    absent = list(graph.absent)
     try:
         require("refinement", _PACKAGES, extra="refine")
     except MissingPackage as error:
         absent.append(error)
     if absent:
-        raise MissingPackage.all_of(absent)
+        raise MissingPackage.all_of([*absent, *graph.awaited])
 
 
 class _Loop:

@@ -94,7 +94,6 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
-        super().require()
         english_revision()
 
     def revision(self) -> str:

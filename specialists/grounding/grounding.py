@@ -81,7 +81,6 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
-        super().require()
         english_revision()
 
     def revision(self) -> str:

@@ -131,7 +131,9 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
                 absent.append(error)
         if absent:
             raise MissingModel(
-                absent[0].args[0], *(one for each in absent for one in each.commands)
+                absent[0].args[0],
+                *(one for each in absent for one in each.commands),
+                packages=[one for each in absent for one in each.packages],
             )
         return ", ".join(digests)
 

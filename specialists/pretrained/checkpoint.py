@@ -105,7 +105,7 @@ def resolve(
     elif Path(model).expanduser().is_dir():
         folder, commit = Path(model).expanduser(), ""
     elif _is_hub_id(model):
-        folder = _cached(model, revision)
+        folder = _cached(model, revision, family)
         commit = folder.name
     else:
         raise ConfigError(f"model {model!r}: there is no such folder; check the path")
@@ -244,7 +244,7 @@ def _is_hub_id(model: str) -> bool:
     return _HUB_ID.fullmatch(model) is not None and not Path(model).is_dir()
 
 
-def _cached(model: str, revision: str) -> Path:
+def _cached(model: str, revision: str, family: Family) -> Path:
     """Return the folder of a hub model in the local cache; its name is the commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -256,7 +256,23 @@ def _cached(model: str, revision: str) -> Path:
             f"model {model!r} is no folder here and not in the local cache of the hub; fetch it, a "
             "gated one after `hf auth login`:",
             _fetch(model, revision),
+            packages=_wanted_by_all(family),
         ) from None
+
+
+def _wanted_by_all(family: Family) -> list[MissingPackage]:
+    """Return what is not installed that each checkpoint of a family wants."""
+    if not family.model_types or set(family.model_types) - set(family.needs_torchvision):
+        return []
+    if find_spec("torchvision"):
+        return []
+    return [
+        MissingPackage(
+            f"the images of {family.title} are prepared by torchvision: "
+            "pip install 'florilegium[torchvision]'",
+            install="florilegium[torchvision]",
+        )
+    ]
 
 
 def _cure(model: str, folder: Path) -> str:

@@ -10,7 +10,6 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from engine.registry import require
 from engine.stage import RUNTIME, Stage, StageConfig
 from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from specialists.pretrained.network import Network
@@ -78,14 +77,6 @@ class Pretrained(Stage[PretrainedT]):
     def model(self) -> str:
         """The hub id, or of a folder only its name."""
         return self.config.named(model_name(self.config.model))
-
-    def require(self) -> None:
-        """Check what every checkpoint of the family needs, whether or not one is here."""
-        family = self.family
-        if family.model_types and set(family.model_types) <= set(family.needs_torchvision):
-            require(
-                f"{family.title} for {self.config.model!r}", ("torchvision",), extra="torchvision"
-            )
 
     def revision(self) -> str:
         """Name the commit on the hub or the digest of the files."""

@@ -171,5 +171,5 @@ def test_a_plan_of_images_that_nobody_can_read_says_why(
     config.write_text(yaml.safe_dump({**document, "specialists": stages}), encoding="utf-8")
     told = florilegium("plan", config)
     assert told.code == 1
-    assert "no image of the sample can be read: unreadable header" in " ".join(told.err.split())
+    assert "no image of the sample can be read: the JPEG file is cut" in " ".join(told.err.split())
     assert "Traceback" not in told.err

@@ -66,10 +66,10 @@ def layers_of(
     return layers
 
 
-def stats_of(samples: int, *letters: DeadLetter, name: str = "000000") -> ShardStats:
+def stats_of(samples: int, *letters: DeadLetter, number: int = 0) -> ShardStats:
     """Return the statistics of a finished shard in which nothing was said."""
     return ShardStats(
-        name=name,
+        number=number,
         recipe="r",
         samples_digest="d",
         samples=samples,

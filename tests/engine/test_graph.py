@@ -211,3 +211,38 @@ def test_a_graph_that_is_only_looked_at_may_lack_models() -> None:
     graph = plan(config, is_dry=True)
     assert [node.name for node in graph.nodes] == ["a"]
     assert graph.missing == ("hf download someone/this",)
+
+
+class Wanting(Brightest):
+    """Needs a package that is not there, for its code and for its model."""
+
+    needs = ("no_such_package_here",)
+    extra = "starter"
+
+    def require(self) -> None:
+        raise MissingPackage("parsing needs x: pip install x", install="x")
+
+    def revision(self) -> str:
+        raise MissingModel(
+            "model is not here:",
+            "hf download someone/this",
+            packages=[MissingPackage("y needs y: pip install y", install="florilegium[online]")],
+        )
+
+
+def test_all_packages_that_are_missing_are_told_at_once_with_one_line() -> None:
+    wanting = {"use": "tests.engine.test_graph:Wanting"}
+    config = configure(Path("photos"), Path("out"), specialists={"a": wanting, "b": wanting})
+    with pytest.raises(MissingPackage) as caught:
+        plan(config)
+    assert str(caught.value).splitlines() == [
+        "packages are missing:",
+        "  stage 'a' needs no_such_package_here, not installed: pip install 'florilegium[starter]'",
+        "  parsing needs x: pip install x",
+        "  stage 'b' needs no_such_package_here, not installed: pip install 'florilegium[starter]'",
+        "  y needs y: pip install y",
+        "all of them: pip install 'florilegium[online,starter]' x",
+    ]
+    graph = plan(config, is_dry=True)
+    assert graph.missing == ("hf download someone/this",)
+    assert (len(graph.absent), len(graph.awaited)) == (4, 2)

@@ -18,7 +18,10 @@ from engine.errors import OutputInUse, RunError, StorageError
 from engine.lease import LEASE_S, Holder, writing
 from engine.storage import Folder
 
-ELSEWHERE = replace(Holder.this_process(), host="another-host", namespace="pid:[1]", pid=1)
+
+def elsewhere() -> Holder:
+    """Return a live writer on another machine."""
+    return replace(Holder.this_process(), host="another-host", namespace="pid:[1]", pid=1)
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -62,14 +65,15 @@ def test_an_error_in_the_block_gives_the_output_back(output: Folder) -> None:
 
 
 def test_a_live_writer_on_another_machine_is_respected(output: Folder) -> None:
-    hold(output, ELSEWHERE)
+    other = elsewhere()
+    hold(output, other)
     with pytest.raises(OutputInUse, match="on another-host, process 1"), writing(output):
         raise AssertionError("two writers")
-    assert holders(output) == [ELSEWHERE]
+    assert holders(output) == [other]
 
 
 def test_a_lease_that_is_not_renewed_ends_by_itself(output: Folder) -> None:
-    hold(output, replace(ELSEWHERE, renewed=time.time() - LEASE_S - 1))
+    hold(output, replace(elsewhere(), renewed=time.time() - LEASE_S - 1))
     with writing(output):
         assert [holder.host for holder in holders(output)] != ["another-host"]
 
@@ -102,16 +106,16 @@ def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
 def test_two_who_create_their_leases_at_once_are_never_both_let_in(
     output: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = Folder.create
+    create, other = Folder.create, elsewhere()
 
     def overtaken(folder: Folder, name: str, data: bytes) -> bool:
-        hold(output, ELSEWHERE)  # after we looked, before we wrote
+        hold(output, other)  # after we looked, before we wrote
         return create(folder, name, data)
 
     monkeypatch.setattr(Folder, "create", overtaken)
     with pytest.raises(OutputInUse, match="another-host"), writing(output):
         raise AssertionError("two writers")
-    assert holders(output) == [ELSEWHERE]
+    assert holders(output) == [other]
 
 
 @pytest.fixture

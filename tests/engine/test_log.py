@@ -83,5 +83,5 @@ def test_what_strangers_wrote_is_escaped(tmp_path: Path) -> None:
     )
     with run_log(Folder(str(tmp_path))) as log:
         log.finished(stats_of(0, letter))
-    told = text(tmp_path).partition("WARNING ")[2].splitlines()
-    assert told[:3] == [r"000000: k (\x1b[2J.jpg): s: r: a\nb", r"  c\x1b", "  d"]
+    told = text(tmp_path).partition("WARNING 000000-")[2].partition(": ")[2].splitlines()
+    assert told[:3] == [r"k (\x1b[2J.jpg): s: r: a\nb", r"  c\x1b", "  d"]

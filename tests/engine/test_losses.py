@@ -20,14 +20,13 @@ def letter(number: int, stage: str = "sharpness", reason: str = "invalid_output"
 
 
 def shard(number: int, samples: int, *letters: DeadLetter) -> ShardStats:
-    return stats_of(samples, *letters, name=f"{number:06d}")
+    return stats_of(samples, *letters, number=number)
 
 
-def spec(name: int, entries: int, *, is_keyed: bool = True) -> ShardSpec:
+def spec(name: int, entries: int, *, is_packed: bool = False) -> ShardSpec:
     items = [Item(location=f"{name}/{number}", signature="") for number in range(entries)]
-    key = "key" if is_keyed else ""
-    made = tuple(Entry(source="s", shard=name, key=key, item=item) for item in items)
-    return ShardSpec(number=name, source=0, entries=made)
+    made = tuple(Entry(source="s", shard=name, key="key", item=item) for item in items)
+    return ShardSpec(number=name, source=0, entries=made, is_packed=is_packed)
 
 
 def stop(specs: list[ShardSpec], stats: list[ShardStats], max_share: float = 0.1) -> str:
@@ -87,7 +86,7 @@ def test_a_source_that_begins_with_broken_files_goes_on() -> None:
 
 def test_a_tar_that_is_not_read_yet_may_be_as_large_as_the_others() -> None:
     letters = [letter(number) for number in range(150)]
-    tars = [spec(number, 1, is_keyed=False) for number in range(3)]
+    tars = [spec(number, 1, is_packed=True) for number in range(3)]
     assert stop(tars, [shard(0, 1000, *letters)]) == ""
     assert "150 of 1350 images" in stop(tars, [shard(0, 300, *letters)])
 

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import DataLost, RunError, WorkerDied
 from engine.graph import CPU_POOL, Graph, Node
 from engine.layer import make_layer
-from engine.partition import ShardSpec
+from engine.partition import ShardSpec, shard_name
 from engine.progress import Progress
 from engine.publication import FileStats, ShardStats
 from engine.runner import Opened, Runner
@@ -200,7 +200,10 @@ def schedule(runner: FakeRunner, *jobs: Job, shard_size: int = 64) -> tuple[list
 
     async def run() -> list[str]:
         scheduler = Scheduler(runner.graph, runner, progress)
-        return [stats.name async for _, stats in scheduler.run(jobs, shard_size=shard_size)]
+        return [
+            shard_name(stats.number)
+            async for _, stats in scheduler.run(jobs, shard_size=shard_size)
+        ]
 
     return asyncio.run(run()), progress
 

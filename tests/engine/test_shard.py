@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+
+import pytest
+from PIL import Image
 
 from engine.annotation import Annotation
 from engine.partition import ShardSpec, partition
@@ -90,6 +94,48 @@ def test_labels_of_the_source_get_ids_and_provenance(photographs: dict[str, Path
     said, found = shard.labels[0]
     assert found.parent_id == said.id != "c"
     assert (said.specialist, said.stage) == ("source", SOURCE_FINGERPRINT)
+
+
+BOXES = {
+    "inside": ((1, 2, 3, 4), (1, 2, 3, 4)),
+    "all of it": ((0, 0, 300, 451), (0, 0, 300, 451)),
+    "out by a pixel": ((-1, -0.5, 301, 452), (0, 0, 300, 451)),
+    "out by more": ((-1.5, 0, 10, 10), None),
+    "out at the far side": ((10, 10, 302, 20), None),
+    "a sliver outside": ((300, 10, 301, 20), None),
+    "without an area": ((5, 5, 5, 9), None),
+    "with its corners swapped": ((5, 5, 4, 9), None),
+    "not a number": ((5, 5, float("nan"), 9), None),
+    "text": (("1", 2, 3, 4), None),
+}
+
+
+@pytest.mark.parametrize("case", BOXES)
+def test_a_box_that_cannot_be_in_the_image_costs_itself(
+    photographs: dict[str, Path], case: str
+) -> None:
+    data = _turned(photographs["cat"])
+    given, right = BOXES[case]
+    good = region(box_xyxy=(7.0, 7.0, 9.0, 9.0), label="good", score=None)
+    one = region(box_xyxy=given, label="case", score=None)
+    metadata = json.dumps({"label_error": "before", "a": 1})
+    shard, _ = read(Given({"a.jpg": [reading("a", data, one, good, metadata=metadata)]}))
+    boxes = {label.label: label.box_xyxy for label in shard.labels[0]}
+    assert boxes == {"good": (7, 7, 9, 9)} | ({"case": right} if right else {})
+    told = json.loads(shard.records[0].metadata)
+    assert told["a"] == 1
+    assert told["label_error"].startswith("before")
+    assert ("1 of 2 labels left out: object_detection: " in told["label_error"]) == (right is None)
+
+
+def _turned(path: Path) -> bytes:
+    """Return a photograph of 451x300 pixels that is upright as 300x451."""
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.convert("RGB").save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
 
 
 def test_samples_of_a_tar_with_one_key_are_kept_apart(photographs: dict[str, Path]) -> None:

@@ -8,14 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 FOLDER = Path(sys.prefix) / "torchvision"
 """Beside the environment, not in it: the other tests must not find it."""
 
 
 def main() -> int:
     """Run pytest on this folder; its exit code."""
+    import pytest
+
     operators = prepare()
     try:
         return int(pytest.main([str(Path(__file__).parent), *sys.argv[1:]]))

@@ -255,7 +255,7 @@ def test_labels_that_cannot_be_used_are_told_and_the_image_stays(
     readings, dead_letters = read_all(source_at(tmp_path))
     assert not dead_letters
     a, b, c = (json.loads(reading.metadata) for reading in readings)
-    assert "bbox of shape" in a["label_error"]
+    assert "box 1 is [1, 2, 3], not [x, y, width, height]" in a["label_error"]
     assert a["objects"] == {"bbox": [[1, 2, 3]], "categories": ["fox"]}
     assert "metadata.jsonl line 2" in b["label_error"]
     assert "label_error" not in c

@@ -1,106 +1,152 @@
-"""Labels and metadata, whatever a source writes."""
+"""Labels of one image, whatever a source writes."""
 
 from __future__ import annotations
 
-import datetime
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
-from engine.sources.labels import MAX_METADATA_BYTES, captions, metadata_json, objects
+from engine.annotation import Annotation, to_columns
+from engine.sources.labels import Labels
 
 
-def test_metadata_is_compact_sorted_json() -> None:
-    values = {
-        "b": np.float32(0.5),
-        "a": {"z": np.int64(3), "y": [np.bool_(True), None]},
-        "array": np.arange(3),
-        "bytes": b"\x00\xff",
-        "time": datetime.datetime(2020, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
-        "nan": float("nan"),
-        "inf": np.float64("inf"),
-        "object": complex(1, 2),
-        3: "key",
-        "emoji": "🦊",
-        "half": "\ud83d",
-    }
-    text = metadata_json(values)
-    assert text == (
-        '{"3":"key","a":{"y":[true,null],"z":3},"array":[0,1,2],"b":0.5,"bytes":"00ff",'
-        '"emoji":"🦊","half":"?","inf":null,"nan":null,"object":"(1+2j)",'
-        '"time":"2020-01-02T03:04:05+00:00"}'
-    )
-    assert text.encode()
-
-
-def test_long_metadata_loses_its_longest_values_and_says_which() -> None:
-    values = {"url": "http://x", "exif": "é" * 40_000, "html": "x" * MAX_METADATA_BYTES, "year": 1}
-    text = metadata_json(values)
-    assert len(text.encode()) <= MAX_METADATA_BYTES
-    assert json.loads(text) == {"url": "http://x", "year": 1, "metadata_dropped": ["exif", "html"]}
+def row_labels(row: dict[str, Any], encoding: str = "") -> tuple[dict[str, Any], list[Any]]:
+    """Return the metadata of a row, and its annotations as label or text and box."""
+    labels = Labels(encoding)
+    labels.add_row(row)
+    metadata, annotations = labels.finish()
+    return json.loads(metadata), [(one.label or one.text, one.box_xyxy) for one in annotations]
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("value", "texts", "problem"),
     [
-        {f"key {number}": "value" for number in range(20_000)},
-        {"k" * 100_000: 1},
-        {f"{number}" + "🦊" * 2000: "x" for number in range(50)},
+        (" A fox. ", ["A fox."], None),
+        (["One.", None, "", "Two.", "One."], ["One.", "Two."], None),
+        ("", [], None),
+        (None, [], None),
+        (float("nan"), [], None),
+        (3, [], "caption: a value of type int"),
+        (["One.", {"en": "Two."}], ["One."], "caption: a value of type dict"),
+        ("\ud83d!", [], "caption: half of a character (a lone surrogate)"),
+        ("A\0 f\0o\0x", [], "caption: NUL characters, as text in another encoding has; "
+         "set `encoding`"),
+        ("café".encode(), ["café"], None),
     ],
 )  # fmt: skip
-def test_metadata_is_bounded_whatever_it_holds(values: dict[str, Any]) -> None:
-    text = metadata_json(values)
-    assert len(text.encode()) <= MAX_METADATA_BYTES
-    assert json.loads(text)["metadata_dropped"]
+def test_captions_are_said_once_and_are_text(value: Any, texts: list[str], problem: str) -> None:
+    labels = Labels()
+    labels.add_caption(value)
+    metadata, annotations = labels.finish()
+    assert [annotation.text for annotation in annotations] == texts
+    assert json.loads(metadata).get("label_error") == problem
 
 
-def test_metadata_nested_without_end_is_refused_not_followed() -> None:
-    values: dict[str, Any] = {}
-    values["self"] = values
-    assert "nested too deeply" in metadata_json(values)
+def test_one_bad_box_costs_one_box_and_all_stays_in_the_metadata() -> None:
+    objects = {
+        "bbox": [[1, 2, 10, 10], [5, 5, 10, 0]],
+        "categories": ["cat", "chair"],
+        "iscrowd": [0, 0],
+        "area": [100.5, 0],
+        "id": [7, 8],
+    }
+    metadata, said = row_labels({"objects": objects, "year": 1998})
+    assert said == [("cat", (1, 2, 11, 12))]
+    assert metadata == {
+        "objects": objects,
+        "year": 1998,
+        "label_error": "objects: 1 of 2 boxes left out: "
+        "box 2 is [5, 5, 10, 0]: its height is not above 0",
+    }
+
+
+def test_columns_beside_boxes_and_categories_stay_so_that_they_join_to_them() -> None:
+    rows = [
+        {"bbox": [1, 2, 3, 4], "category": "cat", "area": 12},
+        {"bbox": [1, 2, 3, 4], "category": "cat", "area": 13, "id": 9},
+    ]
+    metadata, said = row_labels({"objects": rows})
+    assert said == [("cat", (1, 2, 4, 6))] * 2
+    assert metadata == {"objects": rows}
+    plain = {"bbox": [[1, 2, 3, 4]], "category": ["cat"]}
+    assert row_labels({"objects": plain}) == ({}, [("cat", (1, 2, 4, 6))])
+
+
+@pytest.mark.parametrize("flag", [1, True, 1.0, "1", "True"])
+def test_a_crowd_is_no_detection_and_the_metadata_says_so(flag: Any) -> None:
+    objects = {
+        "bbox": [[1, 2, 3, 4], [5, 6, 7, 8]],
+        "category": ["person", "person"],
+        "iscrowd": [flag, 0],
+    }
+    metadata, said = row_labels({"objects": objects})
+    assert said == [("person", (5, 6, 12, 14))]
+    assert metadata == {"objects": objects, "crowd_regions_left_out": 1}
+
+
+def test_objects_may_be_json_in_a_cell() -> None:
+    cell = '{"bbox": [[1, 2, 3, 4]], "categories": ["fox"]}'
+    assert row_labels({"objects": cell}) == ({}, [("fox", (1, 2, 4, 6))])
+    metadata, said = row_labels({"objects": "{'bbox': []}", "text": "A fox."})
+    assert said == [("A fox.", ())]
+    assert metadata["label_error"].startswith("objects: Expecting property name")
+    assert metadata["objects"] == "{'bbox': []}"
+
+
+def test_bytes_in_a_row_are_text_in_the_encoding_of_the_source_or_are_told() -> None:
+    row = {"text": "café".encode("cp1252"), "title": "là".encode("cp1252")}
+    metadata, said = row_labels(row, "cp1252")
+    assert (metadata, said) == ({"text": "café", "title": "là"}, [("café", ())])
+    metadata, said = row_labels(row)
+    assert said == []
+    assert metadata["text"] == row["text"].hex()
+    assert metadata["label_error"].count("set the source's `encoding`") == 2
+
+
+def contract_row(**values: Any) -> dict[str, Any]:
+    annotation = Annotation(kind="text", task="caption", text="A rocket.", id="1")
+    row = {name: array.to_pylist()[0] for name, array in to_columns([annotation]).items()}
+    return row | values
 
 
 @pytest.mark.parametrize(
-    ("value", "texts"),
+    "bad",
     [
-        (" A fox. ", ["A fox."]),
-        (["One.", None, "", "Two.", "One."], ["One.", "Two."]),
-        ("", []),
-        (None, []),
-        (3, []),
-        ("\ud83d!", ["?!"]),
+        contract_row(id=[1]),
+        contract_row(parent_id=[]),
+        contract_row(parent_id={}),
+        contract_row(id=None),
+        contract_row(kind="picture"),
+        contract_row(kind="region", task="ocr", box_xyxy=[1, 2, 3]),
+        contract_row(kind="region", task="object_detection", label="a", box_xyxy=["1", 2, 3, 4]),
+        contract_row(box_xyxy=None),
+        {"kind": "text"},
+        "text",
+        None,
+        7,
     ],
 )
-def test_captions_are_said_once_and_never_empty(value: Any, texts: list[str]) -> None:
-    assert [annotation.text for annotation in captions(value)] == texts
+def test_one_bad_annotation_of_our_own_output_costs_one(bad: Any) -> None:
+    labels = Labels()
+    labels.add_json(
+        json.dumps({"annotations": [bad, contract_row()], "metadata": '{"a":1}'}).encode()
+    )
+    metadata, annotations = labels.finish()
+    assert [annotation.text for annotation in annotations] == ["A rocket."]
+    told = json.loads(metadata)
+    assert told["a"] == 1
+    assert told["label_error"].startswith("annotations: 1 of 2 do not keep to the contract: ")
 
 
-@pytest.mark.parametrize(
-    ("value", "problem"),
-    [
-        ("text", "no bbox"),
-        ({"categories": []}, "no bbox"),
-        ({"bbox": [[1, 2, 3, 4]]}, "no category or categories"),
-        ({"bbox": [[1, 2, 3, 4]], "category": []}, "for 0 categories"),
-        ({"bbox": [[1, 2, 3]], "category": ["a"]}, "shape"),
-        ({"bbox": [["x", 2, 3, 4]], "category": ["a"]}, "numbers"),
-        ({"bbox": [[1, 2, 3, 4], [1]], "category": ["a", "b"]}, "numbers"),
-        ({"bbox": [[1, 2, float("nan"), 4]], "category": ["a"]}, "not finite"),
-        ({"bbox": [[1, 2, 0, 4]], "category": ["a"]}, "empty"),
-        ({"bbox": [[1, 2, 3, 4]], "category": [7]}, "numbers without names"),
-        ({"bbox": 7, "category": ["a"]}, "shape"),
-        ({"bbox": [[1, 2, 3, 4]], "category": 7}, "no category"),
-        (["text"], "neither columns nor rows"),
-        ([{"bbox": [1, 2, 3, 4]}], "no category"),
-    ],
-)
-def test_objects_of_another_shape_are_refused_with_the_reason(value: Any, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        objects(value)
-
-
-@pytest.mark.parametrize("value", [[], {"bbox": [], "category": []}, {"bbox": None, "label": None}])
-def test_no_objects_are_no_annotations(value: Any) -> None:
-    assert objects(value) == ()
+def test_a_phrase_goes_with_its_caption() -> None:
+    caption = contract_row(text=None)
+    phrase = contract_row(
+        id="2", parent_id="1", kind="phrase", task="phrase_grounding", box_xyxy=[1, 2, 3, 4],
+        span=[0, 1],
+    )  # fmt: skip
+    labels = Labels()
+    labels.add_json(json.dumps({"annotations": [caption, phrase, contract_row(id="3")]}).encode())
+    metadata, annotations = labels.finish()
+    assert [annotation.id for annotation in annotations] == ["3"]
+    assert "annotations: 2 of 3 do not" in json.loads(metadata)["label_error"]

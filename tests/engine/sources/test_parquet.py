@@ -144,7 +144,9 @@ def test_categories_without_names_stay_in_the_metadata(
     assert reading.annotations == ()
     metadata = json.loads(reading.metadata)
     assert metadata["objects"] == objects
-    assert metadata["label_error"] == "objects: categories are numbers without names"
+    assert metadata["label_error"] == (
+        "objects: 1 of 1 boxes left out: box 1 has the category 1, a number without a name"
+    )
 
 
 def test_scalar_columns_become_metadata_and_others_are_not_read(
@@ -187,12 +189,58 @@ def test_captions_may_be_several_or_in_another_column(tmp_path: Path, jpeg: byte
     assert captions_of(read_all(source_at(path, caption_column="alt"))[0]) == [["Three."]]
 
 
-def test_text_that_is_no_unicode_is_mended(tmp_path: Path, jpeg: bytes) -> None:
-    bad = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
-    path = write(tmp_path / "a.parquet", {"image": [jpeg], "caption": bad})
+def invalid_text(values: list[bytes]) -> pa.Array:
+    """Return a column of text that is none."""
+    return pa.Array.from_buffers(pa.string(), len(values), pa.array(values).buffers())
+
+
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_text_in_another_encoding_is_read_by_the_option_or_told(
+    tmp_path: Path, jpeg: bytes, is_binary: bool
+) -> None:
+    texts = [b"caf\xe9", "café".encode()]
+    captions = pa.array(texts) if is_binary else invalid_text(texts)
+    columns = {"image": [jpeg, jpeg], "caption": captions, "title": invalid_text(texts)}
+    path = write(tmp_path / "a.parquet", columns)
     readings, dead_letters = read_all(source_at(path))
     assert not dead_letters
-    assert captions_of(readings) == [["caf\ufffd"]]
+    assert captions_of(readings) == [[], ["café"]]
+    first, second = (json.loads(reading.metadata) for reading in readings)
+    assert first["label_error"].startswith("caption: it is no UTF-8; set the source's `encoding`")
+    assert "title: it is no UTF-8" in first["label_error"]
+    assert second == {"caption": "café", "title": "café"}
+    readings, _ = read_all(source_at(path, encoding="cp1252"))
+    assert captions_of(readings) == [["café"], ["café"]]
+
+
+def test_categories_that_are_no_unicode_cost_their_boxes(tmp_path: Path, jpeg: bytes) -> None:
+    boxes = pa.array([[0.0, 0.0, 1.0, 1.0]] * 2, pa.list_(pa.float64()))
+    names = pa.ListArray.from_arrays([0, 2], invalid_text([b"caf\xe9", b"bar"]))
+    objects = pa.StructArray.from_arrays(
+        [pa.ListArray.from_arrays([0, 2], boxes), names], ["bbox", "category"]
+    )
+    path = write(tmp_path / "a.parquet", {"image": [jpeg], "objects": objects})
+    (reading,), _ = read_all(source_at(path))
+    assert [one.label for one in reading.annotations] == ["bar"]
+    assert "1 of 2 boxes left out: box 1 has a category" in reading.metadata
+    (reading,), _ = read_all(source_at(path, encoding="cp1252"))
+    assert [one.label for one in reading.annotations] == ["café", "bar"]
+
+
+def test_a_bad_box_of_a_row_costs_one_box(tmp_path: Path, jpeg: bytes) -> None:
+    objects = {
+        "bbox": [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0], [1.0, 1.0, 2.0, 2.0]],
+        "category": [1, 0, 1],
+        "iscrowd": [False, False, True],
+    }
+    features = {"bbox": {}, "category": CLASSES, "iscrowd": {}}
+    write(tmp_path / "a.parquet", with_features(features, [objects], jpeg))
+    (reading,), _ = read_all(source_at(tmp_path))
+    assert [(a.label, a.box_xyxy) for a in reading.annotations] == [("flag", (0, 0, 1, 1))]
+    metadata = json.loads(reading.metadata)
+    assert "1 of 3 boxes left out: box 2" in metadata["label_error"]
+    assert metadata["crowd_regions_left_out"] == 1
+    assert metadata["objects"]["iscrowd"] == [False, False, True]
 
 
 @pytest.mark.parametrize("is_struct", [True, False])

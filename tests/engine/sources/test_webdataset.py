@@ -513,3 +513,25 @@ def test_a_tar_that_vanishes_is_a_dead_letter(write_tar: WriteTar, jpeg: bytes) 
     (letter,) = source.read(item)
     assert isinstance(letter, DeadLetter)
     assert letter.reason == "unreadable_file"
+
+
+def test_texts_in_another_encoding_are_read_by_the_option_or_told(
+    write_tar: WriteTar, jpeg: bytes
+) -> None:
+    text = "café à la crème"
+    document = json.dumps({"caption": text}, ensure_ascii=False).encode("cp1252")
+    path = write_tar(
+        "0.tar",
+        [("a.jpg", jpeg), ("a.txt", text.encode("cp1252")), ("a.cls", "été".encode("cp1252")),
+         ("b.jpg", jpeg), ("b.json", document), ("b.npy", b"\x93NUMPY\xff"),
+         ("c.jpg", jpeg), ("c.caption", text.encode("utf-16"))],
+    )  # fmt: skip
+    readings, _ = read_all(source_at(path))
+    assert captions_of(readings) == [[], [], [text]]
+    a, b, c = (json.loads(reading.metadata) for reading in readings)
+    assert a["label_error"].count("set the source's `encoding`") == 2
+    assert b["label_error"].startswith("json: it is no UTF-8; set the source's `encoding`")
+    assert c == {}
+    readings, _ = read_all(source_at(path, encoding="cp1252"))
+    assert captions_of(readings) == [[text], [text], [text]]
+    assert [json.loads(r.metadata) for r in readings] == [{"cls": "été"}, {"caption": text}, {}]

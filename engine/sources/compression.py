@@ -1,0 +1,154 @@
+"""Compressed files as plain bytes, streamed: gzip, bzip2, xz, lzma and Zstandard.
+
+A compressed file may be many streams end to end, as `cat` and parallel compressors write them:
+all are read. What a file is, its first bytes tell, not its name. This module knows no tars.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Protocol
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAX_XZ_BYTES = 256 << 20
+"""An xz stream that needs more memory than this is refused; `xz -9` needs 65 MiB."""
+
+_CHUNK = 1 << 16
+_PIECE = 20 * 512
+_MAGIC_BYTES = 10
+
+
+class UnreadCompression(Exception):
+    """A file is compressed in a way that is not read here; the message has the cure."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"compressed by {name}, which is not read: decompress it, or compress it by gzip, "
+            f"bzip2, xz or Zstandard"
+        )
+
+
+class Decompressed:
+    """The plain bytes of a file, compressed or not.
+
+    Reading raises `UnreadCompression`, and other errors (each decompressor has its own) when the
+    compressed bytes are cut or damaged, or when something else follows them.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._pieces = _pieces(file)
+
+    def read(self, _size: int) -> bytes:
+        """Return the next bytes, as many as it likes, and none at the end."""
+        return next(self._pieces, b"")
+
+
+class _Decoder(Protocol):
+    """What the decompressors of the standard library have in common, for one stream."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """One gzip member; `zlib` checks its length and its checksum."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        plain = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self.needs_input = not self._inner.unconsumed_tail and len(plain) < max_length
+        return plain
+
+
+def _lzma() -> _Decoder:
+    return lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
+
+
+_DECODERS: tuple[tuple[bytes, Callable[[], _Decoder]], ...] = (
+    (b"\x1f\x8b\x08", _Gzip),
+    *((b"BZh%d1AY&SY" % level, bz2.BZ2Decompressor) for level in range(1, 10)),
+    *((b"BZh%d\x17\x72\x45\x38\x50\x90" % level, bz2.BZ2Decompressor) for level in range(1, 10)),
+    (b"\xfd7zXZ\0", _lzma),
+    # The .lzma of old has no mark of its own but the usual setting and a dictionary's size.
+    *((b"]\0\0" + (1 << bit).to_bytes(2, "little"), _lzma) for bit in range(13)),
+    (b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
+    # Frames to be skipped, which parallel and seekable Zstandard writes among the others.
+    *((bytes([kind]) + b"\x2a\x4d\x18", zstd.ZstdDecompressor) for kind in range(0x50, 0x60)),
+)
+_UNREAD = (
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x02\x21\x4c\x18", "lz4"),
+    (b"\x1f\x9d", "compress (.Z)"),
+    (b"LZIP\x01", "lzip"),
+    (b"\x89LZO\0", "lzop"),
+    (b"\xff\x06\0\0sNaPpY", "snappy"),
+    (b"PK\x03\x04", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    (b"Rar!\x1a\x07", "RAR"),
+)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    head = _head(file, b"")
+    if name := next((name for magic, name in _UNREAD if head.startswith(magic)), None):
+        raise UnreadCompression(name)
+    decoder = _decoder_of(head)
+    if decoder is None:
+        yield head
+        while data := file.read(_PIECE):
+            yield data
+        return
+    while decoder is not None:
+        yield from _stream(file, decoder, head)
+        head = _head(file, decoder.unused_data, padding=b"\0")
+        decoder = _decoder_of(head)
+    if head:
+        raise ValueError("something that is not compressed follows the compressed data")
+
+
+def _stream(file: BinaryIO, decoder: _Decoder, data: bytes) -> Iterator[bytes]:
+    """Decompress one stream that begins with these bytes, a piece at a time."""
+    while True:
+        if plain := decoder.decompress(data, _PIECE):
+            yield plain
+        if decoder.eof:
+            return
+        data = file.read(_CHUNK) if decoder.needs_input else b""
+        if decoder.needs_input and not data:
+            raise EOFError("the compressed data are cut")
+
+
+def _head(file: BinaryIO, data: bytes, *, padding: bytes = b"") -> bytes:
+    """Read on until there are enough bytes to tell what they are, behind any padding."""
+    data = data.lstrip(padding) if padding else data
+    while len(data) < _MAGIC_BYTES and (more := file.read(_CHUNK)):
+        data = (data + more).lstrip(padding) if padding else data + more
+    return data
+
+
+def _decoder_of(head: bytes) -> _Decoder | None:
+    return next((make() for magic, make in _DECODERS if head.startswith(magic)), None)

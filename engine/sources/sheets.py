@@ -1,0 +1,112 @@
+"""The sheets above each file of a folder: which rows are its own, and who finds nobody.
+
+For a file the nearest folder counts that has a sheet with a row for it; the sheets of one folder
+count together. Where a name could mean two files, or two rows one file, only the exact spelling
+counts, and what is left is told.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+
+from engine.errors import SampleError
+from engine.image import TOO_MANY_BYTES
+from engine.sources.labels import CAPTION_COLUMNS, OBJECTS, Labels
+from engine.sources.place import Place
+from engine.sources.sheet import MAX_SHEET_BYTES, SHEET_NAMES, Match, Sheet
+
+SHARED_MARK = " shares-its-name"
+"""What the signature of a file says when another one has its name in another spelling."""
+_MARK = re.compile(r" metadata=(\d+)/(" + "|".join(map(re.escape, SHEET_NAMES)) + ")=")
+_AMBIGUOUS = "rows with other spellings of the name (NFC, slashes) fit, and none exactly"
+
+Found = list[tuple[Sheet, Match]]
+
+
+class SheetReader:
+    """Reads the labels that sheets have for files, each sheet once."""
+
+    def __init__(self, place: Place, encoding: str, caption_column: str) -> None:
+        self._place = place
+        self._encoding = encoding
+        self._captions = (caption_column,) if caption_column else CAPTION_COLUMNS
+        self._sheets: dict[str, Sheet] = {}
+
+    def sheet(self, path: str) -> Sheet:
+        """Return a sheet of the place; one that cannot be read says so as its problem."""
+        if path not in self._sheets:
+            self._sheets[path] = read_sheet(self._place, path, self._encoding)
+        return self._sheets[path]
+
+    def add_labels(self, labels: Labels, path: str, signature: str) -> None:
+        """Add what the sheets say about a file, those that its signature names."""
+        is_shared = SHARED_MARK in signature
+        problems: list[str] = []
+        for folder, names in _levels(path, signature):
+            sheets = [self.sheet(folder + name) for name in names]
+            found, problem = rows_for(path.removeprefix(folder), sheets, is_shared=is_shared)
+            if found:
+                self._add_rows(labels, found)
+                return
+            problems += [problem] if problem else [sheet.first_problem() for sheet in sheets]
+        # A row that cannot be read may have been the one for this file.
+        labels.problems += filter(None, problems)
+
+    def _add_rows(self, labels: Labels, found: Found) -> None:
+        for sheet, match in found:
+            row = sheet.row(match.row)
+            if match.name == match.owner:
+                labels.add_row(row, captions=self._captions)
+                continue
+            labels.add_metadata(row)
+            spoken = [n for n in (*self._captions, OBJECTS) if row.get(n) is not None]
+            if spoken and not match.owner:
+                labels.problems.append(
+                    f"{sheet.name} {sheet.place_of(match.row)}: {' and '.join(spoken)} of several "
+                    f"images; name the one that is meant in `file_name`"
+                )
+
+
+def sheet_mark(up: int, name: str, signature: str) -> str:
+    """Return what the signature of a file says of a sheet so many folders above it."""
+    return f" metadata={up}/{name}={signature}"
+
+
+def _levels(path: str, signature: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the folders with sheets that a signature names, the nearest first."""
+    levels: dict[int, list[str]] = {}
+    for up, name in _MARK.findall(signature):
+        levels.setdefault(int(up), []).append(name)
+    parents = path.split("/")[:-1]
+    for up, names in sorted(levels.items()):
+        yield "".join(f"{parent}/" for parent in parents[: len(parents) - up]), names
+
+
+def read_sheet(place: Place, path: str, encoding: str) -> Sheet:
+    """Read a sheet; its problems say what cannot be read, perhaps all of it."""
+    name = posixpath.basename(path)
+    try:
+        return Sheet(name, place.read(path, limit=MAX_SHEET_BYTES), encoding)
+    except SampleError as error:
+        cure = "; divide it among folders" if error.reason == TOO_MANY_BYTES else ""
+        return Sheet.unreadable(name, f"{error.message}{cure}")
+    except Exception as error:  # each storage client has its own errors
+        return Sheet.unreadable(name, getattr(error, "strerror", None) or str(error))
+
+
+def rows_for(path: str, sheets: Sequence[Sheet], *, is_shared: bool) -> tuple[Found, str]:
+    """Find the rows of a file; perhaps only why those that there are cannot be used.
+
+    `is_shared` tells that another file has the same name when both are spelled alike.
+    """
+    found = [(sheet, match) for sheet in sheets for match in sheet.find(path)]
+    exact = [(sheet, match) for sheet, match in found if match.name == posixpath.normpath(path)]
+    if exact or not found:
+        return exact, ""
+    if is_shared:
+        return [], f"{found[0][0].name}: another file has the same name by Unicode NFC and slashes"
+    if len({match.name for _, match in found}) > 1:
+        return [], f"{found[0][0].name}: {len(found)} {_AMBIGUOUS}"
+    return found, ""

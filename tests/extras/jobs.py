@@ -1,0 +1,248 @@
+"""What each extra is for, done once in small. Imports of the extra are within its job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+ROOT = Path(__file__).parents[2]
+
+
+def without() -> None:
+    """Build, verify and look at a dataset with stages that need no extra; others say what to do."""
+    build("shape_world://4?seed=1", {"shapes_colour": {}})
+    told = florilegium("build", ROOT / "configs" / "quickstart.yaml", "--dry-run", code=2)
+    assert "pip install 'florilegium[photographs,starter]'" in told, told
+    assert "rapidocr" in told, told
+    assert "py3langid" in told, told
+    told = florilegium("refine", ROOT / "configs" / "known_truth.yaml", "--dry-run", code=2)
+    assert "pip install 'florilegium[refine,starter]'" in told, told
+    told = florilegium("build", ROOT / "configs" / "cluster.yaml", "--dry-run", code=2)
+    assert "pip install 'florilegium[s3,starter]'" in told, told
+
+
+def starter() -> None:
+    """Build the quickstart over two pictures."""
+    folder = pictures()
+    output = folder.parent / "out"
+    config = ROOT / "configs" / "quickstart.yaml"
+    florilegium("build", config, "--source", folder, "--output", output, "--runner", "local")
+    told = (output / "manifest.json").read_text("utf-8")
+    totals = json.loads(told)["totals"]
+    assert (totals["samples"], totals["dead_letters"]) == (2, 0), told
+    assert {"ocr", "caption", "tag"} <= totals["tasks"].keys(), told
+    florilegium("verify", output)
+
+
+def refine() -> None:
+    """Label, train a student in a worker of Ray Train, relabel, merge and score."""
+    from tests.end_to_end.refinement import write_refinement
+
+    folder = scratch()
+    train = {"workers": 1}
+    config = write_refinement(folder / "refine.yaml", folder / "out", train=train)
+    florilegium("refine", config, "--dry-run")
+    florilegium("refine", config)
+    rounds = sorted(path.name for path in (folder / "out" / "rounds").iterdir())
+    assert rounds == ["0", "1"], rounds
+    florilegium("score", folder / "out")
+
+
+def online() -> None:
+    """Let an annotator on loopback describe two pictures."""
+    from tests.checkpoints.lmm_caption import options
+
+    build(pictures(), {"annotator": {"use": "lmm_caption", **options(scratch()), "reads": []}})
+
+
+def azure() -> None:
+    """Have two pictures read by the service on loopback."""
+    from tests.checkpoints.azure_ocr import options
+
+    build(pictures(), {"text": {"use": "azure_ocr", **options(scratch())}})
+
+
+def sentencepiece() -> None:
+    """Read names with the tokenizer of the first SigLIP."""
+    import sentencepiece as pieces
+    from transformers import SiglipTokenizer
+
+    names = ["a cat", "a dog", "a lamp on a table"]
+    folder = scratch()
+    pieces.SentencePieceTrainer.train(
+        sentence_iterator=iter(names * 10),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=16,
+        minloglevel=2,
+        bos_id=-1,
+        pad_id=-1,
+    )
+    tokenizer = SiglipTokenizer(str(folder / "spiece.model"))
+    assert tokenizer("a cat").input_ids != tokenizer("a dog").input_ids
+
+
+def torchvision() -> None:
+    """Find and read lines with models whose images torchvision prepares."""
+    import num2words
+
+    from tests.torchvision.__main__ import prepare
+
+    assert num2words.num2words(2) == "two"
+    operators = prepare()
+    from tests.checkpoints.pp_ocr import options
+
+    build(pictures(), {"text": {"use": "pp_ocr", **options(scratch()), "least_score": 0.0}})
+    del operators
+
+
+def s3() -> None:
+    """Write, find and read a file of a bucket."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{server.server_port}"
+    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
+    os.environ["AWS_REQUEST_CHECKSUM_CALCULATION"] = "when_required"  # a body without chunks
+    from engine.storage import Folder
+
+    folder = Folder("s3://bucket/dataset")
+    folder.publish("shards/000000.tar", b"a tar")
+    assert Bucket.files.keys() == {"/bucket/dataset/shards/000000.tar"}, Bucket.files
+    assert folder.read("shards/000000.tar") == b"a tar"
+    assert folder.size("shards/000000.tar") == 5
+
+
+def cluster() -> None:
+    """Submit a job to the dashboard of a Ray that was started for it."""
+    import ray
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    context = ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=True,
+        dashboard_port=0,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )
+    client = JobSubmissionClient(f"http://{context.dashboard_url}")
+    job = client.submit_job(entrypoint=f"{sys.executable} -c 'print(6 * 7)'")
+    ended = threading.Event()
+    for _ in range(120):
+        if client.get_job_status(job).is_terminal():
+            break
+        ended.wait(0.5)
+    assert client.get_job_status(job) == JobStatus.SUCCEEDED, client.get_job_logs(job)
+    assert "42" in client.get_job_logs(job)
+    ray.shutdown()
+
+
+def photographs() -> None:
+    """Build over the photographs of the quickstart."""
+    import yaml
+
+    sources = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text("utf-8"))["source"]
+    build(sources, {"shapes_colour": {}}, samples=8)
+
+
+JOBS: Mapping[str, Callable[[], None]] = {
+    "": without,
+    "starter": starter,
+    "refine": refine,
+    "online": online,
+    "azure": azure,
+    "sentencepiece": sentencepiece,
+    "torchvision": torchvision,
+    "s3": s3,
+    "cluster": cluster,
+    "photographs": photographs,
+}
+"""By extra; the first is tried without any."""
+
+
+class Bucket(BaseHTTPRequestHandler):
+    """As much of S3 as one file needs."""
+
+    protocol_version = "HTTP/1.1"  # the client asks for leave before it sends
+
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_PUT(self) -> None:
+        """Keep a file."""
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self.files[self.path.partition("?")[0]] = data
+        self._answer(200)
+
+    def do_GET(self) -> None:
+        """Return a file."""
+        data = self.files.get(self.path.partition("?")[0])
+        self._answer(404 if data is None else 200, data or b"")
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _answer(self, code: int, data: bytes = b"") -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("ETag", '"0"')
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def scratch() -> Path:
+    """Return an empty folder."""
+    return Path(tempfile.mkdtemp(prefix="florilegium-"))
+
+
+def pictures() -> Path:
+    """Draw two pictures with words in them."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    folder = scratch() / "pictures"
+    folder.mkdir()
+    for name, colour in (("STOP", (190, 30, 30)), ("EXIT", (30, 120, 60))):
+        image = Image.new("RGB", (320, 240), (230, 230, 225))
+        draw = ImageDraw.Draw(image)
+        draw.rectangle((60, 60, 260, 180), fill=colour)
+        draw.text((95, 90), name, fill="white", font=ImageFont.load_default(56))
+        image.save(folder / f"{name.lower()}.png")
+    return folder
+
+
+def build(source: Any, specialists: Mapping[str, Any], *, samples: int | None = None) -> Path:
+    """Build a dataset in this process, verify it and return its folder."""
+    from engine.storage import Folder
+    from pipelines.verify import verify_dataset
+    from tests.building import build as build_dataset
+
+    output = scratch() / "out"
+    manifest = build_dataset(source, output, specialists=dict(specialists))
+    assert not manifest.totals.dead_letters, manifest.dead_letters
+    assert manifest.totals.samples == (samples or manifest.totals.samples) > 0
+    assert manifest.totals.specialists, "nothing was said"
+    assert not list(verify_dataset(Folder(str(output))))
+    return output
+
+
+def florilegium(*arguments: object, code: int = 0) -> str:
+    """Run a command of ours and return what it prints; another exit code is an error."""
+    command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode == code, f"exit {done.returncode}\n{told}"
+    return told
