@@ -27,6 +27,8 @@ BUDGET_EXHAUSTED = "budget_exhausted"
 """Nobody was asked, as there was nothing left to pay with: no fault of the image or the stage. The
 next run asks."""
 
+_WANTED = "its answer to a sample must be a list of Annotation"
+
 Answer = list[Annotation] | list[Measurement] | SampleError
 
 
@@ -75,6 +77,10 @@ def _problem(
     node: Node[Specialist[Any]], statements: Sequence[Annotation], sample: Sample
 ) -> str | None:
     """Tell what is wrong with an answer, by stage, task and field, or `None`."""
+    if not isinstance(statements, list | tuple):
+        return f"stage {node.name!r}: {_WANTED}, not {type(statements).__name__}"
+    if strangers := [one for one in statements if not isinstance(one, Annotation)]:
+        return f"stage {node.name!r}: {_WANTED}, not of {type(strangers[0]).__name__}"
     heard = {earlier.id for earlier in sample.annotations}
     known = heard.union(one.id for one in statements)
     for annotation in statements:
@@ -91,7 +97,13 @@ def _problem(
     return None
 
 
-def _check_count(answers: Sequence[object], samples: Sequence[Sample]) -> None:
+def _check_count(answers: object, samples: Sequence[Sample]) -> None:
+    if not isinstance(answers, list | tuple):
+        raise SampleError(
+            INVALID_OUTPUT,
+            f"{type(answers).__name__} as the answer to {counted(len(samples), 'sample')}: a list "
+            f"with an answer to each is wanted",
+        )
     if len(answers) != len(samples):
         raise SampleError(
             INVALID_OUTPUT,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 
+from engine.counted import counted
 from engine.errors import FlorilegiumError
 from engine.escaped import escaped
 from engine.publication import ShardStats
@@ -34,7 +35,7 @@ class RunLog:
 
     def begun(self, recipe: str, shards: int) -> None:
         """Write down what a run sets out to do."""
-        self._logger.info("run of recipe %s: %d shards to build", recipe, shards)
+        self._logger.info("run of recipe %s: %s to build", recipe, counted(shards, "shard"))
 
     def finished(self, stats: ShardStats) -> None:
         """Write down what became of a shard, and every input that it lost."""
@@ -42,8 +43,8 @@ class RunLog:
             what = f"{letter.key} ({letter.source}): {letter.stage}: {letter.reason}: "
             lines = [what + letter.message, *letter.traceback.splitlines()]
             self._logger.warning("%s: %s", stats.name, "\n".join(map(escaped, lines)))
-        lost = len(stats.dead_letters)
-        self._logger.info("%s: %d samples, %d dead letters", stats.name, stats.samples, lost)
+        lost = counted(len(stats.dead_letters), "dead letter")
+        self._logger.info("%s: %s, %s", stats.name, counted(stats.samples, "sample"), lost)
 
     def stopped(self, error: BaseException) -> None:
         """Write down why a run ends early, with the traceback of what was not foreseen."""

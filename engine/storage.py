@@ -111,8 +111,14 @@ class Folder:
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for what can be made again."""
-        with self.publishing(name, durable=durable) as file:
-            file.write(data)
+        if self.is_local:
+            with self.publishing(name, durable=durable) as file:
+                file.write(data)
+            return
+        try:
+            self._fs.pipe_file(self.path(name), bytes(data))
+        except OSError as error:
+            raise storage_error("write", self.path(name), error) from error
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a small file if there is none of this name; return whether there was none.

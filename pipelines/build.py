@@ -18,8 +18,12 @@ RUN = "run.yaml"
 """The resolved config within a dataset."""
 
 
-def build_dataset(run: Run, *, retry: bool = False, replace: bool = False) -> Manifest:
+def build_dataset(
+    run: Run, *, retry: bool = False, replace: bool = False, step: str = ""
+) -> Manifest:
     """Build what is missing of a dataset, with its report; whatever was lost on the way.
+
+    `step` is shown with the progress.
 
     Raises:
         OutputInUse: another command writes the output.
@@ -27,7 +31,7 @@ def build_dataset(run: Run, *, retry: bool = False, replace: bool = False) -> Ma
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)  # before anything is written
-    progress = Progress()
+    progress = Progress(step=step)
     with writing(run.output) as lease, shown(progress):
         manifest = execute(run, progress, retry=retry, replace=replace)
         progress.current = "writing card and report"

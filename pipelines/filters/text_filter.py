@@ -117,7 +117,7 @@ class TextFilter(Filter[TextFilterConfig]):
     """Measure captions with spaCy and py3langid, judge them by thresholds per task."""
 
     Config = TextFilterConfig
-    version = 2
+    version = 3
     reads = (one_of(*CAPTION_TASKS), maybe("ocr"))
     needs = ("py3langid",)
     extra = "starter"

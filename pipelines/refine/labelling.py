@@ -14,13 +14,11 @@ from pathlib import Path
 from engine.config import RunConfig
 from engine.graph import Graph
 from engine.losses import refuse_losses
-from engine.progress import Progress
-from engine.run import Run, execute, prepare
+from engine.run import Run, prepare
 from engine.storage import Folder
-from pipelines.build import put_in_place
+from pipelines.build import build_dataset
 from pipelines.calibration.fit import fit
 from pipelines.dataset import read_dataset
-from pipelines.display import shown
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.lineage import CANDIDATES
@@ -78,10 +76,8 @@ def ask_voters(
 
 def _build(config: RunConfig, *, step: str) -> Run:
     """Build a dataset, with its card and report."""
-    run, progress = prepare(config), Progress(step=step)
-    with shown(progress):
-        manifest = execute(run, progress)
-        put_in_place(run, manifest)
+    run = prepare(config)
+    manifest = build_dataset(run, step=step)
     refuse_losses(manifest, config.max_dead_letter_share)
     return run
 

@@ -32,6 +32,8 @@ _MODEL = (
     r"virtual\ assistant)"
 )
 _NOTHING = r"(?:able|access|against|cannot|no|not|too|unable|unclear|violates?|\w+n't)"
+_NO_IMAGE = r"""no\ (?:image|picture|photo|photograph|attachment|file)\ (?:(?:was|is|has\ been)\ )?
+    (?:provided|attached|given|included|uploaded|shared|received|found)\b"""
 _I_REFUSE = rf"""i(?:
     \ {_HOW}(?:can(?:not|'t|\ not)|could(?:n't|\ not)|won't|will\ not)\ {_HOW}{_TASK}
   | (?:'m|\ am)\ {_HOW}(?:unable|not\ (?:able|allowed|permitted))\ to\ {_HOW}{_TASK}
@@ -48,12 +50,14 @@ _REFUSALS = rf"""
     {_I_REFUSE}
   | (?:(?:i'm|i\ am)\ (?:\w+\ )?)?sorry (?:[.!]*$ | [,;:.!]*\ (?:but\ )?(?:
         {_I_REFUSE} | i\ (?:can(?:not|'t|\ not)|won't|will\ not)\b | as\ an?\ {_MODEL}\b
-      | (?:the|there|this|that|it|my|no)\b[^.!?\n]*?\b{_NOTHING}\b))
+      | {_NO_IMAGE} | (?:the|there|this|that|it|my|no)\b[^.!?\n]*?\b{_NOTHING}\b))
   | (?:i\ apologi[sz]e|(?:my\ )?apologies)(?:[.!]*$
       | ,?\ for\ (?:the|any)\ (?:confusion|inconvenience)
-      | [,;:.!]*\ (?:but\ )?(?:i|there|as|the|this)\b[^.!?\n]*?\b{_NOTHING}\b)
-  | as\ an?\ (?:{_MODEL}\b[^.!?\n]*?,\ (?:i|it\ is)\b | (?:ai\ |large\ )*language\ model\b)
-  | (?:there\ is\ )?no\ image\ (?:was|is|has\ been)\ (?:provided|attached|given|uploaded|shared)
+      | [,;:.!]*\ (?:but\ )?(?:i|there|as|the|this|that|it|my|no|your)\b[^.!?\n]*?\b{_NOTHING}\b
+      | [,;:.!]*\ (?:but\ )?{_NO_IMAGE})
+  | as\ an?\ (?:{_MODEL}\b[^.!?\n]*?(?:,\ (?:i|it\ is)\b | \ {_I_REFUSE})
+      | (?:ai\ |large\ )*language\ model\b)
+  | (?:there\ (?:is|was)\ )?{_NO_IMAGE}
   | (?:please|could\ you|can\ you)\ (?:please\ )?(?:provide|upload|share|attach|send)\b
   | my\ (?:guidelines|policies|policy|programming|training)\b
   | unable\ to\ (?:{_TASK}|load\b)

@@ -200,3 +200,32 @@ def test_measurements_are_taken_as_they_are() -> None:
 def test_an_undeclared_measurement_or_a_wrong_count_is_nonsense() -> None:
     assert "undeclared measurement 'gloom'" in measuring([Measurement("x", {"gloom": 1.0})]).message
     assert "2 answers to 1 sample: one each is wanted" in measuring([], []).message
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "not NoneType"),
+        ((one for one in [region("cat")]), "not generator"),
+        ([{"label": "cat"}], "not of dict"),
+        ([None], "not of NoneType"),
+        ("cat", "not str"),
+    ],
+)
+def test_an_answer_that_is_no_list_of_annotations_is_named(answer: Any, told: str) -> None:
+    """One that can be read only once would be lost without a word."""
+    (error,) = ask(node_of(Saying(lambda _: answer)), [sample()])
+    assert isinstance(error, SampleError)
+    assert error.reason == "invalid_output"
+    wanted = "stage 'stage': its answer to a sample must be a list of Annotation, "
+    assert error.message == wanted + told
+
+
+@pytest.mark.parametrize("answers", [None, iter([])])
+def test_answers_that_are_no_list_are_named(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Saying(lambda _: [])
+    monkeypatch.setattr(stage, "predict", lambda _: answers)
+    (error,) = ask(node_of(stage), [sample()])
+    assert isinstance(error, SampleError)
+    assert error.reason == "invalid_output"
+    assert "as the answer to 1 sample: a list with an answer to each is wanted" in error.message

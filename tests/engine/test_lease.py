@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from engine import lease
-from engine.errors import OutputInUse, RunError
+from engine.errors import OutputInUse, RunError, StorageError
 from engine.lease import LEASE_S, Holder, writing
 from engine.storage import Folder
 
@@ -154,3 +155,22 @@ def test_a_holder_is_named_without_its_environment(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/florilegium", "build", "c.yaml"])
     told: Any = str(Holder.this_process())
     assert told.endswith("florilegium build c.yaml")
+
+
+def test_an_output_that_cannot_be_written_is_told_with_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    with (
+        pytest.raises(StorageError, match=r"cannot write .*file/out.*check the path"),
+        writing(Folder(str(tmp_path / "file/out"))),
+    ):
+        pytest.fail("there is nothing to hold")
+
+    def refused(*_: object, **__: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    output = Folder(str(tmp_path / "out"))
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(StorageError, match="read-only: choose another `output`"), writing(output):
+        pytest.fail("there is nothing to hold")

@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError, UsageError
+from engine.errors import ConfigError, OutputInUse, UsageError
+from engine.lease import writing
+from engine.manifest import Manifest
+from engine.progress import Progress
+from engine.run import Run
 from engine.storage import Folder
+from pipelines import build
 from pipelines.dataset import read_dataset
 from pipelines.refine import labelling, loop
 from pipelines.refine.lineage import read_lineage, round_dataset, round_folder
@@ -152,6 +157,37 @@ def test_a_small_gain_is_promoted_and_ends_the_loop(
     )
     rounds = refine(configure(tmp_path / "out", rounds=2, margin=0.01))
     assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, True)]
+
+
+def test_a_build_into_a_round_keeps_the_loop_out_of_it(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure(tmp_path, rounds=0)
+    with (
+        writing(round_folder(Folder(str(tmp_path)), 0)),
+        pytest.raises(OutputInUse, match="rounds/0"),
+    ):
+        refine(config)
+
+
+def test_a_loop_keeps_a_build_out_of_the_round_that_it_labels(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+    execute = build.execute
+
+    def beside(run: Run, progress: Progress, **options: bool) -> Manifest:
+        try:
+            with writing(Folder(run.config.output)):
+                pytest.fail(f"{run.config.output} has two writers")
+        except OutputInUse:
+            refused.append(run.config.output)
+        return execute(run, progress, **options)
+
+    monkeypatch.setattr(build, "execute", beside)
+    refine(configure(tmp_path, rounds=0))
+    zero = f"{tmp_path}/rounds/0"
+    assert refused == [f"{zero}/candidates/0", zero]
 
 
 def test_without_an_audit_votes_decide_and_the_lineage_says_so(

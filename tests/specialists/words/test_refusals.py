@@ -35,6 +35,11 @@ from specialists.words.refusals import count_refusals, opens_with_refusal
         "It is not possible for me to describe the image.",
         "Unable to describe the image.",
         "No image was provided.",
+        "No photo has been attached.",
+        "I apologize, but no image was provided.",
+        "Sorry, no picture attached.",
+        "As a text-based assistant I don't have access to the photo.",
+        "As an AI I cannot see pictures.",
         "Please provide the image.",
         "Caption: I'm sorry, but I cannot help.",
         "\"I'm sorry, but I can't help with that.\"",
@@ -73,6 +78,9 @@ def test_a_refusal_stands_at_the_start_in_the_first_person(text):
         "Two people who cannot see the stage",
         "Please do not feed the ducks, says a sign.",
         "I see a dog and a ball.",
+        "No photo of this beach does it justice.",
+        "As an AI conference begins I can't see an empty seat.",
+        "No image on the wall is straight.",
     ],
 )
 def test_the_same_words_elsewhere_are_none(text):
