@@ -157,7 +157,6 @@ def execute(run: Run, progress: Progress, *, retry: bool = False) -> Manifest:
     if jobs:
         progress.current = "starting the workers"
         with run_log(run.output) as log:
-            log.begun(run.graph.recipe, len(jobs))
             asyncio.run(_build(run, jobs, progress, finished))
     _remove_stale(run.output, {spec.name for spec in specs})
     urls = [source.url for source in run.config.source]
