@@ -1,7 +1,7 @@
 """The log of a run, for those who have to mend what went wrong.
 
-It has times, grows with every run, and is no part of what a dataset promises. What strangers wrote
-is escaped in it.
+It has times, grows with every run that loses something, and is no part of what a dataset promises.
+What strangers wrote is escaped in it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 
-from engine.counted import counted
 from engine.errors import FlorilegiumError
 from engine.escaped import escaped
 from engine.publication import ShardStats
@@ -30,21 +29,15 @@ class RunLog:
         formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
-        self._logger = logging.Logger("florilegium", logging.INFO)  # ours alone: no global state
+        self._logger = logging.Logger("florilegium")  # ours alone: no global state
         self._logger.addHandler(handler)
 
-    def begun(self, recipe: str, shards: int) -> None:
-        """Write down what a run sets out to do."""
-        self._logger.info("run of recipe %s: %s to build", recipe, counted(shards, "shard"))
-
     def finished(self, stats: ShardStats) -> None:
-        """Write down what became of a shard, and every input that it lost."""
+        """Write down every input that a shard lost."""
         for letter in stats.dead_letters:
             what = f"{letter.key} ({letter.source}): {letter.stage}: {letter.reason}: "
             lines = [what + letter.message, *letter.traceback.splitlines()]
             self._logger.warning("%s: %s", stats.name, "\n".join(map(escaped, lines)))
-        lost = counted(len(stats.dead_letters), "dead letter")
-        self._logger.info("%s: %s, %s", stats.name, counted(stats.samples, "sample"), lost)
 
     def stopped(self, error: BaseException) -> None:
         """Write down why a run ends early, with the traceback of what was not foreseen."""
@@ -70,5 +63,5 @@ def run_log(output: Folder) -> Iterator[RunLog]:
         raise
     finally:
         handler.close()
-        if not output.is_local:
+        if text.getvalue():
             output.publish(LOG, (output.read(LOG) or b"") + text.getvalue().encode())

@@ -155,7 +155,6 @@ def execute(
     if jobs:
         progress.current = "starting the workers"
         with run_log(run.output) as log:
-            log.begun(run.graph.recipe, len(jobs))
             asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [source.url for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]

@@ -25,15 +25,16 @@ def text(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", ["local", "memory"])
-def test_every_run_is_added_to_the_log(tmp_path: Path, kind: str) -> None:
+def test_what_every_run_lost_is_added_to_the_log(tmp_path: Path, kind: str) -> None:
     folder = Folder(str(tmp_path) if kind == "local" else f"memory://{tmp_path}")
-    for recipe in ("first", "second"):
+    for key in ("first", "second"):
+        letter = DeadLetter(key=key, source="x.jpg", stage="source", reason="empty", message="!")
         with run_log(folder) as log:
-            log.begun(recipe, 3)
+            log.finished(stats_of(5, letter))
     told = (folder.read(LOG) or b"").decode()
     assert [line.partition("Z ")[2] for line in told.splitlines()] == [
-        "INFO    run of recipe first: 3 shards to build",
-        "INFO    run of recipe second: 3 shards to build",
+        "WARNING 000000: first (x.jpg): source: empty: !",
+        "WARNING 000000: second (x.jpg): source: empty: !",
     ]
 
 
@@ -54,13 +55,9 @@ def test_an_error_that_explains_itself_has_no_traceback(tmp_path: Path) -> None:
     assert text(tmp_path).endswith("the run stopped: RunError: too many images failed\n")
 
 
-def test_a_run_that_has_nothing_to_do_writes_no_log(album: Path, tmp_path: Path) -> None:
+def test_a_run_that_loses_nothing_writes_no_log(album: Path, tmp_path: Path) -> None:
     build(album, tmp_path / "out")
-    before = text(tmp_path / "out")
-    assert ": 1 shard to build\n" in before
-    assert ": 12 samples, 0 dead letters" in before
-    build(album, tmp_path / "out")
-    assert text(tmp_path / "out") == before
+    assert not (tmp_path / "out" / LOG).exists()
 
 
 def test_a_failure_inside_a_stage_is_logged_with_its_traceback(album: Path, tmp_path: Path) -> None:
