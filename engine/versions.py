@@ -29,7 +29,7 @@ def remove_stale(output: Folder, *, keep: int) -> None:
     """Delete versions beyond those that are kept, the shards that no version names, and what
     killed writers left behind."""
     numbers = _numbers(output)
-    for number in numbers[: len(numbers) - (keep - 1)]:
+    for number in numbers[: max(0, len(numbers) - (keep - 1))]:
         output.remove(f"{VERSIONS}/{number:06d}.json")
     live = live_shards(output)
     for name in output.names(SHARDS):

@@ -89,6 +89,15 @@ def test_earlier_versions_are_kept_by_count(album: Path, tmp_path: Path) -> None
     assert not list((tmp_path / VERSIONS).iterdir())
 
 
+def test_no_version_goes_before_there_are_as_many_as_are_kept(album: Path, tmp_path: Path) -> None:
+    versions: list[set[str]] = []
+    for minimum in (0.5, 0.6, 0.7, 0.8):
+        enough = {"enough": {"use": "tests.stages:BrightEnough", "minimum": minimum}}
+        build(album, tmp_path, shard_size=5, filters=enough, keep_versions=5)
+        versions.append(named(tmp_path))
+        assert live_shards(Folder(str(tmp_path))) == set().union(*versions)
+
+
 def test_a_version_that_comes_back_is_not_made_again(album: Path, tmp_path: Path) -> None:
     build(album, tmp_path, shard_size=5, keep_versions=2)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").iterdir()}
