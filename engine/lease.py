@@ -156,8 +156,7 @@ def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
     """Write a lease, unless there is another one."""
     known = _leases(output)
     _refuse_others(output, known, me, is_locked=is_locked)
-    number = max((int(name.rpartition("/")[2][:-5]) for name in known), default=0) + 1
-    name = f"{LEASES}/{number:06d}.json"
+    name = f"{LEASES}/{max(_numbers(output), default=0) + 1:06d}.json"
     if not output.create(name, _written(me)):
         raise _in_use(output, _read(output, name))
     others = {other: holder for other, holder in _leases(output).items() if other != name}
@@ -196,9 +195,15 @@ def _in_use(output: Folder, holder: Holder | None) -> OutputInUse:
 
 
 def _leases(output: Folder) -> dict[str, Holder]:
-    names = [f"{LEASES}/{name}" for name in output.names(LEASES) if name.endswith(".json")]
-    found = {name: _read(output, name) for name in names if name[len(LEASES) + 1 : -5].isdigit()}
+    names = [f"{LEASES}/{number:06d}.json" for number in _numbers(output)]
+    found = {name: _read(output, name) for name in names}
     return {name: holder for name, holder in found.items() if holder is not None}
+
+
+def _numbers(output: Folder) -> list[int]:
+    """Return the numbers of all leases, those that cannot be read included."""
+    stems = [name.removesuffix(".json") for name in output.names(LEASES)]
+    return [int(stem) for stem in stems if stem.isdigit()]
 
 
 def _read(output: Folder, name: str) -> Holder | None:

@@ -145,8 +145,9 @@ def test_a_writer_whose_lease_was_taken_away_is_told_and_does_not_take_it_back(
             held.check()
 
 
-def test_a_damaged_lease_counts_as_none(output: Folder) -> None:
-    output.publish(".lease/000003.json", b"{")
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_damaged_lease_counts_as_none(output: Folder, number: int) -> None:
+    output.publish(f".lease/{number:06d}.json", b"{")
     with writing(output):
         pass
 
