@@ -24,6 +24,10 @@ SECTIONS = ("specialists", "filters")
 """The keys of a run under which its stages stand."""
 
 
+LAYERS = "layers"
+"""The folder of layers within an output, where the config names no other."""
+
+
 class RunnerConfig(BaseModel):
     """Where the workers run and how many there are."""
 
@@ -71,6 +75,11 @@ class RunConfig(BaseModel):
     allow_caveats: bool = False
     """Whether stages may speak that nobody should learn from, such as models with random weights;
     for measuring speed."""
+
+    @property
+    def layers_url(self) -> str:
+        """Where the layers lie: in the output, unless the config says otherwise."""
+        return self.layers or f"{self.output}/{LAYERS}"
 
     @field_validator("source", mode="before")
     @classmethod

@@ -69,7 +69,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
             raise
         return _without_sources(config, problem)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
-    output, layers = Folder(config.output), Folder(config.layers or f"{config.output}/layers")
+    output, layers = Folder(config.output), Folder(config.layers_url)
     for source in config.source:
         refuse_nesting(source, output, layers)
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
@@ -89,7 +89,7 @@ def _without_sources(config: RunConfig, problem: UsageError) -> Run:
         graph=plan(config, source_tasks=TASKS, is_dry=True),
         sources=(),
         output=Folder(config.output),
-        layers=Folder(config.layers or f"{config.output}/layers"),
+        layers=Folder(config.layers_url),
         problem=problem,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from engine.config import LAYERS
 from engine.errors import UsageError
 from engine.lease import writing
 from engine.manifest import RECIPE, read_manifest
@@ -21,7 +22,6 @@ from pipelines.build import RUN
 from pipelines.dataset import manifest_of
 from pipelines.refine.lineage import ROUNDS
 
-LAYERS = "layers"
 _RECEIPTS = "source-"
 
 

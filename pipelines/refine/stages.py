@@ -25,7 +25,7 @@ def plain(
 ) -> RunConfig:
     """Return the run of a round: the same source and layers, another output and other stages."""
     values = {name: getattr(config, name) for name in RunConfig.model_fields}
-    values |= {"output": output, "layers": config.layers or f"{config.output}/layers"}
+    values |= {"output": output, "layers": config.layers_url}
     values |= {} if stages is None else {"specialists": stages}
     values |= {} if has_filters else {"filters": {}}
     return RunConfig.model_construct(**values)
