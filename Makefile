@@ -1,6 +1,7 @@
 # make demo          build a dataset from sample photographs into out/quickstart
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
 # make test          lint, types, import layering and tests
+# make test-security attacks and faults by kind, tried and held (minutes)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
@@ -12,7 +13,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-extras bench bench-gpu bench-refine pretrain clean
+.PHONY: demo refine-demo test test-security test-extras bench bench-gpu bench-refine pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -28,6 +29,10 @@ test: .venv/test.done .venv/torchvision.done
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 	$(BIN)/python -m tests.torchvision
+
+# Beside the quick attacks among the other tests, those that take minutes.
+test-security: .venv/test.done
+	$(BIN)/pytest -p tests.security.table -m attack tests tests/security
 
 # .ci/run runs it again when these files are not those that it passed with.
 test-extras:

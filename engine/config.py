@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from engine.errors import ConfigError, nearest
 from engine.image import MAX_PIXELS
 from engine.image_member import ImageKind
+from engine.limits import Limits
 from engine.sources.source import SourceConfig
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -65,6 +66,8 @@ class RunConfig(BaseModel):
     """Stages that judge, by name, in the order in which they judge."""
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
     """Images with more pixels become dead letters before they are decoded; Pillow refuses more."""
+    limits: Limits = Limits()
+    """What one file, archive, shard, answer and call may cost."""
     images: ImageKind = "jpg"
     """`jpg`: upright JPEG images, each readable by Pillow; upright baseline JPEGs of the source
     keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""

@@ -1,0 +1,40 @@
+"""Limits of everything that grows: what a stranger's file may cost before it is refused.
+
+One table, `limits` in a run's config. What goes beyond a limit becomes a dead letter or a label that
+is left out, with the number and the name of the limit; it never ends the run.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.image import MAX_BYTES, MAX_PIXELS
+
+
+class Limits(BaseModel):
+    """What one file, one archive, one shard, one answer and one call may cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
+    """Pixels of an image, checked before it is decoded; Pillow refuses more."""
+    max_file_bytes: int = Field(default=MAX_BYTES, ge=1)
+    """Bytes of an image, or of its label file, as a file or as a member of an archive."""
+    max_sheet_bytes: int = Field(default=256 << 20, ge=1)
+    """Bytes of a sheet of labels (`metadata.csv`, `.jsonl`, `.parquet`), on disk and unpacked."""
+    max_shard_bytes: int = Field(default=4 << 30, ge=1)
+    """Bytes of the images of one shard, which are held in memory together."""
+    max_archive_bytes: int = Field(default=64 << 30, ge=1)
+    """Bytes of a compressed archive once unpacked."""
+    max_compression_ratio: float = Field(default=100, gt=1)
+    """Unpacked bytes of an archive for each of its compressed bytes, beyond its first MiB."""
+    max_json_depth: int = Field(default=64, ge=1)
+    """Lists and objects within each other in the JSON of a label."""
+    max_caption_characters: int = Field(default=100_000, ge=1)
+    """Characters of a caption or another text of the source."""
+    max_annotations: int = Field(default=10_000, ge=1)
+    """Annotations of one image by one stage, or by the source."""
+    file_seconds: float = Field(default=300, gt=0)
+    """Seconds to read and decode one input."""
+    stage_seconds: float = Field(default=1800, gt=0)
+    """Seconds for one call of a stage; a batch that takes longer is asked again image by image."""
