@@ -1,7 +1,7 @@
 """Limits of everything that grows: what a stranger's file may cost before it is refused.
 
-One table, `limits` in a run's config. What goes beyond a limit becomes a dead letter or a label that
-is left out, with the number and the name of the limit; it never ends the run.
+One table, `limits` in a run's config. What goes beyond a limit becomes a dead letter or a label
+that is left out, with the number and the name of the limit; it never ends the run.
 """
 
 from __future__ import annotations
