@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError, nearest
-from engine.image import MAX_PIXELS
 from engine.image_member import ImageKind
 from engine.limits import Limits
 from engine.sources.source import SourceConfig
@@ -64,8 +63,6 @@ class RunConfig(BaseModel):
     `reads` the stages to read (by default all that produce what it reads)."""
     filters: dict[str, dict[str, Any]] = {}
     """Stages that judge, by name, in the order in which they judge."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
-    """Images with more pixels become dead letters before they are decoded; Pillow refuses more."""
     limits: Limits = Limits()
     """What one file, archive, shard, answer and call may cost."""
     images: ImageKind = "jpg"
@@ -83,6 +80,16 @@ class RunConfig(BaseModel):
     def layers_url(self) -> str:
         """Where the layers lie: in the output, unless the config says otherwise."""
         return self.layers or f"{self.output}/{LAYERS}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "max_pixels" in values:
+            raise ValueError(
+                f"the key 'max_pixels' stands among the limits now: "
+                f"write `limits: {{max_pixels: {values['max_pixels']!r:.20}}}`"
+            )
+        return values
 
     @field_validator("source", mode="before")
     @classmethod

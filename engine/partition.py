@@ -108,7 +108,7 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
     for index, place, items in fresh:
         is_packed = sources[index].is_packed
         size = 1 if is_packed else sources[index].shard_size
-        for start in range(0, len(items), size):
+        for chunk in _chunks(items, size, sources[index].limits.max_shard_bytes):
             number += 1
             shards[number] = (
                 index,
@@ -119,7 +119,7 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
                         key=keys.of_pack(_stem(item)) if is_packed else keys.of_file(_stem(item)),
                         item=item,
                     )
-                    for item in items[start : start + size]
+                    for item in chunk
                 ],
             )
     return [
@@ -131,6 +131,20 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
         )
         for number, (index, entries) in sorted(shards.items())
     ]
+
+
+def _chunks(items: Sequence[Item], most: int, most_bytes: int) -> Iterator[list[Item]]:
+    """Cut a list of items: so many at most, of so many bytes together as far as they are known."""
+    chunk: list[Item] = []
+    held = 0
+    for item in items:
+        if chunk and (len(chunk) == most or held + item.size > most_bytes):
+            yield chunk
+            chunk, held = [], 0
+        chunk.append(item)
+        held += item.size
+    if chunk:
+        yield chunk
 
 
 def places(sources: Sequence[Source]) -> Iterator[str]:

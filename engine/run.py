@@ -63,7 +63,10 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     """
     _refuse_absent_places(config)
     try:
-        sources = tuple(open_source(one, shard_size=config.shard_size) for one in config.source)
+        sources = tuple(
+            open_source(one, shard_size=config.shard_size, limits=config.limits)
+            for one in config.source
+        )
     except UsageError as problem:
         if not is_dry:
             raise
@@ -301,7 +304,7 @@ class _Receipts:
                 [
                     SOURCE_FINGERPRINT,
                     str(PIXELS_VERSION),
-                    str(run.config.max_pixels),
+                    run.config.limits.of_readings,
                     source.config.model_dump_json(),
                 ]
             )[:16]

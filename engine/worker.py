@@ -61,7 +61,8 @@ class Worker:
         self._layers = LayerStore(layers)
         self._output = output
         self._sources = [
-            open_source(source, shard_size=config.shard_size) for source in config.source
+            open_source(source, shard_size=config.shard_size, limits=config.limits)
+            for source in config.source
         ]
 
     def load(self, names: Sequence[str]) -> None:
@@ -91,7 +92,7 @@ class Worker:
         With `retry`, stages are asked again about samples on which they failed.
         """
         source = self._sources[spec.source]
-        shard, images = read_shard(spec, source, max_pixels=self._config.max_pixels)
+        shard, images = read_shard(spec, source, limits=self._config.limits)
         task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
         for node in self._graph.layered:
             recall = self._recall(node, task, is_asked=True)

@@ -34,7 +34,12 @@ def place_of(config: SourceConfig) -> Place:
     """
     url = config.url
     fs, path = reached(url)
-    common: dict[str, Any] = {"url": config.url, "fs": fs, "include": config.include}
+    common: dict[str, Any] = {
+        "url": config.url,
+        "fs": fs,
+        "include": config.include,
+        "follow_links": config.follow_links,
+    }
     path = path.rstrip("/") or path
     try:
         if fs.isdir(path):
