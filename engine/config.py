@@ -33,8 +33,9 @@ class RunnerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["ray", "local"] = "ray"
-    """`ray` runs worker processes; `local` runs the same code in this process, for debugging."""
+    kind: Literal["ray", "local", "in_process"] = "ray"
+    """`ray` runs a worker process per CPU and GPU stage, `local` one in all; `in_process` runs the
+    same code in this process, for a debugger, without limits of time and memory."""
     address: str = "local"
     """`local` starts a Ray of its own; `auto` or `ray://...` joins a running cluster."""
     workers: int | None = Field(default=None, ge=1)
@@ -57,7 +58,7 @@ class RunConfig(BaseModel):
     layers: str | None = None
     """Folder of the layers, the cache of everything said; by default `layers` in the output."""
     runner: RunnerConfig = RunnerConfig()
-    """`ray`, `local`, or a mapping."""
+    """`ray`, `local`, `in_process`, or a mapping."""
     specialists: dict[str, dict[str, Any]] = Field(min_length=1)
     """Stages that say something, by name. `use` names the class (by default the stage's name),
     `reads` the stages to read (by default all that produce what it reads)."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.image import MAX_BYTES, MAX_PIXELS
 
-_NOT_OF_READINGS = frozenset({"stage_seconds"})
+_NOT_OF_READINGS = frozenset({"stage_seconds", "load_seconds", "shard_seconds", "worker_memory_mb"})
 
 
 class Limits(BaseModel):
@@ -39,13 +39,21 @@ class Limits(BaseModel):
     max_json_depth: int = Field(default=64, ge=1)
     """Lists and objects within each other in the JSON of a label."""
     max_caption_characters: int = Field(default=100_000, ge=1)
-    """Characters of a caption or another text of the source."""
+    """Characters of a caption or another text, of the source or of a stage."""
     max_annotations: int = Field(default=10_000, ge=1)
     """Annotations of one image by one stage, or by the source."""
     file_seconds: float = Field(default=300, gt=0)
-    """Seconds to read and decode one input."""
+    """Seconds to read one input and to decode it, each."""
     stage_seconds: float = Field(default=1800, gt=0)
-    """Seconds for one call of a stage; a batch that takes longer is asked again image by image."""
+    """Seconds for one call of a stage, unless its own `call_seconds` says otherwise; a batch that
+    takes longer is asked again image by image. Of a service, seconds for each image."""
+    load_seconds: float = Field(default=3600, gt=0)
+    """Seconds to load the model of one stage."""
+    shard_seconds: float = Field(default=7200, gt=0)
+    """Seconds to judge and write one shard."""
+    worker_memory_mb: int | None = Field(default=None, ge=64)
+    """Memory of one worker process in MiB, shared memory not counted; a worker that takes more is
+    replaced. By default the memory of the machine."""
 
     @property
     def of_readings(self) -> str:

@@ -26,7 +26,7 @@ from engine.nesting import refuse_links, refuse_nesting
 from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
 from engine.publication import ShardStats, finished_names, is_whole, read_stats
-from engine.runner import LocalRunner, Runner
+from engine.runner import InProcessRunner, Runner
 from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
@@ -286,12 +286,16 @@ async def _watch(runner: Runner, progress: Progress) -> None:
 
 
 def _runner(run: Run) -> Runner:
+    folders = {"layers": run.layers, "output": run.output}
+    if run.config.runner.kind == "in_process":
+        return InProcessRunner(Worker(run.config, run.graph, **folders), run.graph)
     if run.config.runner.kind == "local":
-        worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
-        return LocalRunner(worker, run.graph)
+        from engine.local_runner import LocalRunner
+
+        return LocalRunner(run.config, run.graph, **folders)
     from engine.ray_runner import RayRunner
 
-    return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
+    return RayRunner(run.config, run.graph, **folders)
 
 
 class _Receipts:

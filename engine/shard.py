@@ -6,11 +6,14 @@ decoded once here, so a record is an image that decodes, of the size that it has
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,29 +72,61 @@ class Shard:
 class ShardBytes:
     """The original bytes of a shard's images, end to end in one array that Ray shares uncopied."""
 
-    def __init__(self, images: Sequence[bytes]) -> None:
+    def __init__(self, images: Sequence[bytes | memoryview]) -> None:
         self._ends = np.cumsum([0, *map(len, images)])
         self._data = np.frombuffer(b"".join(images), np.uint8)
+
+    def only(self, numbers: Sequence[int]) -> ShardBytes:
+        """Return the bytes of these images alone, under their numbers."""
+        wanted = set(numbers)
+        count = len(self._ends) - 1
+        return ShardBytes([self[n] if n in wanted else b"" for n in range(count)])
 
     def __getitem__(self, number: int) -> memoryview:
         """Return the bytes of one image, without a copy."""
         return self._data.data[self._ends[number] : self._ends[number + 1]]
 
 
-def read_shard(spec: ShardSpec, source: Source, *, limits: Limits) -> tuple[Shard, ShardBytes]:
-    """Read the inputs of a shard: headers, digests, first labels and bytes."""
+class Spot(NamedTuple):
+    """A step on the way through a shard: an input of an entry, by number, read or decoded."""
+
+    entry: int
+    reading: int
+    is_decoding: bool
+
+
+Watched = Callable[[Spot, str], AbstractContextManager[None]]
+"""Gives the block in which an input is read or decoded, with its location."""
+
+
+def read_shard(
+    spec: ShardSpec,
+    source: Source,
+    *,
+    limits: Limits,
+    given_up: Mapping[Spot, SampleError] | None = None,
+    watched: Watched = lambda *_: nullcontext(),
+) -> tuple[Shard, ShardBytes]:
+    """Read the inputs of a shard: headers, digests, first labels and bytes.
+
+    `given_up` are steps that nothing comes back from, with the error that is told instead.
+    """
     held = 0
     records: list[Record] = []
     labels: list[tuple[Annotation, ...]] = []
     images: list[bytes] = []
     dead_letters: list[DeadLetter] = []
-    for key, reading in _readings(spec, source):
+    given_up = given_up or {}
+    for key, reading, spot in _readings(spec, source, given_up, watched):
         if isinstance(reading, DeadLetter):
             dead_letters.append(replace(reading, key=key))
             continue
         try:
+            if error := given_up.get(spot):
+                raise error
             _check_bytes(reading, held, limits)
-            record, said = _record(key, reading, limits)
+            with watched(spot, reading.location):
+                record, said = _record(key, reading, limits)
         except SampleError as error:
             dead_letters.append(dead_letter(key, reading.location, error.reason, error.message))
             continue
@@ -111,14 +146,40 @@ def read_shard(spec: ShardSpec, source: Source, *, limits: Limits) -> tuple[Shar
     return shard, ShardBytes(images)
 
 
-def _readings(spec: ShardSpec, source: Source) -> Iterator[tuple[str, Reading | DeadLetter]]:
-    """Yield what the source reads, each with a key that no other input of the dataset has."""
-    for entry in spec.entries:
+def _readings(
+    spec: ShardSpec, source: Source, given_up: Mapping[Spot, SampleError], watched: Watched
+) -> Iterator[tuple[str, Reading | DeadLetter, Spot]]:
+    """Yield what the source reads, each with a key that no other input of the dataset has, and
+    the step of decoding it."""
+    for number, entry in enumerate(spec.entries):
         taken: Taken = {}
-        for reading in _read(entry.item, source):
+        steps = _steps(number, entry.item, source, given_up, watched)
+        for count, reading in enumerate(steps):
             name = reading.key if isinstance(reading, DeadLetter) else reading.name
             key = packed_key(entry.key, name, taken) if source.is_packed else entry.key
-            yield key, reading
+            yield key, reading, Spot(number, count, is_decoding=True)
+
+
+def _steps(
+    number: int,
+    item: Item,
+    source: Source,
+    given_up: Mapping[Spot, SampleError],
+    watched: Watched,
+) -> Iterator[Reading | DeadLetter]:
+    """Read one item, step by step, up to the step that is given up."""
+    readings = _read(item, source)
+    for count in itertools.count():
+        spot = Spot(number, count, is_decoding=False)
+        if error := given_up.get(spot):
+            rest = "; nothing after it can be read" if source.is_packed else ""
+            yield dead_letter(item.location, item.location, error.reason, error.message + rest)
+            return
+        with watched(spot, item.location):
+            reading = next(readings, None)
+        if reading is None:
+            return
+        yield reading
 
 
 def _read(item: Item, source: Source) -> Iterator[Reading | DeadLetter]:
