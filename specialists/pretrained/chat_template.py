@@ -16,8 +16,11 @@ from typing import Any
 
 from engine.errors import ConfigError
 
-MAX_STEPS = 2_000_000
-"""Lines of Python that compiling and rendering a template may take; real ones take thousands."""
+MAX_CHARACTERS = 100_000
+"""Characters of a template; the longest of today's have 20,000."""
+MAX_STEPS = (200_000, 200)
+"""Lines of Python that compiling and rendering a template may take: so many, and so many more for
+each of its characters. Compiling takes half of them."""
 MAX_NUMBER = 100_000
 """The largest number in a template: by a larger one a text could be repeated."""
 
@@ -28,9 +31,11 @@ def rendered_chat(processor: Any, conversation: Sequence[Mapping[str, Any]]) -> 
     Raises:
         ConfigError: the template computes what it must not, or comes to no end.
     """
-    for template in _templates_of(processor):
+    templates = list(_templates_of(processor))
+    for template in templates:
         _refuse_products(template)
-    with _at_most(MAX_STEPS):
+    first, each = MAX_STEPS
+    with _at_most(first + each * max(map(len, templates), default=0)):
         rendered: str = processor.apply_chat_template(conversation, add_generation_prompt=True)
     return rendered
 
@@ -45,6 +50,8 @@ def _refuse_products(template: str) -> None:
     """Look at the words of a template before it is compiled, which computes what is constant."""
     from jinja2 import Environment
 
+    if len(template) > MAX_CHARACTERS:
+        raise ConfigError(f"its chat template has more than {MAX_CHARACTERS} characters")
     for _, kind, word in Environment().lex(template):
         if kind == "operator" and word in ("*", "**"):
             raise ConfigError(
