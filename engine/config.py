@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from engine.credentials import refuse_credentials
 from engine.errors import ConfigError, nearest
 from engine.image import MAX_PIXELS
 from engine.image_member import ImageKind
@@ -47,7 +48,7 @@ class RunnerConfig(BaseModel):
 class RunConfig(BaseModel):
     """A dataset to build: what is read, who speaks, who judges, where it goes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     source: tuple[SourceConfig, ...] = Field(min_length=1)
     """A URL, a mapping with `url`, or a list of either."""
@@ -83,6 +84,13 @@ class RunConfig(BaseModel):
     def layers_url(self) -> str:
         """Where the layers lie: in the output, unless the config says otherwise."""
         return self.layers or f"{self.output}/{LAYERS}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_credentials(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            refuse_credentials(value)
+        return value
 
     @field_validator("source", mode="before")
     @classmethod

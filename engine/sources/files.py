@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from engine.counted import counted
 from engine.errors import ConfigError
+from engine.redaction import redacted
 from engine.sample import DeadLetter
 from engine.sources.place import UNREADABLE, Place, printable
 from engine.sources.source import SOURCE, Item
@@ -103,7 +104,8 @@ def nothing_found(place: Place, wanted: str, others: Counter[str]) -> ConfigErro
 
 def dead_letter(key: str, location: str, reason: str, message: str) -> DeadLetter:
     """Make the dead letter of an input that the source could not read."""
-    return DeadLetter(key=key, source=location, stage=SOURCE, reason=reason, message=message)
+    told = redacted(message)
+    return DeadLetter(key=key, source=location, stage=SOURCE, reason=reason, message=told)
 
 
 def unreadable(location: str, error: Exception) -> DeadLetter:

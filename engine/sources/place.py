@@ -69,6 +69,8 @@ class Place:
     names: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    query: str = field(default="", repr=False)
+    """What signs the address of each file, with its `?`: part of no name."""
 
     @property
     def is_local(self) -> bool:
@@ -116,7 +118,7 @@ class Place:
             raise OSError("the folder cannot be listed")
         full = posixpath.join(self.root, path)
         if not self.is_local:
-            return self.fs.open(full, "rb")
+            return self.fs.open(f"{full}{self.query}", "rb")
         if not stat.S_ISREG(os.stat(full).st_mode):
             raise OSError("it is not a regular file")
         return open(full, "rb")
@@ -159,7 +161,8 @@ class Place:
 
     def _signature_of(self, name: str, listed: Mapping[str, str]) -> str:
         try:
-            return _signature(self.fs.info(posixpath.join(self.root, name)))
+            full = posixpath.join(self.root, name)
+            return _signature(self.fs.info(f"{full}{self.query}"))
         except OSError as error:
             hint = nearest(posixpath.basename(name), listed) if listed else "check the URL"
             raise ConfigError(f"{self.url} names {name!r}, which does not exist; {hint}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError, MissingPackage, nearest
+from engine.redaction import has_signature, redacted
 from engine.sources.place import Place
 from engine.sources.source import SourceConfig
 from engine.storage import file_system
@@ -34,12 +35,18 @@ def place_of(config: SourceConfig) -> Place:
     """
     url = config.url
     fs, path = reached(url)
-    common: dict[str, Any] = {"url": config.url, "fs": fs, "include": config.include}
+    path, query = _signed(path)
+    common: dict[str, Any] = {
+        "url": redacted(config.url),
+        "fs": fs,
+        "include": config.include,
+        "query": query,
+    }
     path = path.rstrip("/") or path
     try:
-        if fs.isdir(path):
+        if not query and fs.isdir(path):
             return Place(root=path, **common)
-        if fs.exists(path):
+        if fs.exists(f"{path}{query}"):
             root, name = posixpath.split(path)
             return Place(root=root, names=(name,), **common)
     except Exception as error:  # each storage client has its own errors
@@ -89,6 +96,13 @@ def package_folder(url: str) -> str:
 
 def _is_web(url: str) -> bool:
     return url.startswith(("http://", "https://"))
+
+
+def _signed(path: str) -> tuple[str, str]:
+    """Split what signs the address of a file on a web server from the address."""
+    address, mark, query = path.partition("?")
+    is_signed = _is_web(path) and has_signature(f"?{query}")
+    return (address, f"{mark}{query}") if is_signed else (path, "")
 
 
 def _split(path: str) -> tuple[str, tuple[str, ...]]:
