@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 MASK = "***"
-"""What stands where a secret stood."""
+"""What stands in a URL where a secret stood."""
 _KEY = "[key]"
-"""What stands where a value of the environment stood."""
+"""What stands elsewhere where a secret stood."""
 
 LEAST_CHARACTERS = 6
 """Characters of a value that is taken to be a secret: a shorter one hides nothing, and masking it
@@ -26,14 +26,11 @@ would tear words apart."""
 MOST_CHARACTERS = 100_000
 """Characters of a text that are looked through; what comes after them is left out."""
 
-_USERS_WITHOUT_PASSWORD = frozenset(
-    ("abfs", "abfss", "adl", "az", "hdfs", "hf", "oci", "ocilake", "scp", "sftp", "smb", "ssh")
-    + ("wasb", "wasbs", "webhdfs")
+_USERS_WITHOUT_PASSWORD = re.compile(
+    "abfss?|adl|az|hdfs|hf|oci|ocilake|scp|sftp|smb|ssh|wasbs?|webhdfs"
 )
 """Schemes in which a name before `@` is a container, a name space or a login, and no secret."""
-_WITHOUT_USERS = frozenset(
-    ("file", "git", "github", "libarchive", "local", "memory", "package", "tar", "zip")
-)
+_WITHOUT_USERS = re.compile("file|git|github|libarchive|local|memory|package|tar|zip")
 """Schemes without a host, and those in which `owner:repository@branch` is no password."""
 
 _HEAD = r"(?:\b[A-Za-z][A-Za-z0-9+.-]{0,30})?(?::(?:\\?/){2}|%3A%2F%2F)"
@@ -45,38 +42,39 @@ _AUTHORITY = re.compile(r"[^/?#\\]*")
 _PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):\d{0,5}")
 
 _PAIR = re.compile(
-    r"""(?P<name>(?:[?&;\#]|&amp;|\\u0026|%3F|%26|%23)(?:[\w.~+$\[\]-]|%(?!3D|26|3F|23)[0-9A-F]{2}){1,100})
+    r"""(?P<name>(?:[?&;\#]|&amp;|\\u0026|%3F|%26|%23)
+    (?:[\w.~+$\[\]-]|%(?!3D|26|3F|23)[0-9A-F]{2}){1,100})
     (?P<equals>=|%3D)
     (?P<value>(?:(?!%(?:26|3F|23)[\w.~-]{1,100}(?:=|%3D))(?:\\/|[^\s&;\#"'<>\\]))*)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """A parameter; one within the value of another, percent-encoded, is one of its own."""
 
-_QUERY_NAMES = frozenset(
-    ("accesskey", "apikey", "auth", "awsaccesskeyid", "code", "credential", "credentials")
-    + ("expires", "googleaccessid", "jwt", "key", "keypairid", "pass", "password", "passwd")
-    + ("policy", "pwd", "sas", "secret", "se", "sig", "signature", "signedurl", "ske", "skoid")
-    + ("skt", "sktid", "st", "token")
+_QUERY_NAMES = re.compile(
+    "auth|awsaccesskeyid|code|expires|googleaccessid|jwt|key|keypairid|pass|policy|pwd|sas|se|sig"
+    "|signedurl|ske|skoid|skt|sktid|st"
 )
 """Names of parameters that sign or open an address, and those that change whenever it is signed
 anew: without them two signatures of one address are one source."""
-_SIGNATURES = frozenset(("sig", "signature"))
-_QUERY_PARTS = (
-    "accesskey",
-    "apikey",
-    "authorization",
-    "credential",
-    "password",
-    "passwd",
-    "privatekey",
-) + ("secret", "signature", "subscriptionkey", "token", "xamz", "xgoog")
+_SIGNATURES = re.compile("sig")
+_QUERY_PARTS = re.compile(
+    "accesskey|apikey|authorization|credential|passw(?:or)?d|privatekey|secret|signature"
+    "|subscriptionkey|token|xamz|xgoog"
+)
+"""What is in the names of others that open something."""
+
+_OPTIONS = re.compile(
+    "token|secret|credentials?|sas|passwd|(?:access|auth|bearer|hf|sas|session)token"
+    "|.*(?:access|account|api|private|secret|subscription)key.*|.*(?:authorization|password).*"
+    "|.*clientsecret.*"
+)
 
 _NAMED = re.compile(
     r"""(?<![\w.-])(?P<name>[\w.-]{0,60}?(?:passw(?:or)?d|secret|api[_-]?key|access[_-]?key|account
     [_-]?key|(?:access|auth|bearer|id|refresh|sas|security|session)[_-]?token|private[_-]?key
     |authorization|subscription[_-]?key|(?:shared_?access_?)signature)[\w-]{0,40})
     (?P<equals>["']?\s*(?:=>|=|:)\s*["']?(?:(?:Bearer|Basic|Token)\s+)?)
-    (?P<value>[^\s"',;&<>(){}\[\]\\]{2,})""",
+    (?P<value>(?!(?:Bearer|Basic|Token)\b)[^\s"',;&<>(){}\[\]\\]{2,})""",
     re.IGNORECASE | re.VERBOSE,
 )
 _HEADER = re.compile(r"\b(Bearer\s+|Basic\s+(?=\S*[0-9=+/]))([A-Za-z0-9._~+/=-]{8,})")
@@ -88,14 +86,12 @@ _TOKEN = re.compile(
 )
 
 _SECRET_VARIABLE = re.compile(
-    r"(?:^|_)(?:(?:API|ACCESS|ACCOUNT|PRIVATE)?KEY|KEY_ID|ACCESS_KEY_ID|\w*TOKEN|\w*SECRET|PASS"
-    r"|\w*PASSW(?:OR)?D|CREDENTIALS?|SAS|CONNECTION_STRING|AUTH|AUTHORIZATION)$",
+    r"(?:^|_)(?:(?:API|ACCESS|ACCOUNT|PRIVATE)?_?KEY(?:_ID)?|PASS|CREDENTIALS?|SAS|AUTH"
+    r"|CONNECTION_STRING|AUTHORIZATION)$"
+    r"|(?:^|_)\w*(?:SECRET|TOKEN|PASSW(?:OR)?D)(?:_|$)|API_?KEY|ACCESS_?KEY",
     re.IGNORECASE,
 )
-"""How the names of environment variables end that hold secrets."""
-_SECRET_PARTS = re.compile(
-    r"(?:^|_)(?:SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PASSW(?:OR)?D)(?:_|$)", re.I
-)
+"""The names of environment variables that hold secrets."""
 _PATHS = ("GOOGLE_APPLICATION_CREDENTIALS", "AWS_SHARED_CREDENTIALS_FILE")
 
 
@@ -107,7 +103,7 @@ def redacted(text: str, *secrets: str) -> str:
     text = _without_values(text[:MOST_CHARACTERS], (*secrets, *_known_values()))
     text = _PAIR.sub(_pair, _URL.sub(_url, text))
     text = _NAMED.sub(_named, text)
-    return _TOKEN.sub(MASK, _HEADER.sub(rf"\1{MASK}", text))
+    return _TOKEN.sub(_KEY, _HEADER.sub(rf"\1{_KEY}", text))
 
 
 def redacted_urls(text: str) -> str:
@@ -136,15 +132,9 @@ def is_redacted(text: str) -> bool:
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether an option or a header of this name holds a secret; `..._env` names a variable."""
+    """Tell whether an option or a header of this name holds a secret; `..._env` holds a name."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return not plain.endswith("env") and (
-        plain in ("token", "secret", "credential", "credentials", "sas", "passwd")
-        or any(part in plain for part in ("password", "apikey", "authorization", "accesskey"))
-        or plain.endswith(("secret", "secretkey", "privatekey", "accountkey", "subscriptionkey"))
-        or plain
-        in (f"{kind}token" for kind in ("access", "auth", "bearer", "hf", "session", "sas"))
-    )
+    return not plain.endswith("env") and _OPTIONS.fullmatch(plain) is not None
 
 
 def is_secret(value: str) -> bool:
@@ -158,7 +148,7 @@ def _url(match: re.Match[str]) -> str:
     """Mask what stands before the host of a URL."""
     head, rest = match["head"], match["rest"]
     scheme = re.split(r":|%3A", head, flags=re.IGNORECASE)[0].lower()
-    if scheme in _WITHOUT_USERS:
+    if _WITHOUT_USERS.fullmatch(scheme):
         return match[0]
     at = "@"
     if "%" in head:  # a URL within a query
@@ -171,17 +161,17 @@ def _url(match: re.Match[str]) -> str:
     user, found, _ = authority.rpartition(at)
     if not found or user == MASK:
         return match[0]
-    if scheme in _USERS_WITHOUT_PASSWORD and ":" not in user:
+    if _USERS_WITHOUT_PASSWORD.fullmatch(scheme) and ":" not in user:
         return match[0]
     return f"{head}{MASK}{rest[len(user) :]}"
 
 
-def _pair(match: re.Match[str], names: frozenset[str] = _QUERY_NAMES) -> str:
+def _pair(match: re.Match[str], names: re.Pattern[str] = _QUERY_NAMES) -> str:
     """Mask the value of a parameter whose name says that it opens something."""
     name, equals = match["name"], match["equals"]
     plain = re.sub(r"[^a-z0-9]", "", unquote(name).lower())
     plain = plain.removeprefix("amp").removeprefix("u0026")
-    if plain in names or any(part in plain for part in _QUERY_PARTS):
+    if names.fullmatch(plain) or _QUERY_PARTS.search(plain):
         return f"{name}{equals}{MASK}"
     return match[0]
 
@@ -190,7 +180,7 @@ def _named(match: re.Match[str]) -> str:
     name, value = match["name"], match["value"]
     if name.lower().endswith("env") or not value.strip(".*"):
         return match[0]
-    return f"{name}{match['equals']}{MASK}"
+    return f"{name}{match['equals']}{_KEY}"
 
 
 def _without_values(text: str, values: tuple[str, ...]) -> str:
@@ -207,8 +197,7 @@ def _in_json(value: str) -> str:
 def _known_values() -> Iterator[str]:
     """Yield the values of environment variables, and of fsspec's own config, that are secrets."""
     for name, value in os.environ.items():
-        is_named = _SECRET_VARIABLE.search(name) or _SECRET_PARTS.search(name)
-        if is_named and name not in _PATHS and not name.endswith("_FILE"):
+        if _SECRET_VARIABLE.search(name) and name not in _PATHS and not name.endswith("_FILE"):
             yield value.strip()
     settings = sys.modules.get("fsspec.config")  # what nobody imported has told nobody
     if settings is not None:

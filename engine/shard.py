@@ -19,6 +19,7 @@ from engine.errors import SampleError
 from engine.image import PIXELS_VERSION, ImageHeader, decode, read_header
 from engine.keys import packed_key
 from engine.partition import ShardSpec, shard_name
+from engine.redaction import redacted_urls
 from engine.sample import DeadLetter, Record, digest_of
 from engine.sources.labels import without_bad
 from engine.sources.metadata import metadata_json, with_problems
@@ -151,10 +152,11 @@ def _believable(reading: Reading, header: ImageHeader) -> tuple[tuple[Annotation
             problem_of(label, width=width, height=height) or _box_problem(label, width, height)
         ),
     )
+    metadata = redacted_urls(reading.metadata)
     if not problems:
-        return said, reading.metadata
+        return said, metadata
     told = f"{len(problems)} of {len(reading.annotations)} labels left out: {problems[0]}"
-    return said, metadata_json(with_problems(json.loads(reading.metadata), [told]))
+    return said, metadata_json(with_problems(json.loads(metadata), [told]))
 
 
 def _clipped(label: Annotation, width: int, height: int) -> Annotation:

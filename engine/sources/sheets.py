@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from engine.errors import SampleError
-from engine.redaction import redacted
 from engine.image import TOO_MANY_BYTES
+from engine.redaction import redacted
 from engine.sources.labels import CAPTION_COLUMNS, OBJECTS, Labels
 from engine.sources.place import Place
 from engine.sources.sheet import MAX_SHEET_BYTES, SHEET_NAMES, Match, Sheet

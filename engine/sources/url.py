@@ -56,7 +56,7 @@ def place_of(config: SourceConfig) -> Place:
     if not _MAGIC.search(path):
         raise ConfigError(f"{config.url} does not exist; {_hint(fs, path)}")
     root, names = _split(path)
-    if not fs.isdir(root) and not _is_web(url):
+    if not _is_web(path) and not fs.isdir(root):
         raise ConfigError(f"{config.url}: the folder {root!r} does not exist; {_hint(fs, root)}")
     if any(_GLOB.search(name) for name in names):
         return Place(root=root, patterns=names, **common)
@@ -120,9 +120,9 @@ def _split(path: str) -> tuple[str, tuple[str, ...]]:
 def _hint(fs: Any, path: str) -> str:
     """Name the existing thing that is nearest to a path that does not exist."""
     parent, name = posixpath.split(path)
-    while parent and parent != "/" and not fs.isdir(parent):
-        parent, name = posixpath.split(parent)
     try:
+        while parent and parent != "/" and not fs.isdir(parent):
+            parent, name = posixpath.split(parent)
         names = [posixpath.basename(entry.rstrip("/")) for entry in fs.ls(parent, detail=False)]
     except Exception:  # a hint is worth no error of its own
         return "check the URL"
