@@ -100,7 +100,7 @@ def redacted(text: str, *secrets: str) -> str:
 
     The same again for a text that was redacted before.
     """
-    text = _without_values(text[:MOST_CHARACTERS], (*secrets, *_known_values()))
+    text = without_values(text[:MOST_CHARACTERS], *secrets, *_known_values())
     text = _PAIR.sub(_pair, _URL.sub(_url, text))
     text = _NAMED.sub(_named, text)
     return _TOKEN.sub(_KEY, _HEADER.sub(rf"\1{_KEY}", text))
@@ -183,7 +183,8 @@ def _named(match: re.Match[str]) -> str:
     return f"{name}{match['equals']}{_KEY}"
 
 
-def _without_values(text: str, values: tuple[str, ...]) -> str:
+def without_values(text: str, *values: str) -> str:
+    """Return a text with a mask in place of these values, percent-encoded or in JSON too."""
     for value in sorted({one for one in values if len(one) >= LEAST_CHARACTERS}, key=len)[::-1]:
         for form in dict.fromkeys((value, quote(value, safe=""), quote(value), _in_json(value))):
             text = text.replace(form, _KEY)

@@ -1,4 +1,4 @@
-"""A web server on loopback that lends files for a signature, redirects, and refuses with an echo."""
+"""A web server on loopback: lends files for a signature, redirects, and refuses with an echo."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class WebServer:
                 else:
                     self._send_file(server._files[path])
 
-            do_HEAD = do_GET
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def _send_file(self, data: bytes) -> None:
                 wanted = self.headers.get("Range", "").removeprefix("bytes=")
