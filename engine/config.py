@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from engine.credentials import refuse_credentials
 from engine.errors import ConfigError, nearest
 from engine.image_member import ImageKind
 from engine.limits import Limits
@@ -47,7 +48,7 @@ class RunnerConfig(BaseModel):
 class RunConfig(BaseModel):
     """A dataset to build: what is read, who speaks, who judges, where it goes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     source: tuple[SourceConfig, ...] = Field(min_length=1)
     """A URL, a mapping with `url`, or a list of either."""
@@ -84,7 +85,9 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _moved(cls, values: Any) -> Any:
+    def _as_read(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            refuse_credentials(values)
         if isinstance(values, Mapping) and "max_pixels" in values:
             raise ValueError(
                 f"the key 'max_pixels' stands among the limits now: "

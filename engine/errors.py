@@ -15,7 +15,7 @@
         ├── StoreFull         the shared memory of Ray is full; the shard starts again, alone
         └── DataLost          a node took bytes with it that others need; the shard starts again
 
-A message says what happened, the value, and the cure.
+A message says what happened, the value, and the cure; a secret in it is masked.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from engine.redaction import redacted
+
 _OURS = "florilegium"
 
 
 class FlorilegiumError(Exception):
     """Base of every error this package raises on purpose."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args))
 
 
 class UsageError(FlorilegiumError):
@@ -93,9 +98,9 @@ class SampleError(FlorilegiumError):
     def __init__(self, reason: str, message: str, *, traceback: str = "") -> None:
         super().__init__(reason, message)
         self.reason = reason
-        self.traceback = traceback
+        self.traceback = redacted(traceback)
         # What strangers' code says may be long and hold characters that no file takes.
-        self.message = message.encode("utf-8", "replace").decode()[:2000]
+        self.message = redacted(message).encode("utf-8", "replace").decode()[:2000]
 
     def __str__(self) -> str:
         return self.message

@@ -21,6 +21,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 
 from engine.errors import OutputInUse, RunError
+from engine.redaction import redacted
 from engine.storage import Folder, storage_error
 
 LEASES = ".lease"
@@ -52,7 +53,7 @@ class Holder:
         """Describe this process."""
         now = time.time()
         return cls(
-            command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]])[:200],
+            command=redacted(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]]))[:200],
             user=_user(),
             host=socket.gethostname(),
             namespace=_process_namespace(),

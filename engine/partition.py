@@ -19,6 +19,7 @@ import pyarrow as pa
 from engine.errors import StorageError
 from engine.keys import Keys
 from engine.parquet import from_parquet, to_parquet
+from engine.redaction import redacted
 from engine.sample import digest_of
 from engine.sources.source import Item, Source
 from engine.storage import Folder
@@ -148,10 +149,11 @@ def _chunks(items: Sequence[Item], most: int, most_bytes: int) -> Iterator[list[
 
 
 def places(sources: Sequence[Source]) -> Iterator[str]:
-    """Yield a name for each source that does not depend on how its URL is spelt."""
+    """Yield a name for each source that does not depend on how its URL is spelt, nor on how it is
+    signed."""
     turns: Counter[str] = Counter()
     for source in sources:
-        url = source.config.url
+        url = redacted(source.config.url)
         if "://" not in url:
             url = os.path.realpath(os.path.expanduser(url))
         url = url.rstrip("/")

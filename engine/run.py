@@ -26,6 +26,7 @@ from engine.nesting import refuse_links, refuse_nesting
 from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
 from engine.publication import ShardStats, finished_names, is_whole, read_stats
+from engine.redaction import redacted
 from engine.runner import InProcessRunner, Runner
 from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
@@ -159,7 +160,7 @@ def execute(
         progress.current = "starting the workers"
         with run_log(run.output) as log:
             asyncio.run(_build(run, jobs, progress, on_finished))
-    urls = [source.url for source in run.config.source]
+    urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
@@ -167,7 +168,7 @@ def execute(
 def _remarks(sources: Sequence[Source]) -> list[str]:
     """Return what the sources remark on what was listed; of several, each line names its own."""
     return [
-        escaped(f"{source.config.url}: {line}" if len(sources) > 1 else line)
+        escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
         for source in sources
         for line in source.remarks()
     ]
@@ -309,7 +310,7 @@ class _Receipts:
                     SOURCE_FINGERPRINT,
                     str(PIXELS_VERSION),
                     run.config.limits.of_readings,
-                    source.config.model_dump_json(),
+                    redacted(source.config.model_dump_json()),
                 ]
             )[:16]
             for source in run.sources

@@ -23,6 +23,7 @@ from engine.image import PIXELS_VERSION, ImageHeader, decode, read_header
 from engine.keys import Taken, packed_key
 from engine.limits import Limits
 from engine.partition import ShardSpec, shard_name
+from engine.redaction import redacted_urls
 from engine.sample import DeadLetter, Record, digest_of
 from engine.sources.files import dead_letter, failed
 from engine.sources.labels import without_bad
@@ -247,10 +248,11 @@ def _believable(
     )
     beyond = max(len(reading.annotations) - most, 0)
     problems += [f"the limit is {most} (limits.max_annotations)"] * beyond
+    metadata = redacted_urls(reading.metadata)
     if not problems:
-        return said, reading.metadata
+        return said, metadata
     told = f"{len(problems)} of {len(reading.annotations)} labels left out: {problems[0]}"
-    return said, metadata_json(with_problems(json.loads(reading.metadata), [told]))
+    return said, metadata_json(with_problems(json.loads(metadata), [told]))
 
 
 def _clipped(label: Annotation, width: int, height: int) -> Annotation:

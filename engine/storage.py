@@ -20,6 +20,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import ConfigError, MissingPackage, StorageError
+from engine.redaction import has_user, redacted
 
 TEMPORARY = ".tmp"
 """The suffix of hidden files that are being written; a killed writer leaves them behind."""
@@ -37,12 +38,19 @@ _CURES = {
 def file_system(url: str) -> tuple[Any, str]:
     """Return the file system of an fsspec URL or a path, and the path within it.
 
+    A web server may redirect to its own host only.
+
     Raises:
         MissingPackage: the storage needs a package that is not installed.
-        ConfigError: nobody knows such a URL.
+        ConfigError: nobody knows such a URL, or it holds a user or a password.
     """
+    if has_user(url):
+        raise ConfigError(
+            f"{redacted(url)} holds a user or a password: give them through the environment or "
+            "fsspec's config (AWS_ACCESS_KEY_ID, FSSPEC_HTTPS_..., ~/.config/fsspec)"
+        )
     try:
-        return url_to_fs(url)
+        return url_to_fs(url, **_web_options(url))
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or "its package"
         install = _EXTRAS.get(package, package)
@@ -51,6 +59,16 @@ def file_system(url: str) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
+
+
+def _web_options(url: str) -> dict[str, Any]:
+    """Return what fsspec is to ask web servers with, alone or at the end of a chain of URLs."""
+    from engine.web import session
+
+    options = {"get_client": session}
+    if url.startswith(("http://", "https://")):
+        return options
+    return {scheme: options for scheme in ("http", "https") if f"::{scheme}://" in url}
 
 
 class Folder:

@@ -9,6 +9,7 @@ import yaml
 from engine.lease import writing
 from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest
 from engine.progress import Progress
+from engine.redaction import redacted
 from engine.run import Run, execute, refuse_caveats
 from engine.versions import switch
 from pipelines.card import CARD, write_card
@@ -64,8 +65,11 @@ def finish(run: Run, manifest: Manifest) -> None:
 
 
 def resolved_config(run: Run) -> str:
-    """Return the config with every default filled in, as YAML that builds the same again."""
+    """Return the config with every default filled in, as YAML that builds the same again; the
+    signature of a source's URL has to be given once more."""
     document = run.config.model_dump(mode="json")
+    for source in document["source"]:
+        source["url"] = redacted(source["url"])
     for section, nodes in (
         ("specialists", run.graph.specialists),
         ("filters", run.graph.filters),

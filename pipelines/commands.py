@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from traceback import format_exception
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from rich.text import Text
 
 from engine.counted import counted
 from engine.errors import FlorilegiumError, OutputInUse, UsageError
+from engine.redaction import redacted
 
 app = typer.Typer(
     name="florilegium",
@@ -461,6 +463,9 @@ def main() -> None:
     except FlorilegiumError as error:
         err.print(Text.assemble(("error ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(_exit_code(error))
+    except Exception as error:  # a fault of ours, or of a library: its traceback, without secrets
+        err.print(Text(redacted("".join(format_exception(error)))), soft_wrap=True)
+        sys.exit(1)
 
 
 def _exit_code(error: FlorilegiumError) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from engine.counted import counted
 from engine.errors import ConfigError, SampleError
+from engine.redaction import redacted
 from engine.sample import DeadLetter
 from engine.sources.place import UNOPENED, Place, printable, size_of
 from engine.sources.source import SOURCE, Item
@@ -109,6 +110,7 @@ def nothing_found(place: Place, wanted: str, others: Counter[str]) -> ConfigErro
 def dead_letter(key: str, location: str, reason: str, message: str) -> DeadLetter:
     """Make the dead letter of an input that the source could not read."""
     location = location.encode("utf-8", "backslashreplace").decode()
+    message = redacted(message)
     return DeadLetter(key=key, source=location, stage=SOURCE, reason=reason, message=message)
 
 

@@ -83,6 +83,8 @@ class Place:
     patterns: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     follow_links: bool = False
+    query: str = field(default="", repr=False)
+    """What signs the address of each file, with its `?`: part of no name."""
 
     @property
     def is_local(self) -> bool:
@@ -133,7 +135,7 @@ class Place:
                 raise not_followed()
             raise OSError("the folder cannot be listed")
         if not self.is_local:
-            return self.fs.open(posixpath.join(self.root, path), "rb")
+            return self.fs.open(posixpath.join(self.root, path) + self.query, "rb")
         follow_links = self.follow_links or path == self._chosen
         return open(descriptor(self.root, path, follow_links=follow_links), "rb")
 
@@ -188,7 +190,8 @@ class Place:
 
     def _signature_of(self, name: str, listed: Mapping[str, str]) -> str:
         try:
-            return _signature(self.fs.info(posixpath.join(self.root, name)))
+            full = posixpath.join(self.root, name)
+            return _signature(self.fs.info(f"{full}{self.query}"))
         except OSError as error:
             hint = nearest(posixpath.basename(name), listed) if listed else "check the URL"
             raise ConfigError(f"{self.url} names {name!r}, which does not exist; {hint}") from error

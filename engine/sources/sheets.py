@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from engine.errors import SampleError
 from engine.image import TOO_MANY_BYTES
 from engine.limits import Limits
+from engine.redaction import redacted
 from engine.sources.labels import CAPTION_COLUMNS, OBJECTS, Labels
 from engine.sources.place import Place
 from engine.sources.sheet import SHEET_NAMES, Match, Sheet
@@ -107,7 +108,7 @@ def read_sheet(place: Place, path: str, encoding: str, limits: Limits) -> Sheet:
         cure = "; divide it among folders" if error.reason == TOO_MANY_BYTES else ""
         return Sheet.unreadable(name, f"{error.message}{cure}")
     except Exception as error:  # each storage client has its own errors
-        return Sheet.unreadable(name, getattr(error, "strerror", None) or str(error))
+        return Sheet.unreadable(name, getattr(error, "strerror", None) or redacted(str(error)))
 
 
 def rows_for(path: str, sheets: Sequence[Sheet], *, is_shared: bool) -> tuple[Found, str]:
