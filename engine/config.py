@@ -17,6 +17,7 @@ from engine.errors import ConfigError, nearest
 from engine.image import MAX_PIXELS
 from engine.image_member import ImageKind
 from engine.limits import Limits
+from engine.names import check_name
 from engine.sources.source import SourceConfig
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -97,6 +98,8 @@ class RunConfig(BaseModel):
             return {}
         if not isinstance(value, Mapping):
             return value
+        for name in value:
+            check_name(name)
         return {name: {} if options is None else options for name, options in value.items()}
 
 

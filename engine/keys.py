@@ -17,6 +17,7 @@ KEY_BYTES = 80
 """A key has so many bytes of UTF-8 at most: a tar of the USTAR format holds names of 100."""
 PACK_BYTES = 40
 """The key of a pack, with which other keys begin, has so many bytes at most."""
+_MOST_BYTES = 200
 _SEPARATOR = "--"
 _NUMBERED = 5
 """Digits in the name of a shard of img2dataset: all keys in `00042.tar` begin with `00042`."""
@@ -34,6 +35,12 @@ def slug(name: str, limit: int = KEY_BYTES) -> str:
 
 def _is_of_a_key(letter: str) -> bool:
     return letter in "_-" or unicodedata.category(letter)[0] in "LMN"
+
+
+def is_key(name: object) -> bool:
+    """Whether a value can be the key of a sample: no path, and not too long for a file's name."""
+    is_text = isinstance(name, str) and 0 < len(name.encode("utf-8", "replace")) <= _MOST_BYTES
+    return is_text and all(map(_is_of_a_key, str(name)))
 
 
 def unique_key(name: str, taken: set[str], *, limit: int = KEY_BYTES) -> str:
