@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from engine.config import LAYERS
+from engine.document import read_yaml
 from engine.errors import UsageError
 from engine.lease import writing
 from engine.manifest import RECIPE, read_manifest
@@ -134,7 +133,7 @@ def _is_elsewhere(output: Folder, folder: str) -> bool:
 
 
 def _refuse_shared_layers(output: Folder) -> None:
-    config = yaml.safe_load(output.read(RUN) or b"")
+    config = read_yaml(output.read(RUN) or b"", where=output.path(RUN))
     layers = config.get("layers") if isinstance(config, dict) else None
     is_named = isinstance(layers, str) and Folder(layers).path("") != output.path(f"{LAYERS}/")
     if not is_named and _is_elsewhere(output, LAYERS):

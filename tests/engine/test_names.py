@@ -121,7 +121,7 @@ def test_a_manifest_names_nothing_but_shards(name: Any, dataset: Path) -> None:
 def test_a_dead_letter_a_key_of_the_index_and_a_round_name_no_path(dataset: Path) -> None:
     folder = Folder(str(dataset))
     letters = pq.read_table(dataset / DEAD_LETTERS, partitioning=None)
-    row = {name: "" for name in letters.column_names} | {"shard": "../../x", "attempt": 1}
+    row = dict.fromkeys(letters.column_names, "") | {"shard": "../../x", "attempt": 1}
     pq.write_table(type(letters).from_pylist([row], letters.schema), dataset / DEAD_LETTERS)
     with pytest.raises(StorageError, match="is no shard"):
         find_image(folder, "cat")
@@ -140,8 +140,10 @@ def test_a_dead_letter_a_key_of_the_index_and_a_round_name_no_path(dataset: Path
 @pytest.mark.attack("files")
 @pytest.mark.parametrize(
     ("key", "sha256"),
-    [("../../x", "0" * 64), ("a/b", "0" * 64), ("", "0" * 64), ("x" * 999, "0" * 64)]
-    + [("a", "../../../x"), ("a", ""), ("a", None), (["a"], "0" * 64)],
+    [
+        *(("../../x", "0" * 64), ("a/b", "0" * 64), ("", "0" * 64), ("x" * 999, "0" * 64)),
+        *(("a", "../../../x"), ("a", ""), ("a", None), (["a"], "0" * 64)),
+    ],
 )
 def test_a_sample_read_back_has_a_key_and_a_digest(key: Any, sha256: Any) -> None:
     row = {"key": key, "sha256": sha256, "width": 1, "height": 1, "metadata": "{}"}
