@@ -32,7 +32,7 @@ _MOST_MISTAKES = 8
 _WANTED = {
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "give a mapping of keys"),
     **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
-    "too_short": "give at least one",
+    "too_short": "give at least 1",
     "string_type": "give a text, in quotes where it looks like something else",
     "bool_parsing": "give true or false",
     **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "give a whole number"),

@@ -126,7 +126,7 @@ CONFIG = "source: photos\noutput: out\nspecialists:\n  rapidocr:\n"
         ("source=[null]", "give a URL or a path, a mapping with `url`, or a list of those"),
         ("source=3", "give a URL or a path"),
         ("source={url: null}", "source.0.url = null: give a text"),
-        ("source=[]", "source = []: give at least one"),
+        ("source=[]", "source = []: give at least 1"),
         ("output=null", "output = null: give a text"),
         ("runner=null", "runner = null: give a mapping"),
         ("shard_size=many", "shard_size = 'many': give a whole number"),
