@@ -30,7 +30,9 @@ SECTIONS = ("specialists", "filters")
 _MOST_MISTAKES = 8
 """Mistakes of a config that a message tells."""
 _WANTED = {
-    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "give a mapping of keys"),
+    **dict.fromkeys(
+        ("model_type", "model_attributes_type", "dict_type"), "give a mapping, a dictionary of keys"
+    ),
     **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
     "too_short": "give at least 1",
     "string_type": "give a text, in quotes where it looks like something else",
