@@ -193,9 +193,10 @@ class _Draft:
 
 
 def _draft(section: str, name: str, options: Mapping[str, Any], kind: type[Stage[Any]]) -> _Draft:
-    if name == SOURCE:
+    if name == SOURCE or name.startswith(f"{SOURCE}-"):
         raise PlanError(
-            f"{section}.{SOURCE}: the name {SOURCE!r} belongs to the labels of the source"
+            f"{section}.{name}: the name {SOURCE!r} belongs to the labels of the source, and "
+            f"`{SOURCE}-...` to what was read of it: rename the stage"
         )
     own = dict(options)
     use = str(own.pop("use", name))

@@ -17,6 +17,7 @@ KEY_BYTES = 80
 """A key has so many bytes of UTF-8 at most: a tar of the USTAR format holds names of 100."""
 PACK_BYTES = 40
 """The key of a pack, with which other keys begin, has so many bytes at most."""
+_MOST_BYTES = 200
 _SEPARATOR = "--"
 _NUMBERED = 5
 """Digits in the name of a shard of img2dataset: all keys in `00042.tar` begin with `00042`."""
@@ -38,6 +39,12 @@ def _is_of_a_key(letter: str) -> bool:
 
 Taken = dict[str, int]
 """Keys that are taken, each with the last number that was tried behind it."""
+
+
+def is_key(name: object) -> bool:
+    """Whether a value can be the key of a sample: no path, and not too long for a file's name."""
+    is_text = isinstance(name, str) and 0 < len(name.encode("utf-8", "replace")) <= _MOST_BYTES
+    return is_text and all(map(_is_of_a_key, str(name)))
 
 
 def unique_key(name: str, taken: Taken, *, limit: int = KEY_BYTES) -> str:

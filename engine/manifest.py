@@ -19,6 +19,7 @@ import pyarrow as pa
 from engine.errors import StorageError
 from engine.graph import FORMAT_VERSION, Graph
 from engine.image_member import ImageKind
+from engine.names import is_shard_name
 from engine.parquet import from_parquet, to_parquet
 from engine.publication import FileStats, ShardStats, to_json
 from engine.sample import DeadLetter
@@ -211,7 +212,7 @@ def _is_manifest(manifest: Any) -> bool:
         all(isinstance(manifest[name], dict) for name in ("totals", "stages", "files"))
         and isinstance(shards, list)
         and all(isinstance(shard, dict) and set(shard) >= SHARD_NAMES for shard in shards)
-        and all(isinstance(shard["name"], str) for shard in shards)
+        and all(is_shard_name(shard["name"]) for shard in shards)
         and all(isinstance(shard[kind], dict) for shard in shards for kind in ("tar", "parquet"))
     )
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from engine.errors import StorageError
-from engine.keys import Keys
+from engine.keys import Keys, is_key
 from engine.parquet import from_parquet, to_parquet
 from engine.redaction import redacted
 from engine.sample import digest_of
@@ -192,6 +192,9 @@ def read_index(output: Folder) -> Index:
         table = from_parquet(data)
         shard_size = json.loads(table.schema.metadata[b"shard_size"])
         columns = [table.column(name).to_pylist() for name in _COLUMNS]
+        for key in columns[_COLUMNS.index("key")]:
+            if not is_key(key):
+                raise ValueError(f"{key!r:.200} is no key of a sample")
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise StorageError(
             f"{output.path(INDEX_NAME)} is damaged: {error}; delete it, and the next build shares "

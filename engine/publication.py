@@ -24,6 +24,7 @@ from engine.graph import Graph
 from engine.image_member import ImageKind, ImageMember, image_member
 from engine.judging import Judged, judge
 from engine.layer import Layer
+from engine.names import is_shard_name
 from engine.parquet import write_parquet
 from engine.partition import shard_name
 from engine.sample import DeadLetter, Record
@@ -124,9 +125,9 @@ def finished_names(output: Folder) -> dict[int, list[str]]:
     """Return the names of all finished shards by number, of every version that is there."""
     names: dict[int, list[str]] = {}
     for file in output.names(SHARDS):
-        stem, _, digest = file.removesuffix(STATS).partition("-")
-        if file.endswith(STATS) and stem.isdigit() and digest:
-            names.setdefault(int(stem), []).append(f"{stem}-{digest}")
+        name = file.removesuffix(STATS)
+        if file.endswith(STATS) and is_shard_name(name):
+            names.setdefault(int(name.partition("-")[0]), []).append(name)
     return names
 
 

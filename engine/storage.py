@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -85,8 +86,12 @@ class Folder:
         return isinstance(self._fs, LocalFileSystem)
 
     def path(self, name: str) -> str:
-        """Return the full path of a file, as fsspec knows it."""
-        return f"{self._root}/{name}"
+        """Return the full path of a file, as fsspec knows it.
+
+        Raises:
+            StorageError: the name leads out of the folder, as one from a damaged file may.
+        """
+        return _joined(self._root, name)
 
     def exists(self, name: str) -> bool:
         """Return whether the file exists."""
@@ -125,7 +130,8 @@ class Folder:
             found = self._fs.ls(self.path(under) if under else self._root, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(PurePosixPath(path).name for path in found)
+        names = {PurePosixPath(path).name for path in found}
+        return sorted(names - {"", ".", ".."})  # object storage takes any
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for what can be made again."""
@@ -217,9 +223,10 @@ class Draft:
         """Complete the file and let it appear under a name, in the folder it was opened for.
 
         Raises:
+            StorageError: the name leads out of the folder.
             OSError: the file cannot be completed; nothing appears under the name.
         """
-        path = f"{self._root}/{name}"
+        path = _joined(self._root, name)
         self.file.flush()
         if not isinstance(self._fs, LocalFileSystem):
             self._fs.put_file(self.file.name, path)
@@ -245,6 +252,15 @@ def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             os.unlink(temporary)
+
+
+def _joined(root: str, name: str) -> str:
+    if "\0" in name or ".." in re.split(r"[/\\]", name):
+        raise StorageError(
+            f"{name!r} is no name of a file in {root}: a file of the dataset is damaged, or made "
+            f"to lead elsewhere; build the dataset again"
+        )
+    return f"{root}/{name}"
 
 
 def storage_error(verb: str, path: str, error: OSError) -> StorageError:

@@ -6,6 +6,7 @@ Until the manifest is replaced, readers see the version before, whole; afterward
 from __future__ import annotations
 
 from engine.manifest import MANIFEST, RECIPE, named_shards
+from engine.names import is_shard_name
 from engine.publication import SHARDS
 from engine.storage import TEMPORARY, Folder
 
@@ -27,13 +28,14 @@ def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
 
 def remove_stale(output: Folder, *, keep: int) -> None:
     """Delete versions beyond those that are kept, the shards that no version names, and what
-    killed writers left behind."""
+    killed writers left behind; files that have no name of a shard are not ours."""
     numbers = _numbers(output)
     for number in numbers[: max(0, len(numbers) - (keep - 1))]:
         output.remove(f"{VERSIONS}/{number:06d}.json")
     live = live_shards(output)
     for name in output.names(SHARDS):
-        if _is_left_over(name) or name.partition(".")[0].removesuffix("_stats") not in live:
+        shard = name.partition(".")[0].removesuffix("_stats")
+        if _is_left_over(name) or (is_shard_name(shard) and shard not in live):
             output.remove(f"{SHARDS}/{name}")
     for name in filter(_is_left_over, output.names()):
         output.remove(name)

@@ -6,13 +6,13 @@ refinement keeps the layers of all its rounds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from engine.config import LAYERS
+from engine.document import read_yaml
 from engine.errors import UsageError
 from engine.lease import writing
 from engine.manifest import RECIPE, read_manifest
@@ -91,6 +91,8 @@ def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
     stages: set[str] = set()
     files = size = kept = 0
     for folder in output.names(LAYERS):
+        if _is_elsewhere(output, f"{LAYERS}/{folder}"):
+            continue  # a link: what lies behind it is not ours
         for file in output.names(f"{LAYERS}/{folder}"):
             path = f"{LAYERS}/{folder}/{file}"
             if live.keeps(output, folder, file):
@@ -125,10 +127,18 @@ def _manifests(dataset: Folder) -> Iterator[dict[str, Any]]:
             yield earlier
 
 
+def _is_elsewhere(output: Folder, folder: str) -> bool:
+    """Whether a folder of the output is a link to another place."""
+    return output.is_local and os.path.islink(output.path(folder))
+
+
 def _refuse_shared_layers(output: Folder) -> None:
-    config = yaml.safe_load(output.read(RUN) or b"")
+    config = read_yaml(output.read(RUN) or b"", where=output.path(RUN))
     layers = config.get("layers") if isinstance(config, dict) else None
-    if layers and Folder(layers).path("") != output.path(f"{LAYERS}/"):
+    is_named = isinstance(layers, str) and Folder(layers).path("") != output.path(f"{LAYERS}/")
+    if not is_named and _is_elsewhere(output, LAYERS):
+        layers, is_named = os.path.realpath(output.path(LAYERS)), True
+    if is_named:
         raise UsageError(
             f"the layers of {output.url} lie in {layers}, which other datasets may share: delete "
             f"that folder yourself when none needs it; each build makes what it needs again"

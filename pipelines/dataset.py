@@ -5,6 +5,7 @@ annotations, from the Parquet files beside them all that was said, without image
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from engine.annotation import Annotation, from_json
 from engine.errors import StorageError, UsageError
+from engine.keys import is_key
 from engine.manifest import MANIFEST, read_manifest
 from engine.parquet import from_parquet
 from engine.publication import SHARDS
@@ -143,8 +145,14 @@ def read_shard_annotations(
 
 
 def labelled(files: dict[str, bytes]) -> Labelled:
-    """Build a sample from its files by extension: `json`, `txt` and the image."""
+    """Build a sample from its files by extension: `json`, `txt` and the image.
+
+    Raises:
+        ValueError: its key or its digest is none; files are named by them.
+    """
     row = json.loads(files["json"])
+    if not (is_key(row["key"]) and _is_digest(row["sha256"])):
+        raise ValueError(f"{row['key']!r:.200}, {row['sha256']!r:.200}: no key and digest")
     image = next(data for name, data in files.items() if name not in ("json", "txt"))
     return Labelled(
         key=row["key"],
@@ -155,3 +163,7 @@ def labelled(files: dict[str, bytes]) -> Labelled:
         image=image,
         metadata=row["metadata"],
     )
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None

@@ -13,9 +13,10 @@ from typing import Any
 from unicodedata import normalize
 
 from engine.counted import counted
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StorageError
 from engine.escaped import escaped
-from engine.manifest import read_dead_letters, read_manifest
+from engine.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
+from engine.names import is_shard_name
 from engine.parquet import from_parquet
 from engine.partition import INDEX_NAME
 from engine.publication import finished_names, read_stats
@@ -89,6 +90,12 @@ def _letters(output: Folder, shards: Sequence[str]) -> list[Image]:
             if stats is not None
             for letter in stats.dead_letters
         ]
+    for row in rows:
+        if not is_shard_name(row["shard"]):
+            raise StorageError(
+                f"{output.path(DEAD_LETTERS)} is damaged: {row['shard']!r:.200} is no shard; run "
+                f"the same build again, which writes it anew"
+            )
     return [
         Image(shard=row["shard"], key=row["key"], source=row["source"], letter=row) for row in rows
     ]

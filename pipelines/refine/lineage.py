@@ -84,8 +84,14 @@ class Round:
 
     @classmethod
     def from_json(cls, data: bytes) -> Round:
-        """Read an entry back."""
+        """Read an entry back.
+
+        Raises:
+            ValueError: its numbers, which name folders, are none.
+        """
         values = json.loads(data)
+        if not all(type(values[name]) is int for name in ("number", "parent")):
+            raise ValueError(f"{values['number']!r:.200} is no number of a round")
         values["students"] = tuple(Student(**student) for student in values["students"])
         values["audited"] = tuple(values["audited"])
         return cls(**values)

@@ -13,9 +13,8 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from engine.counted import counted
+from engine.document import read_yaml
 from engine.manifest import Totals
 from engine.publication import ShardStats
 from engine.storage import Folder
@@ -89,7 +88,7 @@ def _content(
 
 def _filters(output: Folder) -> list[str]:
     """Return the filters in the order in which they judge, as the run's config has them."""
-    document = yaml.safe_load(output.read(_RUN) or b"")
+    document = read_yaml(output.read(_RUN) or b"", where=output.path(_RUN))
     return list(document.get("filters") or ()) if isinstance(document, dict) else []
 
 
