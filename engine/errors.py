@@ -11,7 +11,7 @@
     ├── StorageError          reading or writing files (exit 1)
     └── RunError              the run as a whole cannot go on (exit 1)
         ├── WorkerDied        the process that held a call is gone; the scheduler isolates the cause
-        └── DataLost          a node took bytes with it that others need; the shard starts again
+        └── DataLost          bytes or answers that a call needs are gone; the shard starts again
 
 A message says what happened, the value, and the cure.
 """
@@ -112,7 +112,7 @@ class WorkerDied(RunError):
 
 
 class DataLost(RunError):
-    """Bytes in shared memory are gone with the node that held them; they must be read again."""
+    """Bytes or answers are gone, with a node or from the disk; the shard must be read again."""
 
 
 def _extras(requirement: str) -> list[str]:

@@ -11,7 +11,7 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -118,6 +118,13 @@ def is_whole(output: Folder, stats: ShardStats) -> bool:
         output.size(f"{path}.{kind}") == file.bytes
         for kind, file in (("tar", stats.tar), ("parquet", stats.parquet))
     )
+
+
+def missing_files(output: Folder, stats: Iterable[ShardStats]) -> list[str]:
+    """Return the files of finished shards that are not there, in one listing."""
+    there = set(output.names(SHARDS))
+    wanted = (f"{one.name}{suffix}" for one in stats for suffix in (".tar", ".parquet", STATS))
+    return [f"{SHARDS}/{name}" for name in wanted if name not in there]
 
 
 def finished_names(output: Folder) -> dict[int, list[str]]:

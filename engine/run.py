@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
-from engine.errors import ConfigError, MissingPackage, UsageError
+from engine.counted import counted
+from engine.errors import ConfigError, MissingPackage, StorageError, UsageError
 from engine.escaped import escaped
 from engine.graph import Graph, plan
 from engine.image import PIXELS_VERSION
@@ -25,7 +26,13 @@ from engine.manifest import RECIPE, Manifest, named_shards
 from engine.nesting import refuse_links, refuse_nesting
 from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
 from engine.progress import Progress
-from engine.publication import ShardStats, finished_names, is_whole, read_stats
+from engine.publication import (
+    ShardStats,
+    finished_names,
+    is_whole,
+    missing_files,
+    read_stats,
+)
 from engine.runner import LocalRunner, Runner
 from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
@@ -158,7 +165,21 @@ def execute(
             asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [source.url for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
+    _refuse_vanished(run.output, stats)
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
+
+
+def _refuse_vanished(output: Folder, stats: Sequence[ShardStats]) -> None:
+    """Refuse to name shards in a manifest that are not there any more.
+
+    Raises:
+        StorageError: files of finished shards were deleted while the build ran.
+    """
+    if missing := missing_files(output, stats):
+        raise StorageError(
+            f"{counted(len(missing), 'file')} of finished shards vanished while the build ran, "
+            f"such as {output.path(missing[0])}: run the same command again, it makes them again"
+        )
 
 
 def _remarks(sources: Sequence[Source]) -> list[str]:

@@ -5,9 +5,10 @@ Until the manifest is replaced, readers see the version before, whole; afterward
 
 from __future__ import annotations
 
+from engine.config import LAYERS
 from engine.manifest import MANIFEST, RECIPE, named_shards
 from engine.publication import SHARDS
-from engine.storage import TEMPORARY, Folder
+from engine.storage import Folder, is_left_over
 
 VERSIONS = "versions"
 """The folder of earlier manifests, `NUMBER.json`; there are any only where versions are kept."""
@@ -33,10 +34,18 @@ def remove_stale(output: Folder, *, keep: int) -> None:
         output.remove(f"{VERSIONS}/{number:06d}.json")
     live = live_shards(output)
     for name in output.names(SHARDS):
-        if _is_left_over(name) or name.partition(".")[0].removesuffix("_stats") not in live:
+        if name.partition(".")[0].removesuffix("_stats") not in live:
             output.remove(f"{SHARDS}/{name}")
-    for name in filter(_is_left_over, output.names()):
-        output.remove(name)
+    if output.is_local:  # elsewhere a file is written in one go
+        remove_left_over(output)
+
+
+def remove_left_over(output: Folder) -> None:
+    """Delete what killed writers left in an output; layers that lie elsewhere others may write."""
+    layers = [f"{LAYERS}/{stage}" for stage in output.names(LAYERS)]
+    for folder in ("", VERSIONS, *layers):
+        for name in filter(is_left_over, output.names(folder)):
+            output.remove(f"{folder}/{name}".lstrip("/"))
 
 
 def live_shards(output: Folder) -> set[str]:
@@ -48,7 +57,3 @@ def live_shards(output: Folder) -> set[str]:
 def _numbers(output: Folder) -> list[int]:
     stems = [name.removesuffix(".json") for name in output.names(VERSIONS)]
     return sorted(int(stem) for stem in stems if stem.isdigit())
-
-
-def _is_left_over(name: str) -> bool:
-    return name.startswith(".") and name.endswith(TEMPORARY)

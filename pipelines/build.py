@@ -47,6 +47,7 @@ def put_in_place(
 
     output, content, config = run.output, manifest.to_json(), resolved_config(run).encode()
     beside = (CARD, REPORT, STATISTICS)
+    before_switch()  # nothing is written over what another command wrote meanwhile
     is_current = output.read(MANIFEST) == content and output.read(RUN) == config
     if not (is_current and all(map(output.exists, beside))):
         output.publish(RUN, config)

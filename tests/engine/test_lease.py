@@ -72,6 +72,7 @@ def test_a_live_writer_on_another_machine_is_respected(output: Folder) -> None:
     assert holders(output) == [other]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_lease_that_is_not_renewed_ends_by_itself(output: Folder) -> None:
     hold(output, replace(elsewhere(), renewed=time.time() - LEASE_S - 1))
     with writing(output):
