@@ -26,7 +26,7 @@ TEMPORARY = ".tmp"
 
 _EXTRAS = {"s3fs": "florilegium[s3]"}
 """The extra of this distribution that brings a storage package."""
-_CURES = {
+CURES = {
     errno.ENOSPC: "the disk is full: free some space (or inodes, `df -i`) and run the same command "
     "again, it resumes",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
@@ -39,6 +39,7 @@ _CURES = {
     errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`) and run it again",
     errno.ENOENT: "something deleted or moved the folder meanwhile: run the same command again",
 }
+"""What to do about an error of the operating system, by its number."""
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -217,6 +218,7 @@ class Draft:
             return
         if self._durable:
             os.fsync(self.file.fileno())
+        self.file.close()  # a network's disk may tell only now that it is full
         os.replace(self.file.name, path)
 
 
@@ -257,5 +259,5 @@ def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
 
 def storage_error(verb: str, path: str, error: OSError) -> StorageError:
     """Return the error of an operation on a file, with its cure."""
-    cure = _CURES.get(error.errno or 0, "check the path, the permissions and the free space")
+    cure = CURES.get(error.errno or 0, "check the path, the permissions and the free space")
     return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")

@@ -19,11 +19,17 @@ def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
     before = output.read(MANIFEST)
     if before != manifest:
         if before is not None and keep > 1 and named_shards(output):  # what is damaged is none
-            number = max(_numbers(output), default=0) + 1
-            output.publish(f"{VERSIONS}/{number:06d}.json", before)
+            _keep(output, before)
         output.publish(MANIFEST, manifest)
     output.remove(RECIPE)
     remove_stale(output, keep=keep)
+
+
+def _keep(output: Folder, manifest: bytes) -> None:
+    """Put a manifest among the earlier ones, unless a switch that was interrupted did."""
+    last = max(_numbers(output), default=0)
+    if not last or output.read(_path(last)) != manifest:
+        output.publish(_path(last + 1), manifest)
 
 
 def remove_stale(output: Folder, *, keep: int) -> None:
@@ -31,7 +37,7 @@ def remove_stale(output: Folder, *, keep: int) -> None:
     killed writers left behind."""
     numbers = _numbers(output)
     for number in numbers[: max(0, len(numbers) - (keep - 1))]:
-        output.remove(f"{VERSIONS}/{number:06d}.json")
+        output.remove(_path(number))
     live = live_shards(output)
     for name in output.names(SHARDS):
         if name.partition(".")[0].removesuffix("_stats") not in live:
@@ -50,8 +56,12 @@ def remove_left_over(output: Folder) -> None:
 
 def live_shards(output: Folder) -> set[str]:
     """Return the names of the shards of all versions that are there."""
-    paths = [MANIFEST, *(f"{VERSIONS}/{number:06d}.json" for number in _numbers(output))]
+    paths = [MANIFEST, *map(_path, _numbers(output))]
     return {name for path in paths for name in named_shards(output, path)}
+
+
+def _path(number: int) -> str:
+    return f"{VERSIONS}/{number:06d}.json"
 
 
 def _numbers(output: Folder) -> list[int]:

@@ -1,9 +1,14 @@
-"""A pytest plugin: the attacks of each kind, tried and held, as a table at the end of the run."""
+"""A pytest plugin: the attacks of each kind, tried and held, as a table at the end of the run.
+
+Where `ATTACKS_TABLE` names a file, the table is written there too, in Markdown.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +24,12 @@ KINDS = {
     "changes": "edits and damage of a finished dataset",
     "faults": "kills, full disks and clocks",
 }
+HEADER = "| kind | attacks | tried | held |\n|---|---|---:|---:|"
+FILE = "ATTACKS_TABLE"
+"""The environment variable that names the file for the table in Markdown."""
 _TRIED: Counter[str] = Counter()
 _FAILED: Counter[str] = Counter()
+_RECORDED: dict[str, Counter[str]] = {}
 _KINDS = pytest.StashKey[str]()
 
 
@@ -42,21 +51,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count an attack when it was tried, and when it was not held."""
+    """Count an attack once, as tried and as held or not; and what a test recorded of it."""
     report = yield
     kind = item.stash.get(_KINDS, "")
-    if kind and report.when == "call" and not report.skipped:
+    if not kind or report.skipped:
+        return report
+    is_first_failure = report.failed and not item.stash.get(_HAS_FAILED, False)
+    if report.when == "call" or (report.when == "setup" and report.failed):
         _TRIED[kind] += 1
-    if kind and report.failed:
+        for name, value in item.user_properties:
+            _RECORDED.setdefault(name, Counter())[str(value)] += 1
+    if is_first_failure:
+        item.stash[_HAS_FAILED] = True
         _FAILED[kind] += 1
     return report
 
 
+_HAS_FAILED = pytest.StashKey[bool]()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table."""
+    """Print the table, and how often tests recorded what, such as where a build was killed."""
     terminalreporter.section("attacks")
+    for kind, meaning, tried, held in rows(_TRIED, _FAILED):
+        terminalreporter.write_line(f"{kind:<9} {tried:>5} tried {held:>5} held   {meaning}")
+    for name, counts in _RECORDED.items():
+        told = ", ".join(f"{value} {count}" for value, count in sorted(counts.items()))
+        terminalreporter.write_line(f"{name}: {told}")
+    if path := os.environ.get(FILE):
+        Path(path).write_text(markdown(_TRIED, _FAILED), encoding="utf-8")
+
+
+def rows(tried: Counter[str], failed: Counter[str]) -> Iterator[tuple[str, str, int, int]]:
+    """Yield kind, meaning, tried and held; the sums last."""
     for kind, meaning in KINDS.items():
-        held = _TRIED[kind] - _FAILED[kind]
-        terminalreporter.write_line(f"{kind:<9} {_TRIED[kind]:>5} tried {held:>5} held   {meaning}")
-    tried, failed = _TRIED.total(), _FAILED.total()
-    terminalreporter.write_line(f"{'all':<9} {tried:>5} tried {tried - failed:>5} held")
+        yield kind, meaning, tried[kind], tried[kind] - failed[kind]
+    yield "all", "", tried.total(), tried.total() - failed.total()
+
+
+def markdown(tried: Counter[str], failed: Counter[str]) -> str:
+    """Return the table as README quotes it."""
+    lines = (f"| {kind} | {what} | {n} | {held} |" for kind, what, n, held in rows(tried, failed))
+    return "\n".join((HEADER, *lines)) + "\n"
