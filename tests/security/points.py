@@ -167,13 +167,15 @@ class Watch:
     def write(self, file: Any, kind: str, data: Any) -> Any:
         """Write to a file; where something happens, half of it."""
         self._descriptors[file.fileno()] = kind
+        written = 0
 
         def half() -> None:
-            file.write(data[: len(data) // 2])
+            nonlocal written
+            written = file.write(data[: len(data) // 2])
             file.flush()
 
         self.reach(kind, "write", before=half)
-        return file.write(data)
+        return written + file.write(data[written:])
 
 
 class _File:
@@ -181,15 +183,24 @@ class _File:
 
     def __init__(self, file: Any, kind: str, watch: Watch) -> None:
         self._file, self._kind, self._watch = file, kind, watch
+        self._is_open = True
 
     def write(self, data: Any) -> Any:
         return self._watch.write(self._file, self._kind, data)
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            try:
+                self._watch.reach(self._kind, "close")
+            finally:
+                self._file.close()
 
     def __enter__(self) -> _File:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
