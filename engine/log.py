@@ -85,9 +85,11 @@ def run_log(output: Folder) -> Iterator[RunLog]:
     try:
         yield log
     except BaseException as error:
-        with suppress(StorageError):  # what stopped the run is what is told
-            log.stopped(error)
-            _finish(output, handler, text.getvalue())
+        with suppress(StorageError):  # if even that fails, what stopped the run is what is told
+            try:
+                log.stopped(error)
+            finally:
+                _finish(output, handler, text.getvalue())
         raise
     _finish(output, handler, text.getvalue())
 

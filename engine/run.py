@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
-from engine.counted import counted
-from engine.errors import ConfigError, MissingPackage, StorageError, UsageError
+from engine.errors import ConfigError, MissingPackage, UsageError
 from engine.escaped import escaped
 from engine.graph import Graph, plan
 from engine.image import PIXELS_VERSION
@@ -38,8 +37,8 @@ from engine.publication import (
     ShardStats,
     finished_names,
     is_whole,
-    missing_files,
     read_stats,
+    refuse_vanished,
 )
 from engine.runner import LocalRunner, Runner
 from engine.sample import digest_of
@@ -173,23 +172,10 @@ def execute(
             asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [source.url for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
-    _refuse_vanished(run.output, stats)
+    refuse_vanished(run.output, stats)
     if not run.output.exists(INDEX_NAME):
         write_index(run.output, specs, shard_size=run.config.shard_size)
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
-
-
-def _refuse_vanished(output: Folder, stats: Sequence[ShardStats]) -> None:
-    """Refuse to name shards in a manifest that are not there any more.
-
-    Raises:
-        StorageError: files of finished shards were deleted while the build ran.
-    """
-    if missing := missing_files(output, stats):
-        raise StorageError(
-            f"{counted(len(missing), 'file')} of finished shards vanished while the build ran, "
-            f"such as {output.path(missing[0])}: run the same command again, it makes them again"
-        )
 
 
 def _remarks(sources: Sequence[Source]) -> list[str]:

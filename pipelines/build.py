@@ -9,6 +9,7 @@ import yaml
 from engine.lease import writing
 from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest
 from engine.progress import Progress
+from engine.publication import refuse_vanished
 from engine.run import Run, execute, refuse_caveats
 from engine.versions import switch
 from pipelines.card import CARD, write_card
@@ -61,6 +62,7 @@ def finish(run: Run, manifest: Manifest) -> None:
     """Switch to a manifest, by which a dataset is known to be finished."""
     if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
+    refuse_vanished(run.output, manifest.shards)
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
 
 

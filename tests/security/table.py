@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -27,10 +27,11 @@ KINDS = {
 HEADER = "| kind | attacks | tried | held |\n|---|---|---:|---:|"
 FILE = "ATTACKS_TABLE"
 """The environment variable that names the file for the table in Markdown."""
-_TRIED: Counter[str] = Counter()
-_FAILED: Counter[str] = Counter()
+_KIND = "attack"
+"""The property of a report that has the kind; other properties are what a test recorded."""
+_TRIED: dict[str, set[str]] = {kind: set() for kind in KINDS}
+_FAILED: dict[str, set[str]] = {kind: set() for kind in KINDS}
 _RECORDED: dict[str, Counter[str]] = {}
-_KINDS = pytest.StashKey[str]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,52 +45,51 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = mark.args[0] if mark and mark.args else ""
         if mark and kind not in KINDS:
             raise pytest.UsageError(f"{item.nodeid}: no kind of attack is called {kind!r}")
-        item.stash[_KINDS] = kind
+        if kind:
+            item.user_properties.append((_KIND, kind))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count an attack once, as tried and as held or not; and what a test recorded of it."""
-    report = yield
-    kind = item.stash.get(_KINDS, "")
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count an attack as tried, and as failed where it was not held; tests may run side by side."""
+    recorded = dict(report.user_properties)
+    kind = str(recorded.pop(_KIND, ""))
     if not kind or report.skipped:
-        return report
-    is_first_failure = report.failed and not item.stash.get(_HAS_FAILED, False)
-    if report.when == "call" or (report.when == "setup" and report.failed):
-        _TRIED[kind] += 1
-        for name, value in item.user_properties:
+        return
+    if report.failed:
+        _FAILED[kind].add(report.nodeid)
+    if report.failed or report.when == "call":
+        _TRIED[kind].add(report.nodeid)
+    if report.when == "call":
+        for name, value in recorded.items():
             _RECORDED.setdefault(name, Counter())[str(value)] += 1
-    if is_first_failure:
-        item.stash[_HAS_FAILED] = True
-        _FAILED[kind] += 1
-    return report
-
-
-_HAS_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table, and how often tests recorded what, such as where a build was killed."""
+    tried = {kind: len(tests) for kind, tests in _TRIED.items()}
+    failed = {kind: len(tests) for kind, tests in _FAILED.items()}
     terminalreporter.section("attacks")
-    for kind, meaning, tried, held in rows(_TRIED, _FAILED):
-        terminalreporter.write_line(f"{kind:<9} {tried:>5} tried {held:>5} held   {meaning}")
+    for kind, meaning, count, held in rows(tried, failed):
+        terminalreporter.write_line(f"{kind:<9} {count:>5} tried {held:>5} held   {meaning}")
     for name, counts in _RECORDED.items():
         told = ", ".join(f"{value} {count}" for value, count in sorted(counts.items()))
         terminalreporter.write_line(f"{name}: {told}")
     if path := os.environ.get(FILE):
-        Path(path).write_text(markdown(_TRIED, _FAILED), encoding="utf-8")
+        Path(path).write_text(markdown(tried, failed), encoding="utf-8")
 
 
-def rows(tried: Counter[str], failed: Counter[str]) -> Iterator[tuple[str, str, int, int]]:
+def rows(
+    tried: Mapping[str, int], failed: Mapping[str, int]
+) -> Iterator[tuple[str, str, int, int]]:
     """Yield kind, meaning, tried and held; the sums last."""
     for kind, meaning in KINDS.items():
         yield kind, meaning, tried[kind], tried[kind] - failed[kind]
-    yield "all", "", tried.total(), tried.total() - failed.total()
+    yield "all", "", sum(tried.values()), sum(tried.values()) - sum(failed.values())
 
 
-def markdown(tried: Counter[str], failed: Counter[str]) -> str:
+def markdown(tried: Mapping[str, int], failed: Mapping[str, int]) -> str:
     """Return the table as README quotes it."""
-    lines = (f"| {kind} | {what} | {n} | {held} |" for kind, what, n, held in rows(tried, failed))
+    lines = (
+        f"| {kind} | {what} | {count} | {held} |" for kind, what, count, held in rows(tried, failed)
+    )
     return "\n".join((HEADER, *lines)) + "\n"
