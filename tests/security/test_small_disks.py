@@ -38,7 +38,7 @@ def mounted(tmp_path: Path) -> Iterator[Mounted]:
         return where
 
     yield mount
-    subprocess.run(["umount", str(where)], check=False, capture_output=True)
+    subprocess.run(["umount", "--lazy", str(where)], check=False, capture_output=True)
 
 
 @pytest.fixture
