@@ -55,14 +55,15 @@ def put_in_place(
         write_report(output, manifest.shards)
         before_switch()
         write_card(output, manifest)
-    finish(run, manifest)
+    finish(run, manifest, before_switch=before_switch)
 
 
-def finish(run: Run, manifest: Manifest) -> None:
+def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
     """Switch to a manifest, by which a dataset is known to be finished."""
     if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
+    before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
 
 
