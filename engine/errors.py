@@ -13,7 +13,7 @@
         ├── WorkerDied        the process that held a call is gone; the scheduler isolates the cause
         │   └── WorkerStuck   it goes beyond a limit of time or memory, and has to be replaced
         ├── StoreFull         the shared memory of Ray is full; the shard starts again, alone
-        └── DataLost          a node took bytes with it that others need; the shard starts again
+        └── DataLost          bytes or answers that a call needs are gone; the shard starts again
 
 A message says what happened, the value, and the cure; a secret in it is masked.
 """
@@ -148,7 +148,7 @@ class StoreFull(RunError):
 
 
 class DataLost(RunError):
-    """Bytes in shared memory are gone with the node that held them; they must be read again."""
+    """Bytes or answers are gone, with a node or from the disk; the shard must be read again."""
 
 
 def _extras(requirement: str) -> list[str]:

@@ -11,7 +11,7 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -20,6 +20,8 @@ from typing import IO, Any
 import pyarrow as pa
 
 from engine.annotation import ANNOTATION_NAMES
+from engine.counted import counted
+from engine.errors import StorageError
 from engine.graph import Graph
 from engine.image_member import ImageKind, ImageMember, image_member
 from engine.judging import Judged, judge
@@ -119,6 +121,21 @@ def is_whole(output: Folder, stats: ShardStats) -> bool:
         output.size(f"{path}.{kind}") == file.bytes
         for kind, file in (("tar", stats.tar), ("parquet", stats.parquet))
     )
+
+
+def refuse_vanished(output: Folder, stats: Iterable[ShardStats]) -> None:
+    """Refuse to name shards in a manifest that are not there any more; one listing tells.
+
+    Raises:
+        StorageError: files of finished shards were deleted while the build ran.
+    """
+    there = set(output.names(SHARDS))
+    wanted = (f"{one.name}{suffix}" for one in stats for suffix in (".tar", ".parquet", STATS))
+    if gone := [f"{SHARDS}/{name}" for name in wanted if name not in there]:
+        raise StorageError(
+            f"{counted(len(gone), 'file')} of finished shards vanished while the build ran, such "
+            f"as {output.path(gone[0])}: run the same command again, it makes them again"
+        )
 
 
 def finished_names(output: Folder) -> dict[int, list[str]]:

@@ -23,9 +23,23 @@ from engine.log import run_log
 from engine.losses import Ledger
 from engine.manifest import RECIPE, Manifest, named_shards
 from engine.nesting import refuse_links, refuse_nesting
-from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
+from engine.partition import (
+    INDEX_NAME,
+    Index,
+    ShardSpec,
+    partition,
+    places,
+    read_index,
+    write_index,
+)
 from engine.progress import Progress
-from engine.publication import ShardStats, finished_names, is_whole, read_stats
+from engine.publication import (
+    ShardStats,
+    finished_names,
+    is_whole,
+    read_stats,
+    refuse_vanished,
+)
 from engine.redaction import redacted
 from engine.runner import InProcessRunner, Runner
 from engine.sample import digest_of
@@ -162,6 +176,9 @@ def execute(
             asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
+    refuse_vanished(run.output, stats)
+    if not run.output.exists(INDEX_NAME):
+        write_index(run.output, specs, shard_size=run.config.shard_size)
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
 

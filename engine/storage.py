@@ -28,12 +28,20 @@ TEMPORARY = ".tmp"
 
 _EXTRAS = {"s3fs": "florilegium[s3]"}
 """The extra of this distribution that brings a storage package."""
-_CURES = {
-    errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
+CURES = {
+    errno.ENOSPC: "the disk is full: free some space (or inodes, `df -i`) and run the same command "
+    "again, it resumes",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
     errno.EROFS: "the file system is read-only: choose another `output`",
     errno.EACCES: "permission denied: choose another `output` or change the permissions",
+    errno.EPERM: "permission denied: choose another `output` or change the permissions",
+    errno.EIO: "the disk or the network behind it failed: look at the system's log, then run the "
+    "same command again, it resumes",
+    errno.ENAMETOOLONG: "the path is too long for this file system: choose a shorter `output`",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`) and run it again",
+    errno.ENOENT: "something deleted or moved the folder meanwhile: run the same command again",
 }
+"""What to do about an error of the operating system, by its number."""
 
 
 def file_system(url: str) -> tuple[Any, str]:
@@ -130,6 +138,8 @@ class Folder:
             found = self._fs.ls(self.path(under) if under else self._root, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise storage_error("list", self.path(under).rstrip("/"), error) from error
         names = {PurePosixPath(path).name for path in found}
         return sorted(names - {"", ".", ".."})  # object storage takes any
 
@@ -153,8 +163,7 @@ class Folder:
         try:
             if self.is_local:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(path, "xb") as file:
-                    file.write(data)
+                _create(path, data)
             else:
                 self._fs.pipe_file(path, data, mode="create")
         except FileExistsError:
@@ -189,7 +198,8 @@ class Folder:
             with _temporary_file(path if self.is_local else None) as file:
                 yield Draft(file, self._fs, self._root, durable)
         except OSError as error:
-            raise storage_error("write", path, error) from error
+            by_way = "" if self.is_local else f" (by way of {tempfile.gettempdir()})"
+            raise storage_error("write", f"{path}{by_way}", error) from error
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
@@ -233,7 +243,25 @@ class Draft:
             return
         if self._durable:
             os.fsync(self.file.fileno())
+        self.file.close()  # a network's disk may tell only now that it is full
         os.replace(self.file.name, path)
+
+
+def _create(path: str, data: bytes) -> None:
+    """Write a local file that is not there yet; one that cannot be written whole goes again."""
+    file = open(path, "xb")  # noqa: SIM115 - closed below
+    try:
+        with file:
+            file.write(data)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a file is what a killed writer left: it was being written, and has no name yet."""
+    return name.startswith(".") and name.endswith(TEMPORARY)
 
 
 @contextmanager
@@ -265,5 +293,5 @@ def _joined(root: str, name: str) -> str:
 
 def storage_error(verb: str, path: str, error: OSError) -> StorageError:
     """Return the error of an operation on a file, with its cure."""
-    cure = _CURES.get(error.errno or 0, "check the path, the permissions and the free space")
+    cure = CURES.get(error.errno or 0, "check the path, the permissions and the free space")
     return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")

@@ -17,7 +17,8 @@ from typing import Any
 from engine.answer import BUDGET_EXHAUSTED, FILE_TIMEOUT, SHARD_TIMEOUT, STAGE_TIMEOUT, Answer
 from engine.config import RunConfig
 from engine.conversation import Conversation, Said
-from engine.errors import FlorilegiumError, RunError, SampleError
+from engine.counted import counted
+from engine.errors import DataLost, FlorilegiumError, RunError, SampleError
 from engine.graph import Graph, Node
 from engine.layer import Layer, LayerStore, Recall, StageError, join_layers
 from engine.partition import ShardSpec
@@ -189,6 +190,7 @@ class Worker:
             node = self._nodes[name]
             said = [part[name] for part in parts if name in part]
             recall = self._recall(node, task, is_asked=True)
+            _refuse_gaps(node, recall, task.todo[name])
             layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *said])
             self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
         return layers
@@ -200,7 +202,9 @@ class Worker:
         layers = self.store(task, names, *parts)
         for node in self._graph.layered:
             if node.name not in layers:
-                layers[node.name] = self._recall(node, task).layer
+                recall = self._recall(node, task)
+                _refuse_gaps(node, recall)
+                layers[node.name] = recall.layer
         filters = ", ".join(node.name for node in self._graph.filters) or "none"
         publishing = Doing(
             what=f"judging and writing shard {task.shard.name} (filters: {filters})",
@@ -233,11 +237,25 @@ class Worker:
         said: dict[str, dict[int, Answer]] = {}
         for name in {name for node in nodes for name in node.inputs}:
             recall = self._recall(self._nodes[name], task, is_asked=name in asked)
+            _refuse_gaps(self._nodes[name], recall, task.todo[name] if name in asked else ())
             known = [number for number in samples if number not in set(recall.missing)]
             said[name] = {**recall.layer.annotations(known)}
             for error in recall.layer.errors:
                 said[name][error.sample] = SampleError(error.reason, error.message)
         return said
+
+
+def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> None:
+    """Refuse to take an answer that is gone for one that says nothing.
+
+    Raises:
+        DataLost: a layer was deleted or damaged since the shard was opened.
+    """
+    if gone := set(recall.missing).difference(todo):
+        raise DataLost(
+            f"the layer of stage {node.name!r} was deleted or damaged while the build ran, the "
+            f"answers for {counted(len(gone), 'sample')} are gone: run the same command again"
+        )
 
 
 def _import_for_threads() -> None:

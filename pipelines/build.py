@@ -9,6 +9,7 @@ import yaml
 from engine.lease import writing
 from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest
 from engine.progress import Progress
+from engine.publication import refuse_vanished
 from engine.redaction import redacted
 from engine.run import Run, execute, refuse_caveats
 from engine.versions import switch
@@ -48,19 +49,22 @@ def put_in_place(
 
     output, content, config = run.output, manifest.to_json(), resolved_config(run).encode()
     beside = (CARD, REPORT, STATISTICS)
+    before_switch()  # nothing is written over what another command wrote meanwhile
     is_current = output.read(MANIFEST) == content and output.read(RUN) == config
     if not (is_current and all(map(output.exists, beside))):
         output.publish(RUN, config)
         write_report(output, manifest.shards)
         before_switch()
         write_card(output, manifest)
-    finish(run, manifest)
+    finish(run, manifest, before_switch=before_switch)
 
 
-def finish(run: Run, manifest: Manifest) -> None:
+def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
     """Switch to a manifest, by which a dataset is known to be finished."""
     if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
+    refuse_vanished(run.output, manifest.shards)
+    before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
 
 

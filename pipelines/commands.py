@@ -463,6 +463,14 @@ def main() -> None:
     except FlorilegiumError as error:
         err.print(Text.assemble(("error ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(_exit_code(error))
+    except OSError as error:  # of a file that no dataset has, such as a plan or an export
+        from engine.storage import CURES, storage_error
+
+        if error.errno not in CURES:
+            raise
+        told = str(storage_error("use", str(error.filename or "a file"), error))
+        err.print(Text.assemble(("error ", "bold red"), told), soft_wrap=True)
+        sys.exit(1)
     except Exception as error:  # a fault of ours, or of a library: its traceback, without secrets
         err.print(Text(redacted("".join(format_exception(error)))), soft_wrap=True)
         sys.exit(1)
