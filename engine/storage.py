@@ -12,6 +12,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from secrets import token_hex
 from typing import IO, Any
@@ -26,6 +28,8 @@ TEMPORARY = ".tmp"
 
 _EXTRAS = {"s3fs": "florilegium[s3]"}
 """The extra of this distribution that brings a storage package."""
+_MODIFIED = ("mtime", "LastModified", "last_modified", "modified", "created")
+"""What file systems call the time of the last change."""
 _CURES = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
@@ -51,6 +55,18 @@ def file_system(url: str) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a folder lists under a name; `kind` is `file`, `directory`, `link` or another word.
+
+    `modified` is in seconds since 1970, 0 where the storage does not tell.
+    """
+
+    kind: str
+    size: int
+    modified: float
 
 
 class Folder:
@@ -108,6 +124,17 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(PurePosixPath(path).name for path in found)
+
+    def entries(self, under: str = "") -> dict[str, Entry]:
+        """Return what lies in a sub-folder by name; nothing when it is absent."""
+        path = self.path(under) if under else self._root
+        try:
+            found = self._fs.ls(path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise storage_error("list", path, error) from error
+        return {PurePosixPath(one["name"]).name: _entry(one) for one in found}
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for what can be made again."""
@@ -227,6 +254,16 @@ def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             os.unlink(temporary)
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    """Return an entry from what a file system of fsspec tells of it."""
+    modified = next((info[name] for name in _MODIFIED if info.get(name)), 0)
+    return Entry(
+        kind="link" if info.get("islink") else info["type"],
+        size=int(info.get("size") or 0),
+        modified=modified.timestamp() if isinstance(modified, datetime) else float(modified),
+    )
 
 
 def storage_error(verb: str, path: str, error: OSError) -> StorageError:

@@ -41,8 +41,13 @@ def remove_stale(output: Folder, *, keep: int) -> None:
 
 def live_shards(output: Folder) -> set[str]:
     """Return the names of the shards of all versions that are there."""
-    paths = [MANIFEST, *(f"{VERSIONS}/{number:06d}.json" for number in _numbers(output))]
+    paths = [MANIFEST, *version_files(output)]
     return {name for path in paths for name in named_shards(output, path)}
+
+
+def version_files(output: Folder) -> list[str]:
+    """Return the paths of the manifests of earlier versions, oldest first."""
+    return [f"{VERSIONS}/{number:06d}.json" for number in _numbers(output)]
 
 
 def _numbers(output: Folder) -> list[int]:

@@ -10,17 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from engine.config import LAYERS
 from engine.errors import UsageError
 from engine.lease import writing
 from engine.manifest import RECIPE, read_manifest
 from engine.storage import TEMPORARY, Folder
 from engine.versions import VERSIONS
-from pipelines.build import RUN
 from pipelines.dataset import manifest_of
 from pipelines.refine.lineage import ROUNDS
+from pipelines.resolved import read_resolved
 
 _RECEIPTS = "source-"
 
@@ -126,8 +124,7 @@ def _manifests(dataset: Folder) -> Iterator[dict[str, Any]]:
 
 
 def _refuse_shared_layers(output: Folder) -> None:
-    config = yaml.safe_load(output.read(RUN) or b"")
-    layers = config.get("layers") if isinstance(config, dict) else None
+    layers = read_resolved(output).get("layers")
     if layers and Folder(layers).path("") != output.path(f"{LAYERS}/"):
         raise UsageError(
             f"the layers of {output.url} lie in {layers}, which other datasets may share: delete "
