@@ -111,6 +111,11 @@ class RunConfig(BaseModel):
             )
         return values
 
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _runner(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
     @field_validator("source", mode="before")
     @classmethod
     def _sources(cls, value: Any) -> Any:

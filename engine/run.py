@@ -34,6 +34,7 @@ from engine.partition import (
 )
 from engine.progress import Progress
 from engine.publication import (
+    SHARDS,
     ShardStats,
     finished_names,
     is_whole,
@@ -132,12 +133,18 @@ def _refuse_absent_places(config: RunConfig) -> None:
 
 
 def execute(
-    run: Run, progress: Progress, *, retry: bool = False, replace: bool = False
+    run: Run,
+    progress: Progress,
+    *,
+    retry: bool = False,
+    replace: bool = False,
+    check: bool = False,
 ) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
     With `replace`, the dataset may have been made from other sources, whose samples go.
+    Finished shards that are damaged are made again; with `check`, all of them are read to find out.
 
     Raises:
         ConfigError: a stage has a caveat that the config does not allow, or the output holds a
@@ -148,7 +155,8 @@ def execute(
     refuse_caveats(run)
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
-    finished = _Finished(run.output)
+    progress.current = "checking finished shards" if check else progress.current
+    finished = _Finished(run.output, is_read=check)
     receipts = _Receipts(run)
     ledger = Ledger(specs, run.config.max_dead_letter_share)
     jobs: list[Job] = []
@@ -249,8 +257,10 @@ def _job(
 class _Finished:
     """The shards that are there, of all versions; those of the current one are known by name."""
 
-    def __init__(self, output: Folder) -> None:
+    def __init__(self, output: Folder, *, is_read: bool) -> None:
         self._output = output
+        self._is_read = is_read
+        self._entries = output.entries(SHARDS)
         self._names = finished_names(output)
         self._current = set(named_shards(output))
 
@@ -261,7 +271,7 @@ class _Finished:
         samples, comes before it: a retry that was interrupted made it.
         """
         read = [read_stats(self._output, name) for name in self._names.get(number, ())]
-        whole = [stats for stats in read if stats and is_whole(self._output, stats)]
+        whole = [stats for stats in read if stats and self._is_whole(stats)]
         current = next((stats for stats in whole if stats.name in self._current), None)
 
         def rank(stats: ShardStats) -> tuple[bool, int, bool, str]:
@@ -271,6 +281,9 @@ class _Finished:
             return not is_alike, len(stats.dead_letters), stats is not current, stats.name
 
         return sorted(whole, key=rank)
+
+    def _is_whole(self, stats: ShardStats) -> bool:
+        return is_whole(self._output, stats, self._entries, is_read=self._is_read)
 
 
 async def _build(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.answer import INPUT_FAILED, PROCESS_DIED
-from engine.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
+from engine.errors import DataLost, RunError, SampleError, WorkerDied
 from engine.graph import CPU_POOL, Graph
 from engine.layer import StageError, make_layer
 from engine.partition import ShardSpec

@@ -13,6 +13,8 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from secrets import token_hex
 from typing import IO, Any
@@ -28,6 +30,8 @@ TEMPORARY = ".tmp"
 
 _EXTRAS = {"s3fs": "florilegium[s3]"}
 """The extra of this distribution that brings a storage package."""
+_MODIFIED = ("mtime", "LastModified", "last_modified", "modified", "created")
+"""What file systems call the time of the last change."""
 CURES = {
     errno.ENOSPC: "the disk is full: free some space (or inodes, `df -i`) and run the same command "
     "again, it resumes",
@@ -78,6 +82,18 @@ def _web_options(url: str) -> dict[str, Any]:
     if url.startswith(("http://", "https://")):
         return options
     return {scheme: options for scheme in ("http", "https") if f"::{scheme}://" in url}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a folder lists under a name; `kind` is `file`, `directory`, `link` or another word.
+
+    `modified` is in seconds since 1970, 0 where the storage does not tell.
+    """
+
+    kind: str
+    size: int
+    modified: float
 
 
 class Folder:
@@ -142,6 +158,17 @@ class Folder:
             raise storage_error("list", self.path(under).rstrip("/"), error) from error
         names = {PurePosixPath(path).name for path in found}
         return sorted(names - {"", ".", ".."})  # object storage takes any
+
+    def entries(self, under: str = "") -> dict[str, Entry]:
+        """Return what lies in a sub-folder by name; nothing when it is absent."""
+        path = self.path(under) if under else self._root
+        try:
+            found = self._fs.ls(path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise storage_error("list", path, error) from error
+        return {PurePosixPath(one["name"]).name: _entry(one) for one in found}
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for what can be made again."""
@@ -289,6 +316,16 @@ def _joined(root: str, name: str) -> str:
             f"to lead elsewhere; build the dataset again"
         )
     return f"{root}/{name}"
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    """Return an entry from what a file system of fsspec tells of it."""
+    modified = next((info[name] for name in _MODIFIED if info.get(name)), 0)
+    return Entry(
+        kind="link" if info.get("islink") else info["type"],
+        size=int(info.get("size") or 0),
+        modified=modified.timestamp() if isinstance(modified, datetime) else float(modified),
+    )
 
 
 def storage_error(verb: str, path: str, error: OSError) -> StorageError:

@@ -58,8 +58,13 @@ def remove_left_over(output: Folder) -> None:
 
 def live_shards(output: Folder) -> set[str]:
     """Return the names of the shards of all versions that are there."""
-    paths = [MANIFEST, *map(_path, _numbers(output))]
+    paths = [MANIFEST, *version_files(output)]
     return {name for path in paths for name in named_shards(output, path)}
+
+
+def version_files(output: Folder) -> list[str]:
+    """Return the paths of the manifests of earlier versions, oldest first."""
+    return list(map(_path, _numbers(output)))
 
 
 def _path(number: int) -> str:
