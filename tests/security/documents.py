@@ -1,4 +1,4 @@
-"""Hostile documents, drawn by hypothesis: JSON, labels, tables, and bytes with something changed."""
+"""Hostile documents, drawn by hypothesis: JSON, labels, tables, and bytes that were changed."""
 
 from __future__ import annotations
 
@@ -119,7 +119,9 @@ def changed(draw: st.DrawFn, data: bytes) -> bytes:
         if how == 0:
             changed[at : at + 1] = bytes([draw(st.integers(0, 255))])
         elif how == 1:
-            changed[at : at + 4] = draw(st.sampled_from([b"\xff" * 4, bytes(4), b"\x7f" + bytes(3)]))
+            changed[at : at + 4] = draw(
+                st.sampled_from([b"\xff" * 4, bytes(4), b"\x7f" + bytes(3)])
+            )
         elif how == 2:
             del changed[at:]
         elif how == 3:
@@ -167,7 +169,7 @@ _COLUMNS: list[tuple[st.SearchStrategy[Any], Callable[[list[Any]], pa.Array]]] =
     (st.lists(_STRINGS | st.none(), max_size=4), _of(pa.list_(pa.string()))),
     (st.lists(st.lists(_INTS, max_size=3), max_size=3), _of(pa.list_(pa.list_(pa.int64())))),
     (st.lists(st.tuples(_STRINGS, _INTS), max_size=3), _of(pa.map_(pa.string(), pa.int64()))),
-    (st.lists(_WHEN, max_size=3), _of(pa.list_(pa.timestamp("ns")))),
+    (st.lists(_WHEN, max_size=3), _of(pa.list_(pa.timestamp("us")))),
     (st.lists(_INTS, min_size=4, max_size=4), _of(pa.list_(pa.int32(), 4))),
     (
         st.fixed_dictionaries(
@@ -192,6 +194,7 @@ _COLUMNS: list[tuple[st.SearchStrategy[Any], Callable[[list[Any]], pa.Array]]] =
 ]
 _FEATURES = st.one_of(
     VALUES.map(as_json),
+    st.just('{"info": {"features": {"objects": {"category": {"names": ["a", "b"]}}}}}'),
     st.fixed_dictionaries(
         {
             "info": st.fixed_dictionaries(
@@ -233,5 +236,3 @@ def tables(draw: st.DrawFn, first: str, values: list[Any]) -> bytes:
         compression=draw(st.sampled_from(["zstd", "none"])),
     )
     return buffer.getvalue()
-
-

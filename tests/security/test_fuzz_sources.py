@@ -208,7 +208,9 @@ def test_tars(data: st.DataObject) -> None:
     members = [
         (
             f"{data.draw(st.sampled_from(['a', 'b', 'd/é', '.h', 'x' * 120]))}.{extension}",
-            data.draw(st.sampled_from([JPEG, b""]) | JSON.map(lambda t: t.encode("utf-8", "ignore"))),
+            data.draw(
+                st.sampled_from([JPEG, b""]) | JSON.map(lambda t: t.encode("utf-8", "ignore"))
+            ),
         )
         for extension in data.draw(st.lists(EXTENSIONS, max_size=8))
     ]
