@@ -102,6 +102,7 @@ JSON = st.one_of(
     ROWS.map(as_json),
     VALUES.map(as_json),
     st.integers(1, 5000).map(lambda depth: "[" * depth + "]" * depth),
+    st.integers(1, 40).map(lambda depth: f'{{"a": {"[" * depth}1{"]" * depth}}}'),
     st.integers(1, 3000).map(lambda depth: '{"a":' * depth + "1" + "}" * depth),
     st.just('{"a": ' + "9" * 5000 + "}"),
     st.just('{"text": "\\ud83d"}'),

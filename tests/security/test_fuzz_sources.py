@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.bounded_json import depth_of
 from engine.errors import ConfigError
 from engine.limits import Limits
 from engine.partition import partition
@@ -135,6 +136,7 @@ def test_labels_of_one_image(first: str, second: str) -> None:
     labels.add_row({"objects": second, "text": first})
     metadata, annotations = labels.finish()
     assert isinstance(json.loads(metadata), dict)
+    assert depth_of(metadata) <= LIMITS.max_json_depth + 2  # under `more_rows`
     assert len(annotations) <= LIMITS.max_annotations
 
 
@@ -191,6 +193,10 @@ def tar_of(members: list[tuple[str, bytes]], format: int) -> bytes:
     return buffer.getvalue()
 
 
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "ignore")
+
+
 COMPRESSIONS: list[Callable[[bytes], bytes]] = [
     bytes,
     lambda data: gzip.compress(data, mtime=0),
@@ -208,9 +214,7 @@ def test_tars(data: st.DataObject) -> None:
     members = [
         (
             f"{data.draw(st.sampled_from(['a', 'b', 'd/é', '.h', 'x' * 120]))}.{extension}",
-            data.draw(
-                st.sampled_from([JPEG, b""]) | JSON.map(lambda t: t.encode("utf-8", "ignore"))
-            ),
+            data.draw(st.sampled_from([JPEG, b""]) | JSON.map(_utf8)),
         )
         for extension in data.draw(st.lists(EXTENSIONS, max_size=8))
     ]

@@ -71,15 +71,17 @@ def test_an_archive_that_unpacks_to_far_more_is_refused_early(
 ) -> None:
     data = CODECS[suffix](member("a.jpg", jpeg) + bomb("b.bin"))
     (tmp_path / f"0.tar.{suffix}").write_bytes(data)
-    tracemalloc.start()
+    if bomb is huge:
+        tracemalloc.start()
     readings, letters = read_all(source_at(tmp_path))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    if bomb is huge:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20_000_000
     assert [one.name for one in readings] == ["a"]
     assert letters[-1].reason == "archive_too_large"
     assert "limits.max_compression_ratio" in letters[-1].message
     assert letters[-1].source == f"0.tar.{suffix}"
-    assert peak < 20_000_000
 
 
 @pytest.mark.parametrize(
