@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StorageError
+from engine.limits import Limits
 from engine.partition import (
     Entry,
     Index,
@@ -52,6 +53,20 @@ def keys(specs: list[ShardSpec]) -> list[list[str]]:
 
 def keys_of(*locations: str, size: int = 1000) -> list[str]:
     return [entry.key for entry in entries(partition([Listed(*locations, size=size)], []))]
+
+
+@pytest.mark.attack("files")
+def test_a_shard_has_no_more_bytes_than_are_held_together() -> None:
+    class Sized(Listed):
+        def items(self) -> Iterator[Item]:
+            sizes = {"a": 60, "b": 40, "c": 1, "d": 0, "e": 500, "f": 99}
+            return (Item(location=name, signature="", size=sizes[name]) for name in self.locations)
+
+    source = Sized(*"abcdef", size=100)
+    source.limits = Limits(max_shard_bytes=100)
+    specs = partition([source], [])
+    assert keys(specs) == [["a", "b"], ["c", "d"], ["e"], ["f"]]
+    assert keys(partition([source], entries(specs))) == keys(specs)
 
 
 def test_items_fill_shards_in_their_order() -> None:
