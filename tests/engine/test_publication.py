@@ -109,6 +109,21 @@ def test_the_files_of_a_sample_are_adjacent_and_the_image_is_untouched(tmp_path:
     assert found["image_1.jpg"] == b"second"
 
 
+def test_the_files_of_a_sample_are_sorted_by_their_extension(tmp_path: Path) -> None:
+    shard = shard_of(3)
+    records = tuple(replace(one, extension="png") for one in shard.records)
+    found = members(published(tmp_path, shard=replace(shard, records=records)))
+    assert list(found)[:3] == ["image_0.json", "image_0.png", "image_0.txt"]
+
+
+def test_dead_letters_are_in_the_order_of_the_samples(tmp_path: Path) -> None:
+    stats = stats_of(published(tmp_path, failed={"bright": 2, "describe": 0}))
+    assert [(one.key, one.stage) for one in stats.dead_letters] == [
+        ("image_0", "describe"),
+        ("image_2", "bright"),
+    ]
+
+
 def test_members_have_neither_times_nor_owners(tmp_path: Path) -> None:
     data = file_of(published(tmp_path), ".tar")
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
