@@ -82,7 +82,7 @@ def refine(
             best = one if one.is_promoted else best
             if gain < config.refine.margin:
                 break
-        loop.promote(best, rounds, before_switch=lease.check)
+        loop.promote(rounds[-1], rounds, before_switch=lease.check)
     return rounds
 
 
@@ -175,7 +175,7 @@ class _Loop:
                 config,
                 self._checkpoint(number, fold),
                 fold=fold if options.folds > 1 else None,
-                folds=2 * options.folds,
+                folds=options.folds,
                 on_progress=partial(progress.train, f"student {fold}"),
                 on_wait=partial(setattr, progress, "waiting"),
             )
