@@ -11,7 +11,7 @@ from engine.errors import SampleError
 from engine.sample import Sample
 from engine.stage import Specialist, StageConfig
 
-VARIABLES = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "FSSPEC_HTTPS_PASSWORD"]
+VARIABLES = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "FSSPEC_S3_SECRET"]
 
 
 class TalkativeConfig(StageConfig):

@@ -146,6 +146,7 @@ def test_no_secret_is_in_what_a_build_writes_or_prints(
         }
         (tmp_path / "run.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
         printed = [command("build", tmp_path / "run.yml")]
+        assert printed[0][0] == 0, printed
         assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
         printed += [command("build", tmp_path / "run.yml", "--retry-dead-letters")]
         printed += [command("build", tmp_path / "run.yml", "--dry-run")]
