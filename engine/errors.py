@@ -11,7 +11,9 @@
     ├── StorageError          reading or writing files (exit 1)
     └── RunError              the run as a whole cannot go on (exit 1)
         ├── WorkerDied        the process that held a call is gone; the scheduler isolates the cause
-        └── DataLost          a node took bytes with it that others need; the shard starts again
+        │   └── WorkerStuck   it goes beyond a limit of time or memory, and has to be replaced
+        ├── StoreFull         the shared memory of Ray is full; the shard starts again, alone
+        └── DataLost          bytes or answers that a call needs are gone; the shard starts again
 
 A message says what happened, the value, and the cure; a secret in it is masked.
 """
@@ -113,11 +115,40 @@ class RunError(FlorilegiumError):
 
 
 class WorkerDied(RunError):
-    """The worker process died during a call; the call itself is under suspicion."""
+    """The worker process died during a call; the call itself is under suspicion.
+
+    `reason` is that of the dead letter which the guilty image becomes. Where it is known what the
+    worker was at, `stage` names it, `samples` are the numbers of those it was asked about, and
+    `spot` is the input that was read.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "process_died",
+        stage: str = "",
+        samples: tuple[int, ...] = (),
+        spot: tuple[int, int, bool] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.stage = stage
+        self.samples = samples
+        self.spot = spot
+
+
+class WorkerStuck(WorkerDied):
+    """A call takes longer, or its process more memory, than a limit allows: the process is of no
+    use any more, and whoever called it ends it."""
+
+
+class StoreFull(RunError):
+    """The shared memory of Ray takes no more, and neither does the disk behind it."""
 
 
 class DataLost(RunError):
-    """Bytes in shared memory are gone with the node that held them; they must be read again."""
+    """Bytes or answers are gone, with a node or from the disk; the shard must be read again."""
 
 
 def _extras(requirement: str) -> list[str]:

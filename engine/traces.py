@@ -41,5 +41,13 @@ def _frames(stack: StackSummary, above: str) -> Iterator[str]:
             yield f"    {frame.line}"
 
 
+def message_of(error: BaseException) -> str:
+    """Return what an error says; one that cannot be written says that."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be written)"
+
+
 def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {message_of(error)}"

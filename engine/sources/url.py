@@ -40,6 +40,7 @@ def place_of(config: SourceConfig) -> Place:
         "url": redacted(config.url),
         "fs": fs,
         "include": config.include,
+        "follow_links": config.follow_links,
         "query": query,
     }
     path = path.rstrip("/") or path
