@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config import LAYERS
-from engine.document import read_yaml
 from engine.errors import UsageError
 from engine.lease import writing
 from engine.manifest import RECIPE, read_manifest
+from engine.safe_yaml import read_yaml
 from engine.storage import TEMPORARY, Folder
 from engine.versions import VERSIONS
 from pipelines.build import RUN

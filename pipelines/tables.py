@@ -12,6 +12,7 @@ from rich.text import Text
 
 from engine.errors import UsageError
 from engine.manifest import Totals
+from engine.plugins import Unseen, UnseenFilter
 from engine.registry import find_stage, stage_names
 from engine.run import Run
 from engine.stage import Input, Specialist, Stage
@@ -56,6 +57,7 @@ def plan_table(run: Run) -> Table:
         table.add_column(column)
     for node in run.graph.nodes:
         says = node.stage.produces if isinstance(node.stage, Specialist) else ("verdicts",)
+        says = ("not imported",) if isinstance(node.stage, Unseen | UnseenFilter) else says
         name = node.name if node.use == node.name else f"{node.name}\n  {node.use}"
         where = f"{node.pool}\n  {node.fingerprint}"
         table.add_row(name, "\n".join(node.inputs), "\n".join(says), where)

@@ -14,9 +14,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from engine.counted import counted
-from engine.document import read_yaml
 from engine.manifest import Totals
 from engine.publication import ShardStats
+from engine.safe_yaml import read_yaml
 from engine.storage import Folder
 from pipelines.report import figures, summary
 from pipelines.report.palette import colour
