@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,13 +17,14 @@ from engine.registry import find_stage, stage_names
 from engine.run import Run
 from engine.stage import Input, Specialist, Stage
 from pipelines.status import Status
+from pipelines.terminal import Terminal
 
 _MOST_TASKS = 6
 _WORD = re.compile(r"^ *\S+|\S+|^$", re.MULTILINE)
 _UNBOUNDED = 10_000
 
 
-def print_table(console: Console, table: Table) -> None:
+def print_table(console: Terminal, table: Table) -> None:
     """Print a table of which nothing is cut, however narrow the terminal.
 
     Names stay whole, so that they can be searched, and the table becomes wider where it has to;
@@ -46,7 +47,7 @@ def print_table(console: Console, table: Table) -> None:
     console.print(table, crop=False)
 
 
-def _plain(console: Console, cell: RenderableType) -> str:
+def _plain(console: Terminal, cell: RenderableType) -> str:
     return (cell if isinstance(cell, Text) else console.render_str(str(cell))).plain
 
 
