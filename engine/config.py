@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from engine.credentials import refuse_credentials
 from engine.errors import ConfigError, nearest
 from engine.escaped import LONGEST, cut
-from engine.image import MAX_PIXELS
 from engine.image_member import ImageKind
 from engine.limits import Limits
 from engine.names import check_name
@@ -50,8 +50,9 @@ class RunnerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["ray", "local"] = "ray"
-    """`ray` runs worker processes; `local` runs the same code in this process, for debugging."""
+    kind: Literal["ray", "local", "in_process"] = "ray"
+    """`ray` runs a worker process per CPU and GPU stage, `local` one in all; `in_process` runs the
+    same code in this process, for a debugger, without limits of time and memory."""
     address: str = "local"
     """`local` starts a Ray of its own; `auto` or `ray://...` joins a running cluster."""
     workers: int | None = Field(default=None, ge=1)
@@ -63,7 +64,7 @@ class RunnerConfig(BaseModel):
 class RunConfig(BaseModel):
     """A dataset to build: what is read, who speaks, who judges, where it goes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     source: tuple[SourceConfig, ...] = Field(min_length=1)
     """A URL, a mapping with `url`, or a list of either."""
@@ -74,14 +75,12 @@ class RunConfig(BaseModel):
     layers: str | None = None
     """Folder of the layers, the cache of everything said; by default `layers` in the output."""
     runner: RunnerConfig = RunnerConfig()
-    """`ray`, `local`, or a mapping."""
+    """`ray`, `local`, `in_process`, or a mapping."""
     specialists: dict[str, dict[str, Any]] = Field(min_length=1)
     """Stages that say something, by name. `use` names the class (by default the stage's name),
     `reads` the stages to read (by default all that produce what it reads)."""
     filters: dict[str, dict[str, Any]] = {}
     """Stages that judge, by name, in the order in which they judge."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
-    """Images with more pixels become dead letters before they are decoded; Pillow refuses more."""
     limits: Limits = Limits()
     """What one file, archive, shard, answer and call may cost."""
     images: ImageKind = "jpg"
@@ -102,6 +101,23 @@ class RunConfig(BaseModel):
     def layers_url(self) -> str:
         """Where the layers lie: in the output, unless the config says otherwise."""
         return self.layers or f"{self.output}/{LAYERS}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_read(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            refuse_credentials(values)
+        if isinstance(values, Mapping) and "max_pixels" in values:
+            raise ValueError(
+                f"the key 'max_pixels' stands among the limits now: "
+                f"write `limits: {{max_pixels: {values['max_pixels']!r:.20}}}`"
+            )
+        return values
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _runner(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
     @field_validator("source", mode="before")
     @classmethod

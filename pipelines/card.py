@@ -16,7 +16,7 @@ from engine.counted import counted
 from engine.escaped import visible
 from engine.image_member import ImageKind
 from engine.manifest import Manifest
-from engine.publication import SHARDS
+from engine.publication import SHARDS, FileStats
 from engine.sources.source import SOURCE
 from engine.storage import Folder
 
@@ -43,6 +43,9 @@ _IMAGES: dict[ImageKind, str] = {
 }
 _MARKS = re.compile(r"[\\`*{}\[\]()#+!|~:@$^=]|(?<!\w)_|_(?!\w)|(?<=www)\.")
 """What Markdown takes for markup, or makes a link of."""
+_CLAIM = re.compile(
+    r"^\|.*|^\d+ images? with$|^\d+ machine-made .*|\(\d+ of \d+\)|[\w./-]+\.tar\b", re.M
+)
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TEMPLATE = """\
 # An annotated image dataset
@@ -81,8 +84,15 @@ The images belong to their owners: this card grants no licence for them.
 """
 
 
-def write_card(output: Folder, manifest: Manifest) -> None:
-    """Publish the dataset card."""
+def write_card(output: Folder, manifest: Manifest) -> FileStats:
+    """Publish the dataset card; return what it is."""
+    content = card_of(manifest)
+    output.publish(CARD, content)
+    return FileStats.of(memoryview(content))
+
+
+def card_of(manifest: Manifest) -> bytes:
+    """Return the content of the dataset card."""
     from huggingface_hub import DatasetCardData
 
     totals = manifest.totals
@@ -113,7 +123,7 @@ def write_card(output: Folder, manifest: Manifest) -> None:
         images=_IMAGES[manifest.images],
         counted=counted,
     )
-    output.publish(CARD, f"---\n{front}\n---\n\n{body}\n".encode())
+    return f"---\n{front}\n---\n\n{body}\n".encode()
 
 
 def _template() -> Template:
@@ -130,6 +140,11 @@ def markdown(value: Any) -> Any:
         return value
     text = _MARKS.sub(r"\\\g<0>", visible(value))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def claims_of(card: bytes) -> list[str]:
+    """Return what a card says that can be counted again: rows of its tables, sums and shards."""
+    return _CLAIM.findall(card.decode("utf-8", "replace"))
 
 
 def _tars(manifest: Manifest) -> list[str]:

@@ -15,12 +15,11 @@ from engine.config import LAYERS
 from engine.errors import UsageError
 from engine.lease import writing
 from engine.manifest import RECIPE, read_manifest
-from engine.safe_yaml import read_yaml
 from engine.storage import TEMPORARY, Folder
 from engine.versions import VERSIONS
-from pipelines.build import RUN
 from pipelines.dataset import manifest_of
 from pipelines.refine.lineage import ROUNDS
+from pipelines.resolved import read_resolved
 
 _RECEIPTS = "source-"
 
@@ -133,8 +132,7 @@ def _is_elsewhere(output: Folder, folder: str) -> bool:
 
 
 def _refuse_shared_layers(output: Folder) -> None:
-    config = read_yaml(output.read(RUN) or b"", where=output.path(RUN))
-    layers = config.get("layers") if isinstance(config, dict) else None
+    layers = read_resolved(output).get("layers")
     is_named = isinstance(layers, str) and Folder(layers).path("") != output.path(f"{LAYERS}/")
     if not is_named and _is_elsewhere(output, LAYERS):
         layers, is_named = os.path.realpath(output.path(LAYERS)), True

@@ -23,6 +23,7 @@ import typer
 from engine.counted import counted
 from engine.errors import FlorilegiumError, OutputInUse, UsageError
 from engine.escaped import json_text
+from engine.redaction import redacted
 from pipelines.terminal import Terminal
 
 app = typer.Typer(
@@ -117,6 +118,9 @@ def build(
         bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
     ] = False,
     replace: Replace = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read finished shards; make damaged ones again.")
+    ] = False,
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
 ) -> None:
@@ -151,7 +155,7 @@ def build(
         refuse_problems(run)
         return
     with _resumable():
-        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)
+        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
@@ -455,13 +459,10 @@ def why(
 def report(directory: Directory) -> None:
     """Draw the report of a dataset again."""
     from engine.storage import Folder
-    from pipelines.dataset import manifest_of
-    from pipelines.report import write_report
-    from pipelines.status import current_shards
+    from pipelines.build import draw_again
 
     folder = Folder(directory)
-    manifest_of(folder)
-    write_report(folder, current_shards(folder))
+    draw_again(folder)
     out.say(folder.path("report.html"))
 
 
@@ -509,11 +510,22 @@ def main() -> None:
     except typer.Abort:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if isinstance(error, _TYPED_WRONG):
-            _show_usage(error)
-            sys.exit(2)
-        err.say("".join(format_exception(error)).rstrip())  # a fault of ours, or of a library
-        sys.exit(1)
+        sys.exit(_unforeseen(error))
+
+
+def _unforeseen(error: Exception) -> int:
+    """Tell what was typed wrong, which file failed, or else where: a fault of ours or a library."""
+    from engine.storage import CURES, storage_error
+
+    if isinstance(error, _TYPED_WRONG):
+        _show_usage(error)
+        return 2
+    if isinstance(error, OSError) and error.errno in CURES:
+        # Of a file that no dataset has, such as a plan or an export.
+        err.error(str(storage_error("use", str(error.filename or "a file"), error)))
+    else:
+        err.say(redacted("".join(format_exception(error)).rstrip()))
+    return 1
 
 
 def _leave_current_folder() -> None:

@@ -17,8 +17,7 @@ from engine.errors import ConfigError, StorageError
 from engine.escaped import escaped
 from engine.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
 from engine.names import is_shard_name
-from engine.parquet import from_parquet
-from engine.partition import INDEX_NAME
+from engine.partition import index_table
 from engine.publication import finished_names, read_stats
 from engine.storage import Folder
 from pipelines.dataset import read_shard_annotations, read_shard_records
@@ -121,11 +120,10 @@ def _by_key(output: Folder, shards: Sequence[str], key: str) -> Iterator[Image]:
 
 def _bases(output: Folder) -> dict[int, str]:
     """Return for each shard's number the folder that the places of its inputs are relative to."""
-    data = output.read(INDEX_NAME)
-    if data is None:
+    table = index_table(output)
+    if table is None:
         return {}
-    table = from_parquet(data, columns=["shard", "source", "location"])
-    columns = (table[name].to_pylist() for name in table.column_names)
+    columns = (table[name].to_pylist() for name in ("shard", "source", "location"))
     return {
         shard: _base(source.rpartition("#")[0], location)
         for shard, source, location in zip(*columns, strict=True)

@@ -99,7 +99,9 @@ def test_nothing_is_seen_under_the_name_before_the_block_ends(folder: Folder) ->
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only: choose another `output`"),
         (errno.EACCES, "permission"),
-        (errno.EIO, "check the path"),
+        (errno.EIO, "look at the system's log"),
+        (errno.ENOENT, "something deleted or moved the folder"),
+        (errno.EBUSY, "check the path"),
     ],
 )
 def test_a_write_that_fails_tells_the_path_and_the_cure(
