@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 _TYPED_WRONG = typer.BadParameter.__mro__[1]
 """Every error about arguments and options, whichever click it is that typer brings."""
+_SAFE_PATH = "PYTHONSAFEPATH"
 INTERRUPTED = 130
 """The exit code after Ctrl-C, by the shell's convention."""
 out = Terminal()
@@ -498,7 +499,11 @@ def _resumable() -> Iterator[None]:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    _leave_current_folder()
+    with _outside_of_current_folder():
+        _run()
+
+
+def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a letter ends nothing
             stream.reconfigure(errors="backslashreplace")
@@ -528,8 +533,10 @@ def _unforeseen(error: Exception) -> int:
     return 1
 
 
-def _leave_current_folder() -> None:
-    """Take the folder one stands in from Python's path, where `python -m` and `-c` put it first.
+@contextmanager
+def _outside_of_current_folder() -> Iterator[None]:
+    """Keep Python from searching the folder one stands in for modules, here and in each process
+    that is started from here: `python -m` and `-c` would, and so do those of `multiprocessing`.
 
     It stays where this program lies in it, or PYTHONPATH names it.
     """
@@ -537,6 +544,14 @@ def _leave_current_folder() -> None:
     chosen = map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     if here not in (ours, *chosen) and sys.path and sys.path[0] in ("", here):
         del sys.path[0]
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SAFE_PATH)
+        if before is not None:
+            os.environ[_SAFE_PATH] = before
 
 
 def _show_usage(error: Any) -> None:

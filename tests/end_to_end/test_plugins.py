@@ -216,6 +216,20 @@ def test_a_python_that_starts_in_a_folder_does_not_search_it(
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.attack("configs")
+def test_no_process_that_is_started_searches_it(
+    album: Path, tmp_path: Path, folder: Path, written: Written
+) -> None:
+    for name in ("socket", "signal", "selectors", "threading", "traceback"):
+        (folder / f"{name}.py").write_text(EVIL.format(mark=str(tmp_path / "mark")))
+    config = written(album, tmp_path / "out", runner="local")
+    command = [Path(sys.executable).with_name("florilegium"), "build", config]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "mark").exists()
+
+
 @pytest.mark.parametrize("broken", ["1 / 0", "raise SystemError", "a b", "import nowhere_at_all"])
 def test_a_module_that_cannot_be_imported_is_named(
     album: Path, tmp_path: Path, folder: Path, florilegium: Command, written: Written, broken: str
