@@ -11,6 +11,8 @@ import asyncio
 import heapq
 import itertools
 import os
+import sys
+import sysconfig
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ from engine.config import RunConfig, RunnerConfig
 from engine.errors import DataLost, FlorilegiumError, RunError, WorkerDied
 from engine.graph import CPU_POOL, Graph
 from engine.partition import ShardSpec
+from engine.plugins import ROOT, searched
 from engine.pools import Machines, Pool, pools_of
 from engine.publication import ShardStats
 from engine.runner import Opened, Runner
@@ -129,7 +132,7 @@ class RayRunner(Runner):
                 num_cpus=pool.num_cpus,
                 num_gpus=pool.num_gpus,
             )
-            make = partial(create.remote, self._config, self._graph, **self._folders)
+            make = partial(create.remote, self._config, Carried(self._graph), **self._folders)
             self._pools[name] = _Pool(pool, make)
         return self._pools[name]
 
@@ -184,17 +187,27 @@ def machines_of_ray() -> Machines:
 
 def _init_options(address: str, workers: int | None, object_store_mb: int) -> dict[str, Any]:
     """Return how Ray is started or joined; a plain `ray.init()` would join any cluster it finds."""
+    job = {"job_config": _job_config(), "log_to_driver": False}
     if address != "local":
-        return {"address": address, "log_to_driver": False}
+        return {"address": address, **job}
     return {
+        **job,
         "address": "local",
         "num_cpus": workers,
         "include_dashboard": False,
-        "log_to_driver": False,
         "logging_level": "ERROR",
         "object_store_memory": object_store_mb * 1024 * 1024,
         "_node_ip_address": "127.0.0.1",
     }
+
+
+def _job_config() -> Any:
+    """Return the settings by which workers do not search the folder that the driver stands in."""
+    from ray.job_config import JobConfig
+
+    installed = [ROOT] if sysconfig.get_path("purelib") != ROOT else []
+    # Of a job of a client Ray adds no folder; nothing else follows from it where none is uploaded.
+    return JobConfig(_client_job=True, _py_driver_sys_path=installed)
 
 
 def _actor_class() -> Any:
@@ -237,6 +250,26 @@ def hide_gpus() -> None:
 
     if not ray.get_gpu_ids():
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+class Carried:
+    """A graph on its way to a worker: what it is made of may lie in folders that only the driver
+    searches, so the worker is told them first. There it is the graph itself."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ray import cloudpickle
+
+        return _arrived, (searched(), cloudpickle.dumps(self._graph))
+
+
+def _arrived(folders: Sequence[str], packed: bytes) -> Graph:
+    from ray import cloudpickle
+
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    return cloudpickle.loads(packed)
 
 
 class _Pool:
