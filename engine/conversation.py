@@ -91,9 +91,7 @@ class Conversation:
                 answers[number] = answer
         return make_layer(node, answers, errors)
 
-    def _watched(
-        self, node: Node[Any], samples: Sequence[Sample]
-    ) -> AbstractContextManager[None]:
+    def _watched(self, node: Node[Any], samples: Sequence[Sample]) -> AbstractContextManager[None]:
         """Limit the time in which a stage answers."""
         own = node.stage.config.call_seconds
         keys = ", ".join(sample.key for sample in samples[:_MOST_NAMED])

@@ -21,9 +21,10 @@ from engine.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from engine.graph import Graph
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
-from engine.runner import Opened, Runner
+from engine.runner import Opened, Runner, too_small
 from engine.shard import Spot
 from engine.storage import Folder
+from engine.watch import NO_TURN
 from engine.worker import Part
 
 ATTEMPTS = 3
@@ -168,14 +169,6 @@ class LocalRunner(Runner):
         self._loaded = set()
 
 
-def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:
-    """Say that a worker has too little memory for its stages alone."""
-    return RunError(
-        f"a worker that has loaded {', '.join(names)} takes more memory than "
-        f"limits.worker_memory_mb = {memory_mb} allows: raise it, or give the stages less"
-    )
-
-
 class _TraceOfWorker(Exception):
     """Where an error came from, in the process of a worker."""
 
@@ -210,7 +203,7 @@ class _Child:
         self._process.join()
         code = self._process.exitcode or 0
         if code == -signal.SIGALRM:
-            return "it went beyond its time and never gave Python a turn", on_timer
+            return NO_TURN, on_timer
         if code < 0:
             return f"it was ended by {signal.Signals(-code).name}", PROCESS_DIED
         return f"it ended with exit code {code}", PROCESS_DIED

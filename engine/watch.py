@@ -26,6 +26,8 @@ TICK_S = 0.25
 """Seconds between looks at a call."""
 GRACE_S = 5.0
 """Seconds beyond a limit after which the system ends the process."""
+NO_TURN = "it went beyond its time and never gave Python a turn"
+"""What a process died of that the system ended."""
 _LONGEST_S = 1e8  # what a timer of the system holds, and more than anybody waits
 _MB = 1 << 20
 
@@ -128,10 +130,10 @@ class Watch:
 
     def _check(self, thread: int) -> None:
         end_s, doing = self._doing.get(thread, (float("inf"), _ENGINE))
-        if time.monotonic() > end_s:
-            raise doing.overdue()
         if self._memory_mb is not None and memory_mb() > self._memory_mb:
             raise doing.too_large(self._memory_mb)
+        if time.monotonic() > end_s:
+            raise doing.overdue()
 
     def _set_timer(self) -> None:
         """Have the system end the process some time after the first limit, unless set again."""
