@@ -10,8 +10,9 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any
 
 from engine.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
@@ -173,6 +174,17 @@ class _TraceOfWorker(Exception):
     """Where an error came from, in the process of a worker."""
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Have what is started here get no Ctrl-C of the terminal; for this process it waits."""
+    resource_tracker.ensure_running()  # lets interrupts through when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Child:
     """The process of a worker, and the pipe to it."""
 
@@ -183,7 +195,8 @@ class _Child:
         arguments = (theirs, dict(os.environ), config, graph, layers, output)
         self._process = context.Process(target=serve, args=arguments, name="worker")
         try:
-            self._process.start()
+            with _without_interrupts():
+                self._process.start()
         except (AttributeError, TypeError, ValueError) as error:  # what pickle raises, too
             raise RunError(
                 f"the stages cannot be handed to a process of their own: {error}; run them in this "

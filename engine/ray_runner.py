@@ -11,6 +11,8 @@ import asyncio
 import heapq
 import itertools
 import os
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -102,15 +104,15 @@ class RayRunner(Runner):
             task, images = actor.open.remote(spec, **options)
             return Opened(task=_unless_dead(await task), images=images)
 
-        timer = _Timer(self._config.limits.file_seconds)
         try:
-            pool = self._pools[CPU_POOL]
-            return await pool.call(timer.around(call), (), priority="", alone=True)
+            return await self._pools[CPU_POOL].call(call, (), priority="", alone=True)
         except WorkerDied as error:
-            if error.spot is None:
-                error = timer.explained(error, FILE_TIMEOUT)
-                error.spot = await notes.last.remote()
-            raise error
+            if error.spot is not None:
+                raise
+            spot, took_s = await notes.last.remote()
+            if took_s > self._config.limits.file_seconds + GRACE_S:
+                raise WorkerDied(NO_TURN, reason=FILE_TIMEOUT, spot=spot) from error
+            raise WorkerDied(str(error), reason=error.reason, spot=spot) from error
         finally:
             ray.kill(notes)
 
@@ -196,11 +198,21 @@ def start_ray(runner: RunnerConfig) -> bool:
         return False
     options = _init_options(runner.address, runner.workers, runner.object_store_mb)
     try:
-        ray.init(**options)
+        with _own_signals():
+            ray.init(**options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = _last_line(error)
         raise RunError(f"cannot reach Ray at {runner.address!r}: {reason}") from error
     return True
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does on SIGTERM, for which Ray has a handler of its own."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
@@ -303,12 +315,14 @@ class _Notes:
 
     def __init__(self) -> None:
         self._spot: Spot | None = None
+        self._since_s = time.monotonic()
 
     def put(self, spot: Spot) -> None:
-        self._spot = spot
+        self._spot, self._since_s = spot, time.monotonic()
 
-    def last(self) -> Spot | None:
-        return self._spot
+    def last(self) -> tuple[Spot | None, float]:
+        """Return the last input, and for how long it has been the last."""
+        return self._spot, time.monotonic() - self._since_s
 
 
 class _Timer:

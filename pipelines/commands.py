@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, by the shell's convention."""
+"""What typer exits with after Ctrl-C."""
 out = Console()
 err = Console(stderr=True)
 
@@ -91,7 +90,9 @@ def build(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.")],
     source: SourceOption = None,
     output: OutputOption = None,
-    runner: Annotated[str | None, typer.Option(help="`ray` or `local` (this process).")] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="`ray`, `local` (one worker process), `in_process`.")
+    ] = None,
     overrides: Overrides = None,
     plan_file: Annotated[
         Path | None, typer.Option("--plan", help="Workers as `florilegium plan` shared them out.")
@@ -124,8 +125,7 @@ def build(
             out.print(Text(line), soft_wrap=True)
         refuse_problems(run)
         return
-    with _resumable():
-        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)
+    manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
@@ -213,17 +213,14 @@ def refine(
         for line in plan_lines(loaded, first, later):
             out.print(Text(line), soft_wrap=True)
         return
-    with _resumable():
-        if until is None:
-            rounds = run_loop(
-                loaded, finished=lambda one: out.print(round_line(one), soft_wrap=True)
-            )
-            promoted = max(one.number for one in rounds if one.is_promoted)
-            out.print(Text(f"dataset  {loaded.output}, round {promoted}"), soft_wrap=True)
-            out.print(Text(f"report   {loaded.output}/report.html"), soft_wrap=True)
-        if until is Until.CANDIDATES or not (loaded.refine.rounds or loaded.refine.audit):
-            for line in audit_lines(prepare_audit(loaded)):
-                out.print(Text(line), soft_wrap=True)
+    if until is None:
+        rounds = run_loop(loaded, finished=lambda one: out.print(round_line(one), soft_wrap=True))
+        promoted = max(one.number for one in rounds if one.is_promoted)
+        out.print(Text(f"dataset  {loaded.output}, round {promoted}"), soft_wrap=True)
+        out.print(Text(f"report   {loaded.output}/report.html"), soft_wrap=True)
+    if until is Until.CANDIDATES or not (loaded.refine.rounds or loaded.refine.audit):
+        for line in audit_lines(prepare_audit(loaded)):
+            out.print(Text(line), soft_wrap=True)
 
 
 @app.command()
@@ -243,7 +240,7 @@ def train(
     document = load_document(config, overrides=overrides or [])
     options = validated(TrainConfig, document, where=str(config))
     progress = Progress(current="starting")
-    with _resumable(), shown(progress):
+    with shown(progress):
         show = partial(progress.train, "training")
         result = run_training(
             run,
@@ -443,24 +440,25 @@ def _given(**changes: str | float | None) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if value is not None}
 
 
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """End on Ctrl-C with a word that nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        err.print("stopped; nothing that is finished is lost: run the same command to resume")
-        raise typer.Exit(INTERRUPTED) from None
-
-
 def main() -> None:
     """Run the command line and exit with its code."""
+    from pipelines.stopping import stoppable
+
     sys.path.append(os.getcwd())  # where one's own stages may lie
-    try:
-        app()
-    except FlorilegiumError as error:
-        err.print(Text.assemble(("error ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(_exit_code(error))
+    with stoppable() as stop:
+        try:
+            app()
+        except SystemExit as ended:
+            if not stop.is_asked and ended.code != INTERRUPTED:
+                raise
+        except FlorilegiumError as error:
+            if not stop.is_asked:
+                err.print(Text.assemble(("error ", "bold red"), str(error)), soft_wrap=True)
+                sys.exit(_exit_code(error))
+        except Exception:  # what an interrupted import or callback makes of it
+            if not stop.is_asked:
+                raise
+        stop.end()
 
 
 def _exit_code(error: FlorilegiumError) -> int:
