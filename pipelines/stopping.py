@@ -84,26 +84,25 @@ def stoppable() -> Iterator[Stop]:
 def _watch(told: socket.socket, stop: Stop) -> None:
     """End the process when a second signal comes, or the first one does not end it in time."""
     with told:
-        while not (number := _next(told)):
-            pass
-        stop.ask(number)
+        first = _next(told)
+        if not first:
+            return
+        stop.ask(first)
         told.settimeout(PATIENCE_S)
-        with suppress(TimeoutError):
-            while not _next(told):
-                pass
-        _end(number)
+        try:
+            is_over = not _next(told)
+        except TimeoutError:
+            is_over = False
+        if not is_over:
+            _end(first)
 
 
 def _next(told: socket.socket) -> int:
-    """Return a signal that ends the process, or 0 for another one.
-
-    Raises:
-        SystemExit: the block is over; it ends this thread.
-    """
-    data = told.recv(1)
-    if not data:
-        raise SystemExit
-    return data[0] if data[0] in _SIGNALS else 0
+    """Wait for a signal that ends the process; return 0 when the block is over."""
+    while data := told.recv(1):
+        if data[0] in _SIGNALS:
+            return data[0]
+    return 0
 
 
 def _end(number: int) -> NoReturn:
