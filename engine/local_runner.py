@@ -223,9 +223,9 @@ class _Child:
 
     def end(self) -> None:
         """End the process, and whatever its stages started."""
-        pid = self._process.pid
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)  # its own group, once it has come so far
+        if pid := self._process.pid:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # its own group, once it has come so far
         self._process.kill()
         self._process.join()
         self._process.close()

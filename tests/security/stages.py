@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from engine.annotation import Annotation
+from engine.judgement import Statements, Verdicts
 from engine.sample import DeadLetter, Sample
 from engine.sources.folder import FolderSource
 from engine.sources.source import Item, Reading
-from engine.stage import Specialist, StageConfig
+from engine.stage import Filter, Specialist, StageConfig
 
 FOREVER_S = 10_000
 MB = 1 << 20
@@ -86,7 +87,7 @@ class LeakingConfig(StageConfig):
 
     leaked_mb: int = 60
     """MiB that each image costs for good."""
-    log: str
+    log: str = os.devnull
     """A file that gets the process of each image."""
 
 
@@ -128,3 +129,24 @@ class DyingSource(SleepingSource):
     """A folder with a file that crashes its reader."""
 
     attack = staticmethod(die)
+
+
+class NeverLoaded(Guilty):
+    """Attacks while it is loaded."""
+
+    def load(self) -> None:
+        ATTACKS[self.config.how]()
+
+
+class Heavy(Leaking):
+    """Takes memory when it is loaded."""
+
+    def load(self) -> None:
+        self._kept = [b"x" * (300 * MB)]
+
+
+class Unjudging(Filter[StageConfig]):
+    """Fails where no image is to blame."""
+
+    def judge(self, statements: Statements) -> Verdicts:
+        return Verdicts(len(statements) // 0)
