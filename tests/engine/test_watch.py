@@ -30,7 +30,8 @@ def released() -> Iterator[threading.Event]:
 
 def doing(seconds: float) -> Doing:
     return Doing(
-        what="stage 'slow', asked about cat,", seconds=seconds, limit="limits.stage_seconds",
+        what=lambda: "stage 'slow', asked about cat,", seconds=seconds,
+        limit="limits.stage_seconds",
         reason="stage_timeout", stage="slow", samples=(3,),
     )  # fmt: skip
 
@@ -82,8 +83,20 @@ def test_a_process_is_spent_when_it_keeps_more_memory_than_it_may_have() -> None
 def test_the_system_ends_a_process_that_gives_python_no_turn(timers: list[float]) -> None:
     within(Watch(), 60, lambda: None)
     first, last = timers
-    assert GRACE_S + 59 < first <= GRACE_S + 60
+    assert GRACE_S + 59 < first < GRACE_S + 62
     assert last == 0, "nothing goes on any more"
+
+
+def test_many_blocks_set_the_timer_seldom(timers: list[float]) -> None:
+    one = Watch()
+
+    def work() -> None:
+        for _ in range(50):
+            with one.over(doing(60)):
+                pass
+
+    one.call("stages", work)
+    assert len(timers) < 5
 
 
 def test_of_two_calls_the_one_that_ends_first_sets_the_timer(
@@ -101,7 +114,7 @@ def test_of_two_calls_the_one_that_ends_first_sets_the_timer(
     within(one, 600, lambda: None)
     released.set()
     other.join()
-    assert max(timers) <= GRACE_S + 30
+    assert max(timers) < GRACE_S + 32
 
 
 def test_outside_of_a_call_nothing_is_limited(timers: list[float]) -> None:
