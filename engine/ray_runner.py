@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from engine.answer import FILE_TIMEOUT, OUT_OF_MEMORY, STAGE_TIMEOUT
+from engine.answer import FILE_TIMEOUT, STAGE_TIMEOUT
 from engine.config import RunConfig, RunnerConfig
 from engine.conversation import seconds_of
 from engine.errors import (
@@ -33,6 +33,7 @@ from engine.errors import (
     WorkerStuck,
 )
 from engine.graph import CPU_POOL, Graph
+from engine.image import OUT_OF_MEMORY
 from engine.partition import ShardSpec
 from engine.pools import Machines, Pool, pools_of
 from engine.publication import ShardStats

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from engine.answer import OUT_OF_MEMORY
 from engine.errors import WorkerDied, WorkerStuck
+from engine.image import OUT_OF_MEMORY
 
 T = TypeVar("T")
 

@@ -64,6 +64,8 @@ Start = Callable[..., subprocess.Popen[str]]
 def started(album: Path, tmp_path: Path) -> Iterator[Start]:
     """Start a build at whose image `cup` something happens; what is left of it is killed."""
     processes: list[subprocess.Popen[str]] = []
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as under nohup; children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(kind: str, how: str) -> subprocess.Popen[str]:
         stage = {"use": "tests.security.stages:Guilty", "key": "cup", "how": how,
