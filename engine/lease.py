@@ -28,6 +28,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from engine.errors import OutputInUse, RunError, StorageError
+from engine.redaction import redacted
 from engine.storage import Folder, storage_error
 
 LEASES = ".lease"
@@ -61,7 +62,7 @@ class Holder:
         """Describe this process."""
         now = time.time()
         return cls(
-            command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]])[:200],
+            command=redacted(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]]))[:200],
             user=_user(),
             host=socket.gethostname(),
             namespace=_process_namespace(),

@@ -34,13 +34,15 @@ from engine.partition import (
 )
 from engine.progress import Progress
 from engine.publication import (
+    SHARDS,
     ShardStats,
     finished_names,
     is_whole,
     read_stats,
     refuse_vanished,
 )
-from engine.runner import LocalRunner, Runner
+from engine.redaction import redacted
+from engine.runner import InProcessRunner, Runner
 from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
@@ -77,7 +79,10 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     """
     _refuse_absent_places(config)
     try:
-        sources = tuple(open_source(one, shard_size=config.shard_size) for one in config.source)
+        sources = tuple(
+            open_source(one, shard_size=config.shard_size, limits=config.limits)
+            for one in config.source
+        )
     except UsageError as problem:
         if not is_dry:
             raise
@@ -128,12 +133,18 @@ def _refuse_absent_places(config: RunConfig) -> None:
 
 
 def execute(
-    run: Run, progress: Progress, *, retry: bool = False, replace: bool = False
+    run: Run,
+    progress: Progress,
+    *,
+    retry: bool = False,
+    replace: bool = False,
+    check: bool = False,
 ) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
     With `replace`, the dataset may have been made from other sources, whose samples go.
+    Finished shards that are damaged are made again; with `check`, all of them are read to find out.
 
     Raises:
         ConfigError: a stage has a caveat that the config does not allow, or the output holds a
@@ -144,7 +155,8 @@ def execute(
     refuse_caveats(run)
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
-    finished = _Finished(run.output)
+    progress.current = "checking finished shards" if check else progress.current
+    finished = _Finished(run.output, is_read=check)
     receipts = _Receipts(run)
     ledger = Ledger(specs, run.config.max_dead_letter_share)
     jobs: list[Job] = []
@@ -170,7 +182,7 @@ def execute(
         progress.current = "starting the workers"
         with run_log(run.output) as log:
             asyncio.run(_build(run, jobs, progress, on_finished))
-    urls = [source.url for source in run.config.source]
+    urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
     refuse_vanished(run.output, stats)
     if not run.output.exists(INDEX_NAME):
@@ -181,7 +193,7 @@ def execute(
 def _remarks(sources: Sequence[Source]) -> list[str]:
     """Return what the sources remark on what was listed; of several, each line names its own."""
     return [
-        escaped(f"{source.config.url}: {line}" if len(sources) > 1 else line)
+        escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
         for source in sources
         for line in source.remarks()
     ]
@@ -245,8 +257,10 @@ def _job(
 class _Finished:
     """The shards that are there, of all versions; those of the current one are known by name."""
 
-    def __init__(self, output: Folder) -> None:
+    def __init__(self, output: Folder, *, is_read: bool) -> None:
         self._output = output
+        self._is_read = is_read
+        self._entries = output.entries(SHARDS)
         self._names = finished_names(output)
         self._current = set(named_shards(output))
 
@@ -257,7 +271,7 @@ class _Finished:
         samples, comes before it: a retry that was interrupted made it.
         """
         read = [read_stats(self._output, name) for name in self._names.get(number, ())]
-        whole = [stats for stats in read if stats and is_whole(self._output, stats)]
+        whole = [stats for stats in read if stats and self._is_whole(stats)]
         current = next((stats for stats in whole if stats.name in self._current), None)
 
         def rank(stats: ShardStats) -> tuple[bool, int, bool, str]:
@@ -267,6 +281,9 @@ class _Finished:
             return not is_alike, len(stats.dead_letters), stats is not current, stats.name
 
         return sorted(whole, key=rank)
+
+    def _is_whole(self, stats: ShardStats) -> bool:
+        return is_whole(self._output, stats, self._entries, is_read=self._is_read)
 
 
 async def _build(
@@ -300,12 +317,16 @@ async def _watch(runner: Runner, progress: Progress) -> None:
 
 
 def _runner(run: Run) -> Runner:
+    folders = {"layers": run.layers, "output": run.output}
+    if run.config.runner.kind == "in_process":
+        return InProcessRunner(Worker(run.config, run.graph, **folders), run.graph)
     if run.config.runner.kind == "local":
-        worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
-        return LocalRunner(worker, run.graph)
+        from engine.local_runner import LocalRunner
+
+        return LocalRunner(run.config, run.graph, **folders)
     from engine.ray_runner import RayRunner
 
-    return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
+    return RayRunner(run.config, run.graph, **folders)
 
 
 class _Receipts:
@@ -318,8 +339,8 @@ class _Receipts:
                 [
                     SOURCE_FINGERPRINT,
                     str(PIXELS_VERSION),
-                    str(run.config.max_pixels),
-                    source.config.model_dump_json(),
+                    run.config.limits.of_readings,
+                    redacted(source.config.model_dump_json()),
                 ]
             )[:16]
             for source in run.sources

@@ -23,6 +23,7 @@ def problem_of(annotation: Annotation, *, width: int, height: int) -> str:
     """Say what is wrong with an annotation of an image of this size, and of which task it is."""
     problem = (
         _text_problem(annotation)
+        or _type_problem(annotation)
         or _score_problem(annotation)
         or _shape_problem(annotation, width, height)
         or _mask_problem(annotation.mask_rle, width, height)
@@ -70,6 +71,25 @@ def _text_problem(annotation: Annotation) -> str:
     return ""
 
 
+def _type_problem(annotation: Annotation) -> str:
+    for name in ("box_xyxy", "quad", "span", "merged_from"):
+        value = getattr(annotation, name)
+        if not isinstance(value, tuple | list):
+            return f"a {name} that is no sequence: {_shown(value)}"
+    if not all(isinstance(one, str) for one in annotation.merged_from):
+        return f"a merged_from that names no annotations: {_shown(annotation.merged_from)}"
+    mask = annotation.mask_rle
+    if mask is None:
+        return ""
+    if not isinstance(mask, MaskRLE) or not isinstance(mask.size, tuple | list):
+        return f"a mask_rle that is no mask: {_shown(mask)}"
+    return ""
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()
@@ -103,8 +123,8 @@ def _shape_problem(annotation: Annotation, width: int, height: int) -> str:
 def is_number(value: object) -> bool:
     """Whether a value is a finite number that a double can hold."""
     try:
-        return math.isfinite(value)  # type: ignore[arg-type]
-    except (TypeError, OverflowError):
+        return not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
+    except (TypeError, OverflowError, ValueError):
         return False
 
 
@@ -112,7 +132,7 @@ def _shown(value: object) -> str:
     """Write a value that may be anything, in few characters."""
     try:
         return f"{value!r:.100}"
-    except ValueError:  # an integer with thousands of digits
+    except (ValueError, RecursionError):  # an integer with thousands of digits
         return f"something of type {type(value).__name__}"
 
 
@@ -120,7 +140,7 @@ def _span_problem(annotation: Annotation) -> str:
     span = annotation.span
     if not span:
         return ""
-    is_range = len(span) == 2 and all(isinstance(edge, int | np.integer) for edge in span)
+    is_range = len(span) == 2 and all(map(_is_whole, span))
     if not is_range or not 0 <= span[0] < span[1] < _LONGEST_SPAN:
         return f"a span of {_shown(span)}"
     return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from engine.config import LAYERS
 from engine.manifest import MANIFEST, RECIPE, named_shards
+from engine.names import is_shard_name
 from engine.publication import SHARDS
 from engine.storage import Folder, is_left_over
 
@@ -34,13 +35,14 @@ def _keep(output: Folder, manifest: bytes) -> None:
 
 def remove_stale(output: Folder, *, keep: int) -> None:
     """Delete versions beyond those that are kept, the shards that no version names, and what
-    killed writers left behind."""
+    killed writers left behind; files that have no name of a shard are not ours."""
     numbers = _numbers(output)
     for number in numbers[: max(0, len(numbers) - (keep - 1))]:
         output.remove(_path(number))
     live = live_shards(output)
     for name in output.names(SHARDS):
-        if name.partition(".")[0].removesuffix("_stats") not in live:
+        shard = name.partition(".")[0].removesuffix("_stats")
+        if is_left_over(name) or (is_shard_name(shard) and shard not in live):
             output.remove(f"{SHARDS}/{name}")
     if output.is_local:  # elsewhere a file is written in one go
         remove_left_over(output)
@@ -56,8 +58,13 @@ def remove_left_over(output: Folder) -> None:
 
 def live_shards(output: Folder) -> set[str]:
     """Return the names of the shards of all versions that are there."""
-    paths = [MANIFEST, *map(_path, _numbers(output))]
+    paths = [MANIFEST, *version_files(output)]
     return {name for path in paths for name in named_shards(output, path)}
+
+
+def version_files(output: Folder) -> list[str]:
+    """Return the paths of the manifests of earlier versions, oldest first."""
+    return list(map(_path, _numbers(output)))
 
 
 def _path(number: int) -> str:

@@ -5,6 +5,7 @@ Without it the loader guesses columns from the first five samples and fails or l
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from engine.annotation import ANNOTATION_FIELDS
 from engine.counted import counted
 from engine.image_member import ImageKind
 from engine.manifest import Manifest
-from engine.publication import SHARDS
+from engine.publication import SHARDS, FileStats
 from engine.sources.source import SOURCE
 from engine.storage import Folder
 
@@ -35,6 +36,9 @@ _IMAGES: dict[ImageKind, str] = {
     "png": "Images are upright PNGs.",
     "original": "Images have the bytes of the source: apply their EXIF orientation.",
 }
+_CLAIM = re.compile(
+    r"^\|.*|^\d+ images? with$|^\d+ machine-made .*|\(\d+ of \d+\)|[\w./-]+\.tar\b", re.M
+)
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TEMPLATE = """\
 ---
@@ -77,8 +81,15 @@ The images belong to their owners: this card grants no licence for them.
 """
 
 
-def write_card(output: Folder, manifest: Manifest) -> None:
-    """Publish the dataset card."""
+def write_card(output: Folder, manifest: Manifest) -> FileStats:
+    """Publish the dataset card; return what it is."""
+    content = card_of(manifest)
+    output.publish(CARD, content)
+    return FileStats.of(memoryview(content))
+
+
+def card_of(manifest: Manifest) -> bytes:
+    """Return the content of the dataset card."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
     totals = manifest.totals
@@ -110,7 +121,12 @@ def write_card(output: Folder, manifest: Manifest) -> None:
         images=_IMAGES[manifest.images],
         counted=counted,
     )
-    output.publish(CARD, str(card).encode())
+    return str(card).encode()
+
+
+def claims_of(card: bytes) -> list[str]:
+    """Return what a card says that can be counted again: rows of its tables, sums and shards."""
+    return _CLAIM.findall(card.decode("utf-8", "replace"))
 
 
 def _tars(manifest: Manifest) -> list[str]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from traceback import format_exception
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from rich.text import Text
 
 from engine.counted import counted
 from engine.errors import FlorilegiumError, OutputInUse, UsageError
+from engine.redaction import redacted
 
 app = typer.Typer(
     name="florilegium",
@@ -102,6 +104,9 @@ def build(
         bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
     ] = False,
     replace: Replace = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read finished shards; make damaged ones again.")
+    ] = False,
 ) -> None:
     """Build a dataset, or bring it up to date: what is done is not done again."""
     from engine.config import RunConfig, load_document, validated
@@ -125,7 +130,7 @@ def build(
         refuse_problems(run)
         return
     with _resumable():
-        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace)
+        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
@@ -413,13 +418,10 @@ def why(
 def report(directory: Directory) -> None:
     """Draw the report of a dataset again."""
     from engine.storage import Folder
-    from pipelines.dataset import manifest_of
-    from pipelines.report import write_report
-    from pipelines.status import current_shards
+    from pipelines.build import draw_again
 
     folder = Folder(directory)
-    manifest_of(folder)
-    write_report(folder, current_shards(folder))
+    draw_again(folder)
     out.print(Text(folder.path("report.html")), soft_wrap=True)
 
 
@@ -468,6 +470,9 @@ def main() -> None:
             raise
         told = str(storage_error("use", str(error.filename or "a file"), error))
         err.print(Text.assemble(("error ", "bold red"), told), soft_wrap=True)
+        sys.exit(1)
+    except Exception as error:  # a fault of ours, or of a library: its traceback, without secrets
+        err.print(Text(redacted("".join(format_exception(error)))), soft_wrap=True)
         sys.exit(1)
 
 

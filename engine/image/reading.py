@@ -55,7 +55,9 @@ class Format(Protocol):
         """Return RGB pixels, uint8, (height, width, 3), as stored."""
 
 
-def read_header(data: Bytes, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+def read_header(
+    data: Bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> ImageHeader:
     """Read the upright size, orientation and format without decoding pixels.
 
     Raises:
@@ -64,8 +66,8 @@ def read_header(data: Bytes, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """
     if len(data) == 0:
         raise SampleError(EMPTY_FILE, "the file has no bytes")
-    if len(data) > MAX_BYTES:
-        raise SampleError(TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {MAX_BYTES}")
+    if len(data) > max_bytes:
+        raise SampleError(TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {max_bytes}")
     header = _header(_format_of(data), data)
     check_size(header, max_pixels)
     return header.upright()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError, MissingPackage, nearest
+from engine.redaction import has_signature, redacted
 from engine.sources.place import Place
 from engine.sources.source import SourceConfig
 from engine.storage import file_system
@@ -34,12 +35,19 @@ def place_of(config: SourceConfig) -> Place:
     """
     url = config.url
     fs, path = reached(url)
-    common: dict[str, Any] = {"url": config.url, "fs": fs, "include": config.include}
+    path, query = _signed(path)
+    common: dict[str, Any] = {
+        "url": redacted(config.url),
+        "fs": fs,
+        "include": config.include,
+        "follow_links": config.follow_links,
+        "query": query,
+    }
     path = path.rstrip("/") or path
     try:
-        if fs.isdir(path):
+        if not query and fs.isdir(path):
             return Place(root=path, **common)
-        if fs.exists(path):
+        if fs.exists(f"{path}{query}"):
             root, name = posixpath.split(path)
             return Place(root=root, names=(name,), **common)
     except Exception as error:  # each storage client has its own errors
@@ -49,7 +57,7 @@ def place_of(config: SourceConfig) -> Place:
     if not _MAGIC.search(path):
         raise ConfigError(f"{config.url} does not exist; {_hint(fs, path)}")
     root, names = _split(path)
-    if not fs.isdir(root) and not _is_web(url):
+    if not _is_web(path) and not fs.isdir(root):
         raise ConfigError(f"{config.url}: the folder {root!r} does not exist; {_hint(fs, root)}")
     if any(_GLOB.search(name) for name in names):
         return Place(root=root, patterns=names, **common)
@@ -91,6 +99,13 @@ def _is_web(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
+def _signed(path: str) -> tuple[str, str]:
+    """Split what signs the address of a file on a web server from the address."""
+    address, mark, query = path.partition("?")
+    is_signed = _is_web(path) and has_signature(f"?{query}")
+    return (address, f"{mark}{query}") if is_signed else (path, "")
+
+
 def _split(path: str) -> tuple[str, tuple[str, ...]]:
     """Split a pattern at its last folder without magic, and expand the braces of the rest."""
     from braceexpand import braceexpand
@@ -106,9 +121,9 @@ def _split(path: str) -> tuple[str, tuple[str, ...]]:
 def _hint(fs: Any, path: str) -> str:
     """Name the existing thing that is nearest to a path that does not exist."""
     parent, name = posixpath.split(path)
-    while parent and parent != "/" and not fs.isdir(parent):
-        parent, name = posixpath.split(parent)
     try:
+        while parent and parent != "/" and not fs.isdir(parent):
+            parent, name = posixpath.split(parent)
         names = [posixpath.basename(entry.rstrip("/")) for entry in fs.ls(parent, detail=False)]
     except Exception:  # a hint is worth no error of its own
         return "check the URL"

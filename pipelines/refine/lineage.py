@@ -32,6 +32,8 @@ TRUTH = "truth"
 AUDIT = "audit"
 AGREEMENT = "agreement"
 """What quality was measured by: the known truth, an audit, or the agreement of the voters."""
+_DECIMALS = 9
+"""Digits of a gain; further ones are left over from subtracting, and equal is not better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +84,14 @@ class Round:
 
     @classmethod
     def from_json(cls, data: bytes) -> Round:
-        """Read an entry back."""
+        """Read an entry back.
+
+        Raises:
+            ValueError: its numbers, which name folders, are none.
+        """
         values = json.loads(data)
+        if not all(type(values[name]) is int for name in ("number", "parent")):
+            raise ValueError(f"{values['number']!r:.200} is no number of a round")
         values["students"] = tuple(Student(**student) for student in values["students"])
         values["audited"] = tuple(values["audited"])
         return cls(**values)
@@ -99,7 +107,7 @@ def gain_of(before: Mapping[str, float | None], after: Mapping[str, float | None
         for kind in sorted(before.keys() | after.keys())
     )
     gains = [now - then for then, now in pairs if then is not None and now is not None]
-    return sum(gains) / len(gains) if gains else 0.0
+    return round(sum(gains) / len(gains), _DECIMALS) if gains else 0.0
 
 
 def round_folder(output: Folder, number: int) -> Folder:

@@ -13,38 +13,38 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from engine.counted import counted
 from engine.manifest import Totals
-from engine.publication import ShardStats
+from engine.publication import FileStats, ShardStats
 from engine.storage import Folder
 from pipelines.report import figures, summary
 from pipelines.report.palette import colour
 from pipelines.report.paper import TABLE_2, TABLE_3
 from pipelines.report.plates import choose_plates
 from pipelines.report.rounds import read_rounds
-from pipelines.report.statistics import Statistics, measure, write_statistics
+from pipelines.report.statistics import STATISTICS, Statistics, measure, write_statistics
+from pipelines.resolved import read_resolved
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 REPORT = "report.html"
 """The report's name within a dataset."""
-_RUN = "run.yaml"
 _OFF = ("region_proposal",)  # nameless and many: shown when asked for
 
 
-def write_report(output: Folder, shards: Sequence[ShardStats]) -> None:
-    """Draw the report of these shards, `report.html`, and publish its `statistics.json`.
+def write_report(output: Folder, shards: Sequence[ShardStats]) -> dict[str, FileStats]:
+    """Draw the report of these shards, `report.html`, and publish its `statistics.json`; return
+    both files by name.
 
     Raises:
         StorageError: a shard cannot be read, or the report cannot be written.
     """
     statistics = measure(output, shards)
-    write_statistics(output, statistics)
-    page = _template().render(**_content(output, shards, statistics))
-    output.publish(REPORT, page.encode("utf-8", "replace"))
+    numbers = write_statistics(output, statistics)
+    page = _template().render(**_content(output, shards, statistics)).encode("utf-8", "replace")
+    output.publish(REPORT, page)
+    return {REPORT: FileStats.of(memoryview(page)), STATISTICS: numbers}
 
 
 def _content(
@@ -89,8 +89,8 @@ def _content(
 
 def _filters(output: Folder) -> list[str]:
     """Return the filters in the order in which they judge, as the run's config has them."""
-    document = yaml.safe_load(output.read(_RUN) or b"")
-    return list(document.get("filters") or ()) if isinstance(document, dict) else []
+    filters = read_resolved(output).get("filters")
+    return list(filters) if isinstance(filters, dict) else []
 
 
 def _template() -> Template:

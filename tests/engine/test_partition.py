@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,30 @@ def test_rows_of_one_file_are_different_items() -> None:
     first = partition([Rows()], [])
     assert len(first) == 2
     assert partition([Rows()], entries(first)) == first
+
+
+def test_all_that_names_an_input_is_in_the_digest_of_a_shard() -> None:
+    item = Item(location="a.parquet", signature="v", start=10, stop=20)
+    entry = Entry(source="photos", shard=0, key="a", item=item)
+
+    def digest(*entries: Entry) -> str:
+        return ShardSpec(number=0, source=0, entries=entries).inputs_digest
+
+    changes = [
+        replace(entry, key="b"),
+        *(
+            replace(entry, item=replace(item, **{name: value}))
+            for name, value in [
+                ("location", "b.parquet"),
+                ("signature", "w"),
+                ("start", 11),
+                ("stop", 21),
+            ]
+        ),
+    ]
+    found = {digest(one) for one in (entry, *changes)}
+    assert len(found) == 1 + len(changes)
+    assert digest(entry, changes[0]) != digest(changes[0], entry)
 
 
 @pytest.mark.parametrize(

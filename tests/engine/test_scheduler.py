@@ -14,7 +14,7 @@ from engine.partition import ShardSpec, shard_name
 from engine.progress import Progress
 from engine.publication import FileStats, ShardStats
 from engine.runner import Opened, Runner
-from engine.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, Segment, segments
+from engine.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
 from engine.stage import StageConfig
 from engine.worker import Part, Task
 from tests.engine.by_hand import planned, shard_of
@@ -261,24 +261,33 @@ def test_a_pool_without_work_is_released_at_once() -> None:
     assert runner.events.index("release a") < runner.events.index("run b")
 
 
-def test_calls_are_whole_batches_of_limited_length() -> None:
-    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=8), 250)
-    schedule(runner, job(0), shard_size=250)
-    lengths = [len(call.samples) for call in runner.calls]
-    assert max(lengths) <= CHUNK
-    assert all(length % 8 == 0 for length in lengths[:-1])
+@pytest.mark.parametrize(
+    ("batch_size", "samples", "width", "lengths"),
+    [
+        (8, 250, 2, [CHUNK] * 7 + [26]),
+        (12, 100, 2, [36, 36, 28]),  # the first whole batches that reach a share of 25
+        (12, 20, 4, [12, 8]),
+        (1, 16, 4, [2] * 8),  # two calls for each worker of the pool
+        (1, 17, 4, [3] * 5 + [2]),
+        (50, 100, 2, [50, 50]),  # a batch larger than a call is not cut
+    ],
+)
+def test_a_shard_is_shared_among_the_workers_in_whole_batches(
+    batch_size: int, samples: int, width: int, lengths: list[int]
+) -> None:
+    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=batch_size), samples, width=width)
+    schedule(runner, job(0), shard_size=samples)
+    assert [len(call.samples) for call in runner.calls] == lengths
+    assert [n for call in runner.calls for n in call.samples] == list(range(samples))
 
 
-def test_a_small_shard_is_shared_among_the_workers() -> None:
-    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=1), 16, width=4)
-    schedule(runner, job(0), shard_size=16)
-    assert len(runner.calls) >= 4
-
-
-def test_a_batch_larger_than_a_call_is_not_cut() -> None:
-    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=50), 100)
-    schedule(runner, job(0), shard_size=100)
-    assert [len(call.samples) for call in runner.calls] == [50, 50]
+def test_a_call_is_of_whole_batches_of_the_stage_with_the_largest_ones() -> None:
+    graph = graph_of(("a", CPU_POOL, ()), batch_size=4)
+    larger = graph_of(("b", CPU_POOL, ("a",)), batch_size=10).specialists
+    both = Graph(specialists=(*graph.specialists, *larger), filters=())
+    runner = FakeRunner(both, 30, width=1)
+    schedule(runner, job(0), shard_size=30)
+    assert [len(call.samples) for call in runner.calls] == [20, 10]
 
 
 def test_layers_that_others_read_are_stored_before_they_are_read() -> None:
@@ -394,6 +403,16 @@ def test_workers_that_die_without_end_stop_the_run_and_say_where() -> None:
     assert len(runner.calls) <= MAX_DEATHS + 8
 
 
+def test_lone_images_that_kill_their_workers_do_not_add_up() -> None:
+    """Each shard has one; many more workers die than may die in a row."""
+    runner = FakeRunner(TWO, 8, width=1, dies=kills("b", 3))
+    names, _ = schedule(runner, *map(job, range(MAX_DEATHS)), shard_size=8)
+    assert len(names) == MAX_DEATHS
+    assert runner.failures() == {("b", 3, "process_died")}
+    deaths = [call for call in runner.calls if "b" in call.names and 3 in call.samples]
+    assert len(deaths) > 2 * MAX_DEATHS
+
+
 def test_an_error_of_a_worker_stops_the_run_and_leaves_no_task_behind() -> None:
     class Broken(FakeRunner):
         async def publish(self, *args: Any) -> ShardStats:
@@ -401,8 +420,3 @@ def test_an_error_of_a_worker_stops_the_run_and_leaves_no_task_behind() -> None:
 
     with pytest.raises(RunError, match="the disk burns"):
         schedule(Broken(TWO, 4), *map(job, range(5)))
-
-
-def test_a_segment_is_what_it_says() -> None:
-    (one,) = segments(TWO, ["a", "b"])
-    assert one == Segment(pool=CPU_POOL, names=("a", "b"), after=frozenset())

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from engine.annotation import Annotation
+from engine.limits import Limits
 from engine.partition import ShardSpec, partition
 from engine.sample import DeadLetter
 from engine.shard import SOURCE_FINGERPRINT, Shard, ShardBytes, read_shard
@@ -41,9 +42,9 @@ def reading(name: str, data: bytes, *said: Annotation, metadata: str = "{}") -> 
     return Reading(name=name, location=name, data=data, annotations=said, metadata=metadata)
 
 
-def read(source: Source, *, max_pixels: int = 10**8) -> tuple[Shard, ShardBytes]:
+def read(source: Source, **limits: int) -> tuple[Shard, ShardBytes]:
     (spec,) = partition([source], [])
-    return read_shard(spec, source, max_pixels=max_pixels)
+    return read_shard(spec, source, limits=Limits(**limits))
 
 
 def test_a_record_says_what_the_header_says(photographs: dict[str, Path]) -> None:
@@ -189,4 +190,4 @@ def test_bytes_are_given_without_a_copy() -> None:
 
 def test_a_shard_is_named_by_its_number() -> None:
     spec = ShardSpec(number=42, source=0, entries=())
-    assert read_shard(spec, Given({}), max_pixels=1)[0].name == "000042"
+    assert read_shard(spec, Given({}), limits=Limits())[0].name == "000042"

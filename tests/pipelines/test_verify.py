@@ -89,6 +89,17 @@ def change_samples(dataset: Path, change: Callable[[dict[str, Any]], None]) -> N
     seal(dataset, "tar")
 
 
+@pytest.mark.parametrize("extra", [b"\0" * 20_480, b"x" * 20_480, b"\0"])
+def test_bytes_behind_the_end_of_a_tar_are_found(dataset: Path, extra: bytes) -> None:
+    """A reader of tars stops before them; whoever wrote them may have corrected the sizes."""
+    path = shard_file(dataset, ".tar")
+    path.write_bytes(path.read_bytes() + extra)
+    longer = path.stat().st_size
+    change_json(dataset / "manifest.json", lambda m: m["shards"][0]["tar"].update(bytes=longer))
+    change_json(shard_file(dataset, "_stats.json"), lambda s: s["tar"].update(bytes=longer))
+    assert f"shards/{path.name} has another digest than the manifest says" in problems(dataset)
+
+
 def test_rewritten_files_that_say_the_same_are_right(dataset: Path) -> None:
     change_samples(dataset, lambda sample: None)
     change_rows(dataset, lambda rows: None)

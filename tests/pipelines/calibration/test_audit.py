@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,71 @@ def test_other_tasks_do_not_count() -> None:
     proposal = said(10, 10, 30, 30, task="region_proposal", id="a")
     audit = Audit(right={"a": True})
     assert findings(audit, [proposal], "object_detection").things == 0
+
+
+def test_what_lies_half_over_each_other_is_one_place_from_there_on() -> None:
+    right, wrong = (
+        found((said(0, 0, 10, 10, label="star", id="a"), is_right)) for is_right in (True, False)
+    )
+    half, less = said(0, 0, 10, 20, label="star", id="x"), said(0, 0, 10, 20.1, label="star")
+    assert (verdict(right, half), verdict(wrong, half)) == (1, 0)
+    assert np.isnan([verdict(right, less), verdict(wrong, less)]).all()
+    twins = found((said(0, 0, 10, 10, id="a"), True), (replace(half, id="b"), True))
+    assert twins.thing.tolist() == [0, 0]
+    others = found((said(0, 0, 10, 10, id="a"), True), (replace(less, id="b"), True))
+    assert others.thing.tolist() == [0, 1]
+
+
+def test_findings_are_carried_to_statements_in_any_order_thing_by_thing() -> None:
+    known = found(
+        (said(60, 0, 80, 10, label="star", id="wrong"), False),
+        (said(0, 0, 20, 10, label="ring", id="ring"), True),
+        (said(0, 0, 20, 10, label="star", id="star"), True),
+        (said(1, 0, 21, 10, label="ring", id="same ring"), True),
+        (said(0, 40, 20, 80, label="star", id="tall star"), True),
+    )
+    assert known.thing.tolist() == [-1, 0, 1, 0, 2]
+    assert known.things == 3
+    asked = [
+        said(0, 42, 20, 82, label="STAR", id="x"),
+        said(100, 0, 120, 10, label="star", id="nobody knows"),
+        said(2, 0, 22, 10, label="ring", id="y"),
+        said(60, 0, 80, 11, label="star", id="z"),
+        said(60, 0, 80, 10, label="star", id="star"),
+    ]
+    verdicts, things = known.of(asked)
+    np.testing.assert_equal(verdicts, [1, np.nan, 1, 0, 1])
+    assert things.tolist() == [2, -1, 0, -1, 1], "its own finding counts, wherever it lies"
+
+
+def test_the_nearest_of_several_right_ones_is_the_thing() -> None:
+    known = found(
+        (said(0, 0, 20, 10, label="star", id="a"), True),
+        (said(8, 0, 28, 10, label="star", id="b"), True),
+    )
+    assert known.thing.tolist() == [0, 1]
+    _, things = known.of([said(5, 0, 25, 10, label="star"), said(2, 0, 22, 10, label="star")])
+    assert things.tolist() == [1, 0]
+
+
+def test_a_region_and_the_whole_image_are_different_places() -> None:
+    whole = Annotation(kind="text", task="caption", text="A star.", id="a")
+    boxed = replace(whole, kind="region", box_xyxy=(0.0, 0.0, 0.0, 0.0), id="b")
+    known = found((whole, True), (boxed, False))
+    assert known.thing.tolist() == [0, -1]
+    assert np.isnan(verdict(found((boxed, True)), whole))
+
+
+def test_findings_are_about_what_was_audited_of_that_task_alone() -> None:
+    boxes = [said(0, 0, 9, 9, id=name) for name in "abc"]
+    other = said(0, 0, 9, 9, id="d", task="region_proposal")
+    audit = Audit(right={"c": True, "a": False, "d": True})
+    known = findings(audit, [*boxes, other], "object_detection")
+    assert known.ids == {"a": 0, "c": 1}
+    assert known.is_right.tolist() == [False, True]
+    assert known.box_xyxy.shape == (2, 4)
+    assert [one.id for one in audit.of([*boxes, other])] == ["a", "c", "d"]
+    assert len(audit) == 3
+    nothing = findings(audit, boxes[1:2], "object_detection")
+    assert (nothing.things, nothing.of([])[0].tolist()) == (0, [])
+    assert np.isnan(verdict(nothing, boxes[0]))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.calibration.calibration import Interval
 from pipelines.calibration.localisation import edge_weights
 from pipelines.calibration.regression import fit_voter
 from pipelines.calibration.reliability import expected_calibration_error, wilson
@@ -12,12 +13,15 @@ def test_wilson_gives_the_published_interval() -> None:
     interval = wilson(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
     assert (interval.low, interval.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert interval.share == pytest.approx(81 / 263, abs=1e-6)
+    assert (interval.right, interval.audited) == (81, 263)
 
 
 def test_wilson_stays_within_its_limits_where_all_or_none_are_right() -> None:
     assert (wilson(0, 20).low, wilson(20, 20).high) == (0, 1)
     assert 0 < wilson(0, 20).high < 0.2
-    assert wilson(0, 0).share is None
+    # One of one: from 1 / (1 + z squared) on.
+    assert (wilson(1, 1).low, wilson(1, 1).high) == (pytest.approx(0.206549, abs=1e-6), 1)
+    assert wilson(0, 0) == Interval()
 
 
 def test_honest_probabilities_have_no_calibration_error() -> None:
@@ -32,6 +36,19 @@ def test_the_error_of_constant_claims_is_their_distance_from_the_truth() -> None
     is_right = np.arange(100) < 70
     assert expected_calibration_error(np.full(100, 0.9), is_right, bins=1) == pytest.approx(0.2)
     assert expected_calibration_error(np.zeros(0), np.zeros(0, bool)) is None
+
+
+def test_the_error_weighs_each_bin_by_its_size_and_bins_by_rank() -> None:
+    claimed = np.array([0.9, 0.1, 0.8, 0.3, 0.2])
+    is_right = np.array([True, False, False, True, False])
+    # Sorted: 0.1 0.2 0.3 | 0.8 0.9 with one right each: (|0.6 - 1| + |1.7 - 1|) / 5.
+    assert expected_calibration_error(claimed, is_right, bins=2) == pytest.approx(1.1 / 5)
+    # Never more bins than statements: 0.1 + 0.2 + 0.7 + 0.8 + 0.1.
+    assert expected_calibration_error(claimed, is_right) == pytest.approx(1.9 / 5)
+    # Ten of twenty: two each, claims of one half cancel within a bin and not between bins.
+    half = np.full(20, 0.5)
+    assert expected_calibration_error(half, np.arange(20) % 2 == 0) == pytest.approx(0)
+    assert expected_calibration_error(half, np.arange(20) < 10) == pytest.approx(0.5)
 
 
 def test_each_voters_exactness_is_found_without_truth() -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
-from engine.annotation import Annotation
+from engine.annotation import Annotation, MaskRLE
 from engine.sample import Picture, Sample
 from pipelines.calibration.audit import Audit
+from pipelines.calibration.calibration import Voter
 from specialists.regions.overlap import box_overlap
 
 NAMES = ("circle", "cross", "heart", "ring", "star")
@@ -95,6 +97,24 @@ def said(*box_xyxy: float, label: str = "star", **rest: Any) -> Annotation:
     """Return a detected box."""
     given: dict[str, Any] = {"kind": "region", "task": "object_detection", "score": 0.8}
     return Annotation(**{**given, "label": label, "box_xyxy": box_xyxy, **rest})
+
+
+def worth(
+    *, slope: float = 0.0, intercept: float = 0.0, without_score: float = 0.0, weight: float = 1.0
+) -> Voter:
+    """Return what the word of a voter is worth; with slope 1 its score, as it stands."""
+    return Voter(slope=slope, intercept=intercept, without_score=without_score, weight=weight)
+
+
+def mask_of(*box_xyxy: int, size_wh: tuple[int, int], **rest: Any) -> Annotation:
+    """Return a mask that fills a box of an image."""
+    left, top, right, bottom = box_xyxy
+    width, height = size_wh
+    pixels = np.zeros((height, width), dtype=np.uint8, order="F")
+    pixels[top:bottom, left:right] = 1
+    counts = coco_mask.encode(pixels)["counts"].decode()
+    given: dict[str, Any] = {"kind": "region", "task": "segmentation", "score": 0.5, **rest}
+    return Annotation(mask_rle=MaskRLE((height, width), counts), **given)
 
 
 def audit_of(scenes: list[Scene], voters: tuple[str, ...] = tuple(VOTERS)) -> Audit:

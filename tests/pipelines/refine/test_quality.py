@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.annotation import Annotation
+from engine.errors import ConfigError
 from engine.storage import Folder
 from pipelines.dataset import Labelled
 from pipelines.refine import quality
-from pipelines.refine.audits import FileAuditor
+from pipelines.refine.audits import FileAuditor, TruthAuditor
+from pipelines.refine.lineage import round_folder
 from pipelines.refine.quality import by_kind, measure
+from pipelines.score import Score, score_labels
 from pipelines.score.captions import FactScore
 from tests.pipelines.refine.conftest import Configure
-from tests.pipelines.refine.rounds import box, text
-from tests.pipelines.score.labels import perfect, scene, scored
+from tests.pipelines.refine.rounds import box, refined, text
+from tests.pipelines.score.labels import labelled, perfect, scene, scored
 
 NOTHING = FactScore(precision=None, recall=None, f1=None)
 
@@ -108,3 +112,123 @@ def test_who_merges_is_no_voter(monkeypatch: pytest.MonkeyPatch, configure: Conf
     vote = box("ring", 0, 0, 9, 9, id="a", specialist="one")
     echo = box("star", 0, 0, 9, 9, id="u", specialist="unsure", merged_from=("a", "b"))
     assert agreement(monkeypatch, configure, kept, [vote, echo]) == {"boxes": 0.0}
+
+
+def test_by_the_truth_every_sample_counts_that_was_not_audited(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure
+) -> None:
+    """Of four samples two were audited: their labels are perfect, of the others one in two is."""
+    samples = [
+        replace(labelled(scene(), perfect(scene()) if key in "abc" else []), key=key)
+        for key in "abcd"
+    ]
+    counted: list[int] = []
+
+    def noted(*args: Any, **options: Any) -> Score:
+        score = score_labels(*args, **options)
+        counted.append(score.samples)
+        return score
+
+    monkeypatch.setattr(quality, "read_dataset", lambda _: iter(samples))
+    monkeypatch.setattr(quality, "truth_of", lambda _: lambda key: scene())
+    monkeypatch.setattr(quality, "score_labels", noted)
+    auditor = TruthAuditor(lambda _: scene(), 2)
+    auditor.look_at(samples[:2])
+    found = measure(configure("out"), Folder("nowhere"), auditor)
+    # Of c 4 boxes of 4, of d none of 4: precision 1, recall 1/2.
+    assert (found.measured_by, found.by_kind["boxes"]) == ("truth", pytest.approx(2 / 3))
+    everything = measure(configure("out"), Folder("nowhere"), TruthAuditor(lambda _: scene(), 2))
+    assert everything.by_kind["boxes"] == pytest.approx(6 / 7)
+    assert counted == [2, 4]
+
+
+def test_where_all_samples_are_audited_none_is_left_to_measure(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure
+) -> None:
+    samples = [replace(labelled(scene(), []), key=key) for key in "ab"]
+    monkeypatch.setattr(quality, "read_dataset", lambda _: iter(samples))
+    monkeypatch.setattr(quality, "truth_of", lambda _: lambda key: scene())
+    auditor = TruthAuditor(lambda _: scene(), 2)
+    auditor.look_at(samples)
+    with pytest.raises(ConfigError, match="all 2 samples are audited, and none is left"):
+        measure(configure("out"), Folder("nowhere"), auditor)
+
+
+def test_by_an_audit_one_thing_is_right_once_and_what_is_not_said_is_missed(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path
+) -> None:
+    """Found right: two stars. Kept: one of them twice, a wrong ring, and one that nobody knows."""
+    audited = [
+        box("star", 0, 0, 20, 10, id="right-1"),
+        box("star", 40, 0, 60, 10, id="right-2"),
+        box("ring", 0, 40, 20, 50, id="wrong-1"),
+    ]
+    kept = [
+        box("star", 0, 0, 20, 11), box("star", 1, 0, 21, 10), box("ring", 0, 41, 20, 51),
+        box("cross", 40, 40, 60, 50),
+    ]  # fmt: skip
+    path = tmp_path / "audit.jsonl"
+    lines = [{"id": one.id, "right": one.id.startswith("right")} for one in audited]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    auditor = FileAuditor(str(path))
+    before = Labelled(key="a", sha256="0" * 64, width=64, height=64,
+                      annotations=tuple(audited), image=b"")  # fmt: skip
+    auditor.look_at([before])
+    others = replace(before, key="b", annotations=tuple(audited))
+    samples = [replace(before, annotations=tuple(kept)), others]
+    monkeypatch.setattr(quality, "read_dataset", lambda _: iter(samples))
+    found = measure(configure("out", audit=str(path)), Folder("nowhere"), auditor)
+    # Right 1 of 3 that are known, and 1 of 2 true: 2 x 1/3 x 1/2 / (1/3 + 1/2).
+    assert (found.measured_by, found.by_kind) == ("audit", {"boxes": pytest.approx(0.4)})
+
+
+def test_agreement_asks_each_voter_on_its_own_task_by_task(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure
+) -> None:
+    kept = [
+        box("star", 0, 0, 20, 10, id="m", specialist="boxes", merged_from=("a", "b")),
+        box("ring", 40, 0, 60, 10, id="n", specialist="boxes", merged_from=("c",)),
+        replace(text("A star."), id="t", specialist="captions"),
+    ]
+    one = [box("star", 0, 0, 20, 10, id="a", specialist="one")]
+    two = [
+        box("star", 0, 0, 20, 10, id="b", specialist="two"),
+        box("star", 0, 1, 20, 11, id="d", specialist="two"),
+        box("cross", 0, 40, 20, 50, id="e", specialist="two"),
+    ]
+    # Voter one: 1 right of 1 said, 2 true; two: 1 of 3 (of one thing once), 2 true.
+    # Together 2 of 4 and 2 of 4; nobody said a caption.
+    found = agreement(monkeypatch, configure, kept, [*one, *two])
+    assert found == {"boxes": pytest.approx(0.5)}
+
+
+def test_kept_and_dropped_labels_are_told_apart_sample_by_sample(tmp_path: Path) -> None:
+    labels = {
+        "a": [box("bright", 0, 0, 9, 9, score=0.1), box("dark", 0, 0, 9, 9, score=0.9)],
+        "c": [box("weak", 0, 0, 9, 9, score=0.2)],
+    }
+    enough = {"enough": {"use": "tests.stages:BrightEnough", "minimum": 0.5}}
+    output = refined(tmp_path, labels, filters=enough)
+    rows = [
+        tuple([one.label for one in side] for side in sides)
+        for sides in quality._rows(round_folder(output, 0))
+    ]
+    assert rows == [(["dark"], ["bright"]), ([], ["weak"])]
+
+
+@pytest.mark.parametrize(("cer", "worth"), [(0.25, 0.75), (1.0, 0.0), (3.0, 0.0)])
+def test_reading_is_worth_what_is_not_misread(cer: float, worth: float) -> None:
+    score = scored(perfect(scene()))
+    assert by_kind(replace(score, ocr=replace(score.ocr, cer=cer)))["ocr"] == worth
+
+
+def test_captions_are_worth_the_mean_of_all_facts_that_there_are() -> None:
+    score = scored(perfect(scene()))
+    half = FactScore(precision=0.5, recall=0.5, f1=0.5)
+    task, first = next(iter(score.captions.items()))
+    one = replace(first, objects=half, attributes=NOTHING, relations=replace(half, f1=0.2))
+    unsaid = {other: replace(each, said=0) for other, each in score.captions.items()}
+    assert by_kind(replace(score, captions={**unsaid, task: one}))["captions"] == pytest.approx(
+        0.35
+    )
+    assert "captions" not in by_kind(replace(score, captions=unsaid))

@@ -185,14 +185,27 @@ def test_a_sample_that_feeds_no_task_gives_no_example():
 
 def test_a_mirrored_example_has_its_boxes_mirrored_and_says_so():
     config = TrainConfig(model="m", tasks={"object_detection": 1}, mirrored_share=1.0)
-    made = ExampleMaker(config).draw(sample(*BOXES), 0)
-    straight = ExampleMaker(config.model_copy(update={"mirrored_share": 0.0})).draw(
-        sample(*BOXES), 0
-    )
+    never = config.model_copy(update={"mirrored_share": 0.0})
+    wide = sample(*BOXES, size_wh=(200, 100))
+    made, straight = (ExampleMaker(one).draw(wide, 0) for one in (config, never))
     assert made.is_mirrored
     assert not straight.is_mirrored
-    assert made.target != straight.target
-    assert made.target.startswith("cat")
+    assert straight.target == (
+        "cat<loc_50><loc_100><loc_150><loc_300>dog<loc_200><loc_400><loc_450><loc_900>"
+    )
+    assert made.target == (
+        "cat<loc_850><loc_100><loc_950><loc_300>dog<loc_550><loc_400><loc_800><loc_900>"
+    )
+
+
+def test_locations_are_shares_of_width_and_of_height():
+    made = examples(sample(*BOXES, mask(BOX, parent_id="1"), size_wh=(100, 200)))
+    assert made["object_detection"].target == (
+        "cat<loc_100><loc_50><loc_300><loc_150>dog<loc_400><loc_200><loc_900><loc_450>"
+    )
+    assert made["segmentation"].prefix == (
+        "<REGION_TO_SEGMENTATION><loc_100><loc_50><loc_300><loc_150>"
+    )
 
 
 def test_words_and_captions_are_never_mirrored():

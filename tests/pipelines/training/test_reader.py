@@ -13,37 +13,14 @@ from engine.errors import StorageError, UsageError
 from engine.sample import fold_of
 from engine.storage import Folder
 from pipelines.dataset import read_dataset
-from pipelines.training.collate import Encoded
-from pipelines.training.config import TrainConfig
-from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
 from tests.building import shard_file
-
-
-def encode(example):
-    return Encoded(
-        example=example, prompt_ids=np.arange(3), target_ids=np.arange(len(example.target))
-    )
-
-
-@pytest.fixture
-def reader(scenes):
-    def make(part: Part = Part(), dataset=scenes, encode=encode, **options) -> Reader:  # noqa: B008
-        config = TrainConfig(model="here", **{"batch_size": 2, **options})
-        draw = ExampleMaker(config).draw
-        return Reader(
-            dataset=Folder(str(dataset)), config=config, part=part, draw=draw, encode=encode
-        )
-
-    return make
+from tests.pipelines.training.labels import contents
 
 
 def read(reader: Reader, batches: int, **place: int) -> list[list[tuple[str, str]]]:
     place = {"consumer": 0, "consumers": 1, **place}
-    return [
-        [(one.example.key, one.example.target) for one in batch]
-        for batch in islice(reader.batches(**place), batches)
-    ]
+    return [contents(batch) for batch in islice(reader.batches(**place), batches)]
 
 
 def keys(batches) -> list[str]:
@@ -106,6 +83,21 @@ def test_validation_samples_are_not_trained_on(reader):
     assert measured
     assert measured.isdisjoint(keys(read(split, 30)))
     assert len(measured | set(keys(read(split, 30)))) == 14
+
+
+def test_what_is_measured_is_neither_trained_on_nor_in_the_fold_that_is_held_out(reader, scenes):
+    samples = list(read_dataset(Folder(str(scenes))))
+    part = Part(fold=1, folds=3, validation_share=0.4)
+    held_out = {one.key for one in samples if fold_of(one.sha256, 3) == 1}
+    to_measure = {one.key for one in samples if fold_of(one.sha256[12:], 1000) < 400}
+    assert held_out & to_measure
+    assert to_measure - held_out
+    split = reader(part)
+    measured = [one.example.key for one in split.for_validation(at_most=99)]
+    assert sorted(measured) == sorted(to_measure - held_out)
+    trained = set(keys(read(split, 30)))
+    assert trained == {one.key for one in samples} - held_out - to_measure
+    assert [one.example.key for one in split.for_validation(at_most=2)] == measured[:2]
 
 
 def test_an_epoch_without_examples_is_an_error_that_says_why(reader):

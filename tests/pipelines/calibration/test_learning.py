@@ -1,0 +1,249 @@
+"""What is learned and how it is measured, worked out by hand: no scene judges itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.annotation import Annotation
+from engine.errors import ConfigError
+from pipelines.calibration import fit as fit_module
+from pipelines.calibration.audit import Audit
+from pipelines.calibration.calibration import Calibration, TaskCalibration
+from pipelines.calibration.fit import FOLDS, fit
+from pipelines.calibration.learning import (
+    LEAST_AUDITED,
+    LEAST_NAMED,
+    ONE_CLASS_ONLY,
+    TOO_FEW_AUDITED,
+    Scene,
+)
+from tests.pipelines.merge.voters import Scene as Drawn
+from tests.pipelines.merge.voters import said
+
+TASK = "object_detection"
+
+
+def drawn(number: int, *annotations: Annotation) -> Drawn:
+    return Drawn(key=f"{number:06d}", annotations=annotations, things=(), width=200, height=100)
+
+
+def learned(
+    scenes: Sequence[Drawn], right: dict[str, bool], *, task: str = TASK, **options: Any
+) -> TaskCalibration:
+    given: dict[str, Any] = {"voters": ("a", "b"), "tasks": (task,), **options}
+    return fit(scenes, Audit(right=right), **given).tasks[task]
+
+
+def at_random(count: int, *, task: str = TASK) -> tuple[list[Drawn], dict[str, bool]]:
+    """Scenes of five statements each, right or wrong by chance: nothing can be learned of them."""
+    rng = np.random.default_rng(1)
+    scenes, right = [], {}
+    for number in range(count):
+        ones = []
+        for place in range(5):
+            name, left = f"{number}/{place}", 40.0 * place
+            is_text = task == "caption"
+            one = said(*(() if is_text else (left, 0.0, left + 30, 30.0)), task=task, id=name)
+            changes = {"kind": "text", "text": f"{name} words"} if is_text else {}
+            ones.append(replace(one, **changes, specialist="ab"[place % 2],
+                                label=str(rng.choice(["star", "ring"])),
+                                score=round(rng.random(), 3)))  # fmt: skip
+            right[name] = bool(rng.random() < 0.5)
+        scenes.append(drawn(number, *ones))
+    return scenes, right
+
+
+@pytest.mark.parametrize(("task", "judge"), [(TASK, "_merged"), ("caption", "_heard")])
+def test_each_scene_is_judged_once_by_what_the_others_taught(
+    monkeypatch: pytest.MonkeyPatch, task: str, judge: str
+) -> None:
+    taught: list[tuple[TaskCalibration, list[Scene]]] = []
+    judged: list[tuple[Scene, TaskCalibration]] = []
+    learn, real = fit_module.learn, getattr(fit_module, judge)
+
+    def learning(scenes: Sequence[Scene], *rest: Any) -> TaskCalibration:
+        taught.append((learn(scenes, *rest), list(scenes)))
+        return taught[-1][0]
+
+    def judging(scene: Scene, model: TaskCalibration) -> Any:
+        judged.append((scene, model))
+        return real(scene, model)
+
+    monkeypatch.setattr(fit_module, "learn", learning)
+    monkeypatch.setattr(fit_module, judge, judging)
+    scenes, right = at_random(13, task=task)
+    learned(scenes, right, task=task)
+    (_, everything), *folds = taught
+    assert len(everything) == 13
+    assert len(folds) == FOLDS
+    assert {id(scene) for scene, _ in judged} == {id(scene) for scene in everything}
+    assert len(judged) == 13
+    for scene, model in judged:
+        (seen,) = (scenes for one, scenes in folds if one is model)
+        assert not any(one is scene for one in seen)
+        assert 10 <= len(seen) <= 11, "all but a fifth"
+
+
+def test_where_nothing_can_be_learned_the_measures_say_so() -> None:
+    """On random verdicts a model that is judged by what it learned of looks better than chance."""
+    found = learned(*at_random(12))
+    assert found.fusion is not None
+    assert 0.4 < found.precision.share < 0.6
+    assert found.ece > 0.1
+
+
+def twice(number: int) -> tuple[Drawn, Drawn, dict[str, bool]]:
+    """A star that one voter draws twice, less than half over each other, and a ring that is not
+    there; of an earlier round the whole star."""
+    whole = said(10, 10, 30, 20, label="star", id=f"{number}/whole", specialist="a")
+    now = drawn(
+        number,
+        said(10, 10, 24, 20, label="star", id=f"{number}/left", specialist="a", score=0.9),
+        said(16, 10, 30, 20, label="star", id=f"{number}/right", specialist="a", score=0.9),
+        said(60, 60, 90, 90, label="ring", id=f"{number}/ring", specialist="b", score=0.5),
+    )
+    return now, drawn(number, whole), {f"{number}/whole": True, f"{number}/ring": False}
+
+
+def test_the_second_statement_of_one_thing_is_one_too_many() -> None:
+    now, earlier, right = zip(*map(twice, range(20)), strict=True)
+    found = learned(now, {name: one for each in right for name, one in each.items()},
+                    earlier=earlier)  # fmt: skip
+    # Of 40 stars 20 are right, the rings are too improbable to be said.
+    assert (found.precision.right, found.precision.audited, found.recall) == (20, 40, 1.0)
+    # The surer of each two is the right one, so the best F1 is that of the first 20: 1.
+    assert found.least_confidence == 0.5
+    # Taught that every star is right, it is sure of 40.
+    assert found.ece == pytest.approx(0.5, abs=0.05)
+    assert found.voters["a"].precision.audited == 40
+
+
+def captions(scores: Sequence[float], right: Sequence[bool]) -> tuple[list[Drawn], dict[str, bool]]:
+    scenes = [
+        drawn(number, Annotation(kind="text", task="caption", text=f"words {number}",
+                                 id=f"{number}", specialist="a", score=score))
+        for number, score in enumerate(scores)
+    ]  # fmt: skip
+    return scenes, {f"{number}": is_right for number, is_right in enumerate(right)}
+
+
+def test_all_captions_are_measured_whatever_their_confidence() -> None:
+    found = learned(*captions([0.5] * 20, [True] * 5 + [False] * 15), task="caption")
+    assert (found.least_confidence, found.fusion, found.reason) == (0.0, None, "")
+    assert (found.precision.right, found.precision.audited) == (5, 20)
+    assert found.recall == 1.0
+    prior = (5 + 1) / (20 + 2)
+    probability = found.voters["a"].probability(np.array([0.5]))
+    assert probability == pytest.approx([(5 + 2 * prior) / 22], abs=1e-6)
+
+
+def test_what_is_fused_needs_enough_that_was_judged() -> None:
+    def some(count: int) -> TaskCalibration:
+        scenes = [
+            drawn(number, said(10, 10, 40, 40, id=f"{number}", specialist="a", label="star"))
+            for number in range(count)
+        ]
+        return learned(scenes, {f"{number}": number % 2 == 0 for number in range(count)})
+
+    assert LEAST_AUDITED == 30
+    assert some(29).reason == TOO_FEW_AUDITED
+    assert (some(30).reason, some(30).fusion is None) == ("", False)
+    # Each fifth is held out of 30: 24 others do not suffice, so nothing is measured.
+    assert some(30).precision.audited == 0
+    # Of 38, 30 remain where 8 are held out and 31 where it is 7.
+    assert some(38).precision.audited > 0
+
+
+def test_one_wrong_or_one_right_statement_is_enough_for_two_classes() -> None:
+    def with_right(right: int) -> str:
+        scenes = [
+            drawn(number, said(10, 10, 40, 40, id=f"{number}", specialist="a"))
+            for number in range(40)
+        ]
+        return learned(scenes, {f"{number}": number < right for number in range(40)}).reason
+
+    assert [with_right(right) for right in (0, 1, 39, 40)] == [
+        ONE_CLASS_ONLY, "", "", ONE_CLASS_ONLY,
+    ]  # fmt: skip
+
+
+def test_a_name_has_features_from_so_many_judged_statements_on() -> None:
+    labels = ["cross"] * 4 + ["star"] * 5 + [""] * 6 + ["ring"] * 25
+    scenes = [
+        drawn(number, said(10, 10, 40, 40, label=label, id=f"{number}", specialist="a"))
+        for number, label in enumerate(labels)
+    ]
+    right = {f"{number}": number % 2 == 0 for number in range(len(labels))}
+    found = learned(scenes, right)
+    assert LEAST_NAMED == 5
+    assert found.fusion.names == ("ring", "star"), "sorted, and none without letters"
+
+
+def test_a_voter_of_which_nothing_is_known_is_as_good_as_all_that_was_judged() -> None:
+    scenes = [
+        drawn(number, said(10, 10, 40, 40, id=f"{number}", specialist="a", score=None))
+        for number in range(12)
+    ]
+    found = learned(scenes, {f"{number}": number < 3 for number in range(10)})
+    prior = (3 + 1) / (10 + 2)
+    strange = found.voters["b"]
+    assert strange.probability(np.array([np.nan, 0.9])) == pytest.approx([prior] * 2, abs=1e-6)
+    # Three of ten, and two more of its own share.
+    assert found.voters["a"].probability(np.array([np.nan])) == pytest.approx([0.3], abs=1e-6)
+    assert (found.voters["a"].precision.right, found.voters["a"].precision.audited) == (3, 10)
+    assert found.voters["b"].precision.share is None
+
+
+def test_each_task_learns_from_its_own_statements() -> None:
+    scenes = [
+        drawn(
+            number,
+            said(10, 10, 40, 40, id=f"{number}/box", specialist="a"),
+            Annotation(kind="text", task="caption", text="A cup.", id=f"{number}/caption",
+                       specialist="a"),
+        )
+        for number in range(20)
+    ]  # fmt: skip
+    right = {f"{number}/box": number < 5 for number in range(20)}
+    right |= {f"{number}/caption": number < 15 for number in range(20)}
+    found = fit(scenes, Audit(right=right), voters=("a",), tasks=(TASK, "caption"))
+    assert list(found.tasks) == [TASK, "caption"]
+    assert found.tasks[TASK].voters["a"].precision.share == 0.25
+    assert found.tasks["caption"].voters["a"].precision.share == 0.75
+
+
+def test_a_calibration_tells_which_samples_and_names_it_knows() -> None:
+    scenes = [
+        drawn(2, said(0, 0, 9, 9, id="2", label=" Star ", specialist="a"),
+              said(0, 0, 9, 9, id="2b", label="", specialist="a"),
+              said(0, 0, 9, 9, id="2c", label="tower", task="region_proposal", specialist="a")),
+        drawn(1, said(0, 0, 9, 9, id="1", label="ring", specialist="stranger",
+                      task="open_vocabulary_detection")),
+        drawn(0, said(0, 0, 9, 9, id="0", label="unseen", specialist="a")),
+    ]  # fmt: skip
+    found: Calibration = fit(
+        scenes, Audit(right={"2": True, "1": False}), voters=("b", "a"), tasks=(TASK,)
+    )
+    assert found.names == ("ring", "star")
+    assert (found.audited_samples, found.voters) == (2, ("b", "a"))
+    with pytest.raises(ConfigError, match="nobody said here: 3"):
+        fit(scenes, Audit(right={"2": True, "3": False}), voters=("a",), tasks=(TASK,))
+
+
+def test_a_sample_that_is_no_longer_there_teaches_nothing_and_its_findings_are_known() -> None:
+    gone = drawn(7, said(0, 0, 9, 9, id="gone", specialist="a"))
+    here = drawn(8, said(0, 0, 9, 9, id="here", specialist="a"))
+    found = fit(
+        [here],
+        Audit(right={"gone": True, "here": True}),
+        voters=("a",),
+        tasks=(TASK,),
+        earlier=[gone],
+    )
+    assert found.audited_samples == 1
+    assert found.tasks[TASK].voters["a"].precision.audited == 1
