@@ -175,7 +175,7 @@ class _Loop:
                 config,
                 self._checkpoint(number, fold),
                 fold=fold if options.folds > 1 else None,
-                folds=2 * options.folds,
+                folds=options.folds,
                 on_progress=partial(progress.train, f"student {fold}"),
                 on_wait=partial(setattr, progress, "waiting"),
             )
