@@ -78,7 +78,10 @@ def _copy(folder: Path, area: Area) -> None:
     options = {
         "source_paths": [name for name in COPIED if name != "tests"],
         "only_mutate": list(area.code),
-        "pytest_add_cli_args_test_selection": list(area.tests),
+        "pytest_add_cli_args_test_selection": [
+            *area.tests,
+            *(f"--ignore={name}" for name in area.slow),
+        ],
         "timeout_constant": SECONDS,
         "timeout_multiplier": PATIENCE,
         "use_git_change_detection": False,
