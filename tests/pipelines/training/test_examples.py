@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -187,6 +188,44 @@ def test_a_task_passes_over_a_sample_with_an_ambiguous_annotation_of_its_kind():
     assert "object_detection" not in made
     assert "region_category" not in made
     assert "phrase_grounding" in made
+
+
+def test_an_ambiguous_annotation_of_another_sample_changes_nothing():
+    of_other = frozenset({("b", "object_detection")})
+    assert examples(sample(*BOXES), ambiguous=of_other) == examples(sample(*BOXES))
+
+
+def test_what_is_drawn_depends_on_seed_epoch_and_image():
+    tasks = {"object_detection": 1.0, "region_category": 1.0, "region_proposal": 1.0}
+    of = sample(*BOXES)
+
+    def drawn(seed: int = 0, image: str = "0f" * 32) -> list[str]:
+        maker = ExampleMaker(TrainConfig(model="here", tasks=tasks, seed=seed))
+        found = (maker.draw(replace(of, sha256=image), epoch) for epoch in range(40))
+        return [one.prefix for one in found if one]
+
+    assert len(set(drawn())) > 2, "epochs differ"
+    assert len({tuple(drawn(seed)) for seed in range(4)}) == 4
+    assert len({tuple(drawn(image=digit * 64)) for digit in "0123"}) == 4
+
+
+def test_each_task_of_a_sample_has_its_own_chance():
+    """Else the region that is described were always the one that is named."""
+    dense = (region("region_description", BOX, text="a"), region("region_description", OTHER,
+             text="b"), region("region_category", BOX, label="a"),
+             region("region_category", OTHER, label="b"))  # fmt: skip
+    pairs = set()
+    for seed in range(20):
+        made = examples(sample(*dense), "region_description", "region_category", seed=seed)
+        pairs.add((made["region_description"].target, made["region_category"].target))
+    assert len(pairs) == 4
+
+
+def test_one_of_the_examples_of_a_custom_task_is_drawn():
+    task = {"reads": {"prompt": "Read {box}", "target": "{text}", "each": "ocr"}}
+    of = sample(region("ocr", text="one"), region("ocr", text="two"), region("ocr", text="three"))
+    targets = {examples(of, "reads", custom=task, seed=seed)["reads"].target for seed in range(20)}
+    assert targets == {"one", "two", "three"}
 
 
 @pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])

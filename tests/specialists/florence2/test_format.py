@@ -80,6 +80,16 @@ def test_detection_names_classes_alphabetically_once_and_large_boxes_first():
     )
 
 
+def test_a_long_thin_box_is_smaller_than_a_square_one():
+    wide, square, tall = (0, 0, 180, 4), (20, 20, 60, 60), (100, 0, 108, 96)
+    written = {box: locations(box, SIZE) for box in (wide, square, tall)}
+    by_area = [written[square], written[tall], written[wide]]
+    boxes = np.array([wide, tall, square])
+    assert TARGETS["region_proposal"](["", "", ""], boxes, SIZE) == "".join(by_area)
+    named = TARGETS["dense_region_caption"](["wide", "tall", "square"], boxes, SIZE)
+    assert named == f"square{by_area[0]}tall{by_area[1]}wide{by_area[2]}"
+
+
 def test_descriptions_and_proposals_go_by_area():
     boxes = [[0, 0, 2, 1], [0, 0, 20, 10]]
     said = TARGETS["dense_region_caption"](["a dog", "a cat"], boxes, SIZE)
