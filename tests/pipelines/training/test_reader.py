@@ -71,6 +71,25 @@ def test_batches_of_a_pool_are_shuffled_by_seed_consumer_and_number(reader, monk
     assert len({found, order(1), order(seed=1), order(1, seed=1)}) == 4
 
 
+def test_shards_come_in_an_order_of_each_seed_and_epoch(reader, monkeypatch):
+    def orders(seed: int) -> list[tuple[str, ...]]:
+        seen: list[tuple[str, ...]] = []
+
+        def stream(_, shards, epoch, **__):
+            seen.append(tuple(shards))
+            yield from [epoch]
+
+        monkeypatch.setattr(Reader, "_stream", stream)
+        assert list(islice(reader(seed=seed)._epochs(0, 1), 4)) == [0, 1, 2, 3]
+        return seen
+
+    found = orders(0)
+    assert len(set(found)) > 2
+    assert {tuple(sorted(order)) for order in found} == {tuple(sorted(found[0]))}
+    assert found == orders(0)
+    assert found != orders(1)
+
+
 def test_the_same_seed_reads_the_same_and_another_does_not(reader):
     assert read(reader(), 9) == read(reader(), 9)
     assert read(reader(), 9) != read(reader(seed=1), 9)
