@@ -78,7 +78,7 @@ def _type_problem(annotation: Annotation) -> str:
             return f"a {name} that is no sequence: {_shown(value)}"
     if not all(isinstance(one, str) for one in annotation.merged_from):
         return f"a merged_from that names no annotations: {_shown(annotation.merged_from)}"
-    mask = annotation.mask_rle
+    mask: object = annotation.mask_rle
     if mask is None:
         return ""
     if not isinstance(mask, MaskRLE) or not isinstance(mask.size, tuple | list):
