@@ -7,8 +7,8 @@ itself. A new lease is a new file, created only if it does not exist, and is giv
 another one turns out to be there: two writers may both be refused, but never both be let in.
 
 Clocks of two machines differ, and any clock may step. So the times in a lease only raise a doubt:
-one that looks old is watched before it is taken. A holder counts its own time by a clock that
-never steps, and does not renew a lease that it held too late.
+one that looks old is watched before it is taken. A holder that slept (a laptop, a paused machine)
+goes on where nobody took its lease meanwhile, and writes nothing more where somebody did.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ class Lease:
         self._folder = folder
         self._name = name
         self._holder = holder
-        self._renewed_s = _steady_s()
-        self._trouble = ""
+        self._is_lost = False
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
@@ -104,13 +103,14 @@ class Lease:
         """Make sure that the output is still ours to write.
 
         Raises:
-            RunError: the lease ended, and another command may have taken it.
+            RunError: the lease ended, and another command took it.
+            StorageError: the lease cannot be renewed.
         """
+        self._renew()  # first: who is about to take it sees that we live, or we see that it did
         if not self._is_ours():
-            why = f" (it could not be renewed: {self._trouble})" if self._trouble else ""
             raise RunError(
-                f"the lease on {self._folder.url} ended before this command did{why}, another one "
-                f"may write there now: run the same command again, it resumes"
+                f"the lease on {self._folder.url} ended before this command did, another one may "
+                f"write there now: run the same command again, it resumes"
             )
 
     def release(self) -> None:
@@ -122,31 +122,29 @@ class Lease:
                 self._folder.remove(self._name)
 
     def _is_ours(self) -> bool:
-        """Whether the lease was renewed in time, is there as we wrote it, and none came after it.
-
-        A process that was stopped for long finds its lease ended, even if a renewal that it had
-        begun puts the file back.
-        """
-        if _steady_s() - self._renewed_s > LEASE_S or not self._is_stored():
-            return False
-        return f"{LEASES}/{max(_numbers(self._folder), default=0):06d}.json" == self._name
+        """Whether the lease is there as we wrote it, and none came after it."""
+        last = f"{LEASES}/{max(_numbers(self._folder), default=0):06d}.json"
+        return not self._is_lost and last == self._name and self._is_stored()
 
     def _is_stored(self) -> bool:
         stored = _read(self._folder, self._name)
         return stored is not None and stored.is_same(self._holder)
 
+    def _renew(self) -> None:
+        """Write that we live; if we slept just before, we may have put back what another took."""
+        looked_s = _steady_s()
+        if not self._is_ours():
+            self._is_lost = True
+            return
+        renewed = replace(self._holder, renewed=time.time())
+        self._folder.publish(self._name, _written(renewed), durable=False)
+        if _steady_s() - looked_s > 2 * RENEW_S:
+            self._is_lost = True
+
     def _keep(self) -> None:
-        while not self._released.wait(RENEW_S):
-            now_s = _steady_s()
-            try:
-                if not self._is_ours():
-                    return  # taken away, or held too late: `check` tells
-                renewed = replace(self._holder, renewed=time.time())
-                self._folder.publish(self._name, _written(renewed), durable=False)
-            except Exception as error:  # out of reach for a while: the next turn tries again
-                self._trouble = str(error)
-            else:
-                self._renewed_s, self._trouble = now_s, ""
+        while not self._is_lost and not self._released.wait(RENEW_S):
+            with suppress(Exception):  # out of reach for a while: the next turn tries again
+                self._renew()
 
 
 @contextmanager

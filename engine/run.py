@@ -332,16 +332,16 @@ async def _watch(runner: Runner, progress: Progress) -> None:
 
 
 def _runner(run: Run) -> Runner:
-    folders = {"layers": run.layers, "output": run.output}
     if run.config.runner.kind == "in_process":
-        return InProcessRunner(Worker(run.config, run.graph, **folders), run.graph)
+        worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
+        return InProcessRunner(worker, run.graph)
     if run.config.runner.kind == "local":
         from engine.local_runner import LocalRunner
 
-        return LocalRunner(run.config, run.graph, **folders)
+        return LocalRunner(run.config, run.graph, layers=run.layers, output=run.output)
     from engine.ray_runner import RayRunner
 
-    return RayRunner(run.config, run.graph, **folders)
+    return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
 
 
 class _Receipts:

@@ -1,8 +1,8 @@
 """The command line: `florilegium build | plan | refine | train | score | diff | status | ...`.
 
 Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config, 3 the output is being
-written by another command. Everything heavy is
-imported inside a command, so that `--help` answers at once.
+written by another command. Everything heavy is imported inside a command, so that `--help` answers
+at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from traceback import format_exception
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,9 @@ from engine.errors import FlorilegiumError, OutputInUse, UsageError
 from engine.escaped import json_text
 from engine.redaction import redacted
 from pipelines.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pipelines.stopping import Stop
 
 app = typer.Typer(
     name="florilegium",
@@ -37,7 +40,7 @@ _TYPED_WRONG = typer.BadParameter.__mro__[1]
 """Every error about arguments and options, whichever click it is that typer brings."""
 _SAFE_PATH = "PYTHONSAFEPATH"
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, by the shell's convention."""
+"""What a shell calls the exit after Ctrl-C."""
 out = Terminal()
 err = Terminal(stderr=True)
 
@@ -108,7 +111,9 @@ def build(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.")],
     source: SourceOption = None,
     output: OutputOption = None,
-    runner: Annotated[str | None, typer.Option(help="`ray` or `local` (this process).")] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="`ray`, `local` (one worker process), `in_process`.")
+    ] = None,
     overrides: Overrides = None,
     plan_file: Annotated[
         Path | None, typer.Option("--plan", help="Workers as `florilegium plan` shared them out.")
@@ -155,8 +160,7 @@ def build(
             out.say(line)
         refuse_problems(run)
         return
-    with _resumable():
-        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
+    manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
@@ -260,15 +264,14 @@ def refine(
         for line in plan_lines(loaded, first, later):
             out.say(line)
         return
-    with _resumable():
-        if until is None:
-            rounds = run_loop(loaded, finished=lambda one: out.say(round_line(one)))
-            promoted = max(one.number for one in rounds if one.is_promoted)
-            out.say(f"dataset  {loaded.output}, round {promoted}")
-            out.say(f"report   {loaded.output}/report.html")
-        if until is Until.CANDIDATES or not (loaded.refine.rounds or loaded.refine.audit):
-            for line in audit_lines(prepare_audit(loaded)):
-                out.say(line)
+    if until is None:
+        rounds = run_loop(loaded, finished=lambda one: out.say(round_line(one)))
+        promoted = max(one.number for one in rounds if one.is_promoted)
+        out.say(f"dataset  {loaded.output}, round {promoted}")
+        out.say(f"report   {loaded.output}/report.html")
+    if until is Until.CANDIDATES or not (loaded.refine.rounds or loaded.refine.audit):
+        for line in audit_lines(prepare_audit(loaded)):
+            out.say(line)
 
 
 @app.command()
@@ -289,7 +292,7 @@ def train(
     document = load_document(config, overrides=overrides or [])
     options = validated(TrainConfig, document, where=str(config))
     progress = Progress(current="starting")
-    with _resumable(), shown(progress):
+    with shown(progress):
         show = partial(progress.train, "training")
         result = run_training(
             run,
@@ -410,16 +413,18 @@ def status(
 
 @app.command()
 def verify(directory: Directory) -> None:
-    """Check a finished dataset: digests, adjacency, counts, schema."""
+    """Read every file of a finished dataset: digests, counts, schema, where it comes from."""
     from engine.storage import Folder
     from pipelines.verify import verify_dataset
 
-    problems = list(verify_dataset(Folder(directory)))
+    checked: set[str] = set()
+    problems = list(verify_dataset(Folder(directory), checked=checked))
     for problem in problems:
         err.say(problem, label="wrong", style="red")
     if problems:
         raise typer.Exit(1)
-    out.say(f"{directory}: every digest, count and field is right")
+    files = counted(len(checked), "file")
+    out.say(f"{directory}: {files} read, every digest, count and field is right")
 
 
 @app.command()
@@ -487,35 +492,35 @@ def _given(**changes: str | float | list[str] | None) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if value is not None}
 
 
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """End on Ctrl-C with a word that nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        err.say("stopped; nothing that is finished is lost: run the same command to resume")
-        raise typer.Exit(INTERRUPTED) from None
-
-
 def main() -> None:
     """Run the command line and exit with its code."""
-    with _outside_of_current_folder():
-        _run()
+    from pipelines.stopping import stoppable
+
+    with _outside_of_current_folder(), stoppable() as stop:
+        code = _run(stop)
+        if stop.is_asked or code == INTERRUPTED:
+            stop.end()
+    sys.exit(code)
 
 
-def _run() -> None:
+def _run(stop: Stop) -> int:
+    """Run a command and return its exit code. What is raised after a signal is of no interest:
+    libraries whose imports or callbacks it interrupts make errors of their own of it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a letter ends nothing
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False))
-    except FlorilegiumError as error:
-        err.error(str(error))
-        sys.exit(_exit_code(error))
-    except typer.Abort:
-        sys.exit(INTERRUPTED)
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
     except Exception as error:
-        sys.exit(_unforeseen(error))
+        if stop.is_asked:
+            return INTERRUPTED
+        if isinstance(error, FlorilegiumError):
+            err.error(str(error))
+            return _exit_code(error)
+        return _unforeseen(error)
 
 
 def _unforeseen(error: Exception) -> int:

@@ -34,5 +34,5 @@ def test_the_depth_is_that_of_the_value(value: Any, ascii: bool) -> None:
 @pytest.mark.parametrize("text", ["[" * 10**6, '{"a":' * 10**6, '["' + '\\"[' * 10**6])
 @pytest.mark.parametrize("max_depth", [1, 10**9])
 def test_what_is_too_deep_or_no_json_is_one_kind_of_error(text: str, max_depth: int) -> None:
-    with pytest.raises(ValueError, match="within each other|Expecting|Unterminated|delimiter"):
+    with pytest.raises(ValueError, match=r"within each other|Expecting|Unterminated|delimiter"):
         parsed(text, max_depth=max_depth)

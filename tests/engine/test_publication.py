@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Callable
@@ -347,10 +348,44 @@ def test_a_dead_letter_says_how_often_a_stage_was_asked(tmp_path: Path) -> None:
 
 def test_statistics_that_were_changed_are_not_those_of_a_whole_shard(tmp_path: Path) -> None:
     folder = published(tmp_path)
-    assert is_whole(folder, stats_of(folder))
     name, data = stats_of(folder).name, file_of(folder, "_stats.json")
-    folder.publish(f"shards/{name}_stats.json", data.replace(b'"samples": 3', b'"samples": 2'))
-    assert not is_whole(folder, stats_of(folder))
+    for change in (data.replace(b'"samples": 3', b'"samples": 2'), data + b"\n"):
+        assert change != data
+        folder.publish(f"shards/{name}_stats.json", change)
+        assert read_stats(folder, name) is None
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_an_edit_of_the_same_size_is_told_by_time_or_by_reading(tmp_path: Path, kind: str) -> None:
+    folder = published(tmp_path)
+    stats, path = stats_of(folder), shard_file(tmp_path, f".{kind}")
+
+    def is_seen_whole(*, is_read: bool = False) -> bool:
+        return is_whole(folder, stats, folder.entries("shards"), is_read=is_read)
+
+    assert is_seen_whole()
+    times = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, (times.st_atime, times.st_mtime + 5))
+    assert not is_seen_whole()
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert is_seen_whole(), "neither size nor time tell"
+    assert not is_seen_whole(is_read=True)
+
+
+def test_shards_that_were_copied_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = published(tmp_path)
+    stats = stats_of(folder)
+    for path in (tmp_path / "shards").iterdir():
+        older = 5 if path.name.endswith(".json") else 0
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - older))
+    assert is_whole(folder, stats, folder.entries("shards"))
+    monkeypatch.setattr(Folder, "opened", None)
+    assert is_whole(folder, stats, folder.entries("shards"))
 
 
 def test_finished_shards_are_found_by_number(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from engine.manifest import read_manifest
 from engine.storage import Folder
 from pipelines.commands import main
 from tests.engine.sources.web import WebServer
-from tests.security.stages import VARIABLES
+from tests.security.talkative import VARIABLES
 from tests.specialists.online.server import Behaviour, MisbehavingServer, ok, status
 
 pytestmark = pytest.mark.attack("secrets")
@@ -141,7 +141,7 @@ def test_no_secret_is_in_what_a_build_writes_or_prints(
                     "attempts": 1,
                     "concurrency": 1,
                 },
-                "talkative": {"use": "tests.security.stages:Talkative"},
+                "talkative": {"use": "tests.security.talkative:Talkative"},
             },
         }
         (tmp_path / "run.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
