@@ -15,9 +15,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 PATIENCE_S = 15.0
 """Seconds in which a command that was stopped may tidy up."""
@@ -59,6 +60,8 @@ class Stop:
 
     def end_now(self) -> NoReturn:
         """End this process and all that it started."""
+        import psutil
+
         for process in (*(self._family or ()), *_descendants()):
             with suppress(psutil.Error):
                 process.kill()
@@ -118,6 +121,8 @@ def _next(told: socket.socket) -> int:
 
 def _descendants() -> list[psutil.Process]:
     """Return the processes that this one started, and those that they started."""
+    import psutil  # not before it is needed: `--help` answers at once
+
     with suppress(psutil.Error):
         return psutil.Process().children(recursive=True)
     return []
