@@ -5,7 +5,7 @@ Until the manifest is replaced, readers see the version before, whole; afterward
 
 from __future__ import annotations
 
-from engine.manifest import MANIFEST, RECIPE, named_shards
+from engine.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards
 from engine.publication import SHARDS
 from engine.storage import TEMPORARY, Folder
 
@@ -20,9 +20,16 @@ def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
         if before is not None and keep > 1 and named_shards(output):  # what is damaged is none
             number = max(_numbers(output), default=0) + 1
             output.publish(f"{VERSIONS}/{number:06d}.json", before)
-        output.publish(MANIFEST, manifest)
+    replace_manifest(output, manifest)
     output.remove(RECIPE)
     remove_stale(output, keep=keep)
+
+
+def replace_manifest(output: Folder, manifest: bytes) -> None:
+    """Publish a manifest; one that says something new is signed by nobody."""
+    if output.read(MANIFEST) != manifest:
+        output.publish(MANIFEST, manifest)
+        output.remove(SIGNATURE)
 
 
 def remove_stale(output: Folder, *, keep: int) -> None:
