@@ -3,6 +3,7 @@
 # make test          lint, types, import layering and tests
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-extras   every extra in an environment that has only it (minutes)
+# make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
@@ -15,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(or $(JOBS),2) --dist 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-security test-extras bench bench-gpu bench-refine pretrain clean
+.PHONY: demo refine-demo test test-security test-extras mutants bench bench-gpu bench-refine pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -40,6 +41,9 @@ test-security: .venv/test.done
 test-extras:
 	$(PYTHON) -m tests.extras
 	sha256sum pyproject.toml constraints.txt > .ci/extras.sha256
+
+mutants: .venv/mutants.done
+	$(BIN)/python -m tests.mutants $(if $(ONLY),--only $(ONLY))
 
 bench: .venv/test.done
 	$(BIN)/python -m tests.benchmarks
@@ -70,6 +74,11 @@ clean:
 
 .venv/test.done: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) '.[starter,photographs,refine,online,azure,dev]'
+	touch $@
+
+.venv/mutants.done: .venv/test.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt mutmut
 	touch $@
 
 # Beside the environment, not in it: all other tests prove that it is not needed.

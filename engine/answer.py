@@ -18,6 +18,7 @@ from engine.annotation import Annotation
 from engine.counted import counted
 from engine.errors import FlorilegiumError, SampleError, UsageError
 from engine.graph import Node
+from engine.image import OUT_OF_MEMORY
 from engine.limits import Limits
 from engine.sample import Sample
 from engine.stage import Filter, Measurement, Specialist
@@ -31,7 +32,6 @@ PROCESS_DIED = "process_died"
 STAGE_TIMEOUT = "stage_timeout"
 FILE_TIMEOUT = "file_timeout"
 SHARD_TIMEOUT = "shard_timeout"
-OUT_OF_MEMORY = "out_of_memory"
 TOO_MANY_ANNOTATIONS = "too_many_annotations"
 TEXT_TOO_LONG = "text_too_long"
 BUDGET_EXHAUSTED = "budget_exhausted"

@@ -59,6 +59,7 @@ def serve(
 ) -> None:
     """Answer calls until the owner hangs up."""
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while it was started
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_end_with_owner, daemon=True).start()

@@ -13,12 +13,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.credentials import refuse_credentials
-from engine.document import MAX_DEPTH, read_yaml, read_yaml_file
 from engine.errors import ConfigError, nearest
 from engine.escaped import LONGEST, cut
 from engine.image_member import ImageKind
 from engine.limits import Limits
 from engine.names import check_name
+from engine.safe_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 from engine.sources.source import SourceConfig
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -90,6 +90,9 @@ class RunConfig(BaseModel):
     """Finished versions of the dataset whose shards are kept, the current one included."""
     max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
     """The command fails when more of the inputs than this share are lost; 0 allows none."""
+    plugin_path: tuple[str, ...] = ()
+    """Folders that are searched for the modules that `use` and `kind` name, after all that is
+    installed; `.` is the one you stand in."""
     allow_caveats: bool = False
     """Whether stages may speak that nobody should learn from, such as models with random weights;
     for measuring speed."""
@@ -123,6 +126,11 @@ class RunConfig(BaseModel):
         if not all(isinstance(entry, str | Mapping | SourceConfig) for entry in entries):
             raise ValueError("give a URL or a path, a mapping with `url`, or a list of those")
         return [{"url": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("plugin_path", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("specialists", "filters", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import ChainMap, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from engine.annotation import stamp
@@ -94,11 +95,9 @@ class Conversation:
     def _watched(self, node: Node[Any], samples: Sequence[Sample]) -> AbstractContextManager[None]:
         """Limit the time in which a stage answers."""
         own = node.stage.config.call_seconds
-        keys = ", ".join(sample.key for sample in samples[:_MOST_NAMED])
-        more = f" and {len(samples) - _MOST_NAMED} more" if len(samples) > _MOST_NAMED else ""
         return self._watch.over(
             Doing(
-                what=f"stage {node.name!r}, asked about {keys}{more},",
+                what=partial(_described, node, samples),
                 seconds=seconds_of(node, self._limits, len(samples)),
                 limit="limits.stage_seconds" if own is None else "call_seconds",
                 reason=STAGE_TIMEOUT,
@@ -138,6 +137,12 @@ class Conversation:
         if isinstance(answer, SampleError) or not isinstance(node.stage, Specialist):
             return answer
         return stamp(answer, node.provenance, self._shard.records[number].digest)  # type: ignore[arg-type]
+
+
+def _described(node: Node[Any], samples: Sequence[Sample]) -> str:
+    keys = ", ".join(sample.key for sample in samples[:_MOST_NAMED])
+    more = f" and {len(samples) - _MOST_NAMED} more" if len(samples) > _MOST_NAMED else ""
+    return f"stage {node.name!r}, asked about {keys}{more},"
 
 
 def seconds_of(node: Node[Any], limits: Limits, samples: int) -> float:

@@ -14,7 +14,7 @@ from engine.redaction import has_signature, has_user, is_redacted, is_secret, is
 
 _CURE = (
     "give it through the environment: variables of the storage (AWS_ACCESS_KEY_ID, ...), fsspec's "
-    "config (FSSPEC_HTTPS_..., ~/.config/fsspec), or the variable that api_key_env names"
+    "config (~/.config/fsspec/NAME.json), or the variable that api_key_env names"
 )
 
 

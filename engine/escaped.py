@@ -18,7 +18,6 @@ _UNSEEN = re.compile(
 )
 """What Unicode calls printable, and has no ink: fillers, joiners, selectors of variants."""
 _LIKE_ESCAPED = re.compile(r"\\(?=u[0-9a-f]{4}|U[0-9a-f]{8})")
-_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -61,6 +60,4 @@ def json_text(value: Any) -> str:
 def _character(one: str) -> str:
     if one.isprintable() and not _UNSEEN.match(one):
         return one
-    code = ord(one)
-    short = f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"  # \x80 and up are odd bytes
-    return _SHORT.get(one, short if code <= 0xFFFF else f"\\U{code:08x}")
+    return one.encode("unicode_escape").decode()

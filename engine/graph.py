@@ -13,11 +13,12 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
-from engine.annotation import Provenance
+from engine.annotation import TASKS, Provenance
 from engine.config import RunConfig, validated
 from engine.errors import MissingModel, MissingPackage, PlanError, nearest
 from engine.image_member import ImageKind
-from engine.registry import absent_packages, find_stage
+from engine.plugins import Unseen, UnseenFilter
+from engine.registry import absent_packages, find_stage, is_module
 from engine.sample import digest_of
 from engine.sources.source import SOURCE
 from engine.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
@@ -127,11 +128,18 @@ class Graph:
         return recipe_of(self.images, stages)
 
 
-def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = False) -> Graph:
+def plan(
+    config: RunConfig,
+    *,
+    source_tasks: Iterable[str] = (),
+    is_dry: bool = False,
+    imports_modules: bool = True,
+) -> Graph:
     """Turn a config into a checked graph.
 
     `source_tasks` are the tasks that the source itself may bring. A graph that is only looked at
-    (`is_dry`) may lack packages and models; the fingerprints of such stages are not those of a run.
+    (`is_dry`) may lack packages and models; without `imports_modules`, a stage that is no installed
+    one is not looked at. The fingerprints of such stages are not those of a run.
 
     Raises:
         MissingPackage: packages are not installed, all of them in one error.
@@ -143,11 +151,12 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
     if both:
         raise PlanError(f"{min(both)!r} names a specialist and a filter: rename one with `use`")
     specialists = {
-        name: _draft("specialists", name, options, Specialist)
+        name: _draft("specialists", name, options, Specialist, imports=imports_modules)
         for name, options in config.specialists.items()
     }
     filters = {
-        name: _draft("filters", name, options, Filter) for name, options in config.filters.items()
+        name: _draft("filters", name, options, Filter, imports=imports_modules)
+        for name, options in config.filters.items()
     }
     drafts = (*specialists.values(), *filters.values())
     revisions, missing, absent = _revisions(drafts)
@@ -183,7 +192,9 @@ class _Draft:
     reads: tuple[str, ...] | None
 
 
-def _draft(section: str, name: str, options: Mapping[str, Any], kind: type[Stage[Any]]) -> _Draft:
+def _draft(
+    section: str, name: str, options: Mapping[str, Any], kind: type[Stage[Any]], *, imports: bool
+) -> _Draft:
     if name == SOURCE or name.startswith(f"{SOURCE}-"):
         raise PlanError(
             f"{section}.{name}: the name {SOURCE!r} belongs to the labels of the source, and "
@@ -194,13 +205,18 @@ def _draft(section: str, name: str, options: Mapping[str, Any], kind: type[Stage
     reads = own.pop("reads", None)
     if isinstance(reads, str):
         reads = [reads]
-    stage_class = find_stage(use)
+    if is_module(use) and not imports:
+        stage_class: type[Stage[Any]] = Unseen if kind is Specialist else UnseenFilter
+    else:
+        stage_class = find_stage(use)
     if not issubclass(stage_class, kind):
         belongs = "specialists" if issubclass(stage_class, Specialist) else "filters"
         raise PlanError(f"{section}.{name}: {use!r} belongs under `{belongs}`")
     stage_config = validated(stage_class.Config, own, where=f"{section}.{name}")
     stage = stage_class(stage_config)
-    return _Draft(name=name, use=use, stage=stage, reads=None if reads is None else tuple(reads))
+    if reads is None or isinstance(stage, Unseen | UnseenFilter):
+        return _Draft(name=name, use=use, stage=stage, reads=None)
+    return _Draft(name=name, use=use, stage=stage, reads=tuple(reads))
 
 
 def _inputs(
@@ -211,6 +227,10 @@ def _inputs(
     if draft.reads is not None:
         _check_reads(draft, others)
         others = {name: other for name, other in others.items() if name in draft.reads}
+    else:  # of those that were not imported nobody knows what they say
+        seen = {name: one for name, one in others.items() if not isinstance(one.stage, Unseen)}
+        source_tasks = source_tasks if len(seen) == len(others) else frozenset(TASKS)
+        others = seen
     read: set[str] = set()
     for wanted in draft.stage.reads:
         found = {name for name, other in others.items() if _says(other) & set(wanted.tasks)}

@@ -10,8 +10,9 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any
 
 from engine.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
@@ -21,9 +22,10 @@ from engine.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from engine.graph import Graph
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
-from engine.runner import Opened, Runner
+from engine.runner import Opened, Runner, too_small
 from engine.shard import Spot
 from engine.storage import Folder
+from engine.watch import NO_TURN
 from engine.worker import Part
 
 ATTEMPTS = 3
@@ -168,16 +170,19 @@ class LocalRunner(Runner):
         self._loaded = set()
 
 
-def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:
-    """Say that a worker has too little memory for its stages alone."""
-    return RunError(
-        f"a worker that has loaded {', '.join(names)} takes more memory than "
-        f"limits.worker_memory_mb = {memory_mb} allows: raise it, or give the stages less"
-    )
-
-
 class _TraceOfWorker(Exception):
     """Where an error came from, in the process of a worker."""
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Have what is started here get no Ctrl-C of the terminal; for this process it waits."""
+    resource_tracker.ensure_running()  # lets interrupts through when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Child:
@@ -190,7 +195,8 @@ class _Child:
         arguments = (theirs, dict(os.environ), config, graph, layers, output)
         self._process = context.Process(target=serve, args=arguments, name="worker")
         try:
-            self._process.start()
+            with _without_interrupts():
+                self._process.start()
         except (AttributeError, TypeError, ValueError) as error:  # what pickle raises, too
             raise RunError(
                 f"the stages cannot be handed to a process of their own: {error}; run them in this "
@@ -210,16 +216,16 @@ class _Child:
         self._process.join()
         code = self._process.exitcode or 0
         if code == -signal.SIGALRM:
-            return "it went beyond its time and never gave Python a turn", on_timer
+            return NO_TURN, on_timer
         if code < 0:
             return f"it was ended by {signal.Signals(-code).name}", PROCESS_DIED
         return f"it ended with exit code {code}", PROCESS_DIED
 
     def end(self) -> None:
         """End the process, and whatever its stages started."""
-        pid = self._process.pid
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)  # its own group, once it has come so far
+        if pid := self._process.pid:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # its own group, once it has come so far
         self._process.kill()
         self._process.join()
         self._process.close()

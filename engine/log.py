@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO
 
@@ -58,14 +58,20 @@ class RunLog:
         """Write down every input that a shard lost."""
         for letter in stats.dead_letters:
             what = f"{letter.key} ({letter.source}): {letter.stage}: {letter.reason}: "
-            lines = [what + letter.message, *letter.traceback.splitlines()]
-            self._logger.warning("%s: %s", stats.name, "\n".join(map(escaped, lines)))
+            lines = [what + letter.message, *letter.traceback.split("\n")]
+            self._logger.warning("%s: %s", stats.name, _entry(lines))
 
     def stopped(self, error: BaseException) -> None:
         """Write down why a run ends early, with the traceback of what was not foreseen."""
         is_foreseen = isinstance(error, FlorilegiumError) and error.__cause__ is None
         why = f"{type(error).__name__}: {error}" if is_foreseen else traceback_of(error)
-        self._logger.error("the run stopped: %s", "\n".join(map(escaped, why.splitlines())))
+        self._logger.error("the run stopped: %s", _entry(why.split("\n")))
+
+
+def _entry(lines: Sequence[str]) -> str:
+    """Join lines; those after the first are indented, so that none looks like an entry."""
+    first, *others = (escaped(line) for line in lines if line)
+    return "\n".join([first, *(one if one.startswith("  ") else f"  {one}" for one in others)])
 
 
 @contextmanager

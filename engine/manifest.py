@@ -291,7 +291,7 @@ class _Document(_Part):
     format: int
     recipe: str
     source: list[str]
-    images: str
+    images: ImageKind
     remarks: list[str] = []
     totals: _Totals
     stages: dict[str, _Stage]

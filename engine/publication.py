@@ -154,13 +154,15 @@ def is_whole(
     `is_read`, the digest of every file is looked at.
     """
     marker = entries.get(f"{stats.name}{STATS}")
+    if marker is None or marker.kind != "file":
+        return False
     is_newer = False
     for kind, file in (("tar", stats.tar), ("parquet", stats.parquet)):
         name = f"{stats.name}.{kind}"
         entry = entries.get(name)
         if entry is None or entry.kind != "file" or entry.size != file.bytes:
             return False
-        is_late = marker is None or entry.modified > marker.modified
+        is_late = entry.modified > marker.modified
         if (is_read or is_late) and FileStats.read(output, f"{SHARDS}/{name}") != file:
             return False
         is_newer |= is_late

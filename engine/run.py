@@ -16,7 +16,7 @@ from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
 from engine.errors import ConfigError, MissingPackage, UsageError
-from engine.escaped import escaped
+from engine.escaped import cut, escaped
 from engine.graph import Graph, plan
 from engine.image import PIXELS_VERSION
 from engine.log import run_log
@@ -32,6 +32,7 @@ from engine.partition import (
     read_index,
     write_index,
 )
+from engine.plugins import modules_of, search_for_plugins
 from engine.progress import Progress
 from engine.publication import (
     SHARDS,
@@ -69,16 +70,21 @@ class Run:
     """Why the source cannot be read: of a run that is only looked at, which then has no sources."""
 
 
-def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
+def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = True) -> Run:
     """Check a config as far as possible without reading an image.
 
     A run that is only looked at (`is_dry`) may lack packages of its stages, models and sources.
+    Without `imports_modules`, too, nothing that the config names is imported but what is installed.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
-    _refuse_absent_places(config)
+    if imports_modules:
+        search_for_plugins(config.plugin_path)
+    _refuse_absent_places(config, imports_modules=imports_modules)
     try:
+        if not imports_modules:
+            _refuse_unseen(config)
         sources = tuple(
             open_source(one, shard_size=config.shard_size, limits=config.limits)
             for one in config.source
@@ -86,7 +92,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     except UsageError as problem:
         if not is_dry:
             raise
-        return _without_sources(config, problem)
+        return _without_sources(config, problem, imports_modules=imports_modules)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers_url)
     for source in config.source:
@@ -94,18 +100,27 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,
-        graph=plan(config, source_tasks=tasks, is_dry=is_dry),
+        graph=plan(config, source_tasks=tasks, is_dry=is_dry, imports_modules=imports_modules),
         sources=sources,
         output=output,
         layers=layers,
     )
 
 
-def _without_sources(config: RunConfig, problem: UsageError) -> Run:
+def _refuse_unseen(config: RunConfig) -> None:
+    for key, use in modules_of(config):
+        if key == "source.kind":
+            raise ConfigError(
+                f"{key} = {cut(use)} names a module, which a dry run does not import: what the "
+                f"source holds is not known"
+            )
+
+
+def _without_sources(config: RunConfig, problem: UsageError, *, imports_modules: bool) -> Run:
     """Return a run to look at whose sources cannot be opened; who knows what they would bring."""
     return Run(
         config=config,
-        graph=plan(config, source_tasks=TASKS, is_dry=True),
+        graph=plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules),
         sources=(),
         output=Folder(config.output),
         layers=Folder(config.layers_url),
@@ -113,7 +128,7 @@ def _without_sources(config: RunConfig, problem: UsageError) -> Run:
     )
 
 
-def _refuse_absent_places(config: RunConfig) -> None:
+def _refuse_absent_places(config: RunConfig, *, imports_modules: bool) -> None:
     """Refuse places that nothing here can reach; the error names what the stages lack, too.
 
     Raises:
@@ -128,7 +143,7 @@ def _refuse_absent_places(config: RunConfig) -> None:
         except ConfigError:
             pass  # a source may have a scheme of its own; who opens it says what is wrong
     if absent:
-        graph = plan(config, source_tasks=TASKS, is_dry=True)
+        graph = plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules)
         raise MissingPackage.all_of([*absent, *graph.absent, *graph.awaited])
 
 
@@ -317,16 +332,16 @@ async def _watch(runner: Runner, progress: Progress) -> None:
 
 
 def _runner(run: Run) -> Runner:
-    folders = {"layers": run.layers, "output": run.output}
     if run.config.runner.kind == "in_process":
-        return InProcessRunner(Worker(run.config, run.graph, **folders), run.graph)
+        worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
+        return InProcessRunner(worker, run.graph)
     if run.config.runner.kind == "local":
         from engine.local_runner import LocalRunner
 
-        return LocalRunner(run.config, run.graph, **folders)
+        return LocalRunner(run.config, run.graph, layers=run.layers, output=run.output)
     from engine.ray_runner import RayRunner
 
-    return RayRunner(run.config, run.graph, **folders)
+    return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
 
 
 class _Receipts:

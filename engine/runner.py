@@ -1,8 +1,8 @@
 """Where workers live and how they are called.
 
-One contract, three runners: `InProcessRunner` calls a worker in this process, `LocalRunner` one in a
-child process, `RayRunner` calls actors. A value that a worker keeps for another call (the bytes of a shard) is a reference to
-whoever passes it on; only the worker that receives it sees the value.
+One contract, three runners: `InProcessRunner` calls a worker in this process, `LocalRunner` one in
+a child process, `RayRunner` calls actors. A value that a worker keeps for another call (the bytes
+of a shard) is a reference to whoever passes it on; only the worker that receives it sees the value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import SampleError
+from engine.errors import RunError, SampleError
 from engine.graph import Graph
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
@@ -157,3 +157,11 @@ class InProcessRunner(Runner):
 
     async def close(self) -> None:
         """Nothing to stop: the models go with the process."""
+
+
+def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:
+    """Say that a worker has too little memory for its stages alone."""
+    return RunError(
+        f"a worker that has loaded {', '.join(names)} takes more memory than "
+        f"limits.worker_memory_mb = {memory_mb} allows: raise it, or give the stages less"
+    )

@@ -13,11 +13,12 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from engine.answer import INPUT_FAILED, PROCESS_DIED
-from engine.errors import DataLost, RunError, SampleError, WorkerDied
+from engine.answer import INPUT_FAILED
+from engine.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from engine.graph import CPU_POOL, Graph
 from engine.layer import StageError, make_layer
 from engine.partition import ShardSpec
@@ -83,6 +84,8 @@ class Scheduler:
         self._progress = progress
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
+        self._in_flight = 1
+        self._alone = asyncio.Lock()  # of the shard for which shared memory was too small
         self._awaited: dict[str, set[str]] = {}  # shards that may yet need a pool, by its name
 
     async def run(
@@ -90,7 +93,7 @@ class Scheduler:
     ) -> AsyncIterator[tuple[Job, ShardStats]]:
         """Yield each job with the statistics of its finished shard, as they come."""
         chunks_per_shard = math.ceil(shard_size / CHUNK)
-        in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
+        self._in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
         self._awaited = {pool: {job.spec.name for job in jobs} for pool in pools}
         waiting: Iterator[Job] = iter(jobs)
@@ -98,7 +101,7 @@ class Scheduler:
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         try:
             while True:
-                while len(running) < in_flight and (job := next(waiting, None)):
+                while len(running) < self._in_flight and (job := next(waiting, None)):
                     running.add(asyncio.create_task(self._finish(job)))
                 if not running:
                     return
@@ -111,14 +114,19 @@ class Scheduler:
             await asyncio.gather(*running, *done, return_exceptions=True)
 
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
-        """Build a shard, from the start again when a node left with its bytes."""
+        """Build a shard, from the start again when its bytes are lost, or do not fit into shared
+        memory: then after the others that do not fit, and with fewer shards beside it."""
+        turn: AbstractAsyncContextManager[Any] = nullcontext()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                done = await self._build(job)
-            except DataLost:
+                async with turn:
+                    done = await self._build(job)
+            except (DataLost, StoreFull) as error:
                 self._progress.close(job.spec.name, is_done=False)
                 if attempt == ATTEMPTS:
                     raise
+                if isinstance(error, StoreFull):
+                    self._in_flight, turn = 1, self._alone
             else:
                 self._progress.close(job.spec.name, is_done=True)
                 return done
@@ -317,17 +325,15 @@ def _pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[in
 
 def _blamed(number: int, error: WorkerDied) -> StageError:
     """Return the failure of the image of which workers die."""
-    message = str(error)
-    if error.reason == PROCESS_DIED:
-        message = f"the worker process died on this image: {error}"
+    message = str(error) if error.stage else f"the worker process died on this image: {error}"
     return StageError(sample=number, reason=error.reason, message=message, attempt=STRIKES)
 
 
 def _error_of(spot: Spot, error: WorkerDied) -> SampleError:
     """Return the error of the input of which workers die."""
     what = "decoded" if spot.is_decoding else "read"
-    known = f"the worker process died while it was {what}: {error}"
-    return SampleError(error.reason, known if error.reason == PROCESS_DIED else str(error))
+    died = f"the worker process died while it was {what}: {error}"
+    return SampleError(error.reason, str(error) if error.stage else died)
 
 
 def _unreadable(spec: ShardSpec, error: WorkerDied) -> RunError:

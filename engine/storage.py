@@ -59,8 +59,8 @@ def file_system(url: str) -> tuple[Any, str]:
     """
     if has_user(url):
         raise ConfigError(
-            f"{redacted(url)} holds a user or a password: give them through the environment or "
-            "fsspec's config (AWS_ACCESS_KEY_ID, FSSPEC_HTTPS_..., ~/.config/fsspec)"
+            f"{redacted(url)} holds a user or a password: give them through the environment of the "
+            "storage (AWS_ACCESS_KEY_ID, ...) or fsspec's config (~/.config/fsspec/NAME.json)"
         )
     try:
         return url_to_fs(url, **_web_options(url))

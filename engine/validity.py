@@ -15,6 +15,7 @@ from engine.annotation import FIELDS_OF, Annotation, Kind, MaskRLE
 
 _KINDS = frozenset(get_args(Kind))
 _LONGEST_SPAN = 2**31
+_MOST_GROUPS = 7  # of five bits, in a number of a mask
 _CONTENT = ("text", "label", "box_xyxy", "quad", "mask_rle", "span", "parent_id")
 _TEXTS = ("task", "text", "label", "language", "parent_id", "id")
 
@@ -78,7 +79,7 @@ def _type_problem(annotation: Annotation) -> str:
             return f"a {name} that is no sequence: {_shown(value)}"
     if not all(isinstance(one, str) for one in annotation.merged_from):
         return f"a merged_from that names no annotations: {_shown(annotation.merged_from)}"
-    mask = annotation.mask_rle
+    mask: object = annotation.mask_rle
     if mask is None:
         return ""
     if not isinstance(mask, MaskRLE) or not isinstance(mask.size, tuple | list):
@@ -163,13 +164,15 @@ def _fills(counts: str, pixels: int) -> bool:
     groups of five bits, lowest first: `0x20` marks that more follow, `0x10` of the last group
     the sign. From the fourth number on it is the difference to the one two before (COCO API).
     """
+    if len(counts) > _MOST_GROUPS * (pixels + 2):  # of runs that are mostly empty
+        return False
     groups = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     if len(groups) == 0 or groups.min() < 0 or groups.max() >= 64 or groups[-1] & 0x20:
         return False
     last = np.flatnonzero(groups & 0x20 == 0)
     first = np.concatenate(([0], last[:-1] + 1))
     length = last - first + 1
-    if length.max() > 7:
+    if length.max() > _MOST_GROUPS:
         return False
     place = np.arange(len(groups)) - np.repeat(first, length)
     runs = np.add.reduceat((groups & 0x1F) << (5 * place), first)

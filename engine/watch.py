@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from engine.answer import OUT_OF_MEMORY
 from engine.errors import WorkerDied, WorkerStuck
+from engine.image import OUT_OF_MEMORY
 
 T = TypeVar("T")
 
@@ -26,6 +26,9 @@ TICK_S = 0.25
 """Seconds between looks at a call."""
 GRACE_S = 5.0
 """Seconds beyond a limit after which the system ends the process."""
+NO_TURN = "it went beyond its time and never gave Python a turn"
+"""What a process died of that the system ended."""
+_SLACK_S = 1.0
 _LONGEST_S = 1e8  # what a timer of the system holds, and more than anybody waits
 _MB = 1 << 20
 
@@ -34,10 +37,10 @@ _MB = 1 << 20
 class Doing:
     """What a call is at, and the seconds that it may take.
 
-    `what` describes it for people; `limit` names the option; the rest as in `WorkerStuck`.
+    `what` describes it for people, `limit` names the option; the rest as in `WorkerDied`.
     """
 
-    what: str
+    what: Callable[[], str]
     seconds: float
     limit: str
     reason: str
@@ -47,12 +50,14 @@ class Doing:
 
     def overdue(self) -> WorkerStuck:
         """Say that it took too long."""
-        message = f"{self.what} took longer than {self.limit} = {self.seconds:g} seconds allows"
+        message = f"{self.what()} took longer than {self.limit} = {self.seconds:g} seconds allows"
         return self._stuck(message, self.reason)
 
     def too_large(self, memory_mb: int) -> WorkerStuck:
         """Say that its process took too much memory."""
-        message = f"{self.what} took more memory than limits.worker_memory_mb = {memory_mb} allows"
+        message = (
+            f"{self.what()} took more memory than limits.worker_memory_mb = {memory_mb} allows"
+        )
         return self._stuck(message, OUT_OF_MEMORY)
 
     def _stuck(self, message: str, reason: str) -> WorkerStuck:
@@ -61,7 +66,9 @@ class Doing:
         )
 
 
-_ENGINE = Doing(what="the engine's own work", seconds=float("inf"), limit="", reason=OUT_OF_MEMORY)
+_ENGINE = Doing(
+    what=lambda: "the engine's own work", seconds=float("inf"), limit="", reason=OUT_OF_MEMORY
+)
 
 
 class Watch:
@@ -75,6 +82,7 @@ class Watch:
         }
         self._doing: dict[int, tuple[float, Doing]] = {}  # by thread, with the time it ends
         self._watched: set[int] = set()
+        self._timer_s = 0.0  # when the system ends the process, unless set again; 0 for never
 
     def call(self, threads: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Call a function in a thread (`stages` or `io`) and return its result.
@@ -99,6 +107,7 @@ class Watch:
         while not is_done.wait(TICK_S):
             if thread:
                 self._check(thread[0])
+        self._set_timer()
         try:
             return future.result()
         except Exception:
@@ -119,7 +128,6 @@ class Watch:
             yield
         finally:
             del self._doing[thread]
-            self._set_timer()
 
     @property
     def is_spent(self) -> bool:
@@ -127,17 +135,29 @@ class Watch:
         return self._memory_mb is not None and memory_mb() > self._memory_mb
 
     def _check(self, thread: int) -> None:
+        self._set_timer()
         end_s, doing = self._doing.get(thread, (float("inf"), _ENGINE))
-        if time.monotonic() > end_s:
-            raise doing.overdue()
         if self._memory_mb is not None and memory_mb() > self._memory_mb:
             raise doing.too_large(self._memory_mb)
+        if time.monotonic() > end_s:
+            raise doing.overdue()
 
     def _set_timer(self) -> None:
-        """Have the system end the process some time after the first limit, unless set again."""
+        """Have the system end the process some time after the first limit.
+
+        Blocks come by the thousand: a timer that is set a little later is left as it is.
+        """
         ends = [end_s for end_s, _ in list(self._doing.values())]
-        left_s = max(min(ends) - time.monotonic(), 0) + GRACE_S if ends else 0
-        signal.setitimer(signal.ITIMER_REAL, min(left_s, _LONGEST_S))
+        if not ends:
+            if self._timer_s:
+                self._timer_s = 0.0
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+        earliest_s = min(ends) + GRACE_S
+        if not earliest_s <= self._timer_s <= earliest_s + _SLACK_S:
+            self._timer_s = earliest_s + _SLACK_S
+            left_s = max(self._timer_s - time.monotonic(), GRACE_S)
+            signal.setitimer(signal.ITIMER_REAL, min(left_s, _LONGEST_S))
 
 
 def memory_mb() -> float:

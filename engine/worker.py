@@ -96,7 +96,7 @@ class Worker:
 
     def _load(self, name: str) -> None:
         loading = Doing(
-            what=f"loading stage {name!r}",
+            what=lambda: f"loading stage {name!r}",
             seconds=self._config.limits.load_seconds,
             limit="limits.load_seconds",
             reason=STAGE_TIMEOUT,
@@ -146,7 +146,7 @@ class Worker:
         if note:
             note(spot)
         doing = Doing(
-            what=f"{'decoding' if spot.is_decoding else 'reading'} {location}",
+            what=lambda: f"{'decoding' if spot.is_decoding else 'reading'} {location}",
             seconds=self._config.limits.file_seconds,
             limit="limits.file_seconds",
             reason=FILE_TIMEOUT,
@@ -207,7 +207,7 @@ class Worker:
                 layers[node.name] = recall.layer
         filters = ", ".join(node.name for node in self._graph.filters) or "none"
         publishing = Doing(
-            what=f"judging and writing shard {task.shard.name} (filters: {filters})",
+            what=lambda: f"judging and writing shard {task.shard.name} (filters: {filters})",
             seconds=self._config.limits.shard_seconds,
             limit="limits.shard_seconds",
             reason=SHARD_TIMEOUT,

@@ -35,7 +35,7 @@ SHARD_SCHEMA = pa.schema(
     ]
 )
 """The columns of a shard's Parquet file."""
-_UNREADABLE = (
+UNREADABLE = (
     *(tarfile.TarError, pa.ArrowException, OSError),
     *(AttributeError, LookupError, TypeError, ValueError),
 )
@@ -91,8 +91,8 @@ def read_shard_samples(folder: Folder, name: str) -> Iterator[Labelled]:
         with folder.opened(path) as file:
             for _, files in read_files(file):
                 yield labelled(files)
-    except _UNREADABLE as error:
-        raise _damaged(folder, path, error) from error
+    except UNREADABLE as error:
+        raise damaged_shard(folder, path, error) from error
 
 
 def read_shard_records(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
@@ -106,9 +106,9 @@ def read_shard_records(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
         with folder.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.name.endswith(".json") and (content := tar.extractfile(member)):
-                    yield _sample_of(content.read())
-    except _UNREADABLE as error:
-        raise _damaged(folder, path, error) from error
+                    yield sample_of(content.read())
+    except UNREADABLE as error:
+        raise damaged_shard(folder, path, error) from error
 
 
 def read_files(file: IO[bytes] | RawIOBase) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -157,8 +157,8 @@ def read_shard_annotations(
             raise ValueError("a column has another type")
         if missing := set(columns or SHARD_SCHEMA.names) - set(table.column_names):
             raise ValueError(f"it has no column {min(missing)}")
-    except _UNREADABLE as error:
-        raise _damaged(folder, path, error) from error
+    except UNREADABLE as error:
+        raise damaged_shard(folder, path, error) from error
     return table
 
 
@@ -168,7 +168,7 @@ def labelled(files: dict[str, bytes]) -> Labelled:
     Raises:
         ValueError: its key or its digest is none; files are named by them.
     """
-    row = _sample_of(files["json"])
+    row = sample_of(files["json"])
     if not (is_key(row["key"]) and _is_digest(row["sha256"])):
         raise ValueError(f"{row['key']!r:.200}, {row['sha256']!r:.200}: no key and digest")
     image = next(data for name, data in files.items() if name not in ("json", "txt"))
@@ -188,9 +188,10 @@ def _is_digest(value: object) -> bool:
 
 
 _TEXTS = ("key", "sha256", "source", "metadata")
+_SIZES = ("width", "height")
 
 
-def _sample_of(data: bytes) -> dict[str, Any]:
+def sample_of(data: bytes) -> dict[str, Any]:
     """Return the JSON of a sample, with the types that readers rely on.
 
     Raises:
@@ -199,10 +200,13 @@ def _sample_of(data: bytes) -> dict[str, Any]:
     row = parse_json(data)
     if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in _TEXTS):
         raise ValueError(f"a sample lacks some of the texts {', '.join(_TEXTS)}")
+    if not all(type(row.get(name)) is int and row[name] > 0 for name in _SIZES):
+        raise ValueError(f"a sample lacks {' or '.join(_SIZES)}")
     return row
 
 
-def _damaged(folder: Folder, path: str, error: Exception) -> StorageError:
+def damaged_shard(folder: Folder, path: str, error: Exception) -> StorageError:
+    """Return the error of a shard's file that cannot be read, with its cure."""
     reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
     return StorageError(
         f"{folder.path(path)} cannot be read: {in_one_line(reason)}; `florilegium verify` tells "

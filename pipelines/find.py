@@ -61,7 +61,7 @@ def find_image(output: Folder, wanted: str) -> Image:
     images = [*(one for name in shards for one in _samples(output, name)), *letters]
     bases = _bases(output)
     for found in (
-        [one for one in images if one.key == wanted],
+        [one for one in images if wanted in (one.key, escaped(one.key), escaped(one.source))],
         [one for one in images if _is_at(one, wanted, bases)],
         [one for one in images if _ends_with(one, wanted, bases)],
         [one for one in images if _has_digest(one, wanted)],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.annotation import ANNOTATION_NAMES
@@ -41,19 +42,24 @@ class Origin:
         self._output = output
         self._document = document
         self._stages: dict[str, dict[str, Any]] = document["stages"]
+        self._has_stages = False
         self._is_under_way = output.exists(RECIPE)
         self._layers: Folder | None = None
         self._inputs: dict[int, list[tuple[str, str]]] | None = None
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the stages, the resolved config and the index."""
-        yield from self._check_stages()
+        wrong = list(self._check_stages())
+        self._has_stages = not wrong
+        yield from wrong
         try:
             config = read_resolved(self._output)
             yield from self._check_config(config)
             self._layers = Folder(config.get("layers") or f"{self._output.url}/{LAYERS}")
-        except (FlorilegiumError, TypeError, AttributeError) as error:
-            yield f"{RUN}: {in_one_line(error)}"
+        except FlorilegiumError as error:
+            yield str(error)
+        except (AttributeError, KeyError, TypeError) as error:
+            yield f"{RUN} is damaged: {type(error).__name__}: {in_one_line(error)}"
         try:
             yield from self._check_index()
         except StorageError as error:
@@ -63,9 +69,12 @@ class Origin:
         """Yield how a shard that was read differs from the records."""
         if shard.stats is None or shard.table is None:
             return
-        yield from self._check_inputs(shard, shard.stats)
-        yield from self._check_provenance(shard)
-        yield from self._check_layers(shard, shard.stats)
+        yield from self._check_inputs(shard.samples, shard.stats)
+        if self._has_stages:
+            yield from self._check_provenance(shard.table, shard.path)
+            layers: dict[str, Layer] = {}
+            yield from self._read_layers(shard.stats, into=layers)
+            yield from self._check_answers(shard.table, shard.path, shard.stats, layers)
 
     def _check_stages(self) -> Iterator[str]:
         """Compute fingerprints and the recipe again from the configurations in the manifest."""
@@ -95,7 +104,7 @@ class Origin:
             return
         if not is_sealed(self._output.read(RUN) or b""):
             yield f"{RUN} was changed after it was written: it has another digest"
-        if self._is_under_way:
+        if self._is_under_way or not self._has_stages:
             return
         if [one["url"] for one in config["source"]] != self._document["source"]:
             yield f"{RUN} has another source than the manifest says"
@@ -129,12 +138,12 @@ class Origin:
         if len(sources) > len(set(self._document["source"])):
             yield f"{INDEX_NAME} has other sources than the manifest"
 
-    def _check_inputs(self, shard: ShardCheck, stats: ShardStats) -> Iterator[str]:
+    def _check_inputs(self, samples: Mapping[str, str], stats: ShardStats) -> Iterator[str]:
         """Hold the keys and places of samples and dead letters against the index."""
         if self._inputs is None:
             return
         inputs = self._inputs.get(stats.number, [])
-        found = {**shard.samples, **{one.key: one.source for one in stats.dead_letters}}
+        found = {**samples, **{one.key: one.source for one in stats.dead_letters}}
         keys = dict(inputs)
         is_packed = len(inputs) == 1 and found.keys() != keys.keys()
         if is_packed:
@@ -145,13 +154,12 @@ class Origin:
         else:
             alike = found == keys
         if not alike:
-            yield f"{INDEX_NAME} has other inputs than the shard {shard.entry['name']}"
+            yield f"{INDEX_NAME} has other inputs than the shard {stats.number}"
 
-    def _check_provenance(self, shard: ShardCheck) -> Iterator[str]:
+    def _check_provenance(self, table: pa.Table, path: str) -> Iterator[str]:
         """Hold what annotations say of who said them against the stages of the manifest."""
         names = ["specialist", "model", "revision", "round", "stage"]
-        assert shard.table is not None
-        said = shard.table.select(names).group_by(names, use_threads=False).aggregate([])
+        said = table.select(names).group_by(names, use_threads=False).aggregate([])
         for row in said.to_pylist():
             stage = self._stages.get(row["stage"], {})
             config = stage.get("config", {})
@@ -161,17 +169,15 @@ class Origin:
             )
             if tuple(row[name] for name in names) != known:
                 told = f"{row['specialist']!r} with the fingerprint {row['stage']!r}"
-                yield f"{shard.path}.parquet has annotations by {told}, unknown to the manifest"
+                yield f"{path}.parquet has annotations by {told}, unknown to the manifest"
 
-    def _check_layers(self, shard: ShardCheck, stats: ShardStats) -> Iterator[str]:
-        """Hold the annotations of a shard against the layers that are still there."""
+    def _read_layers(self, stats: ShardStats, *, into: dict[str, Layer]) -> Iterator[str]:
+        """Read the layers of a shard that are still there, by fingerprint."""
         if self._layers is None:
             return
-        layers: dict[str, Layer] = {}
         for fingerprint in self._document["order"]:
-            path = (
-                f"{self._stages[fingerprint]['name']}-{fingerprint}/{stats.samples_digest}.parquet"
-            )
+            name = f"{self._stages[fingerprint]['name']}-{fingerprint}"
+            path = f"{name}/{stats.samples_digest}.parquet"
             try:
                 data = self._layers.read(path)
                 if data is None:
@@ -179,30 +185,27 @@ class Origin:
                 layer, samples = parse_layer(data)
                 if digest_of(samples) != stats.samples_digest:
                     raise ValueError("it is of other samples")
-                layers[fingerprint] = layer
+                into[fingerprint] = layer
             except (FlorilegiumError, ValueError, TypeError, AttributeError) as error:
                 told = f"{in_one_line(error)}; the next build of the shard asks the stage again"
                 yield f"{LAYERS}/{path} is damaged: {told}"
-        yield from self._compare(shard, stats, layers)
 
-    def _compare(
-        self, shard: ShardCheck, stats: ShardStats, layers: Mapping[str, Layer]
+    def _check_answers(
+        self, table: pa.Table, path: str, stats: ShardStats, layers: Mapping[str, Layer]
     ) -> Iterator[str]:
-        assert shard.table is not None
+        """Hold annotations and failures against what each stage answered."""
         failed = frozenset[int]().union(*(layer.failed for layer in layers.values()))
         letters = [letter for letter in stats.dead_letters if letter.stage != SOURCE]
-        if len(failed) != len(letters):  # a layer is no longer there, or statistics are wrong
-            return
+        if len(failed) != len(letters):
+            return  # a layer is no longer there, or failed samples were asked again since
         for fingerprint, layer in layers.items():
             name = self._stages[fingerprint]["name"]
-            errors = {(e.reason, e.message, e.attempt, e.traceback) for e in layer.errors}
-            told = {
-                (e.reason, e.message, e.attempt, e.traceback) for e in letters if e.stage == name
-            }
-            if not told <= errors:
-                yield f"{shard.path}{STATS} has other dead letters of {name!r} than its layer"
+            errors = {(one.reason, one.message, one.traceback) for one in layer.errors}
+            own = [one for one in letters if one.stage == name]
+            if not {(one.reason, one.message, one.traceback) for one in own} <= errors:
+                yield f"{path}{STATS} has other dead letters of {name!r} than its layer"
             if layer.table.schema == ANNOTATION_SCHEMA:
-                own = shard.table.filter(pc.equal(shard.table["stage"], fingerprint))
+                rows = table.filter(pc.equal(table["stage"], fingerprint))
                 answers = layer.without(failed).table
-                if not own.select(_ANSWERED).equals(answers.select(_ANSWERED)):
-                    yield f"{shard.path}.parquet has other annotations of {name!r} than its layer"
+                if not rows.select(_ANSWERED).equals(answers.select(_ANSWERED)):
+                    yield f"{path}.parquet has other annotations of {name!r} than its layer"

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from engine.document import read_yaml
 from engine.documents import damaged, read_limited
 from engine.errors import ConfigError
 from engine.redaction import redacted
 from engine.run import Run
+from engine.safe_yaml import read_yaml
 from engine.storage import Folder
 
 RUN = "run.yaml"

@@ -64,7 +64,8 @@ _UNREADABLE = (
 class ShardCheck:
     """One shard of a manifest, checked; what was read of it on the way.
 
-    `samples` has the place of each sample in its source by key.
+    `table` are its rows where they keep the contract, so that they can be counted; `samples` has
+    the place of each sample in its source by key.
     """
 
     def __init__(self, output: Folder, entry: Mapping[str, Any]) -> None:
@@ -91,14 +92,16 @@ class ShardCheck:
                 told = ", ".join(wrong)
                 yield f"{self.path}.parquet has not the columns of the contract: {told}"
                 return
-            self.table = table
-            for problem in _problems_of_rows(table, self.entry):
+            problems = list(_problems_of_rows(table, self.entry))
+            for problem in problems:
                 yield f"{self.path}.parquet {problem}"
             yield from self._check_tar(table)
         except _UNREADABLE as error:
             yield f"{self.path}: {in_one_line(error)}"
             return
-        yield from self._check_counts(table)
+        if not problems:
+            self.table = table
+            yield from self._check_counts(table)
 
     def _check_stats(self, recipe: str) -> Iterator[str]:
         """Hold the statistics against the manifest, and their content against their name."""

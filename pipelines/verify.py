@@ -131,18 +131,19 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
     statistics = Statistics.of_shards(len(numbers))
     stats: list[ShardStats] = []
     yield from origin.problems()
-    checked |= {RUN, INDEX_NAME}
+    checked.update((RUN, INDEX_NAME))
     for place, entry in enumerate(document["shards"]):
         shard = ShardCheck(output, entry)
         yield from shard.problems(document["recipe"])
         yield from origin.problems_of(shard)
-        checked |= {f"{SHARDS}/{entry['name']}{suffix}" for suffix in (".tar", ".parquet", STATS)}
-        if shard.table is not None and place in statistics.places:
-            statistics.add(shard.table)
-        stats += [shard.stats] if shard.stats else []
+        checked.update(f"{SHARDS}/{entry['name']}{end}" for end in (".tar", ".parquet", STATS))
+        if shard.stats is not None and shard.table is not None:
+            stats.append(shard.stats)
+            if place in statistics.places:
+                statistics.add(shard.table)
     if len(stats) == len(numbers):
         yield from _check_claims(output, document, stats, statistics)
-    checked |= document["files"].keys()
+    checked.update(document["files"])
 
 
 def _check_claims(

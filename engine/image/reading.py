@@ -34,6 +34,7 @@ from engine.image.header import (
     EMPTY_FILE,
     MAX_BYTES,
     MAX_PIXELS,
+    OUT_OF_MEMORY,
     TOO_MANY_BYTES,
     Bytes,
     ImageHeader,
@@ -83,7 +84,7 @@ def decode(data: Bytes) -> np.ndarray:
 
     Raises:
         SampleError: `corrupt_image` when not all pixels are there, `not_an_image` when nobody
-            knows the format.
+            knows the format, `out_of_memory`.
     """
     format = _format_of(data)
     header = _header(format, data)
@@ -91,6 +92,9 @@ def decode(data: Bytes) -> np.ndarray:
         pixels = format.pixels(data)
     except SampleError:
         raise
+    except MemoryError as error:
+        size = f"{header.width}x{header.height}"
+        raise SampleError(OUT_OF_MEMORY, f"no memory for the pixels of {size}") from error
     except Exception as error:  # decoders of hostile bytes raise anything
         raise corrupt(f"cannot decode the pixels: {error}") from error
     if pixels.shape != (header.height, header.width, 3):

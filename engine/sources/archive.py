@@ -124,6 +124,8 @@ class _MemberInfo(tarfile.TarInfo):
             if archive.nested > MAX_NESTED_HEADERS + 1:
                 raise tarfile.ReadError(f"more than {MAX_NESTED_HEADERS} headers for one member")
             info = super().fromtarfile(archive)
+            if info.size < 0:
+                raise tarfile.InvalidHeaderError(f"a size of {info.size} bytes")  # type: ignore[attr-defined]
             if len(info.name) > MAX_NAME_CHARACTERS:
                 raise tarfile.InvalidHeaderError(f"a name of {len(info.name)} characters")  # type: ignore[attr-defined]
         except tarfile.HeaderError as error:

@@ -7,6 +7,7 @@ written is never a pattern. This module opens no file.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError, MissingPackage, nearest
+from engine.escaped import LONGEST, cut
 from engine.redaction import has_signature, redacted
 from engine.sources.place import Place
 from engine.sources.source import SourceConfig
@@ -75,9 +77,20 @@ def reached(url: str) -> tuple[Any, str]:
 
 
 def package_folder(url: str) -> str:
-    """Find a folder of an installed package without running the package's code."""
+    """Find a folder of an installed package, within it, without running the package's code.
+
+    Raises:
+        ConfigError: there is no such package or folder, or it lies elsewhere.
+        MissingPackage: our own photographs need a package that is not installed.
+    """
     name, _, folder = url.removeprefix(_PACKAGE).partition("/")
     top, *below = name.split(".")
+    shown = url if len(url) <= 2 * LONGEST else f"{url[: 2 * LONGEST]}..."
+    is_within = not folder.startswith("/") and ".." not in folder.split("/")
+    if not is_within or set("\\\0") & set(folder) or not all(map(str.isidentifier, below)):
+        raise ConfigError(
+            f"{cut(url)} leads out of its package: write package://NAME/FOLDER, without `..`"
+        )
     spec = find_spec(top) if top.isidentifier() else None
     if spec is None and top in _PHOTOGRAPHS:
         raise MissingPackage(
@@ -85,14 +98,17 @@ def package_folder(url: str) -> str:
             install="florilegium[photographs]",
         )
     if spec is None:
-        raise ConfigError(f"{url}: no package {top!r} is installed here; install it with pip")
-    bases = [Path(base, *below) for base in spec.submodule_search_locations or ()]
-    for base in bases:
-        if (base / folder).exists():
+        raise ConfigError(f"{shown}: no package {cut(top)} is installed here; install it with pip")
+    tops = [Path(base) for base in spec.submodule_search_locations or ()]
+    bases = [one.joinpath(*below) for one in tops]
+    for one, base in zip(tops, bases, strict=True):
+        if os.path.exists(base / folder):
+            if not (base / folder).resolve().is_relative_to(one.resolve()):
+                raise ConfigError(f"{cut(url)} is a link out of its package: give the path itself")
             return str(base / folder)
     fs, _ = file_system(str(bases[0] if bases else "."))
     hint = _hint(fs, str(bases[0] / folder)) if bases else "it is a single module"
-    raise ConfigError(f"{url}: package {name!r} has no {folder!r}; {hint}")
+    raise ConfigError(f"{shown}: package {cut(name)} has no {cut(folder)}; {hint}")
 
 
 def _is_web(url: str) -> bool:

@@ -47,7 +47,7 @@ def _inner(output: Folder, path: str, verify: Verify, checked: set[str]) -> Iter
     inner: set[str] = set()
     for problem in verify(Folder(f"{output.url}/{path}"), inner):
         yield f"{path}: {problem}"
-    checked |= {f"{path}/{name}" for name in inner}
+    checked.update(f"{path}/{name}" for name in inner)
 
 
 def _check_round(output: Folder, one: Round, verify: Verify, checked: set[str]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Putting the report together: one HTML file that asks for nothing from outside.
 
-Texts of the dataset are escaped by the template; a content security policy lets no script run
-but ours. The same dataset gives the same bytes, wherever it lies.
+Texts of the dataset are made visible and escaped wherever the template prints them; a content
+security policy lets no script run but ours. The same dataset gives the same bytes, wherever it
+lies.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from engine.counted import counted
+from engine.escaped import visible
 from engine.manifest import Totals
 from engine.publication import FileStats, ShardStats
 from engine.storage import Folder
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 """The report's name within a dataset."""
+_KEPT = "\n\u200c\u200d\ufe0e\ufe0f\u00a0\u2002\u2003\u2009\u202f\u3000"
+"""Joiners that scripts and emoji need, and spaces: what a page may show as it is."""
 _OFF = ("region_proposal",)  # nameless and many: shown when asked for
 
 
@@ -100,6 +104,7 @@ def _template() -> Template:
         loader=FunctionLoader(_resource),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -108,6 +113,13 @@ def _template() -> Template:
     environment.filters["mean"] = lambda value: "" if value is None else f"{value:.2f}"
     environment.filters["large"] = lambda value: "" if value is None else f"{value / 1e6:,.0f} M"
     return environment.get_template("template.html.j2")
+
+
+def _shown(value: Any) -> Any:
+    """Make what is printed visible, before it is escaped for HTML: a mark of direction in a label
+    would turn around what stands beside it. What is markup already is ours, or was here before."""
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")
+    return visible(value, keep=_KEPT) if is_text else value
 
 
 @cache

@@ -17,11 +17,12 @@ from specialists.online.reach import public_address
 from specialists.online.service import ServiceConfig
 
 
-class BoundedTransport(AioHttpTransport):
+class BoundedTransport(AioHttpTransport):  # type: ignore[misc]
     """Reads no more of an answer than is allowed, and nothing that is compressed."""
 
     def __init__(self, config: ServiceConfig) -> None:
         super().__init__()
+        self.session: aiohttp.ClientSession | None = None
         self._limits = config
 
     async def open(self) -> None:

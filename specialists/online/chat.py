@@ -236,7 +236,7 @@ def _count(usage: object, name: str) -> int:
     """Return a count of tokens; 0 where there is none, `NONSENSE` for what cannot be one."""
     if usage is None:
         return 0
-    count = usage.get(name) if isinstance(usage, dict) else usage
+    count: Any = usage.get(name) if isinstance(usage, dict) else usage
     if count is None:
         return 0
     is_number = isinstance(count, int) and not isinstance(count, bool)

@@ -69,6 +69,18 @@ def test_long_names_of_tars_leave_room_for_the_names_in_them() -> None:
     assert len(found.encode()) <= KEY_BYTES
 
 
+def test_a_name_in_a_tar_of_another_script_leaves_room_within_the_limit() -> None:
+    pack = Keys([]).of_pack("ä" * 20)
+    assert len(pack.encode()) == 40
+    found = packed_key(pack, "x" * 100, set())
+    assert len(found.encode()) == KEY_BYTES
+    assert found == f"{pack}--{'x' * 38}"
+
+
+def test_the_number_of_a_tar_alone_is_no_key_of_img2dataset() -> None:
+    assert keys_in("00012", "00012", "000121") == ["00012--00012", "000121"]
+
+
 def test_known_keys_are_not_given_again() -> None:
     keys = Keys([("cat", False), ("t", True)])
     assert keys.of_file("cat") != "cat"

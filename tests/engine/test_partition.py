@@ -4,15 +4,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.errors import StorageError
+from engine.limits import Limits
 from engine.partition import (
     Entry,
     Index,
     ShardSpec,
     partition,
+    places,
     read_index,
     write_index,
 )
@@ -54,6 +57,20 @@ def keys_of(*locations: str, size: int = 1000) -> list[str]:
     return [entry.key for entry in entries(partition([Listed(*locations, size=size)], []))]
 
 
+@pytest.mark.attack("files")
+def test_a_shard_has_no_more_bytes_than_are_held_together() -> None:
+    class Sized(Listed):
+        def items(self) -> Iterator[Item]:
+            sizes = {"a": 60, "b": 40, "c": 1, "d": 0, "e": 500, "f": 99}
+            return (Item(location=name, signature="", size=sizes[name]) for name in self.locations)
+
+    source = Sized(*"abcdef", size=100)
+    source.limits = Limits(max_shard_bytes=100)
+    specs = partition([source], [])
+    assert keys(specs) == [["a", "b"], ["c", "d"], ["e"], ["f"]]
+    assert keys(partition([source], entries(specs))) == keys(specs)
+
+
 def test_items_fill_shards_in_their_order() -> None:
     specs = partition([Listed(*"abcdefg")], [])
     assert keys(specs) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
@@ -64,6 +81,36 @@ def test_each_source_has_shards_of_its_own() -> None:
     specs = partition([Listed("a", url="one"), Listed("a", "b", url="two")], [])
     assert [spec.source for spec in specs] == [0, 1]
     assert len({entry.key for entry in entries(specs)}) == 3
+
+
+def test_a_source_has_the_same_name_however_it_is_spelt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to("photos", target_is_directory=True)
+    urls = ("photos", "./photos/", "~/photos", "link", "s3://bucket/photos", "s3://bucket/photos/")
+    here = tmp_path.resolve() / "photos"
+    assert list(places([Listed(url=url) for url in urls])) == [
+        f"{here}#1", f"{here}#2", f"{here}#3", f"{here}#4",
+        "s3://bucket/photos#1", "s3://bucket/photos#2",
+    ]  # fmt: skip
+
+
+def test_a_shard_tells_of_which_source_it_is_and_whether_its_entries_are_packs() -> None:
+    sources = [Listed("a", "b", url="one", size=1), Packed("x.tar", "y.tar", url="tars")]
+    first = partition(sources, [])
+    found = [(spec.number, spec.source, spec.is_packed) for spec in first]
+    assert found == [(0, 0, False), (1, 0, False), (2, 1, True), (3, 1, True)]
+    assert [spec.is_packed for spec in partition(sources, entries(first))] == [
+        False, False, True, True,
+    ]  # fmt: skip
+
+
+def test_keys_of_packs_leave_room_for_names_and_those_of_files_do_not() -> None:
+    name = "long" * 40
+    [[pack]], [file] = keys(partition([Packed(f"{name}.tar")], [])), keys_of(f"{name}.jpg")
+    assert (len(pack), len(file)) == (40, 80)
 
 
 def test_a_tar_is_a_shard_with_a_key_of_its_own() -> None:
@@ -131,7 +178,7 @@ def test_sources_in_another_order_keep_their_shards() -> None:
     assert [(spec.name, spec.source) for spec in second] == [("000000", 1), ("000001", 0)]
 
 
-def test_rows_of_one_file_are_different_items() -> None:
+def test_rows_of_one_file_are_different_items(tmp_path: Path) -> None:
     class Rows(Packed):
         def items(self) -> Iterator[Item]:
             for start in (0, 10):
@@ -140,6 +187,24 @@ def test_rows_of_one_file_are_different_items() -> None:
     first = partition([Rows()], [])
     assert len(first) == 2
     assert partition([Rows()], entries(first)) == first
+    write_index(Folder(str(tmp_path)), first, shard_size=3)
+    assert [
+        (entry.item.start, entry.item.stop) for entry in read_index(Folder(str(tmp_path))).entries
+    ] == [(0, 10), (10, 20)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"location": "b"}, {"signature": "w"}, {"start": 1}, {"stop": 8}, {"start": 0, "stop": 0}],
+)
+def test_inputs_are_others_when_anything_about_them_is(changes: dict[str, Any]) -> None:
+    def digest(key: str = "k", **item: Any) -> str:
+        values = {"location": "a", "signature": "v", "start": 0, "stop": 9, **item}
+        entry = Entry(source="s#1", shard=0, key=key, item=Item(**values))
+        return ShardSpec(number=0, source=0, entries=(entry,)).inputs_digest
+
+    assert digest(**changes) != digest() == digest()
+    assert digest(key="other") != digest()
 
 
 def test_all_that_names_an_input_is_in_the_digest_of_a_shard() -> None:
@@ -173,6 +238,7 @@ def test_all_that_names_an_input_is_in_the_digest_of_a_shard() -> None:
         ("cat", "cat"),
         ("a/b/cat.jpg", "a_b_cat"),
         ("my.holiday.2024.jpg", "my_holiday_2024"),
+        ("my.holiday/cat", "my_holiday_cat"),
         ("two words.jpg", "two_words"),
         ("line\\x0abreak.jpg", "line_x0abreak"),
         ("../../etc/passwd.png", "etc_passwd"),
@@ -269,5 +335,5 @@ def test_hostile_names_on_disk_get_keys_of_their_own(album: Path, tmp_path: Path
 
 def test_a_damaged_index_is_told_with_its_cure(tmp_path: Path) -> None:
     (tmp_path / "index.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(StorageError, match=r"is damaged: .* delete it"):
+    with pytest.raises(StorageError, match=r"/index\.parquet is damaged: .* delete it"):
         read_index(Folder(str(tmp_path)))

@@ -7,14 +7,23 @@ from typing import Any
 
 import pytest
 
-from engine.errors import DataLost, RunError, WorkerDied
+from engine.errors import (
+    DataLost,
+    RunError,
+    SampleError,
+    StoreFull,
+    WorkerDied,
+    WorkerStuck,
+)
 from engine.graph import CPU_POOL, Graph, Node
 from engine.layer import make_layer
-from engine.partition import ShardSpec, shard_name
+from engine.partition import Entry, ShardSpec, shard_name
 from engine.progress import Progress
 from engine.publication import FileStats, ShardStats
 from engine.runner import Opened, Runner
 from engine.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
+from engine.shard import Spot
+from engine.sources.source import Item
 from engine.stage import StageConfig
 from engine.worker import Part, Task
 from tests.engine.by_hand import planned, shard_of
@@ -361,6 +370,131 @@ def test_a_call_that_kills_its_worker_is_cut_until_the_guilty_image_is_alone() -
     assert progress.answered == {"a": 64, "b": 64}
     died = [call for call in runner.calls if kills("b", 37)(call.names, call.samples)]
     assert len(died) <= 6
+
+
+class Stuck(FakeRunner):
+    """Tells what a call was at that goes beyond a limit: a batch of four, of one stage."""
+
+    stage, guilty = "b", 37
+
+    async def run(
+        self, pool: str, opened: Opened, names: Any, samples: Any, **options: Any
+    ) -> Part:
+        part = await super().run(pool, opened, names, samples, **options)
+        if self.stage in names and self.guilty in samples:
+            start = self.guilty // 4 * 4
+            batch = tuple(number for number in range(start, start + 4) if number in samples)
+            told = f"{self.stage} took too long"
+            raise WorkerStuck(told, reason="stage_timeout", stage=self.stage, samples=batch)
+        return part
+
+
+@pytest.mark.attack("hangs")
+def test_the_images_of_a_batch_that_takes_too_long_are_asked_one_by_one() -> None:
+    runner = Stuck(TWO, 64)
+    _, progress = schedule(runner, job(0))
+    asked = [(call.names, call.samples) for call in runner.calls if 37 in call.samples]
+    assert asked == [
+        (("a", "b"), tuple(range(32, 48))),
+        (("a", "b"), (37,)),
+        (("a",), (37,)),  # what others say of it is kept
+    ]
+    assert runner.failures() == {("b", 37, "stage_timeout")}
+    neighbours = [call.samples for call in runner.calls if 36 in call.samples]
+    assert neighbours == [tuple(range(32, 48)), (36,)]
+    assert progress.answered == {"a": 64, "b": 64}
+
+
+@pytest.mark.attack("hangs")
+def test_an_image_is_given_up_only_when_it_takes_too_long_alone_and_again() -> None:
+    class Once(Stuck):
+        async def run(self, *args: Any, **options: Any) -> Part:
+            try:
+                return await super().run(*args, **options)
+            except WorkerStuck:
+                self.guilty = -1  # it was a slow disk
+                raise
+
+    runner = Once(TWO, 64)
+    schedule(runner, job(0))
+    assert runner.failures() == set()
+
+
+class Unread(FakeRunner):
+    """Dies while it reads some inputs."""
+
+    def __init__(self, *deaths: Spot | None) -> None:
+        super().__init__(TWO, 4)
+        self.deaths = list(deaths)
+        self.given_up: list[dict[Spot, SampleError]] = []
+
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        if self.deaths:
+            raise WorkerDied("killed", spot=self.deaths.pop(0))
+        return await super().open(spec, earlier=earlier, retry=retry)
+
+    async def reopen(self, spec: ShardSpec, *, given_up: Any, **options: Any) -> Opened:
+        self.given_up.append(dict(given_up))
+        return await self.open(spec, **options)
+
+
+FIRST, SECOND = Spot(0, 0, is_decoding=True), Spot(2, 0, is_decoding=False)
+
+
+@pytest.mark.attack("hangs")
+@pytest.mark.parametrize(
+    ("deaths", "given_up"),
+    [
+        ([None], set()),
+        ([None, FIRST], set()),
+        ([None, FIRST, FIRST], {FIRST}),
+        ([FIRST, FIRST, SECOND, SECOND], {FIRST, SECOND}),
+    ],
+)
+def test_an_input_of_which_workers_die_twice_is_given_up(
+    deaths: list[Spot | None], given_up: set[Spot]
+) -> None:
+    runner = Unread(*deaths)
+    assert schedule(runner, job(0))[0] == ["000000"]
+    assert set(runner.given_up[-1]) == given_up
+
+
+def test_reading_that_kills_its_worker_each_time_ends_the_run_with_the_shard() -> None:
+    entry = Entry(source="s", shard=0, key="k", item=Item(location="big.tar", signature=""))
+    spec = ShardSpec(number=0, source=0, entries=(entry,))
+    runner = Unread(*[None] * 9)
+    with pytest.raises(RunError, match=r"reading shard 000000, which begins with big\.tar, killed"):
+        schedule(runner, Job(spec=spec))
+    assert len(runner.given_up) == 3
+
+
+class Full(FakeRunner):
+    """Has room for one shard in shared memory."""
+
+    async def publish(self, opened: Opened, *args: Any) -> ShardStats:
+        await asyncio.sleep(0)
+        if self.open_now > 1:
+            self.open_now -= 1
+            raise StoreFull("full")
+        return await super().publish(opened, *args)
+
+
+@pytest.mark.attack("memory")
+def test_shards_that_do_not_fit_into_memory_together_are_built_one_after_the_other() -> None:
+    runner = Full(TWO, 4)
+    names, progress = schedule(runner, *map(job, range(6)))
+    assert sorted(names) == [f"{number:06d}" for number in range(6)]
+    assert progress.answered == {"a": 24, "b": 24}
+
+
+@pytest.mark.attack("memory")
+def test_a_shard_that_does_not_fit_alone_ends_the_run() -> None:
+    class Tiny(FakeRunner):
+        async def publish(self, *args: Any) -> ShardStats:
+            raise StoreFull("raise runner.object_store_mb")
+
+    with pytest.raises(RunError, match=r"raise runner\.object_store_mb"):
+        schedule(Tiny(TWO, 4), job(0))
 
 
 def test_after_a_death_the_pieces_run_alone() -> None:

@@ -27,7 +27,7 @@ COPIED = ("configs", "engine", "pipelines", "specialists", "tests")
 UNNOTICED = {0: "survived", 5: "no test", 33: "no test"}
 """Exit codes of tests that did not fail. All others mean that somebody noticed: a failure, a
 crash, or a change that never ended and was stopped."""
-SECONDS = 2.0
+SECONDS = 5.0
 """What the tests of a change may take, beside their usual time, before `PATIENCE` multiplies it."""
 PATIENCE = 10.0
 

@@ -13,11 +13,22 @@ from engine.config import validated
 from engine.errors import ConfigError
 from engine.graph import plan
 from engine.storage import Folder
+from pipelines.calibration.calibration import Calibration, Fusion, TaskCalibration
 from pipelines.calibration.fit import fit
 from pipelines.calibration.reliability import expected_calibration_error
+from pipelines.merge.hypotheses import feature_names
 from pipelines.merge.stage import Merge, MergeConfig
 from tests.building import configure
-from tests.pipelines.merge.voters import SIZE, VOTERS, audit_of, f1_of, said, sample_of, scene
+from tests.pipelines.merge.voters import (
+    SIZE,
+    VOTERS,
+    audit_of,
+    f1_of,
+    said,
+    sample_of,
+    scene,
+    worth,
+)
 
 DETECTION = ("object_detection",)
 
@@ -296,3 +307,139 @@ def test_an_instance_declares_only_its_tasks() -> None:
         "object_detection|phrase_grounding",
         "caption|detailed_caption|more_detailed_caption?",
     ]
+
+
+def learned(**tasks: TaskCalibration) -> Calibration:
+    return Calibration(voters=("a", "b"), tasks=tasks)
+
+
+def stage_with(calibration: Calibration, folder: Path, **options) -> Merge:
+    calibration.save(Folder(str(folder)), "c.json")
+    return Merge(MergeConfig(calibration=str(folder / "c.json"), **options))
+
+
+def fusing(believed: str, *, weight: float = 1.0, least_confidence: float = 0.5) -> TaskCalibration:
+    """Believe what one voter names."""
+    weights = dict.fromkeys(feature_names(("a", "b"), ()), 0.0) | {f"agrees/{believed}": 4.0}
+    return TaskCalibration(
+        voters={"a": worth(slope=1, weight=weight), "b": worth(slope=1)},
+        fusion=Fusion(weights=weights, intercept=-2.0),
+        least_confidence=least_confidence,
+    )
+
+
+def test_each_task_is_merged_by_its_own_calibration(tmp_path: Path) -> None:
+    tasks = ("object_detection", "open_vocabulary_detection")
+    calibration = learned(
+        object_detection=fusing("a", weight=3), open_vocabulary_detection=fusing("b")
+    )
+    heard = [
+        said(10 + shift, 10, 50 + shift, 30, label="ring", specialist=who, task=task)
+        for task in tasks
+        for who, shift in (("b", 4), ("a", 0))
+    ]
+    extra = [said(100, 10, 140, 30, label=who, specialist=who, task=task)
+             for task in tasks for who in "ab"]  # fmt: skip
+    stage = stage_with(calibration, tmp_path, tasks=tasks)
+    [found] = stage.predict([sample_of(*heard, *extra, size_wh=(200, 100))])
+    assert [(one.task, one.label, one.box_xyxy) for one in found] == [
+        ("object_detection", "ring", (11, 10, 51, 30)),
+        ("object_detection", "a", (100, 10, 140, 30)),
+        ("open_vocabulary_detection", "ring", (12, 10, 52, 30)),
+        ("open_vocabulary_detection", "b", (100, 10, 140, 30)),
+    ]
+    sure = round(float(1 / (1 + np.exp(-2))), 5)
+    assert [one.confidence for one in found] == [sure] * 4
+    assert [one.id for one in found] == ["0", "1", "2", "3"]
+
+
+def test_the_threshold_is_the_tasks_own_unless_the_config_has_one(tmp_path: Path) -> None:
+    calibration = learned(object_detection=fusing("a", least_confidence=0.1))
+    heard = [said(0, 0, 20, 20, specialist="a"), said(60, 60, 90, 80, specialist="b")]
+
+    def count(**options) -> int:
+        stage = stage_with(calibration, tmp_path, tasks=DETECTION, **options)
+        return len(stage.predict([sample_of(*heard)])[0])
+
+    # 0.88 and 0.12.
+    assert [count(), count(least_confidence=0.5), count(least_confidence=0.0)] == [2, 1, 2]
+    assert count(least_confidence=0.9) == 0
+    assert [count(rule="union"), count(rule="agreement")] == [2, 0]
+
+
+def test_features_are_of_the_image_whose_size_they_need(tmp_path: Path) -> None:
+    """Only what touches the border is believed: on 200 x 100 that is a box to x = 199."""
+    weights = dict.fromkeys(feature_names(("a", "b"), ()), 0.0) | {"on_edge": 4.0}
+    believing = fusing("a").model_copy(update={"fusion": Fusion(weights=weights, intercept=-2.0)})
+    heard = [said(20, 20, 99, 80, label="inner"), said(110, 20, 199, 80, label="outer")]
+    heard = [replace(one, specialist="a") for one in heard]
+    stage = stage_with(learned(object_detection=believing), tmp_path, tasks=DETECTION)
+    wide, high = (stage.predict([sample_of(*heard, size_wh=size)])[0]
+                  for size in ((200, 100), (300, 81)))  # fmt: skip
+    assert [one.label for one in wide] == ["outer"]
+    assert [one.label for one in high] == ["inner", "outer"]
+
+
+def test_overlap_options_reach_the_rule() -> None:
+    heard = [
+        said(0, 0, 10, 10, specialist="first", score=0.9, id="1"),
+        said(0, 0, 10, 20, specialist="second", score=0.8, id="2"),
+        said(0, 0, 10, 40, specialist="third", score=0.7, id="3"),
+    ]
+    assert [one.merged_from for one in merged(*heard, rule="union")] == [("1", "2"), ("3",)]
+    assert [one.merged_from for one in merged(*heard, rule="union", iou=0.25)] == [("1", "2", "3")]
+    assert len(merged(*heard, rule="union", iou=0.6)) == 2
+    assert len(merged(*heard, rule="union", iou=0.6, apart=0.6)) == 3
+    assert len(merged(*heard, rule="agreement", iou=0.6, min_votes=1, apart=0.6)) == 3
+
+
+def test_a_statement_is_made_from_what_its_voters_parents_became() -> None:
+    """Masks of two voters of two boxes; the second box of the first voter is outvoted."""
+    boxes = [said(60, 0, 80, 15, id="x1", specialist="x", label="a"),
+             said(0, 5, 20, 15, id="x2", specialist="x"),
+             said(0, 5, 20, 15, id="y2", specialist="y")]  # fmt: skip
+    masks = [mask(0, 20, who, parent_id=parent, id=f"{who}/{parent}")
+             for who, parent in (("p", "x2"), ("q", "y2"))]  # fmt: skip
+    alone = [mask(60, 80, who, parent_id="x1", id=f"{who}/x1") for who in ("p", "q")]
+    found = merged(*boxes, *masks, *alone)
+    assert [(one.task, one.parent_id, one.merged_from) for one in found] == [
+        ("object_detection", "", ("x2", "y2")),
+        ("segmentation", "0", ("p/x2", "q/y2")),
+        ("segmentation", "x1", ("p/x1", "q/x1")),
+    ]
+    [only] = Merge(MergeConfig(tasks=("segmentation",))).predict([sample_of(*masks)])
+    assert [one.parent_id for one in only] == [""], "nobody heard of that box here"
+
+
+def test_objects_for_captions_are_those_just_merged_else_merged_before_else_heard() -> None:
+    captions = [
+        Annotation(kind="text", task="caption", text=text, id=text, specialist="w", score=score)
+        for text, score in (("A ring.", 0.2), ("A star.", 0.9))
+    ]
+
+    def heard(label: str, who: str, **rest) -> Annotation:
+        return said(0, 0, 9, 9, label=label, specialist=who, id=f"{label}{who}", **rest)
+
+    stars = [heard("star", "x"), heard("star", "y")]
+    ring = heard("ring", "merge", merged_from=("starx",))
+    only = Merge(MergeConfig(tasks=("caption",)))
+    both = Merge(MergeConfig(tasks=("caption", "object_detection")))
+
+    def told(stage: Merge, *objects: Annotation) -> str:
+        return stage.predict([sample_of(*objects, *captions)])[0][-1].text
+
+    assert told(only, *stars) == "A star."
+    assert told(only, *stars, ring) == "A ring."
+    rings = [heard("ring", "x"), heard("ring", "y")]
+    assert told(both, *rings) == "A ring."
+    # One says star and two say ring: the merged statement is a ring.
+    assert told(both, heard("star", "z"), *rings) == "A ring."
+
+
+def test_samples_are_merged_each_on_its_own() -> None:
+    one, two = (said(0, 0, 9, 9, specialist=who, id=who) for who in ("x", "y"))
+    stage = Merge(MergeConfig(tasks=DETECTION))
+    found = stage.predict([sample_of(one, two), sample_of(one), sample_of(two, one)])
+    assert [[each.merged_from for each in sample] for sample in found] == [
+        [("x", "y")], [], [("y", "x")],
+    ]  # fmt: skip

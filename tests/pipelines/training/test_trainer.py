@@ -211,6 +211,34 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
     assert not torn.exists()
 
 
+@pytest.mark.attack("models")
+def test_a_pickle_that_was_put_into_a_checkpoint_is_not_run(
+    scenes, configure, tmp_path, monkeypatch
+):
+    """Not even by one who can write the digests too: what torch stored is read as tensors."""
+    from pipelines.training import steps
+    from tests.specialists.pretrained.test_inspection import bomb
+
+    complete = steps.complete
+
+    def stops(output, step, *rest, **given):
+        folder = output / "checkpoints" / f"checkpoint-{step}"
+        assert (folder / "optimizer.pt").exists()
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin",
+                     "scaler.pt", "pytorch_model.bin"):  # fmt: skip
+            (folder / name).write_bytes(bomb(tmp_path / "exploded"))
+        complete(output, step, *rest, **given)
+        raise KeyError("the power went")
+
+    monkeypatch.setattr(steps, "complete", stops)
+    with pytest.raises(KeyError):
+        train(str(scenes), configure(steps=4), tmp_path / "out")
+    monkeypatch.setattr(steps, "complete", complete)
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        train(str(scenes), configure(steps=4), tmp_path / "out")
+    assert not (tmp_path / "exploded").exists()
+
+
 @pytest.mark.parametrize(
     "options",
     [

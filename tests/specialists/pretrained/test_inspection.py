@@ -197,6 +197,25 @@ def test_pickles_beside_safetensors_are_neither_read_nor_needed(copy: Path) -> N
     assert not (copy.parent / "exploded").exists()
 
 
+def test_loading_asks_no_network(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    from huggingface_hub import constants
+
+    from specialists.florence2.checkpoint import load_florence2
+
+    def refuse(*arguments: object, **_: object) -> None:
+        raise AssertionError(f"the network was asked: {arguments}")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    model, _ = load_florence2(resolve_florence2(str(copy)))
+    assert not model.training
+    assert load_florence2(resolve_florence2(str(copy), is_random=True))
+
+
 def bomb(mark: Path) -> bytes:
     """Return a pickle that makes a file when it is read."""
     import pickle

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from engine.config import load_config, load_document
-from engine.document import MAX_BYTES, MAX_DEPTH, read_yaml
 from engine.errors import ConfigError
+from engine.safe_yaml import MAX_BYTES, MAX_DEPTH, read_yaml
 from engine.storage import Folder
 from pipelines.clean import clean
 from tests.building import build
