@@ -33,9 +33,10 @@ test: .venv/test.done .venv/torchvision.done
 	$(PYTEST)
 	$(BIN)/python -m tests.torchvision
 
-# Beside the quick attacks among the other tests, those that take minutes.
+# Beside the quick attacks among the other tests, those that take minutes. With ATTACKS_TABLE=FILE
+# the table is written there, too, as README quotes it.
 test-security: .venv/test.done
-	$(BIN)/pytest -p tests.security.table -m attack tests tests/security
+	$(PYTEST) -p tests.security.table -m attack tests tests/security
 
 # .ci/run runs it again when these files are not those that it passed with.
 test-extras:

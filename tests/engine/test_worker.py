@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.errors import DataLost
 from engine.layer import StageError, make_layer
 from engine.partition import partition
 from engine.run import prepare
@@ -175,3 +176,22 @@ def test_a_stage_that_is_asked_again_is_not_held_against_who_reads_it(opened: Ma
     stored = worker.store(task, ["bright", "describe"], part)
     assert stored["bright"].errors == ()
     assert stored["bright"].table.column("sample").to_pylist() == [1]
+
+
+@pytest.mark.attack("faults")
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1")])
+def test_a_layer_that_is_gone_is_not_taken_for_a_stage_that_says_nothing(
+    opened: Made, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    worker, task, images = opened(specialists=DESCRIBED)
+    worker.store(task, ["bright"], worker.run(task, images, ["bright"], range(5)))
+    (layer,) = layer_files(tmp_path)
+    damage(Path(layer))
+    with pytest.raises(DataLost, match=r"'bright' was deleted .* 5 samples are gone: run the same"):
+        worker.run(task, images, ["describe"], range(5))
+    part = {"describe": make_layer(worker._nodes["describe"], {}, [])}
+    with pytest.raises(DataLost):
+        worker.publish(task, images, ["describe"], part)
+    partial = replace(task, todo={**task.todo, "bright": (1,)})
+    with pytest.raises(DataLost, match="the answers for 4 samples are gone"):
+        worker.store(partial, ["bright"], worker.run(partial, images, ["bright"], [1]))

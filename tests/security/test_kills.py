@@ -87,6 +87,17 @@ def test_a_build_that_is_killed_anywhere_is_completed_by_the_next(
     assert list(verify_dataset(Folder(str(out)))) == []
 
 
+@pytest.mark.parametrize("kind", ["receipt", "report"])
+def test_a_driver_of_worker_processes_that_is_killed_is_completed_by_the_next(
+    fresh: Case, tmp_path: Path, kind: str
+) -> None:
+    out, keys = tmp_path / "out", {**KEYS, "runner": {"kind": "local"}}
+    points = points_of(fresh.source, tmp_path / "undisturbed", keys)
+    build_and_die(fresh.source, out, keys, [point.kind for point in points].index(kind))
+    whole_build(fresh.source, out, **keys)
+    assert files_of(out) == files_of(tmp_path / "undisturbed")
+
+
 def test_the_kills_are_spread_over_start_reading_answers_and_every_kind_of_file(
     fresh: Case, refresh: Case
 ) -> None:
