@@ -14,7 +14,7 @@ from engine.partition import ShardSpec, shard_name
 from engine.progress import Progress
 from engine.publication import FileStats, ShardStats
 from engine.runner import Opened, Runner
-from engine.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, Segment, segments
+from engine.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
 from engine.stage import StageConfig
 from engine.worker import Part, Task
 from tests.engine.by_hand import planned, shard_of
@@ -401,8 +401,3 @@ def test_an_error_of_a_worker_stops_the_run_and_leaves_no_task_behind() -> None:
 
     with pytest.raises(RunError, match="the disk burns"):
         schedule(Broken(TWO, 4), *map(job, range(5)))
-
-
-def test_a_segment_is_what_it_says() -> None:
-    (one,) = segments(TWO, ["a", "b"])
-    assert one == Segment(pool=CPU_POOL, names=("a", "b"), after=frozenset())
