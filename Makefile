@@ -11,6 +11,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Test files run side by side, each on one thread: two of them hold about 5 GiB.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(or $(JOBS),2) --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
@@ -28,12 +30,13 @@ test: .venv/test.done .venv/torchvision.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(PYTEST)
 	$(BIN)/python -m tests.torchvision
 
-# Beside the quick attacks among the other tests, those that take minutes.
+# Beside the quick attacks among the other tests, those that take minutes. With ATTACKS_TABLE=FILE
+# the table is written there, too, as README quotes it.
 test-security: .venv/test.done
-	$(BIN)/pytest -p tests.security.table -m attack tests tests/security
+	$(PYTEST) -p tests.security.table -m attack tests tests/security
 
 # .ci/run runs it again when these files are not those that it passed with.
 test-extras:

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from engine.credentials import refuse_credentials
 from engine.errors import ConfigError, nearest
-from engine.image import MAX_PIXELS
+from engine.escaped import LONGEST, cut
 from engine.image_member import ImageKind
 from engine.limits import Limits
+from engine.names import check_name
+from engine.safe_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 from engine.sources.source import SourceConfig
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -25,6 +27,20 @@ SECTIONS = ("specialists", "filters")
 """The keys of a run under which its stages stand."""
 
 
+_MOST_MISTAKES = 8
+"""Mistakes of a config that a message tells."""
+_WANTED = {
+    **dict.fromkeys(
+        ("model_type", "model_attributes_type", "dict_type"), "give a mapping, a dictionary of keys"
+    ),
+    **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
+    "too_short": "give at least 1",
+    "string_type": "give a text, in quotes where it looks like something else",
+    "bool_parsing": "give true or false",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "give a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "give a number"),
+}
+"""What is wanted, by the kind of mistake."""
 LAYERS = "layers"
 """The folder of layers within an output, where the config names no other."""
 
@@ -34,8 +50,9 @@ class RunnerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["ray", "local"] = "ray"
-    """`ray` runs worker processes; `local` runs the same code in this process, for debugging."""
+    kind: Literal["ray", "local", "in_process"] = "ray"
+    """`ray` runs a worker process per CPU and GPU stage, `local` one in all; `in_process` runs the
+    same code in this process, for a debugger, without limits of time and memory."""
     address: str = "local"
     """`local` starts a Ray of its own; `auto` or `ray://...` joins a running cluster."""
     workers: int | None = Field(default=None, ge=1)
@@ -47,7 +64,7 @@ class RunnerConfig(BaseModel):
 class RunConfig(BaseModel):
     """A dataset to build: what is read, who speaks, who judges, where it goes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     source: tuple[SourceConfig, ...] = Field(min_length=1)
     """A URL, a mapping with `url`, or a list of either."""
@@ -58,14 +75,12 @@ class RunConfig(BaseModel):
     layers: str | None = None
     """Folder of the layers, the cache of everything said; by default `layers` in the output."""
     runner: RunnerConfig = RunnerConfig()
-    """`ray`, `local`, or a mapping."""
+    """`ray`, `local`, `in_process`, or a mapping."""
     specialists: dict[str, dict[str, Any]] = Field(min_length=1)
     """Stages that say something, by name. `use` names the class (by default the stage's name),
     `reads` the stages to read (by default all that produce what it reads)."""
     filters: dict[str, dict[str, Any]] = {}
     """Stages that judge, by name, in the order in which they judge."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
-    """Images with more pixels become dead letters before they are decoded; Pillow refuses more."""
     limits: Limits = Limits()
     """What one file, archive, shard, answer and call may cost."""
     images: ImageKind = "jpg"
@@ -75,6 +90,9 @@ class RunConfig(BaseModel):
     """Finished versions of the dataset whose shards are kept, the current one included."""
     max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
     """The command fails when more of the inputs than this share are lost; 0 allows none."""
+    plugin_path: tuple[str, ...] = ()
+    """Folders that are searched for the modules that `use` and `kind` name, after all that is
+    installed; `.` is the one you stand in."""
     allow_caveats: bool = False
     """Whether stages may speak that nobody should learn from, such as models with random weights;
     for measuring speed."""
@@ -84,11 +102,35 @@ class RunConfig(BaseModel):
         """Where the layers lie: in the output, unless the config says otherwise."""
         return self.layers or f"{self.output}/{LAYERS}"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_read(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            refuse_credentials(values)
+        if isinstance(values, Mapping) and "max_pixels" in values:
+            raise ValueError(
+                f"the key 'max_pixels' stands among the limits now: "
+                f"write `limits: {{max_pixels: {values['max_pixels']!r:.20}}}`"
+            )
+        return values
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _runner(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
     @field_validator("source", mode="before")
     @classmethod
     def _sources(cls, value: Any) -> Any:
         entries = value if isinstance(value, list | tuple) else [value]
+        if not all(isinstance(entry, str | Mapping | SourceConfig) for entry in entries):
+            raise ValueError("give a URL or a path, a mapping with `url`, or a list of those")
         return [{"url": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("plugin_path", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("specialists", "filters", mode="before")
     @classmethod
@@ -97,6 +139,8 @@ class RunConfig(BaseModel):
             return {}
         if not isinstance(value, Mapping):
             return value
+        for name in value:
+            check_name(name)
         return {name: {} if options is None else options for name, options in value.items()}
 
 
@@ -136,12 +180,7 @@ def load_document(
     Raises:
         ConfigError: the file cannot be read, is no mapping, or an override is not understood.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    document = read_yaml_file(path)
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold a mapping; see the examples in configs/")
     document.update(changes or {})
@@ -159,21 +198,29 @@ def validated(model: type[ModelT], values: Any, *, where: str) -> ModelT:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(model, detail) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+        if any(detail["type"] != "too_short" for detail in details):  # what is wrong in it tells
+            details = [detail for detail in details if detail["type"] != "too_short"]
+        lines = [_explain(model, detail) for detail in details[:_MOST_MISTAKES]]
+        if len(details) > _MOST_MISTAKES:
+            lines.append(f"and {len(details) - _MOST_MISTAKES} more mistakes")
         raise ConfigError(f"{where}: " + "; ".join(lines)) from None
 
 
 def _explain(model: type[BaseModel], detail: Any) -> str:
     key = ".".join(str(part) for part in detail["loc"])
+    quoted = cut(key)
+    key = quoted[1:-1] if len(key) <= LONGEST else quoted
     if detail["type"] == "extra_forbidden":
         owner = _model_at(model, detail["loc"][:-1])
-        return f"unknown key {key!r}, {nearest(str(detail['loc'][-1]), owner.model_fields)}"
+        return f"unknown key {quoted}, {nearest(str(detail['loc'][-1]), owner.model_fields)}"
     if detail["type"] == "missing":
-        return f"the key {key!r} is missing"
-    message = detail["msg"].removeprefix("Value error, ")
+        return f"the key {quoted} is missing"
+    message = _WANTED.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should", "it should")
     if isinstance(detail["input"], Mapping):  # what is wrong in it, the message says
         return f"{key}: {message}" if key else message
-    return f"{key or 'config'} = {detail['input']!r}: {message}"
+    return f"{key or 'config'} = {cut(detail['input'])}: {message}"
 
 
 def _model_at(model: type[BaseModel], location: Sequence[Any]) -> type[BaseModel]:
@@ -202,26 +249,23 @@ def _lay_over(document: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 def _override(document: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
-    if not separator or not path.strip():
-        raise ConfigError(f"the override {override!r} is not of the form a.b=c")
+    shown = cut(override)
     *parents, last = path.strip().split(".")
+    if not separator or not last or len(parents) > MAX_DEPTH:
+        raise ConfigError(f"the override {shown} is not of the form a.b=c")
     place = document
     for parent in parents:
         inner = place.get(parent)
         if inner is None:
             inner = place[parent] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"the override {override!r} goes through {parent!r}, a plain value")
+            raise ConfigError(f"the override {shown} goes through {cut(parent)}, a plain value")
         place = inner
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of the override {override!r} is not YAML") from error
+    value = read_yaml(text.encode("utf-8", "replace"), where=f"the value of the override {shown}")
     is_stage = len(parents) == 1 and parents[0] in SECTIONS
     if value is None and is_stage and last not in place:
         raise ConfigError(
-            f"the override {override!r} switches off a stage that is not there; "
-            f"{nearest(last, place)}"
+            f"the override {shown} switches off a stage that is not there; {nearest(last, place)}"
         )
     if value is None and (is_stage or isinstance(place.get(last), dict)):
         del place[last]

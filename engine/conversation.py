@@ -8,27 +8,45 @@ from __future__ import annotations
 
 from collections import ChainMap, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from engine.annotation import stamp
-from engine.answer import BUDGET_EXHAUSTED, INPUT_FAILED, Answer, ask
+from engine.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
 from engine.errors import SampleError
 from engine.graph import Node
 from engine.layer import Layer, StageError, make_layer
+from engine.limits import Limits
 from engine.sample import Picture, Sample
 from engine.shard import Shard, ShardBytes
 from engine.stage import Specialist
+from engine.watch import Doing, Watch
 
 Said = Mapping[str, Mapping[int, Answer]]
 """Earlier answers by stage name and sample number."""
 
 
+_MOST_NAMED = 4
+
+
 class Conversation:
     """The samples of one call, and all answers about them."""
 
-    def __init__(self, shard: Shard, images: ShardBytes, earlier: Said) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        images: ShardBytes,
+        earlier: Said,
+        *,
+        limits: Limits | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._shard = shard
         self._images = images
+        self._limits = limits or Limits()
+        self._watch = watch or Watch()
+        self._numbers: dict[str, int] = {}  # of the samples that are asked about now, by key
         # Answers of this conversation go into the first map, earlier ones stay in the second.
         self._answers: defaultdict[str, ChainMap[int, Answer]] = defaultdict(ChainMap)
         for name, answers in earlier.items():
@@ -45,7 +63,11 @@ class Conversation:
             else:
                 ready.append(number)
         samples = [self._sample(node, number) for number in ready]
-        for number, answer in zip(ready, ask(node, samples), strict=True):
+        self._numbers = {one.key: number for one, number in zip(samples, ready, strict=True)}
+        said = ask(
+            node, samples, limits=self._limits, watched=lambda asked: self._watched(node, asked)
+        )
+        for number, answer in zip(ready, said, strict=True):
             answers[number] = self._stamped(node, number, answer)
 
     def forget_pixels(self) -> None:
@@ -69,6 +91,20 @@ class Conversation:
             else:
                 answers[number] = answer
         return make_layer(node, answers, errors)
+
+    def _watched(self, node: Node[Any], samples: Sequence[Sample]) -> AbstractContextManager[None]:
+        """Limit the time in which a stage answers."""
+        own = node.stage.config.call_seconds
+        return self._watch.over(
+            Doing(
+                what=partial(_described, node, samples),
+                seconds=seconds_of(node, self._limits, len(samples)),
+                limit="limits.stage_seconds" if own is None else "call_seconds",
+                reason=STAGE_TIMEOUT,
+                stage=node.name,
+                samples=tuple(self._numbers[sample.key] for sample in samples),
+            )
+        )
 
     def _failed_input(self, node: Node[Any], number: int) -> SampleError | None:
         for name in node.inputs:
@@ -101,3 +137,16 @@ class Conversation:
         if isinstance(answer, SampleError) or not isinstance(node.stage, Specialist):
             return answer
         return stamp(answer, node.provenance, self._shard.records[number].digest)  # type: ignore[arg-type]
+
+
+def _described(node: Node[Any], samples: Sequence[Sample]) -> str:
+    keys = ", ".join(sample.key for sample in samples[:_MOST_NAMED])
+    more = f" and {len(samples) - _MOST_NAMED} more" if len(samples) > _MOST_NAMED else ""
+    return f"stage {node.name!r}, asked about {keys}{more},"
+
+
+def seconds_of(node: Node[Any], limits: Limits, samples: int) -> float:
+    """Return the seconds that a stage has for a call; a service has them for each image."""
+    own = node.stage.config.call_seconds
+    seconds = limits.stage_seconds if own is None else own
+    return seconds * samples if node.stage.is_remote else seconds

@@ -11,9 +11,11 @@
     ├── StorageError          reading or writing files (exit 1)
     └── RunError              the run as a whole cannot go on (exit 1)
         ├── WorkerDied        the process that held a call is gone; the scheduler isolates the cause
-        └── DataLost          a node took bytes with it that others need; the shard starts again
+        │   └── WorkerStuck   it goes beyond a limit of time or memory, and has to be replaced
+        ├── StoreFull         the shared memory of Ray is full; the shard starts again, alone
+        └── DataLost          bytes or answers that a call needs are gone; the shard starts again
 
-A message says what happened, the value, and the cure.
+A message says what happened, the value, and the cure; a secret in it is masked.
 """
 
 from __future__ import annotations
@@ -21,11 +23,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from engine.redaction import redacted
+
 _OURS = "florilegium"
 
 
 class FlorilegiumError(Exception):
     """Base of every error this package raises on purpose."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args))
 
 
 class UsageError(FlorilegiumError):
@@ -91,9 +98,9 @@ class SampleError(FlorilegiumError):
     def __init__(self, reason: str, message: str, *, traceback: str = "") -> None:
         super().__init__(reason, message)
         self.reason = reason
-        self.traceback = traceback
+        self.traceback = redacted(traceback)
         # What strangers' code says may be long and hold characters that no file takes.
-        self.message = message.encode("utf-8", "replace").decode()[:2000]
+        self.message = redacted(message).encode("utf-8", "replace").decode()[:2000]
 
     def __str__(self) -> str:
         return self.message
@@ -108,11 +115,40 @@ class RunError(FlorilegiumError):
 
 
 class WorkerDied(RunError):
-    """The worker process died during a call; the call itself is under suspicion."""
+    """The worker process died during a call; the call itself is under suspicion.
+
+    `reason` is that of the dead letter which the guilty image becomes. Where it is known what the
+    worker was at, `stage` names it, `samples` are the numbers of those it was asked about, and
+    `spot` is the input that was read.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "process_died",
+        stage: str = "",
+        samples: tuple[int, ...] = (),
+        spot: tuple[int, int, bool] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.stage = stage
+        self.samples = samples
+        self.spot = spot
+
+
+class WorkerStuck(WorkerDied):
+    """A call takes longer, or its process more memory, than a limit allows: the process is of no
+    use any more, and whoever called it ends it."""
+
+
+class StoreFull(RunError):
+    """The shared memory of Ray takes no more, and neither does the disk behind it."""
 
 
 class DataLost(RunError):
-    """Bytes in shared memory are gone with the node that held them; they must be read again."""
+    """Bytes or answers are gone, with a node or from the disk; the shard must be read again."""
 
 
 def _extras(requirement: str) -> list[str]:

@@ -13,16 +13,17 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
-from engine.annotation import Provenance
+from engine.annotation import TASKS, Provenance
 from engine.config import RunConfig, validated
 from engine.errors import MissingModel, MissingPackage, PlanError, nearest
 from engine.image_member import ImageKind
-from engine.registry import absent_packages, find_stage
+from engine.plugins import Unseen, UnseenFilter
+from engine.registry import absent_packages, find_stage, is_module
 from engine.sample import digest_of
 from engine.sources.source import SOURCE
 from engine.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raise it when the engine writes the same annotations differently."""
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
@@ -82,15 +83,7 @@ class Node(Generic[StageT_co]):
 
     def configuration(self) -> dict[str, Any]:
         """Return everything the fingerprint stands for, and the thresholds, as JSON values."""
-        return {
-            "name": self.name,
-            "use": self.use,
-            "version": self.stage.version,
-            "model": self.stage.model,
-            "revision": self.revision,
-            "reads": list(self.inputs),
-            "config": _options(self.stage.config, without=(RUNTIME,)),
-        }
+        return _configuration(self.name, self.use, self.stage, self.revision, self.inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,16 +124,22 @@ class Graph:
     @property
     def recipe(self) -> str:
         """A digest of everything that shapes a shard: stages, thresholds, images, format."""
-        configurations = [json.dumps(node.configuration(), sort_keys=True) for node in self.nodes]
-        fingerprints = [node.fingerprint for node in self.nodes]
-        return digest_of([str(FORMAT_VERSION), self.images, *fingerprints, *configurations])
+        stages = {node.fingerprint: node.configuration() for node in self.nodes}
+        return recipe_of(self.images, stages)
 
 
-def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = False) -> Graph:
+def plan(
+    config: RunConfig,
+    *,
+    source_tasks: Iterable[str] = (),
+    is_dry: bool = False,
+    imports_modules: bool = True,
+) -> Graph:
     """Turn a config into a checked graph.
 
     `source_tasks` are the tasks that the source itself may bring. A graph that is only looked at
-    (`is_dry`) may lack packages and models; the fingerprints of such stages are not those of a run.
+    (`is_dry`) may lack packages and models; without `imports_modules`, a stage that is no installed
+    one is not looked at. The fingerprints of such stages are not those of a run.
 
     Raises:
         MissingPackage: packages are not installed, all of them in one error.
@@ -152,11 +151,12 @@ def plan(config: RunConfig, *, source_tasks: Iterable[str] = (), is_dry: bool = 
     if both:
         raise PlanError(f"{min(both)!r} names a specialist and a filter: rename one with `use`")
     specialists = {
-        name: _draft("specialists", name, options, Specialist)
+        name: _draft("specialists", name, options, Specialist, imports=imports_modules)
         for name, options in config.specialists.items()
     }
     filters = {
-        name: _draft("filters", name, options, Filter) for name, options in config.filters.items()
+        name: _draft("filters", name, options, Filter, imports=imports_modules)
+        for name, options in config.filters.items()
     }
     drafts = (*specialists.values(), *filters.values())
     revisions, missing, absent = _revisions(drafts)
@@ -192,23 +192,31 @@ class _Draft:
     reads: tuple[str, ...] | None
 
 
-def _draft(section: str, name: str, options: Mapping[str, Any], kind: type[Stage[Any]]) -> _Draft:
-    if name == SOURCE:
+def _draft(
+    section: str, name: str, options: Mapping[str, Any], kind: type[Stage[Any]], *, imports: bool
+) -> _Draft:
+    if name == SOURCE or name.startswith(f"{SOURCE}-"):
         raise PlanError(
-            f"{section}.{SOURCE}: the name {SOURCE!r} belongs to the labels of the source"
+            f"{section}.{name}: the name {SOURCE!r} belongs to the labels of the source, and "
+            f"`{SOURCE}-...` to what was read of it: rename the stage"
         )
     own = dict(options)
     use = str(own.pop("use", name))
     reads = own.pop("reads", None)
     if isinstance(reads, str):
         reads = [reads]
-    stage_class = find_stage(use)
+    if is_module(use) and not imports:
+        stage_class: type[Stage[Any]] = Unseen if kind is Specialist else UnseenFilter
+    else:
+        stage_class = find_stage(use)
     if not issubclass(stage_class, kind):
         belongs = "specialists" if issubclass(stage_class, Specialist) else "filters"
         raise PlanError(f"{section}.{name}: {use!r} belongs under `{belongs}`")
     stage_config = validated(stage_class.Config, own, where=f"{section}.{name}")
     stage = stage_class(stage_config)
-    return _Draft(name=name, use=use, stage=stage, reads=None if reads is None else tuple(reads))
+    if reads is None or isinstance(stage, Unseen | UnseenFilter):
+        return _Draft(name=name, use=use, stage=stage, reads=None)
+    return _Draft(name=name, use=use, stage=stage, reads=tuple(reads))
 
 
 def _inputs(
@@ -219,6 +227,10 @@ def _inputs(
     if draft.reads is not None:
         _check_reads(draft, others)
         others = {name: other for name, other in others.items() if name in draft.reads}
+    else:  # of those that were not imported nobody knows what they say
+        seen = {name: one for name, one in others.items() if not isinstance(one.stage, Unseen)}
+        source_tasks = source_tasks if len(seen) == len(others) else frozenset(TASKS)
+        others = seen
     read: set[str] = set()
     for wanted in draft.stage.reads:
         found = {name for name, other in others.items() if _says(other) & set(wanted.tasks)}
@@ -331,18 +343,8 @@ def _node(
     draft: _Draft, revision: str, inputs: tuple[str, ...], earlier: Mapping[str, Node[Any]]
 ) -> Node[Any]:
     stage = draft.stage
-    said = _options(stage.config, without=(RUNTIME, THRESHOLD))
-    fingerprint = digest_of(
-        [
-            draft.name,
-            draft.use,
-            str(stage.version),
-            stage.model,
-            revision,
-            json.dumps(said, sort_keys=True),
-            *(earlier[name].fingerprint for name in inputs),
-        ]
-    )[:16]
+    configuration = _configuration(draft.name, draft.use, stage, revision, inputs)
+    fingerprint = fingerprint_of(configuration, [earlier[name].fingerprint for name in inputs])
     node = Node(
         name=draft.name,
         use=draft.use,
@@ -355,11 +357,48 @@ def _node(
     return node
 
 
+def fingerprint_of(configuration: Mapping[str, Any], read: Sequence[str]) -> str:
+    """Return the fingerprint of a stage from its configuration, as a manifest has it, and the
+    fingerprints of the stages that it reads."""
+    said = {
+        name: value
+        for name, value in configuration["config"].items()
+        if name not in configuration["thresholds"]
+    }
+    texts = [str(configuration[name]) for name in ("name", "use", "version", "model", "revision")]
+    return digest_of([*texts, json.dumps(said, sort_keys=True), *read])[:16]
+
+
+def recipe_of(images: str, stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the recipe of stages by fingerprint, with their configurations, in their order."""
+    configurations = [json.dumps(one, sort_keys=True) for one in stages.values()]
+    return digest_of([str(FORMAT_VERSION), images, *stages, *configurations])
+
+
+def _configuration(
+    name: str, use: str, stage: Stage[Any], revision: str, inputs: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "use": use,
+        "version": stage.version,
+        "model": stage.model,
+        "revision": revision,
+        "reads": list(inputs),
+        "config": _options(stage.config, without=(RUNTIME,)),
+        "thresholds": sorted(_marked(stage.config, (THRESHOLD,))),
+    }
+
+
 def _options(config: StageConfig, *, without: tuple[Marker, ...]) -> dict[str, Any]:
     """Return a stage's options as JSON values, those with one of these marks left out."""
-    marked = {
+    return config.model_dump(mode="json", exclude=_marked(config, without))
+
+
+def _marked(config: StageConfig, marks: tuple[Marker, ...]) -> set[str]:
+    """Return the names of the options that have one of these marks."""
+    return {
         name
         for name, info in type(config).model_fields.items()
-        if any(mark in without for mark in info.metadata if isinstance(mark, Marker))
+        if any(mark in marks for mark in info.metadata if isinstance(mark, Marker))
     }
-    return config.model_dump(mode="json", exclude=marked)

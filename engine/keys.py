@@ -17,6 +17,7 @@ KEY_BYTES = 80
 """A key has so many bytes of UTF-8 at most: a tar of the USTAR format holds names of 100."""
 PACK_BYTES = 40
 """The key of a pack, with which other keys begin, has so many bytes at most."""
+_MOST_BYTES = 200
 _SEPARATOR = "--"
 _NUMBERED = 5
 """Digits in the name of a shard of img2dataset: all keys in `00042.tar` begin with `00042`."""
@@ -36,20 +37,30 @@ def _is_of_a_key(letter: str) -> bool:
     return letter in "_-" or unicodedata.category(letter)[0] in "LMN"
 
 
-def unique_key(name: str, taken: set[str], *, limit: int = KEY_BYTES) -> str:
+Taken = dict[str, int]
+"""Keys that are taken, each with the last number that was tried behind it."""
+
+
+def is_key(name: object) -> bool:
+    """Whether a value can be the key of a sample: no path, and not too long for a file's name."""
+    is_text = isinstance(name, str) and 0 < len(name.encode("utf-8", "replace")) <= _MOST_BYTES
+    return is_text and all(map(_is_of_a_key, str(name)))
+
+
+def unique_key(name: str, taken: Taken, *, limit: int = KEY_BYTES) -> str:
     """Return a key for a name that is not taken, and take it; stable for a given name."""
-    key = slug(name, limit)
+    base = key = slug(name, limit)
     if key in taken:
         key = _with_suffix(key, _digest(name), limit)
-    repeat = 1
+    # A thousand samples of one name do not try a thousand numbers each.
     while key in taken:
-        repeat += 1
-        key = _with_suffix(slug(name, limit), str(repeat), limit)
-    taken.add(key)
+        taken[base] += 1
+        key = _with_suffix(base, str(taken[base]), limit)
+    taken[key] = 1
     return key
 
 
-def packed_key(pack: str, name: str, taken: set[str]) -> str:
+def packed_key(pack: str, name: str, taken: Taken) -> str:
     """Return the key of a sample in a pack; `taken` are those of other samples in it.
 
     The keys of img2dataset, which begin with the number of their tar, are unique as they are.
@@ -63,10 +74,10 @@ class Keys:
 
     def __init__(self, known: Iterable[tuple[str, bool]]) -> None:
         """Take the keys that are there already; the flag tells those of packs."""
-        self._files: set[str] = set()
-        self._packs: set[str] = set()
+        self._files: Taken = {}
+        self._packs: Taken = {}
         for key, is_packed in known:
-            (self._packs if is_packed else self._files).add(key)
+            (self._packs if is_packed else self._files)[key] = 1
         self._numbers = {
             key[:_NUMBERED] for key in self._files if _is_numbered(key[:_NUMBERED], key)
         }

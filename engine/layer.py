@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.annotation import ANNOTATION_FIELDS, Annotation, from_table, to_columns
+from engine.documents import parse_json
 from engine.graph import Node
-from engine.parquet import from_parquet, to_parquet
+from engine.parquet import from_sealed_parquet, to_sealed_parquet
 from engine.stage import Filter, Measurement
 from engine.storage import Folder
 
@@ -156,7 +157,7 @@ class LayerStore:
             "errors": [asdict(error) for error in layer.errors],
         }
         metadata = {_METADATA_KEY: json.dumps(said, sort_keys=True, ensure_ascii=True).encode()}
-        data = to_parquet(layer.table.replace_schema_metadata(metadata))
+        data = to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
         self._folder.publish(_file_name(node, shard_digest), data, durable=False)
 
     def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
@@ -168,13 +169,10 @@ class LayerStore:
         if data is None:
             return None
         try:
-            table = from_parquet(data)
-            said = json.loads(table.schema.metadata[_METADATA_KEY])
-            errors = tuple(StageError(**error) for error in said["errors"])
-            layer = Layer(table=table.replace_schema_metadata(None), errors=errors)
-            return (layer, said["samples"]) if layer.table.schema == layer_schema(node) else None
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+            layer, samples = parse_layer(data)
+        except ValueError:
             return None
+        return (layer, samples) if layer.table.schema == layer_schema(node) else None
 
     def recall(
         self,
@@ -208,6 +206,21 @@ class LayerStore:
         missing = sorted(set(range(len(samples))) - set(numbers.values()))
         kept = _renumbered(layer, numbers)
         return Recall(layer=kept, missing=tuple(missing), is_complete=False)
+
+
+def parse_layer(data: bytes) -> tuple[Layer, list[str]]:
+    """Return the layer in the bytes of a file, and the digests of the samples of its shard.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        table = from_sealed_parquet(data)
+        said = parse_json(table.schema.metadata[_METADATA_KEY])
+        errors = tuple(StageError(**error) for error in said["errors"])
+        return Layer(table=table.replace_schema_metadata(None), errors=errors), said["samples"]
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _renumbered(layer: Layer, numbers: Mapping[int, int]) -> Layer:

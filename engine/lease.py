@@ -5,6 +5,10 @@ lives. On a mounted file system an OS lock beside it tells at once that a holder
 is dead. Elsewhere, on another machine or on object storage, a lease that is not renewed ends by
 itself. A new lease is a new file, created only if it does not exist, and is given back when
 another one turns out to be there: two writers may both be refused, but never both be let in.
+
+Clocks of two machines differ, and any clock may step. So the times in a lease only raise a doubt:
+one that looks old is watched before it is taken. A holder that slept (a laptop, a paused machine)
+goes on where nobody took its lease meanwhile, and writes nothing more where somebody did.
 """
 
 from __future__ import annotations
@@ -16,11 +20,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
-from engine.errors import OutputInUse, RunError
+from pydantic import Field, TypeAdapter
+
+from engine.errors import OutputInUse, RunError, StorageError
+from engine.redaction import redacted
 from engine.storage import Folder, storage_error
 
 LEASES = ".lease"
@@ -28,8 +36,10 @@ LEASES = ".lease"
 LEASE_S = 90.0
 """Seconds without renewal after which a lease has ended."""
 RENEW_S = 15.0
-"""Seconds between two renewals."""
+"""Seconds between two renewals; twice as long is a lease watched that looks old."""
 _LOCK = "lock"
+_Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
+"""Seconds since 1970, before the year 10000."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +53,16 @@ class Holder:
     user: str
     host: str
     namespace: str
-    pid: int
-    since: float
-    renewed: float
+    pid: Annotated[int, Field(gt=0, lt=1 << 31)]
+    since: _Time
+    renewed: _Time
 
     @classmethod
     def this_process(cls) -> Holder:
         """Describe this process."""
         now = time.time()
         return cls(
-            command=" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]])[:200],
+            command=redacted(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]]))[:200],
             user=_user(),
             host=socket.gethostname(),
             namespace=_process_namespace(),
@@ -69,6 +79,13 @@ class Holder:
         """Whether both processes see each other's process ids."""
         return (self.host, self.namespace) == (other.host, other.namespace)
 
+    def is_same(self, other: Holder) -> bool:
+        """Whether both describe one lease, perhaps before and after it was renewed."""
+        return replace(self, renewed=other.renewed) == other
+
+
+_HOLDER = TypeAdapter(Holder)
+
 
 class Lease:
     """The right to write an output, while it is renewed."""
@@ -77,6 +94,7 @@ class Lease:
         self._folder = folder
         self._name = name
         self._holder = holder
+        self._is_lost = False
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
@@ -85,30 +103,48 @@ class Lease:
         """Make sure that the output is still ours to write.
 
         Raises:
-            RunError: the lease ended, and another command may have taken it.
+            RunError: the lease ended, and another command took it.
+            StorageError: the lease cannot be renewed.
         """
-        stored = _read(self._folder, self._name)
-        if stored is None or time.time() - stored.renewed > LEASE_S:
+        self._renew()  # first: who is about to take it sees that we live, or we see that it did
+        if not self._is_ours():
             raise RunError(
                 f"the lease on {self._folder.url} ended before this command did, another one may "
                 f"write there now: run the same command again, it resumes"
             )
 
     def release(self) -> None:
-        """Give the lease back."""
+        """Give the lease back; one that cannot be deleted ends by itself."""
         self._released.set()
         self._thread.join()
-        self._folder.remove(self._name)
+        with suppress(StorageError):  # what ended the run is what is told
+            if self._is_stored():
+                self._folder.remove(self._name)
+
+    def _is_ours(self) -> bool:
+        """Whether the lease is there as we wrote it, and none came after it."""
+        last = f"{LEASES}/{max(_numbers(self._folder), default=0):06d}.json"
+        return not self._is_lost and last == self._name and self._is_stored()
+
+    def _is_stored(self) -> bool:
+        stored = _read(self._folder, self._name)
+        return stored is not None and stored.is_same(self._holder)
+
+    def _renew(self) -> None:
+        """Write that we live; if we slept just before, we may have put back what another took."""
+        looked_s = _steady_s()
+        if not self._is_ours():
+            self._is_lost = True
+            return
+        renewed = replace(self._holder, renewed=time.time())
+        self._folder.publish(self._name, _written(renewed), durable=False)
+        if _steady_s() - looked_s > 2 * RENEW_S:
+            self._is_lost = True
 
     def _keep(self) -> None:
-        while not self._released.wait(RENEW_S):
-            try:
-                if _read(self._folder, self._name) is None:
-                    return  # taken away: `check` tells
-                self._holder = Holder(**{**asdict(self._holder), "renewed": time.time()})
-                self._folder.publish(self._name, _written(self._holder), durable=False)
-            except Exception:  # storage may be out of reach for a while: the next turn tries again
-                continue
+        while not self._is_lost and not self._released.wait(RENEW_S):
+            with suppress(Exception):  # out of reach for a while: the next turn tries again
+                self._renew()
 
 
 @contextmanager
@@ -160,27 +196,41 @@ def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
     if not output.create(name, _written(me)):
         raise _in_use(output, _read(output, name))
     others = {other: holder for other, holder in _leases(output).items() if other != name}
+    unknown = {other: one for other, one in others.items() if known.get(other) != one}
     try:
-        _refuse_others(output, others, me, is_locked=is_locked)
+        _refuse_others(output, unknown, me, is_locked=is_locked)
     except OutputInUse:
         output.remove(name)
         raise
-    for other in others:
-        output.remove(other)
+    for other in output.names(LEASES):  # half written ones, too
+        if f"{LEASES}/{other}" != name and other != _LOCK:
+            output.remove(f"{LEASES}/{other}")
     return Lease(output, name, me)
 
 
 def _refuse_others(
-    output: Folder, leases: dict[str, Holder], me: Holder, *, is_locked: bool
+    output: Folder, leases: Mapping[str, Holder], me: Holder, *, is_locked: bool
 ) -> None:
-    for holder in leases.values():
-        if not _is_dead(holder, me, is_locked=is_locked):
+    """Refuse to write beside a holder that lives, or may live.
+
+    Raises:
+        OutputInUse: it is named.
+    """
+    living = {
+        name: one for name, one in leases.items() if not _is_dead(one, me, is_locked=is_locked)
+    }
+    for holder in living.values():
+        if abs(time.time() - holder.renewed) <= LEASE_S:
+            raise _in_use(output, holder)
+    if living:
+        time.sleep(2 * RENEW_S)
+    for name, holder in living.items():
+        if _read(output, name) not in (holder, None):  # it was renewed: a clock is wrong
             raise _in_use(output, holder)
 
 
 def _is_dead(holder: Holder, me: Holder, *, is_locked: bool) -> bool:
-    if time.time() - holder.renewed > LEASE_S:
-        return True
+    """Whether this machine knows that the process of a holder has ended."""
     if holder.host == me.host and is_locked:
         return True  # it held the OS lock, which is ours now
     return holder.is_on(me) and not _is_running(holder.pid)
@@ -211,13 +261,19 @@ def _read(output: Folder, name: str) -> Holder | None:
     if data is None:
         return None
     try:
-        return Holder(**json.loads(data))
-    except (TypeError, ValueError):
+        return _HOLDER.validate_json(data, strict=True)
+    except ValueError:
         return None  # half written by a process that died
 
 
 def _written(holder: Holder) -> bytes:
     return json.dumps(asdict(holder)).encode()
+
+
+def _steady_s() -> float:
+    """Return seconds of a clock that never steps, and goes on while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # of Linux; its monotonic clock sleeps
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def _is_running(pid: int) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from engine.answer import BUDGET_EXHAUSTED
 from engine.errors import RunError
+from engine.escaped import escaped
 from engine.manifest import Manifest
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
@@ -90,8 +91,8 @@ def lost(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
 def told(letters: Iterable[DeadLetter]) -> list[str]:
     """Return the reasons of dead letters, the commonest first, each with its first image."""
     return [
-        f"  {reason} {len(of_reason)}: {of_reason[0].key}, {of_reason[0].stage}: "
-        f"{of_reason[0].message}"
+        f"  {escaped(reason)} {len(of_reason)}: {_named(of_reason[0])}: "
+        f"{escaped(of_reason[0].message)}"
         for reason, of_reason in _by_reason(letters)
     ]
 
@@ -109,8 +110,15 @@ def _is_beyond(failed: Sequence[DeadLetter], inputs: int, max_share: float) -> b
 
 def _refusal(what: str, letters: Sequence[DeadLetter], max_share: float) -> RunError:
     reasons = _by_reason(letters)[:_MOST_REASONS]
-    counts = ", ".join(f"{reason} {len(of_reason)}" for reason, of_reason in reasons)
+    counts = ", ".join(f"{escaped(reason)} {len(of_reason)}" for reason, of_reason in reasons)
     allowed = f", more than max_dead_letter_share = {max_share:g} allows" if max_share < 1 else ""
     cure = "mend the source or the stage, then run again with --retry-dead-letters"
-    shown = [f"  {one.key}, {one.stage}: {one.reason}: {one.message}" for _, (one, *_) in reasons]
+    shown = [
+        f"  {_named(one)}: {escaped(reason)}: {escaped(one.message)}"
+        for reason, (one, *_) in reasons
+    ]
     return RunError("\n".join((f"{what} ({counts}){allowed}: {cure}", *shown)))
+
+
+def _named(letter: DeadLetter) -> str:
+    return f"{escaped(letter.key)}, {escaped(letter.stage)}"

@@ -2,20 +2,23 @@
 
 It is the switch between two versions of a dataset: the shards that it names are written before
 it, and those that it no longer names are deleted after it. It holds no times and no paths of the
-output, so the same source and config give the same bytes.
+output, so the same source and config give the same bytes. It names every file that these decide,
+by size and digest, and itself by a digest of its own content.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from hashlib import sha256
+from typing import Annotated, Any
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
 
+from engine.documents import damaged, parse_json, read_limited
 from engine.errors import StorageError
 from engine.graph import FORMAT_VERSION, Graph
 from engine.image_member import ImageKind
@@ -27,6 +30,8 @@ from engine.sources.source import SOURCE
 from engine.storage import Folder
 
 MANIFEST = "manifest.json"
+SIGNATURE = f"{MANIFEST}.sig"
+"""The signature of a manifest, where somebody signed it."""
 DEAD_LETTERS = "dead_letters.parquet"
 RECIPE = "recipe"
 """While a build runs, the recipe that it wants; the manifest names it afterwards."""
@@ -43,13 +48,14 @@ _DEAD_LETTER_SCHEMA = pa.schema(
     ]
 )
 
-MANIFEST_NAMES = frozenset({"shards", "totals", "stages", "recipe", "files"})
-SHARD_NAMES = frozenset(
-    {"name", "number", "samples", "samples_digest", "annotations_kept", "annotations_dropped"}
-    | {"dead_letters", "tar", "parquet"}
-)
-"""The fields of a shard in the manifest."""
+_CURE = "run the same build again, which writes it anew"
 
+MANIFEST_NAMES = frozenset(
+    {"format", "recipe", "source", "images", "remarks", "totals", "stages", "order", "shards"}
+    | {"files", "digest"}
+)
+"""The fields of a manifest of this format."""
+Count = Annotated[int, Field(ge=0)]
 Counts = dict[str, dict[str, int]]
 """Kept and dropped annotations by name."""
 
@@ -93,18 +99,22 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A finished dataset. `stages` has the whole configuration behind each fingerprint.
+    """A finished dataset. `stages` has the whole configuration behind each fingerprint, `order`
+    the fingerprints in the order of the graph.
 
     `images` tells how images are written; `remarks` are lines for people: what lay in the sources
-    and is not in the dataset.
+    and is not in the dataset. `files` are those beside the shards, by name; the dead
+    letters are always among those that are written.
     """
 
     recipe: str
     source: tuple[str, ...]
     images: ImageKind
     stages: dict[str, dict[str, Any]]
+    order: tuple[str, ...]
     shards: tuple[ShardStats, ...]
     remarks: tuple[str, ...] = ()
+    files: Mapping[str, FileStats] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -124,8 +134,24 @@ class Manifest:
                 SOURCE_FINGERPRINT: {"name": SOURCE},
                 **{node.fingerprint: node.configuration() for node in graph.nodes},
             },
+            order=tuple(node.fingerprint for node in graph.nodes),
             shards=tuple(stats),
             remarks=tuple(remarks),
+        )
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], stats: Sequence[ShardStats]) -> Manifest:
+        """Build a manifest from what one says, and the statistics of the shards that it names."""
+        files = {name: FileStats(**one) for name, one in document["files"].items()}
+        return cls(
+            recipe=document["recipe"],
+            source=tuple(document["source"]),
+            images=document["images"],
+            stages=document["stages"],
+            order=tuple(document["order"]),
+            shards=tuple(stats),
+            remarks=tuple(document["remarks"]),
+            files=files,
         )
 
     @cached_property
@@ -144,29 +170,55 @@ class Manifest:
         rows = [{"shard": shard, **asdict(letter)} for shard, letter in self.dead_letters]
         return bytes(to_parquet(pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA)))
 
+    def to_document(self) -> dict[str, Any]:
+        """Return the content of `manifest.json` as JSON values, but for its digest."""
+        letters = FileStats.of(memoryview(self.dead_letters_file))
+        files = {**self.files, DEAD_LETTERS: letters}
+        return {
+            "format": FORMAT_VERSION,
+            "recipe": self.recipe,
+            "source": list(self.source),
+            "images": self.images,
+            "remarks": list(self.remarks),
+            "totals": asdict(self.totals),
+            "stages": self.stages,
+            "order": list(self.order),
+            "shards": [_shard_entry(shard) for shard in self.shards],
+            "files": {name: asdict(one) for name, one in sorted(files.items())},
+        }
+
     def to_json(self) -> bytes:
         """Return the content of `manifest.json`."""
-        letters = FileStats.of(memoryview(self.dead_letters_file))
-        return to_json(
-            {
-                "format": FORMAT_VERSION,
-                "recipe": self.recipe,
-                "source": self.source,
-                "images": self.images,
-                "remarks": self.remarks,
-                "totals": asdict(self.totals),
-                "stages": self.stages,
-                "shards": [_shard_entry(shard) for shard in self.shards],
-                "files": {DEAD_LETTERS: asdict(letters)},
-            },
-            indent=1,
-        )
+        return sealed(self.to_document())
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """Return a manifest as JSON with its own digest."""
+    return to_json({**document, "digest": digest_of_document(document)}, indent=1)
+
+
+def digest_of_document(document: Mapping[str, Any]) -> str:
+    """Return the digest of all that a manifest says, its digest apart: a SHA-256, in hex."""
+    said = {name: value for name, value in document.items() if name != "digest"}
+    return sha256(to_json(said)).hexdigest()
 
 
 def read_dead_letters(output: Folder) -> list[dict[str, Any]]:
-    """Return the rows of `dead_letters.parquet`; none when the dataset is not finished."""
+    """Return the rows of `dead_letters.parquet`; none when the dataset is not finished.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
     data = output.read(DEAD_LETTERS)
-    return [] if data is None else from_parquet(data).to_pylist()
+    if data is None:
+        return []
+    try:
+        table = from_parquet(data)
+        if table.schema != _DEAD_LETTER_SCHEMA:
+            raise ValueError("its columns are others")
+        return table.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged(output, DEAD_LETTERS, error, cure=_CURE) from error
 
 
 def read_manifest(output: Folder, name: str = MANIFEST) -> dict[str, Any] | None:
@@ -175,15 +227,14 @@ def read_manifest(output: Folder, name: str = MANIFEST) -> dict[str, Any] | None
     Raises:
         StorageError: the file is damaged.
     """
-    data = output.read(name)
+    data = read_limited(output, name, cure=_CURE)
     if data is None:
         return None
     try:
-        manifest = json.loads(data)
+        manifest: dict[str, Any] = parse_json(data)
+        _Document.model_validate_json(data)
     except ValueError as error:
-        raise _damaged(output, name, f"it is not JSON: {error}") from error
-    if not _is_manifest(manifest):
-        raise _damaged(output, name, f"it lacks some of {', '.join(sorted(MANIFEST_NAMES))}")
+        raise damaged(output, name, error, cure=_CURE) from error
     return manifest
 
 
@@ -196,24 +247,61 @@ def named_shards(output: Folder, name: str = MANIFEST) -> list[str]:
     return [shard["name"] for shard in manifest["shards"]] if manifest else []
 
 
-def _damaged(output: Folder, name: str, reason: str) -> StorageError:
-    return StorageError(
-        f"{output.path(name)} is damaged: {reason}; run the same build again, which writes it anew"
-    )
+class _Part(BaseModel):
+    """A part of a manifest as any version wrote it: the types that all readers rely on."""
+
+    model_config = ConfigDict(strict=True)
 
 
-def _is_manifest(manifest: Any) -> bool:
-    """Whether a JSON value has the shape that readers rely on."""
-    if not (isinstance(manifest, dict) and set(manifest) >= MANIFEST_NAMES):
-        return False
-    shards = manifest["shards"]
-    return (
-        all(isinstance(manifest[name], dict) for name in ("totals", "stages", "files"))
-        and isinstance(shards, list)
-        and all(isinstance(shard, dict) and set(shard) >= SHARD_NAMES for shard in shards)
-        and all(isinstance(shard["name"], str) for shard in shards)
-        and all(isinstance(shard[kind], dict) for shard in shards for kind in ("tar", "parquet"))
-    )
+class _File(_Part):
+    bytes: Count
+    sha256: str
+
+
+class _Shard(_Part):
+    name: str = Field(pattern=r"^[0-9]{6,}-[0-9a-f]{16}$")
+    number: Count
+    samples: Count
+    samples_digest: str
+    annotations_kept: Count
+    annotations_dropped: Count
+    dead_letters: Count
+    tar: _File
+    parquet: _File
+    stats: _File | None = None
+
+
+class _Stage(_Part):
+    name: str
+
+
+class _Sides(_Part):
+    kept: Count
+    dropped: Count
+
+
+class _Totals(_Part):
+    inputs: Count
+    samples: Count
+    dead_letters: Count
+    annotations_kept: Count
+    annotations_dropped: Count
+    tasks: dict[str, _Sides]
+    specialists: dict[str, _Sides]
+
+
+class _Document(_Part):
+    format: int
+    recipe: str
+    source: list[str]
+    images: ImageKind
+    remarks: list[str] = []
+    totals: _Totals
+    stages: dict[str, _Stage]
+    order: list[str] = []
+    shards: list[_Shard]
+    files: dict[str, _File]
+    digest: str = ""
 
 
 def _shard_entry(shard: ShardStats) -> dict[str, Any]:
@@ -227,6 +315,7 @@ def _shard_entry(shard: ShardStats) -> dict[str, Any]:
         "dead_letters": len(shard.dead_letters),
         "tar": asdict(shard.tar),
         "parquet": asdict(shard.parquet),
+        "stats": asdict(shard.file),
     }
 
 

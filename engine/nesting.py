@@ -22,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 from engine.errors import ConfigError
 from engine.partition import ShardSpec
 from engine.publication import SHARDS
+from engine.sources.links import LINK_NOT_FOLLOWED
 from engine.sources.place import Place, original
 from engine.sources.source import Source, SourceConfig
 from engine.sources.url import place_of
@@ -73,6 +74,7 @@ def refuse_links(
             for spec in specs
             if spec.source == number
             for entry in spec.entries
+            if not entry.item.signature.startswith(LINK_NOT_FOLLOWED)
         }
         for location in sorted(locations):
             spot = _Spot.of(place.fs, posixpath.join(place.root, original(location)))

@@ -1,15 +1,22 @@
 """Small Arrow tables as Parquet, to memory and back, in this thread only.
 
 The threaded reader of Arrow outlives its call and now and then aborts a process that ends soon
-after; what is read here is small.
+after; what is read here is small. Parquet has checksums of its pages alone: a sealed file holds a
+digest of all its bytes as well, in its own metadata.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+_SEAL = b"sha256"
+"""The key of the seal in the metadata of a file."""
+_MARK = b"sha256 of this file with zeros here: "
+_ZEROS = b"0" * 64
 
 
 def to_parquet(table: pa.Table) -> pa.Buffer:
@@ -39,3 +46,34 @@ def from_parquet(data: bytes | IO[bytes], *, columns: list[str] | None = None) -
     source = pa.BufferReader(data) if isinstance(data, bytes) else data
     with pq.ParquetFile(source, page_checksum_verification=True) as file:
         return file.read(columns=columns, use_threads=False)
+
+
+def to_sealed_parquet(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file whose metadata has a digest of all its bytes."""
+    metadata = {**(table.schema.metadata or {}), _SEAL: _MARK + _ZEROS}  # the last one is found
+    data = bytes(to_parquet(table.replace_schema_metadata(metadata)))
+    return _with_digest(data, sha256(data).hexdigest().encode())
+
+
+def from_sealed_parquet(data: bytes) -> pa.Table:
+    """Read a sealed Parquet file; one that was written before there were seals has none.
+
+    Raises:
+        ValueError: the file was changed after it was written.
+        pyarrow.ArrowException, OSError: this is no Parquet file, or a damaged one.
+    """
+    start = data.rfind(_MARK) + len(_MARK)
+    has_mark = start >= len(_MARK)
+    if has_mark:
+        digest = sha256(_with_digest(data, _ZEROS)).hexdigest().encode()
+        if data[start : start + len(_ZEROS)] != digest:
+            raise ValueError("it was changed after it was written: its digest is another")
+    table = from_parquet(data)
+    if not has_mark and _SEAL in (table.schema.metadata or {}):
+        raise ValueError("it was changed after it was written: its digest is gone")
+    return table
+
+
+def _with_digest(data: bytes, digest: bytes) -> bytes:
+    start = data.rfind(_MARK) + len(_MARK)
+    return data[:start] + digest + data[start + len(digest) :]

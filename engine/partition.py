@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine.errors import StorageError
-from engine.keys import Keys
-from engine.parquet import from_parquet, to_parquet
+from engine.documents import damaged
+from engine.keys import Keys, is_key
+from engine.parquet import from_sealed_parquet, to_sealed_parquet
+from engine.redaction import redacted
 from engine.sample import digest_of
 from engine.sources.source import Item, Source
 from engine.storage import Folder
@@ -108,7 +109,7 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
     for index, place, items in fresh:
         is_packed = sources[index].is_packed
         size = 1 if is_packed else sources[index].shard_size
-        for start in range(0, len(items), size):
+        for chunk in _chunks(items, size, sources[index].limits.max_shard_bytes):
             number += 1
             shards[number] = (
                 index,
@@ -119,7 +120,7 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
                         key=keys.of_pack(_stem(item)) if is_packed else keys.of_file(_stem(item)),
                         item=item,
                     )
-                    for item in items[start : start + size]
+                    for item in chunk
                 ],
             )
     return [
@@ -133,11 +134,26 @@ def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[Shar
     ]
 
 
+def _chunks(items: Sequence[Item], most: int, most_bytes: int) -> Iterator[list[Item]]:
+    """Cut a list of items: so many at most, of so many bytes together as far as they are known."""
+    chunk: list[Item] = []
+    held = 0
+    for item in items:
+        if chunk and (len(chunk) == most or held + item.size > most_bytes):
+            yield chunk
+            chunk, held = [], 0
+        chunk.append(item)
+        held += item.size
+    if chunk:
+        yield chunk
+
+
 def places(sources: Sequence[Source]) -> Iterator[str]:
-    """Yield a name for each source that does not depend on how its URL is spelt."""
+    """Yield a name for each source that does not depend on how its URL is spelt, nor on how it is
+    signed."""
     turns: Counter[str] = Counter()
     for source in sources:
-        url = source.config.url
+        url = redacted(source.config.url)
         if "://" not in url:
             url = os.path.realpath(os.path.expanduser(url))
         url = url.rstrip("/")
@@ -169,18 +185,11 @@ def read_index(output: Folder) -> Index:
     Raises:
         StorageError: the index is damaged.
     """
-    data = output.read(INDEX_NAME)
-    if data is None:
+    table = index_table(output)
+    if table is None:
         return Index()
-    try:
-        table = from_parquet(data)
-        shard_size = json.loads(table.schema.metadata[b"shard_size"])
-        columns = [table.column(name).to_pylist() for name in _COLUMNS]
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise StorageError(
-            f"{output.path(INDEX_NAME)} is damaged: {error}; delete it, and the next build shares "
-            f"the source out anew"
-        ) from error
+    columns = [table.column(name).to_pylist() for name in _COLUMNS]
+    shard_size = json.loads(table.schema.metadata[b"shard_size"])
     entries = tuple(
         Entry(
             source=source,
@@ -193,6 +202,30 @@ def read_index(output: Folder) -> Index:
     return Index(entries, shard_size)
 
 
+def index_table(output: Folder) -> pa.Table | None:
+    """Return the rows of the index, or `None` when there is none.
+
+    Raises:
+        StorageError: the index is damaged.
+    """
+    data = output.read(INDEX_NAME)
+    if data is None:
+        return None
+    try:
+        table = from_sealed_parquet(data)
+        if not table.schema.equals(_SCHEMA) or any(one.null_count for one in table.columns):
+            raise ValueError("its columns are others")
+        if not int(table.schema.metadata[b"shard_size"]) >= 0:
+            raise ValueError("its shard size is no size")
+        for key in table.column("key").to_pylist():
+            if not is_key(key):
+                raise ValueError(f"{key!r:.200} is no key of a sample")
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        cure = "delete it, and the next build shares the source out anew"
+        raise damaged(output, INDEX_NAME, error, cure=cure) from error
+    return table
+
+
 def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) -> None:
     """Publish the partition, before any work, so that an interrupted run resumes with the same."""
     rows = [
@@ -203,4 +236,4 @@ def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) 
     columns = list(zip(*rows, strict=True)) or [() for _ in _COLUMNS]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
     schema = _SCHEMA.with_metadata({"shard_size": json.dumps(shard_size)})
-    output.publish(INDEX_NAME, to_parquet(pa.Table.from_arrays(arrays, schema=schema)))
+    output.publish(INDEX_NAME, to_sealed_parquet(pa.Table.from_arrays(arrays, schema=schema)))

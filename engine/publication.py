@@ -11,30 +11,35 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import IO, Any
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from engine.annotation import ANNOTATION_NAMES
+from engine.counted import counted
+from engine.errors import StorageError
 from engine.graph import Graph
 from engine.image_member import ImageKind, ImageMember, image_member
 from engine.judging import Judged, judge
 from engine.layer import Layer
+from engine.names import is_shard_name
 from engine.parquet import write_parquet
 from engine.partition import shard_name
 from engine.sample import DeadLetter, Record
 from engine.shard import Shard, ShardBytes
 from engine.sources.source import SOURCE
-from engine.storage import Folder
+from engine.storage import Entry, Folder
 
 SHARDS = "shards"
 """The folder of finished shards within a dataset."""
 STATS = "_stats.json"
 """The suffix of a shard's statistics, beside `.tar` and `.parquet`."""
+_BLOCK = 1 << 20
 DIGEST_LENGTH = 16
 """Hexadecimal digits of the digest in the names of a shard's files."""
 
@@ -50,6 +55,20 @@ class FileStats:
     def of(cls, data: memoryview) -> FileStats:
         """Describe a file by its content."""
         return cls(bytes=data.nbytes, sha256=sha256(data).hexdigest())
+
+    @classmethod
+    def read(cls, folder: Folder, name: str) -> FileStats:
+        """Describe a file by reading it, streaming.
+
+        Raises:
+            StorageError: it is not there, or cannot be read.
+        """
+        digest, size = sha256(), 0
+        with folder.opened(name) as file:
+            while data := file.read(_BLOCK):
+                digest.update(data)
+                size += len(data)
+        return cls(bytes=size, sha256=digest.hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,47 +105,94 @@ class ShardStats:
         unread = tuple(letter for letter in self.dead_letters if letter.stage == SOURCE)
         return self.samples_digest == shard.digest and unread == shard.dead_letters
 
+    def to_json(self) -> bytes:
+        """Return the content of the shard's file of statistics."""
+        return to_json(asdict(self), indent=1)
+
+    @cached_property
+    def file(self) -> FileStats:
+        """The file of statistics itself."""
+        return FileStats.of(memoryview(self.to_json()))
+
     @classmethod
     def from_json(cls, data: bytes) -> ShardStats:
-        """Read the statistics of a shard back."""
-        values = json.loads(data)
-        values["dead_letters"] = tuple(DeadLetter(**letter) for letter in values["dead_letters"])
-        values["tar"] = FileStats(**values["tar"])
-        values["parquet"] = FileStats(**values["parquet"])
-        return cls(**values)
+        """Read the statistics of a shard back.
+
+        Raises:
+            ValueError: they are damaged, or of another version.
+        """
+        return _STATS.validate_json(data, strict=True)
+
+
+_STATS: TypeAdapter[ShardStats] = TypeAdapter(ShardStats)
 
 
 def read_stats(output: Folder, name: str) -> ShardStats | None:
-    """Return the statistics of a finished shard, or `None` when there are none that can be read.
+    """Return the statistics of a finished shard, or `None` when there are none that can be used.
 
-    `name` is `NUMBER-DIGEST`, which is not held against the content: `is_whole` finds no files of
-    statistics that were changed.
+    `name` is `NUMBER-DIGEST`, and the digest is that of the content: what was changed is of no use.
     """
     data = output.read(f"{SHARDS}/{name}{STATS}")
     if data is None:
         return None
     try:
-        return ShardStats.from_json(data)
-    except (KeyError, TypeError, ValueError):
+        stats = ShardStats.from_json(data)
+        is_as_written = stats.name == name and stats.to_json() == data
+    except ValueError:
         return None  # written by another version, or damaged: the shard is made again
+    return stats if is_as_written else None
 
 
-def is_whole(output: Folder, stats: ShardStats) -> bool:
-    """Whether the files of a finished shard are there, with the sizes they should have."""
-    path = f"{SHARDS}/{stats.name}"
-    return all(
-        output.size(f"{path}.{kind}") == file.bytes
-        for kind, file in (("tar", stats.tar), ("parquet", stats.parquet))
-    )
+def is_whole(
+    output: Folder, stats: ShardStats, entries: Mapping[str, Entry], *, is_read: bool = False
+) -> bool:
+    """Whether the tar and the Parquet file of a finished shard are as they were written.
+
+    `entries` are those of the folder of shards. Sizes and times are looked at: the statistics are
+    written last, so what is newer than they are was changed or copied, and its digest tells
+    which. What was only copied has its statistics written again, so that it is read once. With
+    `is_read`, the digest of every file is looked at.
+    """
+    marker = entries.get(f"{stats.name}{STATS}")
+    if marker is None or marker.kind != "file":
+        return False
+    is_newer = False
+    for kind, file in (("tar", stats.tar), ("parquet", stats.parquet)):
+        name = f"{stats.name}.{kind}"
+        entry = entries.get(name)
+        if entry is None or entry.kind != "file" or entry.size != file.bytes:
+            return False
+        is_late = entry.modified > marker.modified
+        if (is_read or is_late) and FileStats.read(output, f"{SHARDS}/{name}") != file:
+            return False
+        is_newer |= is_late
+    if is_newer:
+        output.publish(f"{SHARDS}/{stats.name}{STATS}", stats.to_json())
+    return True
+
+
+def refuse_vanished(output: Folder, stats: Iterable[ShardStats]) -> None:
+    """Refuse to name shards in a manifest that are not there any more; one listing tells.
+
+    Raises:
+        StorageError: files of finished shards were deleted while the build ran.
+    """
+    there = set(output.names(SHARDS))
+    wanted = (f"{one.name}{suffix}" for one in stats for suffix in (".tar", ".parquet", STATS))
+    if gone := [f"{SHARDS}/{name}" for name in wanted if name not in there]:
+        raise StorageError(
+            f"{counted(len(gone), 'file')} of finished shards vanished while the build ran, such "
+            f"as {output.path(gone[0])}: run the same command again, it makes them again"
+        )
 
 
 def finished_names(output: Folder) -> dict[int, list[str]]:
     """Return the names of all finished shards by number, of every version that is there."""
     names: dict[int, list[str]] = {}
     for file in output.names(SHARDS):
-        stem, _, digest = file.removesuffix(STATS).partition("-")
-        if file.endswith(STATS) and stem.isdigit() and digest:
-            names.setdefault(int(stem), []).append(f"{stem}-{digest}")
+        name = file.removesuffix(STATS)
+        if file.endswith(STATS) and is_shard_name(name):
+            names.setdefault(int(name.partition("-")[0]), []).append(name)
     return names
 
 
@@ -163,7 +229,7 @@ def publish_shard(
         )
         tar.publish(f"{SHARDS}/{stats.name}.tar")
         parquet.publish(f"{SHARDS}/{stats.name}.parquet")
-    output.publish(f"{SHARDS}/{stats.name}{STATS}", to_json(asdict(stats), indent=1))
+    output.publish(f"{SHARDS}/{stats.name}{STATS}", stats.to_json())
     return stats
 
 
@@ -243,7 +309,7 @@ def _write_tar(
             members: dict[str, bytes | memoryview] = {
                 image.extension: image.data,
                 "json": to_json(_sample_json(record, image, said)),
-                "txt": _brief_caption(said).encode(),
+                "txt": brief_caption(said).encode(),
             }
             for extension, data in sorted(members.items()):
                 member = tarfile.TarInfo(f"{record.key}.{extension}")
@@ -277,7 +343,7 @@ def _sample_json(
     }
 
 
-def _brief_caption(annotations: list[dict[str, Any]]) -> str:
+def brief_caption(annotations: list[dict[str, Any]]) -> str:
     """Return the first brief caption: the source's own when it has one."""
     captions: Iterator[str] = (row["text"] for row in annotations if row["task"] == "caption")
     return next(captions, "")

@@ -8,32 +8,33 @@ object store once. Calls go to idle workers, oldest shard first. An actor that d
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import os
+import signal
+import sys
+import sysconfig
+import threading
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from engine.actor_pool import ActorPool, Call, last_line
+from engine.answer import FILE_TIMEOUT, STAGE_TIMEOUT
 from engine.config import RunConfig, RunnerConfig
-from engine.errors import DataLost, FlorilegiumError, RunError, WorkerDied
+from engine.conversation import seconds_of
+from engine.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from engine.graph import CPU_POOL, Graph
 from engine.partition import ShardSpec
+from engine.plugins import ROOT, searched
 from engine.pools import Machines, Pool, pools_of
 from engine.publication import ShardStats
 from engine.runner import Opened, Runner
+from engine.shard import Spot
 from engine.storage import Folder
 from engine.waiting import PATIENCE_S, waiting_for
+from engine.watch import GRACE_S, NO_TURN, Watch
 from engine.worker import Part, Worker
-
-Call = Callable[[Any], Awaitable[Any]]
-"""What is done with an actor."""
-
-ATTEMPTS = 3
-"""Times that reading or publishing a shard is tried when the worker dies of something else."""
 
 
 class RayRunner(Runner):
@@ -44,7 +45,7 @@ class RayRunner(Runner):
         self._graph = graph
         self._folders = {"layers": layers, "output": output}
         self._sizes: dict[str, Pool] = {}
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[str, ActorPool] = {}
         self._is_ours = False
 
     async def start(self) -> Graph:
@@ -58,7 +59,8 @@ class RayRunner(Runner):
         return graph
 
     async def waiting(self) -> str:
-        late = {name: pool.late for name, pool in self._pools.items() if pool.late}
+        counts = {name: pool.late(PATIENCE_S) for name, pool in self._pools.items()}
+        late = {name: count for name, count in counts.items() if count}
         cpus = sum(self._sizes[name].num_cpus * count for name, count in late.items())
         gpus = sum(self._sizes[name].num_gpus * count for name, count in late.items())
         return await asyncio.to_thread(waiting_for, cpus=cpus, gpus=gpus) if late else ""
@@ -68,10 +70,39 @@ class RayRunner(Runner):
 
     async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
         async def call(actor: Any) -> Opened:
-            task, images = actor.open.remote(spec, earlier, retry)
-            return Opened(task=await task, images=images)
+            task, images = actor.open.remote(spec, earlier=earlier, retry=retry)
+            return Opened(task=_unless_dead(await task), images=images)
 
-        return await self._pools[CPU_POOL].beside(call)
+        return await self._pools[CPU_POOL].beside(call, attempts=1)
+
+    async def reopen(
+        self,
+        spec: ShardSpec,
+        *,
+        earlier: str,
+        retry: bool,
+        given_up: Mapping[Spot, SampleError],
+    ) -> Opened:
+        import ray
+
+        notes = ray.remote(num_cpus=0)(_Notes).remote()  # outlives the worker
+
+        async def call(actor: Any) -> Opened:
+            options = {"earlier": earlier, "retry": retry, "given_up": given_up, "notes": notes}
+            task, images = actor.open.remote(spec, **options)
+            return Opened(task=_unless_dead(await task), images=images)
+
+        try:
+            return await self._pools[CPU_POOL].call(call, (), priority="", alone=True)
+        except WorkerDied as error:
+            if error.spot is not None:
+                raise
+            spot, took_s = await notes.last.remote()
+            if took_s > self._config.limits.file_seconds + GRACE_S:
+                raise WorkerDied(NO_TURN, reason=FILE_TIMEOUT, spot=spot) from error
+            raise WorkerDied(str(error), reason=error.reason, spot=spot) from error
+        finally:
+            ray.kill(notes)
 
     async def run(
         self,
@@ -83,12 +114,20 @@ class RayRunner(Runner):
         alone: bool = False,
     ) -> Any:
         async def call(actor: Any) -> Any:
-            done, part = actor.run.remote(opened.task, opened.images, names, samples)
-            await done
+            is_spent, part = actor.run.remote(opened.task, opened.images, names, samples)
+            if _unless_dead(await is_spent):
+                self._pool(pool).retire(actor)
             return part
 
+        nodes = [node for node in self._graph.layered if node.name in names]
+        timer = _Timer(min(seconds_of(node, self._config.limits, len(samples)) for node in nodes))
         priority = opened.task.shard.name
-        return await self._pool(pool).call(call, names, priority=priority, alone=alone)
+        try:
+            return await self._pool(pool).call(
+                timer.around(call), names, priority=priority, alone=alone
+            )
+        except WorkerDied as error:
+            raise timer.explained(error, STAGE_TIMEOUT) from error
 
     async def fetch(self, part: Any) -> Part:
         return await part
@@ -119,7 +158,7 @@ class RayRunner(Runner):
         if self._is_ours:
             ray.shutdown()
 
-    def _pool(self, name: str) -> _Pool:
+    def _pool(self, name: str) -> ActorPool:
         """Return a pool; the workers of one that was released start again."""
         if name not in self._pools:
             pool = self._sizes[name]
@@ -129,8 +168,8 @@ class RayRunner(Runner):
                 num_cpus=pool.num_cpus,
                 num_gpus=pool.num_gpus,
             )
-            make = partial(create.remote, self._config, self._graph, **self._folders)
-            self._pools[name] = _Pool(pool, make)
+            make = partial(create.remote, self._config, Carried(self._graph), **self._folders)
+            self._pools[name] = ActorPool(pool, make, self._config.limits.worker_memory_mb)
         return self._pools[name]
 
 
@@ -147,11 +186,21 @@ def start_ray(runner: RunnerConfig) -> bool:
         return False
     options = _init_options(runner.address, runner.workers, runner.object_store_mb)
     try:
-        ray.init(**options)
+        with _own_signals():
+            ray.init(**options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        reason = _last_line(error)
+        reason = last_line(error)
         raise RunError(f"cannot reach Ray at {runner.address!r}: {reason}") from error
     return True
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does on SIGTERM, for which Ray has a handler of its own."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
@@ -184,17 +233,27 @@ def machines_of_ray() -> Machines:
 
 def _init_options(address: str, workers: int | None, object_store_mb: int) -> dict[str, Any]:
     """Return how Ray is started or joined; a plain `ray.init()` would join any cluster it finds."""
+    job = {"job_config": _job_config(), "log_to_driver": False}
     if address != "local":
-        return {"address": address, "log_to_driver": False}
+        return {"address": address, **job}
     return {
+        **job,
         "address": "local",
         "num_cpus": workers,
         "include_dashboard": False,
-        "log_to_driver": False,
         "logging_level": "ERROR",
         "object_store_memory": object_store_mb * 1024 * 1024,
         "_node_ip_address": "127.0.0.1",
     }
+
+
+def _job_config() -> Any:
+    """Return the settings by which workers do not search the folder that the driver stands in."""
+    from ray.job_config import JobConfig
+
+    installed = [ROOT] if sysconfig.get_path("purelib") != ROOT else []
+    # Of a job of a client Ray adds no folder; nothing else follows from it where none is uploaded.
+    return JobConfig(_client_job=True, _py_driver_sys_path=installed)
 
 
 def _actor_class() -> Any:
@@ -205,30 +264,90 @@ def _actor_class() -> Any:
     import ray
 
     class Actor:
-        def __init__(self, *args: Any, **folders: Any) -> None:
+        def __init__(self, config: RunConfig, graph: Graph, **folders: Any) -> None:
             hide_gpus()
-            self._worker = Worker(*args, **folders)
+            self._watch = Watch(memory_mb=config.limits.worker_memory_mb)
+            self._worker = Worker(config, graph, watch=self._watch, **folders)
 
-        def load(self, names: Sequence[str]) -> None:
-            self._worker.load(names)
+        def load(self, names: Sequence[str]) -> bool:
+            self._watch.call("stages", self._worker.load, names)
+            return self._watch.is_spent
 
         @ray.method(concurrency_group="io", num_returns=2)
-        def open(self, spec: ShardSpec, earlier: str, retry: bool) -> Any:
-            return self._worker.open(spec, earlier=earlier, retry=retry)
+        def open(self, spec: ShardSpec, *, notes: Any = None, **options: Any) -> Any:
+            if notes is not None:
+                options["note"] = lambda spot: ray.get(notes.put.remote(spot))
+            try:
+                return self._watch.call("io", self._worker.open, spec, **options)
+            except WorkerDied as error:
+                return error, None
 
         @ray.method(num_returns=2)
-        def run(self, *args: Any) -> tuple[None, Part]:
-            return None, self._worker.run(*args)
+        def run(self, *args: Any) -> tuple[bool | WorkerDied, Part | None]:
+            try:
+                part = self._watch.call("stages", self._worker.run, *args)
+            except WorkerDied as error:
+                return error, None  # Ray would print an error that is not looked at twice
+            return self._watch.is_spent, part
 
         @ray.method(concurrency_group="io")
         def store(self, *args: Any) -> None:
-            self._worker.store(*args)
+            self._watch.call("io", self._worker.store, *args)
 
         @ray.method(concurrency_group="io")
         def publish(self, *args: Any) -> ShardStats:
-            return self._worker.publish(*args)
+            return self._watch.call("io", self._worker.publish, *args)
 
     return ray.remote(concurrency_groups={"io": 2})(Actor)
+
+
+def _unless_dead(outcome: Any) -> Any:
+    """Return what a call came to, unless its worker has to be replaced."""
+    if isinstance(outcome, WorkerDied):
+        raise outcome
+    return outcome
+
+
+class _Notes:
+    """Remembers at which input a reader is, in a process that outlives it."""
+
+    def __init__(self) -> None:
+        self._spot: Spot | None = None
+        self._since_s = time.monotonic()
+
+    def put(self, spot: Spot) -> None:
+        self._spot, self._since_s = spot, time.monotonic()
+
+    def last(self) -> tuple[Spot | None, float]:
+        """Return the last input, and for how long it has been the last."""
+        return self._spot, time.monotonic() - self._since_s
+
+
+class _Timer:
+    """Measures a call on an actor, to know a worker that its own timer ended from others: Ray does
+    not tell."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._took_s = 0.0
+
+    def around(self, call: Call) -> Call:
+        """Return the call, measured."""
+
+        async def timed(actor: Any) -> Any:
+            begin_s = time.monotonic()
+            try:
+                return await call(actor)
+            finally:
+                self._took_s = time.monotonic() - begin_s
+
+        return timed
+
+    def explained(self, error: WorkerDied, reason: str) -> WorkerDied:
+        """Return a death with its reason, when the call took longer than it may."""
+        if isinstance(error, WorkerStuck) or self._took_s < self._limit_s + GRACE_S:
+            return error
+        return WorkerDied(NO_TURN, reason=reason)
 
 
 def hide_gpus() -> None:
@@ -239,157 +358,21 @@ def hide_gpus() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-class _Pool:
-    """Actors that host the same stages; each takes as many calls at once as its stages allow.
+class Carried:
+    """A graph on its way to a worker: what it is made of may lie in folders that only the driver
+    searches, so the worker is told them first. There it is the graph itself."""
 
-    A place in the pool is idle, busy, or without an actor until a new one has loaded its models:
-    where nodes are gone and nothing fits any more, the places that are left go on.
-    """
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
 
-    def __init__(self, pool: Pool, make: Callable[[], Any]) -> None:
-        self.name = pool.name
-        self._calls = pool.calls
-        self._make = make
-        self._actors: dict[int, Any] = {}
-        self._loaded: dict[int, frozenset[str]] = {}
-        self._idle: Counter[int] = Counter()  # calls that each place could take
-        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
-        self._turns = itertools.count()
-        self._failure: Exception | None = None
-        self._asked_s: dict[int, float] = {}  # when an actor was asked for that is not there yet
-        self._starting = {asyncio.create_task(self._start(place)) for place in range(pool.size)}
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ray import cloudpickle
 
-    @property
-    def late(self) -> int:
-        """How many places wait for their actor for longer than one takes to start."""
-        now_s = time.monotonic()
-        return sum(now_s - asked_s > PATIENCE_S for asked_s in self._asked_s.values())
-
-    async def call(
-        self, call: Call, names: Sequence[str], *, priority: str, alone: bool = False
-    ) -> Any:
-        """Make a call on an idle actor that has loaded these stages, the oldest shard first.
-
-        A call that wants to be `alone` takes an actor that has no other, and all its room.
-        """
-        room = self._calls if alone else 1
-        while (place := self._place_with(room)) is None:
-            await self._wake_up(priority)
-        self._idle[place] -= room
-        actor = self._actors[place]
-        try:
-            await self._load(place, names)
-            return await self._on(place, call)
-        finally:
-            if self._actors.get(place) is actor:
-                self._set_idle(place, room)
-
-    def _place_with(self, room: int) -> int | None:
-        """Return the idlest place, if it can take so many calls."""
-        return next((place for place, free in self._idle.most_common(1) if free >= room), None)
-
-    async def beside(self, call: Call) -> Any:
-        """Make a call beside the running ones, on the actors in turn; tried again on death."""
-        for attempt in range(1, ATTEMPTS + 1):
-            while not self._actors:
-                await self._wake_up("")
-            places = sorted(self._actors)
-            try:
-                return await self._on(places[next(self._turns) % len(places)], call)
-            except WorkerDied:
-                if attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
-
-    def close(self) -> None:
-        """Kill the actors."""
-        import ray
-
-        for task in self._starting:
-            task.cancel()
-        for actor in self._actors.values():
-            ray.kill(actor)
-
-    async def _start(self, place: int) -> None:
-        """Make an actor, wait until it is there, and open its place."""
-        self._asked_s[place] = time.monotonic()
-        try:
-            actor = self._make()
-            await actor.load.remote([])
-        except Exception as error:  # an actor that cannot be made ends the run
-            reason = explained(error, self.name)
-            self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
-            self._wake_all()
-            return
-        finally:
-            del self._asked_s[place]
-        self._actors[place] = actor
-        self._loaded[place] = frozenset()
-        self._set_idle(place, self._calls)
-
-    async def _load(self, place: int, names: Sequence[str]) -> None:
-        """Have an actor load stages before it is asked; no image is to blame when that kills it."""
-        missing = frozenset(names) - self._loaded[place]
-        if not missing:
-            return
-        try:
-            await self._on(place, lambda actor: actor.load.remote(sorted(missing)))
-        except WorkerDied as error:
-            what = ", ".join(sorted(missing))
-            raise RunError(f"a worker died while loading {what}: {error}") from error
-        self._loaded[place] |= missing
-
-    async def _on(self, place: int, call: Call) -> Any:
-        from ray.exceptions import RayError
-
-        actor = self._actors[place]
-        try:
-            return await call(actor)
-        except RayError as error:
-            ours = explained(error, self.name)
-            if isinstance(ours, WorkerDied) and self._actors.get(place) is actor:
-                del self._actors[place]
-                del self._idle[place]
-                self._starting.add(asyncio.create_task(self._start(place)))
-            raise ours from error
-
-    def _set_idle(self, place: int, calls: int) -> None:
-        self._idle[place] += calls
-        self._wake_all()
-
-    async def _wake_up(self, priority: str) -> None:
-        """Wait until something changed, the oldest shard first."""
-        if self._failure:
-            raise self._failure
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (priority, next(self._turns), turn))
-        await turn
-        if self._failure:
-            raise self._failure
-
-    def _wake_all(self) -> None:
-        while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
+        return _arrived, (searched(), cloudpickle.dumps(self._graph))
 
 
-def explained(error: Exception, pool: str) -> FlorilegiumError:
-    """Turn an error of Ray into one of ours."""
-    from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
+def _arrived(folders: Sequence[str], packed: bytes) -> Graph:
+    from ray import cloudpickle
 
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(cause, FlorilegiumError):
-        return cause
-    if isinstance(cause, ObjectLostError):
-        return DataLost(f"a node left with the bytes of a shard: {_last_line(cause)}")
-    has_died = isinstance(cause, RayActorError) and not cause.actor_init_failed
-    if has_died or isinstance(cause, OutOfMemoryError):
-        return WorkerDied(_last_line(cause))
-    what = f"{type(cause).__name__}: {_last_line(cause)}"
-    return RunError(f"a worker of pool {pool!r} failed: {what}")
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    return cloudpickle.loads(packed)

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from engine.errors import ConfigError, MissingPackage, PlanError, UsageError, nearest
+from engine.escaped import cut
 from engine.sources.source import Source
 from engine.stage import Stage
 
@@ -21,6 +22,11 @@ STAGES = "florilegium.stages"
 SOURCES = "florilegium.sources"
 
 PluginT = TypeVar("PluginT")
+
+
+def is_module(use: str) -> bool:
+    """Whether a name means a class in a module, `package.module:Class`, not an entry point."""
+    return ":" in use
 
 
 def stage_names() -> list[str]:
@@ -94,16 +100,21 @@ def _points(group: str) -> dict[str, EntryPoint]:
 def _find(
     group: str, what: str, use: str, base: type[PluginT], wrong: type[UsageError]
 ) -> type[PluginT]:
-    points = {use: EntryPoint(name=use, value=use, group=group)} if ":" in use else _points(group)
+    is_own = is_module(use)
+    points = {use: EntryPoint(name=use, value=use, group=group)} if is_own else _points(group)
     if use not in points:
-        raise wrong(f"unknown {what} {use!r}, {nearest(use, points)}")
+        raise wrong(f"unknown {what} {cut(use)}, {nearest(use, points)}")
+    origin = points[use].value
     try:
         found = points[use].load()
-    except (ImportError, AttributeError) as error:
-        origin = points[use].value
-        raise wrong(f"{what} {use!r} cannot be imported from {origin!r}: {error}") from error
+    except Exception as error:  # a module may raise anything
+        cure = "; does it lie in a folder of yours? Name that: `plugin_path: .`" if is_own else ""
+        why = str(error) or repr(error)
+        raise wrong(
+            f"{what} {cut(use)} cannot be imported from {cut(origin)}: {why}{cure}"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise wrong(f"{points[use].value!r} is not a {what}: subclass {_bases(base)}")
+        raise wrong(f"{cut(origin)} is not a {what}: subclass {_bases(base)}")
     return found
 
 

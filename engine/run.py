@@ -16,17 +16,34 @@ from engine.annotation import TASKS
 from engine.answer import BUDGET_EXHAUSTED
 from engine.config import RunConfig
 from engine.errors import ConfigError, MissingPackage, UsageError
-from engine.escaped import escaped
+from engine.escaped import cut, escaped
 from engine.graph import Graph, plan
 from engine.image import PIXELS_VERSION
 from engine.log import run_log
 from engine.losses import Ledger
 from engine.manifest import RECIPE, Manifest, named_shards
 from engine.nesting import refuse_links, refuse_nesting
-from engine.partition import Index, ShardSpec, partition, places, read_index, write_index
+from engine.partition import (
+    INDEX_NAME,
+    Index,
+    ShardSpec,
+    partition,
+    places,
+    read_index,
+    write_index,
+)
+from engine.plugins import modules_of, search_for_plugins
 from engine.progress import Progress
-from engine.publication import ShardStats, finished_names, is_whole, read_stats
-from engine.runner import LocalRunner, Runner
+from engine.publication import (
+    SHARDS,
+    ShardStats,
+    finished_names,
+    is_whole,
+    read_stats,
+    refuse_vanished,
+)
+from engine.redaction import redacted
+from engine.runner import InProcessRunner, Runner
 from engine.sample import digest_of
 from engine.scheduler import Job, Scheduler
 from engine.shard import SOURCE_FINGERPRINT
@@ -53,21 +70,29 @@ class Run:
     """Why the source cannot be read: of a run that is only looked at, which then has no sources."""
 
 
-def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
+def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = True) -> Run:
     """Check a config as far as possible without reading an image.
 
     A run that is only looked at (`is_dry`) may lack packages of its stages, models and sources.
+    Without `imports_modules`, too, nothing that the config names is imported but what is installed.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
-    _refuse_absent_places(config)
+    if imports_modules:
+        search_for_plugins(config.plugin_path)
+    _refuse_absent_places(config, imports_modules=imports_modules)
     try:
-        sources = tuple(open_source(one, shard_size=config.shard_size) for one in config.source)
+        if not imports_modules:
+            _refuse_unseen(config)
+        sources = tuple(
+            open_source(one, shard_size=config.shard_size, limits=config.limits)
+            for one in config.source
+        )
     except UsageError as problem:
         if not is_dry:
             raise
-        return _without_sources(config, problem)
+        return _without_sources(config, problem, imports_modules=imports_modules)
     config = config.model_copy(update={"source": tuple(source.config for source in sources)})
     output, layers = Folder(config.output), Folder(config.layers_url)
     for source in config.source:
@@ -75,18 +100,27 @@ def prepare(config: RunConfig, *, is_dry: bool = False) -> Run:
     tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
     return Run(
         config=config,
-        graph=plan(config, source_tasks=tasks, is_dry=is_dry),
+        graph=plan(config, source_tasks=tasks, is_dry=is_dry, imports_modules=imports_modules),
         sources=sources,
         output=output,
         layers=layers,
     )
 
 
-def _without_sources(config: RunConfig, problem: UsageError) -> Run:
+def _refuse_unseen(config: RunConfig) -> None:
+    for key, use in modules_of(config):
+        if key == "source.kind":
+            raise ConfigError(
+                f"{key} = {cut(use)} names a module, which a dry run does not import: what the "
+                f"source holds is not known"
+            )
+
+
+def _without_sources(config: RunConfig, problem: UsageError, *, imports_modules: bool) -> Run:
     """Return a run to look at whose sources cannot be opened; who knows what they would bring."""
     return Run(
         config=config,
-        graph=plan(config, source_tasks=TASKS, is_dry=True),
+        graph=plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules),
         sources=(),
         output=Folder(config.output),
         layers=Folder(config.layers_url),
@@ -94,7 +128,7 @@ def _without_sources(config: RunConfig, problem: UsageError) -> Run:
     )
 
 
-def _refuse_absent_places(config: RunConfig) -> None:
+def _refuse_absent_places(config: RunConfig, *, imports_modules: bool) -> None:
     """Refuse places that nothing here can reach; the error names what the stages lack, too.
 
     Raises:
@@ -109,17 +143,23 @@ def _refuse_absent_places(config: RunConfig) -> None:
         except ConfigError:
             pass  # a source may have a scheme of its own; who opens it says what is wrong
     if absent:
-        graph = plan(config, source_tasks=TASKS, is_dry=True)
+        graph = plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules)
         raise MissingPackage.all_of([*absent, *graph.absent, *graph.awaited])
 
 
 def execute(
-    run: Run, progress: Progress, *, retry: bool = False, replace: bool = False
+    run: Run,
+    progress: Progress,
+    *,
+    retry: bool = False,
+    replace: bool = False,
+    check: bool = False,
 ) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
     With `replace`, the dataset may have been made from other sources, whose samples go.
+    Finished shards that are damaged are made again; with `check`, all of them are read to find out.
 
     Raises:
         ConfigError: a stage has a caveat that the config does not allow, or the output holds a
@@ -130,7 +170,8 @@ def execute(
     refuse_caveats(run)
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
-    finished = _Finished(run.output)
+    progress.current = "checking finished shards" if check else progress.current
+    finished = _Finished(run.output, is_read=check)
     receipts = _Receipts(run)
     ledger = Ledger(specs, run.config.max_dead_letter_share)
     jobs: list[Job] = []
@@ -156,15 +197,18 @@ def execute(
         progress.current = "starting the workers"
         with run_log(run.output) as log:
             asyncio.run(_build(run, jobs, progress, on_finished))
-    urls = [source.url for source in run.config.source]
+    urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
+    refuse_vanished(run.output, stats)
+    if not run.output.exists(INDEX_NAME):
+        write_index(run.output, specs, shard_size=run.config.shard_size)
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
 
 def _remarks(sources: Sequence[Source]) -> list[str]:
     """Return what the sources remark on what was listed; of several, each line names its own."""
     return [
-        escaped(f"{source.config.url}: {line}" if len(sources) > 1 else line)
+        escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
         for source in sources
         for line in source.remarks()
     ]
@@ -228,8 +272,10 @@ def _job(
 class _Finished:
     """The shards that are there, of all versions; those of the current one are known by name."""
 
-    def __init__(self, output: Folder) -> None:
+    def __init__(self, output: Folder, *, is_read: bool) -> None:
         self._output = output
+        self._is_read = is_read
+        self._entries = output.entries(SHARDS)
         self._names = finished_names(output)
         self._current = set(named_shards(output))
 
@@ -240,7 +286,7 @@ class _Finished:
         samples, comes before it: a retry that was interrupted made it.
         """
         read = [read_stats(self._output, name) for name in self._names.get(number, ())]
-        whole = [stats for stats in read if stats and is_whole(self._output, stats)]
+        whole = [stats for stats in read if stats and self._is_whole(stats)]
         current = next((stats for stats in whole if stats.name in self._current), None)
 
         def rank(stats: ShardStats) -> tuple[bool, int, bool, str]:
@@ -250,6 +296,9 @@ class _Finished:
             return not is_alike, len(stats.dead_letters), stats is not current, stats.name
 
         return sorted(whole, key=rank)
+
+    def _is_whole(self, stats: ShardStats) -> bool:
+        return is_whole(self._output, stats, self._entries, is_read=self._is_read)
 
 
 async def _build(
@@ -283,9 +332,13 @@ async def _watch(runner: Runner, progress: Progress) -> None:
 
 
 def _runner(run: Run) -> Runner:
-    if run.config.runner.kind == "local":
+    if run.config.runner.kind == "in_process":
         worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
-        return LocalRunner(worker, run.graph)
+        return InProcessRunner(worker, run.graph)
+    if run.config.runner.kind == "local":
+        from engine.local_runner import LocalRunner
+
+        return LocalRunner(run.config, run.graph, layers=run.layers, output=run.output)
     from engine.ray_runner import RayRunner
 
     return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
@@ -301,8 +354,8 @@ class _Receipts:
                 [
                     SOURCE_FINGERPRINT,
                     str(PIXELS_VERSION),
-                    str(run.config.max_pixels),
-                    source.config.model_dump_json(),
+                    run.config.limits.of_readings,
+                    redacted(source.config.model_dump_json()),
                 ]
             )[:16]
             for source in run.sources

@@ -1,20 +1,22 @@
 """Where workers live and how they are called.
 
-One contract, two runners: `LocalRunner` calls a worker in this process, `RayRunner` calls
-actors. A value that a worker keeps for another call (the bytes of a shard) is a reference to
-whoever passes it on; only the worker that receives it sees the value.
+One contract, three runners: `InProcessRunner` calls a worker in this process, `LocalRunner` one in
+a child process, `RayRunner` calls actors. A value that a worker keeps for another call (the bytes
+of a shard) is a reference to whoever passes it on; only the worker that receives it sees the value.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.errors import RunError, SampleError
 from engine.graph import Graph
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
+from engine.shard import Spot
 from engine.worker import Part, Task, Worker
 
 
@@ -48,7 +50,26 @@ class Runner(ABC):
 
     @abstractmethod
     async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
-        """Read a shard (`Worker.open`)."""
+        """Read a shard (`Worker.open`).
+
+        Raises:
+            WorkerDied: the worker's process died during the call.
+        """
+
+    async def reopen(
+        self,
+        spec: ShardSpec,
+        *,
+        earlier: str,
+        retry: bool,
+        given_up: Mapping[Spot, SampleError],
+    ) -> Opened:
+        """Read a shard at which a worker died, alone in a worker and watched step by step.
+
+        Raises:
+            WorkerDied: the worker's process died again; its `spot` says at which input.
+        """
+        raise NotImplementedError(f"no process of {type(self).__name__} can die alone")
 
     @abstractmethod
     async def run(
@@ -91,8 +112,9 @@ class Runner(ABC):
         """Stop all workers."""
 
 
-class LocalRunner(Runner):
-    """Runs every call in this process, one after the other."""
+class InProcessRunner(Runner):
+    """Runs every call in this process, one after the other, without limits of time and memory: for
+    a debugger, which may wait as long as it likes."""
 
     def __init__(self, worker: Worker, graph: Graph) -> None:
         self._worker = worker
@@ -135,3 +157,11 @@ class LocalRunner(Runner):
 
     async def close(self) -> None:
         """Nothing to stop: the models go with the process."""
+
+
+def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:
+    """Say that a worker has too little memory for its stages alone."""
+    return RunError(
+        f"a worker that has loaded {', '.join(names)} takes more memory than "
+        f"limits.worker_memory_mb = {memory_mb} allows: raise it, or give the stages less"
+    )

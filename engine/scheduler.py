@@ -4,7 +4,7 @@
 
 A segment is a set of stages in one pool that can run in one visit, so an image is decoded once
 for all of them. Few shards are in flight, whatever the size of the dataset. A call whose
-worker died is cut into pieces until the guilty image is alone.
+worker died, or went beyond a limit, is cut into pieces until the guilty image is alone.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from engine.answer import INPUT_FAILED, PROCESS_DIED
-from engine.errors import DataLost, RunError, WorkerDied
+from engine.answer import INPUT_FAILED
+from engine.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from engine.graph import CPU_POOL, Graph
 from engine.layer import StageError, make_layer
 from engine.partition import ShardSpec
 from engine.progress import Progress
 from engine.publication import ShardStats
 from engine.runner import Opened, Runner
+from engine.shard import Spot
 from engine.worker import Part
 
 CHUNK = 32
@@ -31,7 +33,9 @@ CHUNK = 32
 PIECES = 8
 """Parts into which a call is cut when its worker died."""
 ATTEMPTS = 3
-"""Times that a shard is started when nodes leave with its bytes."""
+"""Times that a shard is started when nodes leave with its bytes, or shared memory is full."""
+STRIKES = 2
+"""Times that a worker dies of an image, alone with it, before the image is given up."""
 MAX_DEATHS = 64
 """Workers that may die one after the other, no call coming through, before a run is given up."""
 
@@ -80,6 +84,8 @@ class Scheduler:
         self._progress = progress
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
+        self._in_flight = 1
+        self._alone = asyncio.Lock()  # of the shard for which shared memory was too small
         self._awaited: dict[str, set[str]] = {}  # shards that may yet need a pool, by its name
 
     async def run(
@@ -87,7 +93,7 @@ class Scheduler:
     ) -> AsyncIterator[tuple[Job, ShardStats]]:
         """Yield each job with the statistics of its finished shard, as they come."""
         chunks_per_shard = math.ceil(shard_size / CHUNK)
-        in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
+        self._in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
         self._awaited = {pool: {job.spec.name for job in jobs} for pool in pools}
         waiting: Iterator[Job] = iter(jobs)
@@ -95,7 +101,7 @@ class Scheduler:
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         try:
             while True:
-                while len(running) < in_flight and (job := next(waiting, None)):
+                while len(running) < self._in_flight and (job := next(waiting, None)):
                     running.add(asyncio.create_task(self._finish(job)))
                 if not running:
                     return
@@ -108,14 +114,19 @@ class Scheduler:
             await asyncio.gather(*running, *done, return_exceptions=True)
 
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
-        """Build a shard, from the start again when a node left with its bytes."""
+        """Build a shard, from the start again when its bytes are lost, or do not fit into shared
+        memory: then after the others that do not fit, and with fewer shards beside it."""
+        turn: AbstractAsyncContextManager[Any] = nullcontext()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                done = await self._build(job)
-            except DataLost:
+                async with turn:
+                    done = await self._build(job)
+            except (DataLost, StoreFull) as error:
                 self._progress.close(job.spec.name, is_done=False)
                 if attempt == ATTEMPTS:
                     raise
+                if isinstance(error, StoreFull):
+                    self._in_flight, turn = 1, self._alone
             else:
                 self._progress.close(job.spec.name, is_done=True)
                 return done
@@ -149,14 +160,27 @@ class Scheduler:
         return job, await self._runner.publish(opened, last, parts)
 
     async def _open(self, job: Job) -> Opened:
-        try:
-            return await self._runner.open(job.spec, earlier=job.earlier, retry=job.retry)
-        except WorkerDied as error:
-            first = job.spec.entries[0].item.location
-            raise RunError(
-                f"reading shard {job.spec.name}, which begins with {first}, killed its worker "
-                f"each time: {error}; if the input is large, cut it into smaller ones"
-            ) from error
+        """Read a shard; an input of which workers die again is given up."""
+        given_up: dict[Spot, SampleError] = {}
+        strikes: Counter[Spot] = Counter()
+        deaths = 0
+        while True:
+            try:
+                if not deaths:
+                    return await self._runner.open(job.spec, earlier=job.earlier, retry=job.retry)
+                return await self._runner.reopen(
+                    job.spec, earlier=job.earlier, retry=job.retry, given_up=given_up
+                )
+            except WorkerDied as error:
+                deaths += 1
+                if deaths > MAX_DEATHS or deaths > ATTEMPTS + STRIKES * len(given_up):
+                    raise _unreadable(job.spec, error) from error
+                if error.spot is None:
+                    continue
+                spot = Spot(*error.spot)
+                strikes[spot] += 1
+                if strikes[spot] == STRIKES:
+                    given_up[spot] = _error_of(spot, error)
 
     async def _visit(
         self,
@@ -218,12 +242,11 @@ class Scheduler:
         except WorkerDied as error:
             self._count_death(error, opened, segment)
             if len(samples) == 1:
-                return [await self._accuse(opened, segment, samples[0])]
-            size = math.ceil(len(samples) / PIECES)
-            pieces = [samples[start : start + size] for start in range(0, len(samples), size)]
+                known = error if alone and error.samples else None
+                return [await self._accuse(opened, segment, samples[0], known)]
             return [
                 part
-                for piece in pieces
+                for piece in _pieces(samples, error.samples)
                 for part in await self._run(opened, segment, piece, alone=True)
             ]
         self._deaths = 0
@@ -232,8 +255,13 @@ class Scheduler:
             self._progress.answer(opened.task.shard.name, name, len(asked))
         return [part]
 
-    async def _accuse(self, opened: Opened, segment: Segment, number: int) -> Part:
-        """Find the stage that dies of an image, stage by stage; the others still speak of it."""
+    async def _accuse(
+        self, opened: Opened, segment: Segment, number: int, known: WorkerDied | None
+    ) -> Part:
+        """Find the stage that dies of an image, stage by stage; the others still speak of it.
+
+        `known` is the second death, when that named the stage.
+        """
         part: Any = None
         good: list[str] = []
         failed: dict[str, StageError] = {}
@@ -242,6 +270,9 @@ class Scheduler:
                 message = f"stage {min(read)!r}, which {name!r} reads, failed on this image"
                 failed[name] = StageError(sample=number, reason=INPUT_FAILED, message=message)
                 continue
+            if known and known.stage == name:
+                failed[name] = _blamed(number, known)
+                continue
             try:
                 part = await self._runner.run(
                     segment.pool, opened, [*good, name], [number], alone=True
@@ -249,10 +280,7 @@ class Scheduler:
                 good.append(name)
             except WorkerDied as error:
                 self._count_death(error, opened, segment)
-                message = f"the worker process died on this image: {error}"
-                failed[name] = StageError(
-                    sample=number, reason=PROCESS_DIED, message=message, attempt=2
-                )
+                failed[name] = _blamed(number, error)
         said = await self._runner.fetch(part) if good else {}
         for name in segment.names:
             is_asked = number in opened.task.todo[name]
@@ -283,3 +311,34 @@ class Job:
     earlier: str = ""
     done: ShardStats | None = None
     retry: bool = False
+
+
+def _pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[int]]:
+    """Cut a call whose worker died; where the suspects are known, each of them is alone."""
+    known = set(suspects).intersection(samples)
+    if not known:
+        size = math.ceil(len(samples) / PIECES)
+        return [samples[start : start + size] for start in range(0, len(samples), size)]
+    others = [number for number in samples if number not in known]
+    return [*([others] if others else []), *([number] for number in sorted(known))]
+
+
+def _blamed(number: int, error: WorkerDied) -> StageError:
+    """Return the failure of the image of which workers die."""
+    message = str(error) if error.stage else f"the worker process died on this image: {error}"
+    return StageError(sample=number, reason=error.reason, message=message, attempt=STRIKES)
+
+
+def _error_of(spot: Spot, error: WorkerDied) -> SampleError:
+    """Return the error of the input of which workers die."""
+    what = "decoded" if spot.is_decoding else "read"
+    died = f"the worker process died while it was {what}: {error}"
+    return SampleError(error.reason, str(error) if error.stage else died)
+
+
+def _unreadable(spec: ShardSpec, error: WorkerDied) -> RunError:
+    first = spec.entries[0].item.location
+    return RunError(
+        f"reading shard {spec.name}, which begins with {first}, killed its worker each time: "
+        f"{error}; if the input is large, cut it into smaller ones"
+    )

@@ -47,6 +47,9 @@ class StageConfig(BaseModel):
     """Workers in the pool of a GPU stage; `auto` shares the cluster's GPUs out evenly, and
     `florilegium plan` by what each stage costs."""
 
+    call_seconds: Annotated[float | None, RUNTIME, Field(gt=0)] = None
+    """Seconds for one call of the stage; by default `limits.stage_seconds`."""
+
     round: int = Field(default=0, ge=0)
     """The round of refinement in which the stage speaks; stamped on what it says."""
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from secrets import token_hex
 from typing import IO, Any
@@ -20,29 +23,47 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from engine.errors import ConfigError, MissingPackage, StorageError
+from engine.redaction import has_user, redacted
 
 TEMPORARY = ".tmp"
 """The suffix of hidden files that are being written; a killed writer leaves them behind."""
 
 _EXTRAS = {"s3fs": "florilegium[s3]"}
 """The extra of this distribution that brings a storage package."""
-_CURES = {
-    errno.ENOSPC: "the disk is full: free some space and run the same command again, it resumes",
+_MODIFIED = ("mtime", "LastModified", "last_modified", "modified", "created")
+"""What file systems call the time of the last change."""
+CURES = {
+    errno.ENOSPC: "the disk is full: free some space (or inodes, `df -i`) and run the same command "
+    "again, it resumes",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
     errno.EROFS: "the file system is read-only: choose another `output`",
     errno.EACCES: "permission denied: choose another `output` or change the permissions",
+    errno.EPERM: "permission denied: choose another `output` or change the permissions",
+    errno.EIO: "the disk or the network behind it failed: look at the system's log, then run the "
+    "same command again, it resumes",
+    errno.ENAMETOOLONG: "the path is too long for this file system: choose a shorter `output`",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`) and run it again",
+    errno.ENOENT: "something deleted or moved the folder meanwhile: run the same command again",
 }
+"""What to do about an error of the operating system, by its number."""
 
 
 def file_system(url: str) -> tuple[Any, str]:
     """Return the file system of an fsspec URL or a path, and the path within it.
 
+    A web server may redirect to its own host only.
+
     Raises:
         MissingPackage: the storage needs a package that is not installed.
-        ConfigError: nobody knows such a URL.
+        ConfigError: nobody knows such a URL, or it holds a user or a password.
     """
+    if has_user(url):
+        raise ConfigError(
+            f"{redacted(url)} holds a user or a password: give them through the environment of the "
+            "storage (AWS_ACCESS_KEY_ID, ...) or fsspec's config (~/.config/fsspec/NAME.json)"
+        )
     try:
-        return url_to_fs(url)
+        return url_to_fs(url, **_web_options(url))
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or "its package"
         install = _EXTRAS.get(package, package)
@@ -51,6 +72,28 @@ def file_system(url: str) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
+
+
+def _web_options(url: str) -> dict[str, Any]:
+    """Return what fsspec is to ask web servers with, alone or at the end of a chain of URLs."""
+    from engine.web import session
+
+    options = {"get_client": session}
+    if url.startswith(("http://", "https://")):
+        return options
+    return {scheme: options for scheme in ("http", "https") if f"::{scheme}://" in url}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a folder lists under a name; `kind` is `file`, `directory`, `link` or another word.
+
+    `modified` is in seconds since 1970, 0 where the storage does not tell.
+    """
+
+    kind: str
+    size: int
+    modified: float
 
 
 class Folder:
@@ -67,8 +110,12 @@ class Folder:
         return isinstance(self._fs, LocalFileSystem)
 
     def path(self, name: str) -> str:
-        """Return the full path of a file, as fsspec knows it."""
-        return f"{self._root}/{name}"
+        """Return the full path of a file, as fsspec knows it.
+
+        Raises:
+            StorageError: the name leads out of the folder, as one from a damaged file may.
+        """
+        return _joined(self._root, name)
 
     def exists(self, name: str) -> bool:
         """Return whether the file exists."""
@@ -107,7 +154,21 @@ class Folder:
             found = self._fs.ls(self.path(under) if under else self._root, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(PurePosixPath(path).name for path in found)
+        except OSError as error:
+            raise storage_error("list", self.path(under).rstrip("/"), error) from error
+        names = {PurePosixPath(path).name for path in found}
+        return sorted(names - {"", ".", ".."})  # object storage takes any
+
+    def entries(self, under: str = "") -> dict[str, Entry]:
+        """Return what lies in a sub-folder by name; nothing when it is absent."""
+        path = self.path(under) if under else self._root
+        try:
+            found = self._fs.ls(path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise storage_error("list", path, error) from error
+        return {PurePosixPath(one["name"]).name: _entry(one) for one in found}
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for what can be made again."""
@@ -129,8 +190,7 @@ class Folder:
         try:
             if self.is_local:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(path, "xb") as file:
-                    file.write(data)
+                _create(path, data)
             else:
                 self._fs.pipe_file(path, data, mode="create")
         except FileExistsError:
@@ -165,7 +225,8 @@ class Folder:
             with _temporary_file(path if self.is_local else None) as file:
                 yield Draft(file, self._fs, self._root, durable)
         except OSError as error:
-            raise storage_error("write", path, error) from error
+            by_way = "" if self.is_local else f" (by way of {tempfile.gettempdir()})"
+            raise storage_error("write", f"{path}{by_way}", error) from error
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
@@ -199,16 +260,35 @@ class Draft:
         """Complete the file and let it appear under a name, in the folder it was opened for.
 
         Raises:
+            StorageError: the name leads out of the folder.
             OSError: the file cannot be completed; nothing appears under the name.
         """
-        path = f"{self._root}/{name}"
+        path = _joined(self._root, name)
         self.file.flush()
         if not isinstance(self._fs, LocalFileSystem):
             self._fs.put_file(self.file.name, path)
             return
         if self._durable:
             os.fsync(self.file.fileno())
+        self.file.close()  # a network's disk may tell only now that it is full
         os.replace(self.file.name, path)
+
+
+def _create(path: str, data: bytes) -> None:
+    """Write a local file that is not there yet; one that cannot be written whole goes again."""
+    file = open(path, "xb")  # noqa: SIM115 - closed below
+    try:
+        with file:
+            file.write(data)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a file is what a killed writer left: it was being written, and has no name yet."""
+    return name.startswith(".") and name.endswith(TEMPORARY)
 
 
 @contextmanager
@@ -229,7 +309,26 @@ def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
             os.unlink(temporary)
 
 
+def _joined(root: str, name: str) -> str:
+    if "\0" in name or ".." in re.split(r"[/\\]", name):
+        raise StorageError(
+            f"{name!r} is no name of a file in {root}: a file of the dataset is damaged, or made "
+            f"to lead elsewhere; build the dataset again"
+        )
+    return f"{root}/{name}"
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    """Return an entry from what a file system of fsspec tells of it."""
+    modified = next((info[name] for name in _MODIFIED if info.get(name)), 0)
+    return Entry(
+        kind="link" if info.get("islink") else info["type"],
+        size=int(info.get("size") or 0),
+        modified=modified.timestamp() if isinstance(modified, datetime) else float(modified),
+    )
+
+
 def storage_error(verb: str, path: str, error: OSError) -> StorageError:
     """Return the error of an operation on a file, with its cure."""
-    cure = _CURES.get(error.errno or 0, "check the path, the permissions and the free space")
+    cure = CURES.get(error.errno or 0, "check the path, the permissions and the free space")
     return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")

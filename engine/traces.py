@@ -1,6 +1,7 @@
 """The traceback of an error as text that becomes part of a dataset.
 
-Its bytes are the same on every machine and bounded: files are named by their last two parts.
+Its bytes are the same on every machine and bounded: files are named by their last two parts. What
+is secret in it is masked.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePath
 from traceback import StackSummary, extract_tb
+
+from engine.redaction import redacted
 
 _MOST_FRAMES = 12
 _MOST_CHARACTERS = 4000
@@ -23,7 +26,7 @@ def traceback_of(error: BaseException, *, above: str = "") -> str:
     while one is not None and len(told) < _MOST_FRAMES:
         told.insert(0, "\n".join((*_frames(extract_tb(one.__traceback__), above), _named(one))))
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
-    text = "\n\n".join(told).encode("utf-8", "replace").decode()
+    text = redacted("\n\n".join(told)).encode("utf-8", "replace").decode()
     return text if len(text) <= _MOST_CHARACTERS else f"...{text[3 - _MOST_CHARACTERS :]}"
 
 
@@ -38,5 +41,13 @@ def _frames(stack: StackSummary, above: str) -> Iterator[str]:
             yield f"    {frame.line}"
 
 
+def message_of(error: BaseException) -> str:
+    """Return what an error says; one that cannot be written says that."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be written)"
+
+
 def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {message_of(error)}"

@@ -15,6 +15,7 @@ from engine.annotation import FIELDS_OF, Annotation, Kind, MaskRLE
 
 _KINDS = frozenset(get_args(Kind))
 _LONGEST_SPAN = 2**31
+_MOST_GROUPS = 7  # of five bits, in a number of a mask
 _CONTENT = ("text", "label", "box_xyxy", "quad", "mask_rle", "span", "parent_id")
 _TEXTS = ("task", "text", "label", "language", "parent_id", "id")
 
@@ -23,6 +24,7 @@ def problem_of(annotation: Annotation, *, width: int, height: int) -> str:
     """Say what is wrong with an annotation of an image of this size, and of which task it is."""
     problem = (
         _text_problem(annotation)
+        or _type_problem(annotation)
         or _score_problem(annotation)
         or _shape_problem(annotation, width, height)
         or _mask_problem(annotation.mask_rle, width, height)
@@ -70,6 +72,25 @@ def _text_problem(annotation: Annotation) -> str:
     return ""
 
 
+def _type_problem(annotation: Annotation) -> str:
+    for name in ("box_xyxy", "quad", "span", "merged_from"):
+        value = getattr(annotation, name)
+        if not isinstance(value, tuple | list):
+            return f"a {name} that is no sequence: {_shown(value)}"
+    if not all(isinstance(one, str) for one in annotation.merged_from):
+        return f"a merged_from that names no annotations: {_shown(annotation.merged_from)}"
+    mask: object = annotation.mask_rle
+    if mask is None:
+        return ""
+    if not isinstance(mask, MaskRLE) or not isinstance(mask.size, tuple | list):
+        return f"a mask_rle that is no mask: {_shown(mask)}"
+    return ""
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()
@@ -103,8 +124,8 @@ def _shape_problem(annotation: Annotation, width: int, height: int) -> str:
 def is_number(value: object) -> bool:
     """Whether a value is a finite number that a double can hold."""
     try:
-        return math.isfinite(value)  # type: ignore[arg-type]
-    except (TypeError, OverflowError):
+        return not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
+    except (TypeError, OverflowError, ValueError):
         return False
 
 
@@ -112,7 +133,7 @@ def _shown(value: object) -> str:
     """Write a value that may be anything, in few characters."""
     try:
         return f"{value!r:.100}"
-    except ValueError:  # an integer with thousands of digits
+    except (ValueError, RecursionError):  # an integer with thousands of digits
         return f"something of type {type(value).__name__}"
 
 
@@ -120,7 +141,7 @@ def _span_problem(annotation: Annotation) -> str:
     span = annotation.span
     if not span:
         return ""
-    is_range = len(span) == 2 and all(isinstance(edge, int | np.integer) for edge in span)
+    is_range = len(span) == 2 and all(map(_is_whole, span))
     if not is_range or not 0 <= span[0] < span[1] < _LONGEST_SPAN:
         return f"a span of {_shown(span)}"
     return ""
@@ -143,13 +164,15 @@ def _fills(counts: str, pixels: int) -> bool:
     groups of five bits, lowest first: `0x20` marks that more follow, `0x10` of the last group
     the sign. From the fourth number on it is the difference to the one two before (COCO API).
     """
+    if len(counts) > _MOST_GROUPS * (pixels + 2):  # of runs that are mostly empty
+        return False
     groups = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     if len(groups) == 0 or groups.min() < 0 or groups.max() >= 64 or groups[-1] & 0x20:
         return False
     last = np.flatnonzero(groups & 0x20 == 0)
     first = np.concatenate(([0], last[:-1] + 1))
     length = last - first + 1
-    if length.max() > 7:
+    if length.max() > _MOST_GROUPS:
         return False
     place = np.arange(len(groups)) - np.repeat(first, length)
     runs = np.add.reduceat((groups & 0x1F) << (5 * place), first)

@@ -5,9 +5,11 @@ Until the manifest is replaced, readers see the version before, whole; afterward
 
 from __future__ import annotations
 
-from engine.manifest import MANIFEST, RECIPE, named_shards
+from engine.config import LAYERS
+from engine.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards
+from engine.names import is_shard_name
 from engine.publication import SHARDS
-from engine.storage import TEMPORARY, Folder
+from engine.storage import Folder, is_left_over
 
 VERSIONS = "versions"
 """The folder of earlier manifests, `NUMBER.json`; there are any only where versions are kept."""
@@ -18,37 +20,64 @@ def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
     before = output.read(MANIFEST)
     if before != manifest:
         if before is not None and keep > 1 and named_shards(output):  # what is damaged is none
-            number = max(_numbers(output), default=0) + 1
-            output.publish(f"{VERSIONS}/{number:06d}.json", before)
-        output.publish(MANIFEST, manifest)
+            _keep(output, before)
+    replace_manifest(output, manifest)
     output.remove(RECIPE)
     remove_stale(output, keep=keep)
 
 
+def _keep(output: Folder, manifest: bytes) -> None:
+    """Put a manifest among the earlier ones, unless a switch that was interrupted did."""
+    last = max(_numbers(output), default=0)
+    if not last or output.read(_path(last)) != manifest:
+        output.publish(_path(last + 1), manifest)
+
+
+def replace_manifest(output: Folder, manifest: bytes) -> None:
+    """Publish a manifest; one that says something new is signed by nobody."""
+    if output.read(MANIFEST) != manifest:
+        output.publish(MANIFEST, manifest)
+        output.remove(SIGNATURE)
+
+
 def remove_stale(output: Folder, *, keep: int) -> None:
     """Delete versions beyond those that are kept, the shards that no version names, and what
-    killed writers left behind."""
+    killed writers left behind; files that have no name of a shard are not ours."""
     numbers = _numbers(output)
     for number in numbers[: max(0, len(numbers) - (keep - 1))]:
-        output.remove(f"{VERSIONS}/{number:06d}.json")
+        output.remove(_path(number))
     live = live_shards(output)
     for name in output.names(SHARDS):
-        if _is_left_over(name) or name.partition(".")[0].removesuffix("_stats") not in live:
+        shard = name.partition(".")[0].removesuffix("_stats")
+        if is_left_over(name) or (is_shard_name(shard) and shard not in live):
             output.remove(f"{SHARDS}/{name}")
-    for name in filter(_is_left_over, output.names()):
-        output.remove(name)
+    if output.is_local:  # elsewhere a file is written in one go
+        remove_left_over(output)
+
+
+def remove_left_over(output: Folder) -> None:
+    """Delete what killed writers left in an output; layers that lie elsewhere others may write."""
+    layers = [f"{LAYERS}/{stage}" for stage in output.names(LAYERS)]
+    for folder in ("", VERSIONS, *layers):
+        for name in filter(is_left_over, output.names(folder)):
+            output.remove(f"{folder}/{name}".lstrip("/"))
 
 
 def live_shards(output: Folder) -> set[str]:
     """Return the names of the shards of all versions that are there."""
-    paths = [MANIFEST, *(f"{VERSIONS}/{number:06d}.json" for number in _numbers(output))]
+    paths = [MANIFEST, *version_files(output)]
     return {name for path in paths for name in named_shards(output, path)}
+
+
+def version_files(output: Folder) -> list[str]:
+    """Return the paths of the manifests of earlier versions, oldest first."""
+    return list(map(_path, _numbers(output)))
+
+
+def _path(number: int) -> str:
+    return f"{VERSIONS}/{number:06d}.json"
 
 
 def _numbers(output: Folder) -> list[int]:
     stems = [name.removesuffix(".json") for name in output.names(VERSIONS)]
     return sorted(int(stem) for stem in stems if stem.isdigit())
-
-
-def _is_left_over(name: str) -> bool:
-    return name.startswith(".") and name.endswith(TEMPORARY)

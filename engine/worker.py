@@ -1,29 +1,33 @@
 """A worker: hosts stages, reads shards, runs stages over samples, publishes what came out.
 
-The same class works in this process and inside a Ray actor. It knows neither the schedule nor
-the other workers; everything that passes between two workers is a layer.
+The same class works in this process, in a child of it and inside a Ray actor. It knows neither the
+schedule nor the other workers; everything that passes between two workers is a layer.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from engine.answer import BUDGET_EXHAUSTED, Answer
+from engine.answer import BUDGET_EXHAUSTED, FILE_TIMEOUT, SHARD_TIMEOUT, STAGE_TIMEOUT, Answer
 from engine.config import RunConfig
 from engine.conversation import Conversation, Said
-from engine.errors import FlorilegiumError, RunError, SampleError
+from engine.counted import counted
+from engine.errors import DataLost, FlorilegiumError, RunError, SampleError
 from engine.graph import Graph, Node
 from engine.layer import Layer, LayerStore, Recall, StageError, join_layers
 from engine.partition import ShardSpec
 from engine.publication import ShardStats, publish_shard
-from engine.shard import Shard, ShardBytes, read_shard
+from engine.shard import Shard, ShardBytes, Spot, read_shard
 from engine.sources.open import open_source
+from engine.sources.source import SOURCE
 from engine.storage import Folder
+from engine.watch import Doing, Watch
 
 WINDOW = 16
 """Images whose pixels are held at once; more only where a stage asks for larger batches."""
@@ -48,12 +52,26 @@ class Task:
     retry: bool
 
 
-class Worker:
-    """Hosts the stages of a graph."""
+Note = Callable[[Spot], None]
+"""Writes down, where it outlives the worker, at which input a reader is."""
 
-    def __init__(self, config: RunConfig, graph: Graph, *, layers: Folder, output: Folder) -> None:
+
+class Worker:
+    """Hosts the stages of a graph. `watch` holds its calls to the limits of the config, where
+    whoever makes them can replace the process."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        graph: Graph,
+        *,
+        layers: Folder,
+        output: Folder,
+        watch: Watch | None = None,
+    ) -> None:
         _import_for_threads()
         self._config = config
+        self._watch = watch or Watch()
         self._graph = graph
         self._nodes = {node.name: node for node in graph.nodes}
         self._loaded: set[str] = set()
@@ -61,7 +79,8 @@ class Worker:
         self._layers = LayerStore(layers)
         self._output = output
         self._sources = [
-            open_source(source, shard_size=config.shard_size) for source in config.source
+            open_source(source, shard_size=config.shard_size, limits=config.limits)
+            for source in config.source
         ]
 
     def load(self, names: Sequence[str]) -> None:
@@ -76,22 +95,44 @@ class Worker:
                     self._load(name)
 
     def _load(self, name: str) -> None:
+        loading = Doing(
+            what=lambda: f"loading stage {name!r}",
+            seconds=self._config.limits.load_seconds,
+            limit="limits.load_seconds",
+            reason=STAGE_TIMEOUT,
+            stage=name,
+        )
         try:
-            self._nodes[name].stage.load()
-        except FlorilegiumError:
+            with self._watch.over(loading):
+                self._nodes[name].stage.load()
+        except (FlorilegiumError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             reason = f"{type(error).__name__}: {error}"
             raise RunError(f"stage {name!r} cannot be loaded: {reason}") from error
         self._loaded.add(name)
 
-    def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> tuple[Task, ShardBytes]:
+    def open(
+        self,
+        spec: ShardSpec,
+        *,
+        earlier: str,
+        retry: bool,
+        given_up: Mapping[Spot, SampleError] | None = None,
+        note: Note | None = None,
+    ) -> tuple[Task, ShardBytes]:
         """Read a shard and find out what each stage has left to say about it.
 
-        With `retry`, stages are asked again about samples on which they failed.
+        With `retry`, stages are asked again about samples on which they failed. `given_up` as in
+        `read_shard`; `note` is told of each input before it is looked at.
         """
-        source = self._sources[spec.source]
-        shard, images = read_shard(spec, source, max_pixels=self._config.max_pixels)
+        shard, images = read_shard(
+            spec,
+            self._sources[spec.source],
+            limits=self._config.limits,
+            given_up=given_up,
+            watched=partial(self._reading, note),
+        )
         task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
         for node in self._graph.layered:
             recall = self._recall(node, task, is_asked=True)
@@ -99,13 +140,35 @@ class Worker:
                 task.todo[node.name] = recall.missing
         return task, images
 
+    @contextmanager
+    def _reading(self, note: Note | None, spot: Spot, location: str) -> Iterator[None]:
+        """Limit the time in which an input is read, or decoded."""
+        if note:
+            note(spot)
+        doing = Doing(
+            what=lambda: f"{'decoding' if spot.is_decoding else 'reading'} {location}",
+            seconds=self._config.limits.file_seconds,
+            limit="limits.file_seconds",
+            reason=FILE_TIMEOUT,
+            stage=SOURCE,
+            spot=spot,
+        )
+        with self._watch.over(doing):
+            yield
+
     def run(
         self, task: Task, images: ShardBytes, names: Sequence[str], samples: Sequence[int]
     ) -> Part:
         """Ask stages, in the order given, about those of the samples that they have to see."""
         self.load(names)
         nodes = [self._nodes[name] for name in names]
-        conversation = Conversation(task.shard, images, self._said(task, nodes, samples))
+        conversation = Conversation(
+            task.shard,
+            images,
+            self._said(task, nodes, samples),
+            limits=self._config.limits,
+            watch=self._watch,
+        )
         todo = {name: frozenset(task.todo[name]) for name in names}
         window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
         for numbers in _windows(task.shard, samples, window):
@@ -127,6 +190,7 @@ class Worker:
             node = self._nodes[name]
             said = [part[name] for part in parts if name in part]
             recall = self._recall(node, task, is_asked=True)
+            _refuse_gaps(node, recall, task.todo[name])
             layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *said])
             self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
         return layers
@@ -138,8 +202,18 @@ class Worker:
         layers = self.store(task, names, *parts)
         for node in self._graph.layered:
             if node.name not in layers:
-                layers[node.name] = self._recall(node, task).layer
-        return publish_shard(task.shard, images, self._graph, layers, self._output)
+                recall = self._recall(node, task)
+                _refuse_gaps(node, recall)
+                layers[node.name] = recall.layer
+        filters = ", ".join(node.name for node in self._graph.filters) or "none"
+        publishing = Doing(
+            what=lambda: f"judging and writing shard {task.shard.name} (filters: {filters})",
+            seconds=self._config.limits.shard_seconds,
+            limit="limits.shard_seconds",
+            reason=SHARD_TIMEOUT,
+        )
+        with self._watch.over(publishing):
+            return publish_shard(task.shard, images, self._graph, layers, self._output)
 
     def _recall(self, node: Node[Any], task: Task, *, is_asked: bool = False) -> Recall:
         """Return what a stage said; of one that is asked, what it is asked again is left out:
@@ -163,11 +237,25 @@ class Worker:
         said: dict[str, dict[int, Answer]] = {}
         for name in {name for node in nodes for name in node.inputs}:
             recall = self._recall(self._nodes[name], task, is_asked=name in asked)
+            _refuse_gaps(self._nodes[name], recall, task.todo[name] if name in asked else ())
             known = [number for number in samples if number not in set(recall.missing)]
             said[name] = {**recall.layer.annotations(known)}
             for error in recall.layer.errors:
                 said[name][error.sample] = SampleError(error.reason, error.message)
         return said
+
+
+def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> None:
+    """Refuse to take an answer that is gone for one that says nothing.
+
+    Raises:
+        DataLost: a layer was deleted or damaged since the shard was opened.
+    """
+    if gone := set(recall.missing).difference(todo):
+        raise DataLost(
+            f"the layer of stage {node.name!r} was deleted or damaged while the build ran, the "
+            f"answers for {counted(len(gone), 'sample')} are gone: run the same command again"
+        )
 
 
 def _import_for_threads() -> None:

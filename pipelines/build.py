@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-import yaml
-
+from engine.errors import StorageError
+from engine.graph import FORMAT_VERSION
 from engine.lease import writing
-from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest
+from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
 from engine.progress import Progress
+from engine.publication import FileStats, read_stats, refuse_vanished
 from engine.run import Run, execute, refuse_caveats
-from engine.versions import switch
+from engine.storage import Folder
+from engine.versions import replace_manifest, switch
 from pipelines.card import CARD, write_card
+from pipelines.dataset import manifest_of
 from pipelines.display import shown
-
-RUN = "run.yaml"
-"""The resolved config within a dataset."""
+from pipelines.refine.lineage import LINEAGE
+from pipelines.resolved import RUN, resolved_config
 
 
 def build_dataset(
-    run: Run, *, retry: bool = False, replace: bool = False, step: str = ""
+    run: Run,
+    *,
+    retry: bool = False,
+    replace: bool = False,
+    check: bool = False,
+    step: str = "",
 ) -> Manifest:
     """Build what is missing of a dataset, with its report; whatever was lost on the way.
 
-    `step` is shown with the progress.
+    With `check`, finished shards are read, and made again where they are damaged. `step` is shown
+    with the progress.
 
     Raises:
         OutputInUse: another command writes the output.
@@ -33,7 +42,7 @@ def build_dataset(
     refuse_caveats(run)  # before anything is written
     progress = Progress(step=step)
     with writing(run.output) as lease, shown(progress):
-        manifest = execute(run, progress, retry=retry, replace=replace)
+        manifest = execute(run, progress, retry=retry, replace=replace, check=check)
         progress.current = "writing card and report"
         put_in_place(run, manifest, before_switch=lease.check)
     return manifest
@@ -43,39 +52,82 @@ def put_in_place(
     run: Run, manifest: Manifest, *, before_switch: Callable[[], None] = lambda: None
 ) -> None:
     """Write what stands beside the shards, then switch; write nothing when nothing is new."""
-    from pipelines.report import REPORT, STATISTICS, write_report
+    output, config = run.output, resolved_config(run)
+    before_switch()  # nothing is written over what another command wrote meanwhile
+    is_same_run = output.read(RUN) == config
+    current = replace(manifest, files=_files_of_current(output))
+    if not (
+        is_same_run and output.read(MANIFEST) == current.to_json() and _is_whole(current, output)
+    ):
+        if not is_same_run:
+            output.publish(RUN, config)
+        current = _drawn(output, manifest, before_card=before_switch)
+    finish(run, current, before_switch=before_switch)
 
-    output, content, config = run.output, manifest.to_json(), resolved_config(run).encode()
-    beside = (CARD, REPORT, STATISTICS)
-    is_current = output.read(MANIFEST) == content and output.read(RUN) == config
-    if not (is_current and all(map(output.exists, beside))):
-        output.publish(RUN, config)
-        write_report(output, manifest.shards)
-        before_switch()
-        write_card(output, manifest)
-    finish(run, manifest)
 
-
-def finish(run: Run, manifest: Manifest) -> None:
+def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
     """Switch to a manifest, by which a dataset is known to be finished."""
     if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
+    refuse_vanished(run.output, manifest.shards)
+    before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
 
 
-def resolved_config(run: Run) -> str:
-    """Return the config with every default filled in, as YAML that builds the same again."""
-    document = run.config.model_dump(mode="json")
-    for section, nodes in (
-        ("specialists", run.graph.specialists),
-        ("filters", run.graph.filters),
-    ):
-        document[section] = {
-            node.name: {
-                "use": node.use,
-                "reads": list(node.inputs),
-                **node.stage.config.model_dump(mode="json"),
-            }
-            for node in nodes
-        }
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+def draw_again(output: Folder) -> None:
+    """Write card, report and statistics of a finished dataset anew; its manifest names them.
+
+    Raises:
+        OutputInUse: another command writes the output.
+        UsageError: the dataset is not finished.
+        StorageError: the manifest or a shard cannot be read.
+    """
+    with writing(output) as lease:
+        document = manifest_of(output)
+        shards = [read_stats(output, shard["name"]) for shard in document["shards"]]
+        whole = [stats for stats in shards if stats]
+        if len(whole) < len(shards) or document["format"] != FORMAT_VERSION:
+            raise StorageError(
+                f"{output.url} has damaged statistics, or was written by an earlier version: run "
+                f"the same build again, it makes what is needed anew"
+            )
+        manifest = _drawn(output, Manifest.from_document(document, whole), before_card=lease.check)
+        replace_manifest(output, manifest.to_json())
+
+
+def _drawn(output: Folder, manifest: Manifest, *, before_card: Callable[[], None]) -> Manifest:
+    """Write card, report and statistics; return the manifest that names them."""
+    from pipelines.report import write_report
+
+    files = write_report(output, manifest.shards)
+    before_card()
+    files[CARD] = write_card(output, manifest)
+    if output.exists(LINEAGE):
+        files[LINEAGE] = FileStats.read(output, LINEAGE)
+    return replace(manifest, files=files)
+
+
+def _files_of_current(output: Folder) -> dict[str, FileStats]:
+    """Return the files that the current manifest names; none where it is absent or damaged."""
+    try:
+        document = read_manifest(output) or {"files": {}}
+    except StorageError:
+        return {}
+    return {name: FileStats(**one) for name, one in document["files"].items()}
+
+
+def _is_whole(manifest: Manifest, output: Folder) -> bool:
+    """Whether the files beside the shards are there, all of them, as a manifest names them."""
+    from pipelines.report import REPORT, STATISTICS
+
+    wanted = {
+        CARD,
+        DEAD_LETTERS,
+        REPORT,
+        STATISTICS,
+        *([LINEAGE] if output.exists(LINEAGE) else []),
+    }
+    return set(manifest.files) == wanted and all(
+        output.exists(name) and FileStats.read(output, name) == file
+        for name, file in manifest.files.items()
+    )

@@ -1,21 +1,27 @@
 """The dataset card: `README.md`, which also tells `datasets.load_dataset` the columns.
 
-Without it the loader guesses columns from the first five samples and fails or loses fields.
+Without it the loader guesses columns from the first five samples and fails or loses fields. The
+front matter is dumped as YAML, and what strangers wrote is plain text in the body.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from engine.annotation import ANNOTATION_FIELDS
 from engine.counted import counted
+from engine.escaped import visible
 from engine.image_member import ImageKind
 from engine.manifest import Manifest
-from engine.publication import SHARDS
+from engine.publication import SHARDS, FileStats
 from engine.sources.source import SOURCE
 from engine.storage import Folder
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 CARD = "README.md"
 
@@ -35,12 +41,13 @@ _IMAGES: dict[ImageKind, str] = {
     "png": "Images are upright PNGs.",
     "original": "Images have the bytes of the source: apply their EXIF orientation.",
 }
+_MARKS = re.compile(r"[\\`*{}\[\]()#+!|~:@$^=]|(?<!\w)_|_(?!\w)|(?<=www)\.")
+"""What Markdown takes for markup, or makes a link of."""
+_CLAIM = re.compile(
+    r"^\|.*|^\d+ images? with$|^\d+ machine-made .*|\(\d+ of \d+\)|[\w./-]+\.tar\b", re.M
+)
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TEMPLATE = """\
----
-{{ card_data }}
----
-
 # An annotated image dataset
 
 {{ counted(totals.samples, "image") }} with
@@ -77,9 +84,16 @@ The images belong to their owners: this card grants no licence for them.
 """
 
 
-def write_card(output: Folder, manifest: Manifest) -> None:
-    """Publish the dataset card."""
-    from huggingface_hub import DatasetCard, DatasetCardData
+def write_card(output: Folder, manifest: Manifest) -> FileStats:
+    """Publish the dataset card; return what it is."""
+    content = card_of(manifest)
+    output.publish(CARD, content)
+    return FileStats.of(memoryview(content))
+
+
+def card_of(manifest: Manifest) -> bytes:
+    """Return the content of the dataset card."""
+    from huggingface_hub import DatasetCardData
 
     totals = manifest.totals
     columns = [
@@ -102,15 +116,35 @@ def write_card(output: Folder, manifest: Manifest) -> None:
         ],
         dataset_info={"features": columns},
     )
-    card = DatasetCard.from_template(
-        data,
-        template_str=_TEMPLATE,
+    front = data.to_yaml(line_break="\n")
+    body = _template().render(
         totals=totals,
         speakers=_speakers(manifest),
         images=_IMAGES[manifest.images],
         counted=counted,
     )
-    output.publish(CARD, str(card).encode())
+    return f"---\n{front}\n---\n\n{body}\n".encode()
+
+
+def _template() -> Template:
+    """Return the text below the front matter; every value that it prints is plain text there."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, finalize=markdown)
+    return environment.from_string(_TEMPLATE)
+
+
+def markdown(value: Any) -> Any:
+    """Write a text so that Markdown shows it as it is, on one line, within a cell of a table."""
+    if not isinstance(value, str):
+        return value
+    text = _MARKS.sub(r"\\\g<0>", visible(value))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def claims_of(card: bytes) -> list[str]:
+    """Return what a card says that can be counted again: rows of its tables, sums and shards."""
+    return _CLAIM.findall(card.decode("utf-8", "replace"))
 
 
 def _tars(manifest: Manifest) -> list[str]:

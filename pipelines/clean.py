@@ -6,11 +6,10 @@ refinement keeps the layers of all its rounds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from engine.config import LAYERS
 from engine.errors import UsageError
@@ -18,9 +17,9 @@ from engine.lease import writing
 from engine.manifest import RECIPE, read_manifest
 from engine.storage import TEMPORARY, Folder
 from engine.versions import VERSIONS
-from pipelines.build import RUN
 from pipelines.dataset import manifest_of
 from pipelines.refine.lineage import ROUNDS
+from pipelines.resolved import read_resolved
 
 _RECEIPTS = "source-"
 
@@ -91,6 +90,8 @@ def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
     stages: set[str] = set()
     files = size = kept = 0
     for folder in output.names(LAYERS):
+        if _is_elsewhere(output, f"{LAYERS}/{folder}"):
+            continue  # a link: what lies behind it is not ours
         for file in output.names(f"{LAYERS}/{folder}"):
             path = f"{LAYERS}/{folder}/{file}"
             if live.keeps(output, folder, file):
@@ -125,10 +126,17 @@ def _manifests(dataset: Folder) -> Iterator[dict[str, Any]]:
             yield earlier
 
 
+def _is_elsewhere(output: Folder, folder: str) -> bool:
+    """Whether a folder of the output is a link to another place."""
+    return output.is_local and os.path.islink(output.path(folder))
+
+
 def _refuse_shared_layers(output: Folder) -> None:
-    config = yaml.safe_load(output.read(RUN) or b"")
-    layers = config.get("layers") if isinstance(config, dict) else None
-    if layers and Folder(layers).path("") != output.path(f"{LAYERS}/"):
+    layers = read_resolved(output).get("layers")
+    is_named = isinstance(layers, str) and Folder(layers).path("") != output.path(f"{LAYERS}/")
+    if not is_named and _is_elsewhere(output, LAYERS):
+        layers, is_named = os.path.realpath(output.path(LAYERS)), True
+    if is_named:
         raise UsageError(
             f"the layers of {output.url} lie in {layers}, which other datasets may share: delete "
             f"that folder yourself when none needs it; each build makes what it needs again"

@@ -4,7 +4,7 @@ annotations, from the Parquet files beside them all that was said, without image
 
 from __future__ import annotations
 
-import json
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,31 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from engine.annotation import Annotation, from_json
+from engine.annotation import ANNOTATION_FIELDS, Annotation, from_json
+from engine.documents import in_one_line, parse_json
 from engine.errors import StorageError, UsageError
+from engine.judging import VERDICT_TYPE
+from engine.keys import is_key
 from engine.manifest import MANIFEST, read_manifest
 from engine.parquet import from_parquet
 from engine.publication import SHARDS
 from engine.storage import Folder
+
+SHARD_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        *ANNOTATION_FIELDS,
+        ("kept", pa.bool_()),
+        ("verdicts", pa.list_(VERDICT_TYPE)),
+    ]
+)
+"""The columns of a shard's Parquet file."""
+UNREADABLE = (
+    *(tarfile.TarError, pa.ArrowException, OSError),
+    *(AttributeError, LookupError, TypeError, ValueError),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,10 +91,8 @@ def read_shard_samples(folder: Folder, name: str) -> Iterator[Labelled]:
         with folder.opened(path) as file:
             for _, files in read_files(file):
                 yield labelled(files)
-    except (tarfile.TarError, OSError, KeyError, TypeError, ValueError) as error:
-        raise StorageError(
-            f"{folder.path(path)} cannot be read: {error}; build it again"
-        ) from error
+    except UNREADABLE as error:
+        raise damaged_shard(folder, path, error) from error
 
 
 def read_shard_records(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
@@ -89,11 +106,9 @@ def read_shard_records(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
         with folder.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.name.endswith(".json") and (content := tar.extractfile(member)):
-                    yield json.loads(content.read())
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise StorageError(
-            f"{folder.path(path)} cannot be read: {error}; build it again"
-        ) from error
+                    yield sample_of(content.read())
+    except UNREADABLE as error:
+        raise damaged_shard(folder, path, error) from error
 
 
 def read_files(file: IO[bytes] | RawIOBase) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -104,10 +119,12 @@ def read_files(file: IO[bytes] | RawIOBase) -> Iterator[tuple[str, dict[str, byt
     """
     with tarfile.open(fileobj=file, mode="r|") as tar:
         for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-            files = {}
+            files: dict[str, bytes] = {}
             for member in members:
-                content = tar.extractfile(member)
-                files[member.name.partition(".")[2]] = content.read() if content else b""
+                content, extension = tar.extractfile(member), member.name.partition(".")[2]
+                if extension in files:
+                    raise tarfile.ReadError(f"{member.name!r} is there twice")
+                files[extension] = content.read() if content else b""
             yield key, files
 
 
@@ -135,16 +152,25 @@ def read_shard_annotations(
     path = f"{SHARDS}/{name}.parquet"
     try:
         with folder.opened(path) as file:
-            return from_parquet(file, columns=None if columns is None else [*columns])
-    except (pa.ArrowException, LookupError, ValueError) as error:
-        raise StorageError(
-            f"cannot read {folder.path(path)}: {error}; `florilegium verify` tells what is wrong"
-        ) from error
+            table = from_parquet(file, columns=None if columns is None else [*columns])
+        if any(SHARD_SCHEMA.field(one.name).type != one.type for one in table.schema):
+            raise ValueError("a column has another type")
+        if missing := set(columns or SHARD_SCHEMA.names) - set(table.column_names):
+            raise ValueError(f"it has no column {min(missing)}")
+    except UNREADABLE as error:
+        raise damaged_shard(folder, path, error) from error
+    return table
 
 
 def labelled(files: dict[str, bytes]) -> Labelled:
-    """Build a sample from its files by extension: `json`, `txt` and the image."""
-    row = json.loads(files["json"])
+    """Build a sample from its files by extension: `json`, `txt` and the image.
+
+    Raises:
+        ValueError: its key or its digest is none; files are named by them.
+    """
+    row = sample_of(files["json"])
+    if not (is_key(row["key"]) and _is_digest(row["sha256"])):
+        raise ValueError(f"{row['key']!r:.200}, {row['sha256']!r:.200}: no key and digest")
     image = next(data for name, data in files.items() if name not in ("json", "txt"))
     return Labelled(
         key=row["key"],
@@ -154,4 +180,35 @@ def labelled(files: dict[str, bytes]) -> Labelled:
         annotations=tuple(from_json(one) for one in row["annotations"]),
         image=image,
         metadata=row["metadata"],
+    )
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+_TEXTS = ("key", "sha256", "source", "metadata")
+_SIZES = ("width", "height")
+
+
+def sample_of(data: bytes) -> dict[str, Any]:
+    """Return the JSON of a sample, with the types that readers rely on.
+
+    Raises:
+        ValueError: it is no JSON, or of other types.
+    """
+    row = parse_json(data)
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in _TEXTS):
+        raise ValueError(f"a sample lacks some of the texts {', '.join(_TEXTS)}")
+    if not all(type(row.get(name)) is int and row[name] > 0 for name in _SIZES):
+        raise ValueError(f"a sample lacks {' or '.join(_SIZES)}")
+    return row
+
+
+def damaged_shard(folder: Folder, path: str, error: Exception) -> StorageError:
+    """Return the error of a shard's file that cannot be read, with its cure."""
+    reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
+    return StorageError(
+        f"{folder.path(path)} cannot be read: {in_one_line(reason)}; `florilegium verify` tells "
+        f"what is wrong, and `florilegium build --check` makes the shard again"
     )

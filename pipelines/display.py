@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from engine.escaped import visible
 from engine.progress import Progress
+from pipelines.terminal import Terminal
 
 PLAIN_INTERVAL_S = 5.0
 
@@ -20,27 +22,23 @@ PLAIN_INTERVAL_S = 5.0
 @contextmanager
 def shown(progress: Progress) -> Iterator[None]:
     """Show a run's progress on standard error while the block runs, and how it ended."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     try:
         with _updated(progress, console):
             yield
     finally:
         _say_notes(progress, console)
     if ended := end_of(progress):
-        _say(console, ended)
+        console.say(ended)
 
 
-def _say_notes(progress: Progress, console: Console) -> None:
+def _say_notes(progress: Progress, console: Terminal) -> None:
     while progress.notes:
-        _say(console, progress.notes.pop(0))
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(Text(line), soft_wrap=True)
+        console.say(progress.notes.pop(0))
 
 
 @contextmanager
-def _updated(progress: Progress, console: Console) -> Iterator[None]:
+def _updated(progress: Progress, console: Terminal) -> Iterator[None]:
     if console.is_terminal:
         live = Live(
             get_renderable=lambda: _table(progress),
@@ -61,10 +59,10 @@ def _updated(progress: Progress, console: Console) -> Iterator[None]:
         printer.join()
 
 
-def _print_lines(progress: Progress, console: Console, stop: threading.Event) -> None:
+def _print_lines(progress: Progress, console: Terminal, stop: threading.Event) -> None:
     while not stop.wait(PLAIN_INTERVAL_S):
         _say_notes(progress, console)
-        _say(console, summary(progress))
+        console.say(summary(progress))
 
 
 def summary(progress: Progress) -> str:
@@ -109,9 +107,8 @@ def _table(progress: Progress) -> RenderableType:
     for name in progress.stages:
         through = progress.through(name)
         bar = ProgressBar(total=max(progress.total, 1), completed=through, width=30)
-        stages.add_row(Text(name), bar, Text(f"{through}/{progress.total}"))
-    notes = [Text(note) for note in progress.notes]
-    return Group(*notes, stages, Text(summary(progress), style="bold"))
+        stages.add_row(name, bar, f"{through}/{progress.total}")
+    return Group(*progress.notes, stages, Text(visible(summary(progress)), style="bold"))
 
 
 def _duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.errors import MissingPackage, UsageError
+from engine.plugins import Unseen, UnseenFilter
 from engine.run import Run
 from specialists.pretrained.hub import download_lines
 
@@ -12,6 +13,11 @@ from specialists.pretrained.hub import download_lines
 def dry_run_lines(run: Run) -> Iterator[str]:
     """Yield what a run has that people should know, and what it would have to fetch."""
     for node in run.graph.nodes:
+        if isinstance(node.stage, Unseen | UnseenFilter):
+            yield (
+                f"{node.name} is {node.use}, a module, which a dry run does not import: what it "
+                f"reads and says, and whether its options are right, is not known"
+            )
         if caveat := node.stage.caveat():
             yield f"{node.name} has {caveat}"
     if run.graph.missing:

@@ -13,11 +13,11 @@ from typing import Any
 from unicodedata import normalize
 
 from engine.counted import counted
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StorageError
 from engine.escaped import escaped
-from engine.manifest import read_dead_letters, read_manifest
-from engine.parquet import from_parquet
-from engine.partition import INDEX_NAME
+from engine.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
+from engine.names import is_shard_name
+from engine.partition import index_table
 from engine.publication import finished_names, read_stats
 from engine.storage import Folder
 from pipelines.dataset import read_shard_annotations, read_shard_records
@@ -61,7 +61,7 @@ def find_image(output: Folder, wanted: str) -> Image:
     images = [*(one for name in shards for one in _samples(output, name)), *letters]
     bases = _bases(output)
     for found in (
-        [one for one in images if one.key == wanted],
+        [one for one in images if wanted in (one.key, escaped(one.key), escaped(one.source))],
         [one for one in images if _is_at(one, wanted, bases)],
         [one for one in images if _ends_with(one, wanted, bases)],
         [one for one in images if _has_digest(one, wanted)],
@@ -89,6 +89,12 @@ def _letters(output: Folder, shards: Sequence[str]) -> list[Image]:
             if stats is not None
             for letter in stats.dead_letters
         ]
+    for row in rows:
+        if not is_shard_name(row["shard"]):
+            raise StorageError(
+                f"{output.path(DEAD_LETTERS)} is damaged: {row['shard']!r:.200} is no shard; run "
+                f"the same build again, which writes it anew"
+            )
     return [
         Image(shard=row["shard"], key=row["key"], source=row["source"], letter=row) for row in rows
     ]
@@ -114,11 +120,10 @@ def _by_key(output: Folder, shards: Sequence[str], key: str) -> Iterator[Image]:
 
 def _bases(output: Folder) -> dict[int, str]:
     """Return for each shard's number the folder that the places of its inputs are relative to."""
-    data = output.read(INDEX_NAME)
-    if data is None:
+    table = index_table(output)
+    if table is None:
         return {}
-    table = from_parquet(data, columns=["shard", "source", "location"])
-    columns = (table[name].to_pylist() for name in table.column_names)
+    columns = (table[name].to_pylist() for name in ("shard", "source", "location"))
     return {
         shard: _base(source.rpartition("#")[0], location)
         for shard, source, location in zip(*columns, strict=True)

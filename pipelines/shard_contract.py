@@ -1,15 +1,17 @@
-"""What the tar and the Parquet file of a finished shard must be like.
+"""What the three files of a finished shard must be like.
 
 The Parquet file is judged by columns. The annotations in the tar must then be its kept rows to
-the letter, which settles their types as well. Each file is read once, the tar as a stream.
+the letter, which settles their types as well, and the statistics what both add up to. Each file is
+read once, the tar as a stream.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from itertools import groupby
 from typing import IO, Any
@@ -17,15 +19,16 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.annotation import ANNOTATION_FIELDS, ANNOTATION_NAMES
+from engine.annotation import ANNOTATION_NAMES
 from engine.counted import counted
+from engine.documents import in_one_line, parse_json
 from engine.errors import SampleError, StorageError
 from engine.image import decode
-from engine.judging import VERDICT_TYPE
 from engine.parquet import from_parquet
-from engine.publication import SHARDS, to_json
+from engine.publication import SHARDS, STATS, FileStats, ShardStats, brief_caption, to_json
 from engine.storage import Folder
-from pipelines.dataset import read_files
+from pipelines.dataset import SHARD_SCHEMA, read_files
+from pipelines.differences import differences
 
 SAMPLE_TYPES: Mapping[str, type] = {
     "key": str,
@@ -39,17 +42,11 @@ SAMPLE_TYPES: Mapping[str, type] = {
     "annotations": list,
 }
 """The fields of a sample's JSON."""
-SHARD_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        *ANNOTATION_FIELDS,
-        ("kept", pa.bool_()),
-        ("verdicts", pa.list_(VERDICT_TYPE)),
-    ]
+SHARD_NAMES = frozenset(
+    {"name", "number", "samples", "samples_digest", "annotations_kept", "annotations_dropped"}
+    | {"dead_letters", "tar", "parquet", "stats"}
 )
-"""The columns of a shard's Parquet file."""
+"""The fields of a shard in the manifest."""
 NULLABLE = frozenset({"mask_rle", "score", "support", "confidence"})
 """The columns that may say nothing."""
 LENGTHS = {"box_xyxy": 4, "quad": 8, "span": 2}
@@ -64,26 +61,109 @@ _UNREADABLE = (
 )
 
 
-def check_shard(output: Folder, shard: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the tar and the Parquet file of a shard of the manifest."""
-    path = f"{SHARDS}/{shard['name']}"
-    try:
-        data = output.read(f"{path}.parquet")
-        if data is None or not output.exists(f"{path}.tar"):
+class ShardCheck:
+    """One shard of a manifest, checked; what was read of it on the way.
+
+    `table` are its rows where they keep the contract, so that they can be counted; `samples` has
+    the place of each sample in its source by key.
+    """
+
+    def __init__(self, output: Folder, entry: Mapping[str, Any]) -> None:
+        self.entry = entry
+        self.path = f"{SHARDS}/{entry['name']}"
+        self.stats: ShardStats | None = None
+        self.table: pa.Table | None = None
+        self.samples: dict[str, str] = {}
+        self._output = output
+        self._extensions: Counter[str] = Counter()
+
+    def problems(self, recipe: str) -> Iterator[str]:
+        """Read the three files; yield what is wrong with them, one sentence each."""
+        yield from self._check_stats(recipe)
+        try:
+            data = self._output.read(f"{self.path}.parquet")
+            if data is None or not self._output.exists(f"{self.path}.tar"):
+                return  # said already
+            if asdict(FileStats.of(memoryview(data))) != self.entry["parquet"]:
+                yield f"{self.path}.parquet has another digest or size than the manifest says"
+            table = from_parquet(data)
+            wrong = _wrong_columns(table.schema)
+            if wrong:
+                told = ", ".join(wrong)
+                yield f"{self.path}.parquet has not the columns of the contract: {told}"
+                return
+            problems = list(_problems_of_rows(table, self.entry))
+            for problem in problems:
+                yield f"{self.path}.parquet {problem}"
+            yield from self._check_tar(table)
+        except _UNREADABLE as error:
+            yield f"{self.path}: {in_one_line(error)}"
+            return
+        if not problems:
+            self.table = table
+            yield from self._check_counts(table)
+
+    def _check_stats(self, recipe: str) -> Iterator[str]:
+        """Hold the statistics against the manifest, and their content against their name."""
+        path = f"{self.path}{STATS}"
+        data = self._output.read(path)
+        if data is None:
             return  # said already
-        if sha256(data).hexdigest() != shard["parquet"].get("sha256"):
-            yield f"{path}.parquet has another digest than the manifest says"
-        table = from_parquet(data)
-        wrong = _wrong_columns(table.schema)
-        if not wrong:
-            for problem in _problems_of_rows(table, shard):
-                yield f"{path}.parquet {problem}"
-            yield from _check_tar(output, path, shard, table)
-    except _UNREADABLE as error:
-        yield f"{path}: {error}"
-        return
-    if wrong:
-        yield f"{path}.parquet has not the columns of the contract: {', '.join(wrong)}"
+        try:
+            self.stats = stats = ShardStats.from_json(data)
+        except ValueError as error:
+            yield f"{path} has no statistics that can be read: {in_one_line(error)}"
+            return
+        said = {**asdict(stats), "name": stats.name, "dead_letters": len(stats.dead_letters)}
+        said["stats"] = asdict(FileStats.of(memoryview(data)))
+        for name, told, found in differences(self.entry, {key: said[key] for key in SHARD_NAMES}):
+            yield f"{path}: {name} is {found}, the manifest says {told}"
+        if stats.recipe != recipe:
+            yield f"{path}: the shard was made by another recipe than the manifest says"
+
+    def _check_counts(self, table: pa.Table) -> Iterator[str]:
+        """Hold the statistics against what was counted in the other two files."""
+        if self.stats is None:
+            return
+        said, found = asdict(self.stats), _counts(table)
+        found["samples"] = len(self.samples)
+        found["extensions"] = dict(sorted(self._extensions.items()))
+        for path, told, counted_ in differences({name: said[name] for name in found}, found):
+            yield f"{self.path}{STATS}: {path} is {told}, the shard has {counted_}"
+        keys = Counter(letter.key for letter in self.stats.dead_letters)
+        for key in sorted(key for key in keys if key in self.samples or keys[key] > 1):
+            yield f"{self.path}{STATS}: {key!r} is a dead letter, and a sample or one once more"
+
+    def _check_tar(self, table: pa.Table) -> Iterator[str]:
+        rows = _KeptRows(table)
+        with self._output.opened(f"{self.path}.tar") as opened:
+            file = _Hashed(opened)
+            try:
+                for key, members in read_files(file):
+                    if key in self.samples:
+                        raise ValueError(f"the files of sample {key!r} are not adjacent")
+                    self.samples[key] = ""
+                    sample = _checked(key, members)
+                    self.samples[key] = sample["source"]
+                    self._extensions.update(members.keys() - {"json", "txt"})
+                    problem = (
+                        rows.problem_of(sample)
+                        or _image_problem(members, sample)
+                        or _text_problem(members, sample)
+                    )
+                    if problem:
+                        yield f"{self.path}: sample {key!r}: {problem}"
+            except _UNREADABLE as error:
+                yield f"{self.path}.tar: {in_one_line(error)}"
+            if asdict(file.stats()) != self.entry["tar"]:
+                yield f"{self.path}.tar has another digest or size than the manifest says"
+        if len(self.samples) != self.entry["samples"]:
+            count = counted(len(self.samples), "sample")
+            yield f"{self.path}.tar has {count}, the manifest says {self.entry['samples']}"
+        strangers = set(pc.unique(table["key"]).to_pylist()) - self.samples.keys()
+        if strangers:
+            told = f"rows of samples that the tar has not: {min(strangers)!r}"
+            yield f"{self.path}.parquet has {told}"
 
 
 def _wrong_columns(schema: pa.Schema) -> list[str]:
@@ -102,6 +182,8 @@ def _problems_of_rows(table: pa.Table, shard: Mapping[str, Any]) -> Iterator[str
         yield f"has {counts[0]} kept and {counts[1]} dropped rows, the manifest says {counted}"
     if pc.any(pc.equal(pc.list_value_length(dropped["verdicts"]), 0)).as_py():
         yield "has dropped rows without a verdict"
+    if _is_kept(table["verdicts"]) != table["kept"].to_pylist():
+        yield "has rows that are kept or dropped against their verdicts"
     for name in table.column_names:
         if name not in NULLABLE and table[name].null_count:
             yield f"has rows without {name}"
@@ -114,32 +196,39 @@ def _problems_of_rows(table: pa.Table, shard: Mapping[str, Any]) -> Iterator[str
         yield "has two annotations of one id on the same sample"
 
 
-def _check_tar(
-    output: Folder, path: str, shard: Mapping[str, Any], table: pa.Table
-) -> Iterator[str]:
-    rows = _KeptRows(table)
-    seen: set[str] = set()
-    with output.opened(f"{path}.tar") as opened:
-        file = _Hashed(opened)
-        try:
-            for key, members in read_files(file):
-                if key in seen:
-                    raise ValueError(f"the files of sample {key!r} are not adjacent")
-                seen.add(key)
-                sample = _checked(key, members)
-                problem = rows.problem_of(sample) or _image_problem(members, sample)
-                if problem:
-                    yield f"{path}: sample {key!r}: {problem}"
-        except _UNREADABLE as error:
-            yield f"{path}.tar: {error}"
-        if file.hexdigest() != shard["tar"].get("sha256"):
-            yield f"{path}.tar has another digest than the manifest says"
-    if len(seen) != shard["samples"]:
-        count = counted(len(seen), "sample")
-        yield f"{path}.tar has {count}, the manifest says {shard['samples']}"
-    strangers = set(pc.unique(table["key"]).to_pylist()) - seen
-    if strangers:
-        yield f"{path}.parquet has rows of samples that the tar has not: {min(strangers)!r}"
+def _counts(table: pa.Table) -> dict[str, Any]:
+    """Count the rows of a shard as its statistics do."""
+    kept = pc.sum(table["kept"]).as_py() or 0
+    verdicts = pc.list_flatten(table["verdicts"]).combine_chunks()
+    dropped = verdicts.filter(pc.invert(verdicts.field("keep")))
+    names = zip(
+        dropped.field("filter").to_pylist(), dropped.field("reason").to_pylist(), strict=True
+    )
+    return {
+        "annotations_kept": kept,
+        "annotations_dropped": table.num_rows - kept,
+        "tasks": _sides(table, "task"),
+        "specialists": _sides(table, "specialist"),
+        "drops": dict(sorted(Counter(f"{judge}/{reason}" for judge, reason in names).items())),
+    }
+
+
+def _sides(table: pa.Table, column: str) -> dict[str, dict[str, int]]:
+    """Count kept and dropped rows by the name in a column."""
+    groups = table.select([column, "kept"]).group_by([column, "kept"], use_threads=False)
+    sides: dict[str, dict[str, int]] = {}
+    for row in groups.aggregate([([], "count_all")]).to_pylist():
+        side = sides.setdefault(row[column], {"kept": 0, "dropped": 0})
+        side["kept" if row["kept"] else "dropped"] = row["count_all"]
+    return dict(sorted(sides.items()))
+
+
+def _is_kept(verdicts: pa.ChunkedArray) -> list[bool]:
+    """Return for each row whether no verdict drops it."""
+    rows = verdicts.combine_chunks()
+    drops = pc.invert(pc.struct_field(pc.list_flatten(rows), "keep"))
+    dropped = set(pc.list_parent_indices(rows).filter(drops).to_pylist())
+    return [row not in dropped for row in range(len(rows))]
 
 
 class _Hashed(io.RawIOBase):
@@ -148,17 +237,19 @@ class _Hashed(io.RawIOBase):
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._sha256 = sha256()
+        self._bytes = 0
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
         self._sha256.update(data)
+        self._bytes += len(data)
         return data
 
-    def hexdigest(self) -> str:
-        """Return the digest of the whole file, also of what nobody has read."""
+    def stats(self) -> FileStats:
+        """Describe the whole file, also what nobody has read of it."""
         while self.read(1 << 20):
             pass
-        return self._sha256.hexdigest()
+        return FileStats(bytes=self._bytes, sha256=self._sha256.hexdigest())
 
 
 class _KeptRows:
@@ -204,7 +295,7 @@ def _checked(key: str, members: dict[str, bytes]) -> dict[str, Any]:
     images = [name for name in members if name not in ("json", "txt")]
     if len(images) != 1 or len(members) != 3:
         raise ValueError(f"sample {key!r} has {sorted(members)}, not image, json and txt")
-    sample: Any = json.loads(members["json"])
+    sample = parse_json(members["json"])
     if not isinstance(sample, dict) or set(sample) != set(SAMPLE_TYPES) or sample["key"] != key:
         raise ValueError(f"the json of sample {key!r} has not the fields of the contract")
     for name, expected in SAMPLE_TYPES.items():
@@ -227,3 +318,9 @@ def _image_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> s
     if (width, height) == (sample["width"], sample["height"]):
         return ""
     return f"its image is {width}x{height}, its json says {sample['width']}x{sample['height']}"
+
+
+def _text_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> str:
+    """Say that a sample's text is not its brief caption; or nothing."""
+    is_caption = members["txt"] == brief_caption(sample["annotations"]).encode()
+    return "" if is_caption else "its txt is not its first caption"

@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 
 from engine.errors import ConfigError
 from engine.manifest import RECIPE, named_shards, read_manifest
-from engine.parquet import from_parquet
-from engine.partition import INDEX_NAME
+from engine.partition import INDEX_NAME, index_table
 from engine.publication import ShardStats, finished_names, read_stats
 from engine.storage import Folder
 from pipelines.refine.lineage import CANDIDATES, ROUNDS, round_folder
@@ -43,11 +42,12 @@ def read_status(output: Folder) -> Status:
 
     Raises:
         ConfigError: no dataset was started in the folder.
+        StorageError: its index or its manifest is damaged.
     """
-    index = output.read(INDEX_NAME)
+    index = index_table(output)
     if index is None:
         raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
-    numbers = pc.unique(from_parquet(index, columns=["shard"])["shard"]).to_pylist()
+    numbers = pc.unique(index["shard"]).to_pylist()
     manifest, recipe = read_manifest(output), output.read(RECIPE)
     is_finished = manifest is not None and recipe is None
     done = current_shards(output) if is_finished else _made_by(output, recipe, numbers)

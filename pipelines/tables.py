@@ -6,23 +6,25 @@ import re
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from engine.errors import UsageError
 from engine.manifest import Totals
+from engine.plugins import Unseen, UnseenFilter
 from engine.registry import find_stage, stage_names
 from engine.run import Run
 from engine.stage import Input, Specialist, Stage
 from pipelines.status import Status
+from pipelines.terminal import Terminal
 
 _MOST_TASKS = 6
 _WORD = re.compile(r"^ *\S+|\S+|^$", re.MULTILINE)
 _UNBOUNDED = 10_000
 
 
-def print_table(console: Console, table: Table) -> None:
+def print_table(console: Terminal, table: Table) -> None:
     """Print a table of which nothing is cut, however narrow the terminal.
 
     Names stay whole, so that they can be searched, and the table becomes wider where it has to;
@@ -45,7 +47,7 @@ def print_table(console: Console, table: Table) -> None:
     console.print(table, crop=False)
 
 
-def _plain(console: Console, cell: RenderableType) -> str:
+def _plain(console: Terminal, cell: RenderableType) -> str:
     return (cell if isinstance(cell, Text) else console.render_str(str(cell))).plain
 
 
@@ -56,6 +58,7 @@ def plan_table(run: Run) -> Table:
         table.add_column(column)
     for node in run.graph.nodes:
         says = node.stage.produces if isinstance(node.stage, Specialist) else ("verdicts",)
+        says = ("not imported",) if isinstance(node.stage, Unseen | UnseenFilter) else says
         name = node.name if node.use == node.name else f"{node.name}\n  {node.use}"
         where = f"{node.pool}\n  {node.fingerprint}"
         table.add_row(name, "\n".join(node.inputs), "\n".join(says), where)

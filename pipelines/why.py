@@ -31,7 +31,7 @@ def explain(output: Folder, wanted: str) -> Iterator[Text]:
     if image.digests:
         yield Text(f"  shard {image.shard}, sha256 {image.digests[0]}", style="dim")
     if image.letter is not None:
-        trace = image.letter["traceback"].splitlines()
+        trace = filter(None, image.letter["traceback"].split("\n"))
         letter = escaped(dict(image.letter))
         yield Text("  dead letter", style="bold red")
         yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")

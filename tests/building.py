@@ -18,8 +18,8 @@ BRIGHT_ENOUGH = {"enough": {"use": "tests.stages:BrightEnough", "minimum": 0.55}
 
 
 def configure(source: Path | str | list[Any], output: Path, **keys: Any) -> RunConfig:
-    """Return a config; the local runner and one small specialist unless told otherwise."""
-    defaults = {"runner": {"kind": "local"}, "specialists": BRIGHTEST}
+    """Return a config; in this process and with one small specialist unless told otherwise."""
+    defaults = {"runner": {"kind": "in_process"}, "specialists": BRIGHTEST}
     where = source if isinstance(source, list) else str(source)
     document = {"source": where, "output": str(output), **defaults, **keys}
     return validated(RunConfig, document, where="test")

@@ -54,7 +54,7 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.fixture(params=["local", "ray"])
 def runner(request: pytest.FixtureRequest) -> dict[str, object]:
-    """Each of the two runners, as a config."""
+    """Each of the two runners that have processes for workers, as a config."""
     if request.param == "ray":
         request.getfixturevalue("ray_cluster")
         return {"kind": "ray", "workers": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -330,3 +331,38 @@ class Doubtful(Brightest):
 
     def caveat(self) -> str:
         return "random weights"
+
+
+class KilledConfig(StageConfig):
+    """When the process is killed."""
+
+    mark: str
+    """A file; until it exists, the process makes it and is killed, as for its memory."""
+
+
+def _be_killed_once(mark: str) -> None:
+    with suppress(FileExistsError), open(mark, "x", encoding="utf-8"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Killed(Brightest):
+    """Is killed once in the middle of a call, whatever the image is."""
+
+    Config = KilledConfig
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        config: Any = self.config
+        _be_killed_once(config.mark)
+        return super().predict(samples)
+
+
+class KilledJudge(BrightEnough):
+    """Is killed once in the middle of publishing a shard."""
+
+    class Config(BrightEnoughConfig, KilledConfig):
+        """What is bright enough, and when the process is killed."""
+
+    def judge(self, statements: Statements) -> Verdicts:
+        config: Any = self.config
+        _be_killed_once(config.mark)
+        return super().judge(statements)

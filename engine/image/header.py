@@ -18,6 +18,7 @@ TOO_MANY_BYTES = "too_many_bytes"
 TOO_MANY_PIXELS = "too_many_pixels"
 NOT_AN_IMAGE = "not_an_image"
 CORRUPT_IMAGE = "corrupt_image"
+OUT_OF_MEMORY = "out_of_memory"
 MISSING_PACKAGE = "missing_package"
 
 Bytes = bytes | memoryview

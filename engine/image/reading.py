@@ -34,6 +34,7 @@ from engine.image.header import (
     EMPTY_FILE,
     MAX_BYTES,
     MAX_PIXELS,
+    OUT_OF_MEMORY,
     TOO_MANY_BYTES,
     Bytes,
     ImageHeader,
@@ -55,7 +56,9 @@ class Format(Protocol):
         """Return RGB pixels, uint8, (height, width, 3), as stored."""
 
 
-def read_header(data: Bytes, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+def read_header(
+    data: Bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> ImageHeader:
     """Read the upright size, orientation and format without decoding pixels.
 
     Raises:
@@ -64,8 +67,8 @@ def read_header(data: Bytes, *, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """
     if len(data) == 0:
         raise SampleError(EMPTY_FILE, "the file has no bytes")
-    if len(data) > MAX_BYTES:
-        raise SampleError(TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {MAX_BYTES}")
+    if len(data) > max_bytes:
+        raise SampleError(TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {max_bytes}")
     header = _header(_format_of(data), data)
     check_size(header, max_pixels)
     return header.upright()
@@ -81,7 +84,7 @@ def decode(data: Bytes) -> np.ndarray:
 
     Raises:
         SampleError: `corrupt_image` when not all pixels are there, `not_an_image` when nobody
-            knows the format.
+            knows the format, `out_of_memory`.
     """
     format = _format_of(data)
     header = _header(format, data)
@@ -89,6 +92,9 @@ def decode(data: Bytes) -> np.ndarray:
         pixels = format.pixels(data)
     except SampleError:
         raise
+    except MemoryError as error:
+        size = f"{header.width}x{header.height}"
+        raise SampleError(OUT_OF_MEMORY, f"no memory for the pixels of {size}") from error
     except Exception as error:  # decoders of hostile bytes raise anything
         raise corrupt(f"cannot decode the pixels: {error}") from error
     if pixels.shape != (header.height, header.width, 3):

@@ -11,14 +11,23 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from engine.sources.compression import Decompressed, UnreadCompression
+from engine.limits import Limits
+from engine.sources.compression import Decompressed, UnpacksTooFar, UnreadCompression
 from engine.sources.place import printable
 
 CORRUPT_TAR = "corrupt_tar"
 UNREAD_COMPRESSION = "unread_compression"
+ARCHIVE_TOO_LARGE = "archive_too_large"
+"""An archive unpacks to more bytes, or has more files, than the limits allow."""
 
 MAX_HEADER_BYTES = 1 << 20
 """Long names and pax records beyond this size are damage: they are read into memory."""
+MAX_NAME_CHARACTERS = 1024
+"""The name of a member is no longer: a million of them are held while a shard is read."""
+MAX_NESTED_HEADERS = 4
+"""Headers that say more about the next one, one after the other; each is read into memory."""
+MAX_GLOBAL_RECORDS = 100
+"""Records that hold for all that follows; each member gets a copy of them."""
 MAX_GAP_BYTES = 256 << 20
 """A whole header is looked for in as many bytes of zeros or damage, not further."""
 
@@ -58,17 +67,23 @@ class Member(NamedTuple):
         return file.read() if file is not None else b""
 
 
-def members(file: BinaryIO) -> Iterator[Member | Damage]:
+def members(file: BinaryIO, limits: Limits) -> Iterator[Member | Damage]:
     """Stream the files of a tar, compressed or not; folders are left out."""
     last = "the start"
+    count = 0
     try:
-        plain = cast(BinaryIO, Decompressed(file))  # of a stream, tarfile only reads
-        archive = _Archive.open(fileobj=plain, mode="r|", ignore_zeros=True)
+        plain = Decompressed(file, limits)
+        # Of a stream, tarfile only reads.
+        archive = _Archive.open(fileobj=cast(BinaryIO, plain), mode="r|", ignore_zeros=True)
         while (info := archive.next()) is not None:
             # tarfile remembers each member, though a stream never goes back.
             archive.members.clear()  # type: ignore[attr-defined]
             if damage := archive.take_damage(last):
                 yield damage
+            count += 1
+            if count > limits.max_archive_members:
+                told = f"more than {limits.max_archive_members} files (limits.max_archive_members)"
+                raise UnpacksTooFar(told)
             if not info.isdir():
                 last = printable(info.name)
                 yield Member(last, info.size, info.isreg(), archive, info)
@@ -78,6 +93,8 @@ def members(file: BinaryIO) -> Iterator[Member | Damage]:
             yield Damage(f"no end marker after {last}: the file may have been cut there")
     except UnreadCompression as error:
         yield Damage(str(error), UNREAD_COMPRESSION)
+    except UnpacksTooFar as error:
+        yield Damage(f"nothing is read after {last}: {error}", ARCHIVE_TOO_LARGE)
     except Exception as error:  # hostile bytes raise anything
         yield Damage(f"unreadable after {last}: {error}")
 
@@ -95,13 +112,29 @@ class _MemberInfo(tarfile.TarInfo):
             raise tarfile.InvalidHeaderError(f"a size of {info.size} bytes")  # type: ignore[attr-defined]
         return info
 
+    def _refuse_sparse(self, *_: Any) -> Any:
+        raise tarfile.InvalidHeaderError("a sparse file, whose holes may be of any size")  # type: ignore[attr-defined]
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
+
     @classmethod
     def fromtarfile(cls, archive: _Archive) -> _MemberInfo:  # type: ignore[override]
+        archive.nested += 1
         try:
+            if archive.nested > MAX_NESTED_HEADERS + 1:
+                raise tarfile.ReadError(f"more than {MAX_NESTED_HEADERS} headers for one member")
             info = super().fromtarfile(archive)
+            if info.size < 0:
+                raise tarfile.InvalidHeaderError(f"a size of {info.size} bytes")  # type: ignore[attr-defined]
+            if len(info.name) > MAX_NAME_CHARACTERS:
+                raise tarfile.InvalidHeaderError(f"a name of {len(info.name)} characters")  # type: ignore[attr-defined]
         except tarfile.HeaderError as error:
             archive.note(error)
             raise
+        finally:
+            archive.nested -= 1
+        if len(archive.pax_headers) > MAX_GLOBAL_RECORDS:
+            raise tarfile.ReadError(f"more than {MAX_GLOBAL_RECORDS} global records")
         archive.has_ended = False
         archive.gap = 0
         return info
@@ -110,6 +143,7 @@ class _MemberInfo(tarfile.TarInfo):
 class _Archive(tarfile.TarFile):
     tarinfo = _MemberInfo
     has_ended = False
+    nested = 0
     gap = 0
     _damage = ""
 

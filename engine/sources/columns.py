@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from engine.errors import ConfigError, nearest
-from engine.sources.labels import OBJECTS
+from engine.sources.bounded_parquet import weight
+from engine.sources.labels import OBJECTS, Unread
 from engine.sources.objects import CATEGORY_KEYS
 from engine.sources.source import SourceConfig
 
@@ -84,6 +85,25 @@ def python_values(column: pa.Array) -> list[Any]:
         return column.to_pylist()
     except UnicodeDecodeError:
         return column.cast(_of_bytes(column.type)).to_pylist()
+
+
+def readable_values(column: pa.Array, *, most_bytes: int) -> list[Any]:
+    """Return the values of a column; those that Python cannot have, or larger ones, as `Unread`."""
+    try:
+        if weight(column) <= most_bytes:
+            return python_values(column)
+    except Exception:  # one value; which one, is found below
+        pass
+    return [_readable(column.slice(row, 1), most_bytes) for row in range(len(column))]
+
+
+def _readable(one: pa.Array, most_bytes: int) -> Any:
+    try:
+        if (size := weight(one)) > most_bytes:
+            return Unread(f"{size} bytes, the limit is {most_bytes} (limits.max_label_bytes)")
+        return python_values(one)[0]
+    except Exception as error:  # hostile bytes raise anything
+        return Unread(f"it cannot be read: {error}")
 
 
 def _of_bytes(type_: pa.DataType) -> pa.DataType:

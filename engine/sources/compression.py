@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
+from engine.limits import Limits
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -21,6 +23,8 @@ else:
 MAX_XZ_BYTES = 256 << 20
 """An xz stream that needs more memory than this is refused; `xz -9` needs 65 MiB."""
 
+_FREE_BYTES = 1 << 20
+"""Bytes that any file may have when it is unpacked, however few it has packed."""
 _CHUNK = 1 << 16
 _PIECE = 20 * 512
 _MAGIC_BYTES = 10
@@ -35,20 +39,61 @@ class UnreadCompression(Exception):
             f"bzip2, xz or Zstandard"
         )
 
+    @classmethod
+    def twice(cls) -> UnreadCompression:
+        """Return the error for compressed data in compressed data."""
+        return cls("one program and then by another")
+
+
+class UnpacksTooFar(Exception):
+    """A file has more bytes than its limit once it is unpacked; the message has the option."""
+
 
 class Decompressed:
-    """The plain bytes of a file, compressed or not.
+    """The plain bytes of a file, compressed or not, within the limits of an archive.
 
-    Reading raises `UnreadCompression`, and other errors (each decompressor has its own) when the
-    compressed bytes are cut or damaged, or when something else follows them.
+    Reading raises `UnreadCompression`, `UnpacksTooFar`, and other errors (each decompressor has its
+    own) when the compressed bytes are cut or damaged, or when something else follows them.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._pieces = _pieces(file)
+    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+        self._file = _Counted(file)
+        self._pieces = _pieces(self._file)
+        self._limits = limits
+        self.unpacked = 0
 
     def read(self, _size: int) -> bytes:
         """Return the next bytes, as many as it likes, and none at the end."""
-        return next(self._pieces, b"")
+        piece = next(self._pieces, b"")
+        self.unpacked += len(piece)
+        self._check()
+        return piece
+
+    def _check(self) -> None:
+        limits = self._limits
+        if self.unpacked > limits.max_archive_bytes:
+            raise UnpacksTooFar(
+                f"more than {limits.max_archive_bytes} bytes when unpacked "
+                f"(limits.max_archive_bytes)"
+            )
+        if self.unpacked > _FREE_BYTES + limits.max_compression_ratio * self._file.count:
+            raise UnpacksTooFar(
+                f"{self._file.count} bytes unpack to more than {limits.max_compression_ratio:g} "
+                f"times as many (limits.max_compression_ratio)"
+            )
+
+
+class _Counted:
+    """Counts the bytes that are read from a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.count += len(data)
+        return data
 
 
 class _Decoder(Protocol):
@@ -112,7 +157,7 @@ _UNREAD = (
 )
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
+def _pieces(file: _Counted) -> Iterator[bytes]:
     head = _head(file, b"")
     if name := next((name for magic, name in _UNREAD if head.startswith(magic)), None):
         raise UnreadCompression(name)
@@ -122,15 +167,20 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
         while data := file.read(_PIECE):
             yield data
         return
+    is_first = True
     while decoder is not None:
-        yield from _stream(file, decoder, head)
+        for piece in _stream(file, decoder, head):
+            if is_first and _decoder_of(piece) is not None:
+                raise UnreadCompression.twice()
+            is_first = False
+            yield piece
         head = _head(file, decoder.unused_data, padding=b"\0")
         decoder = _decoder_of(head)
     if head:
         raise ValueError("something that is not compressed follows the compressed data")
 
 
-def _stream(file: BinaryIO, decoder: _Decoder, data: bytes) -> Iterator[bytes]:
+def _stream(file: _Counted, decoder: _Decoder, data: bytes) -> Iterator[bytes]:
     """Decompress one stream that begins with these bytes, a piece at a time."""
     while True:
         if plain := decoder.decompress(data, _PIECE):
@@ -142,7 +192,7 @@ def _stream(file: BinaryIO, decoder: _Decoder, data: bytes) -> Iterator[bytes]:
             raise EOFError("the compressed data are cut")
 
 
-def _head(file: BinaryIO, data: bytes, *, padding: bytes = b"") -> bytes:
+def _head(file: _Counted, data: bytes, *, padding: bytes = b"") -> bytes:
     """Read on until there are enough bytes to tell what they are, behind any padding."""
     data = data.lstrip(padding) if padding else data
     while len(data) < _MAGIC_BYTES and (more := file.read(_CHUNK)):

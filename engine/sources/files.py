@@ -5,14 +5,19 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from engine.counted import counted
-from engine.errors import ConfigError
+from engine.errors import ConfigError, SampleError
+from engine.redaction import redacted
 from engine.sample import DeadLetter
-from engine.sources.place import UNREADABLE, Place, printable
+from engine.sources.place import UNOPENED, Place, printable, size_of
 from engine.sources.source import SOURCE, Item
+from engine.traces import traceback_of
 
 UNREADABLE_FILE = "unreadable_file"
+SOURCE_FAILED = "source_failed"
+"""A source raised an error: a fault of the source, whatever the input is."""
 _MOST_KINDS = 20
 
 
@@ -70,10 +75,11 @@ def list_items(
         }
         for name, signature in folder.files.items():
             path = folder.path + name
-            is_locked = not name and signature == UNREADABLE
+            is_locked = not name and signature in UNOPENED
             if is_locked or (suffix_among(name, suffixes) and is_selected(path)):
                 count += 1
-                yield Item(location=printable(path), signature=signature)
+                size = size_of(signature)
+                yield Item(location=printable(path), signature=signature, size=size)
                 continue
             others[suffix_of(name)] += 1
             if name not in belonging and is_selected(path):
@@ -103,10 +109,22 @@ def nothing_found(place: Place, wanted: str, others: Counter[str]) -> ConfigErro
 
 def dead_letter(key: str, location: str, reason: str, message: str) -> DeadLetter:
     """Make the dead letter of an input that the source could not read."""
+    location = location.encode("utf-8", "backslashreplace").decode()
+    message = redacted(message)
     return DeadLetter(key=key, source=location, stage=SOURCE, reason=reason, message=message)
+
+
+def failed(key: str, location: str, error: Exception) -> DeadLetter:
+    """Make the dead letter of an input on which a source failed in a way that is not foreseen."""
+    told = SampleError(SOURCE_FAILED, f"{type(error).__name__}: {error}")
+    return replace(
+        dead_letter(key, location, SOURCE_FAILED, told.message), traceback=traceback_of(error)
+    )
 
 
 def unreadable(location: str, error: Exception) -> DeadLetter:
     """Make the dead letter of a file that cannot be opened; without the paths of this machine."""
+    if isinstance(error, SampleError):
+        return dead_letter(location, location, error.reason, error.message)
     message = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return dead_letter(location, location, UNREADABLE_FILE, printable(str(message)))

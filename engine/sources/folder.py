@@ -12,21 +12,19 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 
-from engine.errors import SampleError
-from engine.image import MAX_BYTES, image_suffixes
+from engine.image import image_suffixes
 from engine.sample import DeadLetter
-from engine.sources.files import LeftAlone, dead_letter, nothing_found, suffix_of, unreadable
+from engine.sources.files import LeftAlone, failed, nothing_found, suffix_of, unreadable
 from engine.sources.labels import Labels
-from engine.sources.place import original, printable
+from engine.sources.place import original, printable, size_of
 from engine.sources.sheet import SHEET_NAMES
 from engine.sources.sheets import SheetReader
 from engine.sources.source import Item, Reading, Source, SourceConfig
 from engine.sources.tally import SheetTally
 from engine.sources.url import place_of
 
-MAX_CAPTION_BYTES = 1 << 20
-"""A caption file with more bytes than this is no caption."""
 UNDECODABLE_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".exr", ".dng", ".cr2", ".nef", ".arw"})
 """Photographs that nobody here decodes: inputs all the same, so that none is silently missing."""
 
@@ -39,13 +37,18 @@ class FolderSource(Source):
     def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
         self.place = place_of(config)
-        self._sheets = SheetReader(self.place, config.encoding, config.caption_column)
         self._remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def _sheets(self) -> SheetReader:
+        """The sheets of the place, as the limits are that the source has by then."""
+        config = self.config
+        return SheetReader(self.place, config.encoding, config.caption_column, self.limits)
 
     def items(self) -> Iterator[Item]:
         is_selected = self.place.selected()
         suffixes = image_suffixes() | UNDECODABLE_SUFFIXES | {""}
-        tally = SheetTally(self.place, self.config.encoding)
+        tally = SheetTally(self.place, self.config.encoding, self.limits)
         left_alone = LeftAlone()
         others: Counter[str] = Counter()
         count = 0
@@ -69,7 +72,8 @@ class FolderSource(Source):
                         break
                 if name:
                     signature += tally.marks_of(path)
-                yield Item(location=printable(path), signature=signature)
+                size = size_of(folder.files[name])
+                yield Item(location=printable(path), signature=signature, size=size)
             for name in rest:
                 if suffix_of(name) != ".txt":
                     left_alone.add(name)
@@ -82,14 +86,15 @@ class FolderSource(Source):
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         path = original(item.location)
         try:
-            data = self.place.read(path, limit=MAX_BYTES)
-        except SampleError as error:
-            yield dead_letter(item.location, item.location, error.reason, error.message)
-            return
+            data = self.place.read(path, limit=self.limits.max_file_bytes)
         except Exception as error:  # each storage client has its own errors
             yield unreadable(item.location, error)
             return
-        metadata, annotations = self._labels(path, item.signature).finish()
+        try:
+            metadata, annotations = self._labels(path, item.signature).finish()
+        except Exception as error:
+            yield failed(item.location, item.location, error)
+            return
         yield Reading(
             name=item.location,
             location=item.location,
@@ -103,13 +108,13 @@ class FolderSource(Source):
 
     def _labels(self, path: str, signature: str) -> Labels:
         """Read the labels that the item's signature says there are."""
-        labels = Labels(self.config.encoding)
+        labels = Labels(self.config.encoding, self.limits)
         if mark := _CAPTION_MARK.search(signature):
             caption = posixpath.join(
                 posixpath.dirname(path), _caption_names(posixpath.basename(path))[int(mark[1])]
             )
             try:
-                data = self.place.read(caption, limit=MAX_CAPTION_BYTES)
+                data = self.place.read(caption, limit=self.limits.max_label_bytes)
             except Exception as error:  # the image is there, only its label is not
                 labels.problems.append(f"txt: {unreadable(caption, error).message}")
             else:

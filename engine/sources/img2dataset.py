@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.parquet import from_parquet
+from engine.errors import SampleError
 from engine.sample import DeadLetter
-from engine.sources.archive import CORRUPT_TAR, UNREAD_COMPRESSION
+from engine.sources.archive import ARCHIVE_TOO_LARGE, CORRUPT_TAR, UNREAD_COMPRESSION
+from engine.sources.bounded_parquet import bounded_table
 from engine.sources.files import dead_letter
-from engine.sources.place import original
+from engine.sources.place import original, printable
 from engine.sources.source import Item, Reading
 from engine.sources.webdataset import WebDatasetSource, stem_of
 
 MISSING_SAMPLE = "missing_sample"
-_OF_TARS = (CORRUPT_TAR, UNREAD_COMPRESSION)
+UNCHECKED = "unchecked_tar"
+"""The Parquet file, which tells what the tar should hold, is a link or beyond a limit."""
+_OF_TARS = (CORRUPT_TAR, UNREAD_COMPRESSION, ARCHIVE_TOO_LARGE)
 
 
 class Img2DatasetSource(WebDatasetSource):
@@ -26,7 +29,11 @@ class Img2DatasetSource(WebDatasetSource):
     companions = (".parquet", "_stats.json")
 
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
-        expected = self._successful_keys(item)
+        try:
+            expected = self._successful_keys(item)
+        except SampleError as error:
+            expected = []
+            yield dead_letter(item.location, item.location, UNCHECKED, error.message)
         seen: set[str] = set()
         cuts: list[DeadLetter] = []
         for result in super().read(item):
@@ -44,12 +51,21 @@ class Img2DatasetSource(WebDatasetSource):
             yield from cuts
 
     def _successful_keys(self, item: Item) -> list[str]:
-        """Return the keys that the Parquet file says were downloaded; none when it cannot say."""
-        stem = stem_of(original(item.location))
+        """Return the keys that the Parquet file says were downloaded; none when it cannot say.
+
+        Raises:
+            SampleError: it is there but is not read: a link, or beyond a limit.
+        """
+        name = f"{stem_of(original(item.location))}.parquet"
         try:
-            with self.place.open(f"{stem}.parquet") as file:
-                table = from_parquet(file, columns=["key", "status"])
+            data = self.place.read(name, limit=self.limits.max_sheet_bytes)
+            table = bounded_table(data, self.limits, columns=["key", "status"])
+            if table.num_rows > self.limits.max_archive_members:
+                raise SampleError(UNCHECKED, f"{name} has {table.num_rows} rows")
             rows = zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True)
+        except SampleError as error:
+            cause = f"its samples cannot be held against {printable(name)}: {error.message}"
+            raise SampleError(UNCHECKED, cause) from error
         except Exception:  # it only serves to check the tar
             return []
         return [str(key) for key, status in rows if status == "success"]

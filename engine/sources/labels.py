@@ -7,14 +7,16 @@ the metadata says so under `label_error`.
 
 from __future__ import annotations
 
-import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.annotation import ANNOTATION_NAMES, Annotation, from_json
+from engine.bounded_json import parsed
+from engine.limits import Limits
 from engine.sources.metadata import metadata_json, with_problems
-from engine.sources.objects import read_objects
+from engine.sources.objects import DETECTION, read_objects
 from engine.sources.text import NotText, check_text, decoded
 from engine.validity import problem_of
 
@@ -29,14 +31,24 @@ _PROVENANCE = dict.fromkeys(("specialist", "model", "revision", "stage"), "")
 _CONTRACT_KEYS = frozenset({"kind", "task", "box_xyxy", "parent_id", "specialist"})
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A value of a table that cannot be read, and why."""
+
+    problem: str
+
+
 class Labels:
     """What is said about one image in all the places where its source says something."""
 
-    def __init__(self, encoding: str = "") -> None:
+    def __init__(self, encoding: str = "", limits: Limits | None = None) -> None:
         self.metadata: dict[str, Any] = {}
         self.annotations: list[Annotation] = []
         self.problems: list[str] = []
         self._encoding = encoding
+        self._limits = limits or Limits()
+        self._captions: set[str] = set()
+        self._beyond = 0
 
     def add_caption(self, value: object, *, name: str = "caption") -> None:
         """Add a caption, or a list of them; empty ones and those already said say nothing."""
@@ -46,12 +58,17 @@ class Labels:
             except NotText as error:
                 self.problems.append(f"{name}: {error}")
                 continue
-            if caption and caption not in {known.text for known in self.annotations}:
-                self.annotations.append(Annotation(kind="text", task="caption", text=caption))
+            if caption and caption not in self._captions:
+                self._take([Annotation(kind="text", task="caption", text=caption)], name)
 
     def add_row(self, row: Mapping[str, Any], *, captions: Iterable[str] = CAPTION_COLUMNS) -> None:
         """Add a row of a table: its captions, its `objects`, and all else as metadata."""
-        metadata = dict(row)
+        metadata = {}
+        for name, value in row.items():
+            if isinstance(value, Unread):
+                self.problems.append(f"{name}: {value.problem}")
+            else:
+                metadata[name] = value
         spoken = next((name for name in captions if metadata.get(name)), None)
         if spoken is not None:
             self.add_caption(metadata[spoken], name=spoken)
@@ -72,8 +89,8 @@ class Labels:
     def add_json(self, data: bytes) -> None:
         """Add a JSON object as metadata; that of our own output gives its annotations back."""
         try:
-            values = json.loads(decoded(data, self._encoding))
-        except (ValueError, RecursionError) as error:
+            values = self._parsed(decoded(data, self._encoding))
+        except ValueError as error:
             self.problems.append(f"json: {error}")
             return
         if not isinstance(values, dict):
@@ -99,6 +116,9 @@ class Labels:
 
     def finish(self) -> tuple[str, tuple[Annotation, ...]]:
         """Return the metadata, as JSON text with what could not be used, and the annotations."""
+        if self._beyond:
+            limit = self._limits.max_annotations
+            self.problems.append(f"{self._beyond} annotations beyond the limit of {limit}")
         return metadata_json(with_problems(self.metadata, self.problems)), tuple(self.annotations)
 
     def _add_objects(self, metadata: dict[str, Any]) -> bool:
@@ -106,12 +126,15 @@ class Labels:
         try:
             value = metadata[OBJECTS]
             if isinstance(value, str | bytes):  # a cell of a CSV file
-                value = metadata[OBJECTS] = json.loads(self._text(value))
-            found = read_objects(value, self._encoding)
-        except (ValueError, RecursionError) as error:
+                value = metadata[OBJECTS] = self._parsed(self._text(value))
+            found = read_objects(value, self._encoding, most=self._limits.max_annotations)
+        except ValueError as error:
             self.problems.append(f"objects: {error}")
             return False
-        self.annotations += [one for one in found.annotations if one not in self.annotations]
+        known = {(one.label, one.box_xyxy) for one in self.annotations if _is_plain_box(one)}
+        fresh = [one for one in found.annotations if (one.label, one.box_xyxy) not in known]
+        is_whole = self._take(fresh, OBJECTS)
+        self._beyond += found.beyond
         if found.problems:
             self.problems.append(
                 f"objects: {len(found.problems)} of {found.count} boxes left out: "
@@ -119,21 +142,41 @@ class Labels:
             )
         if found.crowds:
             self.metadata[CROWDS] = self.metadata.get(CROWDS, 0) + found.crowds
-        return found.is_all
+        return found.is_all and is_whole
 
     def _add_contract(self, values: Mapping[str, Any]) -> None:
         annotations, problems = contract(values["annotations"])
-        self.annotations += annotations
+        self._take(annotations, "annotations")
         self.problems += problems
         self.metadata["source"] = values.get("source")
         try:
-            before = json.loads(str(values.get("metadata", "{}")))
+            before = self._parsed(str(values.get("metadata", "{}")))
             if not isinstance(before, dict):
                 raise ValueError("it is not a JSON object")
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             self.problems.append(f"metadata: {error}")
         else:
             self.metadata |= before
+
+    def _take(self, annotations: Iterable[Annotation], name: str) -> bool:
+        """Take annotations within the limits; whether that is all of them."""
+        most = self._limits.max_caption_characters
+        is_whole = True
+        for one in annotations:
+            longest = max(len(one.text), len(one.label))
+            if longest > most:
+                self.problems.append(f"{name}: {longest} characters, the limit is {most}")
+            elif len(self.annotations) >= self._limits.max_annotations:
+                self._beyond += 1
+            else:
+                self.annotations.append(one)
+                self._captions.add(one.text)
+                continue
+            is_whole = False
+        return is_whole
+
+    def _parsed(self, text: str) -> Any:
+        return parsed(text, max_depth=self._limits.max_json_depth)
 
     def _text(self, value: object) -> str:
         if value is None or value != value:  # NaN stands for nothing in a table
@@ -152,6 +195,11 @@ class Labels:
             return self._text(value) if isinstance(value, bytes) else value
         except NotText:
             return value
+
+
+def _is_plain_box(one: Annotation) -> bool:
+    """Whether an annotation says no more than an entry of `objects` can."""
+    return one == Annotation(kind=one.kind, task=DETECTION, label=one.label, box_xyxy=one.box_xyxy)
 
 
 def is_contract(value: object) -> bool:
@@ -194,20 +242,28 @@ def without_bad(
     A `parent_id` that leads to one of them is emptied. What cannot be without its parent, such
     as a phrase without its caption, goes with it.
     """
-    kept, problems, left = list(annotations), [], -1
-    while left != len(kept):
-        left = len(kept)
-        names = {one.id for one in kept if isinstance(one.id, str)}
-        kept = [
-            replace(one, parent_id="")
-            if isinstance(one.parent_id, str) and one.parent_id not in names
-            else one
-            for one in kept
-        ]
-        verdicts = [problem_with(one) for one in kept]
-        problems += [verdict for verdict in verdicts if verdict]
-        kept = [one for one, verdict in zip(kept, verdicts, strict=True) if not verdict]
-    return tuple(kept), problems
+    kept = dict(enumerate(annotations))
+    problems: list[str] = []
+    names = Counter(one.id for one in annotations if isinstance(one.id, str))
+    children: dict[str, list[int]] = defaultdict(list)
+    for number, one in kept.items():
+        if isinstance(one.parent_id, str):
+            children[one.parent_id].append(number)
+    pending = list(kept)
+    while pending:
+        gone: list[str] = []
+        for number in pending:
+            one = kept[number]
+            if isinstance(one.parent_id, str) and one.parent_id and not names[one.parent_id]:
+                one = kept[number] = replace(one, parent_id="")
+            if problem := problem_with(one):
+                problems.append(problem)
+                del kept[number]
+                gone += [one.id] if isinstance(one.id, str) else []
+        names.subtract(gone)
+        orphans = {number for name in gone if not names[name] for number in children[name]}
+        pending = sorted(orphans & kept.keys())
+    return tuple(kept.values()), problems
 
 
 def _annotation(row: Any) -> Annotation:

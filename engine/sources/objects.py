@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.annotation import COORDINATE_DECIMALS, Annotation
 from engine.sources.text import NotText, check_text, decoded
 
+DETECTION = "object_detection"
 CATEGORY_KEYS = ("category", "categories", "label", "labels")
 _CROWD_KEYS = frozenset({"iscrowd", "isgroupof"})
 """Flags of COCO and Open Images, compared without case and underscores."""
@@ -26,69 +27,95 @@ _NO = (False, None, "", "0", "false")
 class Objects:
     """Detections, and what was left out: crowds by number, bad boxes by reason.
 
-    `is_all` tells that the annotations say everything that the objects said.
+    `beyond` counts the boxes behind the first `most`, which are not looked at. `is_all` tells that
+    the annotations say everything that the objects said.
     """
 
     annotations: tuple[Annotation, ...] = ()
     count: int = 0
     crowds: int = 0
+    beyond: int = 0
     problems: tuple[str, ...] = ()
     is_all: bool = True
 
 
-def read_objects(value: object, encoding: str = "") -> Objects:
-    """Read objects; names of categories that are bytes are texts in `encoding`.
+class _Given(NamedTuple):
+    """One object as it is written down: its box, its categories and whether it is a crowd."""
+
+    box: Any
+    names: Sequence[Any]
+    flags: Sequence[Any]
+
+
+def read_objects(value: object, encoding: str = "", *, most: int = 1 << 62) -> Objects:
+    """Read objects, so many at `most`; names of categories that are bytes are in `encoding`.
 
     Raises:
         ValueError: the shape is another one, so that no box can be matched with its category.
     """
-    columns = _columns(value)
-    boxes = _column(columns, "bbox")
-    names = [_column(columns, key, len(boxes)) for key in CATEGORY_KEYS if key in columns]
-    if not boxes and not any(names):
+    is_rows = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    keys, given = _in_rows(value) if is_rows else _in_columns(value)  # type: ignore[arg-type]
+    if not given:
         return Objects()
-    if not names:
+    if not any(key in keys for key in CATEGORY_KEYS):
         raise ValueError(f"objects have no {' or '.join(CATEGORY_KEYS[:2])} for their bbox")
-    crowd = [
-        _column(columns, key, len(boxes))
-        for key in columns
-        if str(key).replace("_", "").lower() in _CROWD_KEYS
-    ]
     annotations: list[Annotation] = []
     problems: list[str] = []
     crowds = 0
-    for number, box in enumerate(boxes):
+    for number, one in enumerate(given[:most]):
         try:
-            if any(_is_crowd(flags[number]) for flags in crowd):
+            if any(map(_is_crowd, one.flags)):
                 crowds += 1
                 continue
-            label = _label([column[number] for column in names], encoding)
-            box_xyxy = _box_xyxy(box)
+            label = _label(one.names, encoding)
+            box_xyxy = _box_xyxy(one.box)
         except ValueError as error:
             problems.append(f"box {number + 1} {error}")
             continue
         annotations.append(
-            Annotation(kind="region", task="object_detection", label=label, box_xyxy=box_xyxy)
+            Annotation(kind="region", task=DETECTION, label=label, box_xyxy=box_xyxy)
         )
     return Objects(
         annotations=tuple(annotations),
-        count=len(boxes),
+        count=len(given),
         crowds=crowds,
+        beyond=max(len(given) - most, 0),
         problems=tuple(problems),
-        is_all=len(columns) == 2 and not crowds and not problems,
+        is_all=len(keys) == 2 and not crowds and not problems and len(given) <= most,
     )
 
 
-def _columns(value: object) -> Mapping[Any, Any]:
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        if value and not any(isinstance(row, Mapping) for row in value):
-            raise ValueError("objects are neither columns nor rows")
-        rows = [row if isinstance(row, Mapping) else {} for row in value]
-        keys = dict.fromkeys(("bbox", *(key for row in rows for key in row)))
-        return {key: [row.get(key) for row in rows] for key in keys}
+def _in_rows(rows: Sequence[Any]) -> tuple[set[Any], list[_Given]]:
+    """Return all keys of the rows, and the objects."""
+    if rows and not any(isinstance(row, Mapping) for row in rows):
+        raise ValueError("objects are neither columns nor rows")
+    given = [row if isinstance(row, Mapping) else {} for row in rows]
+    keys = {"bbox"}.union(*given)
+    return keys, [
+        _Given(
+            row.get("bbox"),
+            [row.get(key) for key in CATEGORY_KEYS],
+            [flag for key, flag in row.items() if _marks_crowds(key)],
+        )
+        for row in given
+    ]
+
+
+def _in_columns(value: object) -> tuple[set[Any], list[_Given]]:
+    """Return the names of the columns, and the objects."""
     if not isinstance(value, Mapping) or "bbox" not in value:
         raise ValueError("objects have no bbox")
-    return value
+    boxes = _column(value, "bbox")
+    names = [_column(value, key, len(boxes)) for key in CATEGORY_KEYS if key in value]
+    crowd = [_column(value, key, len(boxes)) for key in value if _marks_crowds(key)]
+    return set(value), [
+        _Given(box, [column[n] for column in names], [flags[n] for flags in crowd])
+        for n, box in enumerate(boxes)
+    ]
+
+
+def _marks_crowds(key: object) -> bool:
+    return str(key).replace("_", "").lower() in _CROWD_KEYS
 
 
 def _column(columns: Mapping[Any, Any], key: Any, length: int | None = None) -> Sequence[Any]:

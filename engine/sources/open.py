@@ -7,6 +7,7 @@ from itertools import islice
 
 from engine.errors import ConfigError
 from engine.image import image_suffixes
+from engine.limits import Limits
 from engine.registry import find_source, source_names
 from engine.sources.files import suffix_of
 from engine.sources.parquet import PARQUET_SUFFIXES
@@ -19,8 +20,8 @@ from engine.sources.webdataset import TAR_SUFFIXES, stem_of
 _FOLDERS_TO_LOOK_AT = 1000
 
 
-def open_source(config: SourceConfig, *, shard_size: int) -> Source:
-    """Open the source that a config means.
+def open_source(config: SourceConfig, *, shard_size: int, limits: Limits | None = None) -> Source:
+    """Open the source that a config means; without `limits`, with those by default.
 
     `auto` takes the kind that is the scheme of the URL (`shape_world://...`), else it looks at
     names, in the first folder that tells.
@@ -33,7 +34,9 @@ def open_source(config: SourceConfig, *, shard_size: int) -> Source:
     """
     if config.kind == "auto":
         config = config.model_copy(update={"kind": _kind_of(config)})
-    return find_source(config.kind)(config, shard_size=shard_size)
+    source = find_source(config.kind)(config, shard_size=shard_size)
+    source.limits = limits or source.limits
+    return source
 
 
 def _kind_of(config: SourceConfig) -> str:

@@ -15,11 +15,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.errors import ConfigError
-from engine.image import MAX_BYTES, TOO_MANY_BYTES
+from engine.errors import ConfigError, SampleError
+from engine.image import TOO_MANY_BYTES
+from engine.limits import Limits
 from engine.sample import DeadLetter
-from engine.sources.columns import Columns, find_columns, python_values
-from engine.sources.files import LeftAlone, dead_letter, list_items
+from engine.sources.bounded_parquet import check_ratio, check_rows, rows_at_once
+from engine.sources.columns import Columns, find_columns, readable_values
+from engine.sources.files import LeftAlone, dead_letter, failed, list_items
 from engine.sources.labels import OBJECTS, Labels
 from engine.sources.objects import CATEGORY_KEYS
 from engine.sources.place import original, printable
@@ -31,7 +33,7 @@ CORRUPT_PARQUET = "corrupt_parquet"
 NULL_IMAGE = "null_image"
 
 BATCH_ROWS = 16
-"""Rows decoded at once: bounds the memory, whatever the size of a row group."""
+"""Rows decoded at once, at most: bounds the memory, whatever the size of a row group."""
 
 
 class ParquetSource(Source):
@@ -55,6 +57,7 @@ class ParquetSource(Source):
                 with self._open(location) as file:
                     find_columns(file.schema_arrow, self.config, location)
                     rows = file.metadata.num_rows
+                    check_rows(rows, file_item.size or rows)
             except ConfigError:
                 raise
             except Exception:  # `read` says what is wrong with the file
@@ -69,6 +72,7 @@ class ParquetSource(Source):
         try:
             with self._open(item.location) as file:
                 if item.stop == 0:
+                    check_rows(file.metadata.num_rows, item.size or file.metadata.num_rows)
                     raise OSError("it could not be read when it was listed")
                 columns = find_columns(file.schema_arrow, self.config, item.location)
                 for group, start, stop in _groups(file.metadata, item):
@@ -78,10 +82,9 @@ class ParquetSource(Source):
                 if done < item.stop:
                     raise OSError("the file has fewer rows than when it was listed")
         except Exception as error:  # damage, or a storage client's own errors
-            message = printable(str(error))
             if item.stop == 0:
-                yield dead_letter(item.location, item.location, CORRUPT_PARQUET, message)
-            yield from _lost(item, done, item.stop, message)
+                yield _lost_row(item.location, item.location, error)
+            yield from _lost(item, done, item.stop, error)
 
     @contextmanager
     def _open(self, location: str) -> Iterator[pq.ParquetFile]:
@@ -101,21 +104,51 @@ class ParquetSource(Source):
     ) -> Iterator[Reading | DeadLetter]:
         """Read rows of one row group; `group` is its number and its first row in the file."""
         (number, row), (start, stop) = group, rows
-        batches = file.iter_batches(BATCH_ROWS, row_groups=[number], columns=columns.names)
         done = start
         try:
+            check_ratio(file.metadata, number, columns.names, self.limits)
+            rows_each = rows_at_once(file.metadata, columns.names, [number], most=BATCH_ROWS)
+            batches = file.iter_batches(rows_each, row_groups=[number], columns=columns.names)
             for batch in batches:
                 first, last = max(start - row, 0), min(stop - row, batch.num_rows)
                 if first < last:
                     wanted = batch.slice(first, last - first)
-                    for values in _rows(wanted, columns.image):
-                        yield _result(item.location, done, values, columns, self.config.encoding)
+                    for values in _rows(wanted, columns.image, self.limits):
+                        yield self._result(item.location, done, values, columns)
                         done += 1
                 row += batch.num_rows
                 if row >= stop:
                     break
         except Exception as error:  # hostile bytes raise anything
-            yield from _lost(item, done, stop, printable(str(error)))
+            yield from _lost(item, done, stop, error)
+
+    def _result(
+        self, location: str, row: int, values: dict[str, Any], columns: Columns
+    ) -> Reading | DeadLetter:
+        where = f"{location}#{row}"
+        data, path = values.pop(columns.image)
+        is_named = isinstance(path, str) and path
+        name = printable(posixpath.splitext(path)[0]) if is_named else _row_name(location, row)
+        if data is None:
+            message = f"the row has no bytes{f', only the path {path!r:.300}' if path else ''}"
+            return dead_letter(name, where, NULL_IMAGE, printable(message))
+        if len(data) > self.limits.max_file_bytes:
+            message = f"{len(data)} bytes, the limit is {self.limits.max_file_bytes}"
+            return dead_letter(name, where, TOO_MANY_BYTES, message)
+        try:
+            named = {key: _named(key, value, columns) for key, value in values.items()}
+            labels = Labels(self.config.encoding, self.limits)
+            labels.add_row(named, captions=(columns.caption,))
+            metadata, annotations = labels.finish()
+        except Exception as error:
+            return failed(name, where, error)
+        return Reading(
+            name=name,
+            location=where,
+            data=bytes(data),
+            metadata=metadata,
+            annotations=annotations,
+        )
 
 
 def _groups(metadata: pq.FileMetaData, item: Item) -> Iterator[tuple[tuple[int, int], int, int]]:
@@ -129,58 +162,37 @@ def _groups(metadata: pq.FileMetaData, item: Item) -> Iterator[tuple[tuple[int, 
         first = last
 
 
-def _lost(item: Item, start: int, stop: int, message: str) -> Iterator[DeadLetter]:
+def _lost(item: Item, start: int, stop: int, error: Exception) -> Iterator[DeadLetter]:
     for row in range(start, stop):
-        location = f"{item.location}#{row}"
-        yield dead_letter(_row_name(item.location, row), location, CORRUPT_PARQUET, message)
+        yield _lost_row(_row_name(item.location, row), f"{item.location}#{row}", error)
+
+
+def _lost_row(name: str, location: str, error: Exception) -> DeadLetter:
+    reason = error.reason if isinstance(error, SampleError) else CORRUPT_PARQUET
+    return dead_letter(name, location, reason, printable(str(error))[:2000])
 
 
 def _row_name(location: str, row: int) -> str:
     return f"{posixpath.splitext(location)[0]}-{row:06d}"
 
 
-def _rows(batch: pa.RecordBatch, image: str) -> Iterator[dict[str, Any]]:
+def _rows(batch: pa.RecordBatch, image: str, limits: Limits) -> Iterator[dict[str, Any]]:
     """Yield each row as Python values; the image as a pair of bytes and path."""
     lists: dict[str, Sequence[Any]] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == image and pa.types.is_struct(column.type):
-            children = {
-                child.name: python_values(values)
-                for child, values in zip(column.type, column.flatten(), strict=True)
-            }
-            paths = children.get("path", [None] * len(column))
-            lists[name] = list(zip(children["bytes"], paths, strict=True))
+            data, path = column.type.get_field_index("bytes"), column.type.get_field_index("path")
+            children = column.flatten()
+            paths: Sequence[Any] = [None] * len(column)
+            if path >= 0:
+                paths = readable_values(children[path], most_bytes=limits.max_label_bytes)
+            lists[name] = list(zip(children[data].to_pylist(), paths, strict=True))
         elif name == image:
             lists[name] = [(data, None) for data in column.to_pylist()]
         else:
-            lists[name] = python_values(column)
+            lists[name] = readable_values(column, most_bytes=limits.max_label_bytes)
     for row in zip(*lists.values(), strict=True):
         yield dict(zip(lists, row, strict=True))
-
-
-def _result(
-    location: str, row: int, values: dict[str, Any], columns: Columns, encoding: str
-) -> Reading | DeadLetter:
-    where = f"{location}#{row}"
-    data, path = values.pop(columns.image)
-    name = printable(posixpath.splitext(path)[0]) if path else _row_name(location, row)
-    if data is None:
-        message = f"the row has no bytes{f', only the path {path!r}' if path else ''}"
-        return dead_letter(name, where, NULL_IMAGE, message)
-    if len(data) > MAX_BYTES:
-        message = f"{len(data)} bytes, the limit is {MAX_BYTES}"
-        return dead_letter(name, where, TOO_MANY_BYTES, message)
-    named = {key: _named(key, value, columns) for key, value in values.items()}
-    labels = Labels(encoding)
-    labels.add_row(named, captions=(columns.caption,))
-    metadata, annotations = labels.finish()
-    return Reading(
-        name=name,
-        location=where,
-        data=bytes(data),
-        metadata=metadata,
-        annotations=annotations,
-    )
 
 
 def _named(column: str, value: Any, columns: Columns) -> Any:
@@ -197,6 +209,8 @@ def _named(column: str, value: Any, columns: Columns) -> Any:
             else items
             for key, items in value.items()
         }
+    if not isinstance(value, list):
+        return value
     return [
         {key: _name(item, names) if key in CATEGORY_KEYS else item for key, item in row.items()}
         if isinstance(row, Mapping)

@@ -10,16 +10,19 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 from engine.errors import ConfigError, SampleError, StorageError, nearest
 from engine.image import TOO_MANY_BYTES
+from engine.sources.links import LINK_NOT_FOLLOWED, descriptor, leads_out, not_followed
 
 UNREADABLE = "unreadable"
 """The signature of what is listed but cannot be read: a broken link, a locked folder."""
+UNOPENED = (UNREADABLE, LINK_NOT_FOLLOWED)
+"""Signatures of the file "" that stands for a whole folder."""
+CHANGED_WHILE_READ = "changed_while_read"
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "checksum", "LastModified", "last_modified",
              "updated", "mtime", "created")  # fmt: skip
@@ -30,7 +33,11 @@ _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 def printable(name: str) -> str:
     """Spell any file name in printable UTF-8: odd bytes become `\\xNN`; `original` undoes it."""
     spelled = _TO_ESCAPE.sub(lambda match: f"\\x{ord(match[0]):02x}", name)
-    return spelled.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        raw = spelled.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a character, which no file name has
+        raw = spelled.encode("utf-8", "surrogatepass")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def original(location: str) -> str:
@@ -42,7 +49,8 @@ def original(location: str) -> str:
 class Folder(NamedTuple):
     """One folder of a place: its path below the place ("" or ending in "/"), and its files.
 
-    `files` maps names to signatures; a locked folder has the one file "".
+    `files` maps names to signatures; a folder that is locked, or behind a link that is not
+    followed, has the one file "".
     """
 
     path: str
@@ -50,17 +58,22 @@ class Folder(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What one folder holds, hidden entries left out: signatures of files, names of folders."""
+    """What one folder holds, hidden entries left out: signatures of files, names of folders.
+
+    `unfollowed` are the folders behind links that are not followed.
+    """
 
     files: dict[str, str]
     folders: list[str]
+    unfollowed: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Files below a root, perhaps only those named or matching a pattern.
 
-    `names` are exact paths below the root; when there are any, nothing else is there.
+    `names` are exact paths below the root; when there are any, nothing else is there. The root, and
+    a file that is the only name, may be links: whoever wrote the URL chose them.
     """
 
     url: str
@@ -69,6 +82,9 @@ class Place:
     names: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    follow_links: bool = False
+    query: str = field(default="", repr=False)
+    """What signs the address of each file, with its `?`: part of no name."""
 
     @property
     def is_local(self) -> bool:
@@ -86,7 +102,7 @@ class Place:
         if self.names:
             yield from self._named_folders()
         elif self.is_local:
-            yield from _walk(_LocalLister(self.root), self._depth())
+            yield from _walk(self._local_lister(), self._depth())
         else:
             yield from _walk(self._list_remote, self._depth())
 
@@ -110,30 +126,48 @@ class Place:
         """Open a file below the root for reading; only regular files, so that none blocks.
 
         Raises:
+            SampleError: `link_not_followed`.
             OSError: it cannot be opened.
         """
         if not path or path.endswith("/"):
+            is_link = path and not self.follow_links and self.is_local
+            if is_link and leads_out(self.root, posixpath.join(self.root, path)):
+                raise not_followed()
             raise OSError("the folder cannot be listed")
-        full = posixpath.join(self.root, path)
         if not self.is_local:
-            return self.fs.open(full, "rb")
-        if not stat.S_ISREG(os.stat(full).st_mode):
-            raise OSError("it is not a regular file")
-        return open(full, "rb")
+            return self.fs.open(posixpath.join(self.root, path) + self.query, "rb")
+        follow_links = self.follow_links or path == self._chosen
+
+        def opener(_path: str, _flags: int) -> int:
+            return descriptor(self.root, path, follow_links=follow_links)
+
+        return open(posixpath.join(self.root, path), "rb", opener=opener)
 
     def read(self, path: str, *, limit: int) -> bytes:
         """Read a file below the root.
 
         Raises:
-            SampleError: `too_many_bytes`, before they are read.
+            SampleError: `too_many_bytes`, before they are read, `changed_while_read` or
+                `link_not_followed`.
             OSError: it cannot be read.
         """
         with self.open(path) as file:
-            size = file.seek(0, os.SEEK_END)
-            if size > limit:
+            before = state_of(file)
+            size = before[0] if before else getattr(file, "size", None)
+            if size is not None and size > limit:
                 raise SampleError(TOO_MANY_BYTES, f"{size} bytes, the limit is {limit}")
-            file.seek(0)
-            return file.read(size)
+            data = file.read((limit if size is None else size) + 1)
+            check_unchanged(file, before)
+        if len(data) > limit:
+            raise SampleError(TOO_MANY_BYTES, f"more bytes than the limit of {limit}")
+        return data
+
+    @property
+    def _chosen(self) -> str:
+        return self.names[0] if len(self.names) == 1 else ""
+
+    def _local_lister(self) -> _LocalLister:
+        return _LocalLister(self.root, self._chosen, follow_links=self.follow_links)
 
     def _depth(self) -> int:
         if not self.patterns or any("**" in pattern for pattern in self.patterns):
@@ -152,14 +186,16 @@ class Place:
 
     def _listed(self, parent: str) -> dict[str, str]:
         try:
-            lister = _LocalLister(self.root) if self.is_local else self._list_remote
-            return lister(parent).files
+            if not self.is_local:
+                return self._list_remote(parent).files
+            return self._local_lister()(parent).files
         except (OSError, StorageError):
             return {}  # a web server lists nothing; each name is then asked for
 
     def _signature_of(self, name: str, listed: Mapping[str, str]) -> str:
         try:
-            return _signature(self.fs.info(posixpath.join(self.root, name)))
+            full = posixpath.join(self.root, name)
+            return _signature(self.fs.info(f"{full}{self.query}"))
         except OSError as error:
             hint = nearest(posixpath.basename(name), listed) if listed else "check the URL"
             raise ConfigError(f"{self.url} names {name!r}, which does not exist; {hint}") from error
@@ -170,12 +206,19 @@ class Place:
             entries = self.fs.ls(full, detail=True)
         except Exception as error:  # each storage client has its own errors
             raise StorageError(f"cannot list {folder!r} of {self.url}: {error}") from error
-        listing = Listing({}, [])
+        listing = Listing({}, [], [])
         for entry in entries:
             name = posixpath.basename(entry["name"].rstrip("/"))
             if entry["name"].strip("/") == full.strip("/") or not name or name.startswith("."):
                 continue
-            if entry["type"] == "directory":
+            is_link = entry["type"] == "link" or entry.get("islink")
+            if is_link and not self.follow_links:  # where it leads, only the storage knows
+                is_folder = entry["type"] == "directory"
+                if is_folder:
+                    listing.unfollowed.append(name)
+                else:
+                    listing.files[name] = LINK_NOT_FOLLOWED
+            elif entry["type"] == "directory":
                 listing.folders.append(name)
             else:
                 listing.files[name] = _signature(entry)
@@ -183,17 +226,21 @@ class Place:
 
 
 class _LocalLister:
-    """Lists local folders; follows links to files, and to each folder outside only once."""
+    """Lists local folders, each only once. A link that is not followed is listed as one, except
+    for the file that was chosen."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, chosen: str, *, follow_links: bool) -> None:
         self.root = root
-        self.real_root = os.path.realpath(root)
+        self.chosen = os.path.join(root, chosen)
+        self.follow_links = follow_links
         self.seen: set[tuple[int, int]] = set()
 
     def __call__(self, folder: str) -> Listing:
         full = os.path.join(self.root, folder)
+        listing = Listing({}, [], [])
+        if not self.follow_links and folder and leads_out(self.root, full):
+            return listing  # it was a folder a moment ago
         status = os.stat(full)
-        listing = Listing({}, [])
         if (status.st_dev, status.st_ino) in self.seen:
             return listing
         self.seen.add((status.st_dev, status.st_ino))
@@ -201,9 +248,14 @@ class _LocalLister:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
+                is_out = entry.is_symlink() and leads_out(self.root, entry.path)
                 if not self._is_folder(entry):
-                    listing.files[entry.name] = self._signature(entry)
-                elif not entry.is_symlink() or self._leads_elsewhere(entry.path):
+                    is_followed = self.follow_links or not is_out or entry.path == self.chosen
+                    signature = self._signature(entry) if is_followed else LINK_NOT_FOLLOWED
+                    listing.files[entry.name] = signature
+                elif is_out and not self.follow_links:
+                    listing.unfollowed.append(entry.name)
+                elif is_out or not entry.is_symlink():  # else it is walked on its own
                     listing.folders.append(entry.name)
         return listing
 
@@ -222,10 +274,25 @@ class _LocalLister:
             return UNREADABLE
         return f"{status.st_size}-{status.st_mtime_ns}"
 
-    def _leads_elsewhere(self, path: str) -> bool:
-        """Whether a link leads to a folder that is not walked on its own: outside, or hidden."""
-        below = os.path.relpath(os.path.realpath(path), self.real_root)
-        return any(part.startswith(".") and part != "." for part in below.split(os.sep))
+
+def state_of(file: BinaryIO) -> tuple[int, int] | None:
+    """Return the size of an open local file and when it was changed; of others nothing."""
+    try:
+        status = os.fstat(file.fileno())
+    except (OSError, AttributeError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def check_unchanged(file: BinaryIO, before: tuple[int, int] | None) -> None:
+    """Check that an open file is still what it was.
+
+    Raises:
+        SampleError: `changed_while_read`.
+    """
+    if before is not None and state_of(file) != before:
+        cure = "run the same command again when nothing writes it any more"
+        raise SampleError(CHANGED_WHILE_READ, f"the file changed while it was read; {cure}")
 
 
 def _walk(list_folder: Callable[[str], Listing], depth: int) -> Iterator[Folder]:
@@ -239,7 +306,15 @@ def _walk(list_folder: Callable[[str], Listing], depth: int) -> Iterator[Folder]
             continue
         yield Folder(path, dict(sorted(listing.files.items())))
         if path.count("/") < depth:
+            for name in sorted(listing.unfollowed):
+                yield Folder(f"{path}{name}/", {"": LINK_NOT_FOLLOWED})
             pending += [f"{path}{name}/" for name in sorted(listing.folders, reverse=True)]
+
+
+def size_of(signature: str) -> int:
+    """Return the bytes of a file as its signature has them, or 0."""
+    size = signature.partition("-")[0]
+    return int(size) if size.isascii() and size.isdigit() else 0
 
 
 def _signature(info: Mapping[str, Any]) -> str:

@@ -12,23 +12,32 @@ import json
 import posixpath
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from engine.parquet import from_parquet
-from engine.sources.columns import is_binary, python_values
+from engine.bounded_json import parsed
+from engine.limits import Limits
+from engine.sources.bounded_parquet import bounded_table
+from engine.sources.columns import is_binary, readable_values
 from engine.sources.labels import CAPTION_COLUMNS, OBJECTS
 from engine.sources.text import decoded_lines
 
 SHEET_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-MAX_SHEET_BYTES = 256 << 20
-"""A sheet with more bytes than this is not read: every worker holds it in memory."""
 
+_BYTES_PER_ROW = 64
+"""A sheet may have a row, and name an image, for each so many of the bytes that it may have."""
+_MOST_PROBLEMS = 100
+_CURE = "divide it among folders"
 _FILE_NAME = "file_name"
 _DELIMITERS = ",;\t|"
 _UNUSUAL = re.compile(r"(?:^|/)\.|//|\\|/$")
 """What `normpath` would change; most names have none of it."""
+
+
+class _TooMany(Exception):
+    """A sheet names more images than are remembered."""
 
 
 class Match(NamedTuple):
@@ -45,11 +54,18 @@ class Match(NamedTuple):
 class Sheet:
     """The rows of one sheet, by the images that they name; each is parsed when it is asked for.
 
-    `problems` are the rows that cannot be read, or the one reason why none can.
+    `problems` are the first rows that cannot be read, or the one reason why none can. `size` is the
+    number of bytes that it was read from.
     """
 
-    def __init__(self, name: str, data: bytes, encoding: str = "") -> None:
+    def __init__(
+        self, name: str, data: bytes, encoding: str = "", limits: Limits | None = None
+    ) -> None:
         self.name = name
+        self.size = len(data)
+        self._limits = limits or Limits()
+        self._most = max(1000, self._limits.max_sheet_bytes // _BYTES_PER_ROW)
+        self._named = 0
         self.problems: list[str] = []
         self.bad_rows = 0
         self._rows: list[Any] = []
@@ -58,6 +74,9 @@ class Sheet:
         self._matches: dict[str, list[Match]] = {}
         try:
             self._read(data, encoding)
+        except _TooMany as error:
+            self.bad_rows += 1
+            self.problems.insert(0, f"{name} is read in part: {error}")
         except Exception as error:  # hostile bytes raise anything
             self.problems.append(f"{name} cannot be read: {error}")
 
@@ -73,7 +92,7 @@ class Sheet:
 
     def first_problem(self) -> str:
         """Return the first problem and how many there are; nothing when there is none."""
-        more = len(self.problems) - 1
+        more = max(len(self.problems), self.bad_rows) - 1
         first = "".join(self.problems[:1])
         return f"{first} (and {more:,} more)" if more > 0 else first
 
@@ -100,6 +119,8 @@ class Sheet:
         if self.name.endswith(".parquet"):
             self._read_parquet(data)
             return
+        if (count := max(data.count(b"\n"), data.count(b"\r"))) > self._most:
+            raise ValueError(f"{count:,} lines, the limit is {self._most:,}; {_CURE}")
         lines = decoded_lines(data, encoding)
         for number, line in enumerate(lines, 1):
             if line is None:
@@ -112,14 +133,15 @@ class Sheet:
 
     def _read_jsonl(self, lines: Sequence[str | None]) -> None:
         self._values = json.loads
+        depth = self._limits.max_json_depth
         for number, line in enumerate(lines, 1):
             if not line or not line.strip():
                 continue
             try:
-                values = json.loads(line)
+                values = parsed(line, max_depth=depth)
                 if not isinstance(values, dict):
                     raise ValueError("it is not a JSON object")
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 self._refuse(number, str(error))
                 continue
             self._add(number, line, values)
@@ -153,7 +175,7 @@ class Sheet:
                 self._add(number, values, self._values(values))
 
     def _read_parquet(self, data: bytes) -> None:
-        columns = _parquet_columns(data)
+        columns = _parquet_columns(data, self._limits)
         self._values = lambda number: {name: values[number] for name, values in columns.items()}
         for number in range(len(next(iter(columns.values()), ()))):
             self._add(number + 1, number, self._values(number))
@@ -164,6 +186,9 @@ class Sheet:
             columns = ", ".join(list(values)[:20])
             self._refuse(number, f"no {_FILE_NAME} with the name of an image ({columns})")
             return
+        self._named += len(names)
+        if self._named > self._most:
+            raise _TooMany(f"it names more than {self._most:,} images; {_CURE}")
         for name in names:
             self._matches.setdefault(folded(name), []).append(Match(len(self._rows), name, owner))
         self._rows.append(row)
@@ -172,7 +197,8 @@ class Sheet:
     def _refuse(self, number: int, problem: str) -> None:
         self.bad_rows += 1
         unit = "row" if self.name.endswith(".parquet") else "line"
-        self.problems.append(f"{self.name} {unit} {number}: {problem:.300}")
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(f"{self.name} {unit} {number}: {problem:.300}")
 
 
 def folded(path: str) -> str:
@@ -213,18 +239,20 @@ def _header(line: str) -> tuple[list[str], str]:
         raise ValueError(f"no column {_FILE_NAME} in its first line: {line.strip():.200}")
     columns, delimiter = max(headers, key=lambda header: len(header[0]))
     if len(set(columns)) < len(columns):
-        twice = next(name for name in columns if columns.count(name) > 1)
+        twice = Counter(columns).most_common(1)[0][0]
         raise ValueError(f"it has the column {twice!r} twice; rename one of them")
     return columns, delimiter
 
 
-def _parquet_columns(data: bytes) -> dict[str, list[Any]]:
+def _parquet_columns(data: bytes, limits: Limits) -> dict[str, list[Any]]:
     """Read the columns of a sheet; of bytes only those that may be text."""
-    table = from_parquet(data)
-    if table.nbytes > MAX_SHEET_BYTES:
-        raise ValueError(f"{table.nbytes} bytes when unpacked, the limit is {MAX_SHEET_BYTES}")
+    table = bounded_table(data, limits)
     return {
-        name: list(chain.from_iterable(map(python_values, column.chunks)))
+        name: [
+            value
+            for chunk in column.chunks
+            for value in readable_values(chunk, most_bytes=limits.max_sheet_bytes)
+        ]
         for name, column in zip(table.column_names, table.columns, strict=True)
         if not is_binary(column.type) or name in (*CAPTION_COLUMNS, OBJECTS)
     }

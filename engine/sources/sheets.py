@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 
 from engine.errors import SampleError
 from engine.image import TOO_MANY_BYTES
+from engine.limits import Limits
+from engine.redaction import redacted
 from engine.sources.labels import CAPTION_COLUMNS, OBJECTS, Labels
 from engine.sources.place import Place
-from engine.sources.sheet import MAX_SHEET_BYTES, SHEET_NAMES, Match, Sheet
+from engine.sources.sheet import SHEET_NAMES, Match, Sheet
 
 SHARED_MARK = " shares-its-name"
 """What the signature of a file says when another one has its name in another spelling."""
@@ -26,19 +28,32 @@ Found = list[tuple[Sheet, Match]]
 
 
 class SheetReader:
-    """Reads the labels that sheets have for files, each sheet once."""
+    """Reads the labels that sheets have for files; of sheets in other folders it keeps no more than
+    the limit of one sheet."""
 
-    def __init__(self, place: Place, encoding: str, caption_column: str) -> None:
+    def __init__(self, place: Place, encoding: str, caption_column: str, limits: Limits) -> None:
         self._place = place
         self._encoding = encoding
+        self._limits = limits
         self._captions = (caption_column,) if caption_column else CAPTION_COLUMNS
         self._sheets: dict[str, Sheet] = {}
 
     def sheet(self, path: str) -> Sheet:
         """Return a sheet of the place; one that cannot be read says so as its problem."""
         if path not in self._sheets:
-            self._sheets[path] = read_sheet(self._place, path, self._encoding)
+            self._forget(path)
+            self._sheets[path] = read_sheet(self._place, path, self._encoding, self._limits)
         return self._sheets[path]
+
+    def _forget(self, path: str) -> None:
+        """Forget sheets that are not above a path when all take too much."""
+        if sum(sheet.size for sheet in self._sheets.values()) <= self._limits.max_sheet_bytes:
+            return
+        self._sheets = {
+            other: sheet
+            for other, sheet in self._sheets.items()
+            if path.startswith(other[: -len(posixpath.basename(other))])
+        }
 
     def add_labels(self, labels: Labels, path: str, signature: str) -> None:
         """Add what the sheets say about a file, those that its signature names."""
@@ -84,16 +99,16 @@ def _levels(path: str, signature: str) -> Iterator[tuple[str, list[str]]]:
         yield "".join(f"{parent}/" for parent in parents[: len(parents) - up]), names
 
 
-def read_sheet(place: Place, path: str, encoding: str) -> Sheet:
+def read_sheet(place: Place, path: str, encoding: str, limits: Limits) -> Sheet:
     """Read a sheet; its problems say what cannot be read, perhaps all of it."""
     name = posixpath.basename(path)
     try:
-        return Sheet(name, place.read(path, limit=MAX_SHEET_BYTES), encoding)
+        return Sheet(name, place.read(path, limit=limits.max_sheet_bytes), encoding, limits)
     except SampleError as error:
         cure = "; divide it among folders" if error.reason == TOO_MANY_BYTES else ""
         return Sheet.unreadable(name, f"{error.message}{cure}")
     except Exception as error:  # each storage client has its own errors
-        return Sheet.unreadable(name, getattr(error, "strerror", None) or str(error))
+        return Sheet.unreadable(name, getattr(error, "strerror", None) or redacted(str(error)))
 
 
 def rows_for(path: str, sheets: Sequence[Sheet], *, is_shared: bool) -> tuple[Found, str]:

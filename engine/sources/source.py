@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.annotation import Annotation
+from engine.limits import Limits
 from engine.sample import DeadLetter
 
 SOURCE = "source"
@@ -39,6 +40,9 @@ class SourceConfig(BaseModel):
     """Parquet: the column of image bytes, or of `{bytes, path}`."""
     caption_column: str = ""
     """Parquet and sheets: the column of captions; by default `caption` or `text`, if there is."""
+    follow_links: bool = False
+    """Whether links on a local disk are followed out of the source's folder, and to hidden places
+    in it; for folders of your own: a stranger's link may lead to your private files."""
     encoding: str = ""
     """The encoding of captions, sheets and other texts that have no byte order mark and are no
     UTF-8, such as `cp1252`, `gbk` or `shift_jis`; without it their labels are left out."""
@@ -61,13 +65,14 @@ class Item:
 
     `location` is relative to the source's URL and printable UTF-8, `signature` changes whenever
     the content does (size and modification time, or an ETag). `start` and `stop` bound rows
-    within a file.
+    within a file. `size` is the number of its bytes where the listing tells it, else 0.
     """
 
     location: str
     signature: str
     start: int = 0
     stop: int = 0
+    size: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +98,8 @@ class Source(ABC):
     """Tasks of which every source of this kind has labels; a config adds to them by `brings`."""
     is_packed: ClassVar[bool] = False
     """True when an item holds many inputs and is a shard of its own."""
+    limits: Limits = Limits()
+    """What a file may cost; `open_source` puts those of the run here, once the source is made."""
 
     def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
         self.config = config

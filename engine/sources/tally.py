@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from engine.counted import counted
+from engine.limits import Limits
 from engine.sources.place import Folder, Place, printable
 from engine.sources.sheet import SHEET_NAMES, Match, Sheet, folded
 from engine.sources.sheets import SHARED_MARK, read_sheet, rows_for, sheet_mark
@@ -20,8 +21,9 @@ MAX_REMARKS = 100
 class SheetTally:
     """Follows a listing, parents first: each folder is entered, then its images are asked about."""
 
-    def __init__(self, place: Place, encoding: str) -> None:
+    def __init__(self, place: Place, encoding: str, limits: Limits) -> None:
         self._place = place
+        self._limits = limits
         self._encoding = encoding
         self._is_selected = place.selected()
         self._levels: list[_Level] = []
@@ -35,7 +37,7 @@ class SheetTally:
             self._remarks += self._levels.pop().remarks(self._is_selected)
         self._depth = folder.path.count("/")
         sheets = {
-            name: read_sheet(self._place, folder.path + name, self._encoding)
+            name: read_sheet(self._place, folder.path + name, self._encoding, self._limits)
             for name in SHEET_NAMES
             if name in folder.files
         }

@@ -7,6 +7,7 @@ written is never a pattern. This module opens no file.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from importlib.util import find_spec
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError, MissingPackage, nearest
+from engine.escaped import LONGEST, cut
+from engine.redaction import has_signature, redacted
 from engine.sources.place import Place
 from engine.sources.source import SourceConfig
 from engine.storage import file_system
@@ -34,12 +37,19 @@ def place_of(config: SourceConfig) -> Place:
     """
     url = config.url
     fs, path = reached(url)
-    common: dict[str, Any] = {"url": config.url, "fs": fs, "include": config.include}
+    path, query = _signed(path)
+    common: dict[str, Any] = {
+        "url": redacted(config.url),
+        "fs": fs,
+        "include": config.include,
+        "follow_links": config.follow_links,
+        "query": query,
+    }
     path = path.rstrip("/") or path
     try:
-        if fs.isdir(path):
+        if not query and fs.isdir(path):
             return Place(root=path, **common)
-        if fs.exists(path):
+        if fs.exists(f"{path}{query}"):
             root, name = posixpath.split(path)
             return Place(root=root, names=(name,), **common)
     except Exception as error:  # each storage client has its own errors
@@ -49,7 +59,7 @@ def place_of(config: SourceConfig) -> Place:
     if not _MAGIC.search(path):
         raise ConfigError(f"{config.url} does not exist; {_hint(fs, path)}")
     root, names = _split(path)
-    if not fs.isdir(root) and not _is_web(url):
+    if not _is_web(path) and not fs.isdir(root):
         raise ConfigError(f"{config.url}: the folder {root!r} does not exist; {_hint(fs, root)}")
     if any(_GLOB.search(name) for name in names):
         return Place(root=root, patterns=names, **common)
@@ -67,9 +77,20 @@ def reached(url: str) -> tuple[Any, str]:
 
 
 def package_folder(url: str) -> str:
-    """Find a folder of an installed package without running the package's code."""
+    """Find a folder of an installed package, within it, without running the package's code.
+
+    Raises:
+        ConfigError: there is no such package or folder, or it lies elsewhere.
+        MissingPackage: our own photographs need a package that is not installed.
+    """
     name, _, folder = url.removeprefix(_PACKAGE).partition("/")
     top, *below = name.split(".")
+    shown = url if len(url) <= 2 * LONGEST else f"{url[: 2 * LONGEST]}..."
+    is_within = not folder.startswith("/") and ".." not in folder.split("/")
+    if not is_within or set("\\\0") & set(folder) or not all(map(str.isidentifier, below)):
+        raise ConfigError(
+            f"{cut(url)} leads out of its package: write package://NAME/FOLDER, without `..`"
+        )
     spec = find_spec(top) if top.isidentifier() else None
     if spec is None and top in _PHOTOGRAPHS:
         raise MissingPackage(
@@ -77,18 +98,28 @@ def package_folder(url: str) -> str:
             install="florilegium[photographs]",
         )
     if spec is None:
-        raise ConfigError(f"{url}: no package {top!r} is installed here; install it with pip")
-    bases = [Path(base, *below) for base in spec.submodule_search_locations or ()]
-    for base in bases:
-        if (base / folder).exists():
+        raise ConfigError(f"{shown}: no package {cut(top)} is installed here; install it with pip")
+    tops = [Path(base) for base in spec.submodule_search_locations or ()]
+    bases = [one.joinpath(*below) for one in tops]
+    for one, base in zip(tops, bases, strict=True):
+        if os.path.exists(base / folder):
+            if not (base / folder).resolve().is_relative_to(one.resolve()):
+                raise ConfigError(f"{cut(url)} is a link out of its package: give the path itself")
             return str(base / folder)
     fs, _ = file_system(str(bases[0] if bases else "."))
     hint = _hint(fs, str(bases[0] / folder)) if bases else "it is a single module"
-    raise ConfigError(f"{url}: package {name!r} has no {folder!r}; {hint}")
+    raise ConfigError(f"{shown}: package {cut(name)} has no {cut(folder)}; {hint}")
 
 
 def _is_web(url: str) -> bool:
     return url.startswith(("http://", "https://"))
+
+
+def _signed(path: str) -> tuple[str, str]:
+    """Split what signs the address of a file on a web server from the address."""
+    address, mark, query = path.partition("?")
+    is_signed = _is_web(path) and has_signature(f"?{query}")
+    return (address, f"{mark}{query}") if is_signed else (path, "")
 
 
 def _split(path: str) -> tuple[str, tuple[str, ...]]:
@@ -106,9 +137,9 @@ def _split(path: str) -> tuple[str, tuple[str, ...]]:
 def _hint(fs: Any, path: str) -> str:
     """Name the existing thing that is nearest to a path that does not exist."""
     parent, name = posixpath.split(path)
-    while parent and parent != "/" and not fs.isdir(parent):
-        parent, name = posixpath.split(parent)
     try:
+        while parent and parent != "/" and not fs.isdir(parent):
+            parent, name = posixpath.split(parent)
         names = [posixpath.basename(entry.rstrip("/")) for entry in fs.ls(parent, detail=False)]
     except Exception:  # a hint is worth no error of its own
         return "check the URL"

@@ -13,13 +13,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
-from engine.image import MAX_BYTES, TOO_MANY_BYTES, image_suffixes
+from engine.errors import SampleError
+from engine.image import TOO_MANY_BYTES, image_suffixes
+from engine.limits import Limits
 from engine.sample import DeadLetter
-from engine.sources.archive import CORRUPT_TAR, UNREAD_COMPRESSION, Damage, Member, members
+from engine.sources.archive import (
+    ARCHIVE_TOO_LARGE,
+    CORRUPT_TAR,
+    UNREAD_COMPRESSION,
+    Damage,
+    Member,
+    members,
+)
 from engine.sources.compression import UnreadCompression
-from engine.sources.files import LeftAlone, dead_letter, list_items, suffix_among, unreadable
+from engine.sources.files import (
+    LeftAlone,
+    dead_letter,
+    failed,
+    list_items,
+    suffix_among,
+    unreadable,
+)
 from engine.sources.labels import Labels
-from engine.sources.place import original
+from engine.sources.place import check_unchanged, original, state_of
 from engine.sources.source import Item, Reading, Source, SourceConfig
 from engine.sources.text import is_utf8
 from engine.sources.url import place_of
@@ -41,10 +57,9 @@ TAR_SUFFIXES = (
 )
 NO_IMAGE = "no_image"
 
-MAX_LABEL_BYTES = 16 * 1024 * 1024
-"""A `txt` or `json` with more bytes than this is not read."""
 MAX_TEXT_BYTES = 4096
 """Other members up to this size become metadata when they are text, such as `cls`."""
+_MOST_PROBLEMS = 20
 
 _CAPTION_EXTENSIONS = ("txt", "caption")
 _TEXT_EXTENSIONS = frozenset(
@@ -79,8 +94,17 @@ class WebDatasetSource(Source):
             yield unreadable(item.location, error)
             return
         with file:
-            stream = _members(item.location, file)
-            yield from _results(item.location, stream, self.config.encoding)
+            before = state_of(file)
+            if before and before[0] > self.limits.max_archive_bytes:
+                message = f"{before[0]} bytes, the limit is {self.limits.max_archive_bytes}"
+                yield dead_letter(item.location, item.location, ARCHIVE_TOO_LARGE, message)
+                return
+            stream = _members(item.location, file, self.limits)
+            yield from _results(item.location, stream, self.config.encoding, self.limits)
+            try:
+                check_unchanged(file, before)
+            except SampleError as error:
+                yield unreadable(item.location, error)
 
 
 @dataclass(kw_only=True)
@@ -88,10 +112,12 @@ class _Group:
     """The members of one sample as they come by."""
 
     key: str
+    limits: Limits
     names: dict[str, None] = field(default_factory=dict)
     image: tuple[str, bytes] | None = None
     oversized: str = ""
     texts: dict[str, bytes] = field(default_factory=dict)
+    text_bytes: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     damage: list[DeadLetter] = field(default_factory=list)
@@ -107,15 +133,18 @@ class _Group:
             self.notes.setdefault("not_regular", []).append(extension)
         elif _is_image(extension):
             self._add_image(extension, member)
-        elif member.size <= (MAX_LABEL_BYTES if is_label else MAX_TEXT_BYTES):
+        elif not is_label and member.size > MAX_TEXT_BYTES:
+            return  # no metadata
+        elif self.text_bytes + member.size <= self.limits.max_label_bytes:
             self.texts[extension] = member.read()
-        elif is_label:
-            self.problems.append(
-                f"{extension}: {member.size} bytes, the limit is {MAX_LABEL_BYTES}"
-            )
+            self.text_bytes += member.size
+        elif len(self.problems) < _MOST_PROBLEMS:
+            limit = self.limits.max_label_bytes
+            told = f" after {self.text_bytes} of other texts" if self.text_bytes else ""
+            self.problems.append(f"{extension}: {member.size} bytes{told}, the limit is {limit}")
 
     def _add_image(self, extension: str, member: Member) -> None:
-        if member.size > MAX_BYTES:
+        if member.size > self.limits.max_file_bytes:
             self.oversized = self.oversized or f"{member.name} has {member.size} bytes"
             return
         spare = extension
@@ -128,9 +157,14 @@ class _Group:
     def results(self, location: str, encoding: str) -> Iterator[Reading | DeadLetter]:
         """Yield the sample, then the damage that was met inside it."""
         if self.image is not None:
-            yield self._reading(location, *self.image, encoding)
+            extension, data = self.image
+            try:
+                yield self._reading(location, extension, data, encoding)
+            except Exception as error:
+                yield failed(self.key, f"{location}/{self.key}.{extension}", error)
         elif self.oversized:
-            message = f"{self.oversized}, the limit is {MAX_BYTES}"
+            limit = self.limits.max_file_bytes
+            message = f"{self.oversized}, the limit is {limit} (limits.max_file_bytes)"
             yield dead_letter(self.key, f"{location}/{self.key}", TOO_MANY_BYTES, message)
         else:
             message = f"only {self._list()}; the members of a sample must be adjacent"
@@ -144,7 +178,7 @@ class _Group:
 
     def _labels(self, encoding: str) -> Labels:
         """Read the small members; of several captions the first kind counts."""
-        labels = Labels(encoding)
+        labels = Labels(encoding, self.limits)
         labels.problems += self.problems
         if "json" in self.texts:
             labels.add_json(self.texts["json"])
@@ -177,16 +211,16 @@ def stem_of(name: str) -> str:
     return name[: len(name) - len(suffix_among(name, TAR_SUFFIXES))]
 
 
-def _members(location: str, file: BinaryIO) -> Iterator[Member | Damage]:
+def _members(location: str, file: BinaryIO, limits: Limits) -> Iterator[Member | Damage]:
     # Brotli leaves no mark in its bytes, so the name counts.
     if suffix := suffix_among(location, UNREAD_SUFFIXES):
         message = str(UnreadCompression(UNREAD_SUFFIXES[suffix]))
         return iter((Damage(message, UNREAD_COMPRESSION),))
-    return members(file)
+    return members(file, limits)
 
 
 def _results(
-    location: str, stream: Iterator[Member | Damage], encoding: str
+    location: str, stream: Iterator[Member | Damage], encoding: str, limits: Limits
 ) -> Iterator[Reading | DeadLetter]:
     group: _Group | None = None
     for member in stream:
@@ -203,7 +237,7 @@ def _results(
         if group is None or not group.takes(key, extension):
             if group is not None:
                 yield from group.results(location, encoding)
-            group = _Group(key=key)
+            group = _Group(key=key, limits=limits)
         try:
             group.add(extension, member)
         except Exception as error:  # hostile bytes raise anything

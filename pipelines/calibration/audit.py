@@ -8,15 +8,15 @@ quads are compared by theirs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from engine.annotation import Annotation
 from engine.counted import counted
+from engine.documents import parse_json
 from engine.errors import ConfigError
 from pipelines.calibration.calibration import read_file
 from pipelines.merge.candidates import box_of, words_of
@@ -114,7 +114,7 @@ def answers_in(data: bytes, url: str) -> dict[str, bool]:
 
 def _finding(line: str, where: str) -> tuple[str, bool | None]:
     try:
-        row: Any = json.loads(line)
+        row = parse_json(line.encode("utf-8", "surrogatepass"))
     except ValueError:
         row = None
     if isinstance(row, dict):

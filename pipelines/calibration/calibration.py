@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engine.config import validated
+from engine.documents import in_one_line, parse_json
 from engine.errors import ConfigError
 from engine.sample import digest_of
 from engine.storage import Folder
@@ -154,9 +155,9 @@ def read_calibration(url: str) -> Calibration:
             f"by agreement"
         )
     try:
-        document: Any = json.loads(data)
+        document = parse_json(data)
     except ValueError as error:
-        raise ConfigError(f"{where} is not JSON: {error}; fit it again") from error
+        raise ConfigError(f"{where}: {in_one_line(error)}; fit it again") from error
     calibration = validated(Calibration, document, where=where)
     if calibration.format != FORMAT_VERSION:
         raise ConfigError(

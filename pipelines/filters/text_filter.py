@@ -25,6 +25,7 @@ from pipelines.filters.per_task import Fraction, over_defaults
 from pipelines.filters.plain_text import plain_text
 from pipelines.filters.repetition import count_repeats
 from specialists.words.english import english_revision, load_english
+from specialists.words.instructions import count_instructions
 from specialists.words.refusals import count_refusals
 
 TOO_SHORT = "too_short"
@@ -67,7 +68,8 @@ class CaptionThresholds(BaseModel):
     max_objects: Count | None = 12
     """Most things that are named; crowded captions tend to name what is not there."""
     max_refusals: Count | None = 0
-    """Most sentences that refuse to describe the image, as language models do."""
+    """Most sentences that refuse to describe the image, as language models do, or tell their
+    reader what to do."""
     min_object_complexity: Degree | None = 1.0
     """Least mean degree of the nouns in the dependency tree."""
     min_action_complexity: Degree | None = 0.0
@@ -117,7 +119,7 @@ class TextFilter(Filter[TextFilterConfig]):
     """Measure captions with spaCy and py3langid, judge them by thresholds per task."""
 
     Config = TextFilterConfig
-    version = 3
+    version = 4
     reads = (one_of(*CAPTION_TASKS), maybe("ocr"))
     needs = ("py3langid",)
     extra = "starter"
@@ -182,7 +184,7 @@ class TextFilter(Filter[TextFilterConfig]):
             "prose_words": len(words_of(prose)),
             "repeated_clauses": count_repeats(prose),
             "english": self._english.probability(prose),
-            "refusals": count_refusals(prose),
+            "refusals": count_refusals(prose) + count_instructions(prose),
             "ocr_overlap": ocr_overlap(prose, ocr_words, self._nlp.Defaults.stop_words),
         }
 

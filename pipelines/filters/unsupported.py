@@ -1,4 +1,5 @@
-"""Drops captions that name an object which nobody named whom they were made from.
+"""Drops captions that name an object which nobody named whom they were made from, or say
+something else without evidence.
 
 A merged caption is held against all that it was merged from. Captions of other specialists can
 be judged too, then against what everybody else said. What counts as named is for
@@ -25,8 +26,12 @@ from specialists.words.word_list import WordList, read_word_list
 
 UNSUPPORTED_OBJECT = "unsupported_object"
 
+UNSUPPORTED_SENTENCE = "unsupported_sentence"
+
 OBJECTS = "unsupported_objects"
-"""The number that is measured."""
+SENTENCES = "unsupported_sentences"
+"""The numbers that are measured: objects that nobody named, and sentences that have no other
+evidence, or tell their reader what to do."""
 
 
 class UnsupportedConfig(StageConfig):
@@ -41,15 +46,15 @@ class UnsupportedConfig(StageConfig):
 
 
 class Unsupported(Filter[UnsupportedConfig]):
-    """Count the objects of English captions that their evidence does not name."""
+    """Count what English captions say without evidence: objects, and whole sentences."""
 
     Config = UnsupportedConfig
-    version = 2
+    version = 3
     reads = (
         one_of(*CAPTION_TASKS),
         *(maybe(task) for task in EVIDENCE_TASKS if task not in CAPTION_TASKS),
     )
-    measured = (OBJECTS,)
+    measured = (OBJECTS, SENTENCES)
     extra = "starter"
 
     def __init__(self, config: UnsupportedConfig) -> None:
@@ -71,22 +76,26 @@ class Unsupported(Filter[UnsupportedConfig]):
         self._check = ObjectCheck(self._general)
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
-        """Count the unsupported objects of each caption that is judged."""
+        """Count the unsupported objects and sentences of each caption that is judged."""
         return [
             [
-                Measurement(caption.id, {OBJECTS: self._count(caption, heard)})
+                Measurement(caption.id, self._counts(caption, heard))
                 for caption, heard in self._judged(sample)
             ]
             for sample in samples
         ]
 
     def judge(self, statements: Statements) -> Verdicts:
-        """Drop the captions that name too much."""
+        """Drop the captions that name too much, or say anything without evidence."""
         verdicts = Verdicts(len(statements))
-        count = statements.measurements[OBJECTS]
-        where = statements.of_tasks(CAPTION_TASKS) & ~np.isnan(count)
-        verdicts.measure(OBJECTS, count, where)
-        verdicts.drop(where & (count > self.config.most_objects), UNSUPPORTED_OBJECT)
+        for name, most, reason in (
+            (OBJECTS, self.config.most_objects, UNSUPPORTED_OBJECT),
+            (SENTENCES, 0, UNSUPPORTED_SENTENCE),
+        ):
+            if (count := statements.measurements.get(name)) is not None:
+                where = statements.of_tasks(CAPTION_TASKS) & ~np.isnan(count)
+                verdicts.measure(name, count, where)
+                verdicts.drop(where & (count > most), reason)
         return verdicts
 
     def _judged(self, sample: Sample) -> Iterator[tuple[Annotation, list[Annotation]]]:
@@ -99,8 +108,12 @@ class Unsupported(Filter[UnsupportedConfig]):
                 others = (o for o in sample.annotations if o.specialist != caption.specialist)
                 yield caption, evidence_among(others)
 
-    def _count(self, caption: Annotation, heard: Sequence[Annotation]) -> int:
-        return sum(map(len, self._check.unsupported(sentences(caption.text), heard)))
+    def _counts(self, caption: Annotation, heard: Sequence[Annotation]) -> dict[str, float]:
+        found = self._check.findings(sentences(caption.text), heard)
+        return {
+            OBJECTS: sum(len(one.objects) for one in found),
+            SENTENCES: sum(bool(one.problem) for one in found),
+        }
 
     @cached_property
     def _general(self) -> WordList:

@@ -22,6 +22,7 @@ from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
 from pipelines.merge.captions import chosen_caption, moved
 from pipelines.merge.hypotheses import Hypotheses, hypotheses_of, weights_of
 from pipelines.merge.statement import repeated, statement_of
+from specialists.words.instructions import count_instructions
 
 Rule = Literal["calibrated_fusion", "agreement", "union", "replace"]
 
@@ -99,7 +100,7 @@ class Merge(Specialist[MergeConfig]):
     Config: ClassVar[type[StageConfig]] = MergeConfig
     needs: ClassVar[tuple[str, ...]] = ("rapidfuzz",)
     extra: ClassVar[str] = "refine"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: tuple[Input, ...] = (one_of(*MERGED_TASKS),)
     produces: tuple[str, ...] = MERGED_TASKS
 
@@ -156,6 +157,8 @@ class Merge(Specialist[MergeConfig]):
     ) -> list[Annotation]:
         calibration = self._calibration.tasks.get(task) if self._calibration else None
         voters = self._voters(heard, calibration)
+        if task in CAPTION_TASKS:  # what tells its reader what to do is no caption, whoever says it
+            heard = [one for one in heard if not count_instructions(one.text)]
         candidates = candidates_of(heard, task, voters).trusted(calibration)
         if self.config.rule == "replace":
             return repeated(candidates, self.config.student)

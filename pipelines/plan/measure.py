@@ -97,9 +97,10 @@ def _refuse_what_never_fits(graph: Graph, machines: Machines) -> None:
 def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
     import ray
 
+    from engine.ray_runner import Carried
     from pipelines.plan.probe import Probe
 
-    return ray.remote(Probe).options(**resources).remote(run.config, graph, scratch)
+    return ray.remote(Probe).options(**resources).remote(run.config, Carried(graph), scratch)
 
 
 def _until_placed(probe: Any, *, cpus: float, gpus: float) -> Iterator[str]:
@@ -116,7 +117,7 @@ def _answer(call: Any) -> Any:
     import ray
     from ray.exceptions import RayError
 
-    from engine.ray_runner import explained
+    from engine.actor_pool import explained
 
     try:
         return ray.get(call)

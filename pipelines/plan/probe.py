@@ -17,6 +17,7 @@ from engine.publication import ShardStats
 from engine.ray_runner import hide_gpus
 from engine.shard import ShardBytes
 from engine.storage import Folder
+from engine.watch import Watch
 from engine.worker import Part, Task, Worker
 from pipelines.plan.cost import Cost
 
@@ -40,11 +41,12 @@ class Probe:
         hide_gpus()
         self._base_mb = _peak_mb()
         self._nodes = {node.name: node for node in graph.nodes}
-        self._worker = Worker(config, graph, layers=scratch, output=scratch)
+        self._watch = Watch(memory_mb=config.limits.worker_memory_mb)
+        self._worker = Worker(config, graph, layers=scratch, output=scratch, watch=self._watch)
 
     def open(self, spec: ShardSpec, count: int) -> Opened:
         """Read a shard; of an archive only the first images are asked about."""
-        task, images = self._worker.open(spec, earlier="", retry=False)
+        task, images = self._watch.call("io", self._worker.open, spec, earlier="", retry=False)
         samples = tuple(range(min(count, len(task.shard.records))))
         return Opened(task=task, images=images, samples=samples)
 
@@ -52,7 +54,7 @@ class Probe:
         """Ask a stage about the sample, and store what it says for the stages that read it."""
         node = self._nodes[name]
         begin = time.perf_counter()
-        self._worker.load([name])
+        self._watch.call("stages", self._worker.load, [name])
         loaded = time.perf_counter()
         if not node.stage.is_remote:  # it needs no warming up, and is paid
             self._ask(node, shards[0], shards[0].samples[: node.stage.config.batch_size])
@@ -76,7 +78,7 @@ class Probe:
 
     def publish(self, opened: Opened) -> ShardStats:
         """Judge and write a shard, for its size."""
-        return self._worker.publish(opened.task, opened.images, [])
+        return self._watch.call("io", self._worker.publish, opened.task, opened.images, [])
 
     def _ask(self, node: Node[Any], opened: Opened, samples: Sequence[int]) -> list[Part]:
         """Make the calls that a run would make, as many at once."""
@@ -85,7 +87,9 @@ class Probe:
         with ThreadPoolExecutor(node.stage.calls_at_once) as threads:
             return list(
                 threads.map(
-                    lambda call: self._worker.run(opened.task, opened.images, [node.name], call),
+                    lambda call: self._watch.call(
+                        "stages", self._worker.run, opened.task, opened.images, [node.name], call
+                    ),
                     calls,
                 )
             )

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.config import RunConfig
+from engine.names import check_name
 from pipelines.refine.lineage import AUDIT, TRUTH
 from pipelines.training.config import TrainConfig
 
@@ -42,6 +43,13 @@ class RefineOptions(BaseModel):
     """The loop stops when the mean quality gains less than this in a round, 0..1."""
     measure: Literal["auto", "truth", "audit", "agreement"] = "auto"
     """What quality is measured by; `auto` takes the first of the three that there is."""
+
+    @field_validator("students")
+    @classmethod
+    def _are_names(cls, students: dict[str, Any]) -> dict[str, Any]:
+        for name in students:
+            check_name(name)
+        return students
 
     @field_validator("audit", mode="before")
     @classmethod

@@ -14,12 +14,14 @@ There are no times and no paths in the entries: the same source and config give 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from engine.errors import StorageError, UsageError
+from pydantic import TypeAdapter
+
+from engine.documents import damaged, read_json
+from engine.errors import UsageError
 from engine.publication import to_json
 from engine.storage import Folder
 
@@ -85,10 +87,10 @@ class Round:
     @classmethod
     def from_json(cls, data: bytes) -> Round:
         """Read an entry back."""
-        values = json.loads(data)
-        values["students"] = tuple(Student(**student) for student in values["students"])
-        values["audited"] = tuple(values["audited"])
-        return cls(**values)
+        return _ROUND.validate_json(data, strict=True)
+
+
+_ROUND: TypeAdapter[Round] = TypeAdapter(Round)
 
 
 def gain_of(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> float:
@@ -115,16 +117,14 @@ def read_lineage(output: Folder) -> list[Round]:
     Raises:
         StorageError: the file is damaged.
     """
-    data = output.read(LINEAGE)
-    if data is None:
+    cure = "`florilegium refine` writes it again"
+    document = read_json(output, LINEAGE, cure=cure)
+    if document is None:
         return []
     try:
-        return [Round.from_json(json.dumps(entry).encode()) for entry in json.loads(data)["rounds"]]
+        return [Round.from_json(to_json(entry)) for entry in document["rounds"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(
-            f"{output.path(LINEAGE)} is damaged or of another version: {error}; "
-            f"`florilegium refine` writes it again"
-        ) from error
+        raise damaged(output, LINEAGE, f"{type(error).__name__}: {error}", cure=cure) from error
 
 
 def write_lineage(output: Folder, rounds: Sequence[Round]) -> None:

@@ -89,7 +89,8 @@ def refine(
 def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     """Refuse a config that cannot run, students included, before anything starts.
 
-    A loop that is only looked at (`is_dry`) may lack models and the audit.
+    A loop that is only looked at (`is_dry`) may lack models and the audit, and imports nothing that
+    the config names but what is installed.
 
     Returns:
         The runs of round 0 and of a round with students.
@@ -97,29 +98,31 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     Raises:
         UsageError: the message says what to change.
     """
-    _refuse_absent_packages(config)
+    look = partial(prepare, is_dry=is_dry, imports_modules=not is_dry)
+    _refuse_absent_packages(config, imports_modules=not is_dry)
     if not Folder(config.output).is_local:
         raise ConfigError(
             f"output = {config.output!r}: students are trained on a mounted file system, which "
             f"every machine of the cluster sees: choose a folder there"
         )
-    first = prepare(plain(config, output=config.output), is_dry=is_dry)
+    first = look(plain(config, output=config.output))
     if config.refine.measure == TRUTH:
         truth_of([source.url for source in config.source])
     if not is_dry or not is_missing(config.refine.audit):
         auditor_of(config)
     start = [config.refine.train.model] * config.refine.folds
     stages = with_students(config, start, 1)
-    return first, prepare(plain(config, output=config.output, stages=stages), is_dry=is_dry)
+    return first, look(plain(config, output=config.output, stages=stages))
 
 
-def _refuse_absent_packages(config: RefineConfig) -> None:
+def _refuse_absent_packages(config: RefineConfig, *, imports_modules: bool) -> None:
     """Refuse to begin without what round 0, training, merging and scoring import.
 
     Raises:
         MissingPackage: with the pip line that brings all of it.
     """
-    graph = prepare(plain(config, output=config.output), is_dry=True).graph
+    round_0 = plain(config, output=config.output)
+    graph = prepare(round_0, is_dry=True, imports_modules=imports_modules).graph
     absent = list(graph.absent)
     try:
         require("refinement", _PACKAGES, extra="refine")

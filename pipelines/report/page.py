@@ -1,7 +1,8 @@
 """Putting the report together: one HTML file that asks for nothing from outside.
 
-Texts of the dataset are escaped by the template; a content security policy lets no script run
-but ours. The same dataset gives the same bytes, wherever it lies.
+Texts of the dataset are made visible and escaped wherever the template prints them; a content
+security policy lets no script run but ours. The same dataset gives the same bytes, wherever it
+lies.
 """
 
 from __future__ import annotations
@@ -13,38 +14,43 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from engine.counted import counted
+from engine.escaped import visible
 from engine.manifest import Totals
-from engine.publication import ShardStats
+from engine.publication import FileStats, ShardStats
 from engine.storage import Folder
 from pipelines.report import figures, summary
 from pipelines.report.palette import colour
 from pipelines.report.paper import TABLE_2, TABLE_3
 from pipelines.report.plates import choose_plates
 from pipelines.report.rounds import read_rounds
-from pipelines.report.statistics import Statistics, measure, write_statistics
+from pipelines.report.statistics import STATISTICS, Statistics, measure, write_statistics
+from pipelines.resolved import read_resolved
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 REPORT = "report.html"
 """The report's name within a dataset."""
-_RUN = "run.yaml"
+_KEPT = "\n\u200c\u200d\ufe0e\ufe0f\u00a0\u2002\u2003\u2009\u202f\u3000"
+"""Joiners that scripts and emoji need, and spaces: what a page may show as it is."""
+_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+"""Marks of direction that act to the end of their element, where that is isolated."""
 _OFF = ("region_proposal",)  # nameless and many: shown when asked for
 
 
-def write_report(output: Folder, shards: Sequence[ShardStats]) -> None:
-    """Draw the report of these shards, `report.html`, and publish its `statistics.json`.
+def write_report(output: Folder, shards: Sequence[ShardStats]) -> dict[str, FileStats]:
+    """Draw the report of these shards, `report.html`, and publish its `statistics.json`; return
+    both files by name.
 
     Raises:
         StorageError: a shard cannot be read, or the report cannot be written.
     """
     statistics = measure(output, shards)
-    write_statistics(output, statistics)
-    page = _template().render(**_content(output, shards, statistics))
-    output.publish(REPORT, page.encode("utf-8", "replace"))
+    numbers = write_statistics(output, statistics)
+    page = _template().render(**_content(output, shards, statistics)).encode("utf-8", "replace")
+    output.publish(REPORT, page)
+    return {REPORT: FileStats.of(memoryview(page)), STATISTICS: numbers}
 
 
 def _content(
@@ -89,8 +95,8 @@ def _content(
 
 def _filters(output: Folder) -> list[str]:
     """Return the filters in the order in which they judge, as the run's config has them."""
-    document = yaml.safe_load(output.read(_RUN) or b"")
-    return list(document.get("filters") or ()) if isinstance(document, dict) else []
+    filters = read_resolved(output).get("filters")
+    return list(filters) if isinstance(filters, dict) else []
 
 
 def _template() -> Template:
@@ -100,14 +106,30 @@ def _template() -> Template:
         loader=FunctionLoader(_resource),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["counted"] = counted
+    environment.filters["isolated"] = _isolated
     environment.filters["thousands"] = "{:,}".format
     environment.filters["mean"] = lambda value: "" if value is None else f"{value:.2f}"
     environment.filters["large"] = lambda value: "" if value is None else f"{value / 1e6:,.0f} M"
     return environment.get_template("template.html.j2")
+
+
+def _shown(value: Any) -> Any:
+    """Make what is printed visible, before it is escaped for HTML: a mark of direction in a label
+    would turn around what stands beside it. What is markup already is ours, or was here before."""
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")
+    return visible(value, keep=_KEPT) if is_text else value
+
+
+def _isolated(text: str) -> Any:
+    """Let a text within `bdi` or `dir="auto"` have its marks of direction, which end with it."""
+    from markupsafe import escape
+
+    return escape(visible(text, keep=_KEPT + _DIRECTIONS))
 
 
 @cache

@@ -5,7 +5,6 @@ One sample and one batch of rows at a time. Knows the contract of the output, no
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.errors import StorageError
 from engine.publication import SHARDS, ShardStats
 from engine.storage import Folder
+from pipelines.dataset import UNREADABLE, damaged_shard, sample_of
 
 BATCH_ROWS = 8192
 """Rows of Parquet in memory at once."""
@@ -71,7 +70,7 @@ def spread(count: int, among: int) -> list[int]:
 
 
 def _stored(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> StoredSample:
-    said = json.loads(_content(tar, members["json"]))
+    said = sample_of(_content(tar, members["json"]))
     extension = next(name for name in members if name not in ("json", "txt"))
     return StoredSample(
         key=said["key"],
@@ -92,8 +91,5 @@ def _readable(output: Folder, path: str) -> Iterator[IO[bytes]]:
     try:
         with output.opened(path) as file:
             yield file
-    except (tarfile.TarError, pa.ArrowException, LookupError, ValueError) as error:
-        raise StorageError(
-            f"cannot read {path}: {error}; `florilegium verify` tells what is wrong, and the next "
-            f"build makes the shard again once its `_stats.json` is deleted"
-        ) from error
+    except UNREADABLE as error:
+        raise damaged_shard(output, path, error) from error

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
-from engine.publication import ShardStats, to_json
+import pyarrow as pa
+
+from engine.publication import FileStats, ShardStats, to_json
 from engine.storage import Folder
 from pipelines.dataset import read_shard_annotations
 from pipelines.report import annotation_types, distributions
@@ -34,6 +37,27 @@ class Statistics:
     measured: int
     types: AnnotationTypes
     distributions: Distributions
+
+    @classmethod
+    def of_shards(cls, count: int) -> Statistics:
+        """Return the statistics of a dataset of so many shards, none of which was measured yet."""
+        return cls(
+            shards=count,
+            measured=min(count, MEASURED_SHARDS),
+            types=AnnotationTypes(),
+            distributions=Distributions(),
+        )
+
+    @cached_property
+    def places(self) -> frozenset[int]:
+        """The places of the shards that are measured, among all shards."""
+        return frozenset(spread(MEASURED_SHARDS, self.shards))
+
+    def add(self, table: pa.Table) -> None:
+        """Measure the annotations of one shard."""
+        if len(table):
+            self.types.add(table)
+            self.distributions.add(table)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `statistics.json`."""
@@ -65,24 +89,18 @@ def measure(output: Folder, shards: Sequence[ShardStats]) -> Statistics:
     Raises:
         StorageError: a shard cannot be read.
     """
-    chosen = [shards[number] for number in spread(MEASURED_SHARDS, len(shards))]
-    found = Statistics(
-        shards=len(shards),
-        measured=len(chosen),
-        types=AnnotationTypes(),
-        distributions=Distributions(),
-    )
-    for shard in chosen:
-        table = read_shard_annotations(output, shard.name, _COLUMNS)
-        if len(table):
-            found.types.add(table)
-            found.distributions.add(table)
+    found = Statistics.of_shards(len(shards))
+    for place, shard in enumerate(shards):
+        if place in found.places:
+            found.add(read_shard_annotations(output, shard.name, _COLUMNS))
     return found
 
 
-def write_statistics(output: Folder, statistics: Statistics) -> None:
-    """Publish `statistics.json`."""
-    output.publish(STATISTICS, to_json(statistics.to_json(), indent=1))
+def write_statistics(output: Folder, statistics: Statistics) -> FileStats:
+    """Publish `statistics.json`; return what it is."""
+    content = to_json(statistics.to_json(), indent=1)
+    output.publish(STATISTICS, content)
+    return FileStats.of(memoryview(content))
 
 
 def _histogram(counts: Any, edges: Any) -> dict[str, list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from engine.annotation import CAPTION_TASKS
 from pipelines.score.score import Number, Score
@@ -72,17 +73,19 @@ def _add_reliability(table: Table, scores: Mapping[str, Score]) -> None:
         table.add_row("ECE" if place == 0 else "", _spoken(task), *_cells("ece", values))
 
 
-def _cells(measure: str, values: Sequence[Number]) -> list[str]:
+def _cells(measure: str, values: Sequence[Number]) -> list[Text]:
     known = [round(value, 3) for value in values if value is not None]
     best = (min if measure in _LOWER_IS_BETTER else max)(known, default=None)
     return [
-        "-" if value is None else _cell(value, len(set(known)) > 1 and round(value, 3) == best)
+        Text("-")
+        if value is None
+        else _cell(value, len(set(known)) > 1 and round(value, 3) == best)
         for value in values
     ]
 
 
-def _cell(value: float, is_best: bool) -> str:
-    return f"[bold]{value:.3f}[/bold]" if is_best else f"{value:.3f}"
+def _cell(value: float, is_best: bool) -> Text:
+    return Text(f"{value:.3f}", style="bold" if is_best else "")
 
 
 def _spoken(name: str) -> str:

@@ -1,7 +1,7 @@
 """Checkpoints of a training under way: whole ones only.
 
-A checkpoint is a folder that others fill; its last file makes it one. Knows nothing of what is
-in it.
+A checkpoint is a folder that others fill; its last file makes it one and has the digests of all
+others, so that nothing is read that was not written here. Knows nothing of what is in it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.training.files import make_durable, write_json
+from pipelines.training.files import digest_of_file, make_durable, write_json
 
 CHECKPOINTS = "checkpoints"
 COMPLETE = "complete.json"
@@ -20,9 +20,9 @@ COMPLETE = "complete.json"
 
 
 def last_checkpoint(output: Path) -> Path | None:
-    """Return the latest whole checkpoint."""
-    found = [path.parent for path in (output / CHECKPOINTS).glob(f"*/{COMPLETE}")]
-    return max(found, key=step_of, default=None)
+    """Return the latest whole checkpoint; one with a changed file or a file too many is none."""
+    found = [path.parent for path in (output / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}")]
+    return next(filter(_is_whole, sorted(found, key=step_of, reverse=True)), None)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -32,14 +32,35 @@ def step_of(checkpoint: Path) -> int:
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
     """Return what was stored when the checkpoint was completed."""
-    return json.loads((checkpoint / COMPLETE).read_bytes())
+    return json.loads((checkpoint / COMPLETE).read_bytes())["state"]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        digests = json.loads((checkpoint / COMPLETE).read_bytes())["digests"]
+        return bool(_digests(checkpoint) == digests)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    """Return the digest of each file but the last one; a link or a folder is no file of ours.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return {
+        path.name: "" if path.is_symlink() else digest_of_file(path)
+        for path in checkpoint.iterdir()
+        if path.name != COMPLETE
+    }
 
 
 def complete(output: Path, step: int, state: Mapping[str, Any], *, keep: int) -> None:
     """Make the folder of a step a checkpoint, and remove all but the last `keep`."""
     checkpoint = output / CHECKPOINTS / f"checkpoint-{step}"
     make_durable(checkpoint)
-    write_json(checkpoint, COMPLETE, state)
+    write_json(checkpoint, COMPLETE, {"state": state, "digests": _digests(checkpoint)})
     older = sorted(checkpoint.parent.glob("checkpoint-*"), key=step_of)
     for old in older[:-keep]:
         (old / COMPLETE).unlink(missing_ok=True)  # what is half removed is no checkpoint

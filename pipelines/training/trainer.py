@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from engine.errors import RunError
-from engine.manifest import MANIFEST
 from engine.registry import require
+from engine.sample import digest_of
 from engine.storage import Folder
 from engine.waiting import PATIENCE_S
+from pipelines.dataset import manifest_of
 from pipelines.training.checkpoints import CHECKPOINTS, sweep
 from pipelines.training.config import TrainConfig
 from pipelines.training.files import digest_of_file, write_json
@@ -146,13 +146,13 @@ def finished_training(output: Path) -> TrainResult | None:
 
 
 def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> dict[str, Any]:
-    manifest = Folder(dataset).read(MANIFEST) or b""
+    shards = [shard["name"] for shard in manifest_of(Folder(dataset))["shards"]]
     identity = config.identity()
     # The same weights are the same start, wherever they lie.
     del identity["model"], identity["revision"]
     return {
         "version": VERSION,
-        "dataset": sha256(manifest).hexdigest(),
+        "dataset": digest_of(shards),
         "model": resolve_florence2(config.model, config.revision).digest,
         "fold": fold,
         "folds": folds,

@@ -17,6 +17,7 @@ import numpy as np
 from engine.errors import ConfigError, SampleError
 from engine.stage import RUNTIME
 from specialists.captions.answer_text import cleaned, own_turn, whole_sentences
+from specialists.pretrained.chat_template import rendered_chat
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.greedy_search import GreedySearch, Spoken
 from specialists.pretrained.network import TOO_THIN, Network
@@ -179,10 +180,7 @@ class ImageChat:
         if not is_chat(self._processor):
             return prompt
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        rendered: str = self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        return rendered
+        return rendered_chat(self._processor, [{"role": "user", "content": content}])
 
     def _inputs(self, pixels: np.ndarray) -> list[dict[str, Tensor]]:
         """Return the model's inputs for each question.

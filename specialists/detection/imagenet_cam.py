@@ -90,11 +90,12 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
 
         from specialists.detection.efficientnet_lite import EfficientNetLite0, fuse_batch_norms
         from specialists.detection.imagenet_names import Families, class_names
+        from specialists.pretrained.loading import packaged_weights
 
         torch.set_num_threads(self.config.threads)
         network = EfficientNetLite0().eval()
         path = EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(path, weights_only=True))
+        network.load_state_dict(packaged_weights(path))
         fuse_batch_norms(network)
         self._network: EfficientNetLite0 = network
         self._families: Families = Families(class_names())

@@ -17,7 +17,7 @@ import numpy as np
 from engine.errors import ConfigError
 from specialists.detection.wanted import Found, Wanted, corners
 from specialists.pretrained.checkpoint import Checkpoint
-from specialists.pretrained.loading import load_pretrained
+from specialists.pretrained.loading import load_part, load_pretrained
 from specialists.pretrained.network import Network, finite, pictured
 from specialists.pretrained.precision import to_full_precision
 
@@ -40,14 +40,10 @@ def load_omdet_turbo(checkpoint: Checkpoint, **how: str) -> tuple[Any, Any]:
     Raises:
         ConfigError: one of them is missing or damaged.
     """
-    from transformers import AutoImageProcessor
-
     texts = replace(checkpoint, family=replace(checkpoint.family, processor_class="AutoTokenizer"))
     model, tokenizer = load_pretrained(texts, **how)
     try:
-        image_processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-            checkpoint.folder, local_files_only=True
-        )
+        image_processor = load_part(checkpoint, "AutoImageProcessor")
     except Exception as error:  # the library raises whatever it meets
         raise ConfigError(
             f"model {checkpoint.model!r} has no image processor: {error}; save it again with "

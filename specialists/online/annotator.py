@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import islice
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -59,6 +59,8 @@ AnnotatorT = TypeVar("AnnotatorT", bound=AnnotatorConfig)
 
 class Annotator(ChatSpecialist[AnnotatorT]):
     """Asks for one text per sample and task."""
+
+    version: ClassVar[int] = 2
 
     def __init__(self, config: AnnotatorT) -> None:
         super().__init__(config)

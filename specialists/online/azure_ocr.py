@@ -191,6 +191,8 @@ class ReadService(Service):
         from azure.core.credentials import AzureKeyCredential
         from azure.core.pipeline.policies import AsyncRedirectPolicy, AsyncRetryPolicy
 
+        from specialists.online.azure_transport import BoundedTransport
+
         key = read_key(config.api_key_env)
         if key is None:
             raise ConfigError("api_key_env is empty: the service answers nobody without a key")
@@ -200,6 +202,7 @@ class ReadService(Service):
             api_version=_API,
             retry_policy=AsyncRetryPolicy.no_retries(),
             redirect_policy=AsyncRedirectPolicy.no_redirects(),
+            transport=BoundedTransport(config),
             # The service's own time-out comes first, and says what it is.
             connection_timeout=2 * config.timeout_s,
             read_timeout=2 * config.timeout_s,
@@ -223,9 +226,13 @@ class ReadService(Service):
             response = error.response if isinstance(error, HttpResponseError) else None
             if response is None:
                 raise broken_connection(error) from None
-            if isinstance(error, DecodeError):
+            is_success = 200 <= response.status_code < 300
+            if isinstance(error, DecodeError) and is_success:
                 raise Failure(INVALID_ANSWER, error.message, is_passing=True) from None
-            raise refusal(response.status_code, response.headers, response.text()) from None
+            said = response.text()
+            raise refusal(response.status_code, response.headers, said, self.redacted) from None
+        except RecursionError:
+            raise Failure(INVALID_ANSWER, "JSON within JSON, too deep to read") from None
         return Priced(value=_lines_in(result))
 
 

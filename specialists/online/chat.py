@@ -7,11 +7,13 @@ the business of the stages.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -19,21 +21,26 @@ from engine.errors import ConfigError, SampleError
 from engine.stage import RUNTIME, Specialist
 from specialists.online.address import host_of, read_key
 from specialists.online.budget import Limits, Prices
+from specialists.online.exchange import Exchange
 from specialists.online.failure import (
     EMPTY_ANSWER,
     INVALID_ANSWER,
     SERVICE_FAILED,
+    TIMED_OUT,
     Failure,
-    broken_connection,
     refusal,
 )
 from specialists.online.service import Priced, Service, ServiceConfig
 
-if TYPE_CHECKING:
-    import httpx
-
 _GREETING_S = 10.0
 """Seconds in which a service that is there tells its models."""
+
+MOST_CHARACTERS = 100_000
+"""Characters of an answer's text at most, thoughts included."""
+MOST_TOKENS = 100_000_000
+"""Tokens that one request can have been charged."""
+NONSENSE = -1
+_NO_BUDGET = ", so that a budget of tokens or money cannot be kept: limit max_requests instead"
 
 Role = Literal["system", "user", "assistant"]
 
@@ -123,17 +130,10 @@ class ChatService(Service):
     """One model behind one address."""
 
     def __init__(self, config: ChatConfig) -> None:
-        import httpx
-
         key = read_key(config.api_key_env)
-        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-        limits = httpx.Limits(max_connections=config.concurrency)
-        # One time-out for a whole request is the service's; redirects would carry the key away.
-        self._client = httpx.AsyncClient(
-            base_url=config.url.rstrip("/"), headers=headers, timeout=None, limits=limits
-        )
+        self._exchange = Exchange(config.url, key, config)
         self._chat = config
-        super().__init__(config, self._client, key)
+        super().__init__(config, self._exchange, key)
 
     def answer(self, conversations: Sequence[Sequence[Message]]) -> list[str | SampleError]:
         """Return what the model says at the end of each conversation, stripped of white space.
@@ -159,26 +159,22 @@ class ChatService(Service):
             )
 
     async def _greet(self) -> Failure | None:
-        import httpx
-
         try:
-            response = await self._client.get("/models", timeout=_GREETING_S)
-        except httpx.TransportError as error:
-            return broken_connection(error)
-        if response.status_code != 401:
+            async with asyncio.timeout(_GREETING_S):
+                reply = await self._exchange.ask("GET", "/models")
+        except TimeoutError:
+            return Failure(TIMED_OUT, f"no answer within {_GREETING_S:g} s")
+        except Failure as failure:
+            return None if failure.reason == INVALID_ANSWER else failure
+        if reply.status != 401:
             return None
-        return refusal(response.status_code, response.headers, response.content)
+        return refusal(reply.status, reply.headers, reply.body, self.redacted)
 
     async def _complete(self, messages: Sequence[Message]) -> Priced[str]:
-        import httpx
-
-        try:
-            response = await self._client.post("/chat/completions", json=self._request(messages))
-        except httpx.TransportError as error:
-            raise broken_connection(error) from error
-        if not response.is_success:
-            raise refusal(response.status_code, response.headers, response.content)
-        return self._read(response)
+        reply = await self._exchange.ask("POST", "/chat/completions", self._request(messages))
+        if not reply.is_success:
+            raise refusal(reply.status, reply.headers, reply.body, self.redacted)
+        return self._read(reply.body)
 
     def _request(self, messages: Sequence[Message]) -> dict[str, Any]:
         config = self._chat
@@ -192,15 +188,16 @@ class ChatService(Service):
         }
         return {name: value for name, value in request.items() if value is not None}
 
-    def _read(self, response: httpx.Response) -> Priced[str]:
+    def _read(self, body: bytes) -> Priced[str]:
         try:
-            said = response.json()
-            tokens = self._tokens(said.get("usage"))
-            choice = said["choices"][0]
+            said = json.loads(body)
+            usage, choice = said.get("usage"), said["choices"][0]
             content, finish = choice["message"].get("content"), choice.get("finish_reason")
-        except (ValueError, LookupError, TypeError, AttributeError):
-            told = f"no chat completion but {response.text[:200]!r}"
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            shown = self.redacted(body.decode("utf-8", "replace"))[:200]
+            told = f"no chat completion but {shown!r}"
             raise Failure(INVALID_ANSWER, told, is_passing=True) from None
+        tokens = self._tokens(usage)
         if finish == "length":
             told = f"the answer was cut off at max_tokens = {self._chat.max_tokens}: raise it"
             raise Failure(INVALID_ANSWER, told, tokens=tokens)
@@ -208,21 +205,42 @@ class ChatService(Service):
             raise Failure(
                 SERVICE_FAILED, "the service's content filter held the answer", tokens=tokens
             )
-        text = self.redacted(_text(content)).strip()
+        text = self.without_key(_text(content)).strip()
         if not text:
             raise Failure(EMPTY_ANSWER, "the answer has no text", is_passing=True, tokens=tokens)
+        if len(text) > MOST_CHARACTERS:
+            told = f"an answer of {len(text)} characters, at most {MOST_CHARACTERS} are a text"
+            raise Failure(INVALID_ANSWER, told, tokens=tokens)
         return Priced(value=text, tokens_in=tokens[0], tokens_out=tokens[1])
 
-    def _tokens(self, usage: dict[str, Any] | None) -> tuple[int, int]:
-        """Read how many tokens were charged, in and out."""
-        if not usage and self._chat.needs_usage:
-            told = (
-                "the service reports no usage, so that a budget of tokens or money cannot be "
-                "kept: limit max_requests instead"
+    def _tokens(self, usage: object) -> tuple[int, int]:
+        """Read how many tokens were charged, in and out.
+
+        An answer whose usage is no whole number of tokens, or far too many, is invalid. A budget
+        of tokens or money that cannot be kept, as the service counts nothing or nonsense, leaves
+        the service alone.
+        """
+        needed = self._chat.needs_usage
+        counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
+        if NONSENSE in counts:
+            told = f"the answer's usage is no number of tokens: {str(usage)[:200]}"
+            raise Failure(INVALID_ANSWER, f"{told}{_NO_BUDGET * needed}", stops_all=needed)
+        if needed and 0 in counts:
+            raise Failure(
+                SERVICE_FAILED, f"the service reports no usage{_NO_BUDGET}", stops_all=True
             )
-            raise Failure(SERVICE_FAILED, told, stops_all=True)
-        usage = usage or {}
-        return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        return counts[0], counts[1]
+
+
+def _count(usage: object, name: str) -> int:
+    """Return a count of tokens; 0 where there is none, `NONSENSE` for what cannot be one."""
+    if usage is None:
+        return 0
+    count: Any = usage.get(name) if isinstance(usage, dict) else usage
+    if count is None:
+        return 0
+    is_number = isinstance(count, int) and not isinstance(count, bool)
+    return count if is_number and 0 <= count <= MOST_TOKENS else NONSENSE
 
 
 def _text(content: object) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from engine.errors import SampleError
+from engine.redaction import redacted
 
 SERVICE_FAILED = "service_failed"
 TIMED_OUT = "timed_out"
@@ -31,6 +32,8 @@ _CURES = {
 }
 _CONCERNS_ALL = frozenset({401, 402, 404})
 """Refusals that have nothing to do with the image: every other request would meet them too."""
+_LONGEST_S = 365 * 86_400.0
+"""Seconds of a wait that a service asks for, at most."""
 _PASSING = frozenset({408, 409, 425, 429})
 """Refusals that may be over a moment later, beside 500 to 599."""
 
@@ -62,13 +65,23 @@ class Failure(SampleError):
         self.is_free = is_free
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes | str) -> Failure:
-    """Turn an HTTP answer that is no success into a failure; `headers` ignore case."""
+def refusal(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes | str,
+    hide: Callable[[str], str] = redacted,
+) -> Failure:
+    """Turn an HTTP answer that is no success into a failure; `headers` ignore case.
+
+    `hide` takes the key out of what the service says, before it is shortened.
+    """
     is_passing = status in _PASSING or 500 <= status < 600
     cure = _CURES.get(
         status, "it may pass: run again with --retry-dead-letters" if is_passing else ""
     )
-    said = "; ".join(part for part in (f"HTTP {status}", _told(body), cure) if part)
+    if 300 <= status < 400:
+        cure = "the service has moved: give its new address"
+    said = "; ".join(part for part in (f"HTTP {status}", _told(body, hide), cure) if part)
     return Failure(
         RATE_LIMITED if status == 429 else SERVICE_FAILED,
         said,
@@ -88,33 +101,38 @@ def broken_connection(error: Exception) -> Failure:
 def retry_after_s(value: str) -> float | None:
     """Read a Retry-After header, seconds or an HTTP date (RFC 9110, 10.2.3), as seconds from now.
 
-    Returns nothing for a header that is absent or nonsense.
+    Returns nothing for a header that is absent or nonsense; no more than a year.
     """
     try:
         seconds = float(value)
     except ValueError:
         return _seconds_until(value)
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return min(max(0.0, seconds), _LONGEST_S) if math.isfinite(seconds) else None
 
 
 def _seconds_until(date: str) -> float | None:
     try:
         then = parsedate_to_datetime(date)
-    except ValueError:
+        if then.tzinfo is None:
+            then = then.replace(tzinfo=UTC)
+        seconds = (then - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError, TypeError):
         return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, seconds), _LONGEST_S)
 
 
-def _told(body: bytes | str) -> str:
+def _told(body: bytes | str, hide: Callable[[str], str]) -> str:
     """Return what a service says about its refusal, shortened: JSON's `error`, or plain text."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
         said: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = text
     for name in ("error", "message"):
         if isinstance(said, dict) and name in said:
             said = said[name]
-    return " ".join(str(said).split())[:300]
+    try:
+        text = str(said)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list within a list
+        text = "something that cannot be written"
+    return hide(" ".join(text.split()))[:300]

@@ -1,8 +1,9 @@
 """One caption of many: a language model merges what others said, and adds nothing.
 
-The model sees no image. A sentence that names an object which nobody named is not part of the
-merged caption; it is said on its own, for the filter `unsupported` to drop: a config with this
-stage needs that filter. What counts as named is for `evidence` to know.
+The model sees no image. A sentence that names an object which nobody named, has no other evidence
+or tells its reader what to do is not part of the merged caption; it is said on its own, for the
+filter `unsupported` to drop: a config with this stage needs that filter. What counts as named is
+for `evidence` to know.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ class LlmMerge(Annotator[LlmMergeConfig]):
         self, task: str, parts: Sequence[str], heard: Sequence[Annotation]
     ) -> Iterator[Annotation]:
         """Yield the caption made of the supported sentences, then each of the others."""
-        found = self._check.unsupported(parts, heard)
-        supported = [part for part, objects in zip(parts, found, strict=True) if not objects]
+        found = self._check.findings(parts, heard)
+        supported = [part for part, one in zip(parts, found, strict=True) if one.is_supported]
         merged = Annotation(
             kind="text",
             task=task,
@@ -119,8 +120,8 @@ class LlmMerge(Annotator[LlmMergeConfig]):
         )
         if supported:
             yield merged
-        for part, objects in zip(parts, found, strict=True):
-            if objects:
+        for part, one in zip(parts, found, strict=True):
+            if not one.is_supported:
                 yield replace(merged, text=part, id="", parent_id=task if supported else "")
 
     @cached_property

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from engine.errors import SampleError
 from specialists.online.failure import INVALID_ANSWER
 from specialists.online.heard import one_line
+from specialists.words.evidence import sentences
+from specialists.words.instructions import is_instruction
 from specialists.words.refusals import opens_with_refusal
 
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
@@ -17,7 +19,8 @@ _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 def text_in(answer: str) -> str | SampleError:
     """Return an answer as one line, without thoughts and without quotation marks around it.
 
-    A refusal, or an answer without a word, is an error: `invalid_answer`.
+    A refusal, an answer without a word, or one that only tells its reader what to do is an error:
+    `invalid_answer`.
     """
     line = one_line(_THOUGHT.sub("", answer, count=1))
     if line.startswith('"') and line.endswith('"') and line.count('"') == 2:
@@ -26,6 +29,8 @@ def text_in(answer: str) -> str | SampleError:
         return SampleError(INVALID_ANSWER, f"the answer is no text: {answer[:200]!r}")
     if opens_with_refusal(line):
         return SampleError(INVALID_ANSWER, f"the answer is a refusal: {line[:200]!r}")
+    if all(map(is_instruction, sentences(line))):
+        return SampleError(INVALID_ANSWER, f"the answer is an instruction: {line[:200]!r}")
     return line
 
 

@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr
 
 from engine.answer import STAGE_FAILED
 from engine.errors import ConfigError, SampleError
+from engine.redaction import redacted, without_values
 from engine.stage import RUNTIME, StageConfig
 from engine.traces import traceback_of
 from specialists.online.background import BackgroundLoop
@@ -50,6 +51,14 @@ class ServiceConfig(StageConfig):
     failures_in_a_row: Annotated[int, RUNTIME, Field(ge=1)] = 32
     """Images given up one after the other, none answered between, after which the service is
     taken to be down and left alone for the rest of the run."""
+    max_answer_bytes: Annotated[int, RUNTIME, Field(ge=1)] = 4 * 1024 * 1024
+    """Bytes of one answer, at most; a larger one is not kept, and not asked for again."""
+    allow_redirects: Annotated[bool, RUNTIME] = False
+    """Whether a redirect may lead to another server. The key stays behind, the question does not;
+    from https to http none ever leads."""
+    allow_private_addresses: Annotated[bool, RUNTIME] = True
+    """Whether the service may have an address of this machine or of its network, as a model server
+    of one's own has; false refuses every name that means one."""
     max_requests: Annotated[int | None, RUNTIME, Field(ge=0)] = None
     """Requests in one run, repeated ones included; by default no limit."""
     max_cost: Annotated[float | None, RUNTIME, Field(ge=0)] = None
@@ -123,9 +132,16 @@ class Service:
         self._loop.close()
 
     def redacted(self, text: str) -> str:
-        """Return a text without the key."""
-        secret = self._key.get_secret_value() if self._key else ""
-        return text.replace(secret, "[key]") if secret else text
+        """Return a message without the key, and without other secrets."""
+        return redacted(text, self._secret)
+
+    def without_key(self, text: str) -> str:
+        """Return an answer without the key; all else in it is what was asked for."""
+        return without_values(text, self._secret)
+
+    @property
+    def _secret(self) -> str:
+        return self._key.get_secret_value() if self._key else ""
 
     async def _answers(self, calls: Sequence[Call[T]]) -> list[T | SampleError]:
         return await asyncio.gather(*map(self._answer, calls))

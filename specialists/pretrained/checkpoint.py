@@ -2,12 +2,12 @@
 
 Only safetensors are read and no code that lies beside weights is run. Nothing is downloaded: a
 model that is not here ends with the command that fetches it. Looking is cheap and imports no
-torch; what is loaded, and how, is in `network`.
+torch; what a stranger may have put into a folder is in `inspection`, what is loaded, and how, in
+`loading`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from pathlib import Path
 
 from engine.errors import ConfigError, MissingModel, MissingPackage
 from engine.sources.url import package_folder
+from specialists.pretrained.inspection import inspect_files, parts_of, read_json
+from specialists.pretrained.sizes import WeightsSize, size_of_weights
 
 _PACKAGE = "package://"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -62,7 +64,8 @@ class Family:
 class Checkpoint:
     """A checkpoint that is here: `digest` is a hub commit or the digest of the files.
 
-    Of one with random weights only the config and the processor are used.
+    `size` is that of its weights; of one with random weights, which has none, only the config and
+    the processor are used.
     """
 
     model: str
@@ -70,7 +73,12 @@ class Checkpoint:
     digest: str
     family: Family
     model_type: str
-    is_random: bool = False
+    size: WeightsSize | None = None
+
+    @property
+    def is_random(self) -> bool:
+        """Whether its weights are left aside and random ones are taken."""
+        return self.size is None
 
     @property
     def name(self) -> str:
@@ -95,7 +103,8 @@ def resolve(
 
     Raises:
         MissingModel: it is not in the cache of the hub; the error has the command that fetches it.
-        ConfigError: there is no such folder, it is pickled, damaged, or of another family.
+        ConfigError: there is no such folder, it is pickled, damaged, of another family, or holds
+            what must not be opened (`inspection`).
         MissingPackage: it needs a package that is not installed: torchvision, timm, sentencepiece.
     """
     if not model.strip():
@@ -114,10 +123,10 @@ def resolve(
             f"revision {revision!r} is for a model of the hub, but {model!r} is a folder; "
             "leave `revision` out"
         )
+    inspect_files(model, folder)
     model_type = _model_type(model, folder, family)
     _check_tokenizer(model, folder)
-    if not is_random:
-        _check_weights(model, folder, family)
+    size = None if is_random else _weights(model, folder, family)
     if not _files(folder, _PROCESSORS):
         raise ConfigError(
             f"model {model!r}: neither of {' and '.join(_PROCESSORS)} is in {folder}; "
@@ -129,21 +138,15 @@ def resolve(
         digest=commit or _digest(folder),
         family=family,
         model_type=model_type,
-        is_random=is_random,
+        size=size,
     )
 
 
 def _model_type(model: str, folder: Path, family: Family) -> str:
     """Return the model type of a config that the family takes."""
-    config_path = folder / "config.json"
-    try:
-        config = json.loads(config_path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"model {model!r}: no config.json in {folder}; {_cure(model, folder)}"
-        ) from None
-    except ValueError as error:
-        raise ConfigError(f"model {model!r}: {config_path} is damaged: {error}") from error
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"model {model!r}: no config.json in {folder}; {_cure(model, folder)}")
+    config = read_json(model, folder / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
     if not isinstance(kind, str) or (family.model_types and kind not in family.model_types):
         allowed = f" (model types {', '.join(family.model_types)})" if family.model_types else ""
@@ -186,10 +189,7 @@ def _check_tokenizer(model: str, folder: Path) -> None:
     path = folder / "tokenizer_config.json"
     if not path.is_file():
         return
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"model {model!r}: {path} is damaged: {error}") from error
+    config = read_json(model, path)
     kind = config.get("tokenizer_class") if isinstance(config, dict) else None
     if kind in _BY_SENTENCEPIECE and find_spec("sentencepiece") is None:
         raise MissingPackage(
@@ -198,7 +198,7 @@ def _check_tokenizer(model: str, folder: Path) -> None:
         )
 
 
-def _check_weights(model: str, folder: Path, family: Family) -> None:
+def _weights(model: str, folder: Path, family: Family) -> WeightsSize:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights and _files(folder, _PICKLES):
         raise ConfigError(
@@ -207,37 +207,12 @@ def _check_weights(model: str, folder: Path, family: Family) -> None:
         )
     if not weights:
         raise ConfigError(f"model {model!r}: no *.safetensors in {folder}; {_cure(model, folder)}")
-    if missing := _absent(folder):
+    # A download that was interrupted leaves parts out.
+    if missing := [path for path in parts_of(model, folder) if not path.is_file()]:
         raise ConfigError(
-            f"model {model!r}: {missing[0]} is not in {folder}; {_cure(model, folder)}"
+            f"model {model!r}: {missing[0].name} is not in {folder}; {_cure(model, folder)}"
         )
-    for path in weights:
-        _check_safetensors(model, path)
-
-
-def _absent(folder: Path) -> list[str]:
-    """Return the parts of weights that an interrupted download left out."""
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file() or not index.is_file():
-        return []
-    try:
-        parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return []  # transformers says what is wrong with it
-    return sorted(name for name in parts if not (folder / name).is_file())
-
-
-def _check_safetensors(model: str, path: Path) -> None:
-    """Read the header of a file, which tells whether the file is whole."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(
-            f"model {model!r}: {path} is damaged: {error}; fetch or save it again"
-        ) from error
+    return size_of_weights(model, weights)
 
 
 def _is_hub_id(model: str) -> bool:

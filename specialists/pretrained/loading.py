@@ -1,16 +1,22 @@
-"""A checkpoint into memory: the model in eval mode and its processor, checked.
+"""The one door through which weights, processors and configs of models come into memory.
 
-What a checkpoint is and where it lies is `checkpoint`; how a loaded model is asked, `network`.
+No code of a model is run (`trust_remote_code=False`), nothing is fetched, and only safetensors
+are read; of installed packages, whose code runs anyway, also tensors that torch stored. What a
+checkpoint is and where it lies is `checkpoint`; how a loaded model is asked, `network`.
 """
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from engine.counted import counted
 from engine.errors import ConfigError
 from specialists.pretrained.checkpoint import Checkpoint
+from specialists.pretrained.sizes import no_larger_than
 
+_LOCKED = {"local_files_only": True, "trust_remote_code": False}
 _SEED = 0
 """Of random weights: measurements repeat."""
 
@@ -29,9 +35,7 @@ def load_pretrained(
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        processor = _class(checkpoint.family.processor_class).from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=False
-        )
+        processor = load_part(checkpoint, checkpoint.family.processor_class)
         load = _random if checkpoint.is_random else _trained
         model = load(checkpoint, dtype=dtype, device=device, attention=attention)
     except ConfigError:
@@ -50,18 +54,46 @@ def load_pretrained(
     return model.eval(), processor
 
 
+def load_part(checkpoint: Checkpoint, class_name: str) -> Any:
+    """Load a part of a checkpoint beside its weights: `AutoProcessor`, `AutoConfig` and the like.
+
+    Raises:
+        Exception: whatever the libraries meet.
+    """
+    return _class(class_name).from_pretrained(checkpoint.folder, **_LOCKED)
+
+
+def lone_weight(checkpoint: Checkpoint, name: str) -> float | None:
+    """Return a weight of one number as it was stored, or nothing where there is no such weight."""
+    from safetensors import safe_open
+
+    for path in () if checkpoint.is_random else sorted(checkpoint.folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as weights:
+            if name in weights.keys():  # noqa: SIM118 - it is no mapping
+                return float(weights.get_tensor(name).item())
+    return None
+
+
+def packaged_weights(path: Path | str) -> dict[str, Any]:
+    """Read tensors that torch stored in an installed package; of a pickle nothing else is read."""
+    import torch
+
+    weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
 def _trained(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str) -> Any:
     import torch
 
-    model, report = _class(checkpoint.family.model_class).from_pretrained(
-        checkpoint.folder,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True,
-        output_loading_info=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        **_attention(attention),
-    )
+    with no_larger_than(checkpoint.model, checkpoint.size):
+        model, report = _class(checkpoint.family.model_class).from_pretrained(
+            checkpoint.folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            **_LOCKED,
+            **_attention(attention),
+        )
     _check_loaded(checkpoint, model, report)
     return model.to(device)
 
@@ -69,16 +101,22 @@ def _trained(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str)
 def _random(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str) -> Any:
     """Build the architecture of a config with weights that nobody trained."""
     import torch
-    from transformers import AutoConfig, GenerationConfig
 
-    config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    config = load_part(checkpoint, "AutoConfig")
+    build = partial(
+        _class(checkpoint.family.model_class).from_config,
+        config,
+        dtype=getattr(torch, dtype),
+        trust_remote_code=False,
+        **_attention(attention),
+    )
+    with no_larger_than(checkpoint.model, checkpoint.size), torch.device("meta"):
+        build()  # takes no memory
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(_SEED)
-        model = _class(checkpoint.family.model_class).from_config(
-            config, dtype=getattr(torch, dtype), **_attention(attention)
-        )
+        model = build()
     if (checkpoint.folder / "generation_config.json").is_file():  # it costs time, too
-        model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder)
+        model.generation_config = load_part(checkpoint, "GenerationConfig")
     return model
 
 

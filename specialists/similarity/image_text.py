@@ -18,6 +18,7 @@ import numpy as np
 from engine.errors import ConfigError
 from engine.stage import RUNTIME
 from specialists.pretrained.checkpoint import Family
+from specialists.pretrained.loading import lone_weight
 from specialists.pretrained.network import Network, finite, pictured, unbatched
 from specialists.pretrained.stage import PretrainedConfig
 from specialists.regions.crops import CropConfig, crop_window
@@ -157,14 +158,8 @@ def sentences(text: str) -> list[str]:
 def _lone_weight(network: Network, name: str) -> float:
     """Return a weight of one number as the checkpoint has it: rounded to bfloat16, a scale of 117
     would be 116, and a chance of 0.76 one of 0.72."""
-    from safetensors import safe_open
-
-    checkpoint = network.checkpoint
-    for path in () if checkpoint.is_random else sorted(checkpoint.folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as weights:
-            if name in weights.keys():  # noqa: SIM118 - it is no mapping
-                return float(weights.get_tensor(name).item())
-    return float(getattr(network.model, name).item())
+    stored = lone_weight(network.checkpoint, name)
+    return float(getattr(network.model, name).item()) if stored is None else stored
 
 
 def _unit(features: Tensor) -> list[np.ndarray]:

@@ -37,6 +37,7 @@ from engine.errors import SampleError
 from engine.graph import Graph, Node
 from engine.judging import judge
 from engine.layer import Layer, make_layer
+from engine.limits import Limits
 from engine.partition import partition
 from engine.registry import find_stage, stage_names
 from engine.run import Run, prepare
@@ -108,7 +109,7 @@ class Told:
     def __init__(self, run: Run) -> None:
         (spec,) = partition(run.sources, [])
         self.graph: Graph = run.graph
-        self.shard, self.images = read_shard(spec, run.sources[0], max_pixels=10**8)
+        self.shard, self.images = read_shard(spec, run.sources[0], limits=Limits())
         talk = Conversation(self.shard, self.images, {})
         for node in self.graph.layered:
             node.stage.load()

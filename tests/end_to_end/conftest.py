@@ -85,7 +85,7 @@ def written(tmp_path: Path) -> Callable[..., Path]:
         document = {
             "source": str(source),
             "output": str(output),
-            "runner": "local",
+            "runner": "in_process",
             "shard_size": 5,
             "specialists": {"bright": {"use": "tests.stages:Brightest"}},
             **keys,
@@ -121,6 +121,6 @@ def quickstart(holiday: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished dataset of the quickstart's stages over these pictures. Read only."""
     output = tmp_path_factory.mktemp("quickstart") / "out"
     changes = {"source": str(holiday), "output": str(output), "shard_size": 4}
-    config = load_config(QUICKSTART, changes=changes, overrides=["runner.kind=local"])
+    config = load_config(QUICKSTART, changes=changes, overrides=["runner.kind=in_process"])
     build_dataset(prepare(config))
     return output

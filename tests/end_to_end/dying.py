@@ -36,7 +36,7 @@ def build_and_die(source: Path, output: Path, keys: dict[str, Any], at: int) -> 
 
 def operations_of(job: Job, output: Path) -> int:
     """Run a job to its end and return the number of operations on the output's files."""
-    receiver, sender = _context().Pipe(duplex=False)
+    receiver, sender = context().Pipe(duplex=False)
     assert _run(job, output, sys.maxsize, sender) == 0
     return receiver.recv()
 
@@ -48,14 +48,17 @@ def run_and_die(job: Job, output: Path, at: int) -> bool:
     return code != 0
 
 
-def _context() -> Any:
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["webdataset", "tests.end_to_end.dying", "tests.stages"])
-    return context
+def context() -> Any:
+    """Return the context of processes that are forked from one where all is imported already."""
+    forkserver = get_context("forkserver")
+    forkserver.set_forkserver_preload(
+        ["webdataset", "pipelines.report", "tests.end_to_end.dying", "tests.stages"]
+    )
+    return forkserver
 
 
 def _run(job: Job, output: Path, at: int, sender: Any) -> int:
-    process = _context().Process(target=_child, args=(job, output, at, sender))
+    process = context().Process(target=_child, args=(job, output, at, sender))
     process.start()
     process.join()
     code = process.exitcode

@@ -25,7 +25,7 @@ def write_refinement(
         "source": SCENES,
         "output": str(output),
         "shard_size": 6,
-        "runner": "local",
+        "runner": "in_process",
         "specialists": {
             "shapes_colour": {},
             "shapes_edges": {},

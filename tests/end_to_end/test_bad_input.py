@@ -148,7 +148,7 @@ def built(hostile: Path) -> tuple[Path, Manifest]:
     sources = [str(hostile / "folder"), str(hostile / "tars")]
     changes = {"source": sources, "output": str(hostile / "out"), "shard_size": 20}
     config = load_config(
-        QUICKSTART, changes=changes, overrides=["runner.kind=local", "max_dead_letter_share=1"]
+        QUICKSTART, changes=changes, overrides=["runner.kind=in_process", "max_dead_letter_share=1"]
     )
     return hostile / "out", build_dataset(prepare(config))
 
@@ -228,7 +228,7 @@ def test_a_rerun_has_nothing_to_do(built: tuple[Path, Manifest], hostile: Path) 
     sources = [str(hostile / "folder"), str(hostile / "tars")]
     changes = {"source": sources, "output": str(output), "shard_size": 20}
     config = load_config(
-        QUICKSTART, changes=changes, overrides=["runner.kind=local", "max_dead_letter_share=1"]
+        QUICKSTART, changes=changes, overrides=["runner.kind=in_process", "max_dead_letter_share=1"]
     )
     assert build_dataset(prepare(config)) == manifest
     assert before == {path: path.stat().st_mtime_ns for path in before}

@@ -10,7 +10,7 @@ from tests.benchmarks.gpu.compare import AtLeast, compare
 from tests.benchmarks.gpu.engine_side import Moment, through
 from tests.benchmarks.gpu.jobs import JOBS
 
-LOCAL = {"kind": "local"}
+LOCAL = {"kind": "in_process"}
 
 
 @pytest.mark.parametrize("stage", JOBS)

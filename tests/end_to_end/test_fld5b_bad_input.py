@@ -42,7 +42,7 @@ def build(florilegium: Command, small_photographs: Path, tmp_path: Path) -> Buil
         document = {
             "source": {"url": str(small_photographs), "brings": list(TASKS)},
             "output": str(tmp_path / "out"),
-            "runner": "local",
+            "runner": "in_process",
             "specialists": specialists,
             **keys,
         }

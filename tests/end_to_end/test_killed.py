@@ -19,6 +19,8 @@ from pipelines.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 from tests.end_to_end.dying import build_and_die, count_operations
 
+pytestmark = pytest.mark.attack("faults")
+
 Start = Callable[..., subprocess.Popen[str]]
 KEYS: dict[str, Any] = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH, "shard_size": 3}
 MARK = "FLORILEGIUM_TEST_RUN"

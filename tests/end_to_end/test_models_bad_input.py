@@ -46,7 +46,7 @@ def planned(florilegium: Command, holiday: Path, tmp_path: Path) -> Plan:
         document: dict[str, Any] = {
             "source": {"url": str(holiday), "brings": list(TASKS)},
             "output": str(tmp_path / "out"),
-            "runner": "local",
+            "runner": "in_process",
             "specialists": {"bright": {"use": "tests.stages:Brightest"}},
         }
         document.setdefault(section, {})[name] = options

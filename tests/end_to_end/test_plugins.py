@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from engine.errors import PlanError
 from engine.registry import find_stage, stage_names
 from tests.building import build, shard_file
-from tests.end_to_end.conftest import Command
+from tests.end_to_end.conftest import ROOT, Command
+
+Written = Callable[..., Path]
 
 STAGE = '''
 from engine.annotation import Annotation
@@ -70,20 +76,178 @@ def test_a_stage_of_another_package_is_found_by_name_and_speaks(
     assert b'"label":"broad"' in shard_file(tmp_path / "out", ".tar").read_bytes()
 
 
-def test_own_stages_in_the_current_folder_are_found(
-    album: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    florilegium: Command,
-    written: Callable[..., Path],
-) -> None:
-    (tmp_path / "own_shapes.py").write_text(STAGE, encoding="utf-8")
-    config = written(album, tmp_path / "out", specialists={"shape": {"use": "own_shapes:Shape"}})
+EVIL = "from pathlib import Path\nPath({mark!r}).write_text('ran')\n" + STAGE
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder one stands in, with a stage that leaves a mark when it is imported."""
+    folder = tmp_path / "here"
+    info = folder / "evil.egg-info"
+    info.mkdir(parents=True)
+    mark = str(tmp_path / "mark")
+    for name in ("own_shapes", "json", "evil_source"):
+        (folder / f"{name}.py").write_text(EVIL.format(mark=mark), encoding="utf-8")
+    (info / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[florilegium.stages]\nevil = own_shapes:Shape\nrapidocr = own_shapes:Shape\n"
+    )
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.chdir(tmp_path)
-    told = florilegium("build", config)
+    monkeypatch.chdir(folder)
+    yield folder
+    sys.modules.pop("own_shapes", None)
+
+
+OWN = {"shape": {"use": "own_shapes:Shape"}}
+
+
+@pytest.mark.parametrize("how", ["config", "list", "option"])
+def test_own_stages_are_found_in_the_folder_that_is_asked_for(
+    album: Path, tmp_path: Path, folder: Path, florilegium: Command, written: Written, how: str
+) -> None:
+    keys: dict[str, Any] = {"config": {"plugin_path": "."}, "list": {"plugin_path": ["."]}}
+    config = written(album, tmp_path / "out", specialists=OWN, **keys.get(how, {}))
+    told = florilegium("build", config, *(["--plugin-path", "."] if how == "option" else []))
     assert told.code == 0, told.err
     assert "12 images = 12 samples" in " ".join(told.out.split())
+
+
+@pytest.mark.attack("configs")
+@pytest.mark.parametrize("use", ["own_shapes:Shape", "evil"])
+def test_the_folder_one_stands_in_is_not_searched(
+    album: Path, tmp_path: Path, folder: Path, florilegium: Command, written: Written, use: str
+) -> None:
+    config = written(album, tmp_path / "out", specialists={"shape": {"use": use}})
+    told = florilegium("build", config)
+    assert told.code == 2
+    assert "plugin_path: ." in told.err if ":" in use else "unknown stage 'evil'" in told.err
+    assert not (tmp_path / "mark").exists()
+    assert "evil" not in stage_names()
+
+
+@pytest.mark.attack("configs")
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"specialists": OWN}, "specialists.shape.use = 'own_shapes:Shape' names a module"),
+        ({"filters": OWN}, "filters.shape.use = 'own_shapes:Shape' names a module"),
+        ({"kind": "own_shapes:Shape"}, "source.kind = 'own_shapes:Shape' names a module"),
+        ({"specialists": {"rapidocr": {}}, "plugin_path": "."}, "plugin_path = ['.']"),
+        ({"specialists": {"shape": {"use": ["own_shapes:Shape"]}}}, "names a module"),
+    ],
+)
+@pytest.mark.parametrize("command", ["build", "plan", "dry run", "refine"])
+def test_without_plugins_only_what_is_installed_is_run(
+    album: Path,
+    tmp_path: Path,
+    folder: Path,
+    florilegium: Command,
+    keys: dict[str, Any],
+    named: str,
+    command: str,
+) -> None:
+    document = {"specialists": {"rapidocr": {}}, **keys}
+    source: Any = str(album)
+    if "kind" in document:
+        source = {"url": source, "kind": document.pop("kind")}
+    if command == "refine":
+        document["refine"] = {"students": {"one": {}}, "train": {"model": "m"}}
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump({"source": source, "output": "out", **document}))
+    arguments = ["build", config, "--dry-run"] if command == "dry run" else [command, config]
+    told = florilegium(*arguments, "--no-plugins")
+    assert told.code == 2
+    assert named in told.err
+    assert "--no-plugins allows what is installed only" in told.err
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.attack("configs")
+def test_a_plan_or_a_student_brings_no_plugin_either(
+    album: Path, tmp_path: Path, folder: Path, florilegium: Command, written: Written
+) -> None:
+    config = written(album, tmp_path / "out", specialists={"rapidocr": {}})
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("plugin_path: .\nspecialists: {rapidocr: {use: 'own_shapes:Shape'}}\n")
+    told = florilegium("build", config, "--plan", plan, "--no-plugins")
+    assert (told.code, "names a module" in told.err) == (2, True)
+    students = {"one": {"use": "own_shapes:Shape"}}
+    refined = {"students": students, "train": {"model": "m"}}
+    config = written(album, tmp_path / "out", specialists={"rapidocr": {}}, refine=refined)
+    told = florilegium("refine", config, "--no-plugins")
+    assert (told.code, "refine.students.one.use" in told.err) == (2, True)
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.attack("configs")
+def test_a_dry_run_imports_no_module_and_says_so(
+    album: Path, tmp_path: Path, folder: Path, florilegium: Command, written: Written
+) -> None:
+    stages = {**OWN, "grabcut": {}, "bare": {"use": "own_shapes:Shape", "reads": ["shape"]}}
+    judges = {"judge": {"use": "own_shapes:Shape", "anything": 1}, "nms": {}}
+    config = written(
+        album, tmp_path / "out", specialists=stages, filters=judges, plugin_path=str(folder)
+    )
+    told = florilegium("build", config, "--dry-run")
+    assert told.code == 0, told.err
+    assert "not imported" in told.out
+    assert "shape is own_shapes:Shape, a module, which a dry run does not import" in told.out
+    assert "judge is own_shapes:Shape" in told.out
+    own = "source={url: " + str(album) + ", kind: 'own_shapes:Shape'}"
+    told = florilegium("build", config, "--dry-run", "--set", own)
+    assert (told.code, "which a dry run does not import" in told.err) == (2, True)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_python_that_starts_in_a_folder_does_not_search_it(
+    album: Path, tmp_path: Path, folder: Path, written: Written
+) -> None:
+    (folder / "json.py").unlink()  # Python itself would import it, before any code of ours
+    config = written(album, tmp_path / "out", specialists=OWN)
+    done = subprocess.run(
+        [sys.executable, "-c", "from pipelines.commands import main; main()", "build", config],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "plugin_path: ." in done.stderr
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.attack("configs")
+def test_no_process_that_is_started_searches_it(
+    album: Path, tmp_path: Path, folder: Path, written: Written
+) -> None:
+    for name in ("socket", "signal", "selectors", "threading", "traceback"):
+        (folder / f"{name}.py").write_text(EVIL.format(mark=str(tmp_path / "mark")))
+    config = written(album, tmp_path / "out", runner="local")
+    command = [Path(sys.executable).with_name("florilegium"), "build", config]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("broken", ["1 / 0", "raise SystemError", "a b", "import nowhere_at_all"])
+def test_a_module_that_cannot_be_imported_is_named(
+    album: Path, tmp_path: Path, folder: Path, florilegium: Command, written: Written, broken: str
+) -> None:
+    (folder / "broken_shapes.py").write_text(broken)
+    stages = {"shape": {"use": "broken_shapes:Shape"}}
+    told = florilegium(
+        "build", written(album, tmp_path / "out", specialists=stages, plugin_path=".")
+    )
+    assert told.code == 2
+    assert "'broken_shapes:Shape' cannot be imported" in told.err
+
+
+def test_a_folder_for_plugins_has_to_be_there(
+    album: Path, tmp_path: Path, florilegium: Command, written: Written
+) -> None:
+    told = florilegium("build", written(album, tmp_path / "out", plugin_path="nowhere"))
+    assert (told.code, "plugin_path = 'nowhere': there is no such folder" in told.err) == (2, True)
 
 
 def test_it_is_listed_and_its_options_are_checked(

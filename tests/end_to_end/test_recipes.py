@@ -29,7 +29,7 @@ def built(small_photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("fld5b_small")
     config = tiny_recipe(
         "fld5b_small", folder / "models", overrides=PERMISSIVE,
-        source=str(small_photographs), output=str(folder / "out"), runner={"kind": "local"},
+        source=str(small_photographs), output=str(folder / "out"), runner={"kind": "in_process"},
     )  # fmt: skip
     return folder / "out", build_dataset(prepare(config))
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from engine.annotation import Annotation, MaskRLE
 from engine.answer import ask
 from engine.errors import MissingPackage, SampleError
 from engine.graph import Node
+from engine.limits import Limits
 from engine.sample import Picture, Sample
 from engine.stage import Measurement, Specialist, StageConfig
 from tests.building import BRIGHT_ENOUGH
@@ -99,6 +102,102 @@ def test_a_missing_package_stops_the_run() -> None:
         ask(node_of(Saying(say)), [sample()])
 
 
+@pytest.mark.attack("hangs")
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError()])
+def test_an_error_that_would_end_the_process_costs_the_image(error: BaseException) -> None:
+    def say(one: Sample) -> list[Annotation]:
+        if one.key == "b":
+            raise error
+        return [region(one.key)]
+
+    first, second = ask(node_of(Saying(say)), [sample("a"), sample("b")])
+    assert first == [region("a")]
+    assert isinstance(second, SampleError)
+    assert (second.reason, type(error).__name__ in second.message) == ("stage_failed", True)
+
+
+@pytest.mark.attack("hangs")
+def test_an_interrupt_that_a_stage_raises_itself_costs_the_image() -> None:
+    """No signal arrives in another thread than the main one, and there workers ask."""
+
+    def say(one: Sample) -> list[Annotation]:
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor() as threads:
+        (answer,) = threads.submit(ask, node_of(Saying(say)), [sample()]).result()
+    assert isinstance(answer, SampleError)
+    assert answer.message == "KeyboardInterrupt: "
+
+
+@pytest.mark.attack("memory")
+def test_memory_that_one_image_lacks_is_its_own_fault() -> None:
+    def say(one: Sample) -> list[Annotation]:
+        if one.key == "b":
+            raise MemoryError("cannot allocate 9 PiB")
+        return []
+
+    first, second = ask(node_of(Saying(say)), [sample("a"), sample("b")])
+    assert first == []
+    assert isinstance(second, SampleError)
+    assert (second.reason, second.message) == (
+        "out_of_memory",
+        "MemoryError: cannot allocate 9 PiB",
+    )
+
+
+class Unspeakable(Exception):
+    """Fails again when it is written down."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.attack("hangs")
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unspeakable(), "Unspeakable: (its message cannot be written)"),
+        (SampleError("Too Ugly!", "no"), "no (its reason is no word of small letters"),
+        (SampleError(["x"], "no"), "no (its reason is no word of small letters"),  # type: ignore[arg-type]
+        (SampleError("x" * 99, "no"), "no (its reason is no word of small letters"),
+    ],
+)
+def test_an_error_that_no_dead_letter_could_hold_is_told_as_far_as_it_goes(
+    error: Exception, told: str
+) -> None:
+    def say(one: Sample) -> list[Annotation]:
+        raise error
+
+    (raised,) = ask(node_of(Saying(say)), [sample()])
+    assert isinstance(raised, SampleError)
+    assert raised.reason == "stage_failed"
+    assert raised.message.startswith(told)
+
+
+@pytest.mark.attack("memory")
+@pytest.mark.parametrize(
+    ("said", "reason", "told"),
+    [
+        ([region()] * 1_000_000, "too_many_annotations", "1000000 annotations, limits.max_annot"),
+        ([object()] * 11, "too_many_annotations", "11 annotations, limits.max_annotations is 10"),
+        ([caption("x" * 101)], "text_too_long", "a text of 101 characters, limits.max_caption_"),
+        ([region(label="x" * 101)], "text_too_long", "a label of 101 characters"),
+        ([region(id="x" * 101)], "text_too_long", "a id of 101 characters"),
+        ([region(merged_from=("x",) * 11)], "too_many_annotations", "one merged from 11"),
+    ],
+)
+def test_an_answer_that_is_too_large_is_refused_and_its_neighbours_are_not(
+    said: list[Any], reason: str, told: str
+) -> None:
+    stage = Saying(lambda one: said if one.key == "b" else [caption("x" * 100)] * 10)
+    limits = Limits(max_annotations=10, max_caption_characters=100)
+    first, second = ask(node_of(stage), [sample("a"), sample("b")], limits=limits)
+    assert first == [caption("x" * 100)] * 10
+    assert isinstance(second, SampleError)
+    assert second.reason == reason
+    assert second.message.startswith(f"stage 'stage': {told}")
+
+
 def test_an_interrupt_is_not_a_dead_letter() -> None:
     def say(one: Sample) -> list[Annotation]:
         raise KeyboardInterrupt
@@ -144,6 +243,9 @@ def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
         (caption(span=(-1, 3)), "a span of (-1, 3)"),
         (caption(span=(1,)), "a span of (1,)"),
         (caption(parent_id="nobody"), "a parent 'nobody'"),
+        (caption(id=["x"]), "a id that is no text"),
+        (caption(parent_id=["x"]), "a parent_id that is no text"),
+        (region(merged_from=(["x"],)), "merged from something that is no text"),
         (region(merged_from=("nobody",)), "merged from 'nobody'"),
         (region(label=" "), "an object_detection needs `label`; it has only `box_xyxy`"),
         (Annotation(kind="region", task="ocr"), "declares only object_detection, caption"),
@@ -195,6 +297,20 @@ def measuring(*rows: list[Measurement]) -> Any:
 def test_measurements_are_taken_as_they_are() -> None:
     rows = [Measurement("x", {"brightness": 0.5}), Measurement("y", {})]
     assert measuring(rows) == rows
+
+
+@pytest.mark.attack("memory")
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (None, "must be a list of Measurement"),
+        ([{"brightness": 1.0}], "must be a list of Measurement"),
+        (iter([]), "must be a list of Measurement"),
+        ([Measurement("x", {})] * 10_001, "10001 measurements, at most 10000 are believed"),
+    ],
+)
+def test_measurements_that_are_none_or_too_many_are_named(rows: Any, told: str) -> None:
+    assert told in measuring(rows).message
 
 
 def test_an_undeclared_measurement_or_a_wrong_count_is_nonsense() -> None:

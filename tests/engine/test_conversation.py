@@ -45,6 +45,16 @@ def test_a_stage_hears_what_an_earlier_one_said(images: ShardBytes) -> None:
     assert (said.specialist, said.stage) == ("describe", describe.fingerprint)
 
 
+def test_an_annotation_is_named_by_its_own_sample(images: ShardBytes) -> None:
+    (bright,) = planned(specialists={"bright": DESCRIBED["bright"]}).specialists
+    talk = conversation(images)
+    talk.ask(bright, [2, 0])
+    said = talk.part(bright).annotations([0, 2])
+    for number in (0, 2):
+        ids = [one.id for one in stamp([region()], bright.provenance, f"digest-{number}")]
+        assert [one.id for one in said[number]] == ids
+
+
 def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> None:
     graph = planned(specialists=DESCRIBED)
     bright, describe = graph.specialists

@@ -89,8 +89,11 @@ def kept(found: Judged) -> list[str]:
     return [text for text, keep in zip(texts, found.kept, strict=True) if keep]
 
 
-def test_what_was_made_from_a_dropped_annotation_is_dropped_over_all_generations() -> None:
-    found = judged(graph_of(drop("root")), {0: said_tree()})
+@pytest.mark.parametrize("sample", [0, 2])
+def test_what_was_made_from_a_dropped_annotation_is_dropped_over_all_generations(
+    sample: int,
+) -> None:
+    found = judged(graph_of(drop("root")), {sample: said_tree()})
     orphan = [("lineage", False, "parent_dropped")]
     assert kept(found) == ["stranger"]
     assert by_text(found) == {
@@ -322,14 +325,35 @@ def test_rows_are_in_the_order_of_samples_and_failed_samples_are_left_out() -> N
     assert found.table.column("sample").to_pylist() == [0, 2]
 
 
+def test_a_failed_sample_is_left_out_of_what_every_stage_said() -> None:
+    graph = planned(specialists={**BRIGHTEST, "other": BRIGHTEST["bright"]})
+    label = caption("label", id="l", specialist="source")
+    shard = shard_of(4, labels={3: [label]})
+    said = {
+        "bright": {number: [caption(f"bright {number}")] for number in (0, 1, 3)},
+        "other": {number: [caption(f"other {number}")] for number in (0, 1, 2)},
+    }
+    found = judge(shard, graph, layers_of(graph, shard, said), frozenset([0, 2]))
+    assert found.table.column("text").to_pylist() == ["bright 1", "other 1", "label", "bright 3"]
+    assert found.table.column("sample").to_pylist() == [1, 1, 3, 3]
+
+
 def test_image_sizes_are_those_of_each_row() -> None:
     seen: list[list[float]] = []
 
     def look(statements: Statements, verdicts: Verdicts) -> None:
         seen.extend(statements.image_wh.tolist())
 
-    judged(graph_of(look), {0: [caption()], 2: [caption()]})
-    assert seen == [[96.0, 64.0], [96.0, 64.0]]
+    graph, shard = graph_of(look), shard_of(3)
+    sizes = [(96, 64), (30, 400), (7, 5)]
+    records = tuple(
+        replace(one, width=width, height=height)
+        for one, (width, height) in zip(shard.records, sizes, strict=True)
+    )
+    said = {0: [caption()], 1: [caption(), region()], 2: [caption()]}
+    layers = layers_of(graph, shard, {"bright": said})
+    judge(replace(shard, records=records), graph, layers, frozenset())
+    assert seen == [[96.0, 64.0], [30.0, 400.0], [30.0, 400.0], [7.0, 5.0]]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 
 from engine.annotation import Annotation, stamp
 from engine.graph import Node
+from engine.judgement import Statements, Verdicts
 from engine.layer import Layer, LayerStore, StageError, join_layers, make_layer
-from engine.stage import Measurement
+from engine.stage import Filter, Measurement, StageConfig
 from engine.storage import Folder
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents, shard_file
 from tests.engine.by_hand import caption, planned, region
@@ -74,6 +75,21 @@ def test_measurements_are_read_back_with_nothing_where_nothing_was_measured(
     assert read[0].table.to_pylist() == [
         {"sample": 1, "annotation_id": "x", "brightness": 0.5},
         {"sample": 1, "annotation_id": "y", "brightness": None},
+    ]
+
+
+def test_each_number_of_a_measurement_has_a_column_of_its_own() -> None:
+    class Two(Filter[StageConfig]):
+        measured = ("size", "weight")
+
+        def judge(self, statements: Statements) -> Verdicts:
+            raise NotImplementedError
+
+    node = Node[Any](name="two", use="", stage=Two(StageConfig()), inputs=(), fingerprint="f")
+    rows = [Measurement("x", {"weight": 2.0, "size": 1.0}), Measurement("y", {"weight": 3.0})]
+    assert make_layer(node, {4: rows}, ()).table.to_pylist() == [
+        {"sample": 4, "annotation_id": "x", "size": 1.0, "weight": 2.0},
+        {"sample": 4, "annotation_id": "y", "size": None, "weight": 3.0},
     ]
 
 

@@ -72,6 +72,7 @@ def test_a_live_writer_on_another_machine_is_respected(output: Folder) -> None:
     assert holders(output) == [other]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_lease_that_is_not_renewed_ends_by_itself(output: Folder) -> None:
     hold(output, replace(elsewhere(), renewed=time.time() - LEASE_S - 1))
     with writing(output):
@@ -118,6 +119,107 @@ def test_two_who_create_their_leases_at_once_are_never_both_let_in(
     assert holders(output) == [other]
 
 
+@pytest.mark.attack("faults")
+@pytest.mark.parametrize("step_s", [-1e6, -100.0, 100.0, 1e6])
+def test_a_clock_that_steps_ends_no_lease(
+    output: Folder, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    now = time.time
+    with writing(output) as held:
+        monkeypatch.setattr(time, "time", lambda: now() + step_s)
+        held.check()
+
+
+@pytest.mark.attack("faults")
+@pytest.mark.parametrize("step_s", [-1e6, -100.0, 100.0, 1e6])
+def test_a_live_writer_with_a_wrong_clock_is_respected(
+    output: Folder, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    other = replace(elsewhere(), renewed=time.time() + step_s)
+    hold(output, other)
+    renewed = replace(other, renewed=other.renewed + lease.RENEW_S)
+    monkeypatch.setattr(time, "sleep", lambda _: hold(output, renewed))
+    with pytest.raises(OutputInUse, match="on another-host"), writing(output):
+        raise AssertionError("two writers")
+    assert holders(output) == [renewed]
+
+
+@pytest.mark.attack("faults")
+@pytest.mark.parametrize("step_s", [-1e6, -100.0, 100.0, 1e6])
+def test_a_dead_writer_with_a_wrong_clock_locks_nobody_out(
+    output: Folder, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    hold(output, replace(elsewhere(), renewed=time.time() + step_s))
+    watched: list[float] = []
+    monkeypatch.setattr(time, "sleep", watched.append)
+    with writing(output):
+        assert [holder.pid for holder in holders(output)] == [os.getpid()]
+    assert watched == [2 * lease.RENEW_S]  # once, whatever is looked at again
+
+
+@pytest.mark.attack("faults")
+def test_a_writer_that_slept_goes_on_where_nobody_took_its_lease(
+    output: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, steady_s = time.time, lease._steady_s
+    with writing(output) as held:
+        monkeypatch.setattr(time, "time", lambda: now() + 1e5)
+        monkeypatch.setattr(lease, "_steady_s", lambda: steady_s() + 1e5)
+        held.check()
+        assert holders(output)[0].renewed > now() + 1e4
+
+
+@pytest.mark.attack("faults")
+def test_a_writer_that_slept_while_it_renewed_finds_its_lease_lost_for_good(
+    output: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, steady_s = Folder.publish, lease._steady_s
+
+    def sleep_and_publish(folder: Folder, name: str, data: bytes, **options: bool) -> None:
+        """Another command takes the lease and gives it back; then the file is put back."""
+        output.remove(name)
+        monkeypatch.setattr(lease, "_steady_s", lambda: steady_s() + LEASE_S)
+        publish(folder, name, data, **options)
+
+    with writing(output) as held:
+        monkeypatch.setattr(Folder, "publish", sleep_and_publish)
+        for _ in range(2):
+            with pytest.raises(RunError, match=r"the lease .* ended before this command did"):
+                held.check()
+    assert holders(output) == []
+
+
+@pytest.mark.attack("faults")
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_writer_does_not_take_the_lease_of_another_for_its_own(
+    output: Folder, number: int
+) -> None:
+    other = elsewhere()
+    with writing(output) as held:
+        output.publish(f".lease/{number:06d}.json", json.dumps(asdict(other)).encode())
+        with pytest.raises(RunError, match="ended before this command did"):
+            held.check()
+    assert other in holders(output)  # nor gives it back
+
+
+@pytest.mark.attack("faults")
+def test_a_lease_that_cannot_be_renewed_for_a_while_is_kept(
+    output: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageError("cannot write it: the disk is full")
+
+    with writing(output) as held:
+        with monkeypatch.context() as full:
+            full.setattr(Folder, "publish", refuse)
+            turns = iter([False, False, True])
+            full.setattr(held._released, "wait", lambda _: next(turns))
+            held._keep()
+            with pytest.raises(StorageError, match="the disk is full"):
+                held.check()
+        held.check()
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_S", 0.01)
@@ -145,11 +247,27 @@ def test_a_writer_whose_lease_was_taken_away_is_told_and_does_not_take_it_back(
             held.check()
 
 
-@pytest.mark.parametrize("number", [1, 3])
-def test_a_damaged_lease_counts_as_none(output: Folder, number: int) -> None:
-    output.publish(f".lease/{number:06d}.json", b"{")
-    with writing(output):
-        pass
+def lease_with(**changes: object) -> bytes:
+    return json.dumps({**asdict(elsewhere()), **changes}).encode()
+
+
+DAMAGED = [
+    b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, lease_with(since="now"),
+    lease_with(since=float("nan")), lease_with(renewed=1e300), lease_with(renewed=-1.0),
+    lease_with(pid=-1), lease_with(pid=0), lease_with(pid=1 << 40), lease_with(pid="1"),
+    lease_with(user=None), lease_with(host=["a"]),
+]  # fmt: skip
+
+
+@pytest.mark.attack("faults")
+@pytest.mark.parametrize("data", DAMAGED, ids=lambda data: data[:20].decode("ascii", "replace"))
+def test_a_damaged_lease_counts_as_none_and_is_swept_away(output: Folder, data: bytes) -> None:
+    for name in ("000001.json", "000003.json", ".0123456789abcdef.tmp"):
+        output.publish(f".lease/{name}", data)
+    with writing(output) as held:
+        held.check()
+        assert len(holders(output)) == 1
+    assert set(output.names(".lease")) <= {"lock"}
 
 
 def test_a_holder_is_named_without_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:

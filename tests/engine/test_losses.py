@@ -69,6 +69,15 @@ def test_a_run_that_cannot_keep_to_the_limit_is_given_up() -> None:
     assert stop(specs, [shard(0, 106, *letters)], 0.2) == ""
 
 
+@pytest.mark.parametrize(("lost", "is_refused"), [(100, False), (101, True)])
+def test_a_run_on_its_way_may_lose_just_the_share_that_is_allowed(
+    lost: int, is_refused: bool
+) -> None:
+    specs = [spec(number, 250) for number in range(4)]
+    told = stop(specs, [shard(0, 250 - lost, *map(letter, range(lost)))], 0.1)
+    assert bool(told) == is_refused
+
+
 def test_a_stage_that_fails_on_everything_ends_a_run_of_thousands_soon() -> None:
     specs = [spec(number, 256) for number in range(40)]
     letters = [letter(number) for number in range(MANY)]

@@ -108,6 +108,7 @@ def test_a_manifest_names_the_live_shards_with_digests_and_counts() -> None:
         "dead_letters": 1,
         "tar": {"bytes": 1, "sha256": "0"},
         "parquet": {"bytes": 1, "sha256": "0"},
+        "stats": asdict(shards[0].file),
     }
 
 

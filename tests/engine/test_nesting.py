@@ -109,7 +109,7 @@ def test_a_link_in_the_source_that_leads_to_the_output_is_refused(
     other.mkdir()
     (other / "c.jpg").write_bytes(photographs["rocket"].read_bytes())
     (photos / "more").symlink_to(other)
-    run = prepare(configure(IMAGES, other / "out"))
+    run = prepare(configure([{**IMAGES[0], "follow_links": True}], other / "out"))
     with pytest.raises(ConfigError, match=REFUSAL):
         execute(run, Progress())
     assert not (other / "out").exists()
@@ -121,7 +121,8 @@ def test_links_that_lead_elsewhere_are_no_hindrance(
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "c.jpg").write_bytes(photographs["rocket"].read_bytes())
     (photos / "more").symlink_to(tmp_path / "other")
-    assert build(IMAGES, Path("out")).totals.samples == 3
+    followed = [{**IMAGES[0], "follow_links": True}]
+    assert build(followed, Path("out")).totals.samples == 3
 
 
 def test_object_storage_is_compared_by_its_paths(jpeg_in_memory: str) -> None:

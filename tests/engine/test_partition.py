@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.errors import StorageError
+from engine.limits import Limits
 from engine.partition import (
     Entry,
     Index,
@@ -53,6 +55,20 @@ def keys(specs: list[ShardSpec]) -> list[list[str]]:
 
 def keys_of(*locations: str, size: int = 1000) -> list[str]:
     return [entry.key for entry in entries(partition([Listed(*locations, size=size)], []))]
+
+
+@pytest.mark.attack("files")
+def test_a_shard_has_no_more_bytes_than_are_held_together() -> None:
+    class Sized(Listed):
+        def items(self) -> Iterator[Item]:
+            sizes = {"a": 60, "b": 40, "c": 1, "d": 0, "e": 500, "f": 99}
+            return (Item(location=name, signature="", size=sizes[name]) for name in self.locations)
+
+    source = Sized(*"abcdef", size=100)
+    source.limits = Limits(max_shard_bytes=100)
+    specs = partition([source], [])
+    assert keys(specs) == [["a", "b"], ["c", "d"], ["e"], ["f"]]
+    assert keys(partition([source], entries(specs))) == keys(specs)
 
 
 def test_items_fill_shards_in_their_order() -> None:
@@ -131,6 +147,17 @@ def test_a_removed_item_leaves_a_gap_and_an_empty_shard_disappears() -> None:
     ]
 
 
+def test_the_number_of_a_shard_that_is_gone_is_not_given_again() -> None:
+    first = partition([Listed(*"abcdefg")], [])
+    assert [spec.name for spec in first] == ["000000", "000001", "000002"]
+    second = partition([Listed(*"abcdefh")], entries(first))
+    assert [(spec.name, keys([spec])) for spec in second] == [
+        ("000000", [["a", "b", "c"]]),
+        ("000001", [["d", "e", "f"]]),
+        ("000003", [["h"]]),
+    ]
+
+
 def test_a_changed_item_keeps_its_place_with_its_new_signature() -> None:
     first = partition([Listed("a", "b")], [])
     old = entries(first)[0]
@@ -189,6 +216,30 @@ def test_inputs_are_others_when_anything_about_them_is(changes: dict[str, Any]) 
 
     assert digest(**changes) != digest() == digest()
     assert digest(key="other") != digest()
+
+
+def test_all_that_names_an_input_is_in_the_digest_of_a_shard() -> None:
+    item = Item(location="a.parquet", signature="v", start=10, stop=20)
+    entry = Entry(source="photos", shard=0, key="a", item=item)
+
+    def digest(*entries: Entry) -> str:
+        return ShardSpec(number=0, source=0, entries=entries).inputs_digest
+
+    changes = [
+        replace(entry, key="b"),
+        *(
+            replace(entry, item=replace(item, **{name: value}))
+            for name, value in [
+                ("location", "b.parquet"),
+                ("signature", "w"),
+                ("start", 11),
+                ("stop", 21),
+            ]
+        ),
+    ]
+    found = {digest(one) for one in (entry, *changes)}
+    assert len(found) == 1 + len(changes)
+    assert digest(entry, changes[0]) != digest(changes[0], entry)
 
 
 @pytest.mark.parametrize(

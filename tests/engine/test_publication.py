@@ -3,8 +3,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 
 from engine.annotation import ANNOTATION_FIELDS, MaskRLE
 from engine.errors import SampleError
+from engine.layer import StageError, make_layer
 from engine.publication import (
     ShardStats,
     finished_names,
@@ -106,6 +110,21 @@ def test_the_files_of_a_sample_are_adjacent_and_the_image_is_untouched(tmp_path:
     assert found["image_1.jpg"] == b"second"
 
 
+def test_the_files_of_a_sample_are_sorted_by_their_extension(tmp_path: Path) -> None:
+    shard = shard_of(3)
+    records = tuple(replace(one, extension="png") for one in shard.records)
+    found = members(published(tmp_path, shard=replace(shard, records=records)))
+    assert list(found)[:3] == ["image_0.json", "image_0.png", "image_0.txt"]
+
+
+def test_dead_letters_are_in_the_order_of_the_samples(tmp_path: Path) -> None:
+    stats = stats_of(published(tmp_path, failed={"bright": 2, "describe": 0}))
+    assert [(one.key, one.stage) for one in stats.dead_letters] == [
+        ("image_0", "describe"),
+        ("image_2", "bright"),
+    ]
+
+
 def test_members_have_neither_times_nor_owners(tmp_path: Path) -> None:
     data = file_of(published(tmp_path), ".tar")
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
@@ -129,6 +148,35 @@ def test_the_json_has_every_field_of_the_contract_with_its_type(tmp_path: Path) 
                 type(edge) is float for edge in (*annotation["box_xyxy"], *annotation["quad"])
             )
     assert count == 6
+
+
+def test_the_json_says_of_each_image_what_is_true_of_it(tmp_path: Path) -> None:
+    found = sample(published(tmp_path), "image_1")
+    annotations = found.pop("annotations")
+    assert [one["task"] for one in annotations] == ["object_detection"]
+    assert found == {
+        "key": "image_1",
+        "sha256": f"{1:064x}",
+        "image_sha256": hashlib.sha256(b"second").hexdigest(),
+        "width": 96,
+        "height": 64,
+        "orientation": 1,
+        "source": "photos/image_1.jpg",
+        "metadata": "{}",
+    }
+
+
+def test_statistics_are_those_of_a_shard_with_the_same_samples_and_unread_inputs(
+    tmp_path: Path,
+) -> None:
+    letter = DeadLetter(key="k", source="s", stage="source", reason="empty_file", message="")
+    shard = replace(shard_of(3), dead_letters=(letter,))
+    stats = stats_of(published(tmp_path, shard=shard, failed={"bright": 1}))
+    assert [one.stage for one in stats.dead_letters] == ["source", "bright"]
+    assert stats.is_of(shard), "what a stage failed on is no matter of the inputs"
+    assert not stats.is_of(shard_of(3))
+    assert not stats.is_of(replace(shard, dead_letters=(replace(letter, reason="other"),)))
+    assert not stats.is_of(replace(shard, records=shard.records[:2]))
 
 
 def test_floats_are_written_as_floats(tmp_path: Path) -> None:
@@ -264,12 +312,80 @@ def test_damaged_statistics_count_as_absent(tmp_path: Path, damage: bytes) -> No
     assert read_stats(folder, name) is None
 
 
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", None])
+def test_a_shard_is_whole_with_both_files_of_their_sizes(
+    tmp_path: Path, kind: str, change: Callable[[bytes], bytes] | None
+) -> None:
+    folder = published(tmp_path)
+    stats = stats_of(folder)
+    assert is_whole(folder, stats)
+    path = shard_file(tmp_path, f".{kind}")
+    if change:
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(change(data))
+    else:
+        path.unlink()
+    assert not is_whole(folder, stats)
+
+
+def test_a_dead_letter_says_how_often_a_stage_was_asked(tmp_path: Path) -> None:
+    shard = shard_of(3)
+    layers = layers_of(GRAPH, shard, SAID)
+    node = GRAPH.specialists[1]
+    failed = StageError(sample=2, reason="process_died", message="killed", attempt=2,
+                        traceback="there")  # fmt: skip
+    layers[node.name] = make_layer(node, {}, [replace(failed, sample=0), failed])
+    folder = Folder(str(tmp_path))
+    stats = publish_shard(shard, IMAGES, GRAPH, layers, folder)
+    assert [letter.key for letter in stats.dead_letters] == ["image_0", "image_2"]
+    assert stats.dead_letters[1] == DeadLetter(
+        key="image_2", source="photos/image_2.jpg", stage=node.name, reason="process_died",
+        message="killed", attempt=2, traceback="there",
+    )  # fmt: skip
+
+
 def test_statistics_that_were_changed_are_not_those_of_a_whole_shard(tmp_path: Path) -> None:
     folder = published(tmp_path)
-    assert is_whole(folder, stats_of(folder))
     name, data = stats_of(folder).name, file_of(folder, "_stats.json")
-    folder.publish(f"shards/{name}_stats.json", data.replace(b'"samples": 3', b'"samples": 2'))
-    assert not is_whole(folder, stats_of(folder))
+    for change in (data.replace(b'"samples": 3', b'"samples": 2'), data + b"\n"):
+        assert change != data
+        folder.publish(f"shards/{name}_stats.json", change)
+        assert read_stats(folder, name) is None
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_an_edit_of_the_same_size_is_told_by_time_or_by_reading(tmp_path: Path, kind: str) -> None:
+    folder = published(tmp_path)
+    stats, path = stats_of(folder), shard_file(tmp_path, f".{kind}")
+
+    def is_seen_whole(*, is_read: bool = False) -> bool:
+        return is_whole(folder, stats, folder.entries("shards"), is_read=is_read)
+
+    assert is_seen_whole()
+    times = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, (times.st_atime, times.st_mtime + 5))
+    assert not is_seen_whole()
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert is_seen_whole(), "neither size nor time tell"
+    assert not is_seen_whole(is_read=True)
+
+
+def test_shards_that_were_copied_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = published(tmp_path)
+    stats = stats_of(folder)
+    for path in (tmp_path / "shards").iterdir():
+        older = 5 if path.name.endswith(".json") else 0
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - older))
+    assert is_whole(folder, stats, folder.entries("shards"))
+    monkeypatch.setattr(Folder, "opened", None)
+    assert is_whole(folder, stats, folder.entries("shards"))
 
 
 def test_finished_shards_are_found_by_number(tmp_path: Path) -> None:

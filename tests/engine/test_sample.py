@@ -7,7 +7,7 @@ import pytest
 
 import engine.sample
 from engine.errors import SampleError
-from engine.sample import Picture, Sample, digest_of
+from engine.sample import Picture, Sample, digest_of, fold_of
 from tests.engine.by_hand import caption, region
 
 
@@ -71,3 +71,11 @@ def test_a_digest_respects_boundaries_order_and_odd_names() -> None:
     }
     assert len(digests) == 7
     assert all(len(digest) == 32 for digest in digests)
+
+
+def test_the_fold_of_an_image_is_told_by_the_first_digits_of_its_digest() -> None:
+    """Other digits choose what validates; folds are part of layers and of trained students."""
+    digest = "00000000001f" + "8" * 52
+    assert [fold_of(digest, folds) for folds in (1, 2, 3, 5, 31, 32)] == [0, 1, 1, 1, 0, 31]
+    assert fold_of("00000000001e" + "8" * 52, 2) == 0
+    assert fold_of("", 3) == 0

@@ -7,14 +7,23 @@ from typing import Any
 
 import pytest
 
-from engine.errors import DataLost, RunError, WorkerDied
+from engine.errors import (
+    DataLost,
+    RunError,
+    SampleError,
+    StoreFull,
+    WorkerDied,
+    WorkerStuck,
+)
 from engine.graph import CPU_POOL, Graph, Node
 from engine.layer import make_layer
-from engine.partition import ShardSpec, shard_name
+from engine.partition import Entry, ShardSpec, shard_name
 from engine.progress import Progress
 from engine.publication import FileStats, ShardStats
 from engine.runner import Opened, Runner
 from engine.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
+from engine.shard import Spot
+from engine.sources.source import Item
 from engine.stage import StageConfig
 from engine.worker import Part, Task
 from tests.engine.by_hand import planned, shard_of
@@ -261,24 +270,33 @@ def test_a_pool_without_work_is_released_at_once() -> None:
     assert runner.events.index("release a") < runner.events.index("run b")
 
 
-def test_calls_are_whole_batches_of_limited_length() -> None:
-    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=8), 250)
-    schedule(runner, job(0), shard_size=250)
-    lengths = [len(call.samples) for call in runner.calls]
-    assert max(lengths) <= CHUNK
-    assert all(length % 8 == 0 for length in lengths[:-1])
+@pytest.mark.parametrize(
+    ("batch_size", "samples", "width", "lengths"),
+    [
+        (8, 250, 2, [CHUNK] * 7 + [26]),
+        (12, 100, 2, [36, 36, 28]),  # the first whole batches that reach a share of 25
+        (12, 20, 4, [12, 8]),
+        (1, 16, 4, [2] * 8),  # two calls for each worker of the pool
+        (1, 17, 4, [3] * 5 + [2]),
+        (50, 100, 2, [50, 50]),  # a batch larger than a call is not cut
+    ],
+)
+def test_a_shard_is_shared_among_the_workers_in_whole_batches(
+    batch_size: int, samples: int, width: int, lengths: list[int]
+) -> None:
+    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=batch_size), samples, width=width)
+    schedule(runner, job(0), shard_size=samples)
+    assert [len(call.samples) for call in runner.calls] == lengths
+    assert [n for call in runner.calls for n in call.samples] == list(range(samples))
 
 
-def test_a_small_shard_is_shared_among_the_workers() -> None:
-    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=1), 16, width=4)
-    schedule(runner, job(0), shard_size=16)
-    assert len(runner.calls) >= 4
-
-
-def test_a_batch_larger_than_a_call_is_not_cut() -> None:
-    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=50), 100)
-    schedule(runner, job(0), shard_size=100)
-    assert [len(call.samples) for call in runner.calls] == [50, 50]
+def test_a_call_is_of_whole_batches_of_the_stage_with_the_largest_ones() -> None:
+    graph = graph_of(("a", CPU_POOL, ()), batch_size=4)
+    larger = graph_of(("b", CPU_POOL, ("a",)), batch_size=10).specialists
+    both = Graph(specialists=(*graph.specialists, *larger), filters=())
+    runner = FakeRunner(both, 30, width=1)
+    schedule(runner, job(0), shard_size=30)
+    assert [len(call.samples) for call in runner.calls] == [20, 10]
 
 
 def test_layers_that_others_read_are_stored_before_they_are_read() -> None:
@@ -354,6 +372,165 @@ def test_a_call_that_kills_its_worker_is_cut_until_the_guilty_image_is_alone() -
     assert len(died) <= 6
 
 
+class Stuck(FakeRunner):
+    """Tells what a call was at that goes beyond a limit: a batch of four, of one stage."""
+
+    stage, guilty = "b", 37
+
+    async def run(
+        self, pool: str, opened: Opened, names: Any, samples: Any, **options: Any
+    ) -> Part:
+        part = await super().run(pool, opened, names, samples, **options)
+        if self.stage in names and self.guilty in samples:
+            start = self.guilty // 4 * 4
+            batch = tuple(number for number in range(start, start + 4) if number in samples)
+            told = f"{self.stage} took too long"
+            raise WorkerStuck(told, reason="stage_timeout", stage=self.stage, samples=batch)
+        return part
+
+
+@pytest.mark.attack("hangs")
+def test_the_images_of_a_batch_that_takes_too_long_are_asked_one_by_one() -> None:
+    runner = Stuck(TWO, 64)
+    _, progress = schedule(runner, job(0))
+    asked = [(call.names, call.samples) for call in runner.calls if 37 in call.samples]
+    assert asked == [
+        (("a", "b"), tuple(range(32, 48))),
+        (("a", "b"), (37,)),
+        (("a",), (37,)),  # what others say of it is kept
+    ]
+    assert runner.failures() == {("b", 37, "stage_timeout")}
+    neighbours = [call.samples for call in runner.calls if 36 in call.samples]
+    assert neighbours == [tuple(range(32, 48)), (36,)]
+    assert progress.answered == {"a": 64, "b": 64}
+
+
+@pytest.mark.attack("hangs")
+def test_an_image_is_given_up_only_when_it_takes_too_long_alone_and_again() -> None:
+    class Once(Stuck):
+        async def run(self, *args: Any, **options: Any) -> Part:
+            try:
+                return await super().run(*args, **options)
+            except WorkerStuck:
+                self.guilty = -1  # it was a slow disk
+                raise
+
+    runner = Once(TWO, 64)
+    schedule(runner, job(0))
+    assert runner.failures() == set()
+
+
+class Unread(FakeRunner):
+    """Dies while it reads some inputs."""
+
+    def __init__(self, *deaths: Spot | None) -> None:
+        super().__init__(TWO, 4)
+        self.deaths = list(deaths)
+        self.given_up: list[dict[Spot, SampleError]] = []
+
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        if self.deaths:
+            raise WorkerDied("killed", spot=self.deaths.pop(0))
+        return await super().open(spec, earlier=earlier, retry=retry)
+
+    async def reopen(self, spec: ShardSpec, *, given_up: Any, **options: Any) -> Opened:
+        self.given_up.append(dict(given_up))
+        return await self.open(spec, **options)
+
+
+FIRST, SECOND = Spot(0, 0, is_decoding=True), Spot(2, 0, is_decoding=False)
+
+
+@pytest.mark.attack("hangs")
+@pytest.mark.parametrize(
+    ("deaths", "given_up"),
+    [
+        ([None], set()),
+        ([None, FIRST], set()),
+        ([None, FIRST, FIRST], {FIRST}),
+        ([FIRST, FIRST, SECOND, SECOND], {FIRST, SECOND}),
+    ],
+)
+def test_an_input_of_which_workers_die_twice_is_given_up(
+    deaths: list[Spot | None], given_up: set[Spot]
+) -> None:
+    runner = Unread(*deaths)
+    assert schedule(runner, job(0))[0] == ["000000"]
+    assert set(runner.given_up[-1]) == given_up
+
+
+def test_reading_that_kills_its_worker_each_time_ends_the_run_with_the_shard() -> None:
+    entry = Entry(source="s", shard=0, key="k", item=Item(location="big.tar", signature=""))
+    spec = ShardSpec(number=0, source=0, entries=(entry,))
+    runner = Unread(*[None] * 9)
+    with pytest.raises(RunError, match=r"reading shard 000000, which begins with big\.tar, killed"):
+        schedule(runner, Job(spec=spec))
+    assert len(runner.given_up) == 3
+
+
+class Full(FakeRunner):
+    """Has room for one shard in shared memory."""
+
+    async def publish(self, opened: Opened, *args: Any) -> ShardStats:
+        await asyncio.sleep(0)
+        if self.open_now > 1:
+            self.open_now -= 1
+            raise StoreFull("full")
+        return await super().publish(opened, *args)
+
+
+@pytest.mark.attack("memory")
+def test_shards_that_do_not_fit_into_memory_together_are_built_one_after_the_other() -> None:
+    runner = Full(TWO, 4)
+    names, progress = schedule(runner, *map(job, range(6)))
+    assert sorted(names) == [f"{number:06d}" for number in range(6)]
+    assert progress.answered == {"a": 24, "b": 24}
+
+
+@pytest.mark.attack("memory")
+def test_a_shard_that_does_not_fit_alone_ends_the_run() -> None:
+    class Tiny(FakeRunner):
+        async def publish(self, *args: Any) -> ShardStats:
+            raise StoreFull("raise runner.object_store_mb")
+
+    with pytest.raises(RunError, match=r"raise runner\.object_store_mb"):
+        schedule(Tiny(TWO, 4), job(0))
+
+
+def test_a_call_that_killed_its_worker_is_cut_into_eight() -> None:
+    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=32), 32, dies=kills("a", 13))
+    schedule(runner, job(0))
+    lengths = [len(call.samples) for call in runner.calls]
+    # The call; its eighths, of which the fourth dies and is cut again; the image, asked once more.
+    assert lengths == [32, 4, 4, 4, 4, 1, 1, 1, 1, 1, 4, 4, 4, 4]
+    assert runner.calls[7].samples == runner.calls[6].samples == (13,)
+    (error,) = [
+        error for part in runner.parts["000000"] for layer in part.values()
+        for error in layer.errors
+    ]  # fmt: skip
+    assert (error.sample, error.reason, error.attempt) == (13, "process_died", 2)
+
+
+@pytest.mark.parametrize(("shards", "is_given_up"), [(32, False), (33, True)])
+def test_as_many_workers_may_die_in_a_row_as_the_limit_says(shards: int, is_given_up: bool) -> None:
+    """Each image kills two: it is asked once more, alone."""
+    graph = graph_of(("a", CPU_POOL, ()), batch_size=1)
+    runner = FakeRunner(graph, 1, width=1, dies=lambda names, samples: True)
+    if is_given_up:
+        with pytest.raises(RunError, match=f"{MAX_DEATHS + 1} workers died in a row"):
+            schedule(runner, *map(job, range(shards)))
+    else:
+        names, _ = schedule(runner, *map(job, range(shards)))
+        assert len(names) == shards
+    assert len(runner.calls) >= MAX_DEATHS
+
+
+def test_progress_counts_for_each_stage_what_it_had_left_to_do() -> None:
+    runner = FakeRunner(TWO, 6, todo={"a": (1, 3), "b": (0, 1, 2, 3, 4)})
+    _, progress = schedule(runner, job(0))
+    assert progress.answered == {"a": 6, "b": 6}
+
+
 def test_after_a_death_the_pieces_run_alone() -> None:
     """Who else is in a worker when it dies would be blamed for it."""
     runner = FakeRunner(TWO, 64, dies=kills("b", 37))
@@ -392,6 +569,16 @@ def test_workers_that_die_without_end_stop_the_run_and_say_where() -> None:
     ):
         schedule(runner, *map(job, range(9)))
     assert len(runner.calls) <= MAX_DEATHS + 8
+
+
+def test_lone_images_that_kill_their_workers_do_not_add_up() -> None:
+    """Each shard has one; many more workers die than may die in a row."""
+    runner = FakeRunner(TWO, 8, width=1, dies=kills("b", 3))
+    names, _ = schedule(runner, *map(job, range(MAX_DEATHS)), shard_size=8)
+    assert len(names) == MAX_DEATHS
+    assert runner.failures() == {("b", 3, "process_died")}
+    deaths = [call for call in runner.calls if "b" in call.names and 3 in call.samples]
+    assert len(deaths) > 2 * MAX_DEATHS
 
 
 def test_an_error_of_a_worker_stops_the_run_and_leaves_no_task_behind() -> None:

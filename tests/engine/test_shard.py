@@ -3,13 +3,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from engine.annotation import Annotation
+from engine.annotation import Annotation, MaskRLE
+from engine.limits import Limits
 from engine.partition import ShardSpec, partition
 from engine.sample import DeadLetter
 from engine.shard import SOURCE_FINGERPRINT, Shard, ShardBytes, read_shard
@@ -41,9 +44,9 @@ def reading(name: str, data: bytes, *said: Annotation, metadata: str = "{}") -> 
     return Reading(name=name, location=name, data=data, annotations=said, metadata=metadata)
 
 
-def read(source: Source, *, max_pixels: int = 10**8) -> tuple[Shard, ShardBytes]:
+def read(source: Source, **limits: int) -> tuple[Shard, ShardBytes]:
     (spec,) = partition([source], [])
-    return read_shard(spec, source, max_pixels=max_pixels)
+    return read_shard(spec, source, limits=Limits(**limits))
 
 
 def test_a_record_says_what_the_header_says(photographs: dict[str, Path]) -> None:
@@ -94,6 +97,80 @@ def test_labels_of_the_source_get_ids_and_provenance(photographs: dict[str, Path
     said, found = shard.labels[0]
     assert found.parent_id == said.id != "c"
     assert (said.specialist, said.stage) == ("source", SOURCE_FINGERPRINT)
+
+
+@pytest.mark.attack("files")
+def test_images_that_are_too_many_bytes_together_are_dead_letters(
+    photographs: dict[str, Path],
+) -> None:
+    data = photographs["flower"].read_bytes()
+    given = GivenTar({"a.tar": [reading(name, data) for name in "abc"]})
+    shard, images = read(given, max_shard_bytes=2 * len(data) + 1)
+    assert [record.key for record in shard.records] == ["a--a", "a--b"]
+    (letter,) = shard.dead_letters
+    assert (letter.key, letter.reason) == ("a--c", "shard_too_large")
+    assert "limits.max_shard_bytes" in letter.message
+    assert "choose a smaller `shard_size`" in letter.message
+    assert len(bytes(images[1])) == len(data)
+
+
+@pytest.mark.attack("files")
+def test_an_image_of_a_source_of_ones_own_has_the_same_limit(photographs: dict[str, Path]) -> None:
+    data = photographs["flower"].read_bytes()
+    shard, _ = read(Given({"a.jpg": [reading("a", data)]}), max_file_bytes=len(data) - 1)
+    assert [letter.reason for letter in shard.dead_letters] == ["too_many_bytes"]
+
+
+class Failing(GivenTar):
+    """A source with a fault, which it shows after its first reading."""
+
+    def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
+        yield from self.given[item.location]
+        raise KeyError("a fault of the source")
+
+
+@pytest.mark.attack("files")
+def test_an_error_that_a_source_did_not_foresee_costs_its_item_and_is_told(
+    photographs: dict[str, Path],
+) -> None:
+    shard, _ = read(Failing({"a.tar": [reading("x", photographs["flower"].read_bytes())]}))
+    assert [record.key for record in shard.records] == ["a--x"]
+    (letter,) = shard.dead_letters
+    assert (letter.reason, letter.source) == ("source_failed", "a.tar")
+    assert letter.message == "KeyError: 'a fault of the source'"
+    assert "in read" in letter.traceback
+
+
+WRONG_TYPES: list[dict[str, Any]] = [
+    {"id": [1]}, {"parent_id": []}, {"task": {}}, {"kind": []}, {"text": 5}, {"label": None},
+    {"box_xyxy": None}, {"box_xyxy": 7}, {"box_xyxy": {1, 2}}, {"box_xyxy": ([], {}, 1, 2)},
+    {"box_xyxy": (True, 0, 5, 5)}, {"quad": "text"}, {"quad": (10**400,) * 8}, {"span": 3},
+    {"span": ("a", "b")}, {"mask_rle": []}, {"mask_rle": {"size": 1}}, {"score": "high"},
+    {"score": float("nan")}, {"confidence": [1]}, {"merged_from": 5}, {"merged_from": ([],)},
+    {"text": "\ud800"}, {"task": "caption\udfff"}, {"mask_rle": MaskRLE((3, []), "a")},  # type: ignore[arg-type, list-item]
+]  # fmt: skip
+
+
+@pytest.mark.attack("files")
+@pytest.mark.parametrize("wrong", WRONG_TYPES)
+def test_a_label_of_a_wrong_type_costs_itself(
+    photographs: dict[str, Path], wrong: dict[str, Any]
+) -> None:
+    data = photographs["flower"].read_bytes()
+    good = region(box_xyxy=(7.0, 7.0, 9.0, 9.0), label="good", score=None)
+    shard, _ = read(Given({"a.jpg": [reading("a", data, replace(good, **wrong), good)]}))
+    assert [[label.label for label in labels] for labels in shard.labels] == [["good"]]
+    assert "1 of 2 labels left out" in json.loads(shard.records[0].metadata)["label_error"]
+
+
+@pytest.mark.attack("files")
+def test_more_labels_than_the_limit_are_left_out_and_told(photographs: dict[str, Path]) -> None:
+    data = photographs["flower"].read_bytes()
+    said = [caption(text=f"{number}") for number in range(5)]
+    shard, _ = read(Given({"a.jpg": [reading("a", data, *said)]}), max_annotations=3)
+    assert [label.text for label in shard.labels[0]] == ["0", "1", "2"]
+    told = json.loads(shard.records[0].metadata)["label_error"]
+    assert told == "2 of 5 labels left out: the limit is 3 (limits.max_annotations)"
 
 
 BOXES = {
@@ -189,4 +266,4 @@ def test_bytes_are_given_without_a_copy() -> None:
 
 def test_a_shard_is_named_by_its_number() -> None:
     spec = ShardSpec(number=42, source=0, entries=())
-    assert read_shard(spec, Given({}), max_pixels=1)[0].name == "000042"
+    assert read_shard(spec, Given({}), limits=Limits())[0].name == "000042"

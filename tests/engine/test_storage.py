@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from engine import storage
 from engine.errors import StorageError
 from engine.progress import Progress
 from engine.run import execute, prepare
@@ -99,7 +101,9 @@ def test_nothing_is_seen_under_the_name_before_the_block_ends(folder: Folder) ->
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "read-only: choose another `output`"),
         (errno.EACCES, "permission"),
-        (errno.EIO, "check the path"),
+        (errno.EIO, "look at the system's log"),
+        (errno.ENOENT, "something deleted or moved the folder"),
+        (errno.EBUSY, "check the path"),
     ],
 )
 def test_a_write_that_fails_tells_the_path_and_the_cure(
@@ -117,6 +121,41 @@ def test_a_write_that_fails_tells_the_path_and_the_cure(
     assert folder.names("shards") == []
 
 
+@pytest.mark.attack("faults")
+def test_a_small_file_that_cannot_be_written_whole_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def opened(path: str, mode: str) -> Full:
+        Path(path).write_bytes(b"half")
+        return Full()
+
+    monkeypatch.setattr(storage, "open", opened, raising=False)
+    with pytest.raises(StorageError, match="the disk is full"):
+        Folder(str(tmp_path)).create("lease.json", b"{}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.attack("faults")
+def test_a_disk_that_tells_on_closing_that_it_is_full_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(io.FileIO):
+        def close(self) -> None:
+            is_first = not self.closed
+            super().close()
+            if is_first:
+                raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(storage, "open", Late, raising=False)
+    with pytest.raises(StorageError, match="quota"):
+        Folder(str(tmp_path)).publish("layer.parquet", b"1", durable=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_in_place_of_the_folder_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file", encoding="utf-8")
     with pytest.raises(StorageError, match="cannot write"):
@@ -129,6 +168,7 @@ def test_reading_what_is_a_folder_is_a_storage_error(tmp_path: Path) -> None:
         Folder(str(tmp_path)).read("x")
 
 
+@pytest.mark.attack("faults")
 def test_a_full_disk_ends_a_build_clearly_and_a_rerun_completes(
     album: Path, tmp_path: Path, small_disk: Path
 ) -> None:
@@ -144,6 +184,7 @@ def test_a_full_disk_ends_a_build_clearly_and_a_rerun_completes(
     assert contents(out) == contents(tmp_path / "reference")
 
 
+@pytest.mark.attack("faults")
 @pytest.mark.parametrize("at", range(0, 13, 3))
 def test_a_build_completes_after_a_write_failed_anywhere(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int

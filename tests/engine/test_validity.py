@@ -44,6 +44,38 @@ def test_runs_that_do_not_fill_the_image_are_noticed(counts: Any) -> None:
     assert "do not fill the image" in masked((3, 4), counts)
 
 
+@pytest.mark.parametrize(
+    ("counts", "runs"),
+    [("M?", [-3, 15]), ("5M:", [5, -3, 10]), ("58O", [5, 8, -1]), ("05K7", [0, 5, -5, 12]),
+     ("543JO", [5, 4, 3, -2, 2])],
+)  # fmt: skip
+def test_a_negative_run_is_noticed_though_the_sum_is_right(counts: str, runs: list[int]) -> None:
+    """A decoder would write before the memory that it has."""
+    assert sum(runs) == 12
+    assert "do not fill the image" in masked((3, 4), counts)
+
+
+@pytest.mark.parametrize("size_wh", [(200, 10), (10, 200)])
+def test_a_box_is_outside_beyond_either_side_of_a_long_image(size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+
+    def told(*box_xyxy: float) -> str:
+        said = Annotation(kind="region", task="object_detection", label="a", box_xyxy=box_xyxy)
+        return problem_of(said, width=width, height=height)
+
+    outside = f"a box outside the {width}x{height} image"
+    far = (width - 5, height - 5)
+    assert told(*far, width + 50, height + 50) == ""
+    assert told(-50, -50, 1, 1) == ""
+    assert outside in told(width + 0.01, height - 5, width + 9, height)
+    assert outside in told(width - 5, height + 0.01, width, height + 9)
+    assert outside in told(-9, 1, -0.01, 5)
+    assert outside in told(1, -9, 5, -0.01)
+    # One that only touches the image is a filter's business.
+    assert told(width, 1, width + 9, 5) == told(1, height, 5, height + 9) == ""
+    assert told(-9, 1, 0, 5) == told(1, -9, 5, 0) == ""
+
+
 @pytest.mark.parametrize("size", [(4, 3), (0, 0), (10**5, 10**5), ("3", 4), (10**5000, 1)])
 def test_a_mask_of_another_size_is_noticed(size: Any) -> None:
     assert "the image is (3, 4)" in masked(size, "<")

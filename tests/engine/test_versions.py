@@ -180,3 +180,32 @@ def test_the_card_names_the_tars_of_this_version_only(album: Path, tmp_path: Pat
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert {name for name in tars(tmp_path) if f"shards/{name}.tar" in card} == named(tmp_path)
     assert len(tars(tmp_path)) == 2 * len(named(tmp_path))
+
+
+@pytest.mark.attack("faults")
+def test_a_switch_that_was_interrupted_keeps_the_version_before_once(
+    album: Path, tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"shard_size": 12, "keep_versions": 3, "filters": BRIGHT_ENOUGH}
+    manifests = []
+    for specialists in (BRIGHTEST, DESCRIBED):
+        build(album, tmp_path, **keys, specialists=specialists)
+        manifests.append((tmp_path / MANIFEST).read_bytes())
+    (tmp_path / VERSIONS / "000002.json").write_bytes(manifests[1])  # and then it was killed
+    build(album, tmp_path, **{**keys, "filters": {}}, specialists=DESCRIBED)
+    kept = [path.read_bytes() for path in sorted((tmp_path / VERSIONS).iterdir())]
+    assert kept == manifests
+
+
+@pytest.mark.attack("faults")
+def test_what_killed_writers_left_goes_from_every_folder_of_the_output(
+    album: Path, tmp_path: Path
+) -> None:
+    build(album, tmp_path, shard_size=5, keep_versions=2)
+    build(album, tmp_path, shard_size=5, keep_versions=2, specialists=DESCRIBED)
+    folders = {path.parent for path in tmp_path.rglob("*") if path.is_file()}
+    for folder in folders:
+        (folder / ".0123456789abcdef.tmp").write_bytes(b"half")
+    build(album, tmp_path, shard_size=5, keep_versions=2, specialists=DESCRIBED)
+    assert len(folders) > 5
+    assert not list(tmp_path.rglob(".*.tmp"))

@@ -21,6 +21,7 @@ from engine.storage import Folder
 from pipelines.shard_contract import SHARD_SCHEMA
 from pipelines.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
+from tests.sealing import reseal
 
 Rows = list[dict[str, Any]]
 
@@ -48,17 +49,9 @@ def change_json(path: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
 
 
-def seal(dataset: Path, kind: str) -> None:
-    """Make the manifest and the statistics of the first shard agree with a changed file."""
-    data = shard_file(dataset, f".{kind}").read_bytes()
-    said = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
-    change_json(dataset / "manifest.json", lambda m: m["shards"][0].update({kind: said}))
-    change_json(shard_file(dataset, "_stats.json"), lambda s: s.update({kind: said}))
-
-
 def write_table(dataset: Path, table: pa.Table) -> None:
     pq.write_table(table, shard_file(dataset, ".parquet"))
-    seal(dataset, "parquet")
+    reseal(dataset)
 
 
 def read_table(dataset: Path) -> pa.Table:
@@ -86,7 +79,18 @@ def change_samples(dataset: Path, change: Callable[[dict[str, Any]], None]) -> N
                 member.size = len(content)
             new.addfile(member, io.BytesIO(content))
     path.write_bytes(rewritten.getvalue())
-    seal(dataset, "tar")
+    reseal(dataset)
+
+
+@pytest.mark.parametrize("extra", [b"\0" * 20_480, b"x" * 20_480, b"\0"])
+def test_bytes_behind_the_end_of_a_tar_are_found(dataset: Path, extra: bytes) -> None:
+    """A reader of tars stops before them; whoever wrote them may have corrected the sizes."""
+    path = shard_file(dataset, ".tar")
+    path.write_bytes(path.read_bytes() + extra)
+    longer = path.stat().st_size
+    change_json(dataset / "manifest.json", lambda m: m["shards"][0]["tar"].update(bytes=longer))
+    change_json(shard_file(dataset, "_stats.json"), lambda s: s["tar"].update(bytes=longer))
+    assert f"shards/{path.name} has another digest than the manifest says" in problems(dataset)
 
 
 def test_rewritten_files_that_say_the_same_are_right(dataset: Path) -> None:
@@ -191,7 +195,7 @@ SAMPLES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "another label": (say(label="dog"), "differ from the Parquet file in label"),
     "a field too many": (say(extra=None), "differ from the Parquet file in extra"),
     "a field too few": (forget_language, "differ from the Parquet file in language"),
-    "a score that is no number": (say(score=float("nan")), "JSON compliant"),
+    "a score that is no number": (say(score=float("nan")), "NaN is no number"),
     "another id": (say(id="0"), "are not the kept rows"),
     "nothing said": (lambda s: s.update(annotations=[]), "are not the kept rows"),
 }
@@ -218,13 +222,12 @@ def test_statistics_that_the_manifest_contradicts_are_found(
 ) -> None:
     stats = shard_file(dataset, "_stats.json")
     change_json(stats, lambda s: s.update({field: value}))
-    assert any(f"_stats.json: {field} is" in problem for problem in problems(dataset))
+    assert any(f"_stats.json: {field}" in problem for problem in problems(dataset))
 
 
 def test_a_shard_of_another_recipe_is_found(dataset: Path) -> None:
     change_json(shard_file(dataset, "_stats.json"), lambda s: s.update(recipe="other"))
-    (problem,) = problems(dataset)
-    assert "another recipe" in problem
+    assert any("made by another recipe" in problem for problem in problems(dataset))
 
 
 def test_a_manifest_whose_shards_are_none_is_no_manifest(dataset: Path) -> None:
@@ -263,9 +266,8 @@ def test_an_image_of_another_frame_than_its_boxes_is_found(dataset: Path) -> Non
 
     change_samples(dataset, turn)
     change_rows(dataset, lambda rows: [turn(row) for row in rows])
-    found = problems(dataset)
-    assert len(found) == 6
-    assert all(re.search(r"its image is (\d+)x(\d+), its json says \2x\1$", one) for one in found)
+    told = re.compile(r"its image is (\d+)x(\d+), its json says \2x\1$")
+    assert len([one for one in problems(dataset) if told.search(one)]) == 6
 
 
 def test_an_image_that_does_not_decode_is_found(dataset: Path) -> None:
@@ -284,6 +286,6 @@ def test_an_image_that_does_not_decode_is_found(dataset: Path) -> None:
                 member.size = len(content)
             new.addfile(member, io.BytesIO(content))
     path.write_bytes(rewritten.getvalue())
-    seal(dataset, "tar")
+    reseal(dataset)
     assert all("its image does not decode" in one for one in problems(dataset))
     assert len(problems(dataset)) == 6

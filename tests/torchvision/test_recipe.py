@@ -12,7 +12,7 @@ from tests.recipes import PERMISSIVE, annotation_types, tiny_recipe
 def test_all_eight_annotation_types_come_out(small_photographs: Path, tmp_path: Path) -> None:
     config = tiny_recipe(
         "fld5b", tmp_path / "models", overrides=PERMISSIVE,
-        source=str(small_photographs), output=str(tmp_path / "out"), runner={"kind": "local"},
+        source=str(small_photographs), output=str(tmp_path / "out"), runner={"kind": "in_process"},
     )  # fmt: skip
     manifest = build_dataset(prepare(config))
     assert manifest.totals.dead_letters == 0, manifest.dead_letters

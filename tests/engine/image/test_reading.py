@@ -392,3 +392,14 @@ def test_importing_the_module_does_not_import_opencv_or_change_pillow() -> None:
         "assert Image.MAX_IMAGE_PIXELS == limit; assert 'cv2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
+
+
+@pytest.mark.attack("memory")
+def test_pixels_for_which_there_is_no_memory_are_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pixels(data: bytes) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr("engine.image.png.pixels", pixels)
+    with pytest.raises(SampleError, match="no memory for the pixels of 9x6") as error:
+        decode(saved(Image.fromarray(NOISE), "PNG"))
+    assert error.value.reason == "out_of_memory"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from engine.limits import Limits
 from engine.sample import DeadLetter
 from engine.sources.open import open_source
 from engine.sources.source import Reading, Source, SourceConfig
@@ -47,10 +48,11 @@ def write_tar(tmp_path: Path) -> WriteTar:
 
 
 def source_at(url: object, **options: object) -> Source:
-    """Open a source; options are those of its config, and `shard_size`."""
+    """Open a source; options are those of its config, its limits, and `shard_size`."""
     shard_size = options.pop("shard_size", 256)
+    limits = {name: options.pop(name) for name in [*options] if name in Limits.model_fields}
     config = SourceConfig.model_validate({"url": str(url), **options})
-    return open_source(config, shard_size=shard_size)  # type: ignore[arg-type]
+    return open_source(config, shard_size=shard_size, limits=Limits(**limits))  # type: ignore[arg-type]
 
 
 def read_all(source: Source) -> tuple[list[Reading], list[DeadLetter]]:

@@ -87,11 +87,13 @@ def test_odd_names_are_printable_and_still_find_their_file(tmp_path: Path, jpeg:
     assert len(set(texts)) == len(ODD_NAMES)
 
 
-def test_links_to_photographs_are_followed_even_to_outside(tmp_path: Path, jpeg: bytes) -> None:
+def test_links_to_photographs_are_followed_to_outside_on_request(
+    tmp_path: Path, jpeg: bytes
+) -> None:
     put(tmp_path / "elsewhere", "photo.jpg", data=jpeg)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link.jpg").symlink_to(tmp_path / "elsewhere" / "photo.jpg")
-    readings, _ = read_all(source_at(tmp_path / "in"))
+    readings, _ = read_all(source_at(tmp_path / "in", follow_links=True))
     assert [(reading.location, reading.data) for reading in readings] == [("link.jpg", jpeg)]
 
 
@@ -105,7 +107,9 @@ def test_loops_of_links_end_and_each_folder_is_read_once(tmp_path: Path, jpeg: b
     (root / "d").symlink_to(tmp_path)  # a folder above: leads to `beside`, and back to here
     (root / "e").symlink_to(tmp_path / "beside")
     (tmp_path / "beside" / "back").symlink_to(root)
-    assert locations(source_at(root)) == ["a/x.jpg", "b/y.jpg", "d/beside/z.jpg"]
+    followed = locations(source_at(root, follow_links=True))
+    assert followed == ["a/x.jpg", "b/y.jpg", "d/beside/z.jpg"]
+    assert locations(source_at(root)) == ["d/", "e/", "a/x.jpg", "b/y.jpg"]
 
 
 def test_broken_links_and_special_files_are_dead_letters(tmp_path: Path, jpeg: bytes) -> None:

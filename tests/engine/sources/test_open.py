@@ -9,9 +9,11 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from PIL import Image
 
 from engine.errors import ConfigError, MissingPackage
 from engine.sources.place import original, printable
+from engine.sources.url import package_folder
 from tests.engine.sources.conftest import source_at
 
 KINDS = {
@@ -167,3 +169,40 @@ def test_any_file_name_survives_its_printable_spelling(name: str) -> None:
     assert original(spelled) == os.fsdecode(os.fsencode(name))
     assert spelled.encode().decode() == spelled
     assert spelled.isprintable()
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with a folder of images, links out of it, and a folder that is not its own."""
+    folder = tmp_path / "site" / "acme_photos"
+    (folder / "images").mkdir(parents=True)
+    (folder / "%2e%2e").mkdir()
+    (tmp_path / "site" / "secret").mkdir()
+    for one in (folder / "images", tmp_path / "site" / "secret"):
+        Image.new("RGB", (8, 8)).save(one / "a.png")
+    os.symlink(tmp_path / "site" / "secret", folder / "linked")
+    os.symlink("..", folder / "up")
+    os.symlink("images", folder / "within")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return folder
+
+
+@pytest.mark.attack("configs")
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/..", "/../secret", "/images/../../secret", "/../../../../../../etc", "//etc", "//"),
+        *("/linked", "/linked/", "/up/secret", "/up", "/images/../images", "/..\\secret", "/a\0b"),
+        *(".images/../../secret", "..secret", ".~/x", "./etc", ".images\\..\\..", "/%2e%2e/%2e%2e"),
+        *("/%2e%2e/secret", "/%2e%2e%2fsecret", "/*/../../secret", "/{images,..}/x", "/x" * 3000),
+    ],
+)
+def test_no_path_leads_out_of_a_package(package: Path, path: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        source_at(f"package://acme_photos{path}")
+    assert len(str(refused.value)) < 1000
+
+
+def test_paths_within_a_package_are_found(package: Path) -> None:
+    for path in ("", "/", "/images", "/images/", "/images/a.png", "/within", ".images", ".images/"):
+        assert package_folder(f"package://acme_photos{path}").startswith(str(package))

@@ -18,7 +18,6 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.sample import DeadLetter
-from engine.sources import parquet
 from engine.sources.parquet import ParquetSource
 from tests.engine.sources.conftest import captions_of, read_all, source_at
 
@@ -257,12 +256,9 @@ def test_rows_without_bytes_are_dead_letters(tmp_path: Path, jpeg: bytes, is_str
     assert ("far/b.jpg" in dead_letters[1].message) is is_struct
 
 
-def test_a_row_with_too_many_bytes_is_a_dead_letter(
-    tmp_path: Path, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parquet, "MAX_BYTES", len(jpeg))
+def test_a_row_with_too_many_bytes_is_a_dead_letter(tmp_path: Path, jpeg: bytes) -> None:
     path = write(tmp_path / "a.parquet", {"image": [jpeg, jpeg + b"1"]})
-    readings, dead_letters = read_all(source_at(path))
+    readings, dead_letters = read_all(source_at(path, max_file_bytes=len(jpeg)))
     assert len(readings) == 1
     assert [letter.reason for letter in dead_letters] == ["too_many_bytes"]
 

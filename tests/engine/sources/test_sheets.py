@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.sources import sheet as sheet_module
+from engine.limits import Limits
 from engine.sources.sheet import Sheet
 from tests.engine.sources.conftest import captions_of, read_all, source_at
 
@@ -266,27 +266,23 @@ UNREADABLE = {
 def test_a_sheet_that_cannot_be_read_is_told_by_every_image_below(
     tmp_path: Path,
     jpeg: bytes,
-    monkeypatch: pytest.MonkeyPatch,
     name: str,
     data: bytes,
     problem: str,
 ) -> None:
-    monkeypatch.setattr("engine.sources.sheets.MAX_SHEET_BYTES", 600)
     put(tmp_path, "x/a.jpg", data=jpeg)
     (tmp_path / name).write_bytes(data)
-    captions, errors, remarks = read_folder(tmp_path)
+    captions, errors, remarks = read_folder(tmp_path, max_sheet_bytes=600)
     assert captions == {"x/a.jpg": []}
     assert problem in errors["x/a.jpg"]
     assert problem in remarks[1]
 
 
-def test_a_parquet_sheet_that_unpacks_to_too_much_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sheet_module, "MAX_SHEET_BYTES", 10_000)
+def test_a_parquet_sheet_that_unpacks_to_too_much_is_refused() -> None:
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.table({"file_name": ["a" * 100] * 1000}), buffer)
-    sheet = Sheet("metadata.parquet", buffer.getvalue().to_pybytes())
+    limits = Limits(max_sheet_bytes=10_000)
+    sheet = Sheet("metadata.parquet", buffer.getvalue().to_pybytes(), limits=limits)
     assert "when unpacked, the limit is 10000" in sheet.first_problem()
 
 

@@ -48,6 +48,35 @@ def test_a_specialist_sets_the_lowest_score_before_its_task_does():
     assert reasons(judged(rows, config)) == ["", LOW_SCORE, LOW_SCORE]
 
 
+@pytest.mark.parametrize("image_wh", [(200, 50), (50, 200)])
+def test_shape_and_place_are_measured_on_a_long_image(image_wh):
+    width, height = image_wh
+    rows = [
+        box(0, 0, width / 2, height),
+        box(width - 10, height - 10, width + 10, height),  # half of it is seen
+        box(10, 5, 20, 45) if height < width else box(5, 10, 45, 20),
+    ]
+    verdicts = judged(rows, limits(max_aspect=3.9), image_wh=image_wh)
+    measured = verdicts.measurements
+    assert measured["area"].tolist() == pytest.approx([0.5, 0.01, 0.04])
+    assert measured["inside"].tolist() == pytest.approx([1, 0.5, 1])
+    first = max(width / 2, height) / min(width / 2, height)
+    assert measured["aspect"].tolist() == pytest.approx([first, 2, 4])
+    assert reasons(verdicts)[1:] == [OUTSIDE_IMAGE, EXTREME_ASPECT]
+
+
+def test_each_limit_holds_what_is_just_at_it():
+    row = [box(0, 0, 40, 20, score=0.5), box(90, 0, 110, 10, score=0.5)]
+    assert reasons(judged(row[:1], limits(min_area=0.08))) == [""]
+    assert reasons(judged(row[:1], limits(min_area=0.0801))) == [TOO_SMALL]
+    assert reasons(judged(row[:1], limits(max_area=0.08))) == [""]
+    assert reasons(judged(row[:1], limits(max_area=0.0799))) == [TOO_LARGE]
+    assert reasons(judged(row[:1], limits(max_aspect=2))) == [""]
+    assert reasons(judged(row[:1], limits(max_aspect=1.99))) == [EXTREME_ASPECT]
+    assert reasons(judged(row[1:], limits(min_inside=0.5))) == [""]
+    assert reasons(judged(row[1:], limits(min_inside=0.501))) == [OUTSIDE_IMAGE]
+
+
 def test_each_task_has_limits_of_its_own():
     rows = [
         box(0, 0, 50, 50, score=0.4),

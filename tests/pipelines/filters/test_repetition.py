@@ -54,3 +54,26 @@ def test_each_repetition_counts():
     clause = "there is a cat on the left"
     assert count_repeats(f"{clause}. A dog. {clause}. A cup. {clause}.") == 2
     assert count_repeats("the the the the dog dog dog dog") == 2
+
+
+@pytest.mark.parametrize(("words", "count"), [(5, 1), (12, 1), (16, 1), (17, 0)])
+def test_a_loop_of_sixteen_words_is_the_longest_that_is_looked_for(words, count):
+    """Without a comma between them, so that only the loop shows."""
+    run = " ".join(f"word{number}" for number in range(words))
+    assert count_repeats(f"{run} {run}") == count
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("dog dog dog", 0),
+        ("dog dog dog dog", 1),
+        ("the the", 0),
+        ("red dog red dog", 0),
+        ("red dog red dog red dog", 1),
+        ("red dogs run red dogs run red dogs", 1),
+        ("red dogs run red dogs run red cats", 0),
+    ],
+)
+def test_the_shorter_a_run_the_more_often_it_must_come_back(text, count):
+    assert count_repeats(f"see {text} now") == count

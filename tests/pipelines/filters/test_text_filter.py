@@ -277,3 +277,38 @@ def test_the_revision_names_parser_and_language_identifier():
     revision = TextFilter(TextFilterConfig()).revision()
     assert "core_web_sm" in revision
     assert "py3langid" in revision
+
+
+def test_a_caption_is_an_echo_of_the_text_in_its_own_image(loaded):
+    said = caption("The summer of a dog.", id="a0")
+    texts = ("", "summer of the", "dog summer", "")
+    samples = [sample_of(said, Annotation(kind="region", task="ocr", text=text)) for text in texts]
+    measured = loaded.measure(samples)
+    assert [one.values["ocr_overlap"] for [one] in measured] == [0, 0.5, 1, 0]
+
+
+def test_each_caption_of_each_sample_has_its_own_numbers(loaded):
+    samples = [
+        sample_of(caption("A dog.", id="a"), caption("Two cats sleep on it.", id="b")),
+        sample_of(),
+        sample_of(caption("A red bus and a blue car and a man.", id="c")),
+    ]
+    measured = loaded.measure(samples)
+    assert [[one.annotation_id for one in of_sample] for of_sample in measured] == [
+        ["a", "b"], [], ["c"]
+    ]  # fmt: skip
+    numbers = [one.values for of_sample in measured for one in of_sample]
+    assert [one["things"] for one in numbers] == [1, 1, 3]
+    assert [one["words"] for one in numbers] == [2, 5, 10]
+    assert [one["characters"] for one in numbers] == [6, 21, 35]
+
+
+@pytest.mark.parametrize(("words", "is_brief"), [(4, True), (5, False)])
+def test_a_caption_is_brief_below_five_words(words, is_brief):
+    numbers = FINE | {"prose_words": words, "english": 0.01}
+    assert judged(numbers, min_english=0.02, min_english_brief=0)[0] == (
+        [""] if is_brief else [WRONG_LANGUAGE]
+    )
+    assert judged(numbers, min_english=0, min_english_brief=0.02)[0] == (
+        [WRONG_LANGUAGE] if is_brief else [""]
+    )

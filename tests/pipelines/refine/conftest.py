@@ -65,7 +65,7 @@ def configure(untrained: Path) -> Configure:
             "source": "shape_world://24?seed=5&difficulty=easy",
             "output": str(output),
             "shard_size": 12,
-            "runner": {"kind": "local"},
+            "runner": {"kind": "in_process"},
             "specialists": {"shapes_colour": {}, "shapes_edges": {}, "boxes": boxes},
             "filters": {
                 "superseded": {"by": {"boxes": ["object_detection"]}},

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.storage import Folder
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import ExampleMaker
+from pipelines.training.reader import Part, Reader
 from tests.building import build
+from tests.pipelines.training.labels import encode
 
 WORLD = "shape_world://14?seed=5&px=32"
 
@@ -18,6 +25,25 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truth = {"use": "tests.pipelines.training.truth:Truth", "url": WORLD}
     build(WORLD, output, shard_size=3, specialists={"truth": truth})
     return output
+
+
+@pytest.fixture
+def reader(scenes: Path) -> Callable[..., Reader]:
+    """Make a reader of the scenes, or of another dataset; no model is needed."""
+
+    def make(
+        part: Part = Part(),  # noqa: B008
+        dataset: Path = scenes,
+        encode: Callable[[Any], Any] = encode,
+        **options: Any,
+    ) -> Reader:
+        config = TrainConfig(model="here", **{"batch_size": 2, **options})
+        draw = ExampleMaker(config).draw
+        return Reader(
+            dataset=Folder(str(dataset)), config=config, part=part, draw=draw, encode=encode
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

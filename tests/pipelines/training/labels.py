@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools.mask import encode
+from pycocotools import mask as coco
 
 from engine.annotation import Annotation, MaskRLE
 from pipelines.dataset import Labelled
+from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example, ExampleMaker
 
@@ -31,9 +33,20 @@ def mask(box: tuple[float, ...] = BOX, task: str = "segmentation", **fields: Any
     pixels = np.zeros(SIZE[::-1], dtype=np.uint8, order="F")
     left, top, right, bottom = map(int, box)
     pixels[top:bottom, left:right] = 1
-    rle = encode(pixels)
+    rle = coco.encode(pixels)
     written = MaskRLE(size=tuple(rle["size"]), counts=rle["counts"].decode())
     return region(task, box, mask_rle=written, **fields)
+
+
+def ellipse(box: tuple[float, ...], **fields: Any) -> Annotation:
+    """Return the mask of the ellipse in a box."""
+    left, top, right, bottom = box
+    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]] + 0.5
+    across = (columns - (left + right) / 2) / (right - left)
+    down = (rows - (top + bottom) / 2) / (bottom - top)
+    rle = coco.encode(np.asfortranarray((across**2 + down**2 <= 0.25).astype(np.uint8)))
+    written = MaskRLE(size=tuple(rle["size"]), counts=rle["counts"].decode())
+    return region("segmentation", box, mask_rle=written, **fields)
 
 
 def phrase(said: str, box: tuple[float, ...], start: int, parent: str) -> Annotation:
@@ -47,16 +60,33 @@ def phrase(said: str, box: tuple[float, ...], start: int, parent: str) -> Annota
     )
 
 
-def sample(*annotations: Annotation, key: str = "a", metadata: str = "{}") -> Labelled:
+def sample(
+    *annotations: Annotation,
+    key: str = "a",
+    metadata: str = "{}",
+    size_wh: tuple[int, int] = SIZE,
+) -> Labelled:
     return Labelled(
         key=key,
         sha256="0f" * 32,
-        width=SIZE[0],
-        height=SIZE[1],
+        width=size_wh[0],
+        height=size_wh[1],
         annotations=annotations,
         image=Path(__file__).read_bytes(),
         metadata=metadata,
     )
+
+
+def encode(example: Example) -> Encoded:
+    """Return an example whose tokens are as many as its target has characters."""
+    return Encoded(
+        example=example, prompt_ids=np.arange(3), target_ids=np.arange(len(example.target))
+    )
+
+
+def contents(batch: Iterable[Encoded]) -> list[tuple[str, str]]:
+    """Return the key and the target of each example."""
+    return [(one.example.key, one.example.target) for one in batch]
 
 
 def examples(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipelines.training.checkpoints import (
     CHECKPOINTS,
+    COMPLETE,
     complete,
     last_checkpoint,
     state_of,
@@ -29,6 +32,32 @@ def test_the_latest_whole_checkpoint_counts_and_not_the_latest_folder(tmp_path):
     assert found is not None
     assert step_of(found) == 10
     assert state_of(found) == {"step": 10}
+
+
+@pytest.mark.attack("models")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "optimizer.pt").write_bytes(b"a pickle of a stranger"),
+        lambda folder: (folder / "model.safetensors").write_bytes(b"Weights"),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "pytorch_model.bin").symlink_to("/etc/passwd"),
+        lambda folder: (folder / "adapter").mkdir(),
+        lambda folder: (folder / COMPLETE).write_text("[" * 100),
+        lambda folder: (folder / COMPLETE).write_text("{}"),
+        lambda folder: (folder / COMPLETE).write_text('{"digests": []}'),
+    ],
+    ids=["a file more", "changed", "a file less", "linked", "a folder", "torn", "empty", "a list"],
+)
+def test_a_checkpoint_with_other_files_than_were_written_is_passed_over(tmp_path, spoil):
+    """Its optimizer is a pickle, though one that is read as tensors: only our own is opened."""
+    for step in (5, 10):
+        folder = written(tmp_path, step)
+        complete(tmp_path, step, {"step": step}, keep=5)
+    spoil(folder)
+    found = last_checkpoint(tmp_path)
+    assert found is not None
+    assert state_of(found) == {"step": 5}
 
 
 def test_old_ones_go_when_a_new_one_is_whole(tmp_path):

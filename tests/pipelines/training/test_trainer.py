@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from engine.errors import RunError, UsageError
 from engine.storage import Folder
+from pipelines.dataset import read_dataset
 from pipelines.training import trainer as trainer_module
 from pipelines.training.config import TrainConfig
+from pipelines.training.examples import Example, ExampleMaker
+from pipelines.training.reader import Part
+from pipelines.training.student import open_student
 from pipelines.training.trainer import FINISHED, TrainResult, train
 from pipelines.training.worker import OutOfMemory
+from specialists.florence2.checkpoint import resolve_florence2
+from tests.building import build
+from tests.pipelines.training.conftest import WORLD
 
 pytestmark = [
     # Ray Data, which Ray Train imports, warns of its own defaults, and peft asks for old names.
@@ -49,8 +60,14 @@ def configure(untrained):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(scenes, untrained, tmp_path_factory) -> TrainResult:
-    """A training of six steps that nobody interrupted, with dropout in its adapters."""
+def undisturbed_folder(tmp_path_factory) -> Path:
+    """Where the training lies that nobody interrupted."""
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scenes, untrained, undisturbed_folder) -> TrainResult:
+    """A training of six steps that nobody interrupted."""
     config = TrainConfig(
         model=str(untrained),
         tasks=dict.fromkeys(ALL, 1.0),
@@ -63,7 +80,7 @@ def undisturbed(scenes, untrained, tmp_path_factory) -> TrainResult:
         length_pool=2,
         workers=0,
     )
-    return train(str(scenes), config, tmp_path_factory.mktemp("undisturbed"))
+    return train(str(scenes), config, undisturbed_folder)
 
 
 def test_the_loss_falls_and_is_told_by_task(scenes, configure, tmp_path):
@@ -92,10 +109,29 @@ def test_what_there_is_to_learn_from_is_told_before_training(scenes, configure, 
     assert set(result.examples) == {"caption"}
 
 
-def test_a_trained_model_opens_like_any_other_and_is_what_the_marker_says(scenes, undisturbed):
+def test_a_trained_model_opens_like_any_other_and_is_what_the_marker_says(
+    undisturbed, undisturbed_folder, untrained
+):
+    from safetensors.torch import load_file
+
     assert sum(undisturbed.examples.values()) == 24
     assert set(undisturbed.examples) <= set(ALL)
     assert undisturbed.inputs["fold"] is None
+    assert undisturbed.steps == 6
+    weights = undisturbed_folder / "model.safetensors"
+    assert undisturbed.digest == sha256(weights.read_bytes()).hexdigest()
+    model, processor = open_student(resolve_florence2(str(undisturbed_folder)))
+    start = load_file(untrained / "model.safetensors")
+    opened = dict(model.named_parameters())
+    assert any(not opened[name].equal(start[name]) for name in opened.keys() & start.keys())
+    stored = load_file(weights)
+    assert all(opened[name].equal(stored[name]) for name in opened.keys() & stored.keys())
+    before, _ = open_student(resolve_florence2(str(untrained)))
+    assert model.state_dict().keys() == before.state_dict().keys()
+    assert processor.tokenizer.get_vocab()["<loc_999>"]
+    assert {path.name for path in untrained.iterdir()} <= {
+        path.name for path in undisturbed_folder.iterdir()
+    }
 
 
 def test_what_is_finished_with_the_same_inputs_is_not_trained_again(
@@ -175,10 +211,43 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
     assert not torn.exists()
 
 
+@pytest.mark.attack("models")
+def test_a_pickle_that_was_put_into_a_checkpoint_is_not_run(
+    scenes, configure, tmp_path, monkeypatch
+):
+    """Not even by one who can write the digests too: what torch stored is read as tensors."""
+    from pipelines.training import steps
+    from tests.specialists.pretrained.test_inspection import bomb
+
+    complete = steps.complete
+
+    def stops(output, step, *rest, **given):
+        folder = output / "checkpoints" / f"checkpoint-{step}"
+        assert (folder / "optimizer.pt").exists()
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin",
+                     "scaler.pt", "pytorch_model.bin"):  # fmt: skip
+            (folder / name).write_bytes(bomb(tmp_path / "exploded"))
+        complete(output, step, *rest, **given)
+        raise KeyError("the power went")
+
+    monkeypatch.setattr(steps, "complete", stops)
+    with pytest.raises(KeyError):
+        train(str(scenes), configure(steps=4), tmp_path / "out")
+    monkeypatch.setattr(steps, "complete", complete)
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        train(str(scenes), configure(steps=4), tmp_path / "out")
+    assert not (tmp_path / "exploded").exists()
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"lora": {"r": 2, "dropout": 0.5}}, {"freeze_vision": True}, {"gradient_accumulation": 2}],
-    ids=["lora", "frozen", "accumulated"],
+    [
+        {"lora": {"r": 2, "dropout": 0.5}},
+        {"freeze_vision": True},
+        {"gradient_accumulation": 2},
+        {"loader_workers": 2, "checkpoint_every": 1},
+    ],
+    ids=["lora", "frozen", "accumulated", "loaders"],
 )
 def test_the_same_is_true_with(scenes, configure, tmp_path, monkeypatch, options):
     from pipelines.training import steps
@@ -213,23 +282,69 @@ def test_a_frozen_tower_stays_as_it_was_and_the_rest_does_not(
 
 
 def test_a_batch_cut_in_two_gives_the_same_step(scenes, configure, tmp_path):
-    import torch
-    from safetensors.torch import load_file
-
     whole = configure(steps=1, batch_size=4, length_pool=1)
     halves = configure(steps=1, batch_size=2, gradient_accumulation=2, length_pool=2)
     train(str(scenes), whole, tmp_path / "whole")
     train(str(scenes), halves, tmp_path / "halves")
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halves"))
-    moved = torch.cat([(one[name] - two[name]).abs().flatten() for name in one])
-    # AdamW's first step is the sign of the gradient, which rounding turns where it is about 0.
-    assert (moved > 1e-4).float().mean() < 0.01
+    assert share_of_weights_apart(tmp_path / "whole", tmp_path / "halves") < 0.01
 
 
-def test_loss_is_measured_on_samples_that_were_not_trained_on(scenes, configure, tmp_path):
-    result = train(str(scenes), configure(steps=2, validation_share=0.3), tmp_path)
-    assert result.validation_losses
-    assert all(loss > 0 for loss in result.validation_losses.values())
+def share_of_weights_apart(first: Path, second: Path) -> float:
+    """Return the share of the weights that are not alike after one step of two trainings.
+
+    AdamW's first step is the sign of the gradient, which rounding turns where it is about 0.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    one, two = (load_file(folder / "model.safetensors") for folder in (first, second))
+    return float(
+        torch.cat([((one[name] - two[name]).abs() > 1e-4).flatten() for name in one]).float().mean()
+    )
+
+
+def test_loss_is_measured_on_samples_that_were_not_trained_on(
+    scenes, configure, tmp_path, monkeypatch
+):
+    seen = set()
+    draw = ExampleMaker.draw
+
+    def watched(maker, sample, epoch):
+        seen.add((epoch, sample.key))
+        return draw(maker, sample, epoch)
+
+    monkeypatch.setattr(ExampleMaker, "draw", watched)
+    config = configure(steps=4, validation_share=0.4, tasks={"caption": 1, "object_detection": 2})
+    result = train(str(scenes), config, tmp_path, fold=1, folds=3)
+    samples = {one.key: one for one in read_dataset(Folder(str(scenes)))}
+    part = Part(fold=1, folds=3, validation_share=0.4)
+    measured = [one for one in samples.values() if part.validates(one.sha256)]
+    unseen = {one.key for one in measured}
+    trained = {key for key, one in samples.items() if part.trains(one.sha256)}
+    assert {key for _, key in seen} == unseen | trained
+    assert {epoch for epoch, key in seen if key in unseen} == {0}
+    expected = losses_of_stock_model(tmp_path, [draw(ExampleMaker(config), one, 0)
+                                                for one in measured])  # fmt: skip
+    assert result.validation_losses == pytest.approx(expected, rel=1e-4)
+
+
+def losses_of_stock_model(folder: Path, examples: list[Example]) -> dict[str, float]:
+    """Return the mean loss per token by task: model and processor as their documentation has it,
+    one example at a time."""
+    import torch
+
+    model, processor = open_student(resolve_florence2(str(folder)))
+    losses, tokens = Counter(), Counter()
+    for one in examples:
+        image = Image.open(io.BytesIO(one.image))
+        inputs = processor(images=image, text=one.prompt, return_tensors="pt")
+        labels = processor.tokenizer(f"<s>{one.target}</s>", add_special_tokens=False,
+                                     return_tensors="pt").input_ids  # fmt: skip
+        with torch.inference_mode():
+            loss = model(**inputs, labels=labels).loss
+        losses[one.task] += float(loss) * labels.numel()
+        tokens[one.task] += labels.numel()
+    return {task: losses[task] / tokens[task] for task in losses}
 
 
 def test_a_loss_that_is_no_number_stops_with_the_task_and_the_cure(scenes, configure, tmp_path):
@@ -280,19 +395,24 @@ def test_a_dataset_that_is_not_there_and_a_model_that_is_none_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_two_workers_train_one_model_and_report_all_examples(
-    scenes, configure, tmp_path, ray_cluster
-):
-    told = []
+def test_two_workers_train_one_model_and_report_all_examples(configure, tmp_path, ray_cluster):
+    """One step over two shards, a worker each, is a step of one worker over both."""
+    scenes, told = tmp_path / "scenes", []
+    truth = {"use": "tests.pipelines.training.truth:Truth", "url": WORLD}
+    build(WORLD.replace("14", "6"), scenes, shard_size=3, specialists={"truth": truth})
     result = train(
         str(scenes),
-        configure(workers=2, steps=4),
-        tmp_path,
+        configure(workers=2, steps=1, batch_size=3, length_pool=1),
+        tmp_path / "both",
         on_progress=lambda *now: told.append(now),
     )
-    assert sum(result.examples.values()) == 2 * 4 * 4
-    assert told[-1][0] == 4
-    assert not (tmp_path / ".ray").exists()
+    assert sum(result.examples.values()) == 6
+    assert told[-1][0] == 1
+    assert not (tmp_path / "both" / ".ray").exists()
+    one = train(str(scenes), configure(steps=1, batch_size=6, length_pool=1), tmp_path / "one")
+    assert result.examples == one.examples
+    assert result.losses == pytest.approx(one.losses, rel=1e-5)
+    assert share_of_weights_apart(tmp_path / "both", tmp_path / "one") < 0.01
 
 
 def test_one_worker_of_ray_trains_what_this_process_would(

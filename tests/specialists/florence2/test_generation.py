@@ -11,7 +11,7 @@ from engine.errors import ConfigError
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
 from specialists.florence2.generation import Florence2Network
-from specialists.florence2.scores import NEAR_BINS, Utterance, chances
+from specialists.florence2.scores import NEAR_BINS, chances
 from specialists.florence2.specialist import Florence2Config
 
 Tiny = Callable[[int], Path]
@@ -96,21 +96,24 @@ def test_chances_of_places_gather_what_lies_near(tiny: Florence2Network) -> None
     assert found == pytest.approx([31 / 33, 16 / 100, 16 / 50, 1 / 4])
 
 
-@pytest.mark.parametrize("beams", [1, 2])
-def test_an_answer_does_not_depend_on_its_batch(tiny_florence2: Tiny, beams: int) -> None:
-    rows = [number % len(IMAGES) for number in range(2 * len(PROMPTS))]
-    prompts = PROMPTS + PROMPTS[::-1]
-    together, alone = [
-        asked(network(tiny_florence2(0), beams=beams, batch_size=size), rows, prompts)
-        for size in (8, 1)
-    ]
+@pytest.mark.parametrize(("beams", "batch_size"), [(1, 16), (1, 3), (2, 16), (1, 1)])
+def test_a_prompt_of_a_batch_is_answered_as_it_is_alone(
+    tiny_florence2: Tiny, beams: int, batch_size: int
+) -> None:
+    """Each prompt about each image, long and short ones mixed, so that the order shows."""
+    ours = network(tiny_florence2(0), beams=beams, batch_size=batch_size)
+    seen = ours.look(IMAGES)
+    asked = [(row, prompt) for prompt in (*PROMPTS[2:], *PROMPTS[:2]) for row in (3, 0, 2, 1)]
+    rows, prompts = zip(*asked, strict=True)
+    lengths = [len(prompt) for prompt in prompts]
+    assert lengths != sorted(lengths) != lengths[::-1]
+    alone = [ours.answer(seen, [row], [prompt], repeats=True)[0] for row, prompt in asked]
+    sure = {tuple(one.chances.round(6)) for one in alone}
+    assert len(sure) == len(asked), "each answer should be known by its chances"
+    together = ours.answer(seen, rows, prompts, repeats=True)
     for one, other in zip(together, alone, strict=True):
         assert one.ids.tolist() == other.ids.tolist()
         assert one.chances == pytest.approx(other.chances, rel=1e-4)
-
-
-def asked(ours: Florence2Network, rows: Sequence[int], prompts: Sequence[str]) -> list[Utterance]:
-    return ours.answer(ours.look(IMAGES), rows, prompts, repeats=True)
 
 
 def test_nothing_asked_is_nothing_said(tiny: Florence2Network) -> None:
@@ -135,7 +138,34 @@ def test_prompts_are_those_of_the_processor(tiny: Florence2Network) -> None:
         assert inputs.input_ids[0, image_tokens:].tolist() == ours
 
 
-def test_a_prompt_that_is_too_long_loses_its_middle(tiny: Florence2Network) -> None:
+@pytest.mark.parametrize("spare", [-1, 0, 1])
+def test_a_prompt_that_is_too_long_loses_its_middle(
+    tiny: Florence2Network, monkeypatch: pytest.MonkeyPatch, spare: int
+) -> None:
+    heard: list[list[int]] = []
+    encode = tiny._encode
+
+    def listening(seen: Any, prompts: Sequence[Sequence[int]]) -> Any:
+        heard.extend(map(list, prompts))
+        return encode(seen, prompts)
+
+    prompt = prompt_of("phrase_grounding", "red circle, blue square " * 20)
+    whole = tiny.tokens.prompt(prompt)
+    seen = tiny.look(IMAGES[:1])
+    room = len(whole) + spare
+    monkeypatch.setattr(tiny, "_encode", listening)
+    monkeypatch.setattr(tiny, "_positions", seen.shape[1] + room)
+    tiny.answer(seen, [0], [prompt], repeats=True)
+    (cut,) = heard
+    if spare >= 0:
+        assert cut == whole
+        return
+    assert len(cut) == room
+    assert cut[-1] == tiny.tokens.end
+    assert cut == whole[: room - 16] + whole[-16:], "the beginning and the end of the question"
+
+
+def test_a_prompt_of_any_length_is_answered(tiny: Florence2Network) -> None:
     caption = "red circle, blue square " * 500
     [said] = tiny.answer(tiny.look(IMAGES[:1]), [0], [prompt_of("phrase_grounding", caption)],
                          repeats=True)  # fmt: skip

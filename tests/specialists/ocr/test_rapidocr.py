@@ -34,6 +34,15 @@ def test_a_name_on_a_motorcycle_is_found_where_it_is(
     assert line.box_xyxy == pytest.approx((398, 188, 449, 215), abs=4)
 
 
+def test_a_line_is_said_from_the_least_score_on(rapidocr: RapidOcr, photograph: SampleOf) -> None:
+    [[line]] = rapidocr.predict([photograph("motorcycle")])
+    assert line.score is not None
+    for least, count in ((line.score, 1), (line.score + 1e-9, 0)):
+        stage = RapidOcr(RapidOcrConfig(least_score=least))
+        stage._reader = rapidocr._reader
+        assert len(stage.predict([photograph("motorcycle")])[0]) == count
+
+
 def test_quads_run_clockwise_from_the_top_left_and_boxes_are_their_hulls(
     rapidocr: RapidOcr, photograph: SampleOf
 ) -> None:
@@ -120,6 +129,28 @@ def test_a_thin_strip_stays_small_for_the_detector() -> None:
     assert frame.pixels.shape == (2000, 125, 3)
     back = frame.to_image(np.array([[[62, 0], [63, 0], [63, 2000], [62, 2000]]]), (3, 20_000))
     assert back.tolist() == [[[0, 0], [3, 0], [3, 20_000], [0, 20_000]]]
+
+
+def test_a_quad_is_clipped_to_the_width_and_the_height_of_its_image() -> None:
+    frame = framed(np.zeros((10, 300, 3), np.uint8), long_side=2000)
+    assert frame.pixels.shape == (32, 300, 3)
+    beyond = np.array([[[-5, 2], [310, 2], [310, 29], [-5, 29]]])
+    assert frame.to_image(beyond, (300, 10)).tolist() == [[[0, 0], [300, 0], [300, 10], [0, 10]]]
+
+
+def test_a_text_that_touches_the_border_ends_there(rapidocr: RapidOcr, drawing: SampleOf) -> None:
+    """In a strip the detector sees a black border around the text, and draws its quad into it."""
+    pixels, corners = printed("EXIT ONLY", 40)
+    top, bottom = int(corners[0, 1]), int(corners[2, 1])
+    strip = pixels[top - 1 : bottom + 1].repeat(1, axis=0)
+    long = np.full((len(strip), 1200, 3), 255, np.uint8)
+    long[:, : strip.shape[1]] = strip
+    [[line]] = rapidocr.predict([drawing(long)])
+    assert line.text == "EXIT ONLY"
+    left, above, right, below = line.box_xyxy
+    assert (above, below) == (0, len(strip))
+    assert 0 <= left < right < 400
+    assert line.box_xyxy == (left, min(line.quad[1::2]), right, max(line.quad[1::2]))
 
 
 def test_the_reader_gets_blue_green_red() -> None:

@@ -77,6 +77,8 @@ class Behaviour:
     headers: tuple[tuple[str, str], ...] = ()
     delay_s: float = 0.0
     is_cut: bool = False
+    drip_s: float = 0.0
+    """Seconds between two bytes of the body."""
 
 
 def ok(text: str | None = None, *, finish: str = "stop", has_usage: bool = True) -> Behaviour:
@@ -299,6 +301,11 @@ def _handler_of(server: MisbehavingServer) -> type[BaseHTTPRequestHandler]:
             for name, value in order.headers:
                 self.send_header(name, value)
             self.end_headers()
+            if order.drip_s:
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    server._closing.wait(order.drip_s)
+                return
             self.wfile.write(body[: len(body) // 2] if order.is_cut else body)
             if order.is_cut:
                 self.wfile.flush()

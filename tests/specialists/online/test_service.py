@@ -126,6 +126,13 @@ def test_a_failure_that_may_pass_is_asked_again_later_and_later(asking: Asking) 
     assert desk.gaps[2] < 0.3
 
 
+def test_no_pause_is_longer_than_the_longest(asking: Asking) -> None:
+    desk = Desk(passing(), passing(), passing())
+    assert asking(backoff_s=0.3, longest_wait_s=0.02).ask([desk.call(5)]) == [5]
+    assert max(desk.gaps) < 0.2
+    assert min(desk.gaps) >= 0.019
+
+
 def test_attempts_end(asking: Asking) -> None:
     desk = Desk(*(passing(TIMED_OUT) for _ in range(9)))
     assert reasons(asking(attempts=3).ask([desk.call()])) == [TIMED_OUT]
@@ -162,6 +169,26 @@ def test_a_refusal_that_concerns_all_stops_all(asking: Asking) -> None:
     answers = asking(concurrency=1).ask([desk.call() for _ in range(5)])
     assert reasons(answers) == [SERVICE_FAILED] * 5
     assert len(desk.times) == 1
+
+
+def test_requests_that_wait_for_their_turn_are_not_sent_after_a_refusal_of_all(
+    asking: Asking,
+) -> None:
+    """The first is under way when the others wait at the gate; its answer comes before theirs."""
+    sent: list[int] = []
+
+    def call(number: int) -> Callable[[], Awaitable[Priced[int]]]:
+        async def refused_slowly() -> Priced[int]:
+            sent.append(number)
+            await asyncio.sleep(0.02)
+            raise refusal(401, {}, b"bad key")
+
+        return refused_slowly
+
+    answers = asking(requests_per_minute=60 / 0.1).ask([call(number) for number in range(4)])
+    assert sent == [0]
+    assert reasons(answers) == [SERVICE_FAILED] * 4
+    assert [str(one).startswith("not asked, since") for one in answers] == [False, True, True, True]
 
 
 def test_a_service_that_closed_itself_leaves_the_budget_alone(asking: Asking) -> None:

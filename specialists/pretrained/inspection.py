@@ -1,0 +1,211 @@
+"""A look at the files of a checkpoint of a stranger, before any library opens them.
+
+Weights are numbers in safetensors and everything else is text of limited size. What names code,
+another model or a file elsewhere is refused, and so is what would fill the memory. Knows neither
+torch nor `transformers`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from engine.errors import ConfigError
+from specialists.pretrained.sizes import problem_of_sizes
+
+MAX_CONFIG_BYTES = 16 << 20
+"""Bytes of a config, a template or another text of a checkpoint."""
+MAX_TOKENIZER_BYTES = 256 << 20
+"""Bytes of a vocabulary; the largest of today's have 35 MB."""
+MAX_JSON_DEPTH = 64
+"""Lists and objects within each other in a config."""
+MAX_FILES = 10_000
+"""Files of a checkpoint."""
+INDEX = "model.safetensors.index.json"
+
+_TEXTS = ("*.json", "*.jinja", "*.txt")
+_VOCABULARIES = (
+    *("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json"),
+    *("*.model", INDEX),
+)
+_SIZED = ("config.json", "preprocessor_config.json", "processor_config.json")
+"""The files whose numbers say how large networks and images are."""
+_OTHER_LOADERS = {
+    "adapter_config.json": "an adapter, which names another model to load; merge it into its base",
+    "adapter_model.*": "an adapter, whose base is another model; merge it into its base",
+    "shard-*-model-*.safetensors": "parts of a distributed training; save it as one model",
+}
+_FORBIDDEN = {
+    "auto_map": "names code of the model to run",
+    "custom_pipelines": "names code of the model to run",
+    "audio_tokenizer": "names another model to load",
+    "transformers_weights": "names other weights to load",
+    "quantization_config": "asks for kernels that unpack its weights",
+    "fusion_config": "changes the code of the model",
+    "kernel_config": "names compiled code to load",
+}
+_IMPLEMENTATIONS = re.compile(r"_?(attn|experts)_implementation(_internal)?")
+_FILE_NAMES = re.compile(r"(?!special_tokens_map_file$)\w+_files?")
+
+
+def inspect_files(model: str, folder: Path) -> None:
+    """Refuse a folder with anything in it that a library must not open.
+
+    Raises:
+        ConfigError: a link leads out of the folder, a file is none or too large, a config is
+            damaged, or names code, another model or a file elsewhere; the message says which.
+    """
+    for path in _entries(model, folder):
+        _refuse_other_loaders(model, path)
+        if path.parent == folder and path.suffix != ".safetensors":
+            _refuse_large(model, path)
+        if path.parent == folder and path.suffix == ".json" and not _is_vocabulary(path):
+            _inspect_config(model, path)
+
+
+def read_json(model: str, path: Path) -> Any:
+    """Return what a JSON file of a checkpoint holds.
+
+    Raises:
+        ConfigError: it is no JSON, or nested too deep.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        is_deep = _depth_of(document) > MAX_JSON_DEPTH
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"model {model!r}: {path} is damaged: {error}") from error
+    except RecursionError:
+        is_deep = True
+    if is_deep:
+        raise ConfigError(
+            f"model {model!r}: {path} is damaged: it has more than {MAX_JSON_DEPTH} lists and "
+            "objects within each other"
+        )
+    return document
+
+
+def parts_of(model: str, folder: Path) -> list[Path]:
+    """Return the files that an index says the weights are in; none where there is no index.
+
+    Raises:
+        ConfigError: the index is damaged, or names a file elsewhere or of another kind.
+    """
+    path = folder / INDEX
+    if (folder / "model.safetensors").is_file() or not path.is_file():
+        return []
+    index = read_json(model, path)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ConfigError(f"model {model!r}: {path} is damaged: it has no `weight_map`")
+    names = set(map(str, weight_map.values()))
+    for name in sorted(names):
+        if PurePosixPath(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+            raise ConfigError(
+                f"model {model!r}: {path.name} names {name!r} as a file of weights: only "
+                f"*.safetensors beside it are read"
+            )
+    return [folder / name for name in sorted(names)]
+
+
+def _entries(model: str, folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, all of which lie in it.
+
+    The cache of the hub links from `snapshots/COMMIT` to `blobs`: that is one folder.
+    """
+    root = folder.resolve()
+    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+        root = folder.parent.parent.resolve()
+    count = 0
+    for where, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(where, name)
+            target = Path(os.path.realpath(path))
+            if path.is_symlink() and not target.is_relative_to(root):
+                raise ConfigError(
+                    f"model {model!r}: {path} is a link to {target}, out of the model's folder: "
+                    "copy the file into it"
+                )
+            count += 1
+            if count > MAX_FILES:
+                raise ConfigError(f"model {model!r}: {folder} has more than {MAX_FILES} files")
+            if name in files:
+                if not path.is_file():  # a pipe, or a link to itself
+                    raise ConfigError(f"model {model!r}: {path} is no file that can be read")
+                yield path
+
+
+def _refuse_other_loaders(model: str, path: Path) -> None:
+    for pattern, meaning in _OTHER_LOADERS.items():
+        if fnmatch(path.name, pattern):
+            raise ConfigError(f"model {model!r}: {path.name} is of {meaning}")
+
+
+def _is_vocabulary(path: Path) -> bool:
+    return any(fnmatch(path.name, pattern) for pattern in _VOCABULARIES)
+
+
+def _refuse_large(model: str, path: Path) -> None:
+    if not _is_vocabulary(path) and not any(fnmatch(path.name, one) for one in _TEXTS):
+        return  # nothing opens it
+    most = MAX_TOKENIZER_BYTES if _is_vocabulary(path) else MAX_CONFIG_BYTES
+    size = path.stat().st_size
+    if size > most:
+        raise ConfigError(
+            f"model {model!r}: {path} has {size} bytes, at most {most} are read of such a file"
+        )
+
+
+def _inspect_config(model: str, path: Path) -> None:
+    document = read_json(model, path)
+    for name, value in _fields_of(document):
+        problem = _problem_of_field(name, value)
+        if not problem and path.name in _SIZED:
+            problem = problem_of_sizes(name, value)
+        if problem:
+            raise ConfigError(f"model {model!r}: `{name}` in {path.name} {problem}")
+
+
+def _problem_of_field(name: str, value: Any) -> str:
+    """Say why a field must not be handed to a library; nothing where it may."""
+    if value is None:
+        return ""
+    if meaning := _FORBIDDEN.get(name):
+        return f"{meaning}, and no code of a model is run: take a checkpoint without it"
+    names = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    if _IMPLEMENTATIONS.fullmatch(name) and any(re.search(r"[/:|]", one) for one in names):
+        return f"is {names[0]!r}, compiled code to load: choose `attention` in the stage's options"
+    if _FILE_NAMES.fullmatch(name) and any(_leaves(one) for one in names):
+        return f"is {names[0]!r}: only files beside it are read"
+    return ""
+
+
+def _leaves(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or "\\" in name
+
+
+def _fields_of(document: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the value of every field, however deep it lies."""
+    waiting = [document]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield from one.items()
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+
+
+def _depth_of(document: Any) -> int:
+    depth, level = 0, [document]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [
+            inner for one in level for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return depth
