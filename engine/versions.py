@@ -18,9 +18,9 @@ VERSIONS = "versions"
 def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
     """Let a manifest become the current one; keep so many versions, it included."""
     before = output.read(MANIFEST)
-    if before != manifest:
-        if before is not None and keep > 1 and named_shards(output):  # what is damaged is none
-            _keep(output, before)
+    is_new = before is not None and before != manifest
+    if is_new and keep > 1 and named_shards(output):  # what is damaged is none
+        _keep(output, before)
     replace_manifest(output, manifest)
     output.remove(RECIPE)
     remove_stale(output, keep=keep)

@@ -448,7 +448,7 @@ def sign(
 
     folder = Folder(directory)
     sign_manifest(folder, key)
-    out.print(Text(folder.path(SIGNATURE)), soft_wrap=True)
+    out.say(folder.path(SIGNATURE))
 
 
 @app.command()
