@@ -6,9 +6,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
-from engine.annotation import Annotation
+from engine.annotation import Annotation, MaskRLE
 from pipelines.dataset import Labelled
 from pipelines.training.answers import FEEDS
 from pipelines.training.config import CustomTask, TrainConfig
@@ -30,7 +32,8 @@ BOXES = (
 
 
 def wide(*annotations: Annotation, **changes: Any) -> Labelled:
-    return replace(sample(*annotations), width=WIDE[0], height=WIDE[1], **changes)
+    said = [replace(one, id=one.id or f"id {place}") for place, one in enumerate(annotations)]
+    return replace(sample(*said), width=WIDE[0], height=WIDE[1], **changes)
 
 
 def made(*annotations: Annotation, task: str, **options: Any) -> Example | None:
@@ -53,25 +56,24 @@ def test_boxes_are_written_across_and_down() -> None:
     assert found == f"cat{LARGE_TOKENS}a sad dog{SMALL_TOKENS}"
 
 
-@pytest.mark.parametrize("task", [name for name, sources in FEEDS.items() if len(sources) > 1])
+@pytest.mark.parametrize(
+    "task", [name for name in FEEDS if len(FEEDS[name]) > 1 and name != "referring_segmentation"]
+)
 def test_what_was_said_for_a_task_itself_comes_before_what_else_could_feed_it(task: str) -> None:
     own, other = FEEDS[task]
-    feeding = mask_of(20, 10, 60, 30, size_wh=WIDE) if "segmentation" in own else region("", SMALL)
     said = [
-        replace(feeding, task=name, text=f"{word} words", label=f"{word} words", id=word)
-        for name, word in ((other, "other"), (own, "own"))
+        region(name, place, text=f"{word} words", label=f"{word} words", id=word)
+        for name, word, place in ((other, "other", LARGE), (own, "own", SMALL))
     ]
-    caption = text("caption", "other words", id="c")
-    said = [replace(one, box_xyxy=SMALL) for one in said]
-    grounded = phrase("other words", SMALL, 0, "c")
-    first = made(*said, caption, grounded, task=task)
-    last = made(said[0], caption, grounded, task=task)
-    assert first is not None
-    assert last is not None
+    first, last = made(*said, task=task), made(said[0], task=task)
+    is_told = [
+        (word in one.prompt + one.target, tokens in one.prefix + one.target)
+        for one, word, tokens in ((first, "own", SMALL_TOKENS), (last, "other", LARGE_TOKENS))
+    ]
+    has_words, has_place = task != "region_proposal", task != "transcript"
+    assert is_told == [(has_words, has_place)] * 2
     assert "other" not in first.prompt + first.target
-    if task != "region_proposal":
-        assert "own" in first.prompt + first.target
-        assert "other" in last.prompt + last.target
+    assert LARGE_TOKENS not in first.prefix + first.target
 
 
 def test_one_box_is_asked_and_its_own_word_is_the_answer() -> None:
@@ -142,12 +144,13 @@ def test_queries_are_answered_with_all_their_boxes_the_largest_first() -> None:
 @pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])
 def test_the_absent_is_asked_for_as_often_as_the_config_says(task: str) -> None:
     said = (*BOXES, text("caption", "a dog", id="c"), phrase("a dog", SMALL, 0, "c"))
-    words = {"classes": ("tree", "dog"), "phrases": ("a tree", "a dog")}
+    words = {"classes": ("tree", "hill", "dog"), "phrases": ("a tree", "a hill", "a dog")}
 
     def absent(share: float) -> int:
         drawn = [made(*said, task=task, absent_share=share, seed=seed, **words)
                  for seed in range(60)]  # fmt: skip
-        assert all(("tree" in one.prompt) == (one.target == "") for one in drawn)
+        assert all(("tree" in one.prompt or "hill" in one.prompt) == (one.target == "")
+                   for one in drawn)  # fmt: skip
         return sum(one.target == "" for one in drawn)
 
     assert absent(0.0) == 0
@@ -180,12 +183,14 @@ LARGE_MASK = mask_of(100, 40, 180, 90, size_wh=WIDE, box_xyxy=LARGE)
 
 
 def corners(polygon: str) -> set[tuple[int, int]]:
-    """Return the corners of a written polygon, in bins."""
+    """Return the corners of a written polygon, whole pixels."""
     numbers = [int(one) for one in polygon.removesuffix(">").removeprefix("<loc_").split("><loc_")]
-    return set(zip(numbers[::2], numbers[1::2], strict=True))
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    return {(round(across / 5), round(down / 10)) for across, down in pairs}
 
 
-SMALL_CORNERS = {(100, 100), (300, 100), (300, 300), (100, 300)}
+SMALL_CORNERS = {(20, 10), (60, 10), (60, 30), (20, 30)}
+LARGE_CORNERS = {(100, 40), (180, 40), (180, 90), (100, 90)}
 
 
 def test_a_mask_is_the_answer_to_the_box_that_it_was_made_from_else_to_its_own() -> None:
@@ -203,14 +208,12 @@ def test_a_mask_is_the_answer_to_the_box_that_it_was_made_from_else_to_its_own()
 
 
 def test_each_mask_is_drawn_with_its_own_box() -> None:
-    drawn = {
-        (one := made(SMALL_MASK, LARGE_MASK, task="segmentation", seed=seed)).prefix[-32:]: one
-        for seed in range(9)
-    }
-    assert len(drawn) == 2
-    for example in drawn.values():
-        is_small = example.prefix.endswith(SMALL_TOKENS)
-        assert (corners(example.target) == SMALL_CORNERS) is is_small
+    drawn = [made(SMALL_MASK, LARGE_MASK, task="segmentation", seed=seed) for seed in range(9)]
+    marker = "<REGION_TO_SEGMENTATION>"
+    found = {(one.prefix.removeprefix(marker), frozenset(corners(one.target))) for one in drawn}
+    assert found == {
+        (SMALL_TOKENS, frozenset(SMALL_CORNERS)), (LARGE_TOKENS, frozenset(LARGE_CORNERS)),
+    }  # fmt: skip
 
 
 def test_a_phrase_is_answered_by_its_own_mask_before_that_of_its_box() -> None:
@@ -232,7 +235,7 @@ def test_a_phrase_of_two_things_is_answered_by_both_masks() -> None:
     both = target(*said, LARGE_MASK, SMALL_MASK, task="referring_segmentation")
     first, second = both.removeprefix("<poly>").removesuffix("</poly>").split("</poly><poly>")
     assert corners(first) == SMALL_CORNERS
-    assert corners(second) == {(500, 400), (900, 400), (900, 900), (500, 900)}
+    assert corners(second) == LARGE_CORNERS
     assert target(*said, SMALL_MASK, task="referring_segmentation") == "nothing"
     # The same words of another caption mean one thing: they are no contradiction.
     other = [text("caption", "two dogs", id="d"), phrase("two dogs", SMALL, 0, "d")]
@@ -240,14 +243,23 @@ def test_a_phrase_of_two_things_is_answered_by_both_masks() -> None:
 
 
 def test_corners_are_shared_out_among_the_masks_of_a_phrase() -> None:
-    octagon = mask_of(20, 10, 60, 30, size_wh=WIDE, box_xyxy=SMALL)
-    one = target(replace(octagon, text="a"), task="segmentation", polygon_corners=4)
-    assert one.count("<loc_") == 8
-    asked = [replace(each, task="referring_segmentation", text="a")
-             for each in (SMALL_MASK, LARGE_MASK)]  # fmt: skip
-    # Four corners for two masks: three each, not two.
-    both = target(*asked, task="referring_segmentation", polygon_corners=4)
-    assert [part.count("<loc_") for part in both.split("<poly>")[1:]] == [6, 6]
+    def round_mask(left: int) -> Annotation:
+        down, across = np.mgrid[:100, :200]
+        pixels = (across - left - 30) ** 2 + (down - 50) ** 2 < 30**2
+        counts = coco_mask.encode(np.asfortranarray(pixels, dtype=np.uint8))["counts"].decode()
+        return region("referring_segmentation", SMALL, text="a",
+                      mask_rle=MaskRLE((100, 200), counts))  # fmt: skip
+
+    def count(*left: int, corners: int) -> list[int]:
+        asked = map(round_mask, left)
+        written = target(*asked, task="referring_segmentation", polygon_corners=corners)
+        return [part.count("<loc_") // 2 for part in written.removeprefix("<poly>").split("<poly>")]
+
+    whole, halves = count(0, corners=24), count(0, 100, corners=24)
+    assert 12 < whole[0] <= 24
+    assert len(halves) == 2
+    assert all(6 < one <= 12 for one in halves)
+    assert all(3 <= one <= 4 for one in count(0, 100, corners=4)), "four each, not two"
 
 
 def test_a_mirrored_box_lies_as_far_from_the_other_side() -> None:
@@ -263,7 +275,7 @@ def test_a_mirrored_box_lies_as_far_from_the_other_side() -> None:
     assert drawn(*BOXES, region_proposal=1).is_mirrored
     straight = drawn(*BOXES, region_category=1)
     assert not straight.is_mirrored
-    assert straight.prefix[-32:] in (SMALL_TOKENS, LARGE_TOKENS)
+    assert straight.prefix.endswith((SMALL_TOKENS, LARGE_TOKENS))
 
 
 def test_so_many_are_mirrored_as_the_config_says() -> None:
@@ -292,7 +304,7 @@ def test_every_example_names_its_sample_its_task_and_its_image() -> None:
     of = wide(*BOXES, key="k", image=b"pixels", metadata=json.dumps({"q": "How many?"}))
     custom = {"ask": CustomTask(prompt="{metadata.q}", target="two")}
     config = TrainConfig(model="m", custom=custom, tasks={"object_detection": 1, "ask": 1})
-    found = list(ExampleMaker(config).every(of))
+    found = sorted(ExampleMaker(config).every(of), key=lambda one: one.task, reverse=True)
     assert [(one.key, one.task, one.image, one.is_mirrored) for one in found] == [
         ("k", "object_detection", b"pixels", False),
         ("k", "ask", b"pixels", False),
