@@ -46,6 +46,7 @@ AREAS = (
             "pipelines/training/templates.py",
         ),
         tests=(
+            "tests/pipelines/training/test_answers.py",
             "tests/pipelines/training/test_examples.py",
             "tests/pipelines/training/test_templates.py",
         ),

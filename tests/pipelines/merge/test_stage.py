@@ -100,6 +100,9 @@ def test_a_single_voter_is_believed_and_one_that_is_alone_in_an_image_is_not() -
 
     assert len(merged_by("shapes_edges")) == 1
     assert merged_by("shapes_edges", "shapes_colour") == []
+    other = said(60, 60, 90, 90, specialist="shapes_colour")
+    heard = replace(heard, annotations=(*heard.annotations, other))
+    assert merged_by("shapes_edges", "shapes_colour") == [], "who all speak need not agree"
 
 
 def test_union_keeps_the_surest_of_each_place() -> None:
@@ -271,6 +274,7 @@ def test_an_instance_declares_only_its_tasks() -> None:
         "object_detection|phrase_grounding",
         "caption|detailed_caption|more_detailed_caption?",
     ]
+    assert [str(one) for one in Merge(MergeConfig(tasks=DETECTION)).reads] == ["object_detection"]
 
 
 def learned(**tasks: TaskCalibration) -> Calibration:
@@ -329,6 +333,8 @@ def test_the_threshold_is_the_tasks_own_unless_the_config_has_one(tmp_path: Path
     assert [count(), count(least_confidence=0.5), count(least_confidence=0.0)] == [2, 1, 2]
     assert count(least_confidence=0.9) == 0
     assert [count(rule="union"), count(rule="agreement")] == [2, 0]
+    stage = stage_with(calibration, tmp_path, tasks=DETECTION, rule="union")
+    assert [one.confidence for one in stage.predict([sample_of(*heard)])[0]] == [0.8, 0.8]
 
 
 def test_features_are_of_the_image_whose_size_they_need(tmp_path: Path) -> None:
@@ -406,4 +412,29 @@ def test_samples_are_merged_each_on_its_own() -> None:
     found = stage.predict([sample_of(one, two), sample_of(one), sample_of(two, one)])
     assert [[each.merged_from for each in sample] for sample in found] == [
         [("x", "y")], [], [("y", "x")],
+    ]  # fmt: skip
+
+
+def test_masks_are_weighed_by_how_exactly_their_voters_draw(tmp_path: Path) -> None:
+    believing = fusing("a", weight=3)
+    stage = stage_with(learned(segmentation=believing), tmp_path, tasks=("segmentation",))
+    [[one]] = stage.predict([sample_of(mask(0, 20, "b"), mask(0, 12, "a"))])
+    assert one.box_xyxy == (0, 5, 12, 15), "not 0 to 20, as a tie would have it"
+
+
+def test_captions_are_held_against_the_names_that_the_audit_knew(tmp_path: Path) -> None:
+    voters = {"a": worth(slope=1), "b": worth(slope=1)}
+    calibration = Calibration(
+        voters=("a", "b"), tasks={"caption": TaskCalibration(voters=voters)}, names=("cup",)
+    )
+    captions = [
+        Annotation(kind="text", task="caption", text=text, id=who, specialist=who, score=score)
+        for text, who, score in (("A ring and a cup.", "a", 0.9), ("A ring.", "b", 0.25))
+    ]
+    ring = said(0, 0, 9, 9, label="ring", specialist="x")
+    known = stage_with(calibration, tmp_path, tasks=("caption",))
+    unknown = Merge(MergeConfig(tasks=("caption",)))
+    found = [stage.predict([sample_of(ring, *captions)])[0][0] for stage in (known, unknown)]
+    assert [(one.text, one.confidence) for one in found] == [
+        ("A ring.", 0.25), ("A ring and a cup.", None),
     ]  # fmt: skip
