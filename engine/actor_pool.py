@@ -14,16 +14,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from engine.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied, WorkerStuck
+from engine.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
 from engine.image import OUT_OF_MEMORY
 from engine.pools import Pool
-from engine.runner import too_small
+from engine.runner import ATTEMPTS, too_small, while_loading
 
 Call = Callable[[Any], Awaitable[Any]]
 """What is done with an actor."""
-
-ATTEMPTS = 3
-"""Times that reading or publishing a shard is tried when the worker dies of something else."""
 
 
 class ActorPool:
@@ -124,13 +121,8 @@ class ActorPool:
         missing = frozenset(names) - self._loaded[place]
         if not missing:
             return
-        try:
+        with while_loading(sorted(missing)):
             is_spent = await self._on(place, lambda actor: actor.load.remote(sorted(missing)))
-        except WorkerStuck as error:
-            raise RunError(str(error)) from error
-        except WorkerDied as error:
-            what = ", ".join(sorted(missing))
-            raise RunError(f"a worker died while loading {what}: {error}") from error
         self._loaded[place] |= missing
         if is_spent:
             raise too_small(sorted(self._loaded[place]), self._memory_mb)

@@ -6,6 +6,7 @@ Python's parser calls itself for each list and object within another, until it c
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,30 @@ _STEPS[list(b"[{")] = 1
 _STEPS[list(b"]}")] = -1
 
 
-def parsed(text: str, *, max_depth: int) -> Any:
-    """Return what a JSON text says.
+class TooDeep(ValueError):
+    """JSON has more lists and objects within each other than the limit, or than Python reads."""
+
+
+def parsed(
+    data: str | bytes,
+    *,
+    max_depth: int,
+    parse_constant: Callable[[str], Any] | None = None,
+) -> Any:
+    """Return the value of a JSON text; `parse_constant` as in `json.loads`.
 
     Raises:
-        ValueError: it is no JSON, or has more lists and objects within each other.
+        TooDeep: it has more lists and objects within each other.
+        ValueError: it is no JSON.
     """
-    if (depth := depth_of(text)) > max_depth:
-        raise ValueError(f"{depth} lists and objects within each other, the limit is {max_depth}")
+    if isinstance(data, bytes):
+        data = data.decode(json.detect_encoding(data), "surrogatepass")  # as `json.loads` does
+    if (depth := depth_of(data)) > max_depth:
+        raise TooDeep(f"{depth} lists and objects within each other, the limit is {max_depth}")
     try:
-        return json.loads(text)
+        return json.loads(data, parse_constant=parse_constant)
     except RecursionError as error:  # of a limit that is higher than the parser's own
-        raise ValueError(f"{depth} lists and objects within each other: too many") from error
+        raise TooDeep(f"{depth} lists and objects within each other: too many") from error
 
 
 def depth_of(text: str) -> int:

@@ -5,11 +5,11 @@ Knows nothing of what the documents say; their types are checked by whoever read
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import ValidationError
 
+from engine.bounded_json import TooDeep, parsed
 from engine.errors import StorageError
 from engine.storage import Folder
 
@@ -54,17 +54,12 @@ def parse_json(data: bytes) -> Any:
             `MAX_DEPTH`.
     """
     try:
-        value = json.loads(data, parse_constant=_refuse)
-    except RecursionError:
-        raise _too_deep() from None
+        return parsed(data, max_depth=MAX_DEPTH, parse_constant=_refuse)
+    except TooDeep:
+        told = f"its lists and objects lie more than {MAX_DEPTH} deep in each other"
+        raise ValueError(told) from None
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from error
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return value
-    raise _too_deep()
 
 
 def damaged(folder: Folder, name: str, reason: object, *, cure: str) -> StorageError:
@@ -80,15 +75,5 @@ def in_one_line(reason: object) -> str:
     return " ".join(str(reason).split())[:_SHOWN]
 
 
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [*value.values()]
-    return value if isinstance(value, list) else []
-
-
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number")
-
-
-def _too_deep() -> ValueError:
-    return ValueError(f"its lists and objects lie more than {MAX_DEPTH} deep in each other")

@@ -19,19 +19,17 @@ from typing import Any
 from engine.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
 from engine.child import Reply, Request, receive, send, serve
 from engine.config import RunConfig
-from engine.errors import RunError, SampleError, WorkerDied, WorkerStuck
+from engine.errors import RunError, SampleError, WorkerDied
 from engine.graph import Graph
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
-from engine.runner import Opened, Runner, too_small
+from engine.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
 from engine.shard import Spot
 from engine.storage import Folder
 from engine.watch import NO_TURN
 from engine.worker import Part
 
 _SAFE_PATH = "PYTHONSAFEPATH"
-ATTEMPTS = 3
-"""Times that reading or publishing a shard is tried when the worker dies of something else."""
 
 
 class LocalRunner(Runner):
@@ -127,13 +125,8 @@ class LocalRunner(Runner):
         missing = sorted(set(names) - self._loaded)
         if not missing:
             return
-        what = ", ".join(missing)
-        try:
+        with while_loading(missing):
             await self._call(Request(method="load", arguments=(missing,)), is_loading=True)
-        except WorkerStuck as error:
-            raise RunError(str(error)) from error
-        except WorkerDied as error:
-            raise RunError(f"a worker died while loading {what}: {error}") from error
         self._loaded.update(missing)
 
     async def _call(

@@ -186,10 +186,11 @@ def refuse_vanished(output: Folder, stats: Iterable[ShardStats]) -> None:
         )
 
 
-def finished_names(output: Folder) -> dict[int, list[str]]:
-    """Return the names of all finished shards by number, of every version that is there."""
+def finished_names(files: Iterable[str]) -> dict[int, list[str]]:
+    """Return the names of all finished shards by number, of every version, from the sorted names of
+    the files in the folder of shards."""
     names: dict[int, list[str]] = {}
-    for file in output.names(SHARDS):
+    for file in files:
         name = file.removesuffix(STATS)
         if file.endswith(STATS) and is_shard_name(name):
             names.setdefault(int(name.partition("-")[0]), []).append(name)

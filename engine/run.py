@@ -276,7 +276,7 @@ class _Finished:
         self._output = output
         self._is_read = is_read
         self._entries = output.entries(SHARDS)
-        self._names = finished_names(output)
+        self._names = finished_names(sorted(self._entries))
         self._current = set(named_shards(output))
 
     def of(self, number: int) -> list[ShardStats]:

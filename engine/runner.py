@@ -8,16 +8,20 @@ of a shard) is a reference to whoever passes it on; only the worker that receive
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import RunError, SampleError
+from engine.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from engine.graph import Graph
 from engine.partition import ShardSpec
 from engine.publication import ShardStats
 from engine.shard import Spot
 from engine.worker import Part, Task, Worker
+
+ATTEMPTS = 3
+"""Times that reading or publishing a shard is tried when the worker dies of something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +161,21 @@ class InProcessRunner(Runner):
 
     async def close(self) -> None:
         """Nothing to stop: the models go with the process."""
+
+
+@contextmanager
+def while_loading(names: Iterable[str]) -> Iterator[None]:
+    """Turn the death of a worker that loads stages into the end of the run: no image is to blame.
+
+    Raises:
+        RunError: with the stages.
+    """
+    try:
+        yield
+    except WorkerStuck as error:
+        raise RunError(str(error)) from error
+    except WorkerDied as error:
+        raise RunError(f"a worker died while loading {', '.join(names)}: {error}") from error
 
 
 def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:

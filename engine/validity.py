@@ -62,11 +62,11 @@ def _has(annotation: Annotation, field: str) -> bool:
 
 def _text_problem(annotation: Annotation) -> str:
     if not isinstance(annotation.kind, str) or annotation.kind not in _KINDS:
-        return f"a kind of {_shown(annotation.kind)}, not {', '.join(sorted(_KINDS))}"
+        return f"a kind of {shown(annotation.kind)}, not {', '.join(sorted(_KINDS))}"
     for name in _TEXTS:
         value = getattr(annotation, name)
         if not isinstance(value, str):
-            return f"a {name} that is no text: {_shown(value)}"
+            return f"a {name} that is no text: {shown(value)}"
         if not value.isascii() and not _is_unicode(value):
             return f"a {name} with characters that are not Unicode"
     return ""
@@ -76,14 +76,14 @@ def _type_problem(annotation: Annotation) -> str:
     for name in ("box_xyxy", "quad", "span", "merged_from"):
         value = getattr(annotation, name)
         if not isinstance(value, tuple | list):
-            return f"a {name} that is no sequence: {_shown(value)}"
+            return f"a {name} that is no sequence: {shown(value)}"
     if not all(isinstance(one, str) for one in annotation.merged_from):
-        return f"a merged_from that names no annotations: {_shown(annotation.merged_from)}"
+        return f"a merged_from that names no annotations: {shown(annotation.merged_from)}"
     mask: object = annotation.mask_rle
     if mask is None:
         return ""
     if not isinstance(mask, MaskRLE) or not isinstance(mask.size, tuple | list):
-        return f"a mask_rle that is no mask: {_shown(mask)}"
+        return f"a mask_rle that is no mask: {shown(mask)}"
     return ""
 
 
@@ -102,7 +102,7 @@ def _is_unicode(text: str) -> bool:
 def _score_problem(annotation: Annotation) -> str:
     for value in (annotation.score, annotation.support, annotation.confidence):
         if value is not None and not (is_number(value) and 0 <= value <= 1):
-            return f"a score of {_shown(value)}, not in 0..1"
+            return f"a score of {shown(value)}, not in 0..1"
     return ""
 
 
@@ -129,7 +129,7 @@ def is_number(value: object) -> bool:
         return False
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Write a value that may be anything, in few characters."""
     try:
         return f"{value!r:.100}"
@@ -143,7 +143,7 @@ def _span_problem(annotation: Annotation) -> str:
         return ""
     is_range = len(span) == 2 and all(map(_is_whole, span))
     if not is_range or not 0 <= span[0] < span[1] < _LONGEST_SPAN:
-        return f"a span of {_shown(span)}"
+        return f"a span of {shown(span)}"
     return ""
 
 
@@ -151,7 +151,7 @@ def _mask_problem(mask: MaskRLE | None, width: int, height: int) -> str:
     if mask is None:
         return ""
     if tuple(mask.size) != (height, width):
-        return f"a mask of {_shown(mask.size)}, the image is ({height}, {width})"
+        return f"a mask of {shown(mask.size)}, the image is ({height}, {width})"
     if not isinstance(mask.counts, str) or not _fills(mask.counts, height * width):
         return "a mask whose runs do not fill the image"
     return ""

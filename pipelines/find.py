@@ -18,7 +18,7 @@ from engine.escaped import escaped
 from engine.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
 from engine.names import is_shard_name
 from engine.partition import index_table
-from engine.publication import finished_names, read_stats
+from engine.publication import SHARDS, finished_names, read_stats
 from engine.storage import Folder
 from pipelines.dataset import read_shard_annotations, read_shard_records
 
@@ -76,7 +76,7 @@ def _shards(output: Folder) -> list[str]:
     manifest = read_manifest(output)
     if manifest is not None:
         return [shard["name"] for shard in manifest["shards"]]
-    return [names[-1] for _, names in sorted(finished_names(output).items())]
+    return [names[-1] for _, names in sorted(finished_names(output.names(SHARDS)).items())]
 
 
 def _letters(output: Folder, shards: Sequence[str]) -> list[Image]:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from engine.errors import ConfigError
 from engine.manifest import RECIPE, named_shards, read_manifest
 from engine.partition import INDEX_NAME, index_table
-from engine.publication import ShardStats, finished_names, read_stats
+from engine.publication import SHARDS, ShardStats, finished_names, read_stats
 from engine.storage import Folder
 from pipelines.refine.lineage import CANDIDATES, ROUNDS, round_folder
 
@@ -70,7 +70,7 @@ def current_shards(output: Folder) -> list[ShardStats]:
 
 def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> list[ShardStats]:
     """Return one finished shard of each number, as the build under way wants it if one is."""
-    names = finished_names(output)
+    names = finished_names(output.names(SHARDS))
     made: dict[int, ShardStats] = {}
     for number in numbers:
         for stats in (read_stats(output, name) for name in names.get(number, ())):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from PIL import Image
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's package is imported: no test asks it
 
+ROOT = Path(__file__).parents[1]
 _PHOTOGRAPHS = {
     "astronaut": ("skimage.data", "astronaut.png"),
     "cat": ("skimage.data", "chelsea.png"),
@@ -84,3 +88,31 @@ def small_photographs(
         with Image.open(photographs[name]) as photograph:
             photograph.convert("RGB").resize((240, 160)).save(folder / f"{name}.jpg")
     return folder
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the command line in a process of its own; what is left at the end is killed."""
+    processes: list[subprocess.Popen[str]] = []
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as under nohup; children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        process = subprocess.Popen(
+            [*command, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from engine.annotation import COORDINATE_DECIMALS, Annotation
 from engine.sources.text import NotText, check_text, decoded
+from engine.validity import shown
 
 DETECTION = "object_detection"
 CATEGORY_KEYS = ("category", "categories", "label", "labels")
@@ -123,7 +124,7 @@ def _column(columns: Mapping[Any, Any], key: Any, length: int | None = None) -> 
     if values is None and not length:
         return []
     if not isinstance(values, list | tuple):
-        raise ValueError(f"{key} is {_shown(values)}, not a list with an entry for each object")
+        raise ValueError(f"{key} is {shown(values)}, not a list with an entry for each object")
     if length is not None and len(values) != length:
         raise ValueError(f"{len(values)} {key} for {length} bbox")
     return values
@@ -134,7 +135,7 @@ def _is_crowd(flag: object) -> bool:
     for answer, values in ((True, _YES), (False, _NO)):
         if plain in values:
             return answer
-    raise ValueError(f"has the crowd flag {_shown(flag)}, not 0 or 1")
+    raise ValueError(f"has the crowd flag {shown(flag)}, not 0 or 1")
 
 
 def _label(names: Sequence[Any], encoding: str) -> str:
@@ -149,33 +150,25 @@ def _label(names: Sequence[Any], encoding: str) -> str:
             if text.strip():
                 return text
     if any(isinstance(name, int) for name in given):
-        raise ValueError(f"has the category {_shown(given[0])}, a number without a name")
+        raise ValueError(f"has the category {shown(given[0])}, a number without a name")
     if given and not isinstance(given[0], str | bytes):
-        raise ValueError(f"has the category {_shown(given[0])}, which is no name")
+        raise ValueError(f"has the category {shown(given[0])}, which is no name")
     raise ValueError("has no category")
 
 
 def _box_xyxy(box: object) -> tuple[float, ...]:
     """Turn `[x, y, width, height]` into corners."""
     if not isinstance(box, list | tuple) or len(box) != 4:
-        raise ValueError(f"is {_shown(box)}, not [x, y, width, height]")
+        raise ValueError(f"is {shown(box)}, not [x, y, width, height]")
     if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in box):
-        raise ValueError(f"is {_shown(box)}, which are not four numbers")
+        raise ValueError(f"is {shown(box)}, which are not four numbers")
     try:
         x, y, width, height = (float(number) for number in box)
     except OverflowError:
         raise ValueError("has a number that is too large") from None
     if not all(map(math.isfinite, (x, y, width, height, x + width, y + height))):
-        raise ValueError(f"is {_shown(box)}, which is not finite")
+        raise ValueError(f"is {shown(box)}, which is not finite")
     for name, size in (("width", width), ("height", height)):
         if round(size, COORDINATE_DECIMALS) <= 0:
-            raise ValueError(f"is {_shown(box)}: its {name} is not above 0")
+            raise ValueError(f"is {shown(box)}: its {name} is not above 0")
     return (x, y, x + width, y + height)
-
-
-def _shown(value: object) -> str:
-    """Write a value that may be anything, in few characters."""
-    try:
-        return f"{value!r:.100}"
-    except (ValueError, RecursionError):  # an integer with thousands of digits
-        return f"something of type {type(value).__name__}"

@@ -7,7 +7,6 @@ torch nor `transformers`.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from engine.bounded_json import TooDeep, parsed
 from engine.errors import ConfigError
 from specialists.pretrained.sizes import problem_of_sizes
 
@@ -75,18 +75,14 @@ def read_json(model: str, path: Path) -> Any:
         ConfigError: it is no JSON, or nested too deep.
     """
     try:
-        document = json.loads(path.read_bytes())
-        is_deep = _depth_of(document) > MAX_JSON_DEPTH
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"model {model!r}: {path} is damaged: {error}") from error
-    except RecursionError:
-        is_deep = True
-    if is_deep:
+        return parsed(path.read_bytes(), max_depth=MAX_JSON_DEPTH)
+    except TooDeep:
         raise ConfigError(
             f"model {model!r}: {path} is damaged: it has more than {MAX_JSON_DEPTH} lists and "
             "objects within each other"
-        )
-    return document
+        ) from None
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"model {model!r}: {path} is damaged: {error}") from error
 
 
 def parts_of(model: str, folder: Path) -> list[Path]:
@@ -199,13 +195,3 @@ def _fields_of(document: Any) -> Iterator[tuple[str, Any]]:
             waiting += one.values()
         elif isinstance(one, list):
             waiting += one
-
-
-def _depth_of(document: Any) -> int:
-    depth, level = 0, [document]
-    while level := [one for one in level if isinstance(one, dict | list)]:
-        depth += 1
-        level = [
-            inner for one in level for inner in (one.values() if isinstance(one, dict) else one)
-        ]
-    return depth

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +15,8 @@ from engine.config import load_config
 from engine.run import prepare
 from pipelines.build import build_dataset
 from pipelines.commands import main
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 EXIF_ORIENTATION = 0x0112
 
@@ -47,34 +44,6 @@ def florilegium(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         return Told(code if isinstance(code, int) else int(code is not None), *capsys.readouterr())
 
     return call
-
-
-@pytest.fixture
-def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line in a process of its own; what is left at the end is killed."""
-    processes: list[subprocess.Popen[str]] = []
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as under nohup; children inherit it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        process = subprocess.Popen(
-            [*command, *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 @pytest.fixture

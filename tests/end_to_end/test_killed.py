@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from engine.storage import Folder
 from pipelines.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 from tests.end_to_end.dying import build_and_die, count_operations
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.attack("faults")
 
@@ -90,16 +90,6 @@ def test_a_refresh_that_is_killed_is_completed(
 
 def lines(log: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Wait until something holds in another process; tell whether it came to hold."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def workers_with(mark: str) -> list[int]:

@@ -19,6 +19,7 @@ from engine.annotation import ANNOTATION_FIELDS, MaskRLE
 from engine.errors import SampleError
 from engine.layer import StageError, make_layer
 from engine.publication import (
+    SHARDS,
     ShardStats,
     finished_names,
     is_whole,
@@ -67,7 +68,7 @@ def file_of(folder: Folder, suffix: str) -> bytes:
 
 def stats_of(folder: Folder) -> ShardStats:
     """Read the statistics of the only shard."""
-    ((name,),) = finished_names(folder).values()
+    ((name,),) = finished_names(folder.names(SHARDS)).values()
     stats = read_stats(folder, name)
     assert stats is not None
     return stats
@@ -299,7 +300,7 @@ def test_another_content_is_another_name_and_the_first_version_stays(tmp_path: P
     folder = published(tmp_path)
     before = {name: folder.read(f"shards/{name}") for name in folder.names("shards")}
     published(tmp_path, failed={"bright": 1})
-    assert len(finished_names(folder)[0]) == 2
+    assert len(finished_names(folder.names(SHARDS))[0]) == 2
     assert len(folder.names("shards")) == 6
     assert {name: folder.read(f"shards/{name}") for name in before} == before
 
@@ -391,7 +392,7 @@ def test_shards_that_were_copied_are_read_once(
 def test_finished_shards_are_found_by_number(tmp_path: Path) -> None:
     for number in (10, 2):
         published(tmp_path, shard=shard_of(3, number=number))
-    names = finished_names(Folder(str(tmp_path)))
+    names = finished_names(Folder(str(tmp_path)).names(SHARDS))
     assert sorted(names) == [2, 10]
     assert all(found[0].startswith(f"{number:06d}-") for number, found in names.items())
 

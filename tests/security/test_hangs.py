@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 
 from engine.manifest import Manifest
 from tests.building import DESCRIBED, build, contents
+from tests.processes import wait_for
 
 pytestmark = [pytest.mark.attack("hangs"), pytest.mark.timeout(300)]
 IMAGES = 12
@@ -57,15 +57,12 @@ def test_a_file_that_is_never_read_costs_itself(
     assert manifest.totals.samples == IMAGES - 1
 
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[[str, str], subprocess.Popen[str]]
 
 
 @pytest.fixture
-def started(album: Path, tmp_path: Path) -> Iterator[Start]:
-    """Start a build at whose image `cup` something happens; what is left of it is killed."""
-    processes: list[subprocess.Popen[str]] = []
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as under nohup; children inherit it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def attacked(started: Callable[..., subprocess.Popen[str]], album: Path, tmp_path: Path) -> Start:
+    """Start a build at whose image `cup` something happens."""
 
     def start(kind: str, how: str) -> subprocess.Popen[str]:
         stage = {"use": "tests.security.stages:Guilty", "key": "cup", "how": how,
@@ -76,29 +73,9 @@ def started(album: Path, tmp_path: Path) -> Iterator[Start]:
         }  # fmt: skip
         config = tmp_path / "run.yaml"
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
-        command = [sys.executable, "-c", "from pipelines.commands import main; main()", "build"]
-        process = subprocess.Popen(
-            [*command, str(config)], stderr=subprocess.PIPE, text=True, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "MARK": str(tmp_path)},
-        )  # fmt: skip
-        processes.append(process)
-        return process
+        return started("build", config, MARK=str(tmp_path))
 
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Tell whether something comes to hold in time, in other processes."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
+    return start
 
 
 def has_reached(log: Path) -> bool:
@@ -131,16 +108,16 @@ def marked(mark: str) -> list[int]:
     ],
 )
 def test_one_signal_stops_a_build_whose_stage_never_comes_back(
-    album: Path, tmp_path: Path, started: Start, kind: str, how: str, number: int
+    album: Path, tmp_path: Path, attacked: Start, kind: str, how: str, number: int
 ) -> None:
-    process = started(kind, how)
-    assert wait_for(lambda: has_reached(tmp_path / "log"), 120)
+    process = attacked(kind, how)
+    assert wait_for(lambda: has_reached(tmp_path / "log"), seconds=120)
     os.killpg(process.pid, number)  # as a terminal does
     _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert err.count("run the same command to resume") == 1
     assert "Traceback" not in err
-    assert wait_for(lambda: not marked(str(tmp_path)), 30), "no worker is left behind"
+    assert wait_for(lambda: not marked(str(tmp_path)), seconds=30), "no worker is left behind"
     unharmed = {"use": "tests.security.stages:Guilty", "key": "nobody", "how": how}
     keys: dict[str, Any] = {"specialists": {"guilty": unharmed}, "shard_size": 2}
     build(album, tmp_path / "out", **keys)
@@ -150,23 +127,23 @@ def test_one_signal_stops_a_build_whose_stage_never_comes_back(
 
 @pytest.mark.parametrize("moment", [0.5, 3.0, 6.0, 9.0])
 def test_one_signal_stops_a_build_while_ray_starts(
-    tmp_path: Path, started: Start, moment: float
+    tmp_path: Path, attacked: Start, moment: float
 ) -> None:
-    process = started("ray", "sleep")
-    assert wait_for(lambda: (tmp_path / "out").exists(), 60)
+    process = attacked("ray", "sleep")
+    assert wait_for(lambda: (tmp_path / "out").exists(), seconds=60)
     time.sleep(moment)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "run the same command to resume" in err
-    assert wait_for(lambda: not marked(str(tmp_path)), 30)
+    assert wait_for(lambda: not marked(str(tmp_path)), seconds=30)
 
 
 def test_a_second_signal_ends_a_build_that_tidies_up_for_too_long(
-    tmp_path: Path, started: Start
+    tmp_path: Path, attacked: Start
 ) -> None:
-    process = started("local", "sleep")
-    assert wait_for(lambda: has_reached(tmp_path / "log"), 60)
+    process = attacked("local", "sleep")
+    assert wait_for(lambda: has_reached(tmp_path / "log"), seconds=60)
     os.kill(process.pid, signal.SIGINT)
     os.kill(process.pid, signal.SIGINT)
     begin = time.monotonic()
@@ -174,4 +151,4 @@ def test_a_second_signal_ends_a_build_that_tidies_up_for_too_long(
     assert time.monotonic() - begin < 5
     assert process.returncode == 130
     assert "run the same command to resume" in err
-    assert wait_for(lambda: not marked(str(tmp_path)), 10)
+    assert wait_for(lambda: not marked(str(tmp_path)), seconds=10)

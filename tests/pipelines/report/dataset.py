@@ -16,7 +16,7 @@ from engine.annotation import Annotation
 from engine.graph import Graph, Node
 from engine.image import read_header
 from engine.judgement import Statements, Verdicts
-from engine.publication import ShardStats, finished_names, publish_shard, read_stats
+from engine.publication import SHARDS, ShardStats, finished_names, publish_shard, read_stats
 from engine.sample import DeadLetter, Record
 from engine.shard import Shard, ShardBytes
 from engine.stage import Filter, StageConfig
@@ -66,7 +66,8 @@ def publish(
 
 def finished(output: Folder) -> list[ShardStats]:
     """Return the statistics of all shards that are there, by number."""
-    names = sorted(name for found in finished_names(output).values() for name in found)
+    found = finished_names(output.names(SHARDS)).values()
+    names = sorted(name for names in found for name in names)
     return [stats for stats in (read_stats(output, name) for name in names) if stats]
 
 
