@@ -104,11 +104,13 @@ def test_only_a_round_that_is_better_is_promoted_and_becomes_the_parent_of_the_n
     assert [one.recipe for one in steps.rounds] == [f"recipe of {number}" for number in range(4)]
 
 
-def test_students_learn_from_the_promoted_round_each_without_its_own_fold(refined: Refine) -> None:
+def test_students_learn_from_the_promoted_round_each_without_its_own_fold(
+    refined: Refine, untrained: Path
+) -> None:
     steps = refined(0.5, 0.6, 0.6, 0.7, folds=2)
     first, second, third = (steps.trained[place : place + 2] for place in (0, 2, 4))
     start = first[0][1]
-    assert start.endswith("untrained0")
+    assert start == str(untrained)
     assert first == [
         ("rounds/0", start, f"rounds/1/students/fold_{fold}", fold, 2) for fold in (0, 1)
     ]
