@@ -30,6 +30,8 @@ from engine.sources.source import SOURCE
 from engine.storage import Folder
 
 MANIFEST = "manifest.json"
+SIGNATURE = f"{MANIFEST}.sig"
+"""The signature of a manifest, where somebody signed it."""
 DEAD_LETTERS = "dead_letters.parquet"
 RECIPE = "recipe"
 """While a build runs, the recipe that it wants; the manifest names it afterwards."""
@@ -101,7 +103,8 @@ class Manifest:
     the fingerprints in the order of the graph.
 
     `images` tells how images are written; `remarks` are lines for people: what lay in the sources
-    and is not in the dataset. `files` are those beside the shards, by name.
+    and is not in the dataset. `files` are those beside the shards, by name; the dead
+    letters are always among those that are written.
     """
 
     recipe: str
@@ -148,7 +151,7 @@ class Manifest:
             order=tuple(document["order"]),
             shards=tuple(stats),
             remarks=tuple(document["remarks"]),
-            files={name: one for name, one in files.items() if name != DEAD_LETTERS},
+            files=files,
         )
 
     @cached_property

@@ -8,50 +8,33 @@ object store once. Calls go to idle workers, oldest shard first. An actor that d
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import os
 import signal
 import sys
 import sysconfig
 import threading
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from engine.actor_pool import ActorPool, Call, last_line
 from engine.answer import FILE_TIMEOUT, STAGE_TIMEOUT
 from engine.config import RunConfig, RunnerConfig
 from engine.conversation import seconds_of
-from engine.errors import (
-    DataLost,
-    FlorilegiumError,
-    RunError,
-    SampleError,
-    StoreFull,
-    WorkerDied,
-    WorkerStuck,
-)
+from engine.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from engine.graph import CPU_POOL, Graph
-from engine.image import OUT_OF_MEMORY
 from engine.partition import ShardSpec
 from engine.plugins import ROOT, searched
 from engine.pools import Machines, Pool, pools_of
 from engine.publication import ShardStats
-from engine.runner import Opened, Runner, too_small
+from engine.runner import Opened, Runner
 from engine.shard import Spot
 from engine.storage import Folder
 from engine.waiting import PATIENCE_S, waiting_for
 from engine.watch import GRACE_S, NO_TURN, Watch
 from engine.worker import Part, Worker
-
-Call = Callable[[Any], Awaitable[Any]]
-"""What is done with an actor."""
-
-ATTEMPTS = 3
-"""Times that reading or publishing a shard is tried when the worker dies of something else."""
 
 
 class RayRunner(Runner):
@@ -62,7 +45,7 @@ class RayRunner(Runner):
         self._graph = graph
         self._folders = {"layers": layers, "output": output}
         self._sizes: dict[str, Pool] = {}
-        self._pools: dict[str, _Pool] = {}
+        self._pools: dict[str, ActorPool] = {}
         self._is_ours = False
 
     async def start(self) -> Graph:
@@ -76,7 +59,8 @@ class RayRunner(Runner):
         return graph
 
     async def waiting(self) -> str:
-        late = {name: pool.late for name, pool in self._pools.items() if pool.late}
+        counts = {name: pool.late(PATIENCE_S) for name, pool in self._pools.items()}
+        late = {name: count for name, count in counts.items() if count}
         cpus = sum(self._sizes[name].num_cpus * count for name, count in late.items())
         gpus = sum(self._sizes[name].num_gpus * count for name, count in late.items())
         return await asyncio.to_thread(waiting_for, cpus=cpus, gpus=gpus) if late else ""
@@ -174,7 +158,7 @@ class RayRunner(Runner):
         if self._is_ours:
             ray.shutdown()
 
-    def _pool(self, name: str) -> _Pool:
+    def _pool(self, name: str) -> ActorPool:
         """Return a pool; the workers of one that was released start again."""
         if name not in self._pools:
             pool = self._sizes[name]
@@ -185,7 +169,7 @@ class RayRunner(Runner):
                 num_gpus=pool.num_gpus,
             )
             make = partial(create.remote, self._config, Carried(self._graph), **self._folders)
-            self._pools[name] = _Pool(pool, make, self._config.limits.worker_memory_mb)
+            self._pools[name] = ActorPool(pool, make, self._config.limits.worker_memory_mb)
         return self._pools[name]
 
 
@@ -205,7 +189,7 @@ def start_ray(runner: RunnerConfig) -> bool:
         with _own_signals():
             ray.init(**options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        reason = _last_line(error)
+        reason = last_line(error)
         raise RunError(f"cannot reach Ray at {runner.address!r}: {reason}") from error
     return True
 
@@ -392,192 +376,3 @@ def _arrived(folders: Sequence[str], packed: bytes) -> Graph:
 
     sys.path += [folder for folder in folders if folder not in sys.path]
     return cloudpickle.loads(packed)
-
-
-class _Pool:
-    """Actors that host the same stages; each takes as many calls at once as its stages allow.
-
-    A place in the pool is idle, busy, or without an actor until a new one has loaded its models:
-    where nodes are gone and nothing fits any more, the places that are left go on.
-    """
-
-    def __init__(self, pool: Pool, make: Callable[[], Any], memory_mb: int | None) -> None:
-        self.name = pool.name
-        self._memory_mb = memory_mb
-        self._calls = pool.calls
-        self._make = make
-        self._actors: dict[int, Any] = {}
-        self._loaded: dict[int, frozenset[str]] = {}
-        self._idle: Counter[int] = Counter()  # calls that each place could take
-        self._spent: set[int] = set()
-        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
-        self._turns = itertools.count()
-        self._failure: Exception | None = None
-        self._asked_s: dict[int, float] = {}  # when an actor was asked for that is not there yet
-        self._starting = {asyncio.create_task(self._start(place)) for place in range(pool.size)}
-
-    @property
-    def late(self) -> int:
-        """How many places wait for their actor for longer than one takes to start."""
-        now_s = time.monotonic()
-        return sum(now_s - asked_s > PATIENCE_S for asked_s in self._asked_s.values())
-
-    async def call(
-        self, call: Call, names: Sequence[str], *, priority: str, alone: bool = False
-    ) -> Any:
-        """Make a call on an idle actor that has loaded these stages, the oldest shard first.
-
-        A call that wants to be `alone` takes an actor that has no other, and all its room.
-        """
-        room = self._calls if alone else 1
-        while (place := self._place_with(room)) is None:
-            await self._wake_up(priority)
-        self._idle[place] -= room
-        actor = self._actors[place]
-        try:
-            await self._load(place, names)
-            return await self._on(place, call)
-        finally:
-            if self._actors.get(place) is actor:
-                self._set_idle(place, room)
-
-    def _place_with(self, room: int) -> int | None:
-        """Return the idlest place, if it can take so many calls."""
-        return next((place for place, free in self._idle.most_common(1) if free >= room), None)
-
-    def retire(self, actor: Any) -> None:
-        """Replace an actor as soon as it has no call."""
-        self._spent |= {place for place, one in self._actors.items() if one is actor}
-
-    async def beside(self, call: Call, *, attempts: int = ATTEMPTS) -> Any:
-        """Make a call beside the running ones, on the actors in turn; tried again on death."""
-        for attempt in range(1, attempts + 1):
-            while not self._actors:
-                await self._wake_up("")
-            places = sorted(self._actors)
-            try:
-                return await self._on(places[next(self._turns) % len(places)], call)
-            except WorkerDied:
-                if attempt == attempts:
-                    raise
-        raise AssertionError("unreachable")
-
-    def close(self) -> None:
-        """Kill the actors."""
-        import ray
-
-        for task in self._starting:
-            task.cancel()
-        for actor in self._actors.values():
-            ray.kill(actor)
-
-    async def _start(self, place: int) -> None:
-        """Make an actor, wait until it is there, and open its place."""
-        self._asked_s[place] = time.monotonic()
-        try:
-            actor = self._make()
-            await actor.load.remote([])
-        except Exception as error:  # an actor that cannot be made ends the run
-            reason = explained(error, self.name)
-            self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
-            self._wake_all()
-            return
-        finally:
-            del self._asked_s[place]
-        self._actors[place] = actor
-        self._loaded[place] = frozenset()
-        self._set_idle(place, self._calls)
-
-    async def _load(self, place: int, names: Sequence[str]) -> None:
-        """Have an actor load stages before it is asked; no image is to blame when that kills it."""
-        missing = frozenset(names) - self._loaded[place]
-        if not missing:
-            return
-        try:
-            is_spent = await self._on(place, lambda actor: actor.load.remote(sorted(missing)))
-        except WorkerStuck as error:
-            raise RunError(str(error)) from error
-        except WorkerDied as error:
-            what = ", ".join(sorted(missing))
-            raise RunError(f"a worker died while loading {what}: {error}") from error
-        self._loaded[place] |= missing
-        if is_spent:
-            raise too_small(sorted(self._loaded[place]), self._memory_mb)
-
-    async def _on(self, place: int, call: Call) -> Any:
-        from ray.exceptions import RayError
-
-        actor = self._actors[place]
-        try:
-            return await call(actor)
-        except (RayError, WorkerDied) as error:
-            ours = explained(error, self.name)
-            if isinstance(ours, WorkerDied) and self._actors.get(place) is actor:
-                self._replace(place)
-            raise ours from (None if ours is error else error)
-
-    def _replace(self, place: int) -> None:
-        """End an actor, which may hang, and start another."""
-        import ray
-
-        ray.kill(self._actors.pop(place))
-        del self._idle[place]
-        self._spent.discard(place)
-        self._starting.add(asyncio.create_task(self._start(place)))
-
-    def _set_idle(self, place: int, calls: int) -> None:
-        self._idle[place] += calls
-        if place in self._spent and self._idle[place] == self._calls:
-            self._replace(place)
-        else:
-            self._wake_all()
-
-    async def _wake_up(self, priority: str) -> None:
-        """Wait until something changed, the oldest shard first."""
-        if self._failure:
-            raise self._failure
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (priority, next(self._turns), turn))
-        await turn
-        if self._failure:
-            raise self._failure
-
-    def _wake_all(self) -> None:
-        while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
-
-
-def explained(error: Exception, pool: str) -> FlorilegiumError:
-    """Turn an error of Ray into one of ours."""
-    from ray.exceptions import (
-        ObjectLostError,
-        ObjectStoreFullError,
-        OutOfDiskError,
-        OutOfMemoryError,
-        RayActorError,
-        RayTaskError,
-    )
-
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(cause, FlorilegiumError):
-        return cause
-    if isinstance(cause, ObjectLostError):
-        return DataLost(f"a node left with the bytes of a shard: {_last_line(cause)}")
-    if isinstance(cause, ObjectStoreFullError | OutOfDiskError):
-        return StoreFull(
-            f"the shared memory of Ray is full, and so is the disk behind it: {_last_line(cause)}; "
-            f"raise runner.object_store_mb, make room in the temporary folder, or lower shard_size"
-        )
-    if isinstance(cause, OutOfMemoryError):
-        return WorkerDied(_last_line(cause), reason=OUT_OF_MEMORY)
-    if isinstance(cause, RayActorError) and not cause.actor_init_failed:
-        return WorkerDied(_last_line(cause))
-    what = f"{type(cause).__name__}: {_last_line(cause)}"
-    return RunError(f"a worker of pool {pool!r} failed: {what}")
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -6,7 +6,7 @@ Until the manifest is replaced, readers see the version before, whole; afterward
 from __future__ import annotations
 
 from engine.config import LAYERS
-from engine.manifest import MANIFEST, RECIPE, named_shards
+from engine.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards
 from engine.names import is_shard_name
 from engine.publication import SHARDS
 from engine.storage import Folder, is_left_over
@@ -18,10 +18,10 @@ VERSIONS = "versions"
 def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
     """Let a manifest become the current one; keep so many versions, it included."""
     before = output.read(MANIFEST)
-    if before != manifest:
-        if before is not None and keep > 1 and named_shards(output):  # what is damaged is none
-            _keep(output, before)
-        output.publish(MANIFEST, manifest)
+    is_kept = keep > 1 and before != manifest
+    if is_kept and before is not None and named_shards(output):  # what is damaged is none
+        _keep(output, before)
+    replace_manifest(output, manifest)
     output.remove(RECIPE)
     remove_stale(output, keep=keep)
 
@@ -31,6 +31,13 @@ def _keep(output: Folder, manifest: bytes) -> None:
     last = max(_numbers(output), default=0)
     if not last or output.read(_path(last)) != manifest:
         output.publish(_path(last + 1), manifest)
+
+
+def replace_manifest(output: Folder, manifest: bytes) -> None:
+    """Publish a manifest; one that says something new is signed by nobody."""
+    if output.read(MANIFEST) != manifest:
+        output.publish(MANIFEST, manifest)
+        output.remove(SIGNATURE)
 
 
 def remove_stale(output: Folder, *, keep: int) -> None:

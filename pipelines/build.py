@@ -13,7 +13,7 @@ from engine.progress import Progress
 from engine.publication import FileStats, read_stats, refuse_vanished
 from engine.run import Run, execute, refuse_caveats
 from engine.storage import Folder
-from engine.versions import switch
+from engine.versions import replace_manifest, switch
 from pipelines.card import CARD, write_card
 from pipelines.dataset import manifest_of
 from pipelines.display import shown
@@ -92,7 +92,7 @@ def draw_again(output: Folder) -> None:
                 f"the same build again, it makes what is needed anew"
             )
         manifest = _drawn(output, Manifest.from_document(document, whole), before_card=lease.check)
-        output.publish(MANIFEST, manifest.to_json())
+        replace_manifest(output, manifest.to_json())
 
 
 def _drawn(output: Folder, manifest: Manifest, *, before_card: Callable[[], None]) -> Manifest:
@@ -113,15 +113,20 @@ def _files_of_current(output: Folder) -> dict[str, FileStats]:
         document = read_manifest(output) or {"files": {}}
     except StorageError:
         return {}
-    files = {name: FileStats(**one) for name, one in document["files"].items()}
-    return {name: one for name, one in files.items() if name != DEAD_LETTERS}
+    return {name: FileStats(**one) for name, one in document["files"].items()}
 
 
 def _is_whole(manifest: Manifest, output: Folder) -> bool:
     """Whether the files beside the shards are there, all of them, as a manifest names them."""
     from pipelines.report import REPORT, STATISTICS
 
-    wanted = {CARD, REPORT, STATISTICS, *([LINEAGE] if output.exists(LINEAGE) else [])}
+    wanted = {
+        CARD,
+        DEAD_LETTERS,
+        REPORT,
+        STATISTICS,
+        *([LINEAGE] if output.exists(LINEAGE) else []),
+    }
     return set(manifest.files) == wanted and all(
         output.exists(name) and FileStats.read(output, name) == file
         for name, file in manifest.files.items()

@@ -412,19 +412,43 @@ def status(
 
 
 @app.command()
-def verify(directory: Directory) -> None:
+def verify(
+    directory: Directory,
+    public_key: Annotated[
+        Path | None, typer.Option(help="A public Ed25519 key (PEM) that must fit the signature.")
+    ] = None,
+) -> None:
     """Read every file of a finished dataset: digests, counts, schema, where it comes from."""
     from engine.storage import Folder
     from pipelines.verify import verify_dataset
 
     checked: set[str] = set()
     problems = list(verify_dataset(Folder(directory), checked=checked))
+    if public_key is not None:
+        from pipelines.signature import check_signature
+
+        problems += check_signature(Folder(directory), public_key)
     for problem in problems:
         err.say(problem, label="wrong", style="red")
     if problems:
         raise typer.Exit(1)
     files = counted(len(checked), "file")
     out.say(f"{directory}: {files} read, every digest, count and field is right")
+
+
+@app.command()
+def sign(
+    directory: Directory,
+    key: Annotated[Path, typer.Option(help="A private Ed25519 key (PEM, no password).")],
+) -> None:
+    """Verify a finished dataset and sign its manifest; `verify --public-key` checks that."""
+    from engine.manifest import SIGNATURE
+    from engine.storage import Folder
+    from pipelines.signature import sign as sign_manifest
+
+    folder = Folder(directory)
+    sign_manifest(folder, key)
+    out.say(folder.path(SIGNATURE))
 
 
 @app.command()

@@ -7,7 +7,6 @@ the thread of signals even while the main thread waits in C code.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -16,7 +15,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import psutil
 
 PATIENCE_S = 15.0
 """Seconds in which a command that was stopped may tidy up."""
@@ -30,7 +32,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._number = 0
-        self._is_raised = False
+        self._family: list[psutil.Process] | None = None
 
     @property
     def is_asked(self) -> bool:
@@ -44,17 +46,29 @@ class Stop:
     def raised(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal; of a second one the thread takes care."""
         self.ask(number)
-        if not self._is_raised:
-            self._is_raised = True
+        if self._family is None:
+            self._family = _descendants()  # now, as one that is ended may leave its own behind
             raise KeyboardInterrupt
 
     def end(self) -> NoReturn:
         """Say that nothing is lost, and exit with the code that shells use after the signal: 130
         after Ctrl-C, 143 after SIGTERM."""
         if self._number:  # libraries in the middle of their start may crash in a tidy exit
-            _end(self._number)
+            self.end_now()
         sys.stderr.write(f"{STOPPED}\n")
         sys.exit(128 + signal.SIGINT)
+
+    def end_now(self) -> NoReturn:
+        """End this process and all that it started."""
+        import psutil
+
+        for process in (*(self._family or ()), *_descendants()):
+            with suppress(psutil.Error):
+                process.kill()
+        cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
+        with suppress(OSError):
+            os.write(2, f"{cursor}{STOPPED}\n".encode())
+        os._exit(128 + self._number)
 
 
 @contextmanager
@@ -94,7 +108,7 @@ def _watch(told: socket.socket, stop: Stop) -> None:
         except TimeoutError:
             is_over = False
         if not is_over:
-            _end(first)
+            stop.end_now()
 
 
 def _next(told: socket.socket) -> int:
@@ -105,15 +119,10 @@ def _next(told: socket.socket) -> int:
     return 0
 
 
-def _end(number: int) -> NoReturn:
-    """End this process and the workers that it started, at once.
+def _descendants() -> list[psutil.Process]:
+    """Return the processes that this one started, and those that they started."""
+    import psutil  # not before it is needed: `--help` answers at once
 
-    Those of Ray end with the process that started Ray.
-    """
-    for child in multiprocessing.active_children():
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid or os.getpid(), signal.SIGKILL)
-    cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
-    with suppress(OSError):
-        os.write(2, f"{cursor}{STOPPED}\n".encode())
-    os._exit(128 + number)
+    with suppress(psutil.Error):
+        return psutil.Process().children(recursive=True)
+    return []

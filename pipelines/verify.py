@@ -7,7 +7,7 @@ changes a file and makes every digest fit is noticed where what he wrote can be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +21,7 @@ from engine.manifest import (
     MANIFEST,
     MANIFEST_NAMES,
     RECIPE,
+    SIGNATURE,
     Manifest,
     named_shards,
     read_dead_letters,
@@ -41,8 +42,6 @@ from pipelines.report.statistics import Statistics
 from pipelines.resolved import RUN
 from pipelines.shard_contract import ShardCheck
 
-SIGNATURE = f"{MANIFEST}.sig"
-"""The signature of a manifest, where there is one."""
 _BESIDE = (CARD, DEAD_LETTERS, REPORT, STATISTICS)
 _KNOWN = {
     **dict.fromkeys((*_BESIDE, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE), "file"),
@@ -130,6 +129,7 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
     origin = Origin(output, document)
     statistics = Statistics.of_shards(len(numbers))
     stats: list[ShardStats] = []
+    tables = 0
     yield from origin.problems()
     checked.update((RUN, INDEX_NAME))
     for place, entry in enumerate(document["shards"]):
@@ -137,36 +137,36 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
         yield from shard.problems(document["recipe"])
         yield from origin.problems_of(shard)
         checked.update(f"{SHARDS}/{entry['name']}{end}" for end in (".tar", ".parquet", STATS))
-        if shard.stats is not None and shard.table is not None:
-            stats.append(shard.stats)
+        stats += [shard.stats] if shard.stats else []
+        if shard.table is not None:
+            tables += 1
             if place in statistics.places:
                 statistics.add(shard.table)
-    if len(stats) == len(numbers):
-        yield from _check_claims(output, document, stats, statistics)
-    checked.update(document["files"])
-
-
-def _check_claims(
-    output: Folder,
-    document: Mapping[str, Any],
-    stats: Sequence[ShardStats],
-    statistics: Statistics,
-) -> Iterator[str]:
-    """Hold the manifest and the files beside the shards against what was counted."""
     manifest = Manifest.from_document(document, stats)
     for path, said, found in differences(document["totals"], asdict(manifest.totals)):
         yield f"{MANIFEST}: {path} is {said}, the shards add up to {found}"
+    is_counted = len(stats) == tables == len(numbers)
+    yield from _check_beside(output, manifest, statistics if is_counted else None)
+    checked.update(document["files"])
+
+
+def _check_beside(
+    output: Folder, manifest: Manifest, statistics: Statistics | None
+) -> Iterator[str]:
+    """Hold the files beside the shards against the manifest and, where every shard could be
+    counted, against what was counted."""
     names = {CARD, DEAD_LETTERS, REPORT, STATISTICS, *([LINEAGE] if output.exists(LINEAGE) else [])}
-    for name in sorted(document["files"].keys() ^ names):
+    for name in sorted(manifest.files.keys() ^ names):
         yield f"{MANIFEST}: its files have {name} where the dataset has not, or the reverse"
-    for name in sorted(names & document["files"].keys()):
+    for name in sorted(names & manifest.files.keys()):
         if not output.exists(name):
             yield f"{name} is missing"
             continue
         try:
-            if asdict(FileStats.read(output, name)) != document["files"][name]:
+            if FileStats.read(output, name) != manifest.files[name]:
                 yield f"{name} is another file than the manifest says"
-            yield from _claims_of(output, name, manifest, statistics)
+            if statistics is not None:
+                yield from _claims_of(output, name, manifest, statistics)
         except (StorageError, ValueError) as error:
             yield f"{name}: {in_one_line(error)}"
 

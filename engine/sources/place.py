@@ -137,7 +137,11 @@ class Place:
         if not self.is_local:
             return self.fs.open(posixpath.join(self.root, path) + self.query, "rb")
         follow_links = self.follow_links or path == self._chosen
-        return open(descriptor(self.root, path, follow_links=follow_links), "rb")
+
+        def opener(_path: str, _flags: int) -> int:
+            return descriptor(self.root, path, follow_links=follow_links)
+
+        return open(posixpath.join(self.root, path), "rb", opener=opener)
 
     def read(self, path: str, *, limit: int) -> bytes:
         """Read a file below the root.

@@ -117,7 +117,7 @@ def _answer(call: Any) -> Any:
     import ray
     from ray.exceptions import RayError
 
-    from engine.ray_runner import explained
+    from engine.actor_pool import explained
 
     try:
         return ray.get(call)

@@ -82,7 +82,7 @@ def refine(
             best = one if one.is_promoted else best
             if gain < config.refine.margin:
                 break
-        loop.promote(rounds[-1], rounds, before_switch=lease.check)
+        loop.promote(best, rounds, before_switch=lease.check)
     return rounds
 
 

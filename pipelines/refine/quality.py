@@ -111,9 +111,8 @@ def by_kind(score: Score) -> dict[str, float | None]:
 def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, Counts]]:
     """Yield by task how much of what the audit found right a sample's labels say."""
     for sample in read_dataset(dataset):
-        if sample.key in auditor.keys:
-            found = auditor.found(sample.key)
-            yield from _compared(auditor.audit, found, sample.annotations, is_all=False)
+        found = auditor.found(sample.key)
+        yield from _compared(auditor.audit, found, sample.annotations, is_all=False)
 
 
 def _agreed(dataset: Folder) -> Iterator[tuple[str, Counts]]:

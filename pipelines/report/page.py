@@ -34,6 +34,8 @@ REPORT = "report.html"
 """The report's name within a dataset."""
 _KEPT = "\n\u200c\u200d\ufe0e\ufe0f\u00a0\u2002\u2003\u2009\u202f\u3000"
 """Joiners that scripts and emoji need, and spaces: what a page may show as it is."""
+_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+"""Marks of direction that act to the end of their element, where that is isolated."""
 _OFF = ("region_proposal",)  # nameless and many: shown when asked for
 
 
@@ -109,6 +111,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["counted"] = counted
+    environment.filters["isolated"] = _isolated
     environment.filters["thousands"] = "{:,}".format
     environment.filters["mean"] = lambda value: "" if value is None else f"{value:.2f}"
     environment.filters["large"] = lambda value: "" if value is None else f"{value / 1e6:,.0f} M"
@@ -120,6 +123,13 @@ def _shown(value: Any) -> Any:
     would turn around what stands beside it. What is markup already is ours, or was here before."""
     is_text = isinstance(value, str) and not hasattr(value, "__html__")
     return visible(value, keep=_KEPT) if is_text else value
+
+
+def _isolated(text: str) -> Any:
+    """Let a text within `bdi` or `dir="auto"` have its marks of direction, which end with it."""
+    from markupsafe import escape
+
+    return escape(visible(text, keep=_KEPT + _DIRECTIONS))
 
 
 @cache

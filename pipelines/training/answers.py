@@ -269,7 +269,7 @@ def _referred(labels: Labels, random: Random, *, corners: int) -> Said | None:
 
 
 def _outlined(masks: Sequence[Annotation], corners: int, labels: Labels) -> str:
-    share = max(3, corners // len(masks))
+    share = max(4, corners // len(masks))
     instances = [outline(mask.mask_rle, corners=share) for mask in masks if mask.mask_rle]
     return polygon_target(instances, labels.size_wh)
 

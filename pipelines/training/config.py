@@ -83,8 +83,8 @@ class TrainConfig(BaseModel):
     of its kind in this band, kept or dropped, for it may be right or wrong."""
     allow_one_class: bool = False
     """Train detection even if all labels are the same word."""
-    polygon_corners: int = Field(default=24, ge=3)
-    """Corners of all polygons in a target at most; each is two tokens."""
+    polygon_corners: int = Field(default=24, ge=4)
+    """Corners of all polygons in a target at most, four for each of many; each is two tokens."""
     max_target_tokens: int = Field(default=1024, ge=2)
     """Examples with longer targets are left out."""
     validation_share: float = Field(default=0.0, ge=0, lt=1)

@@ -15,14 +15,16 @@ from engine.annotation import MaskRLE
 _FINE_PX = 512
 """Masks smaller than this are enlarged first: a contour runs half a pixel inside the mask."""
 _FIRST_TOLERANCE_PX, _GROWTH = 0.35, 1.4
+_FEWEST_CORNERS = 4
 
 
 def outline(mask: MaskRLE | np.ndarray, *, corners: int) -> list[np.ndarray]:
     """Return polygons (n, 2) of x, y in pixels around the parts of a mask, the largest first.
 
     The polygons are simplified, with growing tolerance, until they have at most `corners`
-    corners together; when that is not enough the smallest parts are left out. An empty mask has
-    no outline.
+    corners together; when that is not enough the smallest parts are left out. Of fewer than four
+    corners there is no outline of a rectangle: four are always allowed. An empty mask has no
+    outline.
     """
     pixels = _pixels(mask)
     contours, enlarged = _contours(pixels)
@@ -31,7 +33,7 @@ def outline(mask: MaskRLE | np.ndarray, *, corners: int) -> list[np.ndarray]:
     while True:
         polygons = _simplified(contours, tolerance)
         total = sum(map(len, polygons))
-        if total <= corners or total <= 3:
+        if total <= max(corners, _FEWEST_CORNERS):
             break
         if max(map(len, polygons)) <= 4 and len(polygons) > 1:
             contours = contours[: len(polygons) - 1]

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from engine.annotation import Annotation
 from engine.errors import ConfigError, MissingModel, MissingPackage, PlanError
 from engine.graph import plan
 from engine.registry import require_packages
+from engine.sample import Sample
+from engine.stage import Specialist, StageConfig
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, DESCRIBED, configure
 from tests.stages import Brightest
 
@@ -151,6 +154,72 @@ def test_a_fingerprint_depends_on_what_is_said_and_not_on_speed_or_thresholds() 
     base = fingerprints()
     assert fingerprints(batch_size=3) == base
     assert fingerprints(minimum=0.9) == base
+
+
+class NamedConfig(StageConfig):
+    """What a stage would say."""
+
+    saying: str = "one"
+    """A word."""
+
+
+class Named(Specialist[NamedConfig]):
+    """Says nothing; all that names it can be changed."""
+
+    Config = NamedConfig
+    produces = ("object_detection",)
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [[] for _ in samples]
+
+
+class Renamed(Named):
+    """The same from another place."""
+
+
+@pytest.mark.parametrize(
+    ("of_class", "of_config"),
+    [
+        ({"version": 9}, {}),
+        ({"model": "another model"}, {}),
+        ({"revision": lambda self: "another revision"}, {}),
+        ({}, {"name": "other"}),
+        ({}, {"use": "tests.engine.test_graph:Renamed"}),
+        ({}, {"saying": "two"}),
+    ],
+    ids=["version", "model", "revision", "name", "use", "option"],
+)
+def test_all_that_shapes_what_a_stage_says_is_in_its_fingerprint_and_those_of_its_readers(
+    of_class: dict[str, Any], of_config: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fingerprints(name: str = "named", use: str = "tests.engine.test_graph:Named",
+                     saying: str = "one") -> list[str]:  # fmt: skip
+        stages = {name: {"use": use, "saying": saying}, "describe": DESCRIBED["describe"]}
+        return [node.fingerprint for node in planned(specialists=stages).nodes]
+
+    before = fingerprints()
+    for attribute, value in of_class.items():
+        monkeypatch.setattr(Named, attribute, value)
+    after = fingerprints(**of_config)
+    assert len({*before, *after}) == 4, "both stages have another fingerprint"
+    assert fingerprints(**of_config) == after
+
+
+def test_the_recipe_is_of_everything_that_shapes_a_shard() -> None:
+    def recipe(**keys: Any) -> str:
+        return planned(**{"specialists": DESCRIBED, **keys}).recipe
+
+    changes = [{}, {"images": "png"}, {"images": "original"}, {"specialists": BRIGHTEST},
+               {"filters": BRIGHT_ENOUGH}]  # fmt: skip
+    assert len({recipe(**change) for change in changes}) == len(changes)
+    assert recipe() == recipe(specialists={**DESCRIBED, "bright": {**BRIGHTEST["bright"],
+                                                                   "batch_size": 3}})  # fmt: skip
+
+
+def test_stages_that_could_go_in_any_order_keep_that_of_the_config() -> None:
+    names = ["zebra", "ant", "mole", "bee"]
+    graph = planned(specialists=dict.fromkeys(names, BRIGHTEST["bright"]))
+    assert [node.name for node in graph.specialists] == names
 
 
 def test_a_change_of_one_stage_changes_the_fingerprints_of_its_readers_only(tmp_path: Path) -> None:

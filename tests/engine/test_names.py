@@ -15,7 +15,8 @@ from engine.errors import ConfigError, PlanError, StorageError, UsageError
 from engine.graph import plan
 from engine.manifest import DEAD_LETTERS, MANIFEST, read_manifest
 from engine.names import LONGEST
-from engine.partition import INDEX_NAME, read_index
+from engine.partition import Entry, ShardSpec, read_index, write_index
+from engine.sources.source import Item
 from engine.storage import Folder
 from engine.versions import remove_stale
 from pipelines.clean import clean
@@ -125,15 +126,14 @@ def test_a_dead_letter_a_key_of_the_index_and_a_round_name_no_path(dataset: Path
     pq.write_table(type(letters).from_pylist([row], letters.schema), dataset / DEAD_LETTERS)
     with pytest.raises(StorageError, match="is no shard"):
         find_image(folder, "cat")
-    index = pq.read_table(dataset / INDEX_NAME, partitioning=None)
-    rows = index.to_pylist()
-    rows[0]["key"] = "../../x"
-    pq.write_table(type(index).from_pylist(rows, index.schema), dataset / INDEX_NAME)
+    item = Item(location="a.png", signature="1")
+    entry = Entry(source="photos#1", shard=0, key="../../x", item=item)
+    write_index(folder, [ShardSpec(number=0, source=0, entries=(entry,))], shard_size=1)
     with pytest.raises(StorageError, match="is no key of a sample"):
         read_index(folder)
-    entry = {"number": "../../x", "parent": -1, "students": [], "audited": []}
-    (dataset / LINEAGE).write_text(json.dumps({"rounds": [entry]}))
-    with pytest.raises(StorageError, match="is no number of a round"):
+    one = {"number": "../../x", "parent": -1, "students": [], "audited": []}
+    (dataset / LINEAGE).write_text(json.dumps({"rounds": [one]}))
+    with pytest.raises(StorageError, match=r"refine\.json is damaged"):
         read_lineage(folder)
 
 
@@ -146,9 +146,9 @@ def test_a_dead_letter_a_key_of_the_index_and_a_round_name_no_path(dataset: Path
     ],
 )
 def test_a_sample_read_back_has_a_key_and_a_digest(key: Any, sha256: Any) -> None:
-    row = {"key": key, "sha256": sha256, "width": 1, "height": 1, "metadata": "{}"}
+    row = {"key": key, "sha256": sha256, "width": 1, "height": 1, "metadata": "{}", "source": "a"}
     files = {"json": json.dumps({**row, "annotations": []}).encode(), "jpg": b""}
-    with pytest.raises(ValueError, match="no key and digest"):
+    with pytest.raises(ValueError, match=r"no key and digest|lacks some"):
         labelled(files)
 
 

@@ -147,6 +147,17 @@ def test_a_removed_item_leaves_a_gap_and_an_empty_shard_disappears() -> None:
     ]
 
 
+def test_the_number_of_a_shard_that_is_gone_is_not_given_again() -> None:
+    first = partition([Listed(*"abcdefg")], [])
+    assert [spec.name for spec in first] == ["000000", "000001", "000002"]
+    second = partition([Listed(*"abcdefh")], entries(first))
+    assert [(spec.name, keys([spec])) for spec in second] == [
+        ("000000", [["a", "b", "c"]]),
+        ("000001", [["d", "e", "f"]]),
+        ("000003", [["h"]]),
+    ]
+
+
 def test_a_changed_item_keeps_its_place_with_its_new_signature() -> None:
     first = partition([Listed("a", "b")], [])
     old = entries(first)[0]

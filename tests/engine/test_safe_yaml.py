@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from engine.config import load_config, load_document
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StorageError
 from engine.safe_yaml import MAX_BYTES, MAX_DEPTH, read_yaml
 from engine.storage import Folder
 from pipelines.clean import clean
@@ -173,7 +173,7 @@ def test_the_config_of_a_dataset_and_a_plan_are_read_with_the_same_care(
         load_document(tmp_path / "run.yaml", plan=tmp_path / "plan.yaml")
     build(album, tmp_path / "out")
     (tmp_path / "out" / "run.yaml").write_text(bomb)
-    with pytest.raises(ConfigError, match=r"run\.yaml, line 6: that is more"):
+    with pytest.raises(StorageError, match=r"run\.yaml, line 6: that is more"):
         clean(Folder(str(tmp_path / "out")))
 
 

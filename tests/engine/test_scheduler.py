@@ -497,6 +497,40 @@ def test_a_shard_that_does_not_fit_alone_ends_the_run() -> None:
         schedule(Tiny(TWO, 4), job(0))
 
 
+def test_a_call_that_killed_its_worker_is_cut_into_eight() -> None:
+    runner = FakeRunner(graph_of(("a", CPU_POOL, ()), batch_size=32), 32, dies=kills("a", 13))
+    schedule(runner, job(0))
+    lengths = [len(call.samples) for call in runner.calls]
+    # The call; its eighths, of which the fourth dies and is cut again; the image, asked once more.
+    assert lengths == [32, 4, 4, 4, 4, 1, 1, 1, 1, 1, 4, 4, 4, 4]
+    assert runner.calls[7].samples == runner.calls[6].samples == (13,)
+    (error,) = [
+        error for part in runner.parts["000000"] for layer in part.values()
+        for error in layer.errors
+    ]  # fmt: skip
+    assert (error.sample, error.reason, error.attempt) == (13, "process_died", 2)
+
+
+@pytest.mark.parametrize(("shards", "is_given_up"), [(32, False), (33, True)])
+def test_as_many_workers_may_die_in_a_row_as_the_limit_says(shards: int, is_given_up: bool) -> None:
+    """Each image kills two: it is asked once more, alone."""
+    graph = graph_of(("a", CPU_POOL, ()), batch_size=1)
+    runner = FakeRunner(graph, 1, width=1, dies=lambda names, samples: True)
+    if is_given_up:
+        with pytest.raises(RunError, match=f"{MAX_DEATHS + 1} workers died in a row"):
+            schedule(runner, *map(job, range(shards)))
+    else:
+        names, _ = schedule(runner, *map(job, range(shards)))
+        assert len(names) == shards
+    assert len(runner.calls) >= MAX_DEATHS
+
+
+def test_progress_counts_for_each_stage_what_it_had_left_to_do() -> None:
+    runner = FakeRunner(TWO, 6, todo={"a": (1, 3), "b": (0, 1, 2, 3, 4)})
+    _, progress = schedule(runner, job(0))
+    assert progress.answered == {"a": 6, "b": 6}
+
+
 def test_after_a_death_the_pieces_run_alone() -> None:
     """Who else is in a worker when it dies would be blamed for it."""
     runner = FakeRunner(TWO, 64, dies=kills("b", 37))

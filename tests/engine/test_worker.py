@@ -106,7 +106,8 @@ def test_a_window_has_the_samples_that_are_asked_for_in_their_order() -> None:
 def test_each_stage_is_asked_about_what_it_has_left_in_batches_of_its_own(
     opened: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twelve samples: a batch is cut at the end of a window only where it is smaller than that."""
+    """A window is as long as the largest batch, so that none is cut at its end."""
+    monkeypatch.setattr("engine.worker.WINDOW", 4)
     stages = {"small": {"use": "tests.stages:Brightest", "batch_size": 5},
               "large": {"use": "tests.stages:Brightest", "batch_size": 50}}  # fmt: skip
     worker, task, images = opened(specialists=stages, shard_size=12)

@@ -165,6 +165,27 @@ def heic() -> None:
     build(folder, {"bright": {"use": "tests.stages:Brightest"}}, samples=1)
 
 
+def signing() -> None:
+    """Sign a dataset with a key that was made for it, and check the signature."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    output = build("shape_world://4?seed=1", {"shapes_colour": {}})
+    key = Ed25519PrivateKey.generate()
+    private, public = output.parent / "key.pem", output.parent / "key.pub"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    florilegium("sign", output, "--key", private)
+    florilegium("verify", output, "--public-key", public)
+
+
 JOBS: Mapping[str, Callable[[], None]] = {
     "": without,
     "starter": starter,
@@ -177,6 +198,7 @@ JOBS: Mapping[str, Callable[[], None]] = {
     "cluster": cluster,
     "photographs": photographs,
     "heic": heic,
+    "signing": signing,
 }
 """By extra; the first is tried without any."""
 

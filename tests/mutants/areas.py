@@ -1,4 +1,8 @@
-"""What is mutated, and the tests that must notice: those that mirror it, and no others."""
+"""What is mutated, and the tests that must notice: those that mirror it, and no others.
+
+Where some of them take seconds, the quick ones are asked first about every change, and all of them
+about what those did not notice.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ class Area:
     name: str
     code: tuple[str, ...]
     tests: tuple[str, ...]
+    slow: tuple[str, ...] = ()
+    """Those of the tests that are not asked first."""
 
 
 AREAS = (
@@ -19,11 +25,13 @@ AREAS = (
         name="pipelines/merge",
         code=("pipelines/merge/*",),
         tests=("tests/pipelines/merge",),
+        slow=("tests/pipelines/merge/test_world.py",),
     ),
     Area(
         name="pipelines/calibration",
         code=("pipelines/calibration/*",),
         tests=("tests/pipelines/calibration",),
+        slow=("tests/pipelines/calibration/test_fit.py",),
     ),
     Area(
         name="pipelines/filters",
@@ -38,6 +46,7 @@ AREAS = (
             "pipelines/training/templates.py",
         ),
         tests=(
+            "tests/pipelines/training/test_answers.py",
             "tests/pipelines/training/test_examples.py",
             "tests/pipelines/training/test_templates.py",
         ),

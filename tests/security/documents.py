@@ -196,6 +196,8 @@ _COLUMNS: list[tuple[st.SearchStrategy[Any], Callable[[list[Any]], pa.Array]]] =
 _FEATURES = st.one_of(
     VALUES.map(as_json),
     st.just('{"info": {"features": {"objects": {"category": {"names": ["a", "b"]}}}}}'),
+    st.just('{"info": {"features": {"objects": {"category": {"names": ["a", "b"]}}}}}'),
+    st.just('{"info": {"features": {"objects": {"category": {"names": ["a", "b"]}}}}}'),
     st.fixed_dictionaries(
         {
             "info": st.fixed_dictionaries(
@@ -222,7 +224,7 @@ def tables(draw: st.DrawFn, first: str, values: list[Any]) -> bytes:
         path = make([draw(paths) for _ in values])
         columns[first] = pa.StructArray.from_arrays([pa.array(values), path], ["bytes", "path"])
     for name in ("text", "caption", "objects", "label", "other_file_name"):
-        if draw(st.booleans()):
+        if name in ("caption", "objects") or draw(st.booleans()):
             strategy, make = draw(st.sampled_from(_COLUMNS))
             columns[name] = make([draw(strategy | st.none()) for _ in values])
     table = pa.table(columns)

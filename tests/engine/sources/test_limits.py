@@ -394,7 +394,7 @@ def growing(path: Path) -> Callable[..., Any]:
             assert size >= 0, "no read is without bound"
             return super().read(size)
 
-    return lambda file, _mode: Growing(io.FileIO(file))
+    return lambda file, _mode, opener: Growing(io.FileIO(file, opener=opener))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tar", "a.tar.gz"])

@@ -101,6 +101,27 @@ def test_a_box_that_another_specialist_confirms_keeps_both_provenances():
     assert verdicts.merged_from == {1: (0, 3)}
 
 
+def test_those_who_confirm_are_named_from_the_surest_on():
+    rows = [
+        box(0, 0, 50, 50, score=0.9, specialist="first"),
+        box(0, 0, 50, 49, score=0.5, specialist="second"),
+        box(0, 0, 50, 48, score=0.8, specialist="third"),
+        box(0, 0, 50, 47, score=0.6, specialist="second"),
+    ]
+    verdicts = judged(rows)
+    assert reasons(verdicts) == ["", NMS_DUPLICATE, NMS_MERGED, NMS_MERGED]
+    assert verdicts.merged_from == {0: (2, 3)}
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_a_block_of_which_nothing_is_left_is_passed_over(monkeypatch, block):
+    monkeypatch.setattr(nms, "BLOCK", block)
+    rows = [box(0, 0, 50, 50 - number, score=0.9 - number / 100) for number in range(8)]
+    rows += [box(60, 60, 90, 90, score=0.1), box(60, 60, 90, 89, score=0.05)]
+    wanted = ["", *[NMS_DUPLICATE] * 7, "", NMS_DUPLICATE]
+    assert reasons(judged(rows)) == wanted
+
+
 def test_only_the_same_label_confirms():
     rows = [box(0, 0, 50, 50), box(0, 0, 50, 50, label="lynx", score=0.5, specialist="second")]
     verdicts = judged(rows, options(iou=0.5, agnostic_iou=0.9))

@@ -131,6 +131,9 @@ def test_of_captions_that_agree_alike_the_more_probable_comes_before_the_higher_
     assert (one.specialist, one.id) == ("", "")
     (unsure,) = chosen_caption(candidates, [])
     assert (unsure.text, unsure.confidence, unsure.merged_from) == ("A ring.", None, ("a", "d"))
+    silent = [caption("A ring.", "a"), caption("One ring.", "b", score=0.0)]
+    (least,) = chosen_caption(candidates_of(silent, "caption", ("a", "b")), [])
+    assert least.text == "One ring.", "a score of 0 is one"
     # Two of a kind are there: whoever names one too many is worse.
     (agreeing,) = chosen_caption(
         candidates_of([heard[0], caption("Two rings.", "b")], "caption", ("a", "b")),

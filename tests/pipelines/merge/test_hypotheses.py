@@ -175,3 +175,27 @@ def test_what_is_about_something_else_is_no_rival() -> None:
     rows = features(hypotheses_of(heard, iou=0.5), [], (100, 100))
     rival = feature_names(VOTERS, []).index("rival")
     assert rows[:, rival].tolist() == [0, 0, 1]
+
+
+def test_a_thing_without_area_is_small_and_not_infinitely_so() -> None:
+    heard = candidates_of([said(50, 50, 50, 50, specialist="one")], "object_detection", VOTERS)
+    (row,) = features(hypotheses_of(heard, iou=0.5), [], (200, 100)).tolist()
+    size = dict(zip(feature_names(VOTERS, []), row, strict=True))["size"]
+    assert size == pytest.approx(np.log(1e-3 / np.sqrt(200 * 100) + 1e-3))
+
+
+def test_of_equals_the_one_that_was_said_first_comes_first_however_many_there_are() -> None:
+    many = [f"{number}" for number in range(60)]
+    apart = [
+        said(0, 20 * place, 9, 20 * place + 9, specialist="one", score=0.9 if place % 3 else 0.5)
+        for place in range(60)
+    ]
+    order = sorted(range(60), key=lambda place: place % 3 == 0)
+    found = cluster(candidates_of(apart, "object_detection", VOTERS), 0.5)
+    assert np.argsort(found).tolist() == order
+    alike = [said(0, 0, 9, 9, specialist=who, score=0.9) for who in many]
+    assert hypotheses_of(candidates_of(alike, "object_detection", many), iou=0.5).leader == [0]
+    # One says it once, another 60 times: the first of these joins, the others are left over.
+    twice = [said(0, 0, 9, 9, specialist="two", score=0.1) for _ in many]
+    heard = candidates_of([*twice, said(0, 0, 9, 9, specialist="one")], "object_detection", VOTERS)
+    assert np.flatnonzero(cluster(heard, 0.5) == 0).tolist() == [0, 60]

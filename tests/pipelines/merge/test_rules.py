@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ def test_of_as_many_votes_the_words_nearest_to_what_is_trusted_win() -> None:
 def test_places_with_more_votes_come_first_and_a_vote_outweighs_any_trust() -> None:
     found = hypotheses(
         line("one", "a", 1.0),
-        *(line("two", who, 0.1, top=20) for who in ("a", "b")),
+        *(line("two", who, 0.9, top=20) for who in ("a", "b")),
         *(line("three", who, None, top=40) for who in VOTERS),
         line("more", "b", 0.9, top=60),
     )
@@ -124,3 +126,15 @@ def test_what_lies_on_the_place_of_a_better_one_is_left_out_from_that_overlap_on
     # `larger` overlaps `large`, which is not there itself, and `small` by a quarter.
     assert kept("small", "large", "larger") == ["small", "larger"]
     assert kept("larger", "small", "large", apart=0.500001) == ["larger", "small", "large"]
+
+
+def test_of_equally_strong_places_the_surest_cluster_comes_first_however_many_there_are() -> None:
+    heard = [
+        line(f"{place}", "a", 0.9 if place % 3 else 0.5, top=20 * place) for place in range(60)
+    ]
+    order = sorted(range(60), key=lambda place: place % 3 == 0)
+    found = hypotheses(*heard)
+    assert words(found, union(found, apart=0.5)) == [f"{place}" for place in order]
+    silent = hypotheses(*(replace(one, score=None) for one in heard))
+    choice = agreement(silent, min_votes=1, apart=0.5)
+    assert words(silent, choice) == [f"{place}" for place in range(60)]

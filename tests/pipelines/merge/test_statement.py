@@ -117,9 +117,9 @@ def test_quads_are_weighted_and_begin_where_the_leader_begins() -> None:
 
 def test_a_leader_without_a_quad_leaves_the_quad_to_the_others() -> None:
     box = said(10, 10, 60, 30, text="STOP", task="ocr", specialist="a", score=0.9)
-    c, b = (quad(who, *(edge + shift for edge in (10, 10, 60, 10, 60, 30, 10, 30)))
-            for who, shift in (("c", 0), ("b", 3)))  # fmt: skip
-    assert statement(box, c, b).quad == pytest.approx((11, 11, 61, 11, 61, 31, 11, 31))
+    c = quad("c", 10, 10, 60, 10, 60, 30, 10, 30)
+    b = quad("b", 63, 13, 63, 33, 13, 33, 13, 13)  # begins a corner later
+    assert statement(box, c, b).quad == pytest.approx((61, 11, 61, 31, 11, 31, 11, 11))
     assert statement(box).quad == ()
 
 

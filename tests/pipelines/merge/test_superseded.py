@@ -46,6 +46,27 @@ def test_each_task_has_the_merge_stage_that_merged_it() -> None:
     assert reasons(judged(ROWS, by=by)) == [OUTVOTED] * 4
 
 
+def test_what_each_of_several_merge_stages_says_is_kept_and_what_it_heard_steps_back() -> None:
+    captions = [
+        caption("a cup", id="t", specialist="writer"),
+        caption("a cup", id="u", specialist="captions", merged_from=("t",)),
+    ]
+    for by in (
+        {"merge": ("object_detection",), "captions": ("caption",)},
+        {"captions": ("caption",), "merge": ("object_detection",)},
+    ):
+        found = judged([*captions, *ROWS], by=by)
+        assert reasons(found) == [MERGED, "", MERGED, MERGED, OUTVOTED, ""]
+        assert found.is_judged.all()
+
+
+def test_a_stage_speaks_for_the_tasks_that_it_merged_and_no_others() -> None:
+    stranger = caption("a cup", id="v", specialist="merge", merged_from=("a",))
+    alone = [ROWS[0], stranger]
+    assert reasons(judged(alone)) == [OUTVOTED, ""]
+    assert judged(alone).is_judged.tolist() == [True, False]
+
+
 def test_merged_statements_below_a_confidence_are_unsure() -> None:
     assert reasons(judged(ROWS, least_confidence={"object_detection": 0.81}))[3] == UNSURE
     assert reasons(judged(ROWS, least_confidence={"object_detection": 0.8}))[3] == ""

@@ -174,12 +174,14 @@ def test_by_an_audit_one_thing_is_right_once_and_what_is_not_said_is_missed(
     before = Labelled(key="a", sha256="0" * 64, width=64, height=64,
                       annotations=tuple(audited), image=b"")  # fmt: skip
     auditor.look_at([before])
-    others = replace(before, key="b", annotations=tuple(audited))
+    strange = replace(text("EXIT"), task="ocr", kind="region", box_xyxy=(0.0, 0.0, 9.0, 9.0))
+    others = replace(before, key="b", annotations=(strange,))
     samples = [replace(before, annotations=tuple(kept)), others]
     monkeypatch.setattr(quality, "read_dataset", lambda _: iter(samples))
     found = measure(configure("out", audit=str(path)), Folder("nowhere"), auditor)
     # Right 1 of 3 that are known, and 1 of 2 true: 2 x 1/3 x 1/2 / (1/3 + 1/2).
-    assert (found.measured_by, found.by_kind) == ("audit", {"boxes": pytest.approx(0.4)})
+    assert found.measured_by == "audit"
+    assert found.by_kind == {"boxes": pytest.approx(0.4), "ocr": None}, "nobody audited a line"
 
 
 def test_agreement_asks_each_voter_on_its_own_task_by_task(

@@ -12,7 +12,7 @@ import pytest
 from engine.annotation import TASKS, Annotation
 from pipelines.calibration.audit import read_audit
 from pipelines.score import audit_from_truth, audit_rows, is_right, rightness
-from tests.pipelines.score.labels import SIDE, labelled, mask, perfect, phrase, region, scene
+from tests.pipelines.score.labels import SIDE, labelled, mask, perfect, phrase, region, scene, thing
 
 SCENE = scene()
 RED_CIRCLE, SIGN = (10, 10, 30, 30), (50, 60, 95, 80)
@@ -112,6 +112,55 @@ def test_every_task_is_judged_alone_or_not_at_all() -> None:
         one = region(task, RED_CIRCLE, "circle", "circle")
         assert rightness([one, one], SCENE) == [is_right(one, SCENE)] * 2
     assert rightness([], SCENE) == []
+
+
+def test_a_verdict_belongs_to_its_own_annotation_whatever_stands_beside_it() -> None:
+    said = [
+        region("object_detection", RED_CIRCLE, "square"),
+        Annotation(kind="text", task="caption", text="A quiet afternoon."),
+        region("ocr", SIGN, text="stop"),
+        region("object_detection", RED_CIRCLE, "circle"),
+        Annotation(kind="text", task="caption", text="A red circle."),
+        region("ocr", RED_CIRCLE, text="stop"),
+        region("region_proposal", (0, 0, 99, 99)),
+        Annotation(kind="text", task="caption", text="A star."),
+        region("object_detection", SIGN, "sign"),
+    ]
+    expected = [False, None, True, True, True, False, False, False, True]
+    assert rightness(said, SCENE) == expected
+    assert rightness(said[::-1], SCENE) == expected[::-1]
+
+
+def test_from_half_an_overlap_on_a_region_is_that_of_a_thing() -> None:
+    half, less = (10, 10, 30, 50), (10, 10, 30, 50.1)
+    for task in ("object_detection", "open_vocabulary_detection"):
+        assert [judged(task, box, "circle") for box in (half, less)] == [True, False]
+    assert [judged("region_proposal", box) for box in (half, less)] == [True, False]
+    pixels = np.zeros((SIDE, SIDE), dtype=bool)
+    pixels[10:20, 10:30] = True
+    assert is_right(mask(pixels), SCENE) is True
+    pixels[10, 10] = False
+    assert is_right(mask(pixels), SCENE) is False
+    caption = Annotation(kind="text", task="caption", text="A red circle.", id="c")
+    assert [is_right(phrase(caption, (0, 12), box), SCENE) for box in (half, less)] == [True, False]
+
+
+def test_from_half_of_a_line_on_a_sign_on_it_reads_the_sign() -> None:
+    assert judged("ocr", (50, 70, 95, 90), text="STOP") is True
+    assert judged("ocr", (50, 70.1, 95, 90.1), text="STOP") is False
+
+
+def test_things_that_touch_lie_beside_each_other_and_those_that_overlap_do_not() -> None:
+    def told(left: float) -> bool | None:
+        things = (
+            thing("circle", "red", (10, 10, 30, 30)),
+            thing("star", "blue", (left, 10, 60, 30)),
+        )
+        beside = replace(SCENE, things=things)
+        text = "A red circle to the left of a blue star."
+        return is_right(Annotation(kind="text", task="caption", text=text), beside)
+
+    assert [told(30), told(29)] == [True, False]
 
 
 def test_doubles_are_both_right() -> None:

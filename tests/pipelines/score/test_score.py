@@ -97,6 +97,26 @@ def test_a_moved_box_is_a_false_one_and_a_missed_one() -> None:
     assert score.masks.f1 == 1.0
 
 
+def test_from_half_an_overlap_on_boxes_and_masks_count_for_their_thing() -> None:
+    for bottom, f1 in ((50.0, 1.0), (50.1, 0.75)):
+        box = (10.0, 10.0, 30.0, bottom)
+        score = scored(
+            spoilt("object_detection", 0, lambda old, box=box: replace(old, box_xyxy=box))
+        )
+        assert (score.boxes.f1, score.boxes.f1_any_name) == (f1, f1)
+    for rows, above_50, above_75 in (
+        (10, 1.0, 0.75),
+        (9, 0.75, 0.75),
+        (15, 1.0, 1.0),
+        (14, 1, 0.75),
+    ):
+        pixels = np.zeros((SIDE, SIDE), dtype=bool)
+        pixels[10 : 10 + rows, 10:30] = True
+        masks = scored(spoilt("segmentation", 0, lambda old, pixels=pixels: mask(pixels))).masks
+        assert (masks.above_50, masks.above_75) == (above_50, above_75), rows
+        assert masks.f1 == above_50
+
+
 def test_a_slightly_moved_box_costs_only_the_strict_average_precision() -> None:
     score = scored(spoilt("object_detection", 0, moved(2)))
     assert (score.boxes.f1, score.boxes.map50) == (1.0, pytest.approx(1.0))

@@ -38,6 +38,17 @@ def mask(box: tuple[float, ...] = BOX, task: str = "segmentation", **fields: Any
     return region(task, box, mask_rle=written, **fields)
 
 
+def ellipse(box: tuple[float, ...], **fields: Any) -> Annotation:
+    """Return the mask of the ellipse in a box."""
+    left, top, right, bottom = box
+    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]] + 0.5
+    across = (columns - (left + right) / 2) / (right - left)
+    down = (rows - (top + bottom) / 2) / (bottom - top)
+    rle = coco.encode(np.asfortranarray((across**2 + down**2 <= 0.25).astype(np.uint8)))
+    written = MaskRLE(size=tuple(rle["size"]), counts=rle["counts"].decode())
+    return region("segmentation", box, mask_rle=written, **fields)
+
+
 def phrase(said: str, box: tuple[float, ...], start: int, parent: str) -> Annotation:
     return Annotation(
         kind="phrase",

@@ -90,6 +90,31 @@ def test_what_is_too_long_for_the_model_is_left_out(opened):
     assert collator(opened, positions=6).encode(long) is None
 
 
+def test_what_just_fits_the_model_is_kept(opened):
+    one = example("caption", "", "circle square circle", picture((32, 32)))
+    encoded = collator(opened).encode(one)
+    prompt, target = len(encoded.prompt_ids), len(encoded.target_ids)
+    assert prompt > target
+    for most, is_kept in ((target, True), (target - 1, False)):
+        assert bool(collator(opened, most_tokens=most).encode(one)) == is_kept
+    for positions, is_kept in ((prompt, True), (prompt - 1, False)):
+        assert bool(collator(opened, positions=positions).encode(one)) == is_kept
+    long = example("caption", "", "circle " * 40, picture((32, 32)))
+    assert len(collator(opened).encode(long).target_ids) > prompt
+    assert collator(opened, positions=prompt).encode(long) is None, "its target has no positions"
+
+
+def test_an_image_is_resized_to_the_width_and_the_height_of_the_processor():
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    processor = CLIPImageProcessorPil(size={"height": 12, "width": 36}, do_center_crop=False)
+    for size_wh in ((40, 30), (36, 12), (12, 36)):
+        image = picture(size_wh)
+        expected = processor(Image.open(io.BytesIO(image)), return_tensors="np")["pixel_values"][0]
+        assert expected.shape == (3, 12, 36)
+        np.testing.assert_allclose(PixelReader(processor)(image), expected, atol=1e-6)
+
+
 def test_a_processor_that_crops_is_asked_for_each_image():
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.pipelines.training.labels import (
     BOX_TOKENS,
     OTHER,
     OTHER_TOKENS,
+    ellipse,
     examples,
     mask,
     phrase,
@@ -62,6 +64,45 @@ def test_queries_are_answered_in_the_order_in_which_they_are_asked():
         assert example.target == "".join(word + tokens[word] for word in asked)
         seen.add(tuple(asked))
     assert seen == {("cat",), ("dog",), ("cat", "dog"), ("dog", "cat")}
+
+
+def test_the_boxes_of_a_query_come_by_their_area():
+    flat, square, tall = (0.0, 0.0, 90.0, 2.0), (10.0, 10.0, 30.0, 30.0), (50.0, 0.0, 55.0, 50.0)
+    boxes = [region("object_detection", box, label="cat") for box in (flat, tall, square)]
+    made = examples(sample(*boxes), "open_vocabulary_detection")["open_vocabulary_detection"]
+    assert made.target == (
+        f"cat{BOX_TOKENS}cat<loc_500><loc_0><loc_550><loc_500>cat<loc_0><loc_0><loc_900><loc_20>"
+    )
+
+
+def test_the_region_that_is_asked_about_is_the_one_that_is_answered():
+    seen = set()
+    for seed in range(12):
+        example = examples(sample(*BOXES), "region_category", seed=seed)["region_category"]
+        seen.add((example.prefix, example.target))
+    assert seen == {
+        (f"<REGION_TO_CATEGORY>{BOX_TOKENS}", "cat"),
+        (f"<REGION_TO_CATEGORY>{OTHER_TOKENS}", "dog"),
+    }
+
+
+def test_a_phrase_for_a_crowd_has_four_corners_for_each():
+    boxes = [(5.0 + 9 * number, 10.0, 12.0 + 9 * number, 60.0) for number in range(9)]
+    rows = [region("object_detection", box, label="man", id=f"b{n}") for n, box in enumerate(boxes)]
+    said = [text("caption", "Men.", id="c"), *(phrase("Men", box, 0, "c") for box in boxes)]
+    masks = [mask(box, parent_id=f"b{n}") for n, box in enumerate(boxes)]
+    made = examples(sample(*rows, *said, *masks), "referring_segmentation")
+    parts = made["referring_segmentation"].target.split("</poly>")[:-1]
+    assert [part.count("<loc_") // 2 for part in parts] == [4] * 9
+
+
+def test_the_masks_of_a_phrase_share_its_corners():
+    """An ellipse has as many corners as it may."""
+    said = (*GROUNDED[:2], phrase("a cat", OTHER, 10, "c"))
+    masks = (ellipse(BOX, parent_id="1"), ellipse(OTHER, parent_id="2"))
+    made = examples(sample(*BOXES, *said, *masks), "referring_segmentation", polygon_corners=16)
+    parts = made["referring_segmentation"].target.split("</poly>")[:-1]
+    assert [part.count("<loc_") // 2 for part in parts] == [8, 8]
 
 
 def test_captions_are_their_text():
@@ -147,6 +188,44 @@ def test_a_task_passes_over_a_sample_with_an_ambiguous_annotation_of_its_kind():
     assert "object_detection" not in made
     assert "region_category" not in made
     assert "phrase_grounding" in made
+
+
+def test_an_ambiguous_annotation_of_another_sample_changes_nothing():
+    of_other = frozenset({("b", "object_detection")})
+    assert examples(sample(*BOXES), ambiguous=of_other) == examples(sample(*BOXES))
+
+
+def test_what_is_drawn_depends_on_seed_epoch_and_image():
+    tasks = {"object_detection": 1.0, "region_category": 1.0, "region_proposal": 1.0}
+    of = sample(*BOXES)
+
+    def drawn(seed: int = 0, image: str = "0f" * 32) -> list[str]:
+        maker = ExampleMaker(TrainConfig(model="here", tasks=tasks, seed=seed))
+        found = (maker.draw(replace(of, sha256=image), epoch) for epoch in range(40))
+        return [one.prefix for one in found if one]
+
+    assert len(set(drawn())) > 2, "epochs differ"
+    assert len({tuple(drawn(seed)) for seed in range(4)}) == 4
+    assert len({tuple(drawn(image=digit * 64)) for digit in "0123"}) == 4
+
+
+def test_each_task_of_a_sample_has_its_own_chance():
+    """Else the region that is described were always the one that is named."""
+    dense = (region("region_description", BOX, text="a"), region("region_description", OTHER,
+             text="b"), region("region_category", BOX, label="a"),
+             region("region_category", OTHER, label="b"))  # fmt: skip
+    pairs = set()
+    for seed in range(20):
+        made = examples(sample(*dense), "region_description", "region_category", seed=seed)
+        pairs.add((made["region_description"].target, made["region_category"].target))
+    assert len(pairs) == 4
+
+
+def test_one_of_the_examples_of_a_custom_task_is_drawn():
+    task = {"reads": {"prompt": "Read {box}", "target": "{text}", "each": "ocr"}}
+    of = sample(region("ocr", text="one"), region("ocr", text="two"), region("ocr", text="three"))
+    targets = {examples(of, "reads", custom=task, seed=seed)["reads"].target for seed in range(20)}
+    assert targets == {"one", "two", "three"}
 
 
 @pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])

@@ -119,3 +119,8 @@ def test_two_tars_with_one_key_give_two_images_with_lines_of_their_own(tmp_path)
     assert set(captions) == {"red", "blue"}
     assert captions["red"][0] > 250 > 5 > captions["red"][2]
     assert captions["blue"][2] > 250 > 5 > captions["blue"][0]
+
+
+def test_one_image_in_twenty_is_for_validation_and_one_for_the_test():
+    parts = [part_of(f"{number:012x}" + "0" * 52) for number in range(40)]
+    assert parts == [VALID, TEST, *[TRAIN] * 18] * 2

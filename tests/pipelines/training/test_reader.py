@@ -15,7 +15,8 @@ from engine.storage import Folder
 from pipelines.dataset import read_dataset
 from pipelines.training.reader import Part, Reader
 from tests.building import shard_file
-from tests.pipelines.training.labels import contents
+from tests.pipelines.training.labels import contents, encode
+from tests.pipelines.training.test_collate import example
 
 
 def read(reader: Reader, batches: int, **place: int) -> list[list[tuple[str, str]]]:
@@ -32,6 +33,61 @@ def test_every_epoch_has_each_sample_once_in_another_order(reader):
     first, second = seen[:14], seen[14:]
     assert sorted(first) == sorted(second) == sorted(set(first))
     assert first != second != sorted(second)
+
+
+def test_the_samples_of_a_shard_are_shuffled_anew_each_epoch_and_by_the_seed(reader):
+    def orders(**options) -> list[tuple[str, ...]]:
+        made = reader(**options)
+        shard = made._shards()[0]
+        return [
+            tuple(
+                one.example.key
+                for one in made._stream([shard], epoch, is_wanted=lambda _: True, take=(0, 1))
+            )
+            for epoch in range(6)
+        ]
+
+    found = orders()
+    assert {tuple(sorted(order)) for order in found} == {tuple(sorted(found[0]))}
+    assert len(set(found)) > 2
+    assert found == orders() != orders(seed=1)
+
+
+def test_batches_of_a_pool_are_shuffled_by_seed_consumer_and_number(reader, monkeypatch):
+    """Were it not so, the shortest examples of all workers would come in one step."""
+    word = example("caption", "", "", b"")
+    stream = [encode(replace(word, target="x" * length)) for length in range(48)]
+    monkeypatch.setattr(Reader, "_epochs", lambda *_: iter(stream))
+
+    def order(consumer: int = 0, **options) -> tuple[int, ...]:
+        made = reader(batch_size=1, length_pool=24, **options)
+        batches = islice(made.batches(consumer=consumer, consumers=2), 48)
+        return tuple(one.length for batch in batches for one in batch)
+
+    found = order()
+    assert sorted(found) == [one.length for one in stream]
+    first, second = found[:24], [length - 24 for length in found[24:]]
+    assert list(first) != second, "each pool has an order of its own"
+    assert len({found, order(1), order(seed=1), order(1, seed=1)}) == 4
+
+
+def test_shards_come_in_an_order_of_each_seed_and_epoch(reader, monkeypatch):
+    def orders(seed: int) -> list[tuple[str, ...]]:
+        seen: list[tuple[str, ...]] = []
+
+        def stream(_, shards, epoch, **__):
+            seen.append(tuple(shards))
+            yield from [epoch]
+
+        monkeypatch.setattr(Reader, "_stream", stream)
+        assert list(islice(reader(seed=seed)._epochs(0, 1), 4)) == [0, 1, 2, 3]
+        return seen
+
+    found = orders(0)
+    assert len(set(found)) > 2
+    assert {tuple(sorted(order)) for order in found} == {tuple(sorted(found[0]))}
+    assert found == orders(0)
+    assert found != orders(1)
 
 
 def test_the_same_seed_reads_the_same_and_another_does_not(reader):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from engine.errors import StorageError, UsageError
 from engine.storage import Folder
 from pipelines.training.config import TrainConfig
-from pipelines.training.survey import survey
+from pipelines.training.survey import _MOST_WORDS, _commonest, survey
 from pipelines.world.scene import NAMES
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
@@ -18,6 +20,16 @@ def test_it_counts_what_is_kept_and_lists_the_words(scenes):
     assert set(found.classes) <= set(NAMES)
     assert len(found.classes) > 3
     assert all(phrase.split()[-1] in NAMES for phrase in found.phrases)
+
+
+def test_the_commonest_words_are_kept_where_there_are_too_many():
+    counted = Counter({"rare": 1, "": 99, "common": 7, "also rare": 1, "usual": 3})
+    assert _commonest(counted) == ("also rare", "common", "rare", "usual")
+    many = Counter({f"word {number:06d}": 1 for number in range(_MOST_WORDS)}) + Counter(zebra=2)
+    found = _commonest(many)
+    assert len(found) == _MOST_WORDS
+    assert "zebra" in found
+    assert f"word {_MOST_WORDS - 1:06d}" not in found
 
 
 def test_a_dataset_without_kept_labels_is_refused_with_a_cure(album, tmp_path):
@@ -83,7 +95,8 @@ def test_confidences_within_the_band_are_found_kept_or_dropped(scenes, tmp_path)
     path = shard_file(tmp_path / "copy", ".parquet")
     table = pq.read_table(path)
     rows = table.num_rows
-    confidence = pa.array([0.5, 0.9] + [None] * (rows - 2), pa.float64())
+    within, beyond = [0.5, 0.3, 0.7], [0.9, 0.2999, 0.7001]
+    confidence = pa.array([*within, *beyond] + [None] * (rows - 6), pa.float64())
     place = table.schema.get_field_index("confidence")
     table = table.set_column(place, "confidence", confidence)
     kept = pa.array([False] + [True] * (rows - 1))
@@ -91,8 +104,7 @@ def test_confidences_within_the_band_are_found_kept_or_dropped(scenes, tmp_path)
     pq.write_table(table, path)
     config = TrainConfig(model="here", ambiguous=(0.3, 0.7))
     found = survey(Folder(str(tmp_path / "copy")), config)
-    first = table.slice(0, 1).to_pylist()[0]
-    assert found.ambiguous == {(first["key"], first["task"])}
+    assert found.ambiguous == {(row["key"], row["task"]) for row in table.slice(0, 3).to_pylist()}
 
 
 def test_a_damaged_file_is_named(scenes, tmp_path):

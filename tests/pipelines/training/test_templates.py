@@ -30,7 +30,7 @@ def test_each_entry_of_a_list_is_an_example():
 
 def test_each_annotation_of_a_task_is_an_example():
     task = CustomTask(prompt="Read {box}", target="{text}", each="ocr")
-    of = sample(region("ocr", text="Hello"), region("object_detection", label="cat"))
+    of = sample(region("ocr", text="Hello"), region("object_detection", text="a cat", label="cat"))
     assert fill(task, of) == [(f"Read {BOX_TOKENS}", "Hello")]
 
 

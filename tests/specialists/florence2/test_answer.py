@@ -293,6 +293,14 @@ def test_each_box_of_a_label_has_its_own_score(listener: Listener) -> None:
     assert second.score == pytest.approx(0.9**letters * second_place, abs=1e-4)
 
 
+def test_of_the_same_thing_said_twice_the_first_counts(listener: Listener) -> None:
+    box = bins(1, 2, 30, 40)
+    letters = len(listener.utterance("cat").ids) - 1
+    chances = [*[0.9] * letters, *[0.8] * 4, *[0.7] * letters, *[0.6] * 4]
+    [found] = listener.hear("object_detection", f"cat{box}cat{box}", chances)
+    assert found.score == pytest.approx(0.9**letters * 0.8, abs=1e-4)
+
+
 def test_scores_find_their_instance_when_others_are_passed_over(listener: Listener) -> None:
     bad, good = f"dog{bins(1, 2, 3)}", f"dog{bins(1, 2, 3, 4)}"
     before = len(listener.utterance(bad).ids) - 1

@@ -80,6 +80,16 @@ def test_detection_names_classes_alphabetically_once_and_large_boxes_first():
     )
 
 
+def test_a_long_thin_box_is_smaller_than_a_square_one():
+    wide, square, tall = (0, 0, 180, 4), (20, 20, 60, 60), (100, 0, 108, 96)
+    written = {box: locations(box, SIZE) for box in (wide, square, tall)}
+    by_area = [written[square], written[tall], written[wide]]
+    boxes = np.array([wide, tall, square])
+    assert TARGETS["region_proposal"](["", "", ""], boxes, SIZE) == "".join(by_area)
+    named = TARGETS["dense_region_caption"](["wide", "tall", "square"], boxes, SIZE)
+    assert named == f"square{by_area[0]}tall{by_area[1]}wide{by_area[2]}"
+
+
 def test_descriptions_and_proposals_go_by_area():
     boxes = [[0, 0, 2, 1], [0, 0, 20, 10]]
     said = TARGETS["dense_region_caption"](["a dog", "a cat"], boxes, SIZE)
@@ -212,3 +222,22 @@ def test_run_lengths_are_outlined_like_pixels():
 
 def test_locations_of_a_region_are_its_tokens_in_order():
     assert locations([[0, 0], [199.9, 99.9]], SIZE) == "<loc_0><loc_0><loc_999><loc_999>"
+
+
+def rectangle(left: float, top: float, right: float, bottom: float) -> list[float]:
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def test_lines_of_text_are_written_in_reading_order_whatever_their_own():
+    quads = [rectangle(0, 50, 40, 60), rectangle(100, 11, 140, 21), rectangle(5, 10, 45, 20)]
+    target = TARGETS["ocr"](["last", "second", "first"], quads, SIZE)
+    first, second, last = (target.index(word) for word in ("first", "second", "last"))
+    assert first < second < last
+    for word, quad in zip(("last", "second", "first"), quads, strict=True):
+        assert f"{word}{locations(quad, SIZE)}" in target
+
+
+def test_a_quad_is_of_a_line_whose_bottom_is_below_its_middle():
+    line = rectangle(100, 10, 140, 20)
+    assert reading_order([line, rectangle(0, 15, 40, 24.9)]) == [1, 0]
+    assert reading_order([line, rectangle(0, 15, 40, 25)]) == [0, 1]

@@ -179,6 +179,105 @@ def test_queries_are_asked_for_a_few_at_once(
     assert [one.label for one in said] == ["dog", "a bird"]
 
 
+def answering(
+    monkeypatch: pytest.MonkeyPatch, say: Callable[[int, str], str]
+) -> list[tuple[str, bool]]:
+    """Let networks answer by the row of the image and the prompt; return the prompts that they
+    heard, and whether an answer may repeat itself."""
+    heard: list[tuple[str, bool]] = []
+
+    def answer(
+        self: Florence2Network, seen: Any, rows: Sequence[int], prompts: Sequence[str], *,
+        repeats: bool,
+    ) -> list[Utterance]:  # fmt: skip
+        heard.extend((prompt, repeats) for prompt in prompts)
+        said = []
+        for row, prompt in zip(rows, prompts, strict=True):
+            tokens = self.processor.tokenizer(say(row, prompt), add_special_tokens=False)
+            ids = np.array([*tokens.input_ids, self.tokens.end])
+            said.append(Utterance(ids=ids, chances=np.full(len(ids), 0.5)))
+        return said
+
+    monkeypatch.setattr(Florence2Network, "answer", answer)
+    return heard
+
+
+def sizes(drawing: SampleOf, *sizes_wh: tuple[int, int]) -> list[Sample]:
+    """Return images of these sizes."""
+    return [drawing(np.zeros((height, width, 3), np.uint8)) for width, height in sizes_wh]
+
+
+def test_each_image_is_asked_about_its_own_boxes(
+    tiny_florence2: Tiny, drawing: SampleOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["cat", "dog", "horse"]
+
+    def say(row: int, prompt: str) -> str:
+        if "category name" in prompt:
+            place = "".join(f"<loc_{100 * (row + 1) + step}>" for step in (0, 10, 50, 60))
+            return names[row] + place * (row > 0)
+        return f"A {names[row]}."
+
+    heard = answering(monkeypatch, say)
+    specialist = stage(tiny_florence2(0), tasks=["region_description", "object_detection"])
+    answers = specialist.predict(sizes(drawing, (60, 40), (60, 40), (60, 40)))
+    assert [[one.text or one.label for one in said] for said in answers] == [
+        [],
+        ["dog", "A dog."],
+        ["horse", "A horse."],
+    ]
+    asked = [prompt for prompt, _ in heard if "describe" in prompt]
+    assert asked == [
+        "What does the region <loc_200><loc_210><loc_250><loc_260> describe?",
+        "What does the region <loc_300><loc_310><loc_350><loc_360> describe?",
+    ]
+    for (box, words), number in zip(answers[1:], (200, 300), strict=True):
+        assert box.box_xyxy[0] == pytest.approx((number + 0.5) * 60 / 1000)
+        assert words.box_xyxy == box.box_xyxy
+        assert words.parent_id == box.id
+
+
+def test_an_expression_is_looked_for_once_for_the_first_that_says_it(
+    tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
+) -> None:
+    first, other = replace(BOX, score=0.1), replace(BOX, box_xyxy=(1.0, 1.0, 9.0, 9.0))
+    [sample] = pictures(drawing, 1, first, other, replace(BOX, label="dog"))
+    [said] = stage(tiny_florence2(0), tasks=["referring_segmentation"]).predict([sample])
+    assert len(spoken) == len(said) == 2
+    boxes = sample.annotations
+    assert [one.parent_id for one in said] == [boxes[0].id, boxes[2].id]
+    assert [one.label for one in said] == ["cat", "dog"]
+
+
+def test_what_is_found_in_the_mirror_is_turned_back_by_the_width_of_its_image(
+    tiny_florence2: Tiny, drawing: SampleOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, lambda row, prompt: "cat<loc_100><loc_200><loc_300><loc_400>")
+    specialist = stage(tiny_florence2(0), tasks=["object_detection"], mirrored=True)
+    wide, tall = specialist.predict(sizes(drawing, (400, 50), (40, 500)))
+    assert wide[0].box_xyxy == pytest.approx((400 - 120.2, 10.025, 400 - 40.2, 20.025))
+    assert tall[0].box_xyxy == pytest.approx((40 - 12.02, 100.25, 40 - 4.02, 200.25))
+
+
+def test_only_what_is_no_sentence_may_repeat_itself(
+    tiny_florence2: Tiny, drawing: SampleOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = answering(monkeypatch, lambda row, prompt: "")
+    tasks = ["caption", "object_detection", "ocr", "transcript", "segmentation"]
+    stage(tiny_florence2(0), tasks=tasks).predict(pictures(drawing, 1, BOX))
+    assert [repeats for _, repeats in heard] == [False, False, True, True, True]
+
+
+def test_a_score_at_the_limit_is_said(
+    tiny_florence2: Tiny, drawing: SampleOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, lambda row, prompt: PLACE)
+    for least, count in ((0.5, 1), (0.5001, 0)):
+        specialist = stage(tiny_florence2(0), tasks=["region_proposal"], least_score=least)
+        [said] = specialist.predict(pictures(drawing, 1))
+        assert len(said) == count
+
+
 def test_what_is_not_sure_enough_is_not_said(
     tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
 ) -> None:

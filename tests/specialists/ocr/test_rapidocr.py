@@ -34,6 +34,15 @@ def test_a_name_on_a_motorcycle_is_found_where_it_is(
     assert line.box_xyxy == pytest.approx((398, 188, 449, 215), abs=4)
 
 
+def test_a_line_is_said_from_the_least_score_on(rapidocr: RapidOcr, photograph: SampleOf) -> None:
+    [[line]] = rapidocr.predict([photograph("motorcycle")])
+    assert line.score is not None
+    for least, count in ((line.score, 1), (line.score + 1e-9, 0)):
+        stage = RapidOcr(RapidOcrConfig(least_score=least))
+        stage._reader = rapidocr._reader
+        assert len(stage.predict([photograph("motorcycle")])[0]) == count
+
+
 def test_quads_run_clockwise_from_the_top_left_and_boxes_are_their_hulls(
     rapidocr: RapidOcr, photograph: SampleOf
 ) -> None:

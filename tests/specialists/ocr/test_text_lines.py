@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from engine.validity import problem_of
-from specialists.ocr.text_lines import as_read, laid_flat, line, reading_order, sizes_of
+from specialists.ocr.text_lines import as_read, has_area, laid_flat, line, reading_order, sizes_of
 
 
 def upright(left: float, top: float, right: float, bottom: float) -> np.ndarray:
@@ -88,3 +88,21 @@ def test_a_line_has_the_box_around_its_quad() -> None:
     assert said.quad == (5, 1, 9, 4, 7, 8, 2, 5)
     assert (said.score, said.support, said.text) == (0.5, 0.25, "Flora")
     assert not problem_of(said, width=20, height=20)
+
+
+@pytest.mark.parametrize(
+    ("top", "is_one_row"), [(0.0, True), (5.0, True), (5.1, False)], ids=["level", "half", "more"]
+)
+def test_a_row_goes_on_down_to_half_of_the_lower_line(top: float, is_one_row: bool) -> None:
+    """A headline of 40 pixels and a word of 10 beside it, to its left and lower by so much."""
+    headline = [(100, 0), (300, 0), (300, 40), (100, 40)]
+    word = [(0, 15 + top), (50, 15 + top), (50, 25 + top), (0, 25 + top)]
+    order = reading_order(np.array([headline, word], dtype=np.float64))
+    assert order.tolist() == ([1, 0] if is_one_row else [0, 1])
+
+
+def test_a_quad_without_width_or_height_has_no_area() -> None:
+    assert has_area(upright(1, 2, 3, 4))
+    assert not has_area(upright(1, 2, 1, 4))
+    assert not has_area(upright(1, 2, 3, 2))
+    assert has_area(np.array([(1, 2), (3, 4), (3, 4), (1, 2)], dtype=float)), "a slanted line"

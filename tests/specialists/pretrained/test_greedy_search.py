@@ -59,6 +59,20 @@ def test_an_answer_ends_with_its_end_token_or_at_the_limit(
         assert one.ids.shape == one.chances.shape
 
 
+def test_what_a_row_is_filled_with_after_its_end_is_no_part_of_its_answer(
+    blip2: tuple[Any, Any],
+) -> None:
+    """Where a checkpoint has no token for padding, it is the end token again and again."""
+    model, processor = blip2
+    search = GreedySearch(model, processor.tokenizer)
+    end, chances = search._ends[0], np.array([0.9, 0.8, 0.7, 0.6])
+    spoken = search._spoken(np.array([7, end, end, end]), chances)
+    assert (spoken.ids.tolist(), spoken.chances.tolist()) == ([7, end], [0.9, 0.8])
+    assert spoken.is_finished
+    cut = search._spoken(np.array([7, 8, 9, 7]), chances)
+    assert (cut.ids.tolist(), cut.is_finished) == ([7, 8, 9, 7], False)
+
+
 def test_no_chance_is_left_to_a_checkpoint_that_samples(
     blip2: tuple[Any, Any],
     inputs: dict[str, torch.Tensor],

@@ -44,6 +44,13 @@ def test_the_smallest_parts_are_left_out_where_corners_do_not_suffice(
     np.testing.assert_allclose(extents(polygons), parts, atol=0.3)
 
 
+@pytest.mark.parametrize("corners", [1, 3, 4])
+def test_a_rectangle_has_four_corners_however_few_are_asked_for(corners: int) -> None:
+    (polygon,) = outline(rectangles(LARGE), corners=corners)
+    np.testing.assert_allclose(extents([polygon]), [LARGE], atol=0.3)
+    assert len(polygon) == 4
+
+
 def test_a_small_mask_is_outlined_to_the_edges_of_its_pixels() -> None:
     (polygon,) = outline(rectangles((2, 1, 7, 4), shape=(6, 11)), corners=8)
     np.testing.assert_allclose(extents([polygon]), [[2, 1, 7, 4]], atol=0.02)

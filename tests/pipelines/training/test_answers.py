@@ -1,0 +1,366 @@
+"""Targets on an image twice as wide as high, so that no axis can stand for the other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from engine.annotation import Annotation, MaskRLE
+from pipelines.dataset import Labelled
+from pipelines.training.answers import FEEDS
+from pipelines.training.config import CustomTask, TrainConfig
+from pipelines.training.examples import Example, ExampleMaker
+from pipelines.training.templates import fill
+from specialists.florence2.format import FLORENCE2_TASKS
+from tests.pipelines.merge.voters import mask_of
+from tests.pipelines.training.labels import examples, phrase, region, sample, text
+
+WIDE = (200, 100)
+"""Of 1000 bins an axis, a pixel across is 5 and one down is 10."""
+SMALL, LARGE = (20.0, 10.0, 60.0, 30.0), (100.0, 40.0, 180.0, 90.0)
+SMALL_TOKENS = "<loc_100><loc_100><loc_300><loc_300>"
+LARGE_TOKENS = "<loc_500><loc_400><loc_900><loc_900>"
+BOXES = (
+    region("object_detection", SMALL, label="dog", id="1"),
+    region("object_detection", LARGE, label="cat", id="2"),
+)
+
+
+def wide(*annotations: Annotation, **changes: Any) -> Labelled:
+    said = [replace(one, id=one.id or f"id {place}") for place, one in enumerate(annotations)]
+    return replace(sample(*said), width=WIDE[0], height=WIDE[1], **changes)
+
+
+def made(*annotations: Annotation, task: str, **options: Any) -> Example | None:
+    return examples(wide(*annotations), task, **options).get(task)
+
+
+def target(*annotations: Annotation, task: str, **options: Any) -> str:
+    example = made(*annotations, task=task, **options)
+    return example.target if example else "nothing"
+
+
+def test_boxes_are_written_across_and_down() -> None:
+    assert target(*BOXES, task="object_detection") == f"cat{LARGE_TOKENS}dog{SMALL_TOKENS}"
+    assert target(*BOXES, task="region_proposal") == LARGE_TOKENS + SMALL_TOKENS
+    dense = [
+        region("dense_region_caption", SMALL, label="dog", text="a sad dog"),
+        region("dense_region_caption", LARGE, label="cat"),
+    ]
+    found = target(*dense, task="dense_region_caption")
+    assert found == f"cat{LARGE_TOKENS}a sad dog{SMALL_TOKENS}"
+
+
+@pytest.mark.parametrize(
+    "task", [name for name in FEEDS if len(FEEDS[name]) > 1 and name != "referring_segmentation"]
+)
+def test_what_was_said_for_a_task_itself_comes_before_what_else_could_feed_it(task: str) -> None:
+    own, other = FEEDS[task]
+    said = [
+        region(name, place, text=f"{word} words", label=f"{word} words", id=word)
+        for name, word, place in ((other, "other", LARGE), (own, "own", SMALL))
+    ]
+    first, last = made(*said, task=task), made(said[0], task=task)
+    is_told = [
+        (word in one.prompt + one.target, tokens in one.prefix + one.target)
+        for one, word, tokens in ((first, "own", SMALL_TOKENS), (last, "other", LARGE_TOKENS))
+    ]
+    has_words, has_place = task != "region_proposal", task != "transcript"
+    assert is_told == [(has_words, has_place)] * 2
+    assert "other" not in first.prompt + first.target
+    assert LARGE_TOKENS not in first.prefix + first.target
+
+
+def test_one_box_is_asked_and_its_own_word_is_the_answer() -> None:
+    asked = {SMALL_TOKENS: "dog", LARGE_TOKENS: "cat"}
+    seen = set()
+    for seed in range(8):
+        example = made(*BOXES, region("object_detection", SMALL), task="region_category", seed=seed)
+        place = example.prefix.removeprefix("<REGION_TO_CATEGORY>")
+        assert example.target == asked[place]
+        assert example.prompt == f"What is the region {place}?"
+        seen.add(place)
+    assert seen == set(asked), "the box without a word is never asked"
+    assert target(region("object_detection", SMALL), task="region_category") == "nothing"
+    assert target(region("object_detection", (), label="x"), task="region_category") == "nothing"
+
+
+def test_a_category_is_a_label_and_a_description_a_text() -> None:
+    both = {"label": "cat", "text": "a sad cat"}
+    assert target(region("region_category", SMALL, **both), task="region_category") == "cat"
+    found = target(region("region_description", SMALL, **both), task="region_description")
+    assert found == "a sad cat"
+    assert target(region("region_category", SMALL, text="cat"), task="region_category") == "cat"
+    assert target(region("region_ocr", SMALL, label="EXIT"), task="region_ocr") == "EXIT"
+
+
+def test_lines_are_written_by_their_corners_in_the_order_of_reading() -> None:
+    quad = (20.0, 60.0, 100.0, 62.0, 100.0, 72.0, 20.0, 70.0)
+    lines = [
+        region("ocr", (), text="world", quad=quad),
+        region("ocr", SMALL, text="Hello"),
+        region("ocr", (), text="nowhere"),
+    ]
+    written = "<loc_100><loc_100><loc_300><loc_100><loc_300><loc_300><loc_100><loc_300>"
+    below = "<loc_100><loc_600><loc_500><loc_620><loc_500><loc_720><loc_100><loc_700>"
+    assert target(*lines, task="ocr") == f"Hello{written}world{below}"
+    assert target(lines[2], task="ocr") == "nothing"
+    assert target(*lines[:2], task="transcript") == "Hello world"
+    # What has no place is read first, as if it stood in the corner.
+    assert target(*lines, task="transcript") == "nowhere Hello world"
+    assert target(region("ocr", SMALL, text=" "), task="transcript") == "nothing"
+    assert target(*lines, text("transcript", "Hello, world"), task="transcript") == "Hello, world"
+
+
+def test_of_several_texts_each_is_drawn_and_empty_ones_never() -> None:
+    said = [text("caption", words) for words in ("one", "<loc_1>", "two")]
+    drawn = {target(*said, task="caption", seed=seed) for seed in range(9)}
+    assert drawn == {"one", "two"}
+    assert target(said[1], task="caption") == "nothing"
+
+
+def test_queries_are_answered_with_all_their_boxes_the_largest_first() -> None:
+    again = region("object_detection", (60.0, 10.0, 180.0, 90.0), label="dog")
+    strange = region("object_detection", (), label="cup")
+    found = {
+        example.prompt: example.target
+        for seed in range(20)
+        if (example := made(*BOXES, again, strange, task="open_vocabulary_detection", seed=seed))
+    }
+    dogs = f"dog<loc_300><loc_100><loc_900><loc_900>dog{SMALL_TOKENS}"
+    assert found == {
+        "Locate cat in the image.": f"cat{LARGE_TOKENS}",
+        "Locate dog in the image.": dogs,
+        "Locate cat<and>dog in the image.": f"cat{LARGE_TOKENS}{dogs}",
+        "Locate dog<and>cat in the image.": f"{dogs}cat{LARGE_TOKENS}",
+    }
+
+
+@pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])
+def test_the_absent_is_asked_for_as_often_as_the_config_says(task: str) -> None:
+    said = (*BOXES, text("caption", "a dog", id="c"), phrase("a dog", SMALL, 0, "c"))
+    words = {"classes": ("tree", "hill", "dog"), "phrases": ("a tree", "a hill", "a dog")}
+
+    def absent(share: float) -> int:
+        drawn = [made(*said, task=task, absent_share=share, seed=seed, **words)
+                 for seed in range(60)]  # fmt: skip
+        assert all(("tree" in one.prompt or "hill" in one.prompt) == (one.target == "")
+                   for one in drawn)  # fmt: skip
+        return sum(one.target == "" for one in drawn)
+
+    assert absent(0.0) == 0
+    assert absent(1.0) == 60
+    assert 5 < absent(0.25) < 28
+
+
+def test_phrases_are_those_of_one_caption_in_the_order_of_mention() -> None:
+    said = [
+        text("caption", "A dog and a cat.", id="c"),
+        text("detailed_caption", "One cat.", id="d"),
+        phrase("a cat", LARGE, 10, "c"),
+        phrase("One cat", SMALL, 0, "d"),
+        phrase("A dog", SMALL, 0, "c"),
+        phrase("and", (), 6, "c"),
+        phrase("a bird", LARGE, 0, "dropped"),
+    ]
+    drawn = [made(*said, task="phrase_grounding", seed=seed) for seed in range(9)]
+    found = {one.prefix + one.target for one in drawn}
+    marker = "<CAPTION_TO_PHRASE_GROUNDING>"
+    assert found == {
+        f"{marker}A dog and a cat.A dog{SMALL_TOKENS}a cat{LARGE_TOKENS}",
+        f"{marker}One cat.One cat{SMALL_TOKENS}",
+    }
+    assert target(said[0], phrase(" ", LARGE, 0, "c"), task="phrase_grounding") == "nothing"
+
+
+SMALL_MASK = mask_of(20, 10, 60, 30, size_wh=WIDE, box_xyxy=SMALL)
+LARGE_MASK = mask_of(100, 40, 180, 90, size_wh=WIDE, box_xyxy=LARGE)
+
+
+def corners(polygon: str) -> set[tuple[int, int]]:
+    """Return the corners of a written polygon, whole pixels."""
+    numbers = [int(one) for one in polygon.removesuffix(">").removeprefix("<loc_").split("><loc_")]
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    return {(round(across / 5), round(down / 10)) for across, down in pairs}
+
+
+SMALL_CORNERS = {(20, 10), (60, 10), (60, 30), (20, 30)}
+LARGE_CORNERS = {(100, 40), (180, 40), (180, 90), (100, 90)}
+
+
+def test_a_mask_is_the_answer_to_the_box_that_it_was_made_from_else_to_its_own() -> None:
+    around = region("object_detection", (0.0, 0.0, 80.0, 40.0), label="dog", id="box")
+    cut = replace(SMALL_MASK, parent_id="box")
+    example = made(around, cut, task="segmentation")
+    assert example.prefix == "<REGION_TO_SEGMENTATION><loc_0><loc_0><loc_400><loc_400>"
+    assert corners(example.target) == SMALL_CORNERS
+    alone = made(cut, task="segmentation")
+    assert alone.prefix == f"<REGION_TO_SEGMENTATION>{SMALL_TOKENS}"
+    boxless = replace(around, box_xyxy=(), kind="text", task="caption", text="x")
+    assert made(boxless, cut, task="segmentation").prefix == alone.prefix
+    assert target(region("segmentation", SMALL), task="segmentation") == "nothing"
+    assert target(replace(cut, box_xyxy=()), task="segmentation") == "nothing"
+
+
+def test_each_mask_is_drawn_with_its_own_box() -> None:
+    drawn = [made(SMALL_MASK, LARGE_MASK, task="segmentation", seed=seed) for seed in range(9)]
+    marker = "<REGION_TO_SEGMENTATION>"
+    found = {(one.prefix.removeprefix(marker), frozenset(corners(one.target))) for one in drawn}
+    assert found == {
+        (SMALL_TOKENS, frozenset(SMALL_CORNERS)), (LARGE_TOKENS, frozenset(LARGE_CORNERS)),
+    }  # fmt: skip
+
+
+def test_a_phrase_is_answered_by_its_own_mask_before_that_of_its_box() -> None:
+    own = replace(LARGE_MASK, task="referring_segmentation", text="a dog", label="cup")
+    said = [text("caption", "a dog", id="c"), phrase("a dog", SMALL, 0, "c"), SMALL_MASK]
+    asked = made(*said, task="referring_segmentation")
+    assert asked.prompt == "Locate a dog in the image with mask"
+    assert corners(asked.target) == SMALL_CORNERS
+    assert corners(target(*said, own, task="referring_segmentation")) != SMALL_CORNERS
+    named = replace(own, text="")
+    assert made(named, task="referring_segmentation").prompt == "Locate cup in the image with mask"
+    assert target(replace(named, label=" "), task="referring_segmentation") == "nothing"
+    assert target(replace(own, mask_rle=None), task="referring_segmentation") == "nothing"
+
+
+def test_a_phrase_of_two_things_is_answered_by_both_masks() -> None:
+    said = [text("caption", "two dogs", id="c"),
+            phrase("two dogs", SMALL, 0, "c"), phrase("two dogs", LARGE, 0, "c")]  # fmt: skip
+    both = target(*said, LARGE_MASK, SMALL_MASK, task="referring_segmentation")
+    first, second = both.removeprefix("<poly>").removesuffix("</poly>").split("</poly><poly>")
+    assert corners(first) == SMALL_CORNERS
+    assert corners(second) == LARGE_CORNERS
+    assert target(*said, SMALL_MASK, task="referring_segmentation") == "nothing"
+    # The same words of another caption mean one thing: they are no contradiction.
+    other = [text("caption", "two dogs", id="d"), phrase("two dogs", SMALL, 0, "d")]
+    assert target(*said, *other, LARGE_MASK, SMALL_MASK, task="referring_segmentation") == both
+
+
+def test_corners_are_shared_out_among_the_masks_of_a_phrase() -> None:
+    def round_mask(left: int) -> Annotation:
+        down, across = np.mgrid[:100, :200]
+        pixels = (across - left - 30) ** 2 + (down - 50) ** 2 < 30**2
+        counts = coco_mask.encode(np.asfortranarray(pixels, dtype=np.uint8))["counts"].decode()
+        return region("referring_segmentation", SMALL, text="a",
+                      mask_rle=MaskRLE((100, 200), counts))  # fmt: skip
+
+    def count(*left: int, corners: int) -> list[int]:
+        asked = map(round_mask, left)
+        written = target(*asked, task="referring_segmentation", polygon_corners=corners)
+        return [part.count("<loc_") // 2 for part in written.removeprefix("<poly>").split("<poly>")]
+
+    whole, halves = count(0, corners=24), count(0, 100, corners=24)
+    assert 12 < whole[0] <= 24
+    assert len(halves) == 2
+    assert all(6 < one <= 12 for one in halves)
+    assert all(3 <= one <= 4 for one in count(0, 100, corners=4)), "four each, not two"
+
+
+def test_a_mirrored_box_lies_as_far_from_the_other_side() -> None:
+    def drawn(*said: Annotation, **tasks: float) -> Example:
+        config = TrainConfig(model="m", tasks=tasks, mirrored_share=1.0, absent_share=0.0)
+        return ExampleMaker(config).draw(wide(*said), 0)
+
+    found = drawn(*BOXES, object_detection=1)
+    assert found.is_mirrored
+    assert found.target == (
+        "cat<loc_100><loc_400><loc_500><loc_900>dog<loc_700><loc_100><loc_900><loc_300>"
+    )
+    assert drawn(*BOXES, region_proposal=1).is_mirrored
+    straight = drawn(*BOXES, region_category=1)
+    assert not straight.is_mirrored
+    assert straight.prefix.endswith((SMALL_TOKENS, LARGE_TOKENS))
+
+
+def test_so_many_are_mirrored_as_the_config_says() -> None:
+    config = TrainConfig(model="m", tasks={"object_detection": 1}, mirrored_share=0.25)
+    maker = ExampleMaker(config)
+    drawn = [maker.draw(wide(*BOXES), epoch).is_mirrored for epoch in range(400)]
+    assert 70 < sum(drawn) < 130
+    never = ExampleMaker(config.model_copy(update={"mirrored_share": 0.0}))
+    assert not any(never.draw(wide(*BOXES), epoch).is_mirrored for epoch in range(50))
+
+
+def test_what_is_drawn_follows_from_seed_epoch_and_image_alone() -> None:
+    def drawn(seed: int, epoch: int, digest: str, key: str = "a") -> str:
+        config = TrainConfig(model="m", seed=seed)
+        one = ExampleMaker(config).draw(wide(*BOXES, sha256=digest, key=key), epoch)
+        return one.task + one.prefix + one.target
+
+    plain = [drawn(0, epoch, "aa" * 32) for epoch in range(12)]
+    assert plain == [drawn(0, epoch, "aa" * 32, key="other") for epoch in range(12)]
+    assert len(set(plain)) > 1
+    assert plain != [drawn(1, epoch, "aa" * 32) for epoch in range(12)]
+    assert plain != [drawn(0, epoch, "bb" * 32) for epoch in range(12)]
+
+
+def test_every_example_names_its_sample_its_task_and_its_image() -> None:
+    of = wide(*BOXES, key="k", image=b"pixels", metadata=json.dumps({"q": "How many?"}))
+    custom = {"ask": CustomTask(prompt="{metadata.q}", target="two")}
+    config = TrainConfig(model="m", custom=custom, tasks={"object_detection": 1, "ask": 1})
+    found = sorted(ExampleMaker(config).every(of), key=lambda one: one.task, reverse=True)
+    assert [(one.key, one.task, one.image, one.is_mirrored) for one in found] == [
+        ("k", "object_detection", b"pixels", False),
+        ("k", "ask", b"pixels", False),
+    ]
+    assert (found[0].prefix, found[0].prompt) == (
+        "<OD>",
+        FLORENCE2_TASKS["object_detection"].prompt,
+    )
+    assert (found[1].prefix, found[1].prompt, found[1].target) == ("How many?", "How many?", "two")
+
+
+def test_an_ambiguous_task_is_left_out_of_its_own_sample_only() -> None:
+    ambiguous = frozenset({("k", "object_detection")})
+    dense = region("dense_region_caption", SMALL, text="a dog")
+    config = TrainConfig(model="m")
+    maker = ExampleMaker(config, ambiguous=ambiguous)
+    tasks = {
+        key: {one.task for one in maker.every(wide(*BOXES, dense, key=key))} for key in ("k", "l")
+    }
+    assert tasks["k"] == {"dense_region_caption", "region_description"}
+    assert tasks["l"] > tasks["k"]
+    mirroring = ExampleMaker(
+        config.model_copy(update={"mirrored_share": 1.0, "tasks": {"object_detection": 1}}),
+        ambiguous=ambiguous,
+    )
+    assert mirroring.draw(wide(*BOXES, key="k"), 0) is None
+
+
+def test_a_template_takes_values_from_lists_mappings_and_places() -> None:
+    quad = (20.0, 10.0, 60.0, 10.0, 60.0, 30.0, 20.0, 30.0)
+    line = region("ocr", SMALL, text="<b>EXIT", label="sign", quad=quad)
+    metadata = json.dumps({"who": {"name": "Ann"}, "list": ["x", "y"], "n": 0, "none": None})
+    of = wide(line, region("object_detection", LARGE, label="cat"), metadata=metadata)
+
+    def filled(prompt: str, answer: str = "yes", each: str = "") -> list[tuple[str, str]]:
+        return fill(CustomTask(prompt=prompt, target=answer, each=each), of)
+
+    assert filled("{metadata.who.name} {metadata.list.1} {metadata.n}") == [("Ann y 0", "yes")]
+    for missing in ("none", "who", "list", "list.2", "who.age", "who.name.first", "list.one"):
+        assert filled(f"{{metadata.{missing}}}") == [], missing
+        assert filled("yes", f"{{metadata.{missing}}}") == [], missing
+    places = "<loc_100><loc_100><loc_300><loc_100><loc_300><loc_300><loc_100><loc_300>"
+    written = filled("{text}, {label}, {metadata.who.name}", "{box}; {quad}", each="ocr")
+    assert written == [("EXIT, sign, Ann", f"{SMALL_TOKENS}; {places}")]
+    assert filled("{box}", each="object_detection") == [(LARGE_TOKENS, "yes")]
+    assert filled("{quad}", each="object_detection") == [], "it has none"
+    assert filled("{value}", each="metadata.list") == [("x", "yes"), ("y", "yes")]
+    assert filled("{value}", each="metadata.who") == [], "it is no list"
+    assert fill(CustomTask(prompt="{metadata.a}", target="b"), wide(metadata="")) == []
+
+
+def test_of_several_examples_of_a_custom_task_each_is_drawn() -> None:
+    of = wide(metadata=json.dumps({"pairs": [{"q": "1", "a": "one"}, {"q": "2", "a": "two"}]}))
+    task = CustomTask(prompt="{q}", target="{a}", each="metadata.pairs")
+    config = TrainConfig(model="m", custom={"ask": task}, tasks={"ask": 1})
+    maker = ExampleMaker(config)
+    drawn = {(one.prompt, one.target) for epoch in range(12) if (one := maker.draw(of, epoch))}
+    assert drawn == {("1", "one"), ("2", "two")}
+    assert maker.draw(wide(), 0) is None
