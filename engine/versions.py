@@ -16,10 +16,10 @@ VERSIONS = "versions"
 def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
     """Let a manifest become the current one; keep so many versions, it included."""
     before = output.read(MANIFEST)
-    if before != manifest:
-        if before is not None and keep > 1 and named_shards(output):  # what is damaged is none
-            number = max(_numbers(output), default=0) + 1
-            output.publish(f"{VERSIONS}/{number:06d}.json", before)
+    is_kept = before not in (None, manifest) and keep > 1
+    if before is not None and is_kept and named_shards(output):  # what is damaged is none
+        number = max(_numbers(output), default=0) + 1
+        output.publish(f"{VERSIONS}/{number:06d}.json", before)
     replace_manifest(output, manifest)
     output.remove(RECIPE)
     remove_stale(output, keep=keep)
