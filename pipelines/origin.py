@@ -194,16 +194,20 @@ class Origin:
         self, table: pa.Table, path: str, stats: ShardStats, layers: Mapping[str, Layer]
     ) -> Iterator[str]:
         """Hold annotations and failures against what each stage answered."""
-        failed = frozenset[int]().union(*(layer.failed for layer in layers.values()))
         letters = [letter for letter in stats.dead_letters if letter.stage != SOURCE]
-        if len(failed) != len(letters):
-            return  # a layer is no longer there, or failed samples were asked again since
+        names = {self._stages[fingerprint]["name"] for fingerprint in self._document["order"]}
+        for stage in sorted({letter.stage for letter in letters} - names):
+            yield f"{path}{STATS} has dead letters of {stage!r}, unknown to the manifest"
+        if self._is_under_way:
+            return  # failed samples may have been asked again
+        failed = frozenset[int]().union(*(layer.failed for layer in layers.values()))
         for fingerprint, layer in layers.items():
             name = self._stages[fingerprint]["name"]
             own = [letter for letter in letters if letter.stage == name]
             if not set(map(_failure, own)) <= set(map(_failure, layer.errors)):
                 yield f"{path}{STATS} has other dead letters of {name!r} than its layer"
-            if layer.table.schema == ANNOTATION_SCHEMA:
+            is_known = len(failed) == len(letters)  # or a layer is no longer there
+            if is_known and layer.table.schema == ANNOTATION_SCHEMA:
                 rows = table.filter(pc.equal(table["stage"], fingerprint))
                 answers = layer.without(failed).table
                 if not rows.select(_ANSWERED).equals(answers.select(_ANSWERED)):
