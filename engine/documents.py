@@ -59,9 +59,9 @@ def parse_json(data: bytes) -> Any:
         raise _too_deep() from None
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from error
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for parent in level for child in _children(parent)]
+    level = _containers([value])
+    for _ in range(MAX_DEPTH):
+        level = [one for parent in level for one in _containers(parent)]
         if not level:
             return value
     raise _too_deep()
@@ -80,10 +80,10 @@ def in_one_line(reason: object) -> str:
     return " ".join(str(reason).split())[:_SHOWN]
 
 
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [*value.values()]
-    return value if isinstance(value, list) else []
+def _containers(parent: Any) -> list[Any]:
+    """Return the lists and objects among the values of one."""
+    values = parent.values() if isinstance(parent, dict) else parent
+    return [value for value in values if isinstance(value, dict | list)]
 
 
 def _refuse(constant: str) -> Any:
