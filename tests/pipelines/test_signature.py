@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -23,9 +24,8 @@ from tests.sealing import reseal_files
 pytestmark = pytest.mark.attack("changes")
 
 
-def write_keys(folder: Path, name: str, key: object) -> tuple[Path, Path]:
+def write_keys(folder: Path, name: str, key: Any) -> tuple[Path, Path]:
     """Write a private key and its public one; return both paths."""
-    assert isinstance(key, Ed25519PrivateKey) or hasattr(key, "private_bytes")
     private, public = folder / f"{name}.pem", folder / f"{name}.pub"
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     shown = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -97,11 +97,10 @@ def test_other_keys_are_refused_without_a_word_of_them(output: Folder, tmp_path:
     other = write_keys(tmp_path, "other", generate_private_key(SECP256R1()))
     (tmp_path / "none").write_text("a secret that is no key", encoding="utf-8")
     for path in (*other, tmp_path / "none", tmp_path / "absent"):
-        for use in (
-            lambda p=path: sign(output, p),
-            lambda p=path: list(check_signature(output, p)),
-        ):
-            with pytest.raises(ConfigError) as error:
-                use()
-            assert "a secret" not in str(error.value)
-            assert "MII" not in str(error.value)
+        with pytest.raises(ConfigError) as signing:
+            sign(output, path)
+        with pytest.raises(ConfigError) as checking:
+            list(check_signature(output, path))
+        told = f"{signing.value} {checking.value}"
+        assert "a secret" not in told
+        assert "PRIVATE" not in told
