@@ -237,6 +237,7 @@ def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
     specs = partition(run.sources, previous)
     refuse_links(run.sources, specs, run.output, run.layers)
     if [entry for spec in specs for entry in spec.entries] != previous:
+        run.output.publish(RECIPE, run.graph.recipe.encode())  # from here on, a build is under way
         write_index(run.output, specs, shard_size=size)
     return specs
 

@@ -17,11 +17,11 @@ from engine.config import LAYERS
 from engine.documents import in_one_line
 from engine.errors import FlorilegiumError, StorageError
 from engine.graph import fingerprint_of, recipe_of
-from engine.layer import ANNOTATION_SCHEMA, Layer, parse_layer
+from engine.layer import ANNOTATION_SCHEMA, Layer, StageError, parse_layer
 from engine.manifest import MANIFEST, RECIPE
 from engine.partition import INDEX_NAME, index_table
 from engine.publication import STATS, ShardStats
-from engine.sample import digest_of
+from engine.sample import DeadLetter, digest_of
 from engine.shard import SOURCE_FINGERPRINT
 from engine.sources.source import SOURCE
 from engine.storage import Folder
@@ -194,18 +194,25 @@ class Origin:
         self, table: pa.Table, path: str, stats: ShardStats, layers: Mapping[str, Layer]
     ) -> Iterator[str]:
         """Hold annotations and failures against what each stage answered."""
-        failed = frozenset[int]().union(*(layer.failed for layer in layers.values()))
         letters = [letter for letter in stats.dead_letters if letter.stage != SOURCE]
-        if len(failed) != len(letters):
-            return  # a layer is no longer there, or failed samples were asked again since
+        names = {self._stages[fingerprint]["name"] for fingerprint in self._document["order"]}
+        for stage in sorted({letter.stage for letter in letters} - names):
+            yield f"{path}{STATS} has dead letters of {stage!r}, unknown to the manifest"
+        if self._is_under_way:
+            return  # failed samples may have been asked again
+        failed = frozenset[int]().union(*(layer.failed for layer in layers.values()))
         for fingerprint, layer in layers.items():
             name = self._stages[fingerprint]["name"]
-            errors = {(one.reason, one.message, one.traceback) for one in layer.errors}
-            own = [one for one in letters if one.stage == name]
-            if not {(one.reason, one.message, one.traceback) for one in own} <= errors:
+            own = [letter for letter in letters if letter.stage == name]
+            if not set(map(_failure, own)) <= set(map(_failure, layer.errors)):
                 yield f"{path}{STATS} has other dead letters of {name!r} than its layer"
-            if layer.table.schema == ANNOTATION_SCHEMA:
+            is_known = len(failed) == len(letters)  # or a layer is no longer there
+            if is_known and layer.table.schema == ANNOTATION_SCHEMA:
                 rows = table.filter(pc.equal(table["stage"], fingerprint))
                 answers = layer.without(failed).table
                 if not rows.select(_ANSWERED).equals(answers.select(_ANSWERED)):
                     yield f"{path}.parquet has other annotations of {name!r} than its layer"
+
+
+def _failure(one: DeadLetter | StageError) -> tuple[str, str, int, str]:
+    return one.reason, one.message, one.attempt, one.traceback

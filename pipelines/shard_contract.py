@@ -106,12 +106,12 @@ class ShardCheck:
     def _check_stats(self, recipe: str) -> Iterator[str]:
         """Hold the statistics against the manifest, and their content against their name."""
         path = f"{self.path}{STATS}"
-        data = self._output.read(path)
-        if data is None:
-            return  # said already
         try:
+            data = self._output.read(path)
+            if data is None:
+                return  # said already
             self.stats = stats = ShardStats.from_json(data)
-        except ValueError as error:
+        except (StorageError, ValueError) as error:
             yield f"{path} has no statistics that can be read: {in_one_line(error)}"
             return
         said = {**asdict(stats), "name": stats.name, "dead_letters": len(stats.dead_letters)}

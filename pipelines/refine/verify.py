@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from engine.documents import in_one_line
 from engine.errors import FlorilegiumError
@@ -11,6 +12,7 @@ from engine.manifest import MANIFEST, read_manifest
 from engine.storage import Folder
 from pipelines.calibration.calibration import read_calibration
 from pipelines.refine.lineage import CANDIDATES, LINEAGE, ROUND, ROUNDS, Round, read_lineage
+from pipelines.resolved import read_resolved
 from pipelines.training.files import digest_of_file
 from pipelines.training.student import WEIGHTS
 
@@ -67,13 +69,14 @@ def _check_round(output: Folder, one: Round, verify: Verify, checked: set[str]) 
 
 
 def _check_calibrations(folder: Folder, path: str, checked: set[str]) -> Iterator[str]:
-    """Hold each calibration against the revision of the stage that used it."""
+    """Hold each calibration of a round against the revision of the stage that used it."""
     try:
         stages = (read_manifest(folder) or {"stages": {}})["stages"].values()
+        wanted = set(_calibrations(read_resolved(folder), path))
     except FlorilegiumError:
         return  # said already
     revisions = {stage["name"]: stage.get("revision") for stage in stages}
-    for name in folder.names(CALIBRATION):
+    for name in sorted(wanted | set(folder.names(CALIBRATION))):
         file = f"{CALIBRATION}/{name}"
         checked.add(f"{path}/{file}")
         try:
@@ -85,3 +88,12 @@ def _check_calibrations(folder: Folder, path: str, checked: set[str]) -> Iterato
             yield f"{path}/{file} is not the calibration that {path}/{MANIFEST} says"
         elif folder.read(file) != calibration.to_json().encode():
             yield f"{path}/{file} was changed after it was written"
+
+
+def _calibrations(config: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield the names of the calibrations that the stages of a round have from the round itself."""
+    stages = config.get("specialists")
+    for name, options in stages.items() if isinstance(stages, dict) else ():
+        said = options.get("calibration") if isinstance(options, dict) else ""
+        if str(said).endswith(f"{path}/{CALIBRATION}/{name}.json"):
+            yield f"{name}.json"

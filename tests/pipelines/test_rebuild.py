@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StorageError
+from engine.errors import RunError, StorageError
 from engine.progress import Progress
 from engine.run import execute, prepare
 from engine.storage import Folder
@@ -155,3 +155,22 @@ def test_a_report_that_is_drawn_again_is_the_one_that_the_manifest_names(dataset
     draw_again(Folder(str(dataset)))
     assert problems(dataset) == []
     assert (dataset / "manifest.json").read_bytes() == before
+
+
+def test_a_build_that_ends_before_its_first_shard_leaves_the_version_before_right(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = shutil.copytree(album, tmp_path / "source")
+    build(source, tmp_path / "more", shard_size=6)
+    (source / "new.jpg").write_bytes((album / "cat.jpg").read_bytes())
+
+    def fail(*_: object) -> None:
+        raise RunError("no worker can be started")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.run._runner", fail)
+        with pytest.raises(RunError):
+            build(source, tmp_path / "more", shard_size=6)
+    assert problems(tmp_path / "more") == []
+    build(source, tmp_path / "more", shard_size=6)
+    assert problems(tmp_path / "more") == []

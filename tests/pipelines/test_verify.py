@@ -21,7 +21,7 @@ from engine.storage import Folder
 from pipelines.shard_contract import SHARD_SCHEMA
 from pipelines.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
-from tests.sealing import reseal
+from tests.sealing import reseal, reseal_files
 
 Rows = list[dict[str, Any]]
 
@@ -291,3 +291,176 @@ def test_an_image_that_does_not_decode_is_found(dataset: Path) -> None:
     reseal(dataset)
     assert all("its image does not decode" in one for one in problems(dataset))
     assert len(problems(dataset)) == 6
+
+
+def rewritten_label(dataset: Path) -> None:
+    """Write another label into tar and Parquet alike, with digests that fit."""
+
+    def relabel(row: dict[str, Any]) -> None:
+        row["label"] = "a dark corner" if row["label"] else ""
+
+    change_samples(dataset, lambda s: [relabel(one) for one in s["annotations"]][:0])
+    change_rows(dataset, lambda rows: [relabel(row) for row in rows][:0])
+
+
+def stranger_s_label(dataset: Path) -> None:
+    """Let annotations be said by a stage that the manifest does not know."""
+
+    def rename(row: dict[str, Any]) -> None:
+        row["stage"] = "0123456789abcdef"
+
+    change_samples(dataset, lambda s: [rename(one) for one in s["annotations"]][:0])
+    change_rows(dataset, lambda rows: [rename(row) for row in rows][:0])
+
+
+def turned_verdict(dataset: Path) -> None:
+    """Keep what was dropped, and say so nowhere else."""
+    change_rows(dataset, lambda rows: rows[0].update(kept=not rows[0]["kept"]))
+
+
+def edit_stats(dataset: Path, change: Callable[[Any], None]) -> None:
+    change_json(shard_file(dataset, "_stats.json"), change)
+    reseal(dataset)
+
+
+def edit_beside(dataset: Path, name: str, old: str, new: str) -> None:
+    text = (dataset / name).read_text("utf-8")
+    assert old in text
+    (dataset / name).write_text(text.replace(old, new), encoding="utf-8")
+    reseal_files(dataset)
+
+
+def edit_manifest(dataset: Path, change: Callable[[Any], None]) -> None:
+    change_json(dataset / "manifest.json", change)
+    reseal_files(dataset)
+
+
+def edit_run(dataset: Path, old: str, new: str) -> None:
+    data = (dataset / "run.yaml").read_bytes().replace(old.encode(), new.encode())
+    text = data[: data.rfind(b"# sha256")]
+    seal = f"# sha256 of all lines before this one: {sha256(text).hexdigest()}\n"
+    (dataset / "run.yaml").write_bytes(text + seal.encode())
+
+
+def stage_of(manifest: Any) -> Any:
+    return next(one for one in manifest["stages"].values() if one["name"] == "enough")
+
+
+SEALED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a label": (rewritten_label, r"has other annotations of 'bright' than its layer"),
+    "who said it": (stranger_s_label, r"annotations by 'bright' .* unknown to the manifest"),
+    "what was kept": (turned_verdict, r"against their verdicts"),
+    "a count": (
+        lambda d: edit_stats(d, lambda s: s["tasks"]["caption"].update(kept=99)),
+        r"_stats\.json: tasks\.caption\.kept is 99, the shard has \d",
+    ),
+    "drops": (
+        lambda d: edit_stats(d, lambda s: s["drops"].update({"enough/too_dark": 0})),
+        r"_stats\.json: drops\.enough/too_dark is 0, the shard has",
+    ),
+    "a recipe": (
+        lambda d: edit_manifest(d, lambda m: m.update(recipe="0" * 32)),
+        r"manifest\.json: its stages and images have another recipe",
+    ),
+    "a threshold": (
+        lambda d: edit_manifest(d, lambda m: stage_of(m)["config"].update(minimum=0.1)),
+        r"manifest\.json: its stages and images have another recipe",
+    ),
+    "an option": (
+        lambda d: edit_manifest(d, lambda m: stage_of(m)["config"].update(log="x")),
+        r"the stage 'enough' has another fingerprint",
+    ),
+    "a source": (
+        lambda d: edit_manifest(d, lambda m: m.update(source=["photos"])),
+        r"run\.yaml has another source than the manifest says",
+    ),
+    "a total": (
+        lambda d: edit_manifest(d, lambda m: m["totals"].update(samples=99)),
+        r"samples is 99, the shards add up to 12",
+    ),
+    "the card": (
+        lambda d: edit_beside(d, "README.md", "12 images", "99 images"),
+        r"README\.md tells other numbers or shards than there are",
+    ),
+    "statistics": (
+        lambda d: edit_beside(d, "statistics.json", '"shards": 2', '"shards": 3'),
+        r"statistics\.json: shards is 3, the shards have 2",
+    ),
+    "an option of the config": (
+        lambda d: edit_run(d, "minimum: 0.55", "minimum: 0.9"),
+        r"run\.yaml: the stage 'enough' has other options",
+    ),
+}
+
+
+@pytest.mark.attack("changes")
+@pytest.mark.parametrize("name", SEALED)
+def test_an_edit_is_found_although_every_digest_was_made_to_fit(dataset: Path, name: str) -> None:
+    edit, told = SEALED[name]
+    edit(dataset)
+    found = problems(dataset)
+    assert not any("another digest" in one or "another file" in one for one in found), found
+    assert any(re.search(told, one) for one in found), found
+
+
+@pytest.mark.attack("changes")
+@pytest.mark.parametrize(
+    "name", ["manifest (copy).json", "notes.txt", "shards/x.txt", "versions/000001.json.bak"]
+)
+def test_a_file_too_many_is_named(dataset: Path, name: str) -> None:
+    (dataset / name).parent.mkdir(exist_ok=True)
+    (dataset / name).write_bytes(b"{}")
+    (problem,) = problems(dataset)
+    assert problem.startswith(name)
+
+
+@pytest.mark.attack("changes")
+def test_a_member_that_a_tar_has_twice_is_found(dataset: Path) -> None:
+    path = shard_file(dataset, ".tar")
+    with tarfile.open(path) as tar:
+        member = tar.getmembers()[0]
+        content = tar.extractfile(member).read()  # type: ignore[union-attr]
+    rewritten = io.BytesIO()
+    with tarfile.open(path) as old, tarfile.open(fileobj=rewritten, mode="w") as new:
+        new.addfile(member, io.BytesIO(content))
+        for one in old:
+            new.addfile(one, old.extractfile(one))
+    path.write_bytes(rewritten.getvalue())
+    reseal(dataset)
+    assert any(f"'{member.name}' is there twice" in one for one in problems(dataset))
+
+
+def test_what_was_read_is_counted(dataset: Path) -> None:
+    checked: set[str] = set()
+    assert list(verify_dataset(Folder(str(dataset)), checked=checked)) == []
+    there = {
+        str(path.relative_to(dataset))
+        for path in dataset.rglob("*")
+        if path.is_file() and "layers" not in path.parts
+    }
+    assert checked == there - {"run.log"}
+
+
+def test_a_dataset_whose_layers_are_gone_is_right(dataset: Path) -> None:
+    shutil.rmtree(dataset / "layers")
+    assert problems(dataset) == []
+
+
+@pytest.mark.parametrize(("version", "told"), [(3, "earlier version"), (99, "format 99")])
+def test_a_manifest_of_another_format_is_one_sentence(
+    dataset: Path, version: int, told: str
+) -> None:
+    change_json(dataset / "manifest.json", lambda m: m.update(format=version))
+    (problem,) = problems(dataset)
+    assert told in problem
+
+
+def test_earlier_versions_that_are_kept_are_checked(album: Path, tmp_path: Path) -> None:
+    build(album, tmp_path, shard_size=6, keep_versions=2)
+    earlier = shard_file(tmp_path, ".tar", 1)
+    build(album, tmp_path, shard_size=6, keep_versions=2, filters=BRIGHT_ENOUGH)
+    assert problems(tmp_path) == []
+    earlier.write_bytes(earlier.read_bytes()[:-1])
+    assert any(earlier.name in one for one in problems(tmp_path))
+    change_json(tmp_path / "versions" / "000001.json", lambda m: m.update(recipe="x"))
+    assert any("versions/000001.json was changed" in one for one in problems(tmp_path))
