@@ -76,8 +76,8 @@ def mutated(area: Area, folder: Path, *, processes: int) -> Found:
 
 def _is_a_guard(change: str) -> bool:
     """Whether only `strict` of a `zip` was changed, which asserts what holds anyway."""
-    before, after = (re.sub(r"strict=\w+", "", side) for side in change.split(" => "))
-    return before.partition(": ")[2] == after
+    before, after = (re.sub(r"\s+|strict=\w+", "", side) for side in change.split(" => "))
+    return before.endswith(f":{after}")
 
 
 def _copy(folder: Path, area: Area) -> None:
