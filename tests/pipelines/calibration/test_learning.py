@@ -285,6 +285,21 @@ def test_a_voter_of_which_nothing_is_known_is_as_good_as_all_that_was_judged() -
     assert found.voters["b"].precision.share is None
 
 
+def test_things_are_seen_in_the_image_of_their_own_size() -> None:
+    """Right is what touches the border of 200 x 100, wrong what ends ten pixels before it."""
+    scenes, right = [], {}
+    for number in range(40):
+        is_right = number % 2 == 0
+        edge = 200 if is_right else 190
+        box = said(edge - 50, 20, edge, 60, id=f"{number}", specialist="a", score=None)
+        scenes.append(drawn(number, box))
+        right[f"{number}"] = is_right
+    assert learned(scenes, right).fusion.weights["on_edge"] > 1
+    # Samples are taken by their keys, in whatever order they come.
+    again = learned(scenes[::-1], right)
+    assert again == learned(scenes, right)
+
+
 def test_each_task_learns_from_its_own_statements() -> None:
     scenes = [
         drawn(
