@@ -57,6 +57,11 @@ def test_a_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> N
         read_audit(written(tmp_path, text))
 
 
+def test_a_long_line_is_shown_by_its_beginning(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"line 1: '{'x' * 80}' is not of the form"):
+        read_audit(written(tmp_path, "x" * 100))
+
+
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "audit.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"audit\.jsonl is not UTF-8 text: .*0xff"):

@@ -42,6 +42,13 @@ def test_a_calibration_is_a_file_of_sorted_keys_and_six_decimals() -> None:
     assert text.endswith("}\n")
 
 
+def test_a_number_that_is_none_is_not_written() -> None:
+    voters = {"a": worth(slope=float("inf"))}
+    broken = Calibration(voters=("a",), tasks={"ocr": TaskCalibration(voters=voters)})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        broken.to_json()
+
+
 def test_it_reads_back_as_itself_from_any_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def test_errors_count_by_the_size_of_what_is_drawn_and_outliers_do_not() -> None
         for _ in range(9):
             number = thing[-1] + 1 if thing else 0
             for one in pair:
-                shift = np.array(ERRORS[one]) * (50 if number % 9 == 4 else 1)
+                shift = np.array(ERRORS[one]) * (50 if number == 4 else 1)
                 boxes.append((BOX + shift) * size)
                 voter.append(one)
                 thing.append(number)
