@@ -57,6 +57,16 @@ def test_a_dropped_box_excludes_nothing():
     assert reasons(judged(chain, options(iou=0.4))) == ["", NMS_DUPLICATE, ""]
 
 
+def test_what_is_excluded_keeps_the_reason_of_the_first_that_excluded_it():
+    rows = [
+        box(0, 0, 10, 16, label="star", score=0.1),
+        box(0, 4, 10, 20, label="star", score=0.8),
+        box(0, 0, 10, 10, label="ring", score=0.9),
+    ]
+    verdicts = judged(rows, options(iou=0.5, agnostic_iou=0.5))
+    assert reasons(verdicts) == [NMS_OVERLAP, "", ""]
+
+
 def test_boxes_of_different_labels_share_a_place_until_an_agnostic_limit_forbids_it():
     rows = [box(0, 0, 50, 50, label="car"), box(0, 0, 50, 47, label="taxi", score=0.5)]
     assert reasons(judged(rows, options(iou=0.5))) == ["", ""]
