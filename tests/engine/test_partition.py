@@ -91,11 +91,12 @@ def test_a_source_has_the_same_name_however_it_is_spelt(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "link").symlink_to("photos", target_is_directory=True)
-    urls = ("photos", "./photos/", "~/photos", "link", "s3://bucket/photos", "s3://bucket/photos/")
+    urls = ("photos", "./photos/", "~/photos", "link", "s3://bucket/photos", "s3://bucket/photos/",
+            "s3://bucket/photosX")  # fmt: skip
     here = tmp_path.resolve() / "photos"
     assert list(places([Listed(url=url) for url in urls])) == [
         f"{here}#1", f"{here}#2", f"{here}#3", f"{here}#4",
-        "s3://bucket/photos#1", "s3://bucket/photos#2",
+        "s3://bucket/photos#1", "s3://bucket/photos#2", "s3://bucket/photosX#1",
     ]  # fmt: skip
 
 
