@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipelines.filters.english_words import EnglishWords
+from pipelines.filters.english_words import EnglishWords, _is_within_name
 from specialists.words.english import load_english
 
 
@@ -81,3 +81,23 @@ def test_sentences_in_other_languages_are_foreign(english, text):
 def test_the_other_words_of_a_text_do_not_hide_what_they_stand_beside(english):
     german = "Ein Mann steht neben einem roten Auto in der Stadt"
     assert english.probability(f"{german} Los Angeles, Hollywood Boulevard") < 0.005
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "is_within"),
+    [
+        ("Nuestra de la Asunción", 1, True),
+        ("Nuestra de la Asunción", 2, True),
+        ("small Nuestra de Asunción small", 2, True),
+        ("de Asunción", 0, False),
+        ("Nuestra de", 1, False),
+        ("Plaza de la", 1, False),
+        ("de la Plaza", 1, False),
+        ("casa de Maria", 1, False),
+        ("Maria de casa", 1, False),
+        ("Maria casa de la Plaza", 3, False),
+        ("Maria de la casa Plaza", 1, False),
+    ],
+)
+def test_a_small_word_is_part_of_a_name_between_two_capitals(text, place, is_within):
+    assert _is_within_name(text.split(), place) is is_within
