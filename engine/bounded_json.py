@@ -33,8 +33,6 @@ def depth_of(text: str) -> int:
     """Return how many lists and objects of a JSON text lie within each other; 1 means one."""
     if "[" not in text and "{" not in text:
         return 0
-    if text.count("[") + text.count("{") == 1:
-        return 1
     # Between the quotes, which are no escaped ones, every second piece is a string.
     bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
     steps = _STEPS[np.frombuffer(bare.encode("utf-8", "replace"), np.uint8)]

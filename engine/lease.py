@@ -90,10 +90,11 @@ _HOLDER = TypeAdapter(Holder)
 class Lease:
     """The right to write an output, while it is renewed."""
 
-    def __init__(self, folder: Folder, name: str, holder: Holder) -> None:
+    def __init__(self, folder: Folder, name: str, holder: Holder, *, is_locked: bool) -> None:
         self._folder = folder
         self._name = name
         self._holder = holder
+        self._is_locked = is_locked
         self._is_lost = False
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -138,7 +139,7 @@ class Lease:
             return
         renewed = replace(self._holder, renewed=time.time())
         self._folder.publish(self._name, _written(renewed), durable=False)
-        if _steady_s() - looked_s > 2 * RENEW_S:
+        if not self._is_locked and _steady_s() - looked_s > 2 * RENEW_S:
             self._is_lost = True
 
     def _keep(self) -> None:
@@ -156,8 +157,8 @@ def writing(output: Folder) -> Iterator[Lease]:
         StorageError: the lease cannot be written.
     """
     me = Holder.this_process()
-    with _os_lock(output) if output.is_local else nullcontext():
-        lease = _taken(output, me, is_locked=output.is_local)
+    with _os_lock(output) if output.is_local else nullcontext(False) as is_locked:
+        lease = _taken(output, me, is_locked=is_locked)
         try:
             yield lease
         finally:
@@ -165,8 +166,9 @@ def writing(output: Folder) -> Iterator[Lease]:
 
 
 @contextmanager
-def _os_lock(output: Folder) -> Iterator[None]:
-    """Hold the OS lock of a local output; the system ends it with the process."""
+def _os_lock(output: Folder) -> Iterator[bool]:
+    """Hold the OS lock of a local output, which the system ends with the process; tell whether
+    there is one."""
     from filelock import FileLock, Timeout
 
     path = output.path(f"{LEASES}/{_LOCK}")
@@ -180,10 +182,10 @@ def _os_lock(output: Folder) -> Iterator[None]:
     except OSError as error:
         raise storage_error("write", path, error) from error
     except NotImplementedError:  # a file system without locks: the lease alone must do
-        yield
+        yield False
         return
     try:
-        yield
+        yield True
     finally:
         lock.release()
 
@@ -205,7 +207,7 @@ def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
     for other in output.names(LEASES):  # half written ones, too
         if f"{LEASES}/{other}" != name and other != _LOCK:
             output.remove(f"{LEASES}/{other}")
-    return Lease(output, name, me)
+    return Lease(output, name, me, is_locked=is_locked)
 
 
 def _refuse_others(

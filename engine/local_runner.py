@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
+from pickle import PickleError
 from typing import Any
 
 from engine.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
@@ -28,6 +29,7 @@ from engine.storage import Folder
 from engine.watch import NO_TURN
 from engine.worker import Part
 
+_SAFE_PATH = "PYTHONSAFEPATH"
 ATTEMPTS = 3
 """Times that reading or publishing a shard is tried when the worker dies of something else."""
 
@@ -175,14 +177,21 @@ class _TraceOfWorker(Exception):
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Have what is started here get no Ctrl-C of the terminal; for this process it waits."""
+def _apart() -> Iterator[None]:
+    """Have the processes that are started here get no Ctrl-C of the terminal, which waits for this
+    one, and look for no module in the folder that somebody just stands in."""
+    safe = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
     resource_tracker.ensure_running()  # lets interrupts through when it is started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if safe is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = safe
 
 
 class _Child:
@@ -195,9 +204,11 @@ class _Child:
         arguments = (theirs, dict(os.environ), config, graph, layers, output)
         self._process = context.Process(target=serve, args=arguments, name="worker")
         try:
-            with _without_interrupts():
+            with _apart():
                 self._process.start()
-        except (AttributeError, TypeError, ValueError) as error:  # what pickle raises, too
+        except (EOFError, OSError) as error:
+            raise RunError(f"the process of the worker cannot be started: {error}") from error
+        except (AttributeError, TypeError, ValueError, PickleError) as error:  # by pickle
             raise RunError(
                 f"the stages cannot be handed to a process of their own: {error}; run them in this "
                 f"one with runner.kind=in_process"

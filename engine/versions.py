@@ -18,8 +18,8 @@ VERSIONS = "versions"
 def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
     """Let a manifest become the current one; keep so many versions, it included."""
     before = output.read(MANIFEST)
-    is_new = before is not None and before != manifest
-    if is_new and keep > 1 and named_shards(output):  # what is damaged is none
+    is_kept = keep > 1 and before != manifest
+    if is_kept and before is not None and named_shards(output):  # what is damaged is none
         _keep(output, before)
     replace_manifest(output, manifest)
     output.remove(RECIPE)

@@ -245,7 +245,7 @@ def test_an_answer_that_makes_sense_is_believed(said: Annotation) -> None:
         (caption(parent_id="nobody"), "a parent 'nobody'"),
         (caption(id=["x"]), "a id that is no text"),
         (caption(parent_id=["x"]), "a parent_id that is no text"),
-        (region(merged_from=(["x"],)), "merged from something that is no text"),
+        (region(merged_from=(["x"],)), "a merged_from that names no annotations"),
         (region(merged_from=("nobody",)), "merged from 'nobody'"),
         (region(label=" "), "an object_detection needs `label`; it has only `box_xyxy`"),
         (Annotation(kind="region", task="ocr"), "declares only object_detection, caption"),

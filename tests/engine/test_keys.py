@@ -72,7 +72,7 @@ def test_long_names_of_tars_leave_room_for_the_names_in_them() -> None:
 def test_a_name_in_a_tar_of_another_script_leaves_room_within_the_limit() -> None:
     pack = Keys([]).of_pack("ä" * 20)
     assert len(pack.encode()) == 40
-    found = packed_key(pack, "x" * 100, set())
+    found = packed_key(pack, "x" * 100, {})
     assert len(found.encode()) == KEY_BYTES
     assert found == f"{pack}--{'x' * 38}"
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +125,29 @@ def test_a_local_worker_makes_the_bytes_of_one_in_this_process(album: Path, tmp_
     build(album, tmp_path / "child", runner=LOCAL, shard_size=5)
     build(album, tmp_path / "here", shard_size=5)
     assert contents(tmp_path / "child") == contents(tmp_path / "here")
+
+
+@pytest.mark.attack("configs")
+def test_the_folder_that_somebody_stands_in_is_not_searched_for_modules(
+    album: Path, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "engine").mkdir(parents=True)
+    there.mkdir()
+    ran = f"open({str(tmp_path / 'ran')!r}, 'w').close()"
+    for name in ("multiprocessing.py", "psutil.py", "engine/__init__.py"):
+        (here / name).write_text(ran, encoding="utf-8")
+    program = there / "program.py"
+    program.write_text(
+        "from pathlib import Path\n"
+        "from tests.building import build\n"
+        "if __name__ == '__main__':\n"
+        f"    build(Path({str(album)!r}), Path({str(tmp_path / 'out')!r}),"
+        " runner={'kind': 'local'})\n",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(program)]
+    subprocess.run(command, cwd=here, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "out" / "manifest.json").exists()
+    assert not (tmp_path / "ran").exists()

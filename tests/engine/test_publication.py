@@ -319,7 +319,7 @@ def test_a_shard_is_whole_with_both_files_of_their_sizes(
 ) -> None:
     folder = published(tmp_path)
     stats = stats_of(folder)
-    assert is_whole(folder, stats)
+    assert is_whole(folder, stats, folder.entries("shards"))
     path = shard_file(tmp_path, f".{kind}")
     if change:
         data = path.read_bytes()
@@ -327,7 +327,7 @@ def test_a_shard_is_whole_with_both_files_of_their_sizes(
         path.write_bytes(change(data))
     else:
         path.unlink()
-    assert not is_whole(folder, stats)
+    assert not is_whole(folder, stats, folder.entries("shards"))
 
 
 def test_a_dead_letter_says_how_often_a_stage_was_asked(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ ALLOWED = {
     ("specialists/pretrained/sizes.py", "safe_open"),  # the header alone
     ("specialists/pretrained/checkpoint.py", "snapshot_download"),  # from the cache alone
     ("specialists/words/english.py", "spacy.load"),  # an installed package, by its name
+    ("engine/child.py", "pickle"),  # between a command and the process that it started
+    ("engine/local_runner.py", "pickle"),  # its error, when a stage cannot be sent
     ("pipelines/pretrain/architecture.py", "from_config"),  # a student is born
 }
 
