@@ -15,7 +15,7 @@ from engine.judging import VERDICT_TYPE, Judged, judge
 from engine.layer import make_layer
 from engine.stage import Filter, Measurement, StageConfig
 from tests.building import BRIGHTEST
-from tests.engine.by_hand import Said, caption, layers_of, planned, region, shard_of
+from tests.engine.by_hand import Said, caption, layers_of, planned, record, region, shard_of
 
 Rule = Callable[[Statements, Verdicts], None]
 
@@ -339,21 +339,20 @@ def test_a_failed_sample_is_left_out_of_what_every_stage_said() -> None:
 
 
 def test_image_sizes_are_those_of_each_row() -> None:
-    seen: list[list[float]] = []
+    seen: list[np.ndarray] = []
 
     def look(statements: Statements, verdicts: Verdicts) -> None:
-        seen.extend(statements.image_wh.tolist())
+        seen.append(statements.image_wh)
 
     graph, shard = graph_of(look), shard_of(3)
-    sizes = [(96, 64), (30, 400), (7, 5)]
-    records = tuple(
-        replace(one, width=width, height=height)
-        for one, (width, height) in zip(shard.records, sizes, strict=True)
-    )
-    said = {0: [caption()], 1: [caption(), region()], 2: [caption()]}
-    layers = layers_of(graph, shard, {"bright": said})
-    judge(replace(shard, records=records), graph, layers, frozenset())
-    assert seen == [[96.0, 64.0], [30.0, 400.0], [30.0, 400.0], [7.0, 5.0]]
+    sizes = ((96, 64), (10, 20), (300, 7))
+    records = [record(number, width=width, height=height)
+               for number, (width, height) in enumerate(sizes)]  # fmt: skip
+    shard = replace(shard, records=tuple(records))
+    layers = layers_of(graph, shard, {"bright": {2: [caption(), caption()], 0: [caption()]}})
+    judge(shard, graph, layers, frozenset())
+    assert seen[0].tolist() == [[96, 64], [300, 7], [300, 7]]
+    assert seen[0].dtype == np.float64
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from engine.errors import StorageError
 from engine.limits import Limits
+from engine.parquet import to_sealed_parquet
 from engine.partition import (
     Entry,
     Index,
@@ -61,13 +63,13 @@ def keys_of(*locations: str, size: int = 1000) -> list[str]:
 def test_a_shard_has_no_more_bytes_than_are_held_together() -> None:
     class Sized(Listed):
         def items(self) -> Iterator[Item]:
-            sizes = {"a": 60, "b": 40, "c": 1, "d": 0, "e": 500, "f": 99}
+            sizes = {"a": 60, "b": 40, "c": 1, "d": 0, "e": 500, "f": 99, "g": 1}
             return (Item(location=name, signature="", size=sizes[name]) for name in self.locations)
 
-    source = Sized(*"abcdef", size=100)
+    source = Sized(*"abcdefg", size=100)
     source.limits = Limits(max_shard_bytes=100)
     specs = partition([source], [])
-    assert keys(specs) == [["a", "b"], ["c", "d"], ["e"], ["f"]]
+    assert keys(specs) == [["a", "b"], ["c", "d"], ["e"], ["f", "g"]]
     assert keys(partition([source], entries(specs))) == keys(specs)
 
 
@@ -89,11 +91,12 @@ def test_a_source_has_the_same_name_however_it_is_spelt(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "link").symlink_to("photos", target_is_directory=True)
-    urls = ("photos", "./photos/", "~/photos", "link", "s3://bucket/photos", "s3://bucket/photos/")
+    urls = ("photos", "./photos/", "~/photos", "link", "s3://bucket/photos", "s3://bucket/photos/",
+            "s3://bucket/photosX")  # fmt: skip
     here = tmp_path.resolve() / "photos"
     assert list(places([Listed(url=url) for url in urls])) == [
         f"{here}#1", f"{here}#2", f"{here}#3", f"{here}#4",
-        "s3://bucket/photos#1", "s3://bucket/photos#2",
+        "s3://bucket/photos#1", "s3://bucket/photos#2", "s3://bucket/photosX#1",
     ]  # fmt: skip
 
 
@@ -314,6 +317,38 @@ def test_the_index_is_read_back(tmp_path: Path) -> None:
     specs = partition([Listed("a\\x0a", "b \U0001f408"), Packed("x.tar", url="tars")], [])
     write_index(folder, specs, shard_size=3)
     assert read_index(folder) == Index(tuple(entries(specs)), 3)
+
+
+def index_of(**changes: Any) -> pa.Table:
+    """Return an index of two items, of which columns or the shard size are changed."""
+    size = changes.pop("shard_size", b"3")
+    columns: dict[str, Any] = {
+        "source": ["s#1"] * 2, "shard": [0, 0], "key": ["a", "b"], "location": ["a", "b"],
+        "signature": ["v", "v"], "start": [0, 0], "stop": [0, 0],
+    }  # fmt: skip
+    return pa.table({**columns, **changes}).replace_schema_metadata({"shard_size": size})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shard": ["0", "1"]}, "its columns are others"),
+        ({"shard": [0, None]}, "its columns are others"),
+        ({"more": [1, 2]}, "its columns are others"),
+        ({"shard_size": b"-1"}, "its shard size is no size"),
+        ({"shard_size": b"many"}, "invalid literal"),
+        ({"key": ["a", "../b"]}, r"'\.\./b' is no key of a sample"),
+    ],
+)
+def test_an_index_that_says_something_else_is_told_with_what_is_wrong(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "index.parquet"
+    path.write_bytes(to_sealed_parquet(index_of(shard_size=b"0")))
+    assert [entry.key for entry in read_index(Folder(str(tmp_path))).entries] == ["a", "b"]
+    path.write_bytes(to_sealed_parquet(index_of(**changes)))
+    with pytest.raises(StorageError, match=rf"/index\.parquet is damaged: {message}.* delete it"):
+        read_index(Folder(str(tmp_path)))
 
 
 def test_no_index_is_no_memory(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ class Area:
     code: tuple[str, ...]
     tests: tuple[str, ...]
     slow: tuple[str, ...] = ()
-    """Those of the tests that are not asked first."""
+    """Those of the tests, files or single ones, that are not asked first."""
 
+
+_PARTITION = "tests/engine/test_partition.py"
 
 AREAS = (
     Area(
@@ -59,6 +61,10 @@ AREAS = (
     Area(
         name="engine/partition",
         code=("engine/partition.py",),
-        tests=("tests/engine/test_partition.py",),
+        tests=(_PARTITION,),
+        slow=(
+            f"{_PARTITION}::test_long_names_in_different_shards_stay_different_in_the_output",
+            f"{_PARTITION}::test_a_shard_size_that_changes_makes_all_shards_again",
+        ),
     ),
 )

@@ -76,8 +76,8 @@ def mutated(area: Area, folder: Path, *, processes: int) -> Found:
 
 def _is_a_guard(change: str) -> bool:
     """Whether only `strict` of a `zip` was changed, which asserts what holds anyway."""
-    before, after = (re.sub(r"strict=\w+", "", side) for side in change.split(" => "))
-    return before.partition(": ")[2] == after
+    before, after = (re.sub(r"\s+|strict=\w+", "", side) for side in change.split(" => "))
+    return before.endswith(f":{after}")
 
 
 def _copy(folder: Path, area: Area) -> None:
@@ -88,7 +88,7 @@ def _copy(folder: Path, area: Area) -> None:
         "only_mutate": list(area.code),
         "pytest_add_cli_args_test_selection": [
             *area.tests,
-            *(f"--ignore={name}" for name in area.slow),
+            *(f"--deselect={name}" for name in area.slow),
         ],
         "timeout_constant": SECONDS,
         "timeout_multiplier": PATIENCE,
@@ -107,26 +107,26 @@ def _exit_codes(mutants: Path) -> Iterator[tuple[str, int]]:
 
 def _changes(mutants: Path, names: list[str]) -> Iterator[str]:
     """Yield what was changed: file, function, the line before and after."""
-    sources: dict[str, Mapping[str, str]] = {}
+    sources: dict[str, Mapping[str, list[str]]] = {}
     for name in names:
         module, _, function = name.rpartition(".")
         path = f"{module.replace('.', '/')}.py"
         if path not in sources:
             sources[path] = _functions(mutants / path)
         original, _, number = function.rpartition("__mutmut_")
-        before, after = (
-            sources[path][f"{original}__mutmut_{one}"].splitlines()[1:] for one in ("orig", number)
-        )
+        before, after = (sources[path][f"{original}__mutmut_{one}"][1:] for one in ("orig", number))
         lines = list(difflib.ndiff(before, after))
         old, new = (" ".join(one[2:].strip() for one in lines if one[0] == side) for side in "-+")
         yield f"{path} {_plain(original)}: {old} => {new}"
 
 
-def _functions(path: Path) -> dict[str, str]:
+def _functions(path: Path) -> dict[str, list[str]]:
+    """Return the lines of each function of a file, by its name."""
     source = path.read_text("utf-8")
+    lines = source.splitlines()
     tree = ast.walk(ast.parse(source))
     functions = [node for node in tree if isinstance(node, ast.FunctionDef)]
-    return {one.name: ast.get_source_segment(source, one) or "" for one in functions}
+    return {one.name: lines[one.lineno - 1 : one.end_lineno] for one in functions}
 
 
 def _plain(mangled: str) -> str:

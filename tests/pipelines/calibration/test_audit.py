@@ -45,13 +45,27 @@ def test_a_mark_at_the_begin_and_separators_of_lines_in_texts_are_no_trouble(
         ('{"id": "a", "right": true}\n{"id": "b"', "line 2: .* is not of the form"),
         ('{"id": "a", "right": "yes"}', "line 1: .* is not of the form"),
         ('{"right": true}', "is not of the form"),
+        ('{"id": "a"}', "is not of the form"),
+        ('{"id": "", "right": true}', "is not of the form"),
+        ('{"id": "a", "right": 1}', "is not of the form"),
         ("[1, 2]", "is not of the form"),
         ('{"id": "a", "right": true}\n{"id": "a", "right": false}', "line 2: 'a' was found other"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=f"audit.jsonl, {message}|audit.jsonl, .*{message}"):
         read_audit(written(tmp_path, text))
+
+
+def test_a_long_line_is_shown_by_its_beginning(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"line 1: '{'x' * 80}' is not of the form"):
+        read_audit(written(tmp_path, "x" * 100))
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "audit.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"audit\.jsonl is not UTF-8 text: .*0xff"):
+        read_audit(str(tmp_path / "audit.jsonl"))
 
 
 def test_an_audit_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -65,6 +79,8 @@ def test_unknown_annotations_are_counted_and_named_with_a_cure() -> None:
     with pytest.raises(ConfigError, match=message):
         audit.check({"a", "b", "x"})
     audit.check(set("abcdefx"))
+    with pytest.raises(ConfigError, match=r"names 3 of 6 annotations .*: d, e, f\. Ids change"):
+        audit.check(set("abc"))
 
 
 def found(*audited: tuple[Annotation, bool]) -> Findings:
@@ -92,6 +108,10 @@ def test_right_beats_wrong_but_an_own_finding_beats_both() -> None:
     known = found((said(10, 10, 30, 30, label="star", id="a"), True), (wrong, False))
     assert verdict(known, said(10, 10, 30, 34, label="star", id="x")) == 1
     assert verdict(known, wrong) == 0
+    assert (
+        verdict(found((wrong, False), (said(10, 10, 30, 30, label="star", id="a"), True)), wrong)
+        == 0
+    )
 
 
 def test_right_statements_of_one_thing_are_counted_once() -> None:
@@ -164,6 +184,11 @@ def test_the_nearest_of_several_right_ones_is_the_thing() -> None:
     assert known.thing.tolist() == [0, 1]
     _, things = known.of([said(5, 0, 25, 10, label="star"), said(2, 0, 22, 10, label="star")])
     assert things.tolist() == [1, 0]
+
+
+def test_what_lies_between_two_things_belongs_to_the_first_and_takes_no_other_along() -> None:
+    known = found(*((said(left, 0, left + 20, 10, id=f"{left}"), True) for left in (0, 6, 12)))
+    assert known.thing.tolist() == [0, 0, 1]
 
 
 def test_a_region_and_the_whole_image_are_different_places() -> None:

@@ -22,8 +22,9 @@ from pipelines.calibration.learning import (
     TOO_FEW_AUDITED,
     Scene,
 )
+from pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import Scene as Drawn
-from tests.pipelines.merge.voters import said
+from tests.pipelines.merge.voters import said, sample_of
 
 TASK = "object_detection"
 
@@ -97,6 +98,11 @@ def test_where_nothing_can_be_learned_the_measures_say_so() -> None:
     assert found.ece > 0.1
 
 
+def test_samples_are_taken_by_their_keys_in_whatever_order_they_come() -> None:
+    scenes, right = at_random(12)
+    assert learned(scenes[::-1], right) == learned(scenes, right)
+
+
 def twice(number: int) -> tuple[Drawn, Drawn, dict[str, bool]]:
     """A star that one voter draws twice, less than half over each other, and a ring that is not
     there; of an earlier round the whole star."""
@@ -123,6 +129,92 @@ def test_the_second_statement_of_one_thing_is_one_too_many() -> None:
     assert found.voters["a"].precision.audited == 40
 
 
+def outcome(confidence: Sequence[float], right: Sequence[bool], things: int) -> Any:
+    return fit_module._Outcome(
+        confidence=np.array(confidence), is_right=np.array(right, dtype=bool), things=things
+    )
+
+
+def test_the_threshold_is_half_of_the_best_f1_over_what_was_held_out() -> None:
+    best = fit_module._best_threshold
+    # From the surest on: 2 x 1 / (1 + 3), 2 x 1 / (2 + 3), 2 x 2 / (3 + 3).
+    assert best(outcome([0.7, 0.9, 0.8], [True, True, False], 3)) == pytest.approx(1 / 3)
+    assert best(outcome([0.9], [True], 1)) == 0.5
+    assert best(outcome([0.7, 0.9], [False, False], 0)) == 0
+    assert best(outcome([], [], 2)) == 0
+    # Equals stay in their order: the 30 right ones of the first 60, before 30 less sure ones.
+    mixed = [0.5, 0.5, 0.4] * 30
+    is_right = [place < 45 and claim == 0.5 for place, claim in enumerate(mixed)]
+    assert best(outcome(mixed, is_right, 30)) == pytest.approx(0.5)
+
+
+def test_measures_are_those_of_statements_from_the_threshold_on() -> None:
+    confidence, right = [0.9, 0.4, 0.39, 0.6], [True, True, True, False]
+    found = fit_module._measured(outcome(confidence, right, 5), 0.4)
+    assert (found["precision"].right, found["precision"].audited) == (2, 3)
+    assert found["recall"] == pytest.approx(2 / 5)
+    # Three bins of one: 0.6, 0.6 and 0.1 off.
+    assert found["ece"] == pytest.approx((0.6 + 0.6 + 0.1) / 3)
+    assert found["least_confidence"] == 0.4
+    assert fit_module._measured(outcome(confidence, right, 1), 0.4)["recall"] == 1.0
+    assert fit_module._measured(outcome(confidence, right, 0), 0.4)["recall"] is None
+
+
+def by_score(count: int) -> tuple[list[Drawn], dict[str, bool]]:
+    """Two voters of which one is right when it is sure, and the other draws aside."""
+    scenes, right = [], {}
+    for number in range(count):
+        is_right = number % 3 > 0
+        score = (0.7 if number % 5 else 0.3) if is_right else (0.2 if number % 4 else 0.6)
+        boxes = ((10.0, 10.0, 50.0, 30.0), (14.0, 10.0, 54.0, 30.0))
+        ones = [said(*box, id=f"{number}/{who}", specialist=who, score=score)
+                for who, box in zip("ab", boxes, strict=True)]  # fmt: skip
+        other = said(60, 40, 90, 80, id=f"{number}/other", specialist="b", score=1 - score)
+        scenes.append(drawn(number, *ones, other))
+        right |= {f"{number}/a": is_right, f"{number}/b": is_right}
+        right[f"{number}/other"] = number % 2 == 0
+    return scenes, right
+
+
+def test_what_is_measured_is_what_the_stage_will_say() -> None:
+    scenes, right = by_score(40)
+    model = learned(scenes, right)
+    assert abs(model.fusion.weights["agrees_logit/a"]) > 0.1, "scores count"
+    assert model.voters["a"].slope > 0
+    weighted = model.model_copy(
+        update={
+            "voters": {**model.voters, "a": model.voters["a"].model_copy(update={"weight": 9.0})}
+        }
+    )
+    stage = Merge(MergeConfig(tasks=(TASK,), least_confidence=0.0))
+    stage._calibration = Calibration(voters=("a", "b"), tasks={TASK: weighted})
+    audit = Audit(right=right)
+    for one in scenes[:6]:
+        scene = fit_module._scene(one, audit.of(one.annotations), audit, TASK, ("a", "b"))
+        told = stage.predict([sample_of(*one.annotations, size_wh=(200, 100))])[0]
+        found = fit_module._merged(scene, weighted)
+        assert found.confidence == pytest.approx([each.confidence for each in told], abs=1e-5)
+        assert found.things == scene.findings.things
+
+
+def test_voters_weigh_by_how_exactly_they_draw_the_same_things() -> None:
+    """Errors as in the tests of localisation: 2, 1 and 0 pixels, each along another axis."""
+    errors = {"a": (2.0, 0, 2, 0), "b": (0.0, 1, 0, 1), "c": (0.0, 0, 0, 0)}
+    scenes, right = [], {}
+    for number in range(5):
+        ones = []
+        for place, left in enumerate((10.0, 100.0)):
+            box = np.array([left, 20, left + 40, 30]) + 3 * number
+            ones += [said(*(box + shift).tolist(), id=f"{number}/{place}/{who}", specialist=who)
+                     for who, shift in errors.items()]  # fmt: skip
+        whole = Annotation(kind="text", task="caption", text="A cup.", id=f"{number}/text")
+        scenes.append(drawn(number, *ones[::-1], whole))
+        right |= dict.fromkeys((one.id for one in ones), True)
+    found = learned(scenes, right, voters=("a", "b", "c")).voters
+    assert [found[name].weight for name in "abc"] == pytest.approx([0.2, 0.8, 2.0], abs=1e-6)
+    assert learned(*captions([0.5] * 20, [True] * 20), task="caption").voters["a"].weight == 1
+
+
 def captions(scores: Sequence[float], right: Sequence[bool]) -> tuple[list[Drawn], dict[str, bool]]:
     scenes = [
         drawn(number, Annotation(kind="text", task="caption", text=f"words {number}",
@@ -133,13 +225,15 @@ def captions(scores: Sequence[float], right: Sequence[bool]) -> tuple[list[Drawn
 
 
 def test_all_captions_are_measured_whatever_their_confidence() -> None:
-    found = learned(*captions([0.5] * 20, [True] * 5 + [False] * 15), task="caption")
+    found = learned(*captions([0.9] * 20, [True] * 5 + [False] * 15), task="caption")
     assert (found.least_confidence, found.fusion, found.reason) == (0.0, None, "")
     assert (found.precision.right, found.precision.audited) == (5, 20)
     assert found.recall == 1.0
     prior = (5 + 1) / (20 + 2)
-    probability = found.voters["a"].probability(np.array([0.5]))
+    probability = found.voters["a"].probability(np.array([0.9]))
     assert probability == pytest.approx([(5 + 2 * prior) / 22], abs=1e-6)
+    # By what the words are worth, p: of ten bins of two five hold a right one: 5 (1 - 2p) + 5 x 2p.
+    assert found.ece == pytest.approx(5 / 20)
 
 
 def test_what_is_fused_needs_enough_that_was_judged() -> None:
@@ -197,6 +291,18 @@ def test_a_voter_of_which_nothing_is_known_is_as_good_as_all_that_was_judged() -
     assert found.voters["a"].probability(np.array([np.nan])) == pytest.approx([0.3], abs=1e-6)
     assert (found.voters["a"].precision.right, found.voters["a"].precision.audited) == (3, 10)
     assert found.voters["b"].precision.share is None
+
+
+def test_things_are_seen_in_the_image_of_their_own_size() -> None:
+    """Right is what touches the border of 200 x 100, wrong what ends ten pixels before it."""
+    scenes, right = [], {}
+    for number in range(40):
+        is_right = number % 2 == 0
+        edge = 200 if is_right else 190
+        box = said(edge - 50, 20, edge, 60, id=f"{number}", specialist="a", score=None)
+        scenes.append(drawn(number, box))
+        right[f"{number}"] = is_right
+    assert learned(scenes, right).fusion.weights["on_edge"] > 1
 
 
 def test_each_task_learns_from_its_own_statements() -> None:

@@ -54,3 +54,18 @@ def test_voters_that_never_differ_count_alike() -> None:
     thing, voter = np.repeat(np.arange(9), 3), np.tile(np.arange(3), 9)
     assert edge_weights(np.tile(BOX, (27, 1)), voter, thing, 3).tolist() == [1, 1, 1]
     assert edge_weights(np.zeros((27, 4)), voter, thing, 3).tolist() == [1, 1, 1]
+
+
+def test_errors_count_by_the_size_of_what_is_drawn_and_outliers_do_not() -> None:
+    """Two draw small things together, the other pairs large ones: three times all, errors too."""
+    boxes, voter, thing = [], [], []
+    for pair, size in (((0, 1), 1), ((0, 2), 3), ((1, 2), 3)):
+        for _ in range(9):
+            number = thing[-1] + 1 if thing else 0
+            for one in pair:
+                shift = np.array(ERRORS[one]) * (50 if number == 4 else 1)
+                boxes.append((BOX + shift) * size)
+                voter.append(one)
+                thing.append(number)
+    found = edge_weights(np.array(boxes), np.array(voter), np.array(thing), 3)
+    assert found == pytest.approx(np.array([0.2, 0.8, 2.0]))

@@ -26,6 +26,15 @@ def test_a_voter_is_fitted_on_the_log_odds_of_its_scores() -> None:
     assert (voter.precision.right, voter.precision.audited) == (7, 14)
 
 
+def test_a_score_that_says_little_counts_little() -> None:
+    score = np.tile([0.8, 0.2, 0.8, 0.2, 0.8], 8)
+    right = np.tile([True, False, False, True, True], 8)
+    voter = fit_voter(score, right, prior=0.5)
+    assert 0.1 < voter.slope < 0.6
+    miss = voter.probability(score) - right
+    assert (miss * logit(score)).sum() + PENALTY * voter.slope == pytest.approx(0, abs=2e-3)
+
+
 def test_too_few_scores_and_scores_of_one_class_or_one_value_are_not_fitted() -> None:
     score, right = np.linspace(0.1, 0.9, 10), np.arange(10) > 4
     assert LEAST_SCORES == 10

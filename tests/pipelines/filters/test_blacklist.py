@@ -60,6 +60,23 @@ def test_a_phrase_that_quotes_the_image_is_not_judged(listed):
     assert judged(listed, *rows) == ["", "", *[BLACKLISTED] * 3]
 
 
+def test_names_and_captions_are_judged_that_pass(listed):
+    rows = [box(0, 0, 9, 9), caption("A cat."), phrase(0, 0, 9, 9, text="a cat", span=(0, 5))]
+    verdicts = listed.judge(statements([*rows, box(0, 0, 9, 9, label="")]))
+    assert reasons(verdicts) == [""] * 4
+    assert verdicts.is_judged.tolist() == [True, True, True, False]
+
+
+def test_only_a_phrase_can_be_a_quotation_and_that_behind_its_mark(listed):
+    rows = [
+        caption('"Image" on a sign.', id="caption"),
+        phrase(0, 0, 9, 9, text="Image", span=(1, 6)),
+        box(0, 0, 9, 9, label="image", parent_id="caption"),
+        box(0, 0, 9, 9, label="cat", parent_id="caption"),
+    ]
+    assert judged(listed, *rows) == ["", "", BLACKLISTED, ""]
+
+
 def test_rows_that_are_dropped_already_are_not_judged(listed):
     assert judged(listed, box(0, 0, 9, 9, label="image"), dropped=[0]) == [""]
 

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 
-from pipelines.filters.english_words import EnglishWords
+from pipelines.filters.english_words import (
+    EnglishWords,
+    _are_several,
+    _is_small,
+    _is_within_name,
+    _logit,
+)
 from specialists.words.english import load_english
 
 
@@ -81,3 +88,62 @@ def test_sentences_in_other_languages_are_foreign(english, text):
 def test_the_other_words_of_a_text_do_not_hide_what_they_stand_beside(english):
     german = "Ein Mann steht neben einem roten Auto in der Stadt"
     assert english.probability(f"{german} Los Angeles, Hollywood Boulevard") < 0.005
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "is_within"),
+    [
+        ("Nuestra de la Asunción", 1, True),
+        ("Nuestra de la Asunción", 2, True),
+        ("small Nuestra de Asunción small", 2, True),
+        ("de Asunción", 0, False),
+        ("Nuestra de", 1, False),
+        ("Plaza de la", 1, False),
+        ("de la Plaza", 1, False),
+        ("casa de Maria", 1, False),
+        ("Maria de casa", 1, False),
+        ("Maria casa de la Plaza", 3, False),
+        ("Maria de la casa Plaza", 1, False),
+    ],
+)
+def test_a_small_word_is_part_of_a_name_between_two_capitals(text, place, is_within):
+    assert _is_within_name(text.split(), place) is is_within
+
+
+@pytest.mark.parametrize(
+    ("foreign", "unknown", "small", "of", "by_letters", "are_several"),
+    [
+        (2, 1, 0, 3, 1.0, True),
+        (2, 0, 0, 3, 1.0, False),
+        (1, 2, 0, 3, 1.0, False),
+        (1, 3, 0, 4, 1.0, True),
+        (0, 4, 0, 4, 1.0, True),
+        (4, 2, 1, 9, 1.0, True),
+        (4, 1, 1, 9, 1.0, False),
+        (3, 3, 1, 9, 1.0, False),
+        (1, 1, 0, 4, 0.0009, True),
+        (1, 1, 0, 4, 0.001, False),
+        (1, 1, 0, 3, 0.0, False),
+        (1, 0, 0, 4, 0.0, False),
+        (0, 2, 0, 4, 0.0, False),
+        (1, 1, 1, 4, 0.0, False),
+    ],
+)
+def test_how_many_words_make_a_text_foreign(foreign, unknown, small, of, by_letters, are_several):
+    kinds = Counter(foreign=foreign, unknown=unknown, function=small)
+    assert _are_several(kinds, of=of, by_letters=by_letters) is are_several
+
+
+def test_log_odds_of_0_and_1_are_finite():
+    assert _logit(0.75) == pytest.approx(math.log(3))
+    assert (_logit(0), _logit(1)) == pytest.approx((-math.log(1e9), math.log(1e9)), abs=1e-6)
+
+
+def test_only_small_letters_that_join_no_names_are_small_words():
+    assert [_is_small(word) for word in ("casa", "Casa", "de")] == [True, False, False]
+
+
+def test_foreign_letters_beside_english_words_do_not_make_a_text_foreign_at_once(english):
+    japanese = "東京オリンピック競技大会公式応援団東京オリンピック競技大会"
+    assert english.probability(f"a dog {japanese}") == 0
+    assert english.probability(f"the dog and the cat {japanese}") != 0

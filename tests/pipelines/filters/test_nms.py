@@ -57,6 +57,16 @@ def test_a_dropped_box_excludes_nothing():
     assert reasons(judged(chain, options(iou=0.4))) == ["", NMS_DUPLICATE, ""]
 
 
+def test_what_is_excluded_keeps_the_reason_of_the_first_that_excluded_it():
+    rows = [
+        box(0, 0, 10, 16, label="star", score=0.1),
+        box(0, 4, 10, 20, label="star", score=0.8),
+        box(0, 0, 10, 10, label="ring", score=0.9),
+    ]
+    verdicts = judged(rows, options(iou=0.5, agnostic_iou=0.5))
+    assert reasons(verdicts) == [NMS_OVERLAP, "", ""]
+
+
 def test_boxes_of_different_labels_share_a_place_until_an_agnostic_limit_forbids_it():
     rows = [box(0, 0, 50, 50, label="car"), box(0, 0, 50, 47, label="taxi", score=0.5)]
     assert reasons(judged(rows, options(iou=0.5))) == ["", ""]
@@ -138,6 +148,19 @@ def test_boxes_without_a_score_rank_last_and_ties_go_to_the_one_said_first():
     assert reasons(judged(rows)) == [NMS_DUPLICATE, "", NMS_DUPLICATE]
 
 
+def test_a_score_of_0_is_better_than_none():
+    rows = [box(0, 0, 50, 50, score=None), box(0, 0, 50, 49, score=0.0)]
+    assert reasons(judged(rows)) == [NMS_DUPLICATE, ""]
+
+
+def test_ties_go_to_the_one_said_first_however_many_there_are():
+    rows = [box(0, 0, 50, 50, score=0.9 if row % 3 else 0.5) for row in range(60)]
+    two = [box(60, 60, 90, 90, score=0.5, task="region_proposal") for _ in range(60)]
+    mixed = [one for pair in zip(rows, two, strict=True) for one in pair]
+    kept = [row for row, reason in enumerate(reasons(judged(mixed))) if not reason]
+    assert kept == [1, 2], "the first proposal, and the first of the better boxes"
+
+
 def test_images_and_tasks_do_not_mix():
     rows = [box(0, 0, 50, 50), box(0, 0, 50, 50, task="dense_region_caption"), box(0, 0, 50, 50)]
     assert reasons(judged(rows, sample=[0, 0, 1])) == ["", "", ""]
@@ -174,6 +197,13 @@ def test_the_mask_of_a_phrase_does_not_lose_to_the_mask_of_a_detected_box():
         box(task="segmentation", mask_rle=mask, parent_id="box", score=0.5),
     ]
     assert reasons(judged(rows)) == ["", "", "", "", NMS_DUPLICATE]
+
+
+def test_the_mask_of_the_first_row_of_all_is_told_by_what_it_was_made_from():
+    mask = mask_of(0, 0, 50, 50)
+    made = {"task": "segmentation", "mask_rle": mask}
+    rows = [box(0, 0, 50, 50, id="box"), box(parent_id="box", **made), box(score=0.5, **made)]
+    assert reasons(judged(rows)) == ["", "", ""], "one is a box's, the other nothing's"
 
 
 def test_the_masks_of_two_tasks_do_not_compete():

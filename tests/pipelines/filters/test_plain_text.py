@@ -50,3 +50,7 @@ def test_words_of_every_script_stay(text):
 def test_an_emoji_between_words_leaves_the_words_apart():
     assert plain_text("A dog\U0001f436runs.").split() == ["A", "dog", "runs."]
     assert plain_text("20\N{DEGREE SIGN}C outside").split() == ["20", "C", "outside"]
+
+
+def test_lines_stay_lines_and_empty_ones_go():
+    assert plain_text("a  cat\n \n\tby a dog\n") == "a cat\nby a dog"

@@ -17,7 +17,7 @@ from pipelines.filters.region_score import (
     RegionScore,
     RegionScoreConfig,
 )
-from tests.pipelines.filters.statements import box, phrase, reasons, statements
+from tests.pipelines.filters.statements import box, caption, phrase, reasons, statements
 
 
 def judged(annotations: list[Annotation], config: RegionScoreConfig | None = None, **options):
@@ -185,3 +185,22 @@ def test_a_config_changes_only_what_it_names():
 def test_an_unknown_task_is_refused_with_the_nearest_name():
     with pytest.raises(ValidationError, match="did you mean 'object_detection'"):
         RegionScoreConfig.model_validate({"tasks": {"object_detektion": {}}})
+
+
+def test_whatever_has_a_number_is_judged_and_nothing_else():
+    rows = [
+        box(score=0.9),
+        box(score=None, support=0.9),
+        box(score=0.9, task="region_proposal"),
+        box(score=None),
+        caption("a cat", score=0.9),
+        box(0, 0, 50, 50, score=None),
+    ]
+    assert judged(rows).is_judged.tolist() == [True, True, True, False, False, True]
+
+
+def test_what_cannot_be_seen_has_no_area_and_what_has_none_is_not_inside():
+    verdicts = judged([box(-300, 0, -200, 50), box(10, 10, 10, 40)], limits())
+    assert verdicts.measurements["area"].tolist() == [0, 0]
+    assert verdicts.measurements["inside"].tolist() == [0, 0]
+    assert verdicts.measurements["aspect"].tolist() == [2, np.inf]

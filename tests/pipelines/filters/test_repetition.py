@@ -73,6 +73,11 @@ def test_a_loop_of_sixteen_words_is_the_longest_that_is_looked_for(words, count)
         ("red dog red dog red dog", 1),
         ("red dogs run red dogs run red dogs", 1),
         ("red dogs run red dogs run red cats", 0),
+        ("red big dogs run red big dogs run red big", 1),
+        ("row after row after row after row after", 1),
+        ("there is a dog on the there is a dog on", 1),
+        ("there is a dog on grass there is a dog on", 0),
+        ("a big dog on the a big dog on", 0),
     ],
 )
 def test_the_shorter_a_run_the_more_often_it_must_come_back(text, count):

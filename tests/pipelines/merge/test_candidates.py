@@ -50,6 +50,7 @@ def test_trust_is_what_each_voters_own_word_is_worth_and_comes_before_the_score(
     )
     found = candidates_of(HEARD, "object_detection", ("one", "two"))
     before = found.overlap
+    assert found.rank.tolist() == [-1, 0.25, 0.5], "without trust the score counts"
     trusted = found.trusted(learned)
     # logit(0.25) = -ln 3: sigmoid(1 - 2 ln 3) = e / (e + 9).
     expected = [1 / (1 + np.e), np.e / (np.e + 9), 0.5]

@@ -62,9 +62,9 @@ def test_support_is_shared_by_all_who_speak_of_the_place() -> None:
 def test_union_says_the_surest_of_each_place_with_what_its_word_is_worth() -> None:
     learned = TaskCalibration(voters={"a": worth(slope=1), "b": worth(intercept=np.log(9))})
     heard = [
-        said(0, 0, 20, 10, label="star", specialist="a", score=0.8),
-        said(0, 0, 20, 10, label="ring", specialist="b", score=0.1),
         said(50, 0, 70, 10, label="cross", specialist="a", score=0.6),
+        said(0, 0, 20, 10, label="ring", specialist="b", score=0.1),
+        said(0, 0, 20, 10, label="star", specialist="a", score=0.8),
     ]
     candidates = candidates_of(heard, "object_detection", ("a", "b")).trusted(learned)
     found = hypotheses_of(candidates, iou=0.5, calibration=learned)

@@ -302,7 +302,7 @@ def test_each_task_is_merged_by_its_own_calibration(tmp_path: Path) -> None:
         object_detection=fusing("a", weight=3), open_vocabulary_detection=fusing("b")
     )
     heard = [
-        said(10 + shift, 10, 50 + shift, 30, label="ring", specialist=who, task=task)
+        said(10 + shift, 10, 50 + shift, 30, label="ring", specialist=who, task=task, id=who + task)
         for task in tasks
         for who, shift in (("b", 4), ("a", 0))
     ]
@@ -316,6 +316,7 @@ def test_each_task_is_merged_by_its_own_calibration(tmp_path: Path) -> None:
         ("open_vocabulary_detection", "ring", (12, 10, 52, 30)),
         ("open_vocabulary_detection", "b", (100, 10, 140, 30)),
     ]
+    assert found[0].merged_from == ("aobject_detection", "bobject_detection"), "by name"
     sure = round(float(1 / (1 + np.exp(-2))), 5)
     assert [one.confidence for one in found] == [sure] * 4
     assert [one.id for one in found] == ["0", "1", "2", "3"]

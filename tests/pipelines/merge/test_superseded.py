@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,12 @@ def test_merged_statements_below_a_confidence_are_unsure() -> None:
     assert reasons(judged(ROWS, least_confidence={"object_detection": 0.81}))[3] == UNSURE
     assert reasons(judged(ROWS, least_confidence={"object_detection": 0.8}))[3] == ""
     assert reasons(judged(ROWS, least_confidence={"segmentation": 0.9}))[3] == ""
+
+
+def test_a_voter_is_merged_or_outvoted_however_unsure_it_is() -> None:
+    voters = [replace(one, confidence=0.1) for one in ROWS[:3]]
+    found = judged([*voters, ROWS[3]], least_confidence={"object_detection": 0.5})
+    assert reasons(found) == [MERGED, MERGED, OUTVOTED, ""]
 
 
 def test_a_merge_stage_that_says_nothing_outvotes_everybody() -> None:

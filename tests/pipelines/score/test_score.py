@@ -267,6 +267,14 @@ def test_a_plural_finds_as_many_things_as_it_tells() -> None:
     assert scored([caption, first, again, second]).phrases.recall_at_1 == 1.0
 
 
+def test_no_more_is_found_than_a_mention_tells_truly() -> None:
+    """Of three circles that are told two are there: each mention owes one."""
+    caption = Annotation(kind="text", task="caption", text="A circle and two circles.", id="c")
+    said = [phrase(caption, (13, 24), box) for box in ((10, 10, 30, 30), (10, 60, 40, 90))]
+    score = scored([caption, *said]).phrases
+    assert (score.true, score.recall_at_1, score.precision) == (2, 0.5, 1.0)
+
+
 def test_a_phrase_means_the_thing_that_its_colour_singles_out() -> None:
     caption = Annotation(kind="text", task="caption", text="A blue circle.", id="c")
     assert scored([caption, phrase(caption, (0, 13), (10, 10, 30, 30))]).phrases.precision == 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import blake2b
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from engine.annotation import Annotation, MaskRLE
 from pipelines.dataset import Labelled
 from pipelines.training.answers import FEEDS
 from pipelines.training.config import CustomTask, TrainConfig
-from pipelines.training.examples import Example, ExampleMaker
+from pipelines.training.examples import Example, ExampleMaker, _random
 from pipelines.training.templates import fill
 from specialists.florence2.format import FLORENCE2_TASKS
 from tests.pipelines.merge.voters import mask_of
@@ -47,6 +49,8 @@ def target(*annotations: Annotation, task: str, **options: Any) -> str:
 
 def test_boxes_are_written_across_and_down() -> None:
     assert target(*BOXES, task="object_detection") == f"cat{LARGE_TOKENS}dog{SMALL_TOKENS}"
+    described = [replace(one, text="something else") for one in BOXES]
+    assert target(*described, task="object_detection") == f"cat{LARGE_TOKENS}dog{SMALL_TOKENS}"
     assert target(*BOXES, task="region_proposal") == LARGE_TOKENS + SMALL_TOKENS
     dense = [
         region("dense_region_caption", SMALL, label="dog", text="a sad dog"),
@@ -88,6 +92,8 @@ def test_one_box_is_asked_and_its_own_word_is_the_answer() -> None:
     assert seen == set(asked), "the box without a word is never asked"
     assert target(region("object_detection", SMALL), task="region_category") == "nothing"
     assert target(region("object_detection", (), label="x"), task="region_category") == "nothing"
+    unreadable = region("object_detection", SMALL, label="<loc_1>", text="cat")
+    assert target(unreadable, task="region_category") == "nothing"
 
 
 def test_a_category_is_a_label_and_a_description_a_text() -> None:
@@ -115,6 +121,9 @@ def test_lines_are_written_by_their_corners_in_the_order_of_reading() -> None:
     assert target(*lines, task="transcript") == "nowhere Hello world"
     assert target(region("ocr", SMALL, text=" "), task="transcript") == "nothing"
     assert target(*lines, text("transcript", "Hello, world"), task="transcript") == "Hello, world"
+    assert made(*lines, task="ocr").prefix == "<OCR_WITH_REGION>"
+    assert made(*lines, task="transcript").prefix == "<OCR>"
+    assert made(text("transcript", "Hello"), task="transcript").prefix == "<OCR>"
 
 
 def test_of_several_texts_each_is_drawn_and_empty_ones_never() -> None:
@@ -126,13 +135,19 @@ def test_of_several_texts_each_is_drawn_and_empty_ones_never() -> None:
 
 def test_queries_are_answered_with_all_their_boxes_the_largest_first() -> None:
     again = region("object_detection", (60.0, 10.0, 180.0, 90.0), label="dog")
+    low = region("object_detection", (0.0, 80.0, 30.0, 100.0), label="dog")
     strange = region("object_detection", (), label="cup")
     found = {
         example.prompt: example.target
         for seed in range(20)
-        if (example := made(*BOXES, again, strange, task="open_vocabulary_detection", seed=seed))
+        if (
+            example := made(
+                low, *BOXES, again, strange, task="open_vocabulary_detection", seed=seed
+            )
+        )
     }
-    dogs = f"dog<loc_300><loc_100><loc_900><loc_900>dog{SMALL_TOKENS}"
+    lowest = "dog<loc_0><loc_800><loc_150><loc_999>"
+    dogs = f"dog<loc_300><loc_100><loc_900><loc_900>dog{SMALL_TOKENS}{lowest}"
     assert found == {
         "Locate cat in the image.": f"cat{LARGE_TOKENS}",
         "Locate dog in the image.": dogs,
@@ -243,23 +258,31 @@ def test_a_phrase_of_two_things_is_answered_by_both_masks() -> None:
 
 
 def test_corners_are_shared_out_among_the_masks_of_a_phrase() -> None:
-    def round_mask(left: int) -> Annotation:
-        down, across = np.mgrid[:100, :200]
-        pixels = (across - left - 30) ** 2 + (down - 50) ** 2 < 30**2
+    down, across = np.mgrid[:100, :200]
+
+    def disc(left: int) -> np.ndarray:
+        return (across - left - 30) ** 2 + (down - 50) ** 2 < 30**2
+
+    def house(left: int) -> np.ndarray:
+        return (abs(across - left - 40) <= 40) & (down < 90) & (down > abs(across - left - 40))
+
+    def masked(pixels: np.ndarray) -> Annotation:
         counts = coco_mask.encode(np.asfortranarray(pixels, dtype=np.uint8))["counts"].decode()
         return region("referring_segmentation", SMALL, text="a",
                       mask_rle=MaskRLE((100, 200), counts))  # fmt: skip
 
-    def count(*left: int, corners: int) -> list[int]:
-        asked = map(round_mask, left)
+    def count(*shapes: np.ndarray, corners: int) -> list[int]:
+        asked = map(masked, shapes)
         written = target(*asked, task="referring_segmentation", polygon_corners=corners)
         return [part.count("<loc_") // 2 for part in written.removeprefix("<poly>").split("<poly>")]
 
-    whole, halves = count(0, corners=24), count(0, 100, corners=24)
+    whole, halves = count(disc(0), corners=24), count(disc(0), disc(100), corners=24)
     assert 12 < whole[0] <= 24
     assert len(halves) == 2
     assert all(6 < one <= 12 for one in halves)
-    assert all(3 <= one <= 4 for one in count(0, 100, corners=4)), "four each, not two"
+    assert count(house(0), house(100), corners=10) == [5, 5]
+    assert max(count(house(0), house(100), corners=4)) <= 4, "four each, not two or five"
+    assert target(masked(down < 0), task="referring_segmentation") == "nothing"
 
 
 def test_a_mirrored_box_lies_as_far_from_the_other_side() -> None:
@@ -298,6 +321,16 @@ def test_what_is_drawn_follows_from_seed_epoch_and_image_alone() -> None:
     assert len(set(plain)) > 1
     assert plain != [drawn(1, epoch, "aa" * 32) for epoch in range(12)]
     assert plain != [drawn(0, epoch, "bb" * 32) for epoch in range(12)]
+    both = (text("caption", "one"), text("caption", "two"))
+    config = TrainConfig(model="m", tasks={"caption": 1})
+    images = [wide(*both, sha256=f"{number:064x}") for number in range(12)]
+    assert {next(ExampleMaker(config).every(one)).target for one in images} == {"one", "two"}
+
+
+def test_chance_is_the_digest_of_all_that_it_follows_from() -> None:
+    """Another digest would train another model from the same labels."""
+    number = int.from_bytes(blake2b(b"0/7/ab", digest_size=8).digest(), "big")
+    assert _random(0, 7, "ab").random() == Random(number).random()
 
 
 def test_every_example_names_its_sample_its_task_and_its_image() -> None:
@@ -336,7 +369,9 @@ def test_an_ambiguous_task_is_left_out_of_its_own_sample_only() -> None:
 def test_a_template_takes_values_from_lists_mappings_and_places() -> None:
     quad = (20.0, 10.0, 60.0, 10.0, 60.0, 30.0, 20.0, 30.0)
     line = region("ocr", SMALL, text="<b>EXIT", label="sign", quad=quad)
-    metadata = json.dumps({"who": {"name": "Ann"}, "list": ["x", "y"], "n": 0, "none": None})
+    metadata = json.dumps(
+        {"who": {"name": "Ann", "pets": ["cat"]}, "list": ["x", "y"], "n": 0, "none": None}
+    )
     of = wide(line, region("object_detection", LARGE, label="cat"), metadata=metadata)
 
     def filled(prompt: str, answer: str = "yes", each: str = "") -> list[tuple[str, str]]:
@@ -353,6 +388,7 @@ def test_a_template_takes_values_from_lists_mappings_and_places() -> None:
     assert filled("{quad}", each="object_detection") == [], "it has none"
     assert filled("{value}", each="metadata.list") == [("x", "yes"), ("y", "yes")]
     assert filled("{value}", each="metadata.who") == [], "it is no list"
+    assert filled("{value}", each="metadata.who.pets") == [("cat", "yes")]
     assert fill(CustomTask(prompt="{metadata.a}", target="b"), wide(metadata="")) == []
 
 
