@@ -56,7 +56,7 @@ bench-refine: .venv/refine.done
 	$(BIN)/python -m tests.benchmarks.refinement
 
 pretrain: .venv/refine.done
-	$(BIN)/python -m pipelines.pretrain specialists/tiny_florence2
+	$(BIN)/python -m pipelines.shape_world.pretrain specialists/tiny_florence2
 
 clean:
 	rm -rf .venv out

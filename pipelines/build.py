@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from engine.errors import StorageError
-from engine.graph import FORMAT_VERSION
-from engine.lease import writing
-from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
-from engine.progress import Progress
-from engine.publication import FileStats, read_stats, refuse_vanished
-from engine.run import Run, execute, refuse_caveats
-from engine.storage import Folder
-from engine.versions import replace_manifest, switch
-from pipelines.card import CARD, write_card
-from pipelines.dataset import manifest_of
-from pipelines.display import shown
-from pipelines.refine.lineage import LINEAGE
-from pipelines.resolved import RUN, resolved_config
+from engine.core.errors import StorageError
+from engine.execution.progress import Progress
+from engine.execution.run import Run, execute, refuse_caveats
+from engine.planning.graph import FORMAT_VERSION
+from engine.records.dataset import manifest_of
+from engine.records.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
+from engine.records.publication import FileStats, read_stats, refuse_vanished
+from engine.records.versions import replace_manifest, switch
+from engine.storage.folder import Folder
+from engine.storage.lease import writing
+from pipelines.dataset.card import CARD, write_card
+from pipelines.dataset.lineage import LINEAGE
+from pipelines.dataset.resolved import RUN, resolved_config
+from pipelines.terminal.progress import shown
 
 
 def build_dataset(

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.config import RunConfig, validated
-from engine.manifest import Manifest
-from engine.progress import Progress
-from engine.run import execute, prepare
+from engine.execution.progress import Progress
+from engine.execution.run import execute, prepare
+from engine.planning.config import RunConfig, validated
+from engine.records.manifest import Manifest
 from pipelines.build import put_in_place
 
 BRIGHTEST = {"bright": {"use": "tests.stages:Brightest"}}

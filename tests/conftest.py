@@ -98,7 +98,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
+        command = [sys.executable, "-c", "from pipelines.commands.main import main; main()"]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
             [*command, *map(str, arguments)],

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.config import RunConfig, load_document, validated
+from engine.planning.config import RunConfig, load_document, validated
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

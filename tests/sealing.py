@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.manifest import DEAD_LETTERS, MANIFEST, Manifest, sealed
-from engine.publication import STATS, FileStats, ShardStats
-from engine.storage import Folder
-from pipelines.card import CARD, card_of
+from engine.records.manifest import DEAD_LETTERS, MANIFEST, Manifest, sealed
+from engine.records.publication import STATS, FileStats, ShardStats
+from engine.storage.folder import Folder
+from pipelines.dataset.card import CARD, card_of
 
 
 def reseal(dataset: Path) -> None:

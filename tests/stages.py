@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError, SampleError
-from engine.judgement import Statements, Verdicts
-from engine.sample import Sample
-from engine.stage import (
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, SampleError
+from engine.core.judgement import Statements, Verdicts
+from engine.core.sample import Sample
+from engine.core.stage import (
     THRESHOLD,
     Filter,
     Measurement,

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from engine.limits import Limits
+from engine.core.limits import Limits
 from engine.sources.compression import Decompressed, UnpacksTooFar, UnreadCompression
 from engine.sources.place import printable
 

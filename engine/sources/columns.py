@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.errors import ConfigError, nearest
+from engine.core.errors import ConfigError, nearest
 from engine.sources.bounded_parquet import weight
 from engine.sources.labels import OBJECTS, Unread
 from engine.sources.objects import CATEGORY_KEYS

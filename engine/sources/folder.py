@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 
-from engine.image import image_suffixes
-from engine.sample import DeadLetter
+from engine.core.image import image_suffixes
+from engine.core.sample import DeadLetter
 from engine.sources.files import LeftAlone, failed, nothing_found, suffix_of, unreadable
 from engine.sources.labels import Labels
 from engine.sources.place import original, printable, size_of

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.errors import SampleError
-from engine.sample import DeadLetter
+from engine.core.errors import SampleError
+from engine.core.sample import DeadLetter
 from engine.sources.archive import ARCHIVE_TOO_LARGE, CORRUPT_TAR, UNREAD_COMPRESSION
 from engine.sources.bounded_parquet import bounded_table
 from engine.sources.files import dead_letter

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.annotation import ANNOTATION_NAMES, Annotation, from_json
-from engine.bounded_json import parsed
-from engine.limits import Limits
+from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_json
+from engine.core.limits import Limits
+from engine.core.validity import problem_of
+from engine.safety.bounded_json import parsed
 from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.objects import DETECTION, read_objects
 from engine.sources.text import NotText, check_text, decoded
-from engine.validity import problem_of
 
 OBJECTS = "objects"
 CAPTION_COLUMNS = ("text", "caption")

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.errors import ConfigError, SampleError
-from engine.image import TOO_MANY_BYTES
-from engine.limits import Limits
-from engine.sample import DeadLetter
+from engine.core.errors import ConfigError, SampleError
+from engine.core.image import TOO_MANY_BYTES
+from engine.core.limits import Limits
+from engine.core.sample import DeadLetter
 from engine.sources.bounded_parquet import check_ratio, check_rows, rows_at_once
 from engine.sources.columns import Columns, find_columns, readable_values
 from engine.sources.files import LeftAlone, dead_letter, failed, list_items

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
-from engine.errors import ConfigError, SampleError, StorageError, nearest
-from engine.image import TOO_MANY_BYTES
+from engine.core.errors import ConfigError, SampleError, StorageError, nearest
+from engine.core.image import TOO_MANY_BYTES
 from engine.sources.links import LINK_NOT_FOLLOWED, descriptor, leads_out, not_followed
 
 UNREADABLE = "unreadable"

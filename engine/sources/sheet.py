@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from engine.bounded_json import parsed
-from engine.limits import Limits
+from engine.core.limits import Limits
+from engine.safety.bounded_json import parsed
 from engine.sources.bounded_parquet import bounded_table
 from engine.sources.columns import is_binary, readable_values
 from engine.sources.labels import CAPTION_COLUMNS, OBJECTS

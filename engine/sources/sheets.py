@@ -11,10 +11,10 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 
-from engine.errors import SampleError
-from engine.image import TOO_MANY_BYTES
-from engine.limits import Limits
-from engine.redaction import redacted
+from engine.core.errors import SampleError
+from engine.core.image import TOO_MANY_BYTES
+from engine.core.limits import Limits
+from engine.core.redaction import redacted
 from engine.sources.labels import CAPTION_COLUMNS, OBJECTS, Labels
 from engine.sources.place import Place
 from engine.sources.sheet import SHEET_NAMES, Match, Sheet

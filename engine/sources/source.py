@@ -13,9 +13,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from engine.annotation import Annotation
-from engine.limits import Limits
-from engine.sample import DeadLetter
+from engine.core.annotation import Annotation
+from engine.core.limits import Limits
+from engine.core.sample import DeadLetter
 
 SOURCE = "source"
 """Who speaks for the source: in provenance, and where an input cannot be read."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from engine.counted import counted
-from engine.limits import Limits
+from engine.core.counted import counted
+from engine.core.limits import Limits
 from engine.sources.place import Folder, Place, printable
 from engine.sources.sheet import SHEET_NAMES, Match, Sheet, folded
 from engine.sources.sheets import SHARED_MARK, read_sheet, rows_for, sheet_mark

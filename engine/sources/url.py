@@ -14,12 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError, MissingPackage, nearest
-from engine.escaped import LONGEST, cut
-from engine.redaction import has_signature, redacted
+from engine.core.errors import ConfigError, MissingPackage, nearest
+from engine.core.redaction import has_signature, redacted
+from engine.safety.escaped import LONGEST, cut
 from engine.sources.place import Place
 from engine.sources.source import SourceConfig
-from engine.storage import file_system
+from engine.storage.folder import file_system
 
 _PACKAGE = "package://"
 _PHOTOGRAPHS = ("skimage", "sklearn")

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
-from engine.errors import SampleError
-from engine.image import TOO_MANY_BYTES, image_suffixes
-from engine.limits import Limits
-from engine.sample import DeadLetter
+from engine.core.errors import SampleError
+from engine.core.image import TOO_MANY_BYTES, image_suffixes
+from engine.core.limits import Limits
+from engine.core.sample import DeadLetter
 from engine.sources.archive import (
     ARCHIVE_TOO_LARGE,
     CORRUPT_TAR,

@@ -13,11 +13,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.annotation import CAPTION_TASKS, SCORE_DECIMALS, Annotation
-from engine.errors import nearest
-from engine.judgement import Statements, Verdicts
-from engine.sample import Sample
-from engine.stage import THRESHOLD, Filter, Input, Measurement, one_of
+from engine.core.annotation import CAPTION_TASKS, SCORE_DECIMALS, Annotation
+from engine.core.errors import nearest
+from engine.core.judgement import Statements, Verdicts
+from engine.core.sample import Sample
+from engine.core.stage import THRESHOLD, Filter, Input, Measurement, one_of
 from pipelines.filters.per_task import Fraction
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.judgement import Statements
+from engine.core.judgement import Statements
 from specialists.regions.overlap import box_overlap, mask_overlap
 
 

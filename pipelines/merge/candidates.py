@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.annotation import PHRASE_TASKS, Annotation
-from pipelines.calibration.calibration import TaskCalibration
+from engine.core.annotation import PHRASE_TASKS, Annotation
+from pipelines.merge.calibration.calibration import TaskCalibration
 from specialists.regions.overlap import box_overlap, mask_overlap
 
 NAMED_TASKS = ("object_detection", "open_vocabulary_detection")

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.annotation import Annotation
+from engine.core.annotation import Annotation
 from pipelines.merge.candidates import Candidates
 from pipelines.merge.statement import repeat
 from specialists.words.nouns import NUMBERS, REFERENCES, plural

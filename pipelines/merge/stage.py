@@ -12,12 +12,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation
-from engine.errors import ConfigError, nearest
-from engine.sample import Sample
-from engine.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
-from pipelines.calibration.calibration import Calibration, TaskCalibration, read_calibration
+from engine.core.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation
+from engine.core.errors import ConfigError, nearest
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
 from pipelines.merge import rules
+from pipelines.merge.calibration.calibration import Calibration, TaskCalibration, read_calibration
 from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
 from pipelines.merge.captions import chosen_caption, moved
 from pipelines.merge.hypotheses import Hypotheses, hypotheses_of, weights_of

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.annotation import SCORE_DECIMALS, Annotation, MaskRLE, Provenance
+from engine.core.annotation import SCORE_DECIMALS, Annotation, MaskRLE, Provenance
 from pipelines.merge.candidates import MASK_TASKS, Candidates, rle
 from pipelines.merge.hypotheses import Hypotheses
 

@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.errors import RunError
-from engine.graph import CPU_POOL
-from engine.pools import Machines
+from engine.core.errors import RunError
+from engine.planning.graph import CPU_POOL
+from engine.planning.pools import Machines
 from pipelines.plan.cost import Cost
 from pipelines.plan.measure import Measured
 

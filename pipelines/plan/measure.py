@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import RunError
-from engine.graph import Graph
-from engine.pools import Machines
-from engine.run import Run
-from engine.storage import Folder
-from engine.waiting import PATIENCE_S, waiting_for
+from engine.core.errors import RunError
+from engine.execution.run import Run
+from engine.execution.waiting import PATIENCE_S, waiting_for
+from engine.planning.graph import Graph
+from engine.planning.pools import Machines
+from engine.storage.folder import Folder
 from pipelines.plan.cost import Cost
 from pipelines.plan.sample import sample_source
 
@@ -42,7 +42,7 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
     """
     import ray
 
-    from engine.ray_runner import machines_of_ray, ray_started
+    from engine.execution.ray_runner import machines_of_ray, ray_started
 
     with ray_started(run.config.runner), _scratch(run) as scratch:
         machines = machines_of_ray()
@@ -97,7 +97,7 @@ def _refuse_what_never_fits(graph: Graph, machines: Machines) -> None:
 def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
     import ray
 
-    from engine.ray_runner import Carried
+    from engine.execution.ray_runner import Carried
     from pipelines.plan.probe import Probe
 
     return ray.remote(Probe).options(**resources).remote(run.config, Carried(graph), scratch)
@@ -117,7 +117,7 @@ def _answer(call: Any) -> Any:
     import ray
     from ray.exceptions import RayError
 
-    from engine.actor_pool import explained
+    from engine.execution.actor_pool import explained
 
     try:
         return ray.get(call)

@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import RunConfig
-from engine.graph import Graph, Node
-from engine.partition import ShardSpec
-from engine.publication import ShardStats
-from engine.ray_runner import hide_gpus
-from engine.shard import ShardBytes
-from engine.storage import Folder
-from engine.watch import Watch
-from engine.worker import Part, Task, Worker
+from engine.execution.ray_runner import hide_gpus
+from engine.execution.watch import Watch
+from engine.execution.worker import Part, Task, Worker
+from engine.planning.config import RunConfig
+from engine.planning.graph import Graph, Node
+from engine.planning.partition import ShardSpec
+from engine.records.publication import ShardStats
+from engine.records.shard import ShardBytes
+from engine.storage.folder import Folder
 from pipelines.plan.cost import Cost
 
 _MB = 1024 * 1024

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.errors import ConfigError
-from engine.partition import Entry, ShardSpec, partition
-from engine.run import Run
+from engine.core.errors import ConfigError
+from engine.execution.run import Run
+from engine.planning.partition import Entry, ShardSpec, partition
 from engine.sources.source import Source
 
 

@@ -8,8 +8,8 @@ import yaml
 from rich.filesize import decimal
 from rich.table import Table
 
-from engine.counted import counted
-from engine.graph import CPU_POOL
+from engine.core.counted import counted
+from engine.planning.graph import CPU_POOL
 from pipelines.plan.allocation import Allocation
 from pipelines.plan.measure import Measured
 

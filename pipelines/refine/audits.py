@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 
-from engine.annotation import Annotation
-from pipelines.calibration.audit import Audit, read_audit
-from pipelines.calibration.calibration import read_file
-from pipelines.dataset import Labelled
+from engine.core.annotation import Annotation
+from engine.records.dataset import Labelled
+from pipelines.dataset.lineage import TRUTH
+from pipelines.merge.calibration.audit import Audit, read_audit
+from pipelines.merge.calibration.calibration import read_file
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.lineage import TRUTH
-from pipelines.score.audit import audit_from_truth
-from pipelines.score.measure import Truth, truth_of
+from pipelines.shape_world.score.audit import audit_from_truth
+from pipelines.shape_world.score.measure import Truth, truth_of
 
 
 @dataclass(frozen=True, kw_only=True)

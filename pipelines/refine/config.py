@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.config import RunConfig
-from engine.names import check_name
-from pipelines.refine.lineage import AUDIT, TRUTH
+from engine.planning.config import RunConfig
+from engine.safety.names import check_name
+from pipelines.dataset.lineage import AUDIT, TRUTH
 from pipelines.training.config import TrainConfig
 
 

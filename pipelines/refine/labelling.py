@@ -11,17 +11,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.config import RunConfig
-from engine.graph import Graph
-from engine.losses import refuse_losses
-from engine.run import Run, prepare
-from engine.storage import Folder
+from engine.execution.losses import refuse_losses
+from engine.execution.run import Run, prepare
+from engine.planning.config import RunConfig
+from engine.planning.graph import Graph
+from engine.records.dataset import read_dataset
+from engine.storage.folder import Folder
 from pipelines.build import build_dataset
-from pipelines.calibration.fit import fit
-from pipelines.dataset import read_dataset
+from pipelines.dataset.lineage import CANDIDATES
+from pipelines.merge.calibration.fit import fit
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.lineage import CANDIDATES
 from pipelines.refine.stages import Stages, levels, plain, with_calibrations
 
 CALIBRATION = "calibration"

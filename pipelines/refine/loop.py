@@ -13,22 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.counted import counted
-from engine.errors import ConfigError, MissingPackage
-from engine.lease import writing
-from engine.progress import Progress
-from engine.ray_runner import ray_started
-from engine.registry import require
-from engine.run import Run, execute, prepare
-from engine.storage import Folder
+from engine.core.counted import counted
+from engine.core.errors import ConfigError, MissingPackage
+from engine.execution.progress import Progress
+from engine.execution.ray_runner import ray_started
+from engine.execution.run import Run, execute, prepare
+from engine.planning.registry import require
+from engine.storage.folder import Folder
+from engine.storage.lease import writing
 from pipelines.build import put_in_place
-from pipelines.calibration.calibration import read_calibration
-from pipelines.display import shown
-from pipelines.merge.stage import Merge
-from pipelines.refine.audits import auditor_of, is_missing
-from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import Labels, label
-from pipelines.refine.lineage import (
+from pipelines.dataset.lineage import (
     ROUND,
     TRUTH,
     Round,
@@ -37,9 +31,15 @@ from pipelines.refine.lineage import (
     round_folder,
     write_lineage,
 )
+from pipelines.merge.calibration.calibration import read_calibration
+from pipelines.merge.stage import Merge
+from pipelines.refine.audits import auditor_of, is_missing
+from pipelines.refine.config import RefineConfig
+from pipelines.refine.labelling import Labels, label
 from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, plain, with_students
-from pipelines.score.measure import truth_of
+from pipelines.shape_world.score.measure import truth_of
+from pipelines.terminal.progress import shown
 from pipelines.training.trainer import train
 
 _PACKAGES = (

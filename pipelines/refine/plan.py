@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.counted import counted
-from engine.run import Run
+from engine.core.counted import counted
+from engine.execution.run import Run
+from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
 from pipelines.merge.stage import Merge
 from pipelines.refine.audits import is_missing
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.lineage import AGREEMENT, AUDIT, TRUTH
 from pipelines.refine.stages import levels
 
 

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation, from_table
-from engine.counted import counted
-from engine.errors import ConfigError
-from engine.storage import Folder
-from pipelines.calibration.audit import Audit, findings
-from pipelines.dataset import read_annotations, read_dataset
+from engine.core.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation, from_table
+from engine.core.counted import counted
+from engine.core.errors import ConfigError
+from engine.records.dataset import read_annotations, read_dataset
+from engine.storage.folder import Folder
+from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
+from pipelines.merge.calibration.audit import Audit, findings
 from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS
 from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.lineage import AGREEMENT, AUDIT, TRUTH
-from pipelines.score.matching import Counts
-from pipelines.score.measure import score_labels, truth_of
-from pipelines.score.score import Score
+from pipelines.shape_world.score.matching import Counts
+from pipelines.shape_world.score.measure import score_labels, truth_of
+from pipelines.shape_world.score.score import Score
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "boxes": BOX_TASKS,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from engine.errors import UsageError
-from engine.sample import Picture, Sample
-from engine.storage import Folder
-from pipelines.dataset import Labelled, manifest_of, read_dataset
+from engine.core.errors import UsageError
+from engine.core.sample import Picture, Sample
+from engine.records.dataset import Labelled, manifest_of, read_dataset
+from engine.storage.folder import Folder
+from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
 from pipelines.merge.stage import Merge, MergeConfig, Rule
-from pipelines.refine.lineage import CANDIDATES, read_lineage, round_folder
-from pipelines.score.measure import Tally, score_dataset, truth_of
-from pipelines.score.score import Score
+from pipelines.shape_world.score.measure import Tally, score_dataset, truth_of
+from pipelines.shape_world.score.score import Score
 
 
 def score_rounds(dataset: Folder) -> dict[str, Score]:

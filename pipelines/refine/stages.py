@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.config import RunConfig, validated
-from engine.errors import ConfigError
-from engine.graph import Graph
+from engine.core.errors import ConfigError
+from engine.planning.config import RunConfig, validated
+from engine.planning.graph import Graph
 from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
 from specialists.florence2.specialist import Florence2Config

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from engine.counted import counted
-from pipelines.refine.lineage import AGREEMENT, Round
+from engine.core.counted import counted
+from pipelines.dataset.lineage import AGREEMENT, Round
 from pipelines.refine.to_audit import ToAudit
 
 

@@ -17,19 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError
-from engine.lease import writing
-from engine.ray_runner import ray_started
-from engine.run import prepare
-from engine.storage import Folder
-from pipelines.calibration.audit import answers_in
-from pipelines.dataset import Labelled, read_dataset
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError
+from engine.execution.ray_runner import ray_started
+from engine.execution.run import prepare
+from engine.records.dataset import Labelled, read_dataset
+from engine.storage.folder import Folder
+from engine.storage.lease import writing
+from pipelines.dataset.lineage import CANDIDATES, round_folder
+from pipelines.merge.calibration.audit import answers_in
 from pipelines.merge.candidates import box_of
 from pipelines.refine.audits import first_by_digest
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.labelling import ask_voters
-from pipelines.refine.lineage import CANDIDATES, round_folder
 from pipelines.refine.stages import levels, plain
 
 AUDIT_FILE = "audit.jsonl"

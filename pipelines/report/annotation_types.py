@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.annotation import PHRASE_TASKS
+from engine.core.annotation import PHRASE_TASKS
 from pipelines.report.paper import LENGTHS, TABLE_2, TABLE_3, TypeFigures
 
 COLUMNS = ("key", "id", "task", "text", "label", "parent_id", "kept", "verdicts")

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.annotation import Annotation
-from engine.storage import Folder
-from pipelines.dataset import Labelled, read_shard_samples
-from pipelines.refine.changes import Change
-from pipelines.refine.diff import Diff, SampleDiff
-from pipelines.refine.lineage import round_folder
+from engine.core.annotation import Annotation
+from engine.records.dataset import Labelled, read_shard_samples
+from engine.storage.folder import Folder
+from pipelines.dataset.lineage import round_folder
+from pipelines.diff.changes import Change
+from pipelines.diff.difference import Diff, SampleDiff
 from pipelines.report.chips import Chip, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, jpeg_uri
 from pipelines.report.plates import pixels_of

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from engine.annotation import MaskRLE
+from engine.core.annotation import MaskRLE
 
 LONG_SIDE = 640
 """Units of a plate's longer side, and pixels of the embedded image's at most."""

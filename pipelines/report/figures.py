@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.counted import counted
+from engine.core.counted import counted
 from pipelines.report.distributions import (
     ASPECT_EDGES,
     SIDE_EDGES,

@@ -14,18 +14,18 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from engine.counted import counted
-from engine.escaped import visible
-from engine.manifest import Totals
-from engine.publication import FileStats, ShardStats
-from engine.storage import Folder
+from engine.core.counted import counted
+from engine.records.manifest import Totals
+from engine.records.publication import FileStats, ShardStats
+from engine.safety.escaped import visible
+from engine.storage.folder import Folder
+from pipelines.dataset.resolved import read_resolved
 from pipelines.report import figures, summary
 from pipelines.report.palette import colour
 from pipelines.report.paper import TABLE_2, TABLE_3
 from pipelines.report.plates import choose_plates
 from pipelines.report.rounds import read_rounds
 from pipelines.report.statistics import STATISTICS, Statistics, measure, write_statistics
-from pipelines.resolved import read_resolved
 
 if TYPE_CHECKING:
     from jinja2 import Template

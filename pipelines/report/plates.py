@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.annotation import CAPTION_TASKS
-from engine.errors import SampleError
-from engine.image import decode
-from engine.publication import ShardStats
-from engine.storage import Folder
+from engine.core.annotation import CAPTION_TASKS
+from engine.core.errors import SampleError
+from engine.core.image import decode
+from engine.records.publication import ShardStats
+from engine.storage.folder import Folder
 from pipelines.report.captions import Caption, cut_caption
 from pipelines.report.drawing import Canvas, jpeg_uri, thumbnail_uri
 from pipelines.report.shards import StoredSample, annotation_batches, spread, stored_samples

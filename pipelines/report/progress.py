@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.refine.lineage import Round
+from pipelines.dataset.lineage import Round
 from pipelines.report.figures import Tick
 from pipelines.report.palette import colour
 

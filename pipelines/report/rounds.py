@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.counted import counted
-from engine.errors import UsageError
-from engine.storage import Folder
-from pipelines.refine.diff import Diff, diff_rounds
-from pipelines.refine.lineage import AGREEMENT, AUDIT, TRUTH, Round, Student, read_lineage
+from engine.core.counted import counted
+from engine.core.errors import UsageError
+from engine.storage.folder import Folder
+from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH, Round, Student, read_lineage
+from pipelines.diff.difference import Diff, diff_rounds
 from pipelines.report.before_after import Comparison, compare_samples
 from pipelines.report.progress import Progress, draw_progress
 

@@ -15,9 +15,9 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.publication import SHARDS, ShardStats
-from engine.storage import Folder
-from pipelines.dataset import UNREADABLE, damaged_shard, sample_of
+from engine.records.dataset import UNREADABLE, damaged_shard, sample_of
+from engine.records.publication import SHARDS, ShardStats
+from engine.storage.folder import Folder
 
 BATCH_ROWS = 8192
 """Rows of Parquet in memory at once."""
@@ -58,7 +58,7 @@ def annotation_batches(output: Folder, shard: ShardStats) -> Iterator[pa.RecordB
         _readable(output, f"{SHARDS}/{shard.name}.parquet") as file,
         pq.ParquetFile(file) as parquet,
     ):
-        # In this thread only, as everywhere here: see `engine.parquet`.
+        # In this thread only, as everywhere here: see `engine.storage.parquet`.
         yield from parquet.iter_batches(BATCH_ROWS, use_threads=False)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.annotation import CAPTION_TASKS, Annotation, from_json
+from engine.core.annotation import CAPTION_TASKS, Annotation, from_json
 from pipelines.report.chips import Chip, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, box_path, mask_path, polygon_path
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.publication import FileStats, ShardStats, to_json
-from engine.storage import Folder
-from pipelines.dataset import read_shard_annotations
+from engine.records.dataset import read_shard_annotations
+from engine.records.publication import FileStats, ShardStats, to_json
+from engine.storage.folder import Folder
 from pipelines.report import annotation_types, distributions
 from pipelines.report.annotation_types import AnnotationTypes
 from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.judging import LINEAGE
-from engine.manifest import Counts, Totals
-from engine.publication import ShardStats
-from engine.sample import DeadLetter
+from engine.core.sample import DeadLetter
+from engine.records.judging import LINEAGE
+from engine.records.manifest import Counts, Totals
+from engine.records.publication import ShardStats
 
 EXAMPLES = 3
 """Dead letters shown for each reason."""

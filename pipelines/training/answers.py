@@ -13,8 +13,8 @@ from itertools import groupby
 from random import Random
 from types import MappingProxyType
 
-from engine.annotation import CAPTION_TASKS, Annotation
-from pipelines.dataset import Labelled
+from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.records.dataset import Labelled
 from pipelines.training.absent import Absence
 from pipelines.training.config import TrainConfig
 from specialists.florence2.format import (

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.errors import nearest
+from engine.core.errors import nearest
 from specialists.florence2.format import FLORENCE2_TASKS
 
 RUNTIME = {

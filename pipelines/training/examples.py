@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 
-from pipelines.dataset import Labelled
+from engine.records.dataset import Labelled
 from pipelines.training.answers import Labels, makers_of
 from pipelines.training.config import TrainConfig
 from pipelines.training.templates import fill

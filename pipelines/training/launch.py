@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
-from engine.config import RunnerConfig
-from engine.counted import counted
-from engine.errors import FlorilegiumError, RunError
-from engine.ray_runner import start_ray
-from engine.waiting import waiting_for
+from engine.core.counted import counted
+from engine.core.errors import FlorilegiumError, RunError
+from engine.execution.ray_runner import start_ray
+from engine.execution.waiting import waiting_for
+from engine.planning.config import RunnerConfig
 from pipelines.training.config import TrainConfig
 from pipelines.training.worker import Job, Outcome, OutOfMemory, work
 

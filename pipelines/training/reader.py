@@ -16,12 +16,12 @@ from itertools import count, islice
 from random import Random
 from typing import Any
 
-from engine.counted import counted
-from engine.errors import StorageError, UsageError
-from engine.publication import SHARDS
-from engine.sample import fold_of
-from engine.storage import Folder
-from pipelines.dataset import Labelled, labelled, manifest_of
+from engine.core.counted import counted
+from engine.core.errors import StorageError, UsageError
+from engine.core.sample import fold_of
+from engine.records.dataset import Labelled, labelled, manifest_of
+from engine.records.publication import SHARDS
+from engine.storage.folder import Folder
 from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example

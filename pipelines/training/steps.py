@@ -26,7 +26,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from engine.errors import RunError
+from engine.core.errors import RunError
 from pipelines.training.checkpoints import (
     CHECKPOINTS,
     complete,

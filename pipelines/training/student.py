@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from pipelines.training.config import LoraConfig, TrainConfig
 from pipelines.training.files import make_durable
 from specialists.florence2.checkpoint import load_florence2

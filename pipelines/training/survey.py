@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.counted import counted
-from engine.errors import UsageError
-from engine.storage import Folder
-from pipelines.dataset import read_annotations
+from engine.core.counted import counted
+from engine.core.errors import UsageError
+from engine.records.dataset import read_annotations
+from engine.storage.folder import Folder
 from pipelines.training.answers import BESIDE, FEEDS
 from pipelines.training.config import TrainConfig
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.dataset import Labelled
+from engine.records.dataset import Labelled
 from pipelines.training.config import CustomTask
 from specialists.florence2.format import clean, locations
 

@@ -21,12 +21,12 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from engine.errors import RunError
-from engine.registry import require
-from engine.sample import digest_of
-from engine.storage import Folder
-from engine.waiting import PATIENCE_S
-from pipelines.dataset import manifest_of
+from engine.core.errors import RunError
+from engine.core.sample import digest_of
+from engine.execution.waiting import PATIENCE_S
+from engine.planning.registry import require
+from engine.records.dataset import manifest_of
+from engine.storage.folder import Folder
 from pipelines.training.checkpoints import CHECKPOINTS, sweep
 from pipelines.training.config import TrainConfig
 from pipelines.training.files import digest_of_file, write_json

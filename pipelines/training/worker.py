@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import RunError
-from engine.storage import Folder
+from engine.core.errors import RunError
+from engine.storage.folder import Folder
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader

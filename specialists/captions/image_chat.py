@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 
-from engine.errors import ConfigError, SampleError
-from engine.stage import RUNTIME
+from engine.core.errors import ConfigError, SampleError
+from engine.core.stage import RUNTIME
 from specialists.captions.answer_text import cleaned, own_turn, whole_sentences
 from specialists.pretrained.chat_template import rendered_chat
 from specialists.pretrained.checkpoint import Family

@@ -14,10 +14,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.errors import SampleError
-from engine.sample import Sample
-from engine.stage import Input, Specialist, StageConfig, one_of
+from engine.core.annotation import Annotation
+from engine.core.errors import SampleError
+from engine.core.sample import Sample
+from engine.core.stage import Input, Specialist, StageConfig, one_of
 from specialists.captions.image_chat import (
     FAMILY,
     ImageChat,

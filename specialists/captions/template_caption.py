@@ -12,9 +12,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.sample import Sample
-from engine.stage import Input, Specialist, StageConfig, maybe, one_of
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
+from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.captions.templates import Line, Thing, brief, detailed, more_detailed
 from specialists.regions.overlap import box_overlap
 from specialists.words.colours import background, own_colours, thumbnail

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError
-from engine.sample import Sample
-from engine.stage import RUNTIME, Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.network import exact, pictured
 from specialists.pretrained.precision import to_full_precision

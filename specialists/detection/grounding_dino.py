@@ -22,7 +22,7 @@ from specialists.pretrained.precision import to_full_precision
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.sample import Sample
+    from engine.core.sample import Sample
 
 _STOP = ". "
 _PADDING = 16

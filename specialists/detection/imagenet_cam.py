@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.sample import Sample
-from engine.stage import RUNTIME, Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Specialist, StageConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.detection.wanted import Found, Wanted, corners
 from specialists.pretrained.checkpoint import Checkpoint
 from specialists.pretrained.loading import load_part, load_pretrained
@@ -24,7 +24,7 @@ from specialists.pretrained.precision import to_full_precision
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.sample import Sample
+    from engine.core.sample import Sample
 
 _LONGEST = 77
 """Tokens of a name or of the sentence, as the processor of the family has it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from engine.image import shrunk
+from engine.core.image import shrunk
 from specialists.detection.wanted import Found, Wanted
 from specialists.pretrained.network import Network, exact, pictured
 from specialists.pretrained.precision import to_full_precision
@@ -19,7 +19,7 @@ from specialists.pretrained.precision import to_full_precision
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from engine.sample import Sample
+    from engine.core.sample import Sample
 
 _LARGEST_PX = 2048
 """Long side of an image beyond which it is shrunk before it is made square, which costs memory."""

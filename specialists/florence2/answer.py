@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.annotation import Annotation, MaskRLE
+from engine.core.annotation import Annotation, MaskRLE
 from specialists.florence2.format import Florence2Task, SizeWH, clean, dequantise
 from specialists.florence2.questions import Question
 from specialists.florence2.scores import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.florence2.format import LOCATION_TOKENS
 from specialists.pretrained.checkpoint import Checkpoint, Family, resolve
 from specialists.pretrained.loading import load_pretrained

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.florence2.checkpoint import load_florence2
 from specialists.florence2.scores import Utterance, chances
 from specialists.florence2.tokens import Tokens

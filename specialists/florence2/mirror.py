@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.annotation import Annotation
+from engine.core.annotation import Annotation
 
 MIRRORED_TASKS = ("object_detection", "open_vocabulary_detection", "region_proposal")
 """Tasks whose answer about the mirror image is the mirrored answer."""

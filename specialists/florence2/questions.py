@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from engine.annotation import CAPTION_TASKS, Annotation
-from engine.stage import Input, one_of
+from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.stage import Input, one_of
 from specialists.florence2.format import (
     FLORENCE2_TASKS,
     Florence2Task,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from engine.annotation import Annotation
-from engine.errors import nearest
-from engine.sample import Sample, fold_of
-from engine.stage import RUNTIME, Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.errors import nearest
+from engine.core.sample import Sample, fold_of
+from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.format import FLORENCE2_TASKS, clean
 from specialists.florence2.mirror import MIRRORED_TASKS, mirrored, mirrored_pixels

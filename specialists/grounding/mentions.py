@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.annotation import Annotation
+from engine.core.annotation import Annotation
 from specialists.grounding.places import Place, assigned, told_places
 from specialists.regions.overlap import box_overlap
 from specialists.words.occurrences import Span

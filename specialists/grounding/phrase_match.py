@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from engine.annotation import CAPTION_TASKS, Annotation
-from engine.sample import Sample
-from engine.stage import Input, Specialist, StageConfig, maybe, one_of
+from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.sample import Sample
+from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.grounding.mentions import Mention, distinct_lines, meant
 from specialists.words.colours import COLOURS
 from specialists.words.english import english_captions, english_revision, load_english, parse

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError, MissingModel
-from engine.sample import Sample
-from engine.stage import RUNTIME, Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, MissingModel
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.direction import Reading, View, read_lines, side_by_side
 from specialists.ocr.text_lines import hulls_of, laid_flat, line, reading_order, sizes_of
 from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve

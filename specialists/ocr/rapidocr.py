@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.image import shrunk
-from engine.sample import Sample
-from engine.stage import RUNTIME, Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.image import shrunk
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.direction import Reading, View, read_lines, side_by_side
 from specialists.ocr.text_lines import has_area, laid_flat, line
 

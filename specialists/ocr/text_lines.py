@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.annotation import Annotation
+from engine.core.annotation import Annotation
 
 _RUNS_DOWN = 1.5
 """A quad this many times as tall as wide holds text that runs down, as PP-OCR has it."""

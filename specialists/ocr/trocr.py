@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError
-from engine.sample import Sample
-from engine.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.ocr.text_lines import as_read, laid_flat
 from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.greedy_search import GreedySearch, Spoken

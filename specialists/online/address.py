@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 """Upper case only: a key that was written in its place should not pass for one."""

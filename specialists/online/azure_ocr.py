@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError, MissingPackage, SampleError
-from engine.image import shrunk
-from engine.sample import Sample
-from engine.stage import RUNTIME, Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, MissingPackage, SampleError
+from engine.core.image import shrunk
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.text_lines import has_area, line
 from specialists.online.address import host_of, read_key
 from specialists.online.failure import (

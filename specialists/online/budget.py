@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from engine.answer import BUDGET_EXHAUSTED
+from engine.execution.answer import BUDGET_EXHAUSTED
 from specialists.online.failure import Failure
 
 _MILLION = 1e6

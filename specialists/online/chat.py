@@ -17,8 +17,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from engine.errors import ConfigError, SampleError
-from engine.stage import RUNTIME, Specialist
+from engine.core.errors import ConfigError, SampleError
+from engine.core.stage import RUNTIME, Specialist
 from specialists.online.address import host_of, read_key
 from specialists.online.budget import Limits, Prices
 from specialists.online.exchange import Exchange

@@ -13,10 +13,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from engine.errors import ConfigError, SampleError
-from engine.image import decode
-from engine.sample import Sample
-from engine.stage import RUNTIME, StageConfig
+from engine.core.errors import ConfigError, SampleError
+from engine.core.image import decode
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, StageConfig
 from specialists.online.chat import Image, Message
 from specialists.online.examples import Example, Examples, read_examples
 from specialists.online.heard import Heard

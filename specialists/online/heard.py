@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.annotation import CAPTION_TASKS, Annotation
-from engine.sample import Sample
+from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.sample import Sample
 from specialists.words.evidence import NAMED_TASKS
 
 TASKS_OF = {

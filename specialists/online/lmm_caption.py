@@ -11,10 +11,10 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.errors import SampleError
-from engine.sample import Sample
-from engine.stage import Input, StageConfig, maybe
+from engine.core.annotation import Annotation
+from engine.core.errors import SampleError
+from engine.core.sample import Sample
+from engine.core.stage import Input, StageConfig, maybe
 from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
 from specialists.online.chat import Image, Message
 from specialists.online.heard import heard_of

@@ -13,8 +13,8 @@ from functools import cache
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from engine.errors import ConfigError, nearest
-from engine.sample import digest_of
+from engine.core.errors import ConfigError, nearest
+from engine.core.sample import digest_of
 from specialists.online.heard import FIELDS, TASKS_OF, Heard, HeardRegion
 from specialists.words.files import read_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from engine.errors import SampleError
+from engine.core.errors import SampleError
 from specialists.online.failure import INVALID_ANSWER
 from specialists.online.heard import one_line
 from specialists.words.evidence import sentences

@@ -16,11 +16,11 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field, SecretStr
 
-from engine.answer import STAGE_FAILED
-from engine.errors import ConfigError, SampleError
-from engine.redaction import redacted, without_values
-from engine.stage import RUNTIME, StageConfig
-from engine.traces import traceback_of
+from engine.core.errors import ConfigError, SampleError
+from engine.core.redaction import redacted, without_values
+from engine.core.stage import RUNTIME, StageConfig
+from engine.execution.answer import STAGE_FAILED
+from engine.safety.traces import traceback_of
 from specialists.online.background import BackgroundLoop
 from specialists.online.budget import Budget, Limits, Prices
 from specialists.online.failure import TIMED_OUT, Failure

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 MAX_CHARACTERS = 100_000
 """Characters of a template; the longest of today's have 20,000."""

@@ -16,7 +16,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.errors import ConfigError, MissingModel, MissingPackage
+from engine.core.errors import ConfigError, MissingModel, MissingPackage
 from engine.sources.url import package_folder
 from specialists.pretrained.inspection import inspect_files, parts_of, read_json
 from specialists.pretrained.sizes import WeightsSize, size_of_weights

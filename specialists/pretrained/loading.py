@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.counted import counted
-from engine.errors import ConfigError
+from engine.core.counted import counted
+from engine.core.errors import ConfigError
 from specialists.pretrained.checkpoint import Checkpoint
 from specialists.pretrained.sizes import no_larger_than
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.errors import ConfigError, SampleError
+from engine.core.errors import ConfigError, SampleError
 
 if TYPE_CHECKING:
     import numpy as np

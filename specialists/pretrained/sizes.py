@@ -16,8 +16,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError
-from engine.image import MAX_PIXELS
+from engine.core.errors import ConfigError
+from engine.core.image import MAX_PIXELS
 
 MAX_HEADER_BYTES = 16 << 20
 """Bytes of the header of a safetensors file."""

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from engine.stage import RUNTIME, Stage, StageConfig
+from engine.core.stage import RUNTIME, Stage, StageConfig
 from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from specialists.pretrained.network import Network
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.annotation import REGION_TASKS
-from engine.errors import nearest
-from engine.stage import StageConfig
+from engine.core.annotation import REGION_TASKS
+from engine.core.errors import nearest
+from engine.core.stage import StageConfig
 from specialists.regions.window import Window, around
 
 WORDS_OF_BOXES = ("region_description", "region_category")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.annotation import MaskRLE
+from engine.core.annotation import MaskRLE
 
 _FINE_PX = 512
 """Masks smaller than this are enlarged first: a contour runs half a pixel inside the mask."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.annotation import MaskRLE
+from engine.core.annotation import MaskRLE
 
 
 class Window(NamedTuple):

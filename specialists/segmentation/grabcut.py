@@ -13,9 +13,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.sample import Sample
-from engine.stage import Input, Specialist, StageConfig, one_of
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
+from engine.core.stage import Input, Specialist, StageConfig, one_of
 from specialists.regions.overlap import box_overlap
 from specialists.regions.window import Window, around, encoded, tight_box
 

@@ -16,9 +16,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pydantic import Field, field_validator
 
-from engine.annotation import Annotation, MaskRLE
-from engine.sample import Sample
-from engine.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from engine.core.annotation import Annotation, MaskRLE
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.network import Network, exact, pictured
 from specialists.pretrained.stage import Pretrained, PretrainedConfig

@@ -13,9 +13,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.annotation import Annotation
-from engine.sample import Sample
-from engine.stage import RUNTIME, Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
+from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
 from specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from engine.errors import ConfigError
-from engine.stage import RUNTIME
+from engine.core.errors import ConfigError
+from engine.core.stage import RUNTIME
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.loading import lone_weight
 from specialists.pretrained.network import Network, finite, pictured, unbatched

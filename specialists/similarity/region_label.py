@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.annotation import Annotation
-from engine.sample import Sample
-from engine.stage import Input, Specialist, StageConfig, maybe, one_of
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
+from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
 from specialists.regions.crops import WORDS_OF_BOXES, BoxesConfig

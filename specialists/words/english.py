@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from engine.annotation import CAPTION_TASKS, Annotation
-from engine.errors import MissingPackage
-from engine.sample import Sample
+from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.errors import MissingPackage
+from engine.core.sample import Sample
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from engine.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import CAPTION_TASKS, Annotation
 from specialists.words.colours import COLOURS
 from specialists.words.english import load_english, parse
 from specialists.words.instructions import (

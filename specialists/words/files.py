@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.errors import ConfigError, nearest
+from engine.core.errors import ConfigError, nearest
 
 _INSTALLED = Path(__file__).parents[2]
 

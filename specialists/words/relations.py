@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 
-from engine.errors import ConfigError
-from engine.sample import digest_of
+from engine.core.errors import ConfigError
+from engine.core.sample import digest_of
 from specialists.words.files import read_text
 from specialists.words.nouns import stem
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from engine.errors import ConfigError
-from engine.sample import digest_of
+from engine.core.errors import ConfigError
+from engine.core.sample import digest_of
 from specialists.words.files import read_text
 
 Names = str | tuple[str, ...] | dict[str, tuple[str, ...]]

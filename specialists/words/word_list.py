@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from engine.errors import ConfigError
-from engine.sample import digest_of
+from engine.core.errors import ConfigError
+from engine.core.sample import digest_of
 from specialists.words.files import read_text
 from specialists.words.nouns import plural_form
 

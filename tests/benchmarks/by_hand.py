@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from engine.annotation import Annotation, stamp, to_columns
-from engine.config import RunConfig, validated
-from engine.graph import Graph, plan
-from engine.image import read_header
-from engine.judgement import Statements
-from engine.sample import Picture, Sample
-from engine.stage import Measurement
+from engine.core.annotation import Annotation, stamp, to_columns
+from engine.core.image import read_header
+from engine.core.judgement import Statements
+from engine.core.sample import Picture, Sample
+from engine.core.stage import Measurement
+from engine.planning.config import RunConfig, validated
+from engine.planning.graph import Graph, plan
 from tests.benchmarks.marks import FINISHED, FIRST_IMAGE, SHARD, STARTED, mark
 
 BATCH = 8

@@ -16,10 +16,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.config import load_config
-from engine.storage import Folder
+from engine.planning.config import load_config
+from engine.storage.folder import Folder
+from pipelines.dataset.lineage import read_lineage
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.lineage import read_lineage
 from pipelines.refine.loop import refine
 from pipelines.refine.scores import score_rounds, score_rules
 

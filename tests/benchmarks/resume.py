@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from engine.config import RunConfig, validated
-from engine.manifest import read_manifest
-from engine.partition import read_index
-from engine.progress import Progress
-from engine.run import execute, prepare
-from engine.storage import Folder
+from engine.execution.progress import Progress
+from engine.execution.run import execute, prepare
+from engine.planning.config import RunConfig, validated
+from engine.planning.partition import read_index
+from engine.records.manifest import read_manifest
+from engine.storage.folder import Folder
 from tests.benchmarks.children import DRIVER, ENVIRONMENT, marked, run, running
 from tests.benchmarks.jobs import job
 from tests.benchmarks.photographs import print_copies, take_photographs

@@ -8,10 +8,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from engine.annotation import Annotation
-from engine.judgement import Statements, Verdicts
-from engine.sample import Sample
-from engine.stage import RUNTIME, THRESHOLD, Filter, Measurement, Specialist, StageConfig, one_of
+from engine.core.annotation import Annotation
+from engine.core.judgement import Statements, Verdicts
+from engine.core.sample import Sample
+from engine.core.stage import (
+    RUNTIME,
+    THRESHOLD,
+    Filter,
+    Measurement,
+    Specialist,
+    StageConfig,
+    one_of,
+)
 from tests.benchmarks.marks import FIRST_IMAGE, mark
 
 

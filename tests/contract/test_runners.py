@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.errors import ConfigError, FlorilegiumError, RunError
-from engine.manifest import Manifest
+from engine.core.errors import ConfigError, FlorilegiumError, RunError
+from engine.records.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 
 Runner = dict[str, Any]

@@ -28,22 +28,22 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import engine.annotation as words
-from engine.annotation import Annotation, Provenance, stamp
-from engine.answer import ask
-from engine.config import load_config
-from engine.conversation import Conversation
-from engine.errors import SampleError
-from engine.graph import Graph, Node
-from engine.judging import judge
-from engine.layer import Layer, make_layer
-from engine.limits import Limits
-from engine.partition import partition
-from engine.registry import find_stage, stage_names
-from engine.run import Run, prepare
-from engine.sample import Picture, Sample
-from engine.shard import Shard, ShardBytes, read_shard
-from engine.stage import Filter, Measurement, Specialist, Stage
+import engine.core.annotation as words
+from engine.core.annotation import Annotation, Provenance, stamp
+from engine.core.errors import SampleError
+from engine.core.limits import Limits
+from engine.core.sample import Picture, Sample
+from engine.core.stage import Filter, Measurement, Specialist, Stage
+from engine.execution.answer import ask
+from engine.execution.conversation import Conversation
+from engine.execution.run import Run, prepare
+from engine.planning.config import load_config
+from engine.planning.graph import Graph, Node
+from engine.planning.partition import partition
+from engine.planning.registry import find_stage, stage_names
+from engine.records.judging import judge
+from engine.records.layer import Layer, make_layer
+from engine.records.shard import Shard, ShardBytes, read_shard
 from tests.checkpoints import needs_torchvision
 
 ROOT = Path(__file__).parents[2]
@@ -358,7 +358,7 @@ def test_a_stage_travels_to_its_worker(name: str) -> None:
 
 def test_importing_stages_is_light() -> None:
     code = (
-        "import json, sys; from engine.registry import find_stage, stage_names\n"
+        "import json, sys; from engine.planning.registry import find_stage, stage_names\n"
         "for name in stage_names(): find_stage(name)(find_stage(name).Config())\n"
         "for name, options in json.load(sys.stdin).items():\n"
         "    find_stage(name)(find_stage(name).Config(**options)).revision()\n"

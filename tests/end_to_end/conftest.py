@@ -11,10 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from engine.config import load_config
-from engine.run import prepare
+from engine.execution.run import prepare
+from engine.planning.config import load_config
 from pipelines.build import build_dataset
-from pipelines.commands import main
+from pipelines.commands.main import main
 from tests.conftest import ROOT
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"

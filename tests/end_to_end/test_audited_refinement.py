@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.storage import Folder
-from pipelines.dataset import read_dataset
-from pipelines.score.audit import audit_from_truth
-from pipelines.score.measure import truth_of
+from engine.records.dataset import read_dataset
+from engine.storage.folder import Folder
+from pipelines.shape_world.score.audit import audit_from_truth
+from pipelines.shape_world.score.measure import truth_of
 from tests.end_to_end.conftest import Command
 from tests.end_to_end.refinement import SCENES, write_refinement
 

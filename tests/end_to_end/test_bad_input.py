@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from engine.config import load_config
-from engine.manifest import Manifest
-from engine.run import prepare
+from engine.execution.run import prepare
+from engine.planning.config import load_config
+from engine.records.manifest import Manifest
 from pipelines.build import build_dataset
 from tests.end_to_end.conftest import QUICKSTART, Command
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from engine.registry import stage_names
+from engine.planning.registry import stage_names
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents, shard_file
 from tests.end_to_end.conftest import QUICKSTART, ROOT, Command
 
@@ -208,7 +208,7 @@ def wanting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     info = tmp_path / "site" / "wanting-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wanting\nVersion: 1.0\n")
-    points = "[florilegium.stages]\nwanting = tests.engine.test_graph:Wanting\n"
+    points = "[florilegium.stages]\nwanting = tests.engine.planning.test_graph:Wanting\n"
     (info / "entry_points.txt").write_text(points)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     return {"wanting": {}}

@@ -15,10 +15,10 @@ import json
 import sys
 from pathlib import Path
 
-from engine.config import load_config
-from engine.partition import partition, read_index
-from engine.run import prepare
-from engine.worker import Worker
+from engine.planning.config import load_config
+from engine.planning.partition import partition, read_index
+from engine.execution.run import prepare
+from engine.execution.worker import Worker
 
 output = Path(sys.argv[1])
 changes = {"output": str(output), "layers": str(output / "layers")}

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from engine.storage import Folder
-from pipelines.verify import verify_dataset
+from engine.storage.folder import Folder
+from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 from tests.end_to_end.dying import build_and_die, count_operations
 from tests.processes import wait_for

@@ -16,8 +16,8 @@ import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
-from engine.annotation import ANNOTATION_NAMES
-from engine.image import decode
+from engine.core.annotation import ANNOTATION_NAMES
+from engine.core.image import decode
 from tests.end_to_end.conftest import Command
 
 pytestmark = pytest.mark.filterwarnings(

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from engine.manifest import Manifest
-from engine.run import prepare
-from engine.storage import Folder
+from engine.execution.run import prepare
+from engine.records.manifest import Manifest
+from engine.storage.folder import Folder
 from pipelines.build import build_dataset
-from pipelines.commands import app
-from pipelines.verify import verify_dataset
+from pipelines.commands.main import app
+from pipelines.verify.verify import verify_dataset
 from tests.recipes import CONFIGS, PERMISSIVE, annotation_types, tiny_recipe
 
 Built = tuple[Path, Manifest]
@@ -63,7 +63,7 @@ def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
     document = recipe.model_dump(mode="json") | {"specialists": stages, "filters": {}}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(document))
-    command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
+    command = [sys.executable, "-c", "from pipelines.commands.main import main; main()"]
     done = subprocess.run(
         [*command, "build", str(config)], capture_output=True, text=True, timeout=150, check=False
     )

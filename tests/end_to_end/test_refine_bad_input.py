@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.storage import Folder
-from pipelines.dataset import read_dataset
-from pipelines.pretrain.architecture import TINIEST, build_tiny, save_tiny
+from engine.records.dataset import read_dataset
+from engine.storage.folder import Folder
+from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
 from pipelines.training import steps, trainer
 from tests.building import build
 from tests.end_to_end.conftest import Command
@@ -57,8 +57,8 @@ def write(tmp_path: Path, untrained: Path, output: Path) -> Write:
 @pytest.fixture(scope="module")
 def begun(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of a refinement whose round 0 is finished. Read only."""
-    from engine.config import load_config
-    from engine.errors import UsageError
+    from engine.core.errors import UsageError
+    from engine.planning.config import load_config
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import refine
 

@@ -26,7 +26,7 @@ def words(text: str) -> str:
 @pytest.fixture(scope="module")
 def refined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a config and of the output of its refinement by the shipped student."""
-    from engine.config import load_config
+    from engine.planning.config import load_config
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import refine
 
@@ -203,7 +203,7 @@ def test_the_configs_that_are_shipped_can_run(
 
 
 def test_the_training_config_that_is_shipped_is_understood() -> None:
-    from engine.config import load_document, validated
+    from engine.planning.config import load_document, validated
     from pipelines.training.config import TrainConfig
 
     path = ROOT / "configs" / "train.yaml"

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.annotation import Annotation
-from engine.sample import Sample
-from engine.stage import Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
+from engine.core.stage import Specialist, StageConfig
 
 
 class WaitingConfig(StageConfig):

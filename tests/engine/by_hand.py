@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.annotation import Annotation, stamp
-from engine.graph import Graph, plan
-from engine.layer import Layer, StageError, make_layer
-from engine.publication import FileStats, ShardStats
-from engine.sample import DeadLetter, Record
-from engine.shard import Shard
+from engine.core.annotation import Annotation, stamp
+from engine.core.sample import DeadLetter, Record
+from engine.planning.graph import Graph, plan
+from engine.records.layer import Layer, StageError, make_layer
+from engine.records.publication import FileStats, ShardStats
+from engine.records.shard import Shard
 from tests.building import configure
 
 Said = Mapping[int, Sequence[Annotation]]

@@ -111,7 +111,7 @@ def s3() -> None:
     os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
     os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
     os.environ["AWS_REQUEST_CHECKSUM_CALCULATION"] = "when_required"  # a body without chunks
-    from engine.storage import Folder
+    from engine.storage.folder import Folder
 
     folder = Folder("s3://bucket/dataset")
     folder.publish("shards/000000.tar", b"a tar")
@@ -258,8 +258,8 @@ def pictures() -> Path:
 
 def build(source: Any, specialists: Mapping[str, Any], *, samples: int | None = None) -> Path:
     """Build a dataset in this process, verify it and return its folder."""
-    from engine.storage import Folder
-    from pipelines.verify import verify_dataset
+    from engine.storage.folder import Folder
+    from pipelines.verify.verify import verify_dataset
     from tests.building import build as build_dataset
 
     output = scratch() / "out"
@@ -273,7 +273,7 @@ def build(source: Any, specialists: Mapping[str, Any], *, samples: int | None = 
 
 def florilegium(*arguments: object, code: int = 0) -> str:
     """Run a command of ours and return what it prints; another exit code is an error."""
-    command = [sys.executable, "-c", "from pipelines.commands import main; main()"]
+    command = [sys.executable, "-c", "from pipelines.commands.main import main; main()"]
     done = subprocess.run(
         [*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
     )

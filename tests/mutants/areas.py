@@ -20,7 +20,7 @@ class Area:
     """Those of the tests, files or single ones, that are not asked first."""
 
 
-_PARTITION = "tests/engine/test_partition.py"
+_PARTITION = "tests/engine/planning/test_partition.py"
 
 AREAS = (
     Area(
@@ -30,10 +30,10 @@ AREAS = (
         slow=("tests/pipelines/merge/test_world.py",),
     ),
     Area(
-        name="pipelines/calibration",
-        code=("pipelines/calibration/*",),
-        tests=("tests/pipelines/calibration",),
-        slow=("tests/pipelines/calibration/test_fit.py",),
+        name="pipelines/merge/calibration",
+        code=("pipelines/merge/calibration/*",),
+        tests=("tests/pipelines/merge/calibration",),
+        slow=("tests/pipelines/merge/calibration/test_fit.py",),
     ),
     Area(
         name="pipelines/filters",
@@ -55,12 +55,12 @@ AREAS = (
     ),
     Area(
         name="engine/judging",
-        code=("engine/judging.py",),
-        tests=("tests/engine/test_judging.py",),
+        code=("engine/records/judging.py",),
+        tests=("tests/engine/records/test_judging.py",),
     ),
     Area(
         name="engine/partition",
-        code=("engine/partition.py",),
+        code=("engine/planning/partition.py",),
         tests=(_PARTITION,),
         slow=(
             f"{_PARTITION}::test_long_names_in_different_shards_stay_different_in_the_output",

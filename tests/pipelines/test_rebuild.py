@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import RunError, StorageError
-from engine.progress import Progress
-from engine.run import execute, prepare
-from engine.storage import Folder
+from engine.core.errors import RunError, StorageError
+from engine.execution.progress import Progress
+from engine.execution.run import execute, prepare
+from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
-from pipelines.verify import verify_dataset
+from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, build, configure, contents, shard_file
 
 BESIDE = ("README.md", "report.html", "statistics.json", "run.yaml", "dead_letters.parquet")
@@ -168,7 +168,7 @@ def test_a_build_that_ends_before_its_first_shard_leaves_the_version_before_righ
         raise RunError("no worker can be started")
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.run._runner", fail)
+        patch.setattr("engine.execution.run._runner", fail)
         with pytest.raises(RunError):
             build(source, tmp_path / "more", shard_size=6)
     assert problems(tmp_path / "more") == []

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from engine import log, run, storage, worker
-from engine.conversation import Conversation
-from engine.manifest import Manifest
-from engine.run import prepare
+from engine.execution import log, run, worker
+from engine.execution.conversation import Conversation
+from engine.execution.run import prepare
+from engine.records.manifest import Manifest
+from engine.storage import folder as storage
 from pipelines.build import build_dataset
 from tests.building import configure
 from tests.end_to_end.dying import context

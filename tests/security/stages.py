@@ -7,12 +7,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from engine.annotation import Annotation
-from engine.judgement import Statements, Verdicts
-from engine.sample import DeadLetter, Sample
+from engine.core.annotation import Annotation
+from engine.core.judgement import Statements, Verdicts
+from engine.core.sample import DeadLetter, Sample
+from engine.core.stage import Filter, Specialist, StageConfig
 from engine.sources.folder import FolderSource
 from engine.sources.source import Item, Reading
-from engine.stage import Filter, Specialist, StageConfig
 
 FOREVER_S = 10_000
 MB = 1 << 20

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import ClassVar
 
-from engine.annotation import Annotation
-from engine.errors import SampleError
-from engine.sample import Sample
-from engine.stage import Specialist, StageConfig
+from engine.core.annotation import Annotation
+from engine.core.errors import SampleError
+from engine.core.sample import Sample
+from engine.core.stage import Specialist, StageConfig
 
 VARIABLES = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "FSSPEC_S3_SECRET"]
 

@@ -18,9 +18,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from engine.manifest import read_manifest
-from engine.storage import Folder
-from pipelines.commands import main
+from engine.records.manifest import read_manifest
+from engine.storage.folder import Folder
+from pipelines.commands.main import main
 from tests.engine.sources.web import WebServer
 from tests.security.talkative import VARIABLES
 from tests.specialists.online.server import Behaviour, MisbehavingServer, ok, status

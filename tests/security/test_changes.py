@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from engine.manifest import sealed
-from engine.publication import to_json
-from engine.storage import Folder
-from pipelines.verify import verify_dataset
+from engine.records.manifest import sealed
+from engine.records.publication import to_json
+from engine.storage.folder import Folder
+from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 from tests.sealing import reseal, reseal_files
 

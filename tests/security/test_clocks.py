@@ -19,8 +19,8 @@ pytestmark = pytest.mark.attack("faults")
 ROOT = Path(__file__).parents[2]
 KEYS: dict[str, Any] = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH, "shard_size": 3}
 READS_THE_CLOCK = {
-    "engine/lease.py": "a doubt only: a lease that looks old is watched",
-    "engine/log.py": "the times in run.log, which is no part of what a dataset promises",
+    "engine/storage/lease.py": "a doubt only: a lease that looks old is watched",
+    "engine/execution/log.py": "the times in run.log, which is no part of what a dataset promises",
     "specialists/online/failure.py": "a date in Retry-After, which `longest_wait_s` bounds",
 }
 WALL = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime", "ctime", "strftime"}

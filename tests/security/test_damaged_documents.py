@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from engine.errors import FlorilegiumError
-from engine.progress import Progress
-from engine.run import execute, prepare
-from engine.storage import Folder
+from engine.core.errors import FlorilegiumError
+from engine.execution.progress import Progress
+from engine.execution.run import execute, prepare
+from engine.records.dataset import read_annotations, read_dataset
+from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
-from pipelines.clean import clean
-from pipelines.dataset import read_annotations, read_dataset
-from pipelines.few_shot import write_examples
-from pipelines.find import find_image
-from pipelines.refine.diff import diff_rounds
-from pipelines.refine.lineage import read_lineage
-from pipelines.status import read_status
+from pipelines.dataset.clean import clean
+from pipelines.dataset.find import find_image
+from pipelines.dataset.lineage import read_lineage
+from pipelines.dataset.status import read_status
+from pipelines.dataset.why import explain
+from pipelines.diff.difference import diff_rounds
+from pipelines.export.few_shot import write_examples
+from pipelines.export.florence2 import export_jsonl
 from pipelines.training.config import TrainConfig
-from pipelines.training.export import export_jsonl
-from pipelines.verify import verify_dataset
-from pipelines.why import explain
+from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, build, configure
 
 pytestmark = pytest.mark.attack("changes")

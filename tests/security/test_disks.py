@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.errors import RunError, StorageError
-from engine.storage import CURES, Folder
-from pipelines.verify import verify_dataset
+from engine.core.errors import RunError, StorageError
+from engine.storage.folder import CURES, Folder
+from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.security.points import Point, Watch, files_of, whole_build
 

@@ -25,17 +25,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.bounded_json import depth_of
-from engine.errors import ConfigError
-from engine.limits import Limits
-from engine.partition import partition
-from engine.shard import Shard, read_shard
+from engine.core.errors import ConfigError
+from engine.core.limits import Limits
+from engine.core.validity import problem_of
+from engine.planning.open_source import open_source
+from engine.planning.partition import partition
+from engine.records.shard import Shard, read_shard
+from engine.safety.bounded_json import depth_of
 from engine.sources.files import SOURCE_FAILED
 from engine.sources.labels import Labels
 from engine.sources.metadata import MAX_METADATA_BYTES
-from engine.sources.open import open_source
 from engine.sources.source import SourceConfig
-from engine.validity import problem_of
 from tests.security.documents import (
     FILE_NAMES,
     JSON,

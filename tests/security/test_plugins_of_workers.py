@@ -13,8 +13,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 STAGE = """
 import importlib.util
-from engine.annotation import Annotation
-from engine.stage import Specialist
+from engine.core.annotation import Annotation
+from engine.core.stage import Specialist
 
 
 class Looking(Specialist):
@@ -44,7 +44,13 @@ def test_a_worker_finds_a_plugin_and_nothing_in_the_current_folder(
     }
     (here / "run.yaml").write_text(yaml.safe_dump(config))
     done = subprocess.run(
-        [sys.executable, "-c", "from pipelines.commands import main; main()", "build", "run.yaml"],
+        [
+            sys.executable,
+            "-c",
+            "from pipelines.commands.main import main; main()",
+            "build",
+            "run.yaml",
+        ],
         cwd=here,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.annotation import Annotation, Provenance, stamp
-from engine.image import read_header
-from engine.sample import Picture, Sample
+from engine.core.annotation import Annotation, Provenance, stamp
+from engine.core.image import read_header
+from engine.core.sample import Picture, Sample
 from specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
 from specialists.detection.imagenet_cam import ImageNetCam, ImageNetCamConfig
 from specialists.grounding.phrase_match import PhraseMatch, PhraseMatchConfig
@@ -140,7 +140,7 @@ def phrase_match() -> PhraseMatch:
 @pytest.fixture(scope="session")
 def tiny_florence2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """Write an untrained Florence-2 of some thousand weights; another seed, other weights."""
-    from pipelines.pretrain.architecture import TINIEST, build_tiny, save_tiny
+    from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
 
     written: dict[int, Path] = {}
 

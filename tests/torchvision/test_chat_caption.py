@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.errors import SampleError
-from engine.sample import Sample
+from engine.core.errors import SampleError
+from engine.core.sample import Sample
 from specialists.captions.answer_text import cleaned, whole_sentences
 from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
 from specialists.captions.image_chat import FAMILY, UNFINISHED_ANSWER

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError, MissingModel
-from engine.sample import Sample
-from engine.validity import problem_of
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, MissingModel
+from engine.core.sample import Sample
+from engine.core.validity import problem_of
 from specialists.ocr.pp_ocr import PpOcr, PpOcrConfig, crop_size
 from specialists.ocr.text_lines import hulls_of, laid_flat, reading_order, sizes_of
 from tests.checkpoints.pp_ocr import DETECTORS, RECOGNISERS, write_detector, write_recogniser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.run import prepare
+from engine.execution.run import prepare
 from pipelines.build import build_dataset
 from tests.recipes import PERMISSIVE, annotation_types, tiny_recipe
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from engine.sample import Sample
+from engine.core.sample import Sample
 from specialists.segmentation.segment_anything import SegmentAnything, SegmentAnythingConfig
 from tests.checkpoints.segment_anything import (
     write_sam2,

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from engine.manifest import Manifest
-from engine.progress import Progress
-from engine.run import Run, execute
+from engine.execution.progress import Progress
+from engine.execution.run import Run, execute
+from engine.records.manifest import Manifest
 
 WARM = 0.25
 """Share of the images after which the speed counts."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.annotation import Annotation, stamp
-from engine.config import RunConfig, validated
-from engine.graph import Node, plan
-from engine.image import read_header
-from engine.sample import Picture, Sample
+from engine.core.annotation import Annotation, stamp
+from engine.core.image import read_header
+from engine.core.sample import Picture, Sample
+from engine.planning.config import RunConfig, validated
+from engine.planning.graph import Node, plan
 from tests.benchmarks.gpu.by_hand import release
 
 IMAGES = 4

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.limits import Limits
-from engine.sample import DeadLetter
-from engine.sources.open import open_source
+from engine.core.limits import Limits
+from engine.core.sample import DeadLetter
+from engine.planning.open_source import open_source
 from engine.sources.source import Reading, Source, SourceConfig
 
 Members = Sequence[tuple[str, bytes]] | Mapping[str, bytes]

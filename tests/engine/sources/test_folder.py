@@ -11,8 +11,8 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from engine.errors import ConfigError
-from engine.image import MAX_BYTES
+from engine.core.errors import ConfigError
+from engine.core.image import MAX_BYTES
 from engine.sources.folder import FolderSource
 from engine.sources.source import Item, Reading, Source
 from tests.engine.sources.conftest import captions_of, read_all, source_at

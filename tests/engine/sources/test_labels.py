@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.annotation import Annotation, to_columns
+from engine.core.annotation import Annotation, to_columns
 from engine.sources.labels import Labels
 
 

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 from backports import zstd
 
-from engine.annotation import Annotation, to_columns
-from engine.keys import packed_key
-from engine.limits import Limits
-from engine.sample import DeadLetter
+from engine.core.annotation import Annotation, to_columns
+from engine.core.keys import packed_key
+from engine.core.limits import Limits
+from engine.core.sample import DeadLetter
 from engine.sources import place as place_module
 from engine.sources.img2dataset import Img2DatasetSource
 from engine.sources.labels import Labels, without_bad

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.sample import DeadLetter
+from engine.core.sample import DeadLetter
 from engine.sources.source import Reading
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.errors import ConfigError
-from engine.sample import DeadLetter
+from engine.core.errors import ConfigError
+from engine.core.sample import DeadLetter
 from engine.sources.parquet import ParquetSource
 from tests.engine.sources.conftest import captions_of, read_all, source_at
 

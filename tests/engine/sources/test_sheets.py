@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.limits import Limits
+from engine.core.limits import Limits
 from engine.sources.sheet import Sheet
 from tests.engine.sources.conftest import captions_of, read_all, source_at
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import webdataset
 
-from engine.annotation import Annotation, Provenance, from_json, stamp, to_columns
-from engine.errors import ConfigError
-from engine.image import MAX_BYTES
-from engine.sample import DeadLetter
+from engine.core.annotation import Annotation, Provenance, from_json, stamp, to_columns
+from engine.core.errors import ConfigError
+from engine.core.image import MAX_BYTES
+from engine.core.sample import DeadLetter
 from engine.sources import archive
 from engine.sources.source import Reading
 from engine.sources.webdataset import WebDatasetSource

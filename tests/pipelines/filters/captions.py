@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.annotation import CAPTION_TASKS
-from engine.config import load_config
-from engine.graph import plan
-from engine.sample import Picture, Sample
+from engine.core.annotation import CAPTION_TASKS
+from engine.core.sample import Picture, Sample
+from engine.planning.config import load_config
+from engine.planning.graph import plan
 from tests.pipelines.filters.statements import caption, reasons, statements
 
 KEEP = "keep"

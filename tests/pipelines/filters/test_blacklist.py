@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError
 from pipelines.filters.blacklist import BLACKLISTED, Blacklist, BlacklistConfig
 from tests.pipelines.filters.statements import box, caption, phrase, reasons, statements
 

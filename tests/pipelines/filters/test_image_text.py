@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.annotation import CAPTION_TASKS, Annotation, Provenance, stamp
-from engine.config import validated
-from engine.errors import ConfigError, SampleError
-from engine.sample import Picture, Sample
+from engine.core.annotation import CAPTION_TASKS, Annotation, Provenance, stamp
+from engine.core.errors import ConfigError, SampleError
+from engine.core.sample import Picture, Sample
+from engine.planning.config import validated
 from pipelines.filters.image_text import LOW_SIMILARITY, ImageTextFilter, ImageTextFilterConfig
 from tests.checkpoints.image_text import write_clip, write_siglip
 from tests.pipelines.filters.statements import box, caption, phrase, reasons, statements

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.annotation import Annotation, MaskRLE
+from engine.core.annotation import Annotation, MaskRLE
 from pipelines.filters import nms
 from pipelines.filters.nms import (
     NMS_CONTAINED,

@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
-from engine.annotation import Annotation, MaskRLE
+from engine.core.annotation import Annotation, MaskRLE
 from pipelines.filters.region_score import (
     EXTREME_ASPECT,
     LOW_SCORE,

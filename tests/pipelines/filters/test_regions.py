@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.annotation import MaskRLE
+from engine.core.annotation import MaskRLE
 from pipelines.filters.regions import Regions
 from tests.pipelines.filters.statements import box, caption, statements
 

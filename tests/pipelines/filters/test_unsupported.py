@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.annotation import Annotation
-from engine.errors import PlanError
-from engine.graph import plan
-from engine.sample import Picture, Sample
+from engine.core.annotation import Annotation
+from engine.core.errors import PlanError
+from engine.core.sample import Picture, Sample
+from engine.planning.graph import plan
 from pipelines.filters.unsupported import OBJECTS, SENTENCES, Unsupported, UnsupportedConfig
 from specialists.words.word_list import read_word_list
 from tests.building import DESCRIBED, configure

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.annotation import Annotation
-from pipelines.calibration.calibration import TaskCalibration
+from engine.core.annotation import Annotation
+from pipelines.merge.calibration.calibration import TaskCalibration
 from pipelines.merge.candidates import (
     BOX_TASKS,
     MASK_TASKS,

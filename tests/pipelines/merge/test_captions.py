@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.annotation import Annotation
-from pipelines.calibration.calibration import TaskCalibration
+from engine.core.annotation import Annotation
+from pipelines.merge.calibration.calibration import TaskCalibration
 from pipelines.merge.candidates import candidates_of
 from pipelines.merge.captions import chosen_caption, mentions, moved, object_agreement
 from pipelines.merge.stage import Merge, MergeConfig

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.annotation import Annotation, MaskRLE, Provenance, stamp
-from engine.config import validated
-from engine.errors import ConfigError
-from engine.graph import plan
-from engine.storage import Folder
-from pipelines.calibration.calibration import (
+from engine.core.annotation import Annotation, MaskRLE, Provenance, stamp
+from engine.core.errors import ConfigError
+from engine.planning.config import validated
+from engine.planning.graph import plan
+from engine.storage.folder import Folder
+from pipelines.merge.calibration.calibration import (
     Calibration,
     Fusion,
     TaskCalibration,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.storage import Folder
-from pipelines.calibration.fit import fit
-from pipelines.calibration.reliability import expected_calibration_error
+from engine.storage.folder import Folder
+from pipelines.merge.calibration.fit import fit
+from pipelines.merge.calibration.reliability import expected_calibration_error
 from pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import VOTERS, audit_of, f1_of, sample_of, scene
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.annotation import Annotation, MaskRLE
-from engine.sample import Picture, Sample
-from pipelines.calibration.audit import Audit
-from pipelines.calibration.calibration import Voter
+from engine.core.annotation import Annotation, MaskRLE
+from engine.core.sample import Picture, Sample
+from pipelines.merge.calibration.audit import Audit
+from pipelines.merge.calibration.calibration import Voter
 from specialists.regions.overlap import box_overlap
 
 NAMES = ("circle", "cross", "heart", "ring", "star")

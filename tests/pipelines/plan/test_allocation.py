@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from engine.errors import RunError
-from engine.graph import CPU_POOL, Graph, Node
-from engine.pools import Machines, pools_of
-from engine.stage import StageConfig
+from engine.core.errors import RunError
+from engine.core.stage import StageConfig
+from engine.planning.graph import CPU_POOL, Graph, Node
+from engine.planning.pools import Machines, pools_of
 from pipelines.plan.allocation import Allocation, allocate
 from pipelines.plan.cost import Cost
 from pipelines.plan.measure import Measured

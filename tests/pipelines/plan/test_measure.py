@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.config import RunConfig, load_document, validated
-from engine.errors import ConfigError, RunError
-from engine.pools import Machines
-from engine.run import Run, prepare
-from engine.storage import Folder
+from engine.core.errors import ConfigError, RunError
+from engine.execution.run import Run, prepare
+from engine.planning.config import RunConfig, load_document, validated
+from engine.planning.pools import Machines
+from engine.storage.folder import Folder
 from pipelines.plan.allocation import allocate
 from pipelines.plan.measure import Measured, measure
 from pipelines.plan.sample import sample_source

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.config import validated
-from engine.storage import Folder
-from pipelines.pretrain.architecture import build_tiny, save_tiny
+from engine.planning.config import validated
+from engine.storage.folder import Folder
 from pipelines.refine.config import RefineConfig
+from pipelines.shape_world.pretrain.architecture import build_tiny, save_tiny
 
 Configure = Callable[..., RefineConfig]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ConfigError
-from pipelines.dataset import Labelled
+from engine.core.errors import ConfigError
+from engine.records.dataset import Labelled
 from pipelines.refine.audits import FileAuditor, TruthAuditor, first_by_digest
 from tests.pipelines.refine.rounds import box
-from tests.pipelines.score.labels import labelled, perfect, scene
+from tests.pipelines.shape_world.score.labels import labelled, perfect, scene
 
 DIGESTS = {"a": "9", "b": "1", "c": "5", "d": "3"}
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.dataset.lineage import Round
 from pipelines.refine import loop
 from pipelines.refine.labelling import Labels
-from pipelines.refine.lineage import Round
 from pipelines.refine.quality import Quality
 from pipelines.refine.stages import Stages
 from pipelines.training.config import TrainConfig

@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError, OutputInUse, UsageError
-from engine.lease import writing
-from engine.manifest import Manifest
-from engine.progress import Progress
-from engine.run import Run
-from engine.storage import Folder
+from engine.core.errors import ConfigError, OutputInUse, UsageError
+from engine.execution.progress import Progress
+from engine.execution.run import Run
+from engine.records.dataset import read_dataset
+from engine.records.manifest import Manifest
+from engine.storage.folder import Folder
+from engine.storage.lease import writing
 from pipelines import build
-from pipelines.dataset import read_dataset
+from pipelines.dataset.lineage import read_lineage, round_dataset, round_folder
 from pipelines.refine import labelling, loop
-from pipelines.refine.lineage import read_lineage, round_dataset, round_folder
 from pipelines.refine.loop import refine
 from pipelines.refine.quality import Quality
 from pipelines.refine.scores import score_rounds, score_rules
-from pipelines.verify import verify_dataset
+from pipelines.verify.verify import verify_dataset
 from tests.pipelines.refine.conftest import Configure, left
 
 
@@ -121,8 +121,8 @@ def test_a_loop_that_was_stopped_anywhere_comes_to_the_same_result(
 def test_what_is_done_is_not_done_again(
     configure: Configure, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from pipelines.shape_world.specialists.detectors import ShapesColour
     from specialists.florence2.specialist import Florence2
-    from specialists.shapes.detectors import ShapesColour
 
     def forbidden(*_: Any) -> Any:
         raise AssertionError("asked again")

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError
-from engine.storage import Folder
-from pipelines.dataset import Labelled
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError
+from engine.records.dataset import Labelled
+from engine.storage.folder import Folder
+from pipelines.dataset.lineage import round_folder
 from pipelines.refine import quality
 from pipelines.refine.audits import FileAuditor, TruthAuditor
-from pipelines.refine.lineage import round_folder
 from pipelines.refine.quality import by_kind, measure
-from pipelines.score import Score, score_labels
-from pipelines.score.captions import FactScore
+from pipelines.shape_world.score import Score, score_labels
+from pipelines.shape_world.score.captions import FactScore
 from tests.pipelines.refine.conftest import Configure
 from tests.pipelines.refine.rounds import box, refined, text
-from tests.pipelines.score.labels import labelled, perfect, scene, scored
+from tests.pipelines.shape_world.score.labels import labelled, perfect, scene, scored
 
 NOTHING = FactScore(precision=None, recall=None, f1=None)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine.config import validated
-from engine.errors import ConfigError, PlanError
-from engine.graph import plan
-from engine.storage import Folder
-from pipelines.calibration.calibration import Calibration
+from engine.core.errors import ConfigError, PlanError
+from engine.planning.config import validated
+from engine.planning.graph import plan
+from engine.storage.folder import Folder
+from pipelines.merge.calibration.calibration import Calibration
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.stages import levels, plain, with_calibrations, with_students
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.annotation import Annotation
-from engine.graph import Graph, Node
-from engine.image import read_header
-from engine.judgement import Statements, Verdicts
-from engine.publication import SHARDS, ShardStats, finished_names, publish_shard, read_stats
-from engine.sample import DeadLetter, Record
-from engine.shard import Shard, ShardBytes
-from engine.stage import Filter, StageConfig
-from engine.storage import Folder
+from engine.core.annotation import Annotation
+from engine.core.image import read_header
+from engine.core.judgement import Statements, Verdicts
+from engine.core.sample import DeadLetter, Record
+from engine.core.stage import Filter, StageConfig
+from engine.planning.graph import Graph, Node
+from engine.records.publication import SHARDS, ShardStats, finished_names, publish_shard, read_stats
+from engine.records.shard import Shard, ShardBytes
+from engine.storage.folder import Folder
 
 TOO_WEAK = "too_weak"
 

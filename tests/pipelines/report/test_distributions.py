@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.annotation import MaskRLE
-from engine.manifest import Totals
-from engine.storage import Folder
+from engine.core.annotation import MaskRLE
+from engine.records.manifest import Totals
+from engine.storage.folder import Folder
 from pipelines.report import figures, summary
 from pipelines.report.distributions import (
     PHRASE_REGION,

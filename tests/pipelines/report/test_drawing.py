@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from engine.annotation import MaskRLE
+from engine.core.annotation import MaskRLE
 from pipelines.report.chips import HEIGHT, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, box_path, mask_path
 from pipelines.report.palette import _luminance, colour

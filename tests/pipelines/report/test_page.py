@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StorageError
-from engine.sample import DeadLetter
-from engine.storage import Folder
+from engine.core.errors import StorageError
+from engine.core.sample import DeadLetter
+from engine.storage.folder import Folder
 from pipelines.report import REPORT, write_report
 from tests.pipelines.report.dataset import (
     Page,

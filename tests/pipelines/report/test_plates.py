@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.storage import Folder
+from engine.storage.folder import Folder
 from pipelines.report.plates import PLATES, choose_plates
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
 

@@ -7,9 +7,9 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
-from engine.annotation import Annotation
-from engine.storage import Folder
-from pipelines.refine.lineage import LINEAGE, round_folder, write_lineage
+from engine.core.annotation import Annotation
+from engine.storage.folder import Folder
+from pipelines.dataset.lineage import LINEAGE, round_folder, write_lineage
 from pipelines.report import REPORT, write_report
 from pipelines.report.progress import draw_progress
 from pipelines.report.rounds import read_rounds

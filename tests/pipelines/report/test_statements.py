@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from engine.annotation import ANNOTATION_NAMES, Annotation, MaskRLE
+from engine.core.annotation import ANNOTATION_NAMES, Annotation, MaskRLE
 from pipelines.report.captions import cut_caption
 from pipelines.report.drawing import Canvas
 from pipelines.report.statements import Statement, read_statements

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.annotation import Annotation
-from engine.storage import Folder
+from engine.core.annotation import Annotation
+from engine.storage.folder import Folder
 from pipelines.report.paper import TABLE_2, TABLE_3
 from pipelines.report.statistics import measure, write_statistics
 from tests.building import build
@@ -112,7 +112,7 @@ def test_plots_are_counts_in_bins(tmp_path: Path) -> None:
 
 
 def test_captions_are_measured_as_the_text_filter_did(album: Path, tmp_path: Path) -> None:
-    from pipelines.dataset import read_dataset
+    from engine.records.dataset import read_dataset
     from pipelines.filters.caption_measures import count_grammar
     from specialists.words.english import load_english
 

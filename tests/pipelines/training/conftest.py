@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.storage import Folder
+from engine.storage.folder import Folder
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
@@ -49,7 +49,7 @@ def reader(scenes: Path) -> Callable[..., Reader]:
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiniest Florence-2."""
-    from pipelines.pretrain.architecture import TINIEST, build_tiny, save_tiny
+    from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
 
     folder = tmp_path_factory.mktemp("untrained")
     model, processor = build_tiny(["circle", "square"], size=TINIEST)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from engine.annotation import Annotation, MaskRLE
-from pipelines.dataset import Labelled
+from engine.core.annotation import Annotation, MaskRLE
+from engine.records.dataset import Labelled
 from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example, ExampleMaker

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from engine.annotation import Annotation
+from engine.core.annotation import Annotation
 from pipelines.training.absent import Absence
 from pipelines.training.config import TrainConfig
 from specialists.words.relations import read_relations

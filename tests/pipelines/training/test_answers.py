@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.annotation import Annotation, MaskRLE
-from pipelines.dataset import Labelled
+from engine.core.annotation import Annotation, MaskRLE
+from engine.records.dataset import Labelled
 from pipelines.training.answers import FEEDS
 from pipelines.training.config import CustomTask, TrainConfig
 from pipelines.training.examples import Example, ExampleMaker, _random

@@ -9,10 +9,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from engine.errors import StorageError, UsageError
-from engine.sample import fold_of
-from engine.storage import Folder
-from pipelines.dataset import read_dataset
+from engine.core.errors import StorageError, UsageError
+from engine.core.sample import fold_of
+from engine.records.dataset import read_dataset
+from engine.storage.folder import Folder
 from pipelines.training.reader import Part, Reader
 from tests.building import shard_file
 from tests.pipelines.training.labels import contents, encode

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from pipelines.training.config import TrainConfig
 from pipelines.training.student import open_student, parameter_groups, prepare, save_student
 from specialists.florence2.checkpoint import resolve_florence2

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from engine.errors import StorageError, UsageError
-from engine.storage import Folder
+from engine.core.errors import StorageError, UsageError
+from engine.storage.folder import Folder
+from pipelines.shape_world.scene import NAMES
 from pipelines.training.config import TrainConfig
 from pipelines.training.survey import _MOST_WORDS, _commonest, survey
-from pipelines.world.scene import NAMES
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
 

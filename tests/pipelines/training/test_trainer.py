@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.errors import RunError, UsageError
-from engine.storage import Folder
-from pipelines.dataset import read_dataset
+from engine.core.errors import RunError, UsageError
+from engine.records.dataset import read_dataset
+from engine.storage.folder import Folder
 from pipelines.training import trainer as trainer_module
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example, ExampleMaker

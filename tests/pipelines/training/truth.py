@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from pycocotools.mask import encode
 
-from engine.annotation import Annotation, MaskRLE
-from engine.sample import Sample
-from engine.stage import Specialist, StageConfig
-from pipelines.world.captions import phrase
-from pipelines.world.scene import SIGN, Scene, Thing, scene_of
+from engine.core.annotation import Annotation, MaskRLE
+from engine.core.sample import Sample
+from engine.core.stage import Specialist, StageConfig
+from pipelines.shape_world.captions import phrase
+from pipelines.shape_world.scene import SIGN, Scene, Thing, scene_of
 
 
 class TruthConfig(StageConfig):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.annotation import Annotation, Provenance, stamp
-from engine.errors import SampleError
-from engine.sample import Picture, Sample
+from engine.core.annotation import Annotation, Provenance, stamp
+from engine.core.errors import SampleError
+from engine.core.sample import Picture, Sample
 from specialists.captions.answer_text import cleaned, whole_sentences
 from specialists.captions.image_chat import UNFINISHED_ANSWER, Reply
 from specialists.captions.region_text import CHAT_PROMPT, PLAIN_PROMPT, RegionText, RegionTextConfig

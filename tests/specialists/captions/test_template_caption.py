@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from engine.annotation import CAPTION_TASKS, Annotation
-from engine.sample import Sample
+from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.sample import Sample
 from specialists.captions.template_caption import TemplateCaption
 from specialists.detection.imagenet_cam import ImageNetCam
 from specialists.ocr.rapidocr import RapidOcr

@@ -11,12 +11,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from engine.annotation import Annotation
-from engine.answer import ask
-from engine.errors import ConfigError, MissingPackage, SampleError
-from engine.graph import Node
-from engine.sample import Sample
-from engine.validity import problem_of
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, MissingPackage, SampleError
+from engine.core.sample import Sample
+from engine.core.validity import problem_of
+from engine.execution.answer import ask
+from engine.planning.graph import Node
 from specialists.detection.detector import Detector, DetectorConfig
 from specialists.pretrained.network import NOT_A_NUMBER, TOO_THIN
 from specialists.regions.overlap import box_overlap

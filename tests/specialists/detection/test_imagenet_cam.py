@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.annotation import Annotation
-from engine.sample import Sample
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
 from specialists.detection.imagenet_cam import ImageNetCam, ImageNetCamConfig, cut, feature_size
 from tests.specialists.conftest import SampleOf
 

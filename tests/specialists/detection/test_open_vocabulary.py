@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError, MissingPackage, SampleError
-from engine.sample import Sample
-from engine.stage import one_of
-from engine.validity import problem_of
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, MissingPackage, SampleError
+from engine.core.sample import Sample
+from engine.core.stage import one_of
+from engine.core.validity import problem_of
 from specialists.detection.open_vocabulary import OpenVocabulary, OpenVocabularyConfig
 from specialists.pretrained.network import TOO_THIN
 from tests.checkpoints import written_once

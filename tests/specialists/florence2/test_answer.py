@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies
 from pycocotools import mask as coco_mask
 
-from engine.annotation import Annotation
-from engine.validity import problem_of
+from engine.core.annotation import Annotation
+from engine.core.validity import problem_of
 from specialists.florence2.answer import Reader, mentions
 from specialists.florence2.checkpoint import load_florence2, resolve_florence2
 from specialists.florence2.format import FLORENCE2_TASKS, TARGETS, SizeWH, locations, polygon_target

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.annotation import MaskRLE
-from pipelines.pretrain.vocabulary import make_processor, train_tokenizer
+from engine.core.annotation import MaskRLE
+from pipelines.shape_world.pretrain.vocabulary import make_processor, train_tokenizer
 from specialists.florence2.format import (
     BINS,
     FLORENCE2_TASKS,

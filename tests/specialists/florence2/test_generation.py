@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
 from specialists.florence2.generation import Florence2Network

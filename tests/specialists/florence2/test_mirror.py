@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.annotation import Annotation
-from engine.sample import Sample
-from pipelines.world.scene import scene_of
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
+from pipelines.shape_world.scene import scene_of
 from specialists.florence2.mirror import mirrored, mirrored_pixels
 from specialists.florence2.specialist import Florence2, Florence2Config
 from tests.specialists.conftest import SampleOf

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.annotation import Annotation, Provenance, stamp
-from engine.config import RunConfig
-from engine.errors import MissingModel
-from engine.graph import plan
-from engine.sample import Sample, fold_of
-from engine.stage import one_of
-from engine.validity import problem_of
+from engine.core.annotation import Annotation, Provenance, stamp
+from engine.core.errors import MissingModel
+from engine.core.sample import Sample, fold_of
+from engine.core.stage import one_of
+from engine.core.validity import problem_of
+from engine.planning.config import RunConfig
+from engine.planning.graph import plan
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.format import FLORENCE2_TASKS
 from specialists.florence2.generation import Florence2Network

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from engine.annotation import CAPTION_TASKS, Annotation
-from engine.errors import ConfigError, SampleError, UsageError
-from engine.sample import Sample
-from engine.stage import one_of
-from engine.validity import problem_of
+from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.errors import ConfigError, SampleError, UsageError
+from engine.core.sample import Sample
+from engine.core.stage import one_of
+from engine.core.validity import problem_of
 from specialists.detection.grounding_dino import GroundingDino, Question
 from specialists.grounding.grounding import Grounding, GroundingConfig
 from specialists.pretrained.network import TOO_THIN

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.annotation import Annotation
-from engine.sample import Picture, Sample
+from engine.core.annotation import Annotation
+from engine.core.sample import Picture, Sample
 from specialists.captions.template_caption import TemplateCaption
 from specialists.grounding.phrase_match import KIND_OF, MORE_GENERAL, SAME, PhraseMatch
 from specialists.ocr.rapidocr import RapidOcr

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.sample import Sample
+from engine.core.sample import Sample
 from specialists.ocr.rapidocr import RapidOcr, RapidOcrConfig, framed
 from tests.specialists.conftest import SampleOf
 

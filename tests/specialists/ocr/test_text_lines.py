@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.validity import problem_of
+from engine.core.validity import problem_of
 from specialists.ocr.text_lines import as_read, has_area, laid_flat, line, reading_order, sizes_of
 
 

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from engine.annotation import Annotation
-from engine.errors import ConfigError, PlanError
-from engine.graph import plan
-from engine.sample import Sample
-from pipelines.merge.superseded import MERGED
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, PlanError
+from engine.core.sample import Sample
+from engine.planning.graph import plan
+from pipelines.filters.superseded import MERGED
 from specialists.ocr.rapidocr import RapidOcr
 from specialists.ocr.text_lines import laid_flat
 from specialists.ocr.trocr import TrOcr, TrOcrConfig

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from engine.annotation import Annotation
-from engine.errors import SampleError
-from engine.sample import Sample
-from engine.stage import StageConfig
+from engine.core.annotation import Annotation
+from engine.core.errors import SampleError
+from engine.core.sample import Sample
+from engine.core.stage import StageConfig
 from specialists.online.chat import ChatConfig, ChatSpecialist, Image, Message
 from specialists.online.photo import jpeg
 

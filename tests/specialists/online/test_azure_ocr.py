@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.annotation import Annotation
-from engine.answer import BUDGET_EXHAUSTED
-from engine.errors import ConfigError, MissingPackage, SampleError
-from engine.sample import Picture, Sample
-from engine.validity import problem_of
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, MissingPackage, SampleError
+from engine.core.sample import Picture, Sample
+from engine.core.validity import problem_of
+from engine.execution.answer import BUDGET_EXHAUSTED
 from specialists.online import azure_ocr
 from specialists.online.azure_ocr import AzureOcr, AzureOcrConfig, framed
 from specialists.online.failure import (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.answer import BUDGET_EXHAUSTED
+from engine.execution.answer import BUDGET_EXHAUSTED
 from specialists.online.budget import Budget, Limits, Prices
 from specialists.online.failure import SERVICE_FAILED, Failure
 

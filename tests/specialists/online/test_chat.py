@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from engine.answer import BUDGET_EXHAUSTED
-from engine.errors import ConfigError, SampleError
+from engine.core.errors import ConfigError, SampleError
+from engine.execution.answer import BUDGET_EXHAUSTED
 from specialists.online.chat import ChatConfig, ChatService, Image, Message
 from specialists.online.failure import (
     EMPTY_ANSWER,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError
-from engine.sample import Picture, Sample
+from engine.core.errors import ConfigError
+from engine.core.sample import Picture, Sample
 from specialists.online.examples import MOST_EXAMPLES, read_examples
 from tests.checkpoints.few_shot_caption import write_examples
 

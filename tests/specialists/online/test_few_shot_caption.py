@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine.annotation import Annotation
-from engine.config import validated
-from engine.errors import ConfigError
-from engine.graph import plan
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError
+from engine.planning.config import validated
+from engine.planning.graph import plan
 from specialists.online.few_shot_caption import FewShotCaption, FewShotCaptionConfig
 from tests.building import configure
 from tests.checkpoints.few_shot_caption import write_examples

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from engine.annotation import Annotation
-from engine.sample import Picture, Sample
+from engine.core.annotation import Annotation
+from engine.core.sample import Picture, Sample
 from specialists.online.heard import HeardRegion, PromptLimits, heard_of, one_line, quoted
 
 

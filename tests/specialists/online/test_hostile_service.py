@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import ConfigError, SampleError
+from engine.core.errors import ConfigError, SampleError
 from specialists.online.azure_ocr import AzureOcr, AzureOcrConfig
 from specialists.online.chat import MOST_CHARACTERS, ChatConfig, ChatService, Message
 from specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED, TIMED_OUT, retry_after_s

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from engine.answer import BUDGET_EXHAUSTED
-from engine.errors import ConfigError
-from engine.manifest import Manifest
-from engine.storage import Folder
-from pipelines.dataset import read_dataset
+from engine.core.errors import ConfigError
+from engine.execution.answer import BUDGET_EXHAUSTED
+from engine.records.dataset import read_dataset
+from engine.records.manifest import Manifest
+from engine.storage.folder import Folder
 from specialists.online.failure import EMPTY_ANSWER, SERVICE_FAILED
 from tests.building import build
 from tests.specialists.online.server import MisbehavingServer, Request, empty, status

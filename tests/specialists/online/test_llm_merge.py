@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.annotation import Annotation, Provenance, stamp
-from engine.config import validated
-from engine.errors import ConfigError, SampleError
-from engine.graph import plan
-from engine.sample import Picture, Sample
+from engine.core.annotation import Annotation, Provenance, stamp
+from engine.core.errors import ConfigError, SampleError
+from engine.core.sample import Picture, Sample
+from engine.planning.config import validated
+from engine.planning.graph import plan
 from specialists.online.llm_merge import LlmMerge, LlmMergeConfig
 from tests.building import DESCRIBED, build, configure, shard_file
 from tests.specialists.online.conftest import Opened

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from engine.annotation import Annotation
-from engine.config import validated
-from engine.errors import ConfigError, SampleError
-from engine.graph import plan
-from engine.sample import Picture, Sample
-from engine.stage import maybe
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, SampleError
+from engine.core.sample import Picture, Sample
+from engine.core.stage import maybe
+from engine.planning.config import validated
+from engine.planning.graph import plan
 from specialists.online.lmm_caption import LmmCaption, LmmCaptionConfig
 from specialists.online.prompts import RULES
 from tests.building import DESCRIBED, build, configure

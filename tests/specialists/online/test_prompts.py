@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.online.heard import TASKS_OF, Heard, HeardRegion
 from specialists.online.prompts import MOST_CHARACTERS, read_prompt, revision_of
 

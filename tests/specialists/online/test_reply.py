@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import SampleError
+from engine.core.errors import SampleError
 from specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED
 from specialists.online.reply import text_in, texts_in
 

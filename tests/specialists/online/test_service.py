@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from engine.answer import BUDGET_EXHAUSTED, STAGE_FAILED
-from engine.errors import ConfigError, SampleError
+from engine.core.errors import ConfigError, SampleError
+from engine.execution.answer import BUDGET_EXHAUSTED, STAGE_FAILED
 from specialists.online.address import host_of, read_key
 from specialists.online.failure import (
     RATE_LIMITED,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
 from specialists.pretrained.chat_template import rendered_chat
 from tests.checkpoints.chat_caption import WRITERS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError, MissingModel
+from engine.core.errors import ConfigError, MissingModel
 from specialists.florence2.checkpoint import load_florence2, resolve_florence2
 from specialists.florence2.specialist import Florence2, Florence2Config
 from specialists.pretrained.checkpoint import model_name

@@ -37,9 +37,9 @@ ALLOWED = {
     ("specialists/pretrained/sizes.py", "safe_open"),  # the header alone
     ("specialists/pretrained/checkpoint.py", "snapshot_download"),  # from the cache alone
     ("specialists/words/english.py", "spacy.load"),  # an installed package, by its name
-    ("engine/child.py", "pickle"),  # between a command and the process that it started
-    ("engine/local_runner.py", "pickle"),  # its error, when a stage cannot be sent
-    ("pipelines/pretrain/architecture.py", "from_config"),  # a student is born
+    ("engine/execution/child.py", "pickle"),  # between a command and the process that it started
+    ("engine/execution/local_runner.py", "pickle"),  # its error, when a stage cannot be sent
+    ("pipelines/shape_world/pretrain/architecture.py", "from_config"),  # a student is born
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from engine.errors import SampleError
+from engine.core.errors import SampleError
 from specialists.pretrained.greedy_search import GreedySearch, Listener
 from tests.checkpoints.chat_caption import WRITERS
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.pretrained import inspection
 from specialists.pretrained.inspection import INDEX, MAX_CONFIG_BYTES, MAX_JSON_DEPTH

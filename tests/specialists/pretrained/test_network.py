@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine.annotation import Annotation
-from engine.answer import ask
-from engine.errors import ConfigError, SampleError
-from engine.graph import Node
-from engine.sample import Sample
-from engine.stage import Specialist
+from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError, SampleError
+from engine.core.sample import Sample
+from engine.core.stage import Specialist
+from engine.execution.answer import ask
+from engine.planning.graph import Node
 from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.network import (
     NOT_A_NUMBER,

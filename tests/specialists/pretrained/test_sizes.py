@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.florence2.checkpoint import load_florence2, resolve_florence2
 from specialists.pretrained.sizes import MAX_HEADER_BYTES, WeightsSize, size_of_weights
 

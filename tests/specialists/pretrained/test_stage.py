@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from engine.errors import ConfigError
-from engine.stage import RUNTIME
+from engine.core.errors import ConfigError
+from engine.core.stage import RUNTIME
 from specialists.detection.detector import Detector, DetectorConfig
 from specialists.pretrained.stage import LoadingConfig, PretrainedConfig
 from tests.checkpoints.detector import WRITERS

@@ -12,8 +12,8 @@ from PIL import Image
 from pycocotools.mask import decode
 from transformers import AutoModelForMaskGeneration, ProcessorMixin
 
-from engine.annotation import Annotation
-from engine.sample import Sample
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
 
 
 @dataclass(frozen=True, kw_only=True)

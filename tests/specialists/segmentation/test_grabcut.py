@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools.mask import area, decode
 
-from engine.annotation import Annotation
+from engine.core.annotation import Annotation
 from specialists.regions.overlap import box_overlap
 from specialists.segmentation.grabcut import GrabCut
 from tests.specialists.conftest import SampleOf

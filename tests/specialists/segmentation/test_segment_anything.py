@@ -11,10 +11,10 @@ import torch
 import transformers
 from pydantic import ValidationError
 
-from engine.annotation import Annotation, MaskRLE
-from engine.errors import ConfigError, MissingPackage, SampleError
-from engine.sample import Picture, Sample
-from engine.stage import one_of
+from engine.core.annotation import Annotation, MaskRLE
+from engine.core.errors import ConfigError, MissingPackage, SampleError
+from engine.core.sample import Picture, Sample
+from engine.core.stage import one_of
 from specialists.pretrained.network import NOT_A_NUMBER, TOO_THIN
 from specialists.pretrained.stage import RANDOM_WEIGHTS
 from specialists.segmentation.segment_anything import SegmentAnything, SegmentAnythingConfig

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.config import validated
-from engine.errors import ConfigError
-from engine.sample import Sample
+from engine.core.errors import ConfigError
+from engine.core.sample import Sample
+from engine.planning.config import validated
 from specialists.similarity.image_tags import ImageTags, ImageTagsConfig
 from tests.checkpoints.image_text import write_clip, write_naflex, write_siglip
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.errors import ConfigError, MissingPackage, SampleError
-from engine.sample import Sample
+from engine.core.errors import ConfigError, MissingPackage, SampleError
+from engine.core.sample import Sample
 from specialists.pretrained.checkpoint import resolve
 from specialists.pretrained.network import Network, pictured
 from specialists.similarity.image_text import (

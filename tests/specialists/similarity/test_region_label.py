@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.annotation import Annotation, Provenance, stamp
-from engine.config import validated
-from engine.errors import ConfigError
-from engine.sample import Sample
+from engine.core.annotation import Annotation, Provenance, stamp
+from engine.core.errors import ConfigError
+from engine.core.sample import Sample
+from engine.planning.config import validated
 from pipelines.filters.region_score import LOW_SCORE, RegionScore, RegionScoreConfig
-from pipelines.merge.superseded import MERGED, OUTVOTED, Superseded, SupersededConfig
+from pipelines.filters.superseded import MERGED, OUTVOTED, Superseded, SupersededConfig
 from specialists.similarity.region_label import RegionLabel, RegionLabelConfig
 from tests.checkpoints.image_text import write_clip, write_naflex, write_siglip
 from tests.pipelines.filters.statements import reasons, statements

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from engine.errors import MissingPackage
+from engine.core.errors import MissingPackage
 from specialists.words import english
 
 

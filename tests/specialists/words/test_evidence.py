@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from engine.annotation import Annotation
+from engine.core.annotation import Annotation
 from specialists.words.evidence import ObjectCheck, evidence_among, sentences
 from specialists.words.word_list import read_word_list
 from tests.pipelines.filters.captions import read_captions

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from specialists.words.word_list import WordList
 
 

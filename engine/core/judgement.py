@@ -1,0 +1,147 @@
+"""What filters judge and what they answer: the annotations of one shard, as columns.
+
+`Statements` is the question, `Verdicts` the answer. Rows are in the order in which they were
+said: sample by sample, stage by stage. Missing numbers are NaN. No loop per box is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.core.annotation import MaskRLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statements:
+    """Annotations of one shard, one row each.
+
+    `sample` is the row's sample number, ascending; `image_wh` the size of its image, shape
+    (n, 2); `is_live` is false for rows that an earlier filter dropped; `measurements` are the
+    numbers that the judging filter stored, by name, shape (n,), NaN where it measured nothing.
+    """
+
+    table: pa.Table
+    sample: np.ndarray
+    image_wh: np.ndarray
+    is_live: np.ndarray
+    measurements: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def texts(self, column: str) -> np.ndarray:
+        """Return a text column (`task`, `label`, `text`, `specialist`, ...) as strings."""
+        if column not in self._texts:
+            values = self.table.column(column).to_pylist()
+            self._texts[column] = np.asarray(values, dtype=object)
+        return self._texts[column]
+
+    @cached_property
+    def _texts(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @cached_property
+    def task(self) -> np.ndarray:
+        """The task of each row, str, shape (n,)."""
+        return self.texts("task")
+
+    @cached_property
+    def score(self) -> np.ndarray:
+        """What the specialist said, float64, shape (n,), NaN where it gave none."""
+        return self._numbers("score")
+
+    @cached_property
+    def support(self) -> np.ndarray:
+        """The specialist's second score, float64, shape (n,), NaN where it gave none."""
+        return self._numbers("support")
+
+    def _numbers(self, column: str) -> np.ndarray:
+        return self.table.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
+
+    @cached_property
+    def box_xyxy(self) -> np.ndarray:
+        """Boxes in pixels of the upright image, float64, shape (n, 4), NaN where there is none."""
+        boxes = np.full((len(self), 4), np.nan)
+        column = self.table.column("box_xyxy").combine_chunks()
+        has_box = column.value_lengths().to_numpy(zero_copy_only=False) == 4
+        boxes[has_box] = column.flatten().to_numpy().reshape(-1, 4)
+        return boxes
+
+    @cached_property
+    def masks(self) -> list[MaskRLE | None]:
+        """The mask of each row, or `None`."""
+        return [
+            MaskRLE(tuple(mask["size"]), mask["counts"]) if mask else None
+            for mask in self.table.column("mask_rle").to_pylist()
+        ]
+
+    @cached_property
+    def parent(self) -> np.ndarray:
+        """The row of each row's parent, int64, shape (n,), -1 where there is none."""
+        samples = self.sample.tolist()
+        rows = {
+            (sample, name): row
+            for row, (sample, name) in enumerate(zip(samples, self.texts("id"), strict=True))
+        }
+        parents = zip(samples, self.texts("parent_id"), strict=True)
+        return np.fromiter((rows.get(parent, -1) for parent in parents), np.int64, len(self))
+
+    def with_measurements(self, measurements: Mapping[str, np.ndarray]) -> Statements:
+        """Return the same rows with the numbers that one filter stored."""
+        return self._changed(measurements=measurements)
+
+    def without(self, dropped: np.ndarray) -> Statements:
+        """Return the same rows with some no longer live."""
+        return self._changed(is_live=self.is_live & ~dropped)
+
+    def _changed(self, **changes: Any) -> Statements:
+        """Return the rows with other fields; columns that were read from the table are kept."""
+        other = replace(self, **changes)
+        own = {one.name for one in fields(self)}
+        other.__dict__.update({key: val for key, val in self.__dict__.items() if key not in own})
+        return other
+
+    def of_tasks(self, tasks: Sequence[str]) -> np.ndarray:
+        """Return which live rows are of these tasks, bool, shape (n,)."""
+        return self.is_live & np.isin(self.task.astype(str), tasks)
+
+
+class Verdicts:
+    """What one filter says of each row: judged or not, keep or drop, why, and its numbers."""
+
+    def __init__(self, count: int) -> None:
+        self.is_judged = np.zeros(count, dtype=bool)
+        self.reason = np.full(count, "", dtype=object)
+        self.measurements: dict[str, np.ndarray] = {}
+        self.merged_from: dict[int, tuple[int, ...]] = {}
+
+    @property
+    def is_dropped(self) -> np.ndarray:
+        """Which rows are dropped, bool, shape (n,)."""
+        return self.reason != ""
+
+    def measure(self, name: str, values: np.ndarray, where: np.ndarray) -> None:
+        """Record a number for the rows in `where`; these rows count as judged."""
+        column = self.measurements.setdefault(name, np.full(len(self.reason), np.nan))
+        column[where] = values[where]
+        self.is_judged |= where
+
+    def drop(self, where: np.ndarray, reason: str) -> None:
+        """Drop rows for a reason (a snake_case constant); the first reason of a row stays."""
+        self.is_judged |= where
+        self.reason[where & (self.reason == "")] = reason
+
+    def restrict(self, where: np.ndarray) -> None:
+        """Take back what was said of rows outside `where`: a filter has no say on dropped rows."""
+        self.is_judged &= where
+        self.reason[~where] = ""
+
+    def merge(self, kept: int, merged: int) -> None:
+        """Record that the kept row carries the merged row's provenance too."""
+        self.merged_from[kept] = (*self.merged_from.get(kept, ()), merged)

@@ -1,0 +1,123 @@
+"""A sample: one image and all that was said about it.
+
+`Record` is what the engine remembers of an image, `Sample` what a stage sees of it. Pixels are
+decoded when a stage first asks for them, once for all stages in the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from threading import Lock
+
+import numpy as np
+
+from engine.core.annotation import Annotation
+from engine.core.errors import SampleError
+from engine.core.image import decode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One image without its bytes.
+
+    `width` and `height` are those of the upright image, `orientation` the EXIF value, `source`
+    where the image came from, `metadata` what the source knew, as JSON text. `digest` covers
+    key, bytes and the labels of the source: two samples with one digest are the same sample.
+    """
+
+    key: str
+    sha256: str
+    width: int
+    height: int
+    orientation: int
+    extension: str
+    source: str
+    metadata: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter:
+    """An input that did not become a sample, with the reason; `traceback` is that of a stage which
+    failed in a way that it did not foresee."""
+
+    key: str
+    source: str
+    stage: str
+    reason: str
+    message: str
+    attempt: int = 1
+    traceback: str = ""
+
+
+class Picture:
+    """The pixels of one image, decoded on first use and kept until dropped."""
+
+    __slots__ = ("_data", "_error", "_pixels", "_turn")
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = data
+        self._pixels: np.ndarray | None = None
+        self._error: SampleError | None = None
+        self._turn = Lock()  # many crops of one image are cut out by threads: it is decoded once
+
+    def pixels(self) -> np.ndarray:
+        """Return RGB pixels, uint8, (height, width, 3), upright, read-only.
+
+        Raises:
+            SampleError: the pixels cannot be decoded; asked again, the same error.
+        """
+        with self._turn:
+            if self._error is not None:
+                raise self._error
+            if self._pixels is None:
+                try:
+                    self._pixels = decode(self._data)
+                except SampleError as error:
+                    self._error = error
+                    raise
+            return self._pixels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What a stage sees: the image and the earlier annotations of the tasks that it reads.
+
+    `sha256` is that of the image's bytes, by which samples are split (`fold_of`).
+    """
+
+    key: str
+    width: int
+    height: int
+    picture: Picture = field(repr=False)
+    sha256: str = ""
+    annotations: tuple[Annotation, ...] = ()
+
+    @property
+    def image(self) -> np.ndarray:
+        """RGB pixels, uint8, (height, width, 3), upright, read-only."""
+        return self.picture.pixels()
+
+    def of(self, *tasks: str) -> Iterator[Annotation]:
+        """Yield the annotations of these tasks, in the order they were said."""
+        return (annotation for annotation in self.annotations if annotation.task in tasks)
+
+
+def fold_of(sha256: str, folds: int) -> int:
+    """Return the fold of an image, 0..folds-1: the same for the same bytes, whatever its key.
+
+    Every split of a dataset goes by it: who is trained on what, and who is held out.
+    """
+    return int(sha256[:12] or "0", 16) % folds
+
+
+def digest_of(parts: Sequence[str]) -> str:
+    """Return a short digest of texts, order and boundaries included (32 hex digits)."""
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return digest.hexdigest()

@@ -1,0 +1,188 @@
+"""What a stage is: a specialist that says things or a filter that judges them.
+
+A stage declares the tasks it reads and produces, so that the planner can order a graph and
+refuse a wrong one before anything starts. Weights and other heavy things come in `load`,
+never at import. A new stage is one subclass with one abstract method.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from engine.core.annotation import Annotation
+from engine.core.errors import SampleError
+from engine.core.judgement import Statements, Verdicts
+from engine.core.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A mark on a config field that says what a new value costs."""
+
+    name: str
+
+
+RUNTIME = Marker("runtime")
+"""The field changes how fast, never what: a new value costs nothing."""
+THRESHOLD = Marker("threshold")
+"""The field changes verdicts, not measurements: a new value costs no stage call."""
+
+
+class StageConfig(BaseModel):
+    """Options that every stage has; a stage's own `Config` adds to them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: Annotated[int, RUNTIME, Field(ge=1)] = 8
+    """Images handed to the stage at once."""
+    num_gpus: Annotated[float, RUNTIME, Field(ge=0)] = 0
+    """GPUs that a worker of this stage holds; above 0, the stage gets a pool of its own."""
+    workers: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], RUNTIME] = "auto"
+    """Workers in the pool of a GPU stage; `auto` shares the cluster's GPUs out evenly, and
+    `florilegium plan` by what each stage costs."""
+
+    call_seconds: Annotated[float | None, RUNTIME, Field(gt=0)] = None
+    """Seconds for one call of the stage; by default `limits.stage_seconds`."""
+
+    round: int = Field(default=0, ge=0)
+    """The round of refinement in which the stage speaks; stamped on what it says."""
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _whole_or_a_share(cls, num_gpus: float) -> float:
+        if num_gpus > 1 and num_gpus != int(num_gpus):
+            raise ValueError("above 1 only whole GPUs can be given")
+        return num_gpus
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Tasks of which a stage reads any; an input that is not optional needs at least one."""
+
+    tasks: tuple[str, ...]
+    optional: bool = False
+
+    def __str__(self) -> str:
+        return "|".join(self.tasks) + ("?" if self.optional else "")
+
+
+def one_of(*tasks: str) -> Input:
+    """Declare an input: at least one of these tasks must be produced by some stage."""
+    return Input(tasks)
+
+
+def maybe(*tasks: str) -> Input:
+    """Declare an input that is read when some stage produces it."""
+    return Input(tasks, optional=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
+
+
+class Stage(ABC, Generic[ConfigT]):
+    """A step of the graph. Subclass `Specialist` or `Filter`, not this."""
+
+    Config: ClassVar[type[StageConfig]] = StageConfig
+    """The pydantic model of the stage's options."""
+    version: ClassVar[int] = 1
+    """Raise it when the code says something else for the same input."""
+    reads: tuple[Input, ...] = ()
+    """Earlier annotations the stage looks at; a stage that can do more than its options ask for
+    narrows it in `__init__`."""
+    relies_on: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Specialists that the options name, and the tasks that each must say; filled in `__init__`.
+    The planner refuses a graph without them."""
+    hears: Mapping[str, frozenset[str]] = MappingProxyType({})
+    """The specialists that the stage reads, and which of the tasks that it reads each says;
+    filled in by the planner."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Importable packages beyond the base installation."""
+    extra: ClassVar[str] = ""
+    """The extra of this distribution that brings `needs`."""
+    calls_at_once: ClassVar[int] = 1
+    """Calls that a worker of the stage's own pool may have at once, in threads: above 1 where the
+    stage guards its device with a lock, so that one batch is decoded while another is computed."""
+    is_remote: ClassVar[bool] = False
+    """Whether the stage waits for a service elsewhere; it then has one worker of its own, so that
+    its limits hold for the whole run."""
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config: ConfigT = config
+
+    @property
+    def model(self) -> str:
+        """The model behind the stage, for provenance: a hub id, a package, a file."""
+        return ""
+
+    def require(self) -> None:
+        """Check packages that `needs` cannot name: one of several, or for some options only. Cheap.
+
+        Raises:
+            MissingPackage: with the pip line that brings it.
+        """
+
+    def revision(self) -> str:
+        """Name the exact model: a commit, a package version or a weight digest. Cheap."""
+        return ""
+
+    def caveat(self) -> str:
+        """Say why nobody should learn from what the stage says; empty for a real model."""
+        return ""
+
+    def load(self) -> None:
+        """Load weights and heavy imports, once per worker, before the first batch."""
+
+
+class Specialist(Stage[ConfigT]):
+    """A stage that looks at images and says something about them."""
+
+    produces: tuple[str, ...] = ()
+    """The tasks of the annotations that the stage says; may be narrowed in `__init__`."""
+
+    @abstractmethod
+    def predict(self, samples: Sequence[Sample]) -> Sequence[list[Annotation] | SampleError]:
+        """Say something about each sample: one list per sample, in their order.
+
+        Pure: the answer for a sample does not depend on the others in the batch. Raise
+        `SampleError` (or anything) for an image that cannot be handled; the engine then asks
+        again, one image at a time, and only the guilty one becomes a dead letter. Where asking
+        again costs money, return the `SampleError` in the place of the answer.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Numbers that a filter measured on one annotation, by name."""
+
+    annotation_id: str
+    values: Mapping[str, float]
+
+
+class Filter(Stage[ConfigT]):
+    """A stage that judges annotations.
+
+    What is expensive goes into `measure`, whose numbers are stored once; `judge` turns stored
+    numbers and thresholds into verdicts and is run again whenever a threshold changes. A
+    filter that is cheap has no `measure`. Options that only `judge` reads are marked
+    `Annotated[..., THRESHOLD]`.
+    """
+
+    measured: ClassVar[tuple[str, ...]] = ()
+    """Names of the numbers that `measure` stores; empty when there is no `measure`."""
+
+    def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        """Measure the annotations of each sample: one list per sample, in their order. Pure."""
+        raise NotImplementedError(f"{type(self).__name__} declares no measurements")
+
+    @abstractmethod
+    def judge(self, statements: Statements) -> Verdicts:
+        """Judge the annotations of one shard, all columns at once.
+
+        Pure and cheap; `load` has not been called where nothing is measured.
+        """

@@ -1,0 +1,206 @@
+"""Actors of Ray that host the same stages.
+
+Calls go to idle actors, oldest shard first. An actor that dies, hangs or keeps too much memory is
+replaced. Knows nothing of what the calls do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from engine.core.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
+from engine.core.image import OUT_OF_MEMORY
+from engine.execution.runner import ATTEMPTS, too_small, while_loading
+from engine.planning.pools import Pool
+
+Call = Callable[[Any], Awaitable[Any]]
+"""What is done with an actor."""
+
+
+class ActorPool:
+    """Actors that host the same stages; each takes as many calls at once as its stages allow.
+
+    A place in the pool is idle, busy, or without an actor until a new one has loaded its models:
+    where nodes are gone and nothing fits any more, the places that are left go on.
+    """
+
+    def __init__(self, pool: Pool, make: Callable[[], Any], memory_mb: int | None) -> None:
+        self.name = pool.name
+        self._memory_mb = memory_mb
+        self._calls = pool.calls
+        self._make = make
+        self._actors: dict[int, Any] = {}
+        self._loaded: dict[int, frozenset[str]] = {}
+        self._idle: Counter[int] = Counter()  # calls that each place could take
+        self._spent: set[int] = set()
+        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
+        self._turns = itertools.count()
+        self._failure: Exception | None = None
+        self._asked_s: dict[int, float] = {}  # when an actor was asked for that is not there yet
+        self._starting = {asyncio.create_task(self._start(place)) for place in range(pool.size)}
+
+    def late(self, patience_s: float) -> int:
+        """Return how many places wait for their actor for longer than that."""
+        now_s = time.monotonic()
+        return sum(now_s - asked_s > patience_s for asked_s in self._asked_s.values())
+
+    async def call(
+        self, call: Call, names: Sequence[str], *, priority: str, alone: bool = False
+    ) -> Any:
+        """Make a call on an idle actor that has loaded these stages, the oldest shard first.
+
+        A call that wants to be `alone` takes an actor that has no other, and all its room.
+        """
+        room = self._calls if alone else 1
+        while (place := self._place_with(room)) is None:
+            await self._wake_up(priority)
+        self._idle[place] -= room
+        actor = self._actors[place]
+        try:
+            await self._load(place, names)
+            return await self._on(place, call)
+        finally:
+            if self._actors.get(place) is actor:
+                self._set_idle(place, room)
+
+    def _place_with(self, room: int) -> int | None:
+        """Return the idlest place, if it can take so many calls."""
+        return next((place for place, free in self._idle.most_common(1) if free >= room), None)
+
+    def retire(self, actor: Any) -> None:
+        """Replace an actor as soon as it has no call."""
+        self._spent |= {place for place, one in self._actors.items() if one is actor}
+
+    async def beside(self, call: Call, *, attempts: int = ATTEMPTS) -> Any:
+        """Make a call beside the running ones, on the actors in turn; tried again on death."""
+        for attempt in range(1, attempts + 1):
+            while not self._actors:
+                await self._wake_up("")
+            places = sorted(self._actors)
+            try:
+                return await self._on(places[next(self._turns) % len(places)], call)
+            except WorkerDied:
+                if attempt == attempts:
+                    raise
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Kill the actors."""
+        import ray
+
+        for task in self._starting:
+            task.cancel()
+        for actor in self._actors.values():
+            ray.kill(actor)
+
+    async def _start(self, place: int) -> None:
+        """Make an actor, wait until it is there, and open its place."""
+        self._asked_s[place] = time.monotonic()
+        try:
+            actor = self._make()
+            await actor.load.remote([])
+        except Exception as error:  # an actor that cannot be made ends the run
+            reason = explained(error, self.name)
+            self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
+            self._wake_all()
+            return
+        finally:
+            del self._asked_s[place]
+        self._actors[place] = actor
+        self._loaded[place] = frozenset()
+        self._set_idle(place, self._calls)
+
+    async def _load(self, place: int, names: Sequence[str]) -> None:
+        """Have an actor load stages before it is asked; no image is to blame when that kills it."""
+        missing = frozenset(names) - self._loaded[place]
+        if not missing:
+            return
+        with while_loading(sorted(missing)):
+            is_spent = await self._on(place, lambda actor: actor.load.remote(sorted(missing)))
+        self._loaded[place] |= missing
+        if is_spent:
+            raise too_small(sorted(self._loaded[place]), self._memory_mb)
+
+    async def _on(self, place: int, call: Call) -> Any:
+        from ray.exceptions import RayError
+
+        actor = self._actors[place]
+        try:
+            return await call(actor)
+        except (RayError, WorkerDied) as error:
+            ours = explained(error, self.name)
+            if isinstance(ours, WorkerDied) and self._actors.get(place) is actor:
+                self._replace(place)
+            raise ours from (None if ours is error else error)
+
+    def _replace(self, place: int) -> None:
+        """End an actor, which may hang, and start another."""
+        import ray
+
+        ray.kill(self._actors.pop(place))
+        del self._idle[place]
+        self._spent.discard(place)
+        self._starting.add(asyncio.create_task(self._start(place)))
+
+    def _set_idle(self, place: int, calls: int) -> None:
+        self._idle[place] += calls
+        if place in self._spent and self._idle[place] == self._calls:
+            self._replace(place)
+        else:
+            self._wake_all()
+
+    async def _wake_up(self, priority: str) -> None:
+        """Wait until something changed, the oldest shard first."""
+        if self._failure:
+            raise self._failure
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (priority, next(self._turns), turn))
+        await turn
+        if self._failure:
+            raise self._failure
+
+    def _wake_all(self) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+
+
+def explained(error: Exception, pool: str) -> FlorilegiumError:
+    """Turn an error of Ray into one of ours."""
+    from ray.exceptions import (
+        ObjectLostError,
+        ObjectStoreFullError,
+        OutOfDiskError,
+        OutOfMemoryError,
+        RayActorError,
+        RayTaskError,
+    )
+
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, FlorilegiumError):
+        return cause
+    if isinstance(cause, ObjectLostError):
+        return DataLost(f"a node left with the bytes of a shard: {last_line(cause)}")
+    if isinstance(cause, ObjectStoreFullError | OutOfDiskError):
+        return StoreFull(
+            f"the shared memory of Ray is full, and so is the disk behind it: {last_line(cause)}; "
+            f"raise runner.object_store_mb, make room in the temporary folder, or lower shard_size"
+        )
+    if isinstance(cause, OutOfMemoryError):
+        return WorkerDied(last_line(cause), reason=OUT_OF_MEMORY)
+    if isinstance(cause, RayActorError) and not cause.actor_init_failed:
+        return WorkerDied(last_line(cause))
+    what = f"{type(cause).__name__}: {last_line(cause)}"
+    return RunError(f"a worker of pool {pool!r} failed: {what}")
+
+
+def last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,124 @@
+"""The process of a local worker: takes calls from a pipe, answers them, and ends with its owner.
+
+Messages are plain values of the engine. It is a group of its own, so that Ctrl-C on a terminal
+reaches its owner only, and whatever its stages started is ended together with it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from engine.core.errors import FlorilegiumError, RunError
+from engine.execution.watch import Watch
+from engine.execution.worker import Worker
+from engine.planning.config import RunConfig
+from engine.planning.graph import Graph
+from engine.records.shard import Spot
+from engine.safety.traces import message_of
+from engine.storage.folder import Folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A method of the worker and what it is called with; with `is_noted`, notes come before the
+    answer."""
+
+    method: str
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] | None = None
+    is_noted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a call returned or raised; of an error that is not ours, `trace` says where it came
+    from. `is_spent` asks for another process, as this one has too much memory."""
+
+    value: Any = None
+    error: FlorilegiumError | None = None
+    trace: str = ""
+    is_spent: bool = False
+
+
+def serve(
+    connection: Connection,
+    environment: Mapping[str, str],
+    config: RunConfig,
+    graph: Graph,
+    layers: Folder,
+    output: Folder,
+) -> None:
+    """Answer calls until the owner hangs up."""
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while it was started
+    os.environ.clear()
+    os.environ.update(environment)
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+    watch = Watch(memory_mb=config.limits.worker_memory_mb)
+    worker = Worker(config, graph, layers=layers, output=output, watch=watch)
+    while True:
+        try:
+            request: Request = receive(connection)
+        except EOFError:
+            os._exit(0)  # whatever still runs here is of no use
+        send(connection, _answer(worker, watch, request, connection))
+
+
+def _answer(worker: Worker, watch: Watch, request: Request, connection: Connection) -> Reply:
+    options = dict(request.options or {})
+    if request.is_noted:
+        options["note"] = lambda spot: send(connection, spot)
+    try:
+        method = getattr(worker, request.method)
+        value = watch.call("stages", method, *request.arguments, **options)
+    except FlorilegiumError as error:
+        return Reply(error=_fit_to_send(error))
+    except Exception as error:
+        what = f"a worker failed: {type(error).__name__}: {message_of(error)}"
+        return Reply(error=RunError(what), trace=traceback.format_exc())
+    return Reply(value=value, is_spent=watch.is_spent)
+
+
+def _fit_to_send(error: FlorilegiumError) -> FlorilegiumError:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # one of a stage, made with other arguments than it takes
+        return RunError(f"a worker failed: {type(error).__name__}: {message_of(error)}")
+    return error
+
+
+def _end_with_owner() -> None:
+    """End this process and all that it started when its owner is gone."""
+    owner = parent_process()
+    assert owner is not None, "a child process has an owner"
+    wait([owner.sentinel])
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def send(connection: Connection, value: Request | Reply | Spot) -> None:
+    """Send a value; the bytes of images are not copied into it."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    connection.send(len(buffers))
+    connection.send_bytes(head)
+    for buffer in buffers:
+        connection.send_bytes(buffer.raw())
+
+
+def receive(connection: Connection) -> Any:
+    """Receive a value.
+
+    Raises:
+        EOFError: the other side is gone.
+    """
+    count, head = connection.recv(), connection.recv_bytes()
+    return pickle.loads(head, buffers=[connection.recv_bytes() for _ in range(count)])

@@ -1,0 +1,236 @@
+"""A worker in one child process, called one call after the other.
+
+A child that dies, hangs or takes too much memory is replaced, so a model that crashes costs one
+image, as with Ray. The bytes of a shard stay here; a call gets those of its samples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from pickle import PickleError
+from typing import Any
+
+from engine.core.errors import RunError, SampleError, WorkerDied
+from engine.execution.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
+from engine.execution.child import Reply, Request, receive, send, serve
+from engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
+from engine.execution.watch import NO_TURN
+from engine.execution.worker import Part
+from engine.planning.config import RunConfig
+from engine.planning.graph import Graph
+from engine.planning.partition import ShardSpec
+from engine.records.publication import ShardStats
+from engine.records.shard import Spot
+from engine.storage.folder import Folder
+
+_SAFE_PATH = "PYTHONSAFEPATH"
+
+
+class LocalRunner(Runner):
+    """Runs calls in a child process."""
+
+    def __init__(self, config: RunConfig, graph: Graph, *, layers: Folder, output: Folder) -> None:
+        self._config = config
+        self._graph = graph
+        self._folders = (layers, output)
+        self._child: _Child | None = None
+        self._loaded: set[str] = set()
+        self._turn = asyncio.Lock()
+
+    async def start(self) -> Graph:
+        return self._graph
+
+    def width(self, pool: str) -> int:
+        return 1
+
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        options = {"earlier": earlier, "retry": retry}
+        request = Request(method="open", arguments=(spec,), options=options)
+        async with self._turn:
+            task, images = await self._call(request, on_timer=FILE_TIMEOUT)
+        return Opened(task=task, images=images)
+
+    async def reopen(
+        self,
+        spec: ShardSpec,
+        *,
+        earlier: str,
+        retry: bool,
+        given_up: Mapping[Spot, SampleError],
+    ) -> Opened:
+        options = {"earlier": earlier, "retry": retry, "given_up": given_up}
+        request = Request(method="open", arguments=(spec,), options=options, is_noted=True)
+        spots: list[Spot] = []
+        try:
+            async with self._turn:
+                call = self._call(request, on_timer=FILE_TIMEOUT, noted=spots.append)
+                task, images = await call
+        except WorkerDied as error:
+            if error.spot is None and spots:
+                error.spot = spots[-1]
+            raise
+        return Opened(task=task, images=images)
+
+    async def run(
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        alone: bool = False,
+    ) -> Part:
+        arguments = (opened.task, opened.images.only(samples), names, samples)
+        async with self._turn:
+            await self._load(names)
+            return await self._call(Request(method="run", arguments=arguments))
+
+    async def fetch(self, part: Part) -> Part:
+        return part
+
+    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Part]) -> None:
+        await self._again(Request(method="store", arguments=(opened.task, names, *parts)))
+
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+    ) -> ShardStats:
+        arguments = (opened.task, opened.images, names, *parts)
+        return await self._again(Request(method="publish", arguments=arguments))
+
+    async def release(self, pool: str) -> None:
+        """Nothing to stop: all pools are one child."""
+
+    async def close(self) -> None:
+        self._end_child()
+
+    async def _again(self, request: Request) -> Any:
+        """Make a call that is tried again when the worker dies."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self._turn:
+                    return await self._call(request)
+            except WorkerDied:
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _load(self, names: Sequence[str]) -> None:
+        """Load stages before they are asked; no image is to blame when that kills the worker."""
+        missing = sorted(set(names) - self._loaded)
+        if not missing:
+            return
+        with while_loading(missing):
+            await self._call(Request(method="load", arguments=(missing,)), is_loading=True)
+        self._loaded.update(missing)
+
+    async def _call(
+        self,
+        request: Request,
+        *,
+        on_timer: str = STAGE_TIMEOUT,
+        noted: Callable[[Spot], None] = lambda _: None,
+        is_loading: bool = False,
+    ) -> Any:
+        if self._child is None:
+            self._child = _Child(self._config, self._graph, *self._folders)
+        try:
+            reply = await asyncio.to_thread(self._child.ask, request, noted)
+        except asyncio.CancelledError:
+            self._end_child()  # its reply would be taken for that to the next call
+            raise
+        except (EOFError, OSError):
+            message, reason = self._child.death(on_timer)
+            self._end_child()
+            raise WorkerDied(message, reason=reason) from None
+        if reply.error is not None:
+            if isinstance(reply.error, WorkerDied):
+                self._end_child()
+            raise reply.error from (_TraceOfWorker(reply.trace) if reply.trace else None)
+        if reply.is_spent:
+            self._end_child()
+            if is_loading:
+                raise too_small(request.arguments[0], self._config.limits.worker_memory_mb)
+        return reply.value
+
+    def _end_child(self) -> None:
+        if self._child is not None:
+            self._child.end()
+        self._child = None
+        self._loaded = set()
+
+
+class _TraceOfWorker(Exception):
+    """Where an error came from, in the process of a worker."""
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Have the processes that are started here get no Ctrl-C of the terminal, which waits for this
+    one, and look for no module in the folder that somebody just stands in."""
+    safe = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    resource_tracker.ensure_running()  # lets interrupts through when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if safe is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = safe
+
+
+class _Child:
+    """The process of a worker, and the pipe to it."""
+
+    def __init__(self, config: RunConfig, graph: Graph, layers: Folder, output: Folder) -> None:
+        context = multiprocessing.get_context("forkserver")  # models load in a process of few parts
+        context.set_forkserver_preload(["engine.execution.child"])
+        self._connection, theirs = context.Pipe()
+        arguments = (theirs, dict(os.environ), config, graph, layers, output)
+        self._process = context.Process(target=serve, args=arguments, name="worker")
+        try:
+            with _apart():
+                self._process.start()
+        except (EOFError, OSError) as error:
+            raise RunError(f"the process of the worker cannot be started: {error}") from error
+        except (AttributeError, TypeError, ValueError, PickleError) as error:  # by pickle
+            raise RunError(
+                f"the stages cannot be handed to a process of their own: {error}; run them in this "
+                f"one with runner.kind=in_process"
+            ) from error
+        theirs.close()
+
+    def ask(self, request: Request, noted: Callable[[Spot], None]) -> Reply:
+        """Make a call and wait for its reply; notes come before."""
+        send(self._connection, request)
+        while not isinstance(answer := receive(self._connection), Reply):
+            noted(answer)
+        return answer
+
+    def death(self, on_timer: str) -> tuple[str, str]:
+        """Say what the process died of, and with what reason."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        if code == -signal.SIGALRM:
+            return NO_TURN, on_timer
+        if code < 0:
+            return f"it was ended by {signal.Signals(-code).name}", PROCESS_DIED
+        return f"it ended with exit code {code}", PROCESS_DIED
+
+    def end(self) -> None:
+        """End the process, and whatever its stages started."""
+        if pid := self._process.pid:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # its own group, once it has come so far
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._connection.close()

@@ -1,0 +1,124 @@
+"""What a run loses: its dead letters, held against the share of all inputs that may be lost.
+
+A run that comes to its end is judged then, from the first input on: its dataset is written, and the
+command fails. One that cannot keep to the limit any more is given up on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from engine.core.errors import RunError
+from engine.core.sample import DeadLetter
+from engine.execution.answer import BUDGET_EXHAUSTED
+from engine.planning.partition import ShardSpec
+from engine.records.manifest import Manifest
+from engine.records.publication import ShardStats
+from engine.safety.escaped import escaped
+from engine.sources.source import SOURCE
+
+MANY = 100
+"""Inputs that are lost at least before a run is given up on the way."""
+_MOST_REASONS = 3
+
+
+class Ledger:
+    """The statistics of finished shards, of this run and earlier ones, and the limit on losses."""
+
+    def __init__(self, specs: Iterable[ShardSpec], max_share: float) -> None:
+        self.stats: dict[int, ShardStats] = {}
+        self._max_share = max_share
+        self._awaited = {spec.number: spec for spec in specs}
+        self._samples = 0
+        self._largest = 0
+        self._lost: list[DeadLetter] = []
+
+    def add(self, stats: ShardStats) -> None:
+        """Take in a finished shard."""
+        self.stats[stats.number] = stats
+        self._awaited.pop(stats.number, None)
+        self._samples += stats.samples
+        self._largest = max(self._largest, stats.samples + len(stats.dead_letters))
+        self._lost += lost(stats.dead_letters)
+
+    def check(self) -> None:
+        """Give up a run that cannot keep to the limit, whatever becomes of the other shards.
+
+        Raises:
+            RunError: with the commonest reasons and an image of each.
+        """
+        if len(self._lost) < MANY or not self._awaited:
+            return
+        inputs = self._samples + len(self._lost) + sum(map(self._expected, self._awaited.values()))
+        if self._is_hopeless() or _is_beyond(self._lost, inputs, self._max_share):
+            what = f"{len(self._lost)} of {inputs} images failed"
+            if not self._samples:
+                what = f"all of the first {len(self._lost)} images failed"
+            raise _refusal(what, self._lost, self._max_share)
+
+    def _expected(self, spec: ShardSpec) -> int:
+        """Return how many inputs a shard has that is not read yet; of a tar nobody knows."""
+        known = len(spec.entries)
+        return max(known, self._largest) if spec.is_packed else known
+
+    def _is_hopeless(self) -> bool:
+        """Whether stages failed on every sample, and on so many that it is no image's fault."""
+        of_stages = sum(letter.stage != SOURCE for letter in self._lost)
+        return self._max_share < 1 and not self._samples and of_stages >= MANY
+
+
+def refuse_losses(manifest: Manifest, max_share: float) -> None:
+    """Refuse a finished dataset for which too many inputs, or all, were lost.
+
+    Raises:
+        RunError: with the commonest reasons and an image of each.
+    """
+    letters = [letter for _, letter in manifest.dead_letters]
+    failed, samples = lost(letters), manifest.totals.samples
+    if letters and not samples:
+        what = f"all {len(letters)} images" if len(letters) > 1 else "the only image"
+        raise _refusal(f"{what} failed", letters, max_share)
+    if _is_beyond(failed, samples + len(failed), max_share):
+        what = f"{len(failed)} of {manifest.totals.inputs} images failed"
+        raise _refusal(what, failed, max_share)
+
+
+def lost(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Leave out what the budget did not reach: it is asked in the next run."""
+    return [letter for letter in letters if letter.reason != BUDGET_EXHAUSTED]
+
+
+def told(letters: Iterable[DeadLetter]) -> list[str]:
+    """Return the reasons of dead letters, the commonest first, each with its first image."""
+    return [
+        f"  {escaped(reason)} {len(of_reason)}: {_named(of_reason[0])}: "
+        f"{escaped(of_reason[0].message)}"
+        for reason, of_reason in _by_reason(letters)
+    ]
+
+
+def _by_reason(letters: Iterable[DeadLetter]) -> list[tuple[str, list[DeadLetter]]]:
+    found: dict[str, list[DeadLetter]] = {}
+    for letter in letters:
+        found.setdefault(letter.reason, []).append(letter)
+    return sorted(found.items(), key=lambda item: -len(item[1]))
+
+
+def _is_beyond(failed: Sequence[DeadLetter], inputs: int, max_share: float) -> bool:
+    return len(failed) > max_share * inputs + 1e-9  # 0.29 * 100 is less than 29
+
+
+def _refusal(what: str, letters: Sequence[DeadLetter], max_share: float) -> RunError:
+    reasons = _by_reason(letters)[:_MOST_REASONS]
+    counts = ", ".join(f"{escaped(reason)} {len(of_reason)}" for reason, of_reason in reasons)
+    allowed = f", more than max_dead_letter_share = {max_share:g} allows" if max_share < 1 else ""
+    cure = "mend the source or the stage, then run again with --retry-dead-letters"
+    shown = [
+        f"  {_named(one)}: {escaped(reason)}: {escaped(one.message)}"
+        for reason, (one, *_) in reasons
+    ]
+    return RunError("\n".join((f"{what} ({counts}){allowed}: {cure}", *shown)))
+
+
+def _named(letter: DeadLetter) -> str:
+    return f"{escaped(letter.key)}, {escaped(letter.stage)}"

@@ -1,0 +1,165 @@
+"""Whether a run would write where its sources look for images.
+
+The next run would take the output for input, or this one would delete what it reads. Local
+folders are compared by what the file system says they are, so links, `..`, `~` and other
+spellings of a path make no difference.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from engine.core.errors import ConfigError
+from engine.planning.partition import ShardSpec
+from engine.records.publication import SHARDS
+from engine.sources.links import LINK_NOT_FOLLOWED
+from engine.sources.place import Place, original
+from engine.sources.source import Source, SourceConfig
+from engine.sources.url import place_of
+from engine.storage.folder import Folder
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+def refuse_nesting(source: SourceConfig, output: Folder, layers: Folder) -> None:
+    """Refuse an output or layers in a folder that the source lists, or a source in one of theirs.
+
+    A source of named files lists no folder: an output beside them is welcome.
+
+    Raises:
+        ConfigError: with the folder and the source.
+    """
+    place = _place_of(source)
+    if place is None:
+        return
+    listed = list(_listed_folders(place))
+    for folder in (output, layers):
+        spot = _Spot.of_url(folder.url)
+        if any(_may_reach(base, below, spot) for base, below in listed):
+            raise _refusal(folder, source)
+    files = [posixpath.join(place.root, name) for name in place.names]
+    # A link is read where it leads to, and lies where it may be deleted.
+    read = [_Spot.of(place.fs, path) for file in files for path in (file, posixpath.dirname(file))]
+    read += [base for base, _ in listed]
+    for folder, written in _written(output, layers):
+        if any(spot.is_in(written) for spot in read):
+            raise _refusal(folder, source)
+
+
+def refuse_links(
+    sources: Sequence[Source], specs: Sequence[ShardSpec], output: Folder, layers: Folder
+) -> None:
+    """Refuse sources of which a link leads to where the output is, as the listing has shown.
+
+    Raises:
+        ConfigError: with the folder and the source.
+    """
+    for number, source in enumerate(sources):
+        place = _place_of(source.config)
+        if place is None or not place.is_local or place.names:
+            continue
+        root = _Spot.of(place.fs, place.root)
+        locations = {
+            posixpath.dirname(entry.item.location)
+            for spec in specs
+            if spec.source == number
+            for entry in spec.entries
+            if not entry.item.signature.startswith(LINK_NOT_FOLLOWED)
+        }
+        for location in sorted(locations):
+            spot = _Spot.of(place.fs, posixpath.join(place.root, original(location)))
+            if Path(spot.path).is_relative_to(root.path):
+                continue  # no link leads there
+            for folder, written in _written(output, layers):
+                if _Spot.of_url(folder.url).is_in(spot) or spot.is_in(written):
+                    raise _refusal(folder, source.config)
+
+
+class _Spot(NamedTuple):
+    """A folder on a file system; of a local one, the real path."""
+
+    protocol: str
+    path: str
+
+    @classmethod
+    def of(cls, fs: Any, path: str) -> _Spot:
+        if isinstance(fs, LocalFileSystem):
+            return cls("", os.path.realpath(path))
+        protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+        return cls(protocol, posixpath.normpath(f"/{path.lstrip('/')}"))
+
+    @classmethod
+    def of_url(cls, url: str) -> _Spot:
+        return cls.of(*url_to_fs(url))
+
+    def is_in(self, root: _Spot) -> bool:
+        """Whether this is the other folder, or lies below it."""
+        if self.protocol != root.protocol:
+            return False
+        if Path(self.path).is_relative_to(root.path):
+            return True
+        # A disk may be mounted twice, or not tell upper case from lower.
+        above = (Path(self.path), *Path(self.path).parents)
+        return (
+            not self.protocol
+            and os.path.exists(root.path)
+            and any(one.exists() and one.samefile(root.path) for one in above)
+        )
+
+
+def _place_of(source: SourceConfig) -> Place | None:
+    """Return where a source's files lie, or nothing when it has none."""
+    if source.url.startswith(f"{source.kind}://"):
+        return None
+    try:
+        return place_of(source)
+    except ConfigError:  # a source of another package may mean something else by its URL
+        return None
+
+
+def _listed_folders(place: Place) -> Iterator[tuple[_Spot, list[str]]]:
+    """Yield each folder that is listed, with the patterns of the folders below it that are, too."""
+    if not place.names and not place.patterns:
+        yield _Spot.of(place.fs, place.root), ["**"]
+    for pattern in place.patterns:
+        folders = pattern.split("/")[:-1]
+        plain = list(takewhile(lambda one: not _GLOB.search(one), folders))
+        base = _Spot.of(place.fs, posixpath.join(place.root, *plain))
+        yield base, folders[len(plain) :]
+
+
+def _may_reach(base: _Spot, below: Sequence[str], folder: _Spot) -> bool:
+    """Whether a folder lies in one that is listed, or has folders in it that may be."""
+    if not folder.is_in(base):
+        return False
+    if not Path(folder.path).is_relative_to(base.path):
+        return True  # one folder under two paths: there is no path between them to compare
+    for pattern, name in zip(below, Path(folder.path).relative_to(base.path).parts, strict=False):
+        if "**" in pattern:
+            return True
+        if not fnmatch(name.lower(), pattern.lower()):  # not every disk tells a case from another
+            return False
+    return True
+
+
+def _written(output: Folder, layers: Folder) -> Iterator[tuple[Folder, _Spot]]:
+    """Yield each folder with the one in it whose files are written and deleted."""
+    yield output, _Spot.of_url(f"{output.url.rstrip('/')}/{SHARDS}")
+    yield layers, _Spot.of_url(layers.url)
+
+
+def _refusal(folder: Folder, source: SourceConfig) -> ConfigError:
+    return ConfigError(
+        f"{folder.url} lies inside the source {source.url}, or the source inside it: the next run "
+        f"would read it as images; choose an `output` and `layers` outside"
+    )

@@ -1,0 +1,378 @@
+"""Workers as Ray actors.
+
+An actor hosts the stages of one pool and takes one `run` call at a time, or a few where its stage
+allows; reading and publishing happen beside it in other threads. The bytes of a shard lie in the
+object store once. Calls go to idle workers, oldest shard first. An actor that dies is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
+from engine.execution.actor_pool import ActorPool, Call, last_line
+from engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
+from engine.execution.conversation import seconds_of
+from engine.execution.runner import Opened, Runner
+from engine.execution.waiting import PATIENCE_S, waiting_for
+from engine.execution.watch import GRACE_S, NO_TURN, Watch
+from engine.execution.worker import Part, Worker
+from engine.planning.config import RunConfig, RunnerConfig
+from engine.planning.graph import CPU_POOL, Graph
+from engine.planning.partition import ShardSpec
+from engine.planning.plugins import ROOT, searched
+from engine.planning.pools import Machines, Pool, pools_of
+from engine.records.publication import ShardStats
+from engine.records.shard import Spot
+from engine.storage.folder import Folder
+
+
+class RayRunner(Runner):
+    """Runs calls on actors of a Ray of our own or of a running cluster."""
+
+    def __init__(self, config: RunConfig, graph: Graph, *, layers: Folder, output: Folder) -> None:
+        self._config = config
+        self._graph = graph
+        self._folders = {"layers": layers, "output": output}
+        self._sizes: dict[str, Pool] = {}
+        self._pools: dict[str, ActorPool] = {}
+        self._is_ours = False
+
+    async def start(self) -> Graph:
+        self._is_ours = start_ray(self._config.runner)
+        machines = machines_of_ray()
+        graph = self._graph if machines.gpus else self._graph.on_cpus()
+        self._sizes = pools_of(graph, machines, workers=self._config.runner.workers)
+        # Ray places workers as they come; `pools_of` counted on the largest coming first.
+        for pool in sorted(self._sizes.values(), key=lambda pool: -pool.num_gpus):
+            self._pool(pool.name)
+        return graph
+
+    async def waiting(self) -> str:
+        counts = {name: pool.late(PATIENCE_S) for name, pool in self._pools.items()}
+        late = {name: count for name, count in counts.items() if count}
+        cpus = sum(self._sizes[name].num_cpus * count for name, count in late.items())
+        gpus = sum(self._sizes[name].num_gpus * count for name, count in late.items())
+        return await asyncio.to_thread(waiting_for, cpus=cpus, gpus=gpus) if late else ""
+
+    def width(self, pool: str) -> int:
+        return self._sizes[pool].width
+
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        async def call(actor: Any) -> Opened:
+            task, images = actor.open.remote(spec, earlier=earlier, retry=retry)
+            return Opened(task=_unless_dead(await task), images=images)
+
+        return await self._pools[CPU_POOL].beside(call, attempts=1)
+
+    async def reopen(
+        self,
+        spec: ShardSpec,
+        *,
+        earlier: str,
+        retry: bool,
+        given_up: Mapping[Spot, SampleError],
+    ) -> Opened:
+        import ray
+
+        notes = ray.remote(num_cpus=0)(_Notes).remote()  # outlives the worker
+
+        async def call(actor: Any) -> Opened:
+            options = {"earlier": earlier, "retry": retry, "given_up": given_up, "notes": notes}
+            task, images = actor.open.remote(spec, **options)
+            return Opened(task=_unless_dead(await task), images=images)
+
+        try:
+            return await self._pools[CPU_POOL].call(call, (), priority="", alone=True)
+        except WorkerDied as error:
+            if error.spot is not None:
+                raise
+            spot, took_s = await notes.last.remote()
+            if took_s > self._config.limits.file_seconds + GRACE_S:
+                raise WorkerDied(NO_TURN, reason=FILE_TIMEOUT, spot=spot) from error
+            raise WorkerDied(str(error), reason=error.reason, spot=spot) from error
+        finally:
+            ray.kill(notes)
+
+    async def run(
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        alone: bool = False,
+    ) -> Any:
+        async def call(actor: Any) -> Any:
+            is_spent, part = actor.run.remote(opened.task, opened.images, names, samples)
+            if _unless_dead(await is_spent):
+                self._pool(pool).retire(actor)
+            return part
+
+        nodes = [node for node in self._graph.layered if node.name in names]
+        timer = _Timer(min(seconds_of(node, self._config.limits, len(samples)) for node in nodes))
+        priority = opened.task.shard.name
+        try:
+            return await self._pool(pool).call(
+                timer.around(call), names, priority=priority, alone=alone
+            )
+        except WorkerDied as error:
+            raise timer.explained(error, STAGE_TIMEOUT) from error
+
+    async def fetch(self, part: Any) -> Part:
+        return await part
+
+    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
+        async def call(actor: Any) -> None:
+            await actor.store.remote(opened.task, names, *parts)
+
+        await self._pools[CPU_POOL].beside(call)
+
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
+    ) -> ShardStats:
+        async def call(actor: Any) -> ShardStats:
+            return await actor.publish.remote(opened.task, opened.images, names, *parts)
+
+        return await self._pools[CPU_POOL].beside(call)
+
+    async def release(self, pool: str) -> None:
+        if pool in self._pools:
+            self._pools.pop(pool).close()
+
+    async def close(self) -> None:
+        import ray
+
+        for pool in self._pools.values():
+            pool.close()
+        if self._is_ours:
+            ray.shutdown()
+
+    def _pool(self, name: str) -> ActorPool:
+        """Return a pool; the workers of one that was released start again."""
+        if name not in self._pools:
+            pool = self._sizes[name]
+            create = _actor_class().options(
+                max_restarts=0,
+                max_concurrency=pool.calls,
+                num_cpus=pool.num_cpus,
+                num_gpus=pool.num_gpus,
+            )
+            make = partial(create.remote, self._config, Carried(self._graph), **self._folders)
+            self._pools[name] = ActorPool(pool, make, self._config.limits.worker_memory_mb)
+        return self._pools[name]
+
+
+def start_ray(runner: RunnerConfig) -> bool:
+    """Start a Ray or join one, unless this process has one; return whether it was done here.
+
+    Raises:
+        RunError: there is no Ray at the address.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if ray.is_initialized():
+        return False
+    options = _init_options(runner.address, runner.workers, runner.object_store_mb)
+    try:
+        with _own_signals():
+            ray.init(**options)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        reason = last_line(error)
+        raise RunError(f"cannot reach Ray at {runner.address!r}: {reason}") from error
+    return True
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does on SIGTERM, for which Ray has a handler of its own."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def ray_started(runner: RunnerConfig) -> Iterator[None]:
+    """Keep one Ray for all runs of the block, rather than one for each.
+
+    Raises:
+        RunError: there is no Ray at the address.
+    """
+    import ray
+
+    is_ours = start_ray(runner)
+    try:
+        yield
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def machines_of_ray() -> Machines:
+    """Return what the nodes have that are alive."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Machines(
+        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
+        gpus_by_node=tuple(int(node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1),
+    )
+
+
+def _init_options(address: str, workers: int | None, object_store_mb: int) -> dict[str, Any]:
+    """Return how Ray is started or joined; a plain `ray.init()` would join any cluster it finds."""
+    job = {"job_config": _job_config(), "log_to_driver": False}
+    if address != "local":
+        return {"address": address, **job}
+    return {
+        **job,
+        "address": "local",
+        "num_cpus": workers,
+        "include_dashboard": False,
+        "logging_level": "ERROR",
+        "object_store_memory": object_store_mb * 1024 * 1024,
+        "_node_ip_address": "127.0.0.1",
+    }
+
+
+def _job_config() -> Any:
+    """Return the settings by which workers do not search the folder that the driver stands in."""
+    from ray.job_config import JobConfig
+
+    installed = [ROOT] if sysconfig.get_path("purelib") != ROOT else []
+    # Of a job of a client Ray adds no folder; nothing else follows from it where none is uploaded.
+    return JobConfig(_client_job=True, _py_driver_sys_path=installed)
+
+
+def _actor_class() -> Any:
+    """Return the actor: a worker, with reading and publishing in threads of their own.
+
+    `open` and `run` return twice: what the driver looks at, and what it only passes on.
+    """
+    import ray
+
+    class Actor:
+        def __init__(self, config: RunConfig, graph: Graph, **folders: Any) -> None:
+            hide_gpus()
+            self._watch = Watch(memory_mb=config.limits.worker_memory_mb)
+            self._worker = Worker(config, graph, watch=self._watch, **folders)
+
+        def load(self, names: Sequence[str]) -> bool:
+            self._watch.call("stages", self._worker.load, names)
+            return self._watch.is_spent
+
+        @ray.method(concurrency_group="io", num_returns=2)
+        def open(self, spec: ShardSpec, *, notes: Any = None, **options: Any) -> Any:
+            if notes is not None:
+                options["note"] = lambda spot: ray.get(notes.put.remote(spot))
+            try:
+                return self._watch.call("io", self._worker.open, spec, **options)
+            except WorkerDied as error:
+                return error, None
+
+        @ray.method(num_returns=2)
+        def run(self, *args: Any) -> tuple[bool | WorkerDied, Part | None]:
+            try:
+                part = self._watch.call("stages", self._worker.run, *args)
+            except WorkerDied as error:
+                return error, None  # Ray would print an error that is not looked at twice
+            return self._watch.is_spent, part
+
+        @ray.method(concurrency_group="io")
+        def store(self, *args: Any) -> None:
+            self._watch.call("io", self._worker.store, *args)
+
+        @ray.method(concurrency_group="io")
+        def publish(self, *args: Any) -> ShardStats:
+            return self._watch.call("io", self._worker.publish, *args)
+
+    return ray.remote(concurrency_groups={"io": 2})(Actor)
+
+
+def _unless_dead(outcome: Any) -> Any:
+    """Return what a call came to, unless its worker has to be replaced."""
+    if isinstance(outcome, WorkerDied):
+        raise outcome
+    return outcome
+
+
+class _Notes:
+    """Remembers at which input a reader is, in a process that outlives it."""
+
+    def __init__(self) -> None:
+        self._spot: Spot | None = None
+        self._since_s = time.monotonic()
+
+    def put(self, spot: Spot) -> None:
+        self._spot, self._since_s = spot, time.monotonic()
+
+    def last(self) -> tuple[Spot | None, float]:
+        """Return the last input, and for how long it has been the last."""
+        return self._spot, time.monotonic() - self._since_s
+
+
+class _Timer:
+    """Measures a call on an actor, to know a worker that its own timer ended from others: Ray does
+    not tell."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._took_s = 0.0
+
+    def around(self, call: Call) -> Call:
+        """Return the call, measured."""
+
+        async def timed(actor: Any) -> Any:
+            begin_s = time.monotonic()
+            try:
+                return await call(actor)
+            finally:
+                self._took_s = time.monotonic() - begin_s
+
+        return timed
+
+    def explained(self, error: WorkerDied, reason: str) -> WorkerDied:
+        """Return a death with its reason, when the call took longer than it may."""
+        if isinstance(error, WorkerStuck) or self._took_s < self._limit_s + GRACE_S:
+            return error
+        return WorkerDied(NO_TURN, reason=reason)
+
+
+def hide_gpus() -> None:
+    """Hide the GPUs of the node from a worker that was given none, which Ray does not do."""
+    import ray
+
+    if not ray.get_gpu_ids():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+class Carried:
+    """A graph on its way to a worker: what it is made of may lie in folders that only the driver
+    searches, so the worker is told them first. There it is the graph itself."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ray import cloudpickle
+
+        return _arrived, (searched(), cloudpickle.dumps(self._graph))
+
+
+def _arrived(folders: Sequence[str], packed: bytes) -> Graph:
+    from ray import cloudpickle
+
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    return cloudpickle.loads(packed)

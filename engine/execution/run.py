@@ -1,0 +1,373 @@
+"""A run: a config applied to a source.
+
+    source -> partition -> jobs -> shards -> manifest
+
+What is already there is not made again. Shards are written beside those of the version before;
+the caller switches to the new manifest when everything that people read (card, report) is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.core.annotation import TASKS
+from engine.core.errors import ConfigError, MissingPackage, UsageError
+from engine.core.image import PIXELS_VERSION
+from engine.core.redaction import redacted
+from engine.core.sample import digest_of
+from engine.execution.answer import BUDGET_EXHAUSTED
+from engine.execution.log import run_log
+from engine.execution.losses import Ledger
+from engine.execution.nesting import refuse_links, refuse_nesting
+from engine.execution.progress import Progress
+from engine.execution.runner import InProcessRunner, Runner
+from engine.execution.scheduler import Job, Scheduler
+from engine.execution.worker import Worker
+from engine.planning.config import RunConfig
+from engine.planning.graph import Graph, plan
+from engine.planning.open_source import open_source
+from engine.planning.partition import (
+    INDEX_NAME,
+    Index,
+    ShardSpec,
+    partition,
+    places,
+    read_index,
+    write_index,
+)
+from engine.planning.plugins import modules_of, search_for_plugins
+from engine.records.manifest import RECIPE, Manifest, named_shards
+from engine.records.publication import (
+    SHARDS,
+    ShardStats,
+    finished_names,
+    is_whole,
+    read_stats,
+    refuse_vanished,
+)
+from engine.records.shard import SOURCE_FINGERPRINT
+from engine.safety.escaped import cut, escaped
+from engine.sources.source import Source
+from engine.sources.url import reached
+from engine.storage.folder import Folder
+
+POLL_S = 2.0
+"""Seconds between looks at what workers wait for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A config whose graph is planned and whose folders and sources are open."""
+
+    config: RunConfig
+    graph: Graph
+    sources: tuple[Source, ...]
+    output: Folder
+    layers: Folder
+    problem: UsageError | None = None
+    """Why the source cannot be read: of a run that is only looked at, which then has no sources."""
+
+
+def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = True) -> Run:
+    """Check a config as far as possible without reading an image.
+
+    A run that is only looked at (`is_dry`) may lack packages of its stages, models and sources.
+    Without `imports_modules`, too, nothing that the config names is imported but what is installed.
+
+    Raises:
+        UsageError: the config cannot be run; the message says what to change.
+    """
+    if imports_modules:
+        search_for_plugins(config.plugin_path)
+    _refuse_absent_places(config, imports_modules=imports_modules)
+    try:
+        if not imports_modules:
+            _refuse_unseen(config)
+        sources = tuple(
+            open_source(one, shard_size=config.shard_size, limits=config.limits)
+            for one in config.source
+        )
+    except UsageError as problem:
+        if not is_dry:
+            raise
+        return _without_sources(config, problem, imports_modules=imports_modules)
+    config = config.model_copy(update={"source": tuple(source.config for source in sources)})
+    output, layers = Folder(config.output), Folder(config.layers_url)
+    for source in config.source:
+        refuse_nesting(source, output, layers)
+    tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
+    return Run(
+        config=config,
+        graph=plan(config, source_tasks=tasks, is_dry=is_dry, imports_modules=imports_modules),
+        sources=sources,
+        output=output,
+        layers=layers,
+    )
+
+
+def _refuse_unseen(config: RunConfig) -> None:
+    for key, use in modules_of(config):
+        if key == "source.kind":
+            raise ConfigError(
+                f"{key} = {cut(use)} names a module, which a dry run does not import: what the "
+                f"source holds is not known"
+            )
+
+
+def _without_sources(config: RunConfig, problem: UsageError, *, imports_modules: bool) -> Run:
+    """Return a run to look at whose sources cannot be opened; who knows what they would bring."""
+    return Run(
+        config=config,
+        graph=plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules),
+        sources=(),
+        output=Folder(config.output),
+        layers=Folder(config.layers_url),
+        problem=problem,
+    )
+
+
+def _refuse_absent_places(config: RunConfig, *, imports_modules: bool) -> None:
+    """Refuse places that nothing here can reach; the error names what the stages lack, too.
+
+    Raises:
+        MissingPackage: with all pip lines.
+    """
+    absent: list[MissingPackage] = []
+    for url in (*(source.url for source in config.source), config.output, config.layers):
+        try:
+            reached(url or "")
+        except MissingPackage as error:
+            absent.append(error)
+        except ConfigError:
+            pass  # a source may have a scheme of its own; who opens it says what is wrong
+    if absent:
+        graph = plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules)
+        raise MissingPackage.all_of([*absent, *graph.absent, *graph.awaited])
+
+
+def execute(
+    run: Run,
+    progress: Progress,
+    *,
+    retry: bool = False,
+    replace: bool = False,
+    check: bool = False,
+) -> Manifest:
+    """Build what is missing and return the manifest of the dataset, not yet written.
+
+    With `retry`, images that failed are tried again; those that a budget did not reach always are.
+    With `replace`, the dataset may have been made from other sources, whose samples go.
+    Finished shards that are damaged are made again; with `check`, all of them are read to find out.
+
+    Raises:
+        ConfigError: a stage has a caveat that the config does not allow, or the output holds a
+            dataset from another source.
+        RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
+        StorageError: a file cannot be written.
+    """
+    refuse_caveats(run)
+    specs = _specs(run, replace=replace)
+    remarks = _remarks(run.sources)
+    progress.current = "checking finished shards" if check else progress.current
+    finished = _Finished(run.output, is_read=check)
+    receipts = _Receipts(run)
+    ledger = Ledger(specs, run.config.max_dead_letter_share)
+    jobs: list[Job] = []
+    for spec in specs:
+        job = _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
+        if isinstance(job, Job):
+            jobs.append(job)
+        else:
+            ledger.add(job)
+            progress.skip(samples=job.samples, dead_letters=len(job.dead_letters))
+    ledger.check()
+    progress.stages = tuple(node.name for node in run.graph.layered)
+    progress.shards = len(jobs)
+
+    def on_finished(job: Job, stats: ShardStats) -> None:
+        receipts.write(job.spec, stats.samples_digest)
+        log.finished(stats)
+        ledger.add(stats)
+        progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
+        ledger.check()
+
+    if jobs:
+        progress.current = "starting the workers"
+        with run_log(run.output) as log:
+            asyncio.run(_build(run, jobs, progress, on_finished))
+    urls = [redacted(source.url) for source in run.config.source]
+    stats = [ledger.stats[spec.number] for spec in specs]
+    refuse_vanished(run.output, stats)
+    if not run.output.exists(INDEX_NAME):
+        write_index(run.output, specs, shard_size=run.config.shard_size)
+    return Manifest.of(run.graph, urls, stats, remarks=remarks)
+
+
+def _remarks(sources: Sequence[Source]) -> list[str]:
+    """Return what the sources remark on what was listed; of several, each line names its own."""
+    return [
+        escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
+        for source in sources
+        for line in source.remarks()
+    ]
+
+
+def refuse_caveats(run: Run) -> None:
+    """Refuse stages that nobody should learn from, unless the config allows them.
+
+    Raises:
+        ConfigError: with the stage and the reason.
+    """
+    for node in run.graph.nodes:
+        if (caveat := node.stage.caveat()) and not run.config.allow_caveats:
+            raise ConfigError(
+                f"stage {node.name!r} has {caveat}: nobody should learn from what it says; to "
+                "measure its speed all the same, set allow_caveats=true"
+            )
+
+
+def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
+    """Share the source out into shards, and remember how before anything is made."""
+    index, size = read_index(run.output), run.config.shard_size
+    if not replace:
+        _refuse_another_source(run, index)
+    previous = list(index.entries) if index.shard_size == size else []
+    specs = partition(run.sources, previous)
+    refuse_links(run.sources, specs, run.output, run.layers)
+    if [entry for spec in specs for entry in spec.entries] != previous:
+        run.output.publish(RECIPE, run.graph.recipe.encode())  # from here on, a build is under way
+        write_index(run.output, specs, shard_size=size)
+    return specs
+
+
+def _refuse_another_source(run: Run, index: Index) -> None:
+    """Refuse to delete the samples of a source that the config no longer has."""
+    gone = {entry.source for entry in index.entries} - set(places(run.sources))
+    if gone:
+        names = ", ".join(sorted(name.rpartition("#")[0] for name in gone))
+        raise ConfigError(
+            f"{run.output.url} holds a dataset made from {names}, which this config does not "
+            f"read: its samples would be deleted. Choose another `output`, or build with --replace"
+        )
+
+
+def _job(
+    run: Run, spec: ShardSpec, finished: Sequence[ShardStats], receipt: str | None, *, retry: bool
+) -> Job | ShardStats:
+    """Return what may be left to do on a shard, or its statistics when nothing is.
+
+    `finished` are the versions of the shard that are there, the best one first.
+    """
+    earlier = finished[0].samples_digest if finished else ""
+    done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
+    letters = done.dead_letters if done else ()
+    is_unpaid = any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
+    is_wanted = is_unpaid or (retry and bool(letters))
+    if done and not is_wanted and receipt == done.samples_digest:
+        return done
+    return Job(spec=spec, earlier=earlier, done=done, retry=retry)
+
+
+class _Finished:
+    """The shards that are there, of all versions; those of the current one are known by name."""
+
+    def __init__(self, output: Folder, *, is_read: bool) -> None:
+        self._output = output
+        self._is_read = is_read
+        self._entries = output.entries(SHARDS)
+        self._names = finished_names(sorted(self._entries))
+        self._current = set(named_shards(output))
+
+    def of(self, number: int) -> list[ShardStats]:
+        """Return the whole versions of a shard: the current one, then those with fewer failures.
+
+        One with fewer dead letters than the current one, made by the same recipe from the same
+        samples, comes before it: a retry that was interrupted made it.
+        """
+        read = [read_stats(self._output, name) for name in self._names.get(number, ())]
+        whole = [stats for stats in read if stats and self._is_whole(stats)]
+        current = next((stats for stats in whole if stats.name in self._current), None)
+
+        def rank(stats: ShardStats) -> tuple[bool, int, bool, str]:
+            is_alike = current is not None and (
+                (stats.recipe, stats.samples_digest) == (current.recipe, current.samples_digest)
+            )
+            return not is_alike, len(stats.dead_letters), stats is not current, stats.name
+
+        return sorted(whole, key=rank)
+
+    def _is_whole(self, stats: ShardStats) -> bool:
+        return is_whole(self._output, stats, self._entries, is_read=self._is_read)
+
+
+async def _build(
+    run: Run, jobs: Sequence[Job], progress: Progress, finished: Callable[[Job, ShardStats], None]
+) -> None:
+    runner = _runner(run)
+    try:
+        graph = await runner.start()
+        if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
+            progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
+        run.output.publish(RECIPE, run.graph.recipe.encode())
+        progress.current = ""
+        scheduler = Scheduler(graph, runner, progress)
+        watching = asyncio.create_task(_watch(runner, progress))
+        try:
+            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+                finished(job, stats)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            progress.waiting = ""
+    finally:
+        await runner.close()
+
+
+async def _watch(runner: Runner, progress: Progress) -> None:
+    """Keep telling what the workers wait for."""
+    while True:
+        progress.waiting = await runner.waiting()
+        await asyncio.sleep(POLL_S)
+
+
+def _runner(run: Run) -> Runner:
+    if run.config.runner.kind == "in_process":
+        worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
+        return InProcessRunner(worker, run.graph)
+    if run.config.runner.kind == "local":
+        from engine.execution.local_runner import LocalRunner
+
+        return LocalRunner(run.config, run.graph, layers=run.layers, output=run.output)
+    from engine.execution.ray_runner import RayRunner
+
+    return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
+
+
+class _Receipts:
+    """Remembers which inputs gave which samples, so that unchanged inputs are not read again."""
+
+    def __init__(self, run: Run) -> None:
+        self._layers = run.layers
+        self._readings = [
+            digest_of(
+                [
+                    SOURCE_FINGERPRINT,
+                    str(PIXELS_VERSION),
+                    run.config.limits.of_readings,
+                    redacted(source.config.model_dump_json()),
+                ]
+            )[:16]
+            for source in run.sources
+        ]
+
+    def read(self, spec: ShardSpec) -> str | None:
+        data = self._layers.read(self._name(spec))
+        return None if data is None else data.decode("ascii", "replace")
+
+    def write(self, spec: ShardSpec, samples_digest: str) -> None:
+        self._layers.publish(self._name(spec), samples_digest.encode(), durable=False)
+
+    def _name(self, spec: ShardSpec) -> str:
+        return f"source-{self._readings[spec.source]}/{spec.inputs_digest}"

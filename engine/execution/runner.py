@@ -1,0 +1,186 @@
+"""Where workers live and how they are called.
+
+One contract, three runners: `InProcessRunner` calls a worker in this process, `LocalRunner` one in
+a child process, `RayRunner` calls actors. A value that a worker keeps for another call (the bytes
+of a shard) is a reference to whoever passes it on; only the worker that receives it sees the value.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
+from engine.execution.worker import Part, Task, Worker
+from engine.planning.graph import Graph
+from engine.planning.partition import ShardSpec
+from engine.records.publication import ShardStats
+from engine.records.shard import Spot
+
+ATTEMPTS = 3
+"""Times that reading or publishing a shard is tried when the worker dies of something else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A shard that a worker has read: what is left to do, and a reference to the bytes."""
+
+    task: Task
+    images: Any
+
+
+class Runner(ABC):
+    """Workers in pools, called asynchronously; one call per worker at a time."""
+
+    @abstractmethod
+    async def start(self) -> Graph:
+        """Start the workers and return the graph as they host it; models are loaded later, when a
+        stage is first asked for.
+
+        Raises:
+            RunError: the pools do not fit the machines that are there.
+        """
+
+    async def waiting(self) -> str:
+        """Tell what workers wait for, such as GPUs that others hold; "" when all are there."""
+        return ""
+
+    @abstractmethod
+    def width(self, pool: str) -> int:
+        """Return how many calls of a pool can run at once."""
+
+    @abstractmethod
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        """Read a shard (`Worker.open`).
+
+        Raises:
+            WorkerDied: the worker's process died during the call.
+        """
+
+    async def reopen(
+        self,
+        spec: ShardSpec,
+        *,
+        earlier: str,
+        retry: bool,
+        given_up: Mapping[Spot, SampleError],
+    ) -> Opened:
+        """Read a shard at which a worker died, alone in a worker and watched step by step.
+
+        Raises:
+            WorkerDied: the worker's process died again; its `spot` says at which input.
+        """
+        raise NotImplementedError(f"no process of {type(self).__name__} can die alone")
+
+    @abstractmethod
+    async def run(
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        alone: bool = False,
+    ) -> Any:
+        """Run stages over samples (`Worker.run`); returns a reference to the part.
+
+        `alone`, no other call runs in the worker meanwhile: whose death it is, is known.
+
+        Raises:
+            WorkerDied: the worker's process died during the call.
+        """
+
+    @abstractmethod
+    async def fetch(self, part: Any) -> Part:
+        """Bring a part that `run` returned into this process."""
+
+    @abstractmethod
+    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
+        """Publish the layers of stages from parts or references to them (`Worker.store`)."""
+
+    @abstractmethod
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
+    ) -> ShardStats:
+        """Publish the last layers and the finished shard (`Worker.publish`)."""
+
+    @abstractmethod
+    async def release(self, pool: str) -> None:
+        """Stop the workers of a pool that nobody needs any more."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop all workers."""
+
+
+class InProcessRunner(Runner):
+    """Runs every call in this process, one after the other, without limits of time and memory: for
+    a debugger, which may wait as long as it likes."""
+
+    def __init__(self, worker: Worker, graph: Graph) -> None:
+        self._worker = worker
+        self._graph = graph
+
+    async def start(self) -> Graph:
+        return self._graph
+
+    def width(self, pool: str) -> int:
+        return 1
+
+    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+        task, images = self._worker.open(spec, earlier=earlier, retry=retry)
+        return Opened(task=task, images=images)
+
+    async def run(
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        alone: bool = False,
+    ) -> Part:
+        return self._worker.run(opened.task, opened.images, names, samples)
+
+    async def fetch(self, part: Part) -> Part:
+        return part
+
+    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Part]) -> None:
+        self._worker.store(opened.task, names, *parts)
+
+    async def publish(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+    ) -> ShardStats:
+        return self._worker.publish(opened.task, opened.images, names, *parts)
+
+    async def release(self, pool: str) -> None:
+        """Nothing to stop: all pools are this process."""
+
+    async def close(self) -> None:
+        """Nothing to stop: the models go with the process."""
+
+
+@contextmanager
+def while_loading(names: Iterable[str]) -> Iterator[None]:
+    """Turn the death of a worker that loads stages into the end of the run: no image is to blame.
+
+    Raises:
+        RunError: with the stages.
+    """
+    try:
+        yield
+    except WorkerStuck as error:
+        raise RunError(str(error)) from error
+    except WorkerDied as error:
+        raise RunError(f"a worker died while loading {', '.join(names)}: {error}") from error
+
+
+def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:
+    """Say that a worker has too little memory for its stages alone."""
+    return RunError(
+        f"a worker that has loaded {', '.join(names)} takes more memory than "
+        f"limits.worker_memory_mb = {memory_mb} allows: raise it, or give the stages less"
+    )

@@ -1,0 +1,344 @@
+"""The schedule: every shard's way through the stages, oldest shard first.
+
+    open -> segments of stages, by pool -> publish
+
+A segment is a set of stages in one pool that can run in one visit, so an image is decoded once
+for all of them. Few shards are in flight, whatever the size of the dataset. A call whose
+worker died, or went beyond a limit, is cut into pieces until the guilty image is alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
+from engine.execution.answer import INPUT_FAILED
+from engine.execution.progress import Progress
+from engine.execution.runner import Opened, Runner
+from engine.execution.worker import Part
+from engine.planning.graph import CPU_POOL, Graph
+from engine.planning.partition import ShardSpec
+from engine.records.layer import StageError, make_layer
+from engine.records.publication import ShardStats
+from engine.records.shard import Spot
+
+CHUNK = 32
+"""Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
+PIECES = 8
+"""Parts into which a call is cut when its worker died."""
+ATTEMPTS = 3
+"""Times that a shard is started when nodes leave with its bytes, or shared memory is full."""
+STRIKES = 2
+"""Times that a worker dies of an image, alone with it, before the image is given up."""
+MAX_DEATHS = 64
+"""Workers that may die one after the other, no call coming through, before a run is given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Stages of one pool that run in one visit; `after` are the segments that come before."""
+
+    pool: str
+    names: tuple[str, ...]
+    after: frozenset[int]
+
+
+def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
+    """Group the stages that have something to do, in an order that respects what they read."""
+    level: dict[str, int] = {}
+    groups: dict[tuple[int, str], list[str]] = {}
+    for node in graph.layered:
+        if node.name not in todo:
+            continue
+        pool_of = {name: pool for (_, pool), names in groups.items() for name in names}
+        read = [name for name in node.inputs if name in level]
+        steps = [level[name] + (pool_of[name] != node.pool) for name in read]
+        level[node.name] = max(steps, default=0)
+        groups.setdefault((level[node.name], node.pool), []).append(node.name)
+    ordered = sorted(groups.items(), key=lambda group: group[0][0])
+    place = {name: index for index, (_, names) in enumerate(ordered) for name in names}
+    inputs = {node.name: node.inputs for node in graph.layered}
+    return [
+        Segment(
+            pool=pool,
+            names=tuple(names),
+            after=frozenset(place[read] for name in names for read in inputs[name] if read in place)
+            - {index},
+        )
+        for index, ((_, pool), names) in enumerate(ordered)
+    ]
+
+
+class Scheduler:
+    """Moves shards through a runner."""
+
+    def __init__(self, graph: Graph, runner: Runner, progress: Progress) -> None:
+        self._graph = graph
+        self._runner = runner
+        self._progress = progress
+        self._nodes = {node.name: node for node in graph.layered}
+        self._deaths = 0
+        self._in_flight = 1
+        self._alone = asyncio.Lock()  # of the shard for which shared memory was too small
+        self._awaited: dict[str, set[str]] = {}  # shards that may yet need a pool, by its name
+
+    async def run(
+        self, jobs: Sequence[Job], *, shard_size: int
+    ) -> AsyncIterator[tuple[Job, ShardStats]]:
+        """Yield each job with the statistics of its finished shard, as they come."""
+        chunks_per_shard = math.ceil(shard_size / CHUNK)
+        self._in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
+        pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
+        self._awaited = {pool: {job.spec.name for job in jobs} for pool in pools}
+        waiting: Iterator[Job] = iter(jobs)
+        running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
+        done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
+        try:
+            while True:
+                while len(running) < self._in_flight and (job := next(waiting, None)):
+                    running.add(asyncio.create_task(self._finish(job)))
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, *done, return_exceptions=True)
+
+    async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
+        """Build a shard, from the start again when its bytes are lost, or do not fit into shared
+        memory: then after the others that do not fit, and with fewer shards beside it."""
+        turn: AbstractAsyncContextManager[Any] = nullcontext()
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with turn:
+                    done = await self._build(job)
+            except (DataLost, StoreFull) as error:
+                self._progress.close(job.spec.name, is_done=False)
+                if attempt == ATTEMPTS:
+                    raise
+                if isinstance(error, StoreFull):
+                    self._in_flight, turn = 1, self._alone
+            else:
+                self._progress.close(job.spec.name, is_done=True)
+                return done
+        raise AssertionError("unreachable")
+
+    async def _build(self, job: Job) -> tuple[Job, ShardStats]:
+        opened = await self._open(job)
+        shard, todo = opened.task.shard, opened.task.todo
+        unread = len(shard.dead_letters)
+        self._progress.open(shard.name, inputs=len(shard.records) + unread, unread=unread)
+        for name in self._progress.stages:
+            self._progress.answer(shard.name, name, len(shard.records) - len(todo.get(name, ())))
+        plan = segments(self._graph, list(todo))
+        visited = Counter(segment.pool for segment in plan)
+        for pool in self._awaited.keys() - visited.keys():
+            await self._leave(pool, shard.name)
+        if not todo and job.done and job.done.is_of(shard):
+            return job, job.done
+        read_later = frozenset(index for segment in plan for index in segment.after)
+        visits: list[asyncio.Task[list[Any]]] = []
+        for index, segment in enumerate(plan):
+            before = [visits[earlier] for earlier in segment.after]
+            visit = self._visit(opened, segment, before, visited, store=index in read_later)
+            visits.append(asyncio.create_task(visit))
+        try:
+            parts = [part for said in await asyncio.gather(*visits) for part in said]
+        finally:
+            for task in visits:
+                task.cancel()
+        last = [n for i, segment in enumerate(plan) if i not in read_later for n in segment.names]
+        return job, await self._runner.publish(opened, last, parts)
+
+    async def _open(self, job: Job) -> Opened:
+        """Read a shard; an input of which workers die again is given up."""
+        given_up: dict[Spot, SampleError] = {}
+        strikes: Counter[Spot] = Counter()
+        deaths = 0
+        while True:
+            try:
+                if not deaths:
+                    return await self._runner.open(job.spec, earlier=job.earlier, retry=job.retry)
+                return await self._runner.reopen(
+                    job.spec, earlier=job.earlier, retry=job.retry, given_up=given_up
+                )
+            except WorkerDied as error:
+                deaths += 1
+                if deaths > MAX_DEATHS or deaths > ATTEMPTS + STRIKES * len(given_up):
+                    raise _unreadable(job.spec, error) from error
+                if error.spot is None:
+                    continue
+                spot = Spot(*error.spot)
+                strikes[spot] += 1
+                if strikes[spot] == STRIKES:
+                    given_up[spot] = _error_of(spot, error)
+
+    async def _visit(
+        self,
+        opened: Opened,
+        segment: Segment,
+        before: Sequence[asyncio.Task[list[Any]]],
+        visited: Counter[str],
+        *,
+        store: bool,
+    ) -> list[Any]:
+        """Run a segment over a shard; return its parts, unless they were stored for later ones.
+
+        `visited` counts the visits that the shard has yet to pay to each pool.
+        """
+        for earlier in before:
+            await earlier
+        todo = opened.task.todo
+        samples = sorted({number for name in segment.names for number in todo[name]})
+        size = self._chunk_size(segment, len(samples))
+        calls = [
+            self._run(opened, segment, samples[start : start + size])
+            for start in range(0, len(samples), size)
+        ]
+        parts = [part for said in await asyncio.gather(*calls) for part in said]
+        visited[segment.pool] -= 1
+        if not visited[segment.pool]:
+            await self._leave(segment.pool, opened.task.shard.name)
+        if store:
+            await self._runner.store(opened, segment.names, parts)
+            return []
+        return parts
+
+    async def _leave(self, pool: str, shard: str) -> None:
+        """Note that a shard needs a pool no more; the last one releases it.
+
+        A shard that is started again leaves again: it is counted once.
+        """
+        awaited = self._awaited.get(pool, set())
+        awaited.discard(shard)
+        if not awaited and pool != CPU_POOL:
+            await self._runner.release(pool)
+
+    def _chunk_size(self, segment: Segment, count: int) -> int:
+        """Share a shard among the workers of a pool, in whole batches."""
+        share = math.ceil(count / (2 * self._runner.width(segment.pool)))
+        batch = max(self._nodes[name].stage.config.batch_size for name in segment.names)
+        return max(batch, math.ceil(min(share, CHUNK) / batch) * batch)
+
+    async def _run(
+        self, opened: Opened, segment: Segment, samples: Sequence[int], *, alone: bool = False
+    ) -> list[Any]:
+        """Run a segment over some samples, whatever happens to the workers.
+
+        A worker may have had several calls when it died: the pieces are run alone, so that no
+        image is blamed for what another did.
+        """
+        try:
+            part = await self._runner.run(segment.pool, opened, segment.names, samples, alone=alone)
+        except WorkerDied as error:
+            self._count_death(error, opened, segment)
+            if len(samples) == 1:
+                known = error if alone and error.samples else None
+                return [await self._accuse(opened, segment, samples[0], known)]
+            return [
+                part
+                for piece in _pieces(samples, error.samples)
+                for part in await self._run(opened, segment, piece, alone=True)
+            ]
+        self._deaths = 0
+        for name in segment.names:
+            asked = set(samples).intersection(opened.task.todo[name])
+            self._progress.answer(opened.task.shard.name, name, len(asked))
+        return [part]
+
+    async def _accuse(
+        self, opened: Opened, segment: Segment, number: int, known: WorkerDied | None
+    ) -> Part:
+        """Find the stage that dies of an image, stage by stage; the others still speak of it.
+
+        `known` is the second death, when that named the stage.
+        """
+        part: Any = None
+        good: list[str] = []
+        failed: dict[str, StageError] = {}
+        for name in segment.names:
+            if read := failed.keys() & set(self._nodes[name].inputs):
+                message = f"stage {min(read)!r}, which {name!r} reads, failed on this image"
+                failed[name] = StageError(sample=number, reason=INPUT_FAILED, message=message)
+                continue
+            if known and known.stage == name:
+                failed[name] = _blamed(number, known)
+                continue
+            try:
+                part = await self._runner.run(
+                    segment.pool, opened, [*good, name], [number], alone=True
+                )
+                good.append(name)
+            except WorkerDied as error:
+                self._count_death(error, opened, segment)
+                failed[name] = _blamed(number, error)
+        said = await self._runner.fetch(part) if good else {}
+        for name in segment.names:
+            is_asked = number in opened.task.todo[name]
+            self._progress.answer(opened.task.shard.name, name, int(is_asked))
+        empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
+        return {**said, **empty}
+
+    def _count_death(self, error: WorkerDied, opened: Opened, segment: Segment) -> None:
+        self._deaths += 1
+        if self._deaths > max(MAX_DEATHS, 4 * self._runner.width(segment.pool)):
+            raise RunError(
+                f"{self._deaths} workers died in a row, the last in shard "
+                f"{opened.task.shard.name} while running {', '.join(segment.names)}: {error}; look "
+                f"for missing memory or a broken library, then run the same command again, it "
+                f"resumes"
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A shard that may need work.
+
+    `done` are the statistics of the finished shard when it was made by the same recipe;
+    `earlier` is the digest of the samples that it held before.
+    """
+
+    spec: ShardSpec
+    earlier: str = ""
+    done: ShardStats | None = None
+    retry: bool = False
+
+
+def _pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[int]]:
+    """Cut a call whose worker died; where the suspects are known, each of them is alone."""
+    known = set(suspects).intersection(samples)
+    if not known:
+        size = math.ceil(len(samples) / PIECES)
+        return [samples[start : start + size] for start in range(0, len(samples), size)]
+    others = [number for number in samples if number not in known]
+    return [*([others] if others else []), *([number] for number in sorted(known))]
+
+
+def _blamed(number: int, error: WorkerDied) -> StageError:
+    """Return the failure of the image of which workers die."""
+    message = str(error) if error.stage else f"the worker process died on this image: {error}"
+    return StageError(sample=number, reason=error.reason, message=message, attempt=STRIKES)
+
+
+def _error_of(spot: Spot, error: WorkerDied) -> SampleError:
+    """Return the error of the input of which workers die."""
+    what = "decoded" if spot.is_decoding else "read"
+    died = f"the worker process died while it was {what}: {error}"
+    return SampleError(error.reason, str(error) if error.stage else died)
+
+
+def _unreadable(spec: ShardSpec, error: WorkerDied) -> RunError:
+    first = spec.entries[0].item.location
+    return RunError(
+        f"reading shard {spec.name}, which begins with {first}, killed its worker each time: "
+        f"{error}; if the input is large, cut it into smaller ones"
+    )

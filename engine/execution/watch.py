@@ -1,0 +1,168 @@
+"""Limits of time and memory on what a worker process does, held while it does it.
+
+A call runs in a thread of its own, and whoever made it looks every quarter of a second whether it
+is within its limits. Code that never gives Python a turn is ended by the system: a timer that no
+Python has to answer kills the process. Either way the process is replaced, by whoever owns it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from engine.core.errors import WorkerDied, WorkerStuck
+from engine.core.image import OUT_OF_MEMORY
+
+T = TypeVar("T")
+
+TICK_S = 0.25
+"""Seconds between looks at a call."""
+GRACE_S = 5.0
+"""Seconds beyond a limit after which the system ends the process."""
+NO_TURN = "it went beyond its time and never gave Python a turn"
+"""What a process died of that the system ended."""
+_SLACK_S = 1.0
+_LONGEST_S = 1e8  # what a timer of the system holds, and more than anybody waits
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doing:
+    """What a call is at, and the seconds that it may take.
+
+    `what` describes it for people, `limit` names the option; the rest as in `WorkerDied`.
+    """
+
+    what: Callable[[], str]
+    seconds: float
+    limit: str
+    reason: str
+    stage: str = ""
+    samples: tuple[int, ...] = ()
+    spot: tuple[int, int, bool] | None = None
+
+    def overdue(self) -> WorkerStuck:
+        """Say that it took too long."""
+        message = f"{self.what()} took longer than {self.limit} = {self.seconds:g} seconds allows"
+        return self._stuck(message, self.reason)
+
+    def too_large(self, memory_mb: int) -> WorkerStuck:
+        """Say that its process took too much memory."""
+        message = (
+            f"{self.what()} took more memory than limits.worker_memory_mb = {memory_mb} allows"
+        )
+        return self._stuck(message, OUT_OF_MEMORY)
+
+    def _stuck(self, message: str, reason: str) -> WorkerStuck:
+        return WorkerStuck(
+            message, reason=reason, stage=self.stage, samples=self.samples, spot=self.spot
+        )
+
+
+_ENGINE = Doing(
+    what=lambda: "the engine's own work", seconds=float("inf"), limit="", reason=OUT_OF_MEMORY
+)
+
+
+class Watch:
+    """The calls of one process, each with what it is at. `over` outside of `call` limits nothing:
+    a worker in the process of a debugger may wait as long as it likes."""
+
+    def __init__(self, *, memory_mb: int | None = None) -> None:
+        self._memory_mb = memory_mb
+        self._threads = {
+            name: ThreadPoolExecutor(thread_name_prefix=name) for name in ("stages", "io")
+        }
+        self._doing: dict[int, tuple[float, Doing]] = {}  # by thread, with the time it ends
+        self._watched: set[int] = set()
+        self._timer_s = 0.0  # when the system ends the process, unless set again; 0 for never
+
+    def call(self, threads: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Call a function in a thread (`stages` or `io`) and return its result.
+
+        Raises:
+            WorkerStuck: it goes beyond its limits and is still running.
+            WorkerDied: it wanted to end the process.
+        """
+        is_done = threading.Event()
+        thread: list[int] = []
+
+        def run() -> T:
+            thread.append(threading.get_ident())
+            self._watched.add(thread[0])
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._watched.discard(thread[0])
+                is_done.set()
+
+        future = self._threads[threads].submit(run)
+        while not is_done.wait(TICK_S):
+            if thread:
+                self._check(thread[0])
+        self._set_timer()
+        try:
+            return future.result()
+        except Exception:
+            raise
+        except BaseException as error:
+            raise WorkerDied(f"a {type(error).__name__} that no stage should raise") from None
+
+    @contextmanager
+    def over(self, doing: Doing) -> Iterator[None]:
+        """Limit the block, in the thread of a call."""
+        thread = threading.get_ident()
+        if thread not in self._watched:
+            yield
+            return
+        self._doing[thread] = (time.monotonic() + doing.seconds, doing)
+        self._set_timer()
+        try:
+            yield
+        finally:
+            del self._doing[thread]
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the process has more memory than it may have, though nothing is going on."""
+        return self._memory_mb is not None and memory_mb() > self._memory_mb
+
+    def _check(self, thread: int) -> None:
+        self._set_timer()
+        end_s, doing = self._doing.get(thread, (float("inf"), _ENGINE))
+        if self._memory_mb is not None and memory_mb() > self._memory_mb:
+            raise doing.too_large(self._memory_mb)
+        if time.monotonic() > end_s:
+            raise doing.overdue()
+
+    def _set_timer(self) -> None:
+        """Have the system end the process some time after the first limit.
+
+        Blocks come by the thousand: a timer that is set a little later is left as it is.
+        """
+        ends = [end_s for end_s, _ in list(self._doing.values())]
+        if not ends:
+            if self._timer_s:
+                self._timer_s = 0.0
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+        earliest_s = min(ends) + GRACE_S
+        if not earliest_s <= self._timer_s <= earliest_s + _SLACK_S:
+            self._timer_s = earliest_s + _SLACK_S
+            left_s = max(self._timer_s - time.monotonic(), GRACE_S)
+            signal.setitimer(signal.ITIMER_REAL, min(left_s, _LONGEST_S))
+
+
+def memory_mb() -> float:
+    """Return the memory of this process in MiB, without what it shares with others."""
+    import psutil
+
+    memory = psutil.Process(os.getpid()).memory_info()
+    return (memory.rss - getattr(memory, "shared", 0)) / _MB

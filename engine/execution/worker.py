@@ -1,0 +1,300 @@
+"""A worker: hosts stages, reads shards, runs stages over samples, publishes what came out.
+
+The same class works in this process, in a child of it and inside a Ray actor. It knows neither the
+schedule nor the other workers; everything that passes between two workers is a layer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from engine.core.counted import counted
+from engine.core.errors import DataLost, FlorilegiumError, RunError, SampleError
+from engine.execution.answer import (
+    BUDGET_EXHAUSTED,
+    FILE_TIMEOUT,
+    SHARD_TIMEOUT,
+    STAGE_TIMEOUT,
+    Answer,
+)
+from engine.execution.conversation import Conversation, Said
+from engine.execution.watch import Doing, Watch
+from engine.planning.config import RunConfig
+from engine.planning.graph import Graph, Node
+from engine.planning.open_source import open_source
+from engine.planning.partition import ShardSpec
+from engine.records.layer import Layer, LayerStore, Recall, StageError, join_layers
+from engine.records.publication import ShardStats, publish_shard
+from engine.records.shard import Shard, ShardBytes, Spot, read_shard
+from engine.sources.source import SOURCE
+from engine.storage.folder import Folder
+
+WINDOW = 16
+"""Images whose pixels are held at once; more only where a stage asks for larger batches."""
+WINDOW_PIXELS = 48_000_000
+"""Pixels that are held at once, at most, unless one image alone has more."""
+
+Part = dict[str, Layer]
+"""What some stages said about some samples of a shard, by stage name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A shard and what is left to do on it.
+
+    `todo` has, for each stage whose layer is not complete, the samples it has yet to see.
+    `earlier` is the digest the shard had before; unchanged samples keep their rows from there.
+    """
+
+    shard: Shard
+    todo: dict[str, tuple[int, ...]]
+    earlier: str
+    retry: bool
+
+
+Note = Callable[[Spot], None]
+"""Writes down, where it outlives the worker, at which input a reader is."""
+
+
+class Worker:
+    """Hosts the stages of a graph. `watch` holds its calls to the limits of the config, where
+    whoever makes them can replace the process."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        graph: Graph,
+        *,
+        layers: Folder,
+        output: Folder,
+        watch: Watch | None = None,
+    ) -> None:
+        _import_for_threads()
+        self._config = config
+        self._watch = watch or Watch()
+        self._graph = graph
+        self._nodes = {node.name: node for node in graph.nodes}
+        self._loaded: set[str] = set()
+        self._loading = threading.Lock()  # a worker may take several calls at once
+        self._layers = LayerStore(layers)
+        self._output = output
+        self._sources = [
+            open_source(source, shard_size=config.shard_size, limits=config.limits)
+            for source in config.source
+        ]
+
+    def load(self, names: Sequence[str]) -> None:
+        """Load the models of these stages, those that are not loaded yet.
+
+        Raises:
+            FlorilegiumError: a model cannot be loaded.
+        """
+        with self._loading:
+            for name in names:
+                if name not in self._loaded:
+                    self._load(name)
+
+    def _load(self, name: str) -> None:
+        loading = Doing(
+            what=lambda: f"loading stage {name!r}",
+            seconds=self._config.limits.load_seconds,
+            limit="limits.load_seconds",
+            reason=STAGE_TIMEOUT,
+            stage=name,
+        )
+        try:
+            with self._watch.over(loading):
+                self._nodes[name].stage.load()
+        except (FlorilegiumError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise RunError(f"stage {name!r} cannot be loaded: {reason}") from error
+        self._loaded.add(name)
+
+    def open(
+        self,
+        spec: ShardSpec,
+        *,
+        earlier: str,
+        retry: bool,
+        given_up: Mapping[Spot, SampleError] | None = None,
+        note: Note | None = None,
+    ) -> tuple[Task, ShardBytes]:
+        """Read a shard and find out what each stage has left to say about it.
+
+        With `retry`, stages are asked again about samples on which they failed. `given_up` as in
+        `read_shard`; `note` is told of each input before it is looked at.
+        """
+        shard, images = read_shard(
+            spec,
+            self._sources[spec.source],
+            limits=self._config.limits,
+            given_up=given_up,
+            watched=partial(self._reading, note),
+        )
+        task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
+        for node in self._graph.layered:
+            recall = self._recall(node, task, is_asked=True)
+            if not recall.is_complete:
+                task.todo[node.name] = recall.missing
+        return task, images
+
+    @contextmanager
+    def _reading(self, note: Note | None, spot: Spot, location: str) -> Iterator[None]:
+        """Limit the time in which an input is read, or decoded."""
+        if note:
+            note(spot)
+        doing = Doing(
+            what=lambda: f"{'decoding' if spot.is_decoding else 'reading'} {location}",
+            seconds=self._config.limits.file_seconds,
+            limit="limits.file_seconds",
+            reason=FILE_TIMEOUT,
+            stage=SOURCE,
+            spot=spot,
+        )
+        with self._watch.over(doing):
+            yield
+
+    def run(
+        self, task: Task, images: ShardBytes, names: Sequence[str], samples: Sequence[int]
+    ) -> Part:
+        """Ask stages, in the order given, about those of the samples that they have to see."""
+        self.load(names)
+        nodes = [self._nodes[name] for name in names]
+        conversation = Conversation(
+            task.shard,
+            images,
+            self._said(task, nodes, samples),
+            limits=self._config.limits,
+            watch=self._watch,
+        )
+        todo = {name: frozenset(task.todo[name]) for name in names}
+        window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
+        for numbers in _windows(task.shard, samples, window):
+            for node in nodes:
+                wanted = [number for number in numbers if number in todo[node.name]]
+                for batch in _batches(wanted, node.stage.config.batch_size):
+                    conversation.ask(node, batch)
+            conversation.forget_pixels()
+        return {node.name: conversation.part(node) for node in nodes}
+
+    def store(self, task: Task, names: Sequence[str], *parts: Part) -> dict[str, Layer]:
+        """Publish the layers of these stages from what was recalled and what was said now.
+
+        Called again after a death half-way it writes the same: what was recalled of the samples
+        that were asked about now is left out.
+        """
+        layers = {}
+        for name in names:
+            node = self._nodes[name]
+            said = [part[name] for part in parts if name in part]
+            recall = self._recall(node, task, is_asked=True)
+            _refuse_gaps(node, recall, task.todo[name])
+            layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *said])
+            self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
+        return layers
+
+    def publish(
+        self, task: Task, images: ShardBytes, names: Sequence[str], *parts: Part
+    ) -> ShardStats:
+        """Publish the last layers, judge everything that was said, and write the shard."""
+        layers = self.store(task, names, *parts)
+        for node in self._graph.layered:
+            if node.name not in layers:
+                recall = self._recall(node, task)
+                _refuse_gaps(node, recall)
+                layers[node.name] = recall.layer
+        filters = ", ".join(node.name for node in self._graph.filters) or "none"
+        publishing = Doing(
+            what=lambda: f"judging and writing shard {task.shard.name} (filters: {filters})",
+            seconds=self._config.limits.shard_seconds,
+            limit="limits.shard_seconds",
+            reason=SHARD_TIMEOUT,
+        )
+        with self._watch.over(publishing):
+            return publish_shard(task.shard, images, self._graph, layers, self._output)
+
+    def _recall(self, node: Node[Any], task: Task, *, is_asked: bool = False) -> Recall:
+        """Return what a stage said; of one that is asked, what it is asked again is left out:
+        failures when they are retried, and always what nobody could pay for."""
+        shard = task.shard
+
+        def again(error: StageError) -> bool:
+            return is_asked and (task.retry or error.reason == BUDGET_EXHAUSTED)
+
+        return self._layers.recall(
+            node, shard.digest, shard.sample_digests, earlier=task.earlier, again=again
+        )
+
+    def _said(self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]) -> Said:
+        """Return the stored answers that these stages read.
+
+        A stage that is about to be asked again is recalled without its failures; any other
+        stage has its whole layer by now.
+        """
+        asked = {node.name for node in nodes}
+        said: dict[str, dict[int, Answer]] = {}
+        for name in {name for node in nodes for name in node.inputs}:
+            recall = self._recall(self._nodes[name], task, is_asked=name in asked)
+            _refuse_gaps(self._nodes[name], recall, task.todo[name] if name in asked else ())
+            known = [number for number in samples if number not in set(recall.missing)]
+            said[name] = {**recall.layer.annotations(known)}
+            for error in recall.layer.errors:
+                said[name][error.sample] = SampleError(error.reason, error.message)
+        return said
+
+
+def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> None:
+    """Refuse to take an answer that is gone for one that says nothing.
+
+    Raises:
+        DataLost: a layer was deleted or damaged since the shard was opened.
+    """
+    if gone := set(recall.missing).difference(todo):
+        raise DataLost(
+            f"the layer of stage {node.name!r} was deleted or damaged while the build ran, the "
+            f"answers for {counted(len(gone), 'sample')} are gone: run the same command again"
+        )
+
+
+def _import_for_threads() -> None:
+    """Import what reading and publishing need, before there are threads that do either.
+
+    They go on beside `load`, where models import what is heavy, one after the other. Two threads
+    that import the same packages may each find half of them.
+    """
+    import cv2
+
+    with suppress(ImportError):  # an extra
+        import pillow_heif  # noqa: F401
+
+    cv2.setNumThreads(1)  # there is a worker for every CPU
+
+
+def _windows(shard: Shard, numbers: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """Cut samples into runs whose pixels fit into memory together."""
+    window: list[int] = []
+    held = 0
+    for number in numbers:
+        record = shard.records[number]
+        pixels = record.width * record.height
+        if window and (len(window) == size or held + pixels > WINDOW_PIXELS):
+            yield tuple(window)
+            window, held = [], 0
+        window.append(number)
+        held += pixels
+    if window:
+        yield tuple(window)
+
+
+def _batches(numbers: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    remaining = iter(numbers)
+    while batch := tuple(islice(remaining, size)):
+        yield batch

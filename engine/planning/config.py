@@ -1,0 +1,273 @@
+"""A run as data: the YAML file, dotted overrides and what they mean.
+
+Unknown keys are errors that name the nearest valid key. The options of a stage are checked by
+the stage's own `Config`, in the planner: this module knows no stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from engine.core.errors import ConfigError, nearest
+from engine.core.image_member import ImageKind
+from engine.core.limits import Limits
+from engine.safety.credentials import refuse_credentials
+from engine.safety.escaped import LONGEST, cut
+from engine.safety.names import check_name
+from engine.safety.safe_yaml import MAX_DEPTH, read_yaml, read_yaml_file
+from engine.sources.source import SourceConfig
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+SECTIONS = ("specialists", "filters")
+"""The keys of a run under which its stages stand."""
+
+
+_MOST_MISTAKES = 8
+"""Mistakes of a config that a message tells."""
+_WANTED = {
+    **dict.fromkeys(
+        ("model_type", "model_attributes_type", "dict_type"), "give a mapping, a dictionary of keys"
+    ),
+    **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
+    "too_short": "give at least 1",
+    "string_type": "give a text, in quotes where it looks like something else",
+    "bool_parsing": "give true or false",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "give a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "give a number"),
+}
+"""What is wanted, by the kind of mistake."""
+LAYERS = "layers"
+"""The folder of layers within an output, where the config names no other."""
+
+
+class RunnerConfig(BaseModel):
+    """Where the workers run and how many there are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["ray", "local", "in_process"] = "ray"
+    """`ray` runs a worker process per CPU and GPU stage, `local` one in all; `in_process` runs the
+    same code in this process, for a debugger, without limits of time and memory."""
+    address: str = "local"
+    """`local` starts a Ray of its own; `auto` or `ray://...` joins a running cluster."""
+    workers: int | None = Field(default=None, ge=1)
+    """CPU workers; by default one per CPU of the cluster."""
+    object_store_mb: int = Field(default=512, ge=80)
+    """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
+
+
+class RunConfig(BaseModel):
+    """A dataset to build: what is read, who speaks, who judges, where it goes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    source: tuple[SourceConfig, ...] = Field(min_length=1)
+    """A URL, a mapping with `url`, or a list of either."""
+    output: str
+    """Folder of the finished dataset; an fsspec URL or a path."""
+    shard_size: int = Field(default=256, ge=1)
+    """Images per shard, except where an input tar is a shard of its own."""
+    layers: str | None = None
+    """Folder of the layers, the cache of everything said; by default `layers` in the output."""
+    runner: RunnerConfig = RunnerConfig()
+    """`ray`, `local`, `in_process`, or a mapping."""
+    specialists: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Stages that say something, by name. `use` names the class (by default the stage's name),
+    `reads` the stages to read (by default all that produce what it reads)."""
+    filters: dict[str, dict[str, Any]] = {}
+    """Stages that judge, by name, in the order in which they judge."""
+    limits: Limits = Limits()
+    """What one file, archive, shard, answer and call may cost."""
+    images: ImageKind = "jpg"
+    """`jpg`: upright JPEG images, each readable by Pillow; upright baseline JPEGs of the source
+    keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""
+    keep_versions: int = Field(default=1, ge=1)
+    """Finished versions of the dataset whose shards are kept, the current one included."""
+    max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
+    """The command fails when more of the inputs than this share are lost; 0 allows none."""
+    plugin_path: tuple[str, ...] = ()
+    """Folders that are searched for the modules that `use` and `kind` name, after all that is
+    installed; `.` is the one you stand in."""
+    allow_caveats: bool = False
+    """Whether stages may speak that nobody should learn from, such as models with random weights;
+    for measuring speed."""
+
+    @property
+    def layers_url(self) -> str:
+        """Where the layers lie: in the output, unless the config says otherwise."""
+        return self.layers or f"{self.output}/{LAYERS}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_read(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            refuse_credentials(values)
+        if isinstance(values, Mapping) and "max_pixels" in values:
+            raise ValueError(
+                f"the key 'max_pixels' stands among the limits now: "
+                f"write `limits: {{max_pixels: {values['max_pixels']!r:.20}}}`"
+            )
+        return values
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _runner(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _sources(cls, value: Any) -> Any:
+        entries = value if isinstance(value, list | tuple) else [value]
+        if not all(isinstance(entry, str | Mapping | SourceConfig) for entry in entries):
+            raise ValueError("give a URL or a path, a mapping with `url`, or a list of those")
+        return [{"url": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("plugin_path", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("specialists", "filters", mode="before")
+    @classmethod
+    def _options(cls, value: Any) -> Any:
+        if value is None:  # a heading with nothing under it
+            return {}
+        if not isinstance(value, Mapping):
+            return value
+        for name in value:
+            check_name(name)
+        return {name: {} if options is None else options for name, options in value.items()}
+
+
+RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
+
+
+def load_config(
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+    model: type[RunConfigT] = RunConfig,  # type: ignore[assignment]
+) -> RunConfigT:
+    """Read a YAML config, apply top-level `changes`, then dotted overrides (`runner.workers=4`).
+
+    `model` is what the file describes: a run, or a run and more.
+
+    Raises:
+        ConfigError: the file cannot be read, or says something that has no meaning.
+    """
+    document = load_document(path, overrides=overrides, changes=changes)
+    return validated(model, document, where=str(path))
+
+
+def load_document(
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+    plan: Path | None = None,
+) -> dict[str, Any]:
+    """Read a YAML mapping, apply top-level `changes`, a `plan` of workers, then dotted overrides.
+
+    `filters.nms=null` as an override takes the stage away, and so with any mapping; `nms:` with
+    nothing after it in a file is the stage with its defaults.
+
+    Raises:
+        ConfigError: the file cannot be read, is no mapping, or an override is not understood.
+    """
+    document = read_yaml_file(path)
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} must hold a mapping; see the examples in configs/")
+    document.update(changes or {})
+    if isinstance(document.get("runner"), str):
+        document["runner"] = {"kind": document["runner"]}
+    if plan is not None:
+        _lay_over(document, load_document(plan))
+    for override in overrides:
+        _override(document, override)
+    return document
+
+
+def validated(model: type[ModelT], values: Any, *, where: str) -> ModelT:
+    """Check values against a pydantic model; an error names the key, the value and the cure."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        if any(detail["type"] != "too_short" for detail in details):  # what is wrong in it tells
+            details = [detail for detail in details if detail["type"] != "too_short"]
+        lines = [_explain(model, detail) for detail in details[:_MOST_MISTAKES]]
+        if len(details) > _MOST_MISTAKES:
+            lines.append(f"and {len(details) - _MOST_MISTAKES} more mistakes")
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+
+
+def _explain(model: type[BaseModel], detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    quoted = cut(key)
+    key = quoted[1:-1] if len(key) <= LONGEST else quoted
+    if detail["type"] == "extra_forbidden":
+        owner = _model_at(model, detail["loc"][:-1])
+        return f"unknown key {quoted}, {nearest(str(detail['loc'][-1]), owner.model_fields)}"
+    if detail["type"] == "missing":
+        return f"the key {quoted} is missing"
+    message = _WANTED.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should", "it should")
+    if isinstance(detail["input"], Mapping):  # what is wrong in it, the message says
+        return f"{key}: {message}" if key else message
+    return f"{key or 'config'} = {cut(detail['input'])}: {message}"
+
+
+def _model_at(model: type[BaseModel], location: Sequence[Any]) -> type[BaseModel]:
+    """Follow a location into nested models, through tuples and mappings."""
+    for part in location:
+        if not isinstance(part, str) or part not in model.model_fields:
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+    return model
+
+
+def _lay_over(document: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Put values in their places, deep in the mappings that both have."""
+    for key, value in other.items():
+        inner = document.get(key)
+        if isinstance(value, Mapping) and (inner is None or isinstance(inner, dict)):
+            document[key] = dict(inner or {})
+            _lay_over(document[key], value)
+        else:
+            document[key] = value
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    shown = cut(override)
+    *parents, last = path.strip().split(".")
+    if not separator or not last or len(parents) > MAX_DEPTH:
+        raise ConfigError(f"the override {shown} is not of the form a.b=c")
+    place = document
+    for parent in parents:
+        inner = place.get(parent)
+        if inner is None:
+            inner = place[parent] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"the override {shown} goes through {cut(parent)}, a plain value")
+        place = inner
+    value = read_yaml(text.encode("utf-8", "replace"), where=f"the value of the override {shown}")
+    is_stage = len(parents) == 1 and parents[0] in SECTIONS
+    if value is None and is_stage and last not in place:
+        raise ConfigError(
+            f"the override {shown} switches off a stage that is not there; {nearest(last, place)}"
+        )
+    if value is None and (is_stage or isinstance(place.get(last), dict)):
+        del place[last]
+    else:
+        place[last] = value

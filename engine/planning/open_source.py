@@ -1,0 +1,80 @@
+"""From a source's config to the source: by its kind, its URL or the names that lie there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from engine.core.errors import ConfigError
+from engine.core.image import image_suffixes
+from engine.core.limits import Limits
+from engine.planning.registry import find_source, source_names
+from engine.sources.files import suffix_of
+from engine.sources.parquet import PARQUET_SUFFIXES
+from engine.sources.place import Folder
+from engine.sources.sheet import SHEET_NAMES
+from engine.sources.source import Source, SourceConfig
+from engine.sources.url import place_of
+from engine.sources.webdataset import TAR_SUFFIXES, stem_of
+
+_FOLDERS_TO_LOOK_AT = 1000
+
+
+def open_source(config: SourceConfig, *, shard_size: int, limits: Limits | None = None) -> Source:
+    """Open the source that a config means; without `limits`, with those by default.
+
+    `auto` takes the kind that is the scheme of the URL (`shape_world://...`), else it looks at
+    names, in the first folder that tells.
+
+    The source's own config has the kind that was found, so that workers need not look again.
+
+    Raises:
+        ConfigError: nothing is at the URL, or nothing that a source reads.
+        MissingPackage: the URL needs a storage package that is not installed.
+    """
+    if config.kind == "auto":
+        config = config.model_copy(update={"kind": _kind_of(config)})
+    source = find_source(config.kind)(config, shard_size=shard_size)
+    source.limits = limits or source.limits
+    return source
+
+
+def _kind_of(config: SourceConfig) -> str:
+    scheme, separator, _ = config.url.partition("://")
+    if separator and scheme in source_names():
+        return scheme
+    place = place_of(config)
+    is_selected = place.selected()
+    for folder in islice(place.folders(), _FOLDERS_TO_LOOK_AT):
+        selected = [
+            name
+            for name in folder.files
+            if is_selected(folder.path + name) and (place.names or name not in SHEET_NAMES)
+        ]
+        kind = _kind_of_names(selected, folder)
+        if kind:
+            return kind
+    raise ConfigError(
+        f"{config.url} has no images, tars or Parquet files among its names; "
+        f"check the URL, or say `kind`: {', '.join(source_names())}"
+    )
+
+
+def _kind_of_names(selected: list[str], folder: Folder) -> str:
+    """Tell the kind from the names in one folder; the more frequent one of images and tars."""
+    tars = list(_with_suffix(selected, TAR_SUFFIXES))
+    images = sum(suffix_of(name) in image_suffixes() for name in selected)
+    if tars and len(tars) >= images:
+        is_img2dataset = any(_has_companions(stem_of(name), folder) for name in tars)
+        return "img2dataset" if is_img2dataset else "webdataset"
+    if images:
+        return "folder"
+    return "parquet" if any(_with_suffix(selected, PARQUET_SUFFIXES)) else ""
+
+
+def _has_companions(stem: str, folder: Folder) -> bool:
+    return f"{stem}.parquet" in folder.files or f"{stem}_stats.json" in folder.files
+
+
+def _with_suffix(names: Iterable[str], suffixes: tuple[str, ...]) -> Iterator[str]:
+    return (name for name in names if name.lower().endswith(suffixes))

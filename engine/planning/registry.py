@@ -1,0 +1,123 @@
+"""Stages and kinds of sources by name.
+
+Those that are built in and those of other packages are found the same way: by an entry point of
+the group `florilegium.stages` or `florilegium.sources`, or as `package.module:Class`. Only what
+is asked for is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from engine.core.errors import ConfigError, MissingPackage, PlanError, UsageError, nearest
+from engine.core.stage import Stage
+from engine.safety.escaped import cut
+from engine.sources.source import Source
+
+STAGES = "florilegium.stages"
+SOURCES = "florilegium.sources"
+
+PluginT = TypeVar("PluginT")
+
+
+def is_module(use: str) -> bool:
+    """Whether a name means a class in a module, `package.module:Class`, not an entry point."""
+    return ":" in use
+
+
+def stage_names() -> list[str]:
+    """Return the names of all installed stages, sorted."""
+    return sorted(_points(STAGES))
+
+
+def source_names() -> list[str]:
+    """Return the names of all installed kinds of sources, sorted."""
+    return sorted(_points(SOURCES))
+
+
+def find_stage(use: str) -> type[Stage[Any]]:
+    """Return the stage class of a registered name or of `package.module:Class`.
+
+    Raises:
+        PlanError: there is no such stage, or the object is not a stage.
+    """
+    return _find(STAGES, "stage", use, Stage, PlanError)
+
+
+def find_source(kind: str) -> type[Source]:
+    """Return the source class of a registered name or of `package.module:Class`.
+
+    Raises:
+        ConfigError: there is no such kind of source, or the object is not a source.
+    """
+    return _find(SOURCES, "kind of source", kind, Source, ConfigError)  # type: ignore[type-abstract]
+
+
+def require_packages(name: str, stage_class: type[Stage[Any]]) -> None:
+    """Check that the packages a stage needs are installed.
+
+    Raises:
+        MissingPackage: with the pip line that brings them.
+    """
+    require(f"stage {name!r}", stage_class.needs, extra=stage_class.extra)
+
+
+def absent_packages(name: str, stage: Stage[Any]) -> list[MissingPackage]:
+    """Return what is not installed of that which a stage will import, with its options."""
+    absent = []
+    for check in (partial(require_packages, name, type(stage)), stage.require):
+        try:
+            check()
+        except MissingPackage as error:
+            absent.append(error)
+    return absent
+
+
+def require(what: str, packages: Sequence[str], *, extra: str = "") -> None:
+    """Check that packages are installed; `extra` is the one of this distribution that brings them.
+
+    Raises:
+        MissingPackage: with the pip line that brings them.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        install = f"florilegium[{extra}]" if extra else " ".join(missing)
+        quoted = f"'{install}'" if extra else install
+        raise MissingPackage(
+            f"{what} needs {', '.join(missing)}, not installed: pip install {quoted}",
+            install=install,
+        )
+
+
+def _points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _find(
+    group: str, what: str, use: str, base: type[PluginT], wrong: type[UsageError]
+) -> type[PluginT]:
+    is_own = is_module(use)
+    points = {use: EntryPoint(name=use, value=use, group=group)} if is_own else _points(group)
+    if use not in points:
+        raise wrong(f"unknown {what} {cut(use)}, {nearest(use, points)}")
+    origin = points[use].value
+    try:
+        found = points[use].load()
+    except Exception as error:  # a module may raise anything
+        cure = "; does it lie in a folder of yours? Name that: `plugin_path: .`" if is_own else ""
+        why = str(error) or repr(error)
+        raise wrong(
+            f"{what} {cut(use)} cannot be imported from {cut(origin)}: {why}{cure}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise wrong(f"{cut(origin)} is not a {what}: subclass {_bases(base)}")
+    return found
+
+
+def _bases(base: type) -> str:
+    """Name what a plugin derives from: the class, or its children where it is only their root."""
+    return "Specialist or Filter" if issubclass(base, Stage) else base.__name__

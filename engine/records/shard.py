@@ -1,0 +1,280 @@
+"""A shard: a fixed list of samples, read once, with their bytes beside them.
+
+Every input becomes a record or a dead letter; together they are all the inputs. Each image is
+decoded once here, so a record is an image that decodes, of the size that it has.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.core.annotation import COORDINATE_DECIMALS, Annotation, Provenance, stamp
+from engine.core.errors import FlorilegiumError, SampleError
+from engine.core.image import PIXELS_VERSION, ImageHeader, decode, read_header
+from engine.core.keys import Taken, packed_key
+from engine.core.limits import Limits
+from engine.core.redaction import redacted_urls
+from engine.core.sample import DeadLetter, Record, digest_of
+from engine.core.validity import is_number, problem_of
+from engine.planning.partition import ShardSpec, shard_name
+from engine.sources.files import dead_letter, failed
+from engine.sources.labels import without_bad
+from engine.sources.metadata import metadata_json, with_problems
+from engine.sources.source import SOURCE, Item, Reading, Source
+
+BOX_TOLERANCE = 1.0
+"""Pixels by which a box of the source may leave the image, where edges were counted otherwise or
+rounded: it is clipped. One that leaves it further is of another frame, and is left out."""
+
+SHARD_TOO_LARGE = "shard_too_large"
+
+SOURCE_FINGERPRINT = digest_of([SOURCE, "2"])[:16]
+"""The stage fingerprint of the labels that the source brought."""
+_SOURCE_PROVENANCE = Provenance(specialist=SOURCE, stage=SOURCE_FINGERPRINT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """The samples of one shard without their bytes, and the inputs that never became samples.
+
+    `labels` holds, for each record, what the source said.
+    """
+
+    number: int
+    records: tuple[Record, ...]
+    labels: tuple[tuple[Annotation, ...], ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+    @property
+    def name(self) -> str:
+        """The shard's number as it is written in names."""
+        return shard_name(self.number)
+
+    @cached_property
+    def digest(self) -> str:
+        """The shard's identity: the digest of its samples' digests."""
+        return digest_of(self.sample_digests)
+
+    @property
+    def sample_digests(self) -> list[str]:
+        """The digest of each sample, in order."""
+        return [record.digest for record in self.records]
+
+
+class ShardBytes:
+    """The original bytes of a shard's images, end to end in one array that Ray shares uncopied."""
+
+    def __init__(self, images: Sequence[bytes | memoryview]) -> None:
+        self._ends = np.cumsum([0, *map(len, images)])
+        self._data = np.frombuffer(b"".join(images), np.uint8)
+
+    def only(self, numbers: Sequence[int]) -> ShardBytes:
+        """Return the bytes of these images alone, under their numbers."""
+        wanted = set(numbers)
+        count = len(self._ends) - 1
+        return ShardBytes([self[n] if n in wanted else b"" for n in range(count)])
+
+    def __getitem__(self, number: int) -> memoryview:
+        """Return the bytes of one image, without a copy."""
+        return self._data.data[self._ends[number] : self._ends[number + 1]]
+
+
+class Spot(NamedTuple):
+    """A step on the way through a shard: an input of an entry, by number, read or decoded."""
+
+    entry: int
+    reading: int
+    is_decoding: bool
+
+
+Watched = Callable[[Spot, str], AbstractContextManager[None]]
+"""Gives the block in which an input is read or decoded, with its location."""
+
+
+def read_shard(
+    spec: ShardSpec,
+    source: Source,
+    *,
+    limits: Limits,
+    given_up: Mapping[Spot, SampleError] | None = None,
+    watched: Watched = lambda *_: nullcontext(),
+) -> tuple[Shard, ShardBytes]:
+    """Read the inputs of a shard: headers, digests, first labels and bytes.
+
+    `given_up` are steps that nothing comes back from, with the error that is told instead.
+    """
+    held = 0
+    records: list[Record] = []
+    labels: list[tuple[Annotation, ...]] = []
+    images: list[bytes] = []
+    dead_letters: list[DeadLetter] = []
+    given_up = given_up or {}
+    for key, reading, spot in _readings(spec, source, given_up, watched):
+        if isinstance(reading, DeadLetter):
+            dead_letters.append(replace(reading, key=key))
+            continue
+        try:
+            if error := given_up.get(spot):
+                raise error
+            _check_bytes(reading, held, limits)
+            with watched(spot, reading.location):
+                record, said = _record(key, reading, limits)
+        except SampleError as error:
+            dead_letters.append(dead_letter(key, reading.location, error.reason, error.message))
+            continue
+        except Exception as error:  # labels of strangers, of a source that is not ours
+            dead_letters.append(failed(key, reading.location, error))
+            continue
+        held += len(reading.data)
+        records.append(record)
+        labels.append(tuple(stamp(said, _SOURCE_PROVENANCE, record.digest)))
+        images.append(reading.data)
+    shard = Shard(
+        number=spec.number,
+        records=tuple(records),
+        labels=tuple(labels),
+        dead_letters=tuple(dead_letters),
+    )
+    return shard, ShardBytes(images)
+
+
+def _readings(
+    spec: ShardSpec, source: Source, given_up: Mapping[Spot, SampleError], watched: Watched
+) -> Iterator[tuple[str, Reading | DeadLetter, Spot]]:
+    """Yield what the source reads, each with a key that no other input of the dataset has, and
+    the step of decoding it."""
+    for number, entry in enumerate(spec.entries):
+        taken: Taken = {}
+        steps = _steps(number, entry.item, source, given_up, watched)
+        for count, reading in enumerate(steps):
+            name = reading.key if isinstance(reading, DeadLetter) else reading.name
+            key = packed_key(entry.key, name, taken) if source.is_packed else entry.key
+            yield key, reading, Spot(number, count, is_decoding=True)
+
+
+def _steps(
+    number: int,
+    item: Item,
+    source: Source,
+    given_up: Mapping[Spot, SampleError],
+    watched: Watched,
+) -> Iterator[Reading | DeadLetter]:
+    """Read one item, step by step, up to the step that is given up."""
+    readings = _read(item, source)
+    for count in itertools.count():
+        spot = Spot(number, count, is_decoding=False)
+        if error := given_up.get(spot):
+            rest = "; nothing after it can be read" if source.is_packed else ""
+            yield dead_letter(item.location, item.location, error.reason, error.message + rest)
+            return
+        with watched(spot, item.location):
+            reading = next(readings, None)
+        if reading is None:
+            return
+        yield reading
+
+
+def _read(item: Item, source: Source) -> Iterator[Reading | DeadLetter]:
+    """Read one item; an error that nobody foresaw costs what is left of it, and is told."""
+    try:
+        yield from source.read(item)
+    except SampleError as error:
+        yield dead_letter(item.location, item.location, error.reason, error.message)
+    except FlorilegiumError:
+        raise
+    except Exception as error:
+        yield failed(item.location, item.location, error)
+
+
+def _check_bytes(reading: Reading, held: int, limits: Limits) -> None:
+    """Refuse an image that is too much to be held beside those of its shard before it.
+
+    Raises:
+        SampleError: `shard_too_large`.
+    """
+    if held + len(reading.data) > limits.max_shard_bytes:
+        raise SampleError(
+            SHARD_TOO_LARGE,
+            f"{len(reading.data)} bytes, after {held} of other images of its shard; the limit is "
+            f"{limits.max_shard_bytes} together (limits.max_shard_bytes): choose a smaller "
+            f"`shard_size`, or divide the archive",
+        )
+
+
+def _record(key: str, reading: Reading, limits: Limits) -> tuple[Record, tuple[Annotation, ...]]:
+    """Look into the image; return its record, and the labels of the source that make sense."""
+    header = read_header(
+        reading.data, max_pixels=limits.max_pixels, max_bytes=limits.max_file_bytes
+    )
+    decode(reading.data)  # an image that is cut, or not of the size its header says, is no sample
+    said, metadata = _believable(reading, header, limits.max_annotations)
+    image_digest = sha256(reading.data).hexdigest()
+    labels = json.dumps([asdict(label) for label in said], sort_keys=True)
+    record = Record(
+        key=key,
+        sha256=image_digest,
+        width=header.width,
+        height=header.height,
+        orientation=header.orientation,
+        extension=header.extension,
+        source=reading.location,
+        metadata=metadata,
+        digest=digest_of(
+            [key, image_digest, str(PIXELS_VERSION), reading.location, metadata, labels]
+        ),
+    )
+    return record, said
+
+
+def _believable(
+    reading: Reading, header: ImageHeader, most: int
+) -> tuple[tuple[Annotation, ...], str]:
+    """Leave out labels that cannot be true of the image; the metadata says so."""
+    width, height = header.width, header.height
+    said, problems = without_bad(
+        [_clipped(label, width, height) for label in reading.annotations[:most]],
+        lambda label: (
+            problem_of(label, width=width, height=height) or _box_problem(label, width, height)
+        ),
+    )
+    beyond = max(len(reading.annotations) - most, 0)
+    problems += [f"the limit is {most} (limits.max_annotations)"] * beyond
+    metadata = redacted_urls(reading.metadata)
+    if not problems:
+        return said, metadata
+    told = f"{len(problems)} of {len(reading.annotations)} labels left out: {problems[0]}"
+    return said, metadata_json(with_problems(json.loads(metadata), [told]))
+
+
+def _clipped(label: Annotation, width: int, height: int) -> Annotation:
+    """Clip a box that leaves the image by no more than `BOX_TOLERANCE`; what is no box stays."""
+    if not isinstance(label.box_xyxy, tuple | list) or len(label.box_xyxy) != 4:
+        return label
+    if not all(map(is_number, label.box_xyxy)):
+        return label
+    box_xyxy = np.array(label.box_xyxy, dtype=np.float64)
+    inside = box_xyxy.clip(0, (width, height, width, height))
+    if np.abs(box_xyxy - inside).max() > BOX_TOLERANCE:
+        return label
+    return replace(label, box_xyxy=tuple(inside.tolist()))
+
+
+def _box_problem(label: Annotation, width: int, height: int) -> str:
+    """Say why a well-formed box cannot be that of an object in the image."""
+    if not label.box_xyxy:
+        return ""
+    x1, y1, x2, y2 = label.box_xyxy
+    if min(x1, y1) < 0 or x2 > width or y2 > height:
+        return f"{label.task}: a box that leaves the {width}x{height} image: {label.box_xyxy}"
+    if round(x2 - x1, COORDINATE_DECIMALS) <= 0 or round(y2 - y1, COORDINATE_DECIMALS) <= 0:
+        return f"{label.task}: a box without an area: {label.box_xyxy}"
+    return ""

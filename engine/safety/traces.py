@@ -1,0 +1,53 @@
+"""The traceback of an error as text that becomes part of a dataset.
+
+Its bytes are the same on every machine and bounded: files are named by their last two parts. What
+is secret in it is masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePath
+from traceback import StackSummary, extract_tb
+
+from engine.core.redaction import redacted
+
+_MOST_FRAMES = 12
+_MOST_CHARACTERS = 4000
+
+
+def traceback_of(error: BaseException, *, above: str = "") -> str:
+    """Return where an error came from and what caused it, the cause first, in bounded length.
+
+    Frames of the file `above`, which only passed the call on, are left out.
+    """
+    told: list[str] = []
+    one: BaseException | None = error
+    while one is not None and len(told) < _MOST_FRAMES:
+        told.insert(0, "\n".join((*_frames(extract_tb(one.__traceback__), above), _named(one))))
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    text = redacted("\n\n".join(told)).encode("utf-8", "replace").decode()
+    return text if len(text) <= _MOST_CHARACTERS else f"...{text[3 - _MOST_CHARACTERS :]}"
+
+
+def _frames(stack: StackSummary, above: str) -> Iterator[str]:
+    frames = [frame for frame in stack if frame.filename != above]
+    if len(frames) > _MOST_FRAMES:
+        yield f"  ... {len(frames) - _MOST_FRAMES} more"
+    for frame in frames[-_MOST_FRAMES:]:
+        name = "/".join(PurePath(frame.filename).parts[-2:])
+        yield f"  {name}, line {frame.lineno}, in {frame.name}"
+        if frame.line:
+            yield f"    {frame.line}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return what an error says; one that cannot be written says that."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be written)"
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {message_of(error)}"

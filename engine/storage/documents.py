@@ -1,0 +1,79 @@
+"""JSON that lies in a dataset, read with limits: what is damaged is refused in one sentence.
+
+Knows nothing of what the documents say; their types are checked by whoever reads them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.core.errors import StorageError
+from engine.safety.bounded_json import TooDeep, parsed
+from engine.storage.folder import Folder
+
+MAX_BYTES = 1 << 30
+"""Bytes of a document, at most: a manifest of a million shards has about half of it."""
+MAX_DEPTH = 64
+"""Lists and objects within each other, at most."""
+_SHOWN = 200  # characters of a reason
+
+
+def read_json(folder: Folder, name: str, *, cure: str) -> Any:
+    """Return the content of a JSON file, or `None` when it does not exist.
+
+    Raises:
+        StorageError: it is no JSON, or too large or too deep; the message ends with the cure.
+    """
+    data = read_limited(folder, name, cure=cure)
+    if data is None:
+        return None
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        raise damaged(folder, name, error, cure=cure) from error
+
+
+def read_limited(folder: Folder, name: str, *, cure: str) -> bytes | None:
+    """Return the bytes of a document, or `None` when it does not exist.
+
+    Raises:
+        StorageError: there are more than `MAX_BYTES` of them, or they cannot be read.
+    """
+    if (folder.size(name) or 0) > MAX_BYTES:
+        raise damaged(folder, name, f"it has more than {MAX_BYTES} bytes", cure=cure)
+    return folder.read(name)
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the value of a JSON document.
+
+    Raises:
+        ValueError: it is no JSON, or its lists and objects lie deeper in each other than
+            `MAX_DEPTH`.
+    """
+    try:
+        return parsed(data, max_depth=MAX_DEPTH, parse_constant=_refuse)
+    except TooDeep:
+        told = f"its lists and objects lie more than {MAX_DEPTH} deep in each other"
+        raise ValueError(told) from None
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+
+
+def damaged(folder: Folder, name: str, reason: object, *, cure: str) -> StorageError:
+    """Return the error of a file that is not what it should be, in one sentence."""
+    return StorageError(f"{folder.path(name)} is damaged: {in_one_line(reason)}; {cure}")
+
+
+def in_one_line(reason: object) -> str:
+    """Return a reason as the part of a sentence: the first one of an error of pydantic."""
+    if isinstance(reason, ValidationError):
+        first = reason.errors(include_url=False, include_context=False)[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    return " ".join(str(reason).split())[:_SHOWN]
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number")

@@ -1,0 +1,334 @@
+"""Folders anywhere fsspec reaches, with atomic publication.
+
+On a local disk a file appears under its name only when it is complete: temporary name, fsync,
+rename. On object storage one upload does the same. A `Draft` gets its name after it is written,
+so a file can be named by its content. Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from secrets import token_hex
+from typing import IO, Any
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from engine.core.errors import ConfigError, MissingPackage, StorageError
+from engine.core.redaction import has_user, redacted
+
+TEMPORARY = ".tmp"
+"""The suffix of hidden files that are being written; a killed writer leaves them behind."""
+
+_EXTRAS = {"s3fs": "florilegium[s3]"}
+"""The extra of this distribution that brings a storage package."""
+_MODIFIED = ("mtime", "LastModified", "last_modified", "modified", "created")
+"""What file systems call the time of the last change."""
+CURES = {
+    errno.ENOSPC: "the disk is full: free some space (or inodes, `df -i`) and run the same command "
+    "again, it resumes",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EROFS: "the file system is read-only: choose another `output`",
+    errno.EACCES: "permission denied: choose another `output` or change the permissions",
+    errno.EPERM: "permission denied: choose another `output` or change the permissions",
+    errno.EIO: "the disk or the network behind it failed: look at the system's log, then run the "
+    "same command again, it resumes",
+    errno.ENAMETOOLONG: "the path is too long for this file system: choose a shorter `output`",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`) and run it again",
+    errno.ENOENT: "something deleted or moved the folder meanwhile: run the same command again",
+}
+"""What to do about an error of the operating system, by its number."""
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """Return the file system of an fsspec URL or a path, and the path within it.
+
+    A web server may redirect to its own host only.
+
+    Raises:
+        MissingPackage: the storage needs a package that is not installed.
+        ConfigError: nobody knows such a URL, or it holds a user or a password.
+    """
+    if has_user(url):
+        raise ConfigError(
+            f"{redacted(url)} holds a user or a password: give them through the environment of the "
+            "storage (AWS_ACCESS_KEY_ID, ...) or fsspec's config (~/.config/fsspec/NAME.json)"
+        )
+    try:
+        return url_to_fs(url, **_web_options(url))
+    except ImportError as error:
+        package = getattr(error.__cause__, "name", None) or "its package"
+        install = _EXTRAS.get(package, package)
+        raise MissingPackage(
+            f"{url} cannot be reached: {error}; pip install {install!r}", install=install
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{url}: {error}; give a path or an fsspec URL") from error
+
+
+def _web_options(url: str) -> dict[str, Any]:
+    """Return what fsspec is to ask web servers with, alone or at the end of a chain of URLs."""
+    from engine.safety.web import session
+
+    options = {"get_client": session}
+    if url.startswith(("http://", "https://")):
+        return options
+    return {scheme: options for scheme in ("http", "https") if f"::{scheme}://" in url}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a folder lists under a name; `kind` is `file`, `directory`, `link` or another word.
+
+    `modified` is in seconds since 1970, 0 where the storage does not tell.
+    """
+
+    kind: str
+    size: int
+    modified: float
+
+
+class Folder:
+    """A folder of files, named by relative paths with forward slashes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._fs, root = file_system(url)
+        self._root = root.rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder lies on a mounted file system."""
+        return isinstance(self._fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """Return the full path of a file, as fsspec knows it.
+
+        Raises:
+            StorageError: the name leads out of the folder, as one from a damaged file may.
+        """
+        return _joined(self._root, name)
+
+    def exists(self, name: str) -> bool:
+        """Return whether the file exists."""
+        return bool(self._fs.exists(self.path(name)))
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes, or `None` when it does not exist."""
+        try:
+            return int(self._fs.size(self.path(name)))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error("read", self.path(name), error) from error
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a file, or `None` when it does not exist."""
+        try:
+            return self._fs.cat_file(self.path(name))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error("read", self.path(name), error) from error
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file for reading."""
+        try:
+            with self._fs.open(self.path(name), "rb") as file:
+                yield file
+        except OSError as error:
+            raise storage_error("read", self.path(name), error) from error
+
+    def names(self, under: str = "") -> list[str]:
+        """Return the names of the files in a sub-folder, sorted; none when it is absent."""
+        try:
+            found = self._fs.ls(self.path(under) if under else self._root, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise storage_error("list", self.path(under).rstrip("/"), error) from error
+        names = {PurePosixPath(path).name for path in found}
+        return sorted(names - {"", ".", ".."})  # object storage takes any
+
+    def entries(self, under: str = "") -> dict[str, Entry]:
+        """Return what lies in a sub-folder by name; nothing when it is absent."""
+        path = self.path(under) if under else self._root
+        try:
+            found = self._fs.ls(path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise storage_error("list", path, error) from error
+        return {PurePosixPath(one["name"]).name: _entry(one) for one in found}
+
+    def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
+        """Write a whole file atomically; `durable=False` for what can be made again."""
+        if self.is_local:
+            with self.publishing(name, durable=durable) as file:
+                file.write(data)
+            return
+        try:
+            self._fs.pipe_file(self.path(name), bytes(data))
+        except OSError as error:
+            raise storage_error("write", self.path(name), error) from error
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file if there is none of this name; return whether there was none.
+
+        Atomic on local disks and where the storage has conditional writes.
+        """
+        path = self.path(name)
+        try:
+            if self.is_local:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                _create(path, data)
+            else:
+                self._fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise storage_error("write", path, error) from error
+        return True
+
+    @contextmanager
+    def publishing(self, name: str, *, durable: bool = True) -> Iterator[IO[bytes]]:
+        """Give a file to write; it appears under its name when the block ends without error.
+
+        Raises:
+            StorageError: the file cannot be written; nothing appears under the name.
+        """
+        with self.draft(name, durable=durable) as draft:
+            yield draft.file
+            draft.publish(name)
+
+    @contextmanager
+    def draft(self, name: str, *, durable: bool = True) -> Iterator[Draft]:
+        """Give a file to write that `Draft.publish` names when it is complete.
+
+        `name` tells where it will lie, and appears in errors. What is not published when the
+        block ends is deleted.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        path = self.path(name)
+        try:
+            with _temporary_file(path if self.is_local else None) as file:
+                yield Draft(file, self._fs, self._root, durable)
+        except OSError as error:
+            by_way = "" if self.is_local else f" (by way of {tempfile.gettempdir()})"
+            raise storage_error("write", f"{path}{by_way}", error) from error
+
+    def remove(self, name: str) -> None:
+        """Delete a file; one that is not there is no error."""
+        try:
+            self._fs.rm_file(self.path(name))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise storage_error("delete", self.path(name), error) from error
+
+    def clear(self) -> None:
+        """Delete the folder with all that is in it; one that is not there is no error."""
+        try:
+            self._fs.rm(self._root, recursive=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise storage_error("delete", self._root, error) from error
+
+
+class Draft:
+    """A file that is being written; it has no name yet."""
+
+    def __init__(self, file: IO[bytes], fs: Any, root: str, durable: bool) -> None:
+        self.file = file
+        self._fs = fs
+        self._root = root
+        self._durable = durable
+
+    def publish(self, name: str) -> None:
+        """Complete the file and let it appear under a name, in the folder it was opened for.
+
+        Raises:
+            StorageError: the name leads out of the folder.
+            OSError: the file cannot be completed; nothing appears under the name.
+        """
+        path = _joined(self._root, name)
+        self.file.flush()
+        if not isinstance(self._fs, LocalFileSystem):
+            self._fs.put_file(self.file.name, path)
+            return
+        if self._durable:
+            os.fsync(self.file.fileno())
+        self.file.close()  # a network's disk may tell only now that it is full
+        os.replace(self.file.name, path)
+
+
+def _create(path: str, data: bytes) -> None:
+    """Write a local file that is not there yet; one that cannot be written whole goes again."""
+    file = open(path, "xb")  # noqa: SIM115 - closed below
+    try:
+        with file:
+            file.write(data)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a file is what a killed writer left: it was being written, and has no name yet."""
+    return name.startswith(".") and name.endswith(TEMPORARY)
+
+
+@contextmanager
+def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
+    """Open a file that is deleted when the block ends, unless it was renamed by then."""
+    if beside is None:
+        with tempfile.NamedTemporaryFile() as file:
+            yield file
+        return
+    folder = os.path.dirname(beside)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{token_hex(8)}{TEMPORARY}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+def _joined(root: str, name: str) -> str:
+    if "\0" in name or ".." in re.split(r"[/\\]", name):
+        raise StorageError(
+            f"{name!r} is no name of a file in {root}: a file of the dataset is damaged, or made "
+            f"to lead elsewhere; build the dataset again"
+        )
+    return f"{root}/{name}"
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    """Return an entry from what a file system of fsspec tells of it."""
+    modified = next((info[name] for name in _MODIFIED if info.get(name)), 0)
+    return Entry(
+        kind="link" if info.get("islink") else info["type"],
+        size=int(info.get("size") or 0),
+        modified=modified.timestamp() if isinstance(modified, datetime) else float(modified),
+    )
+
+
+def storage_error(verb: str, path: str, error: OSError) -> StorageError:
+    """Return the error of an operation on a file, with its cure."""
+    cure = CURES.get(error.errno or 0, "check the path, the permissions and the free space")
+    return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")

@@ -1,0 +1,302 @@
+"""One writer at a time: the lease on an output folder.
+
+A lease is a small file in the output that names its holder and is renewed while the holder
+lives. On a mounted file system an OS lock beside it tells at once that a holder on this machine
+is dead. Elsewhere, on another machine or on object storage, a lease that is not renewed ends by
+itself. A new lease is a new file, created only if it does not exist, and is given back when
+another one turns out to be there: two writers may both be refused, but never both be let in.
+
+Clocks of two machines differ, and any clock may step. So the times in a lease only raise a doubt:
+one that looks old is watched before it is taken. A holder that slept (a laptop, a paused machine)
+goes on where nobody took its lease meanwhile, and writes nothing more where somebody did.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+
+from engine.core.errors import OutputInUse, RunError, StorageError
+from engine.core.redaction import redacted
+from engine.storage.folder import Folder, storage_error
+
+LEASES = ".lease"
+"""The folder of leases within an output."""
+LEASE_S = 90.0
+"""Seconds without renewal after which a lease has ended."""
+RENEW_S = 15.0
+"""Seconds between two renewals; twice as long is a lease watched that looks old."""
+_LOCK = "lock"
+_Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
+"""Seconds since 1970, before the year 10000."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who writes an output: process, machine, user, and the command's first two words.
+
+    Times are seconds since 1970.
+    """
+
+    command: str
+    user: str
+    host: str
+    namespace: str
+    pid: Annotated[int, Field(gt=0, lt=1 << 31)]
+    since: _Time
+    renewed: _Time
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        """Describe this process."""
+        now = time.time()
+        return cls(
+            command=redacted(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:3]]))[:200],
+            user=_user(),
+            host=socket.gethostname(),
+            namespace=_process_namespace(),
+            pid=os.getpid(),
+            since=now,
+            renewed=now,
+        )
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"{self.user} on {self.host}, process {self.pid}, since {since}: {self.command}"
+
+    def is_on(self, other: Holder) -> bool:
+        """Whether both processes see each other's process ids."""
+        return (self.host, self.namespace) == (other.host, other.namespace)
+
+    def is_same(self, other: Holder) -> bool:
+        """Whether both describe one lease, perhaps before and after it was renewed."""
+        return replace(self, renewed=other.renewed) == other
+
+
+_HOLDER = TypeAdapter(Holder)
+
+
+class Lease:
+    """The right to write an output, while it is renewed."""
+
+    def __init__(self, folder: Folder, name: str, holder: Holder, *, is_locked: bool) -> None:
+        self._folder = folder
+        self._name = name
+        self._holder = holder
+        self._is_locked = is_locked
+        self._is_lost = False
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Make sure that the output is still ours to write.
+
+        Raises:
+            RunError: the lease ended, and another command took it.
+            StorageError: the lease cannot be renewed.
+        """
+        self._renew()  # first: who is about to take it sees that we live, or we see that it did
+        if not self._is_ours():
+            raise RunError(
+                f"the lease on {self._folder.url} ended before this command did, another one may "
+                f"write there now: run the same command again, it resumes"
+            )
+
+    def release(self) -> None:
+        """Give the lease back; one that cannot be deleted ends by itself."""
+        self._released.set()
+        self._thread.join()
+        with suppress(StorageError):  # what ended the run is what is told
+            if self._is_stored():
+                self._folder.remove(self._name)
+
+    def _is_ours(self) -> bool:
+        """Whether the lease is there as we wrote it, and none came after it."""
+        last = f"{LEASES}/{max(_numbers(self._folder), default=0):06d}.json"
+        return not self._is_lost and last == self._name and self._is_stored()
+
+    def _is_stored(self) -> bool:
+        stored = _read(self._folder, self._name)
+        return stored is not None and stored.is_same(self._holder)
+
+    def _renew(self) -> None:
+        """Write that we live; if we slept just before, we may have put back what another took."""
+        looked_s = _steady_s()
+        if not self._is_ours():
+            self._is_lost = True
+            return
+        renewed = replace(self._holder, renewed=time.time())
+        self._folder.publish(self._name, _written(renewed), durable=False)
+        if not self._is_locked and _steady_s() - looked_s > 2 * RENEW_S:
+            self._is_lost = True
+
+    def _keep(self) -> None:
+        while not self._is_lost and not self._released.wait(RENEW_S):
+            with suppress(Exception):  # out of reach for a while: the next turn tries again
+                self._renew()
+
+
+@contextmanager
+def writing(output: Folder) -> Iterator[Lease]:
+    """Hold the lease on an output while the block runs.
+
+    Raises:
+        OutputInUse: another command writes the output; the message names it.
+        StorageError: the lease cannot be written.
+    """
+    me = Holder.this_process()
+    with _os_lock(output) if output.is_local else nullcontext(False) as is_locked:
+        lease = _taken(output, me, is_locked=is_locked)
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+
+@contextmanager
+def _os_lock(output: Folder) -> Iterator[bool]:
+    """Hold the OS lock of a local output, which the system ends with the process; tell whether
+    there is one."""
+    from filelock import FileLock, Timeout
+
+    path = output.path(f"{LEASES}/{_LOCK}")
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        holders = list(_leases(output).values())
+        raise _in_use(output, holders[0] if holders else None) from None
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+    except NotImplementedError:  # a file system without locks: the lease alone must do
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
+    """Write a lease, unless there is another one."""
+    known = _leases(output)
+    _refuse_others(output, known, me, is_locked=is_locked)
+    name = f"{LEASES}/{max(_numbers(output), default=0) + 1:06d}.json"
+    if not output.create(name, _written(me)):
+        raise _in_use(output, _read(output, name))
+    others = {other: holder for other, holder in _leases(output).items() if other != name}
+    unknown = {other: one for other, one in others.items() if known.get(other) != one}
+    try:
+        _refuse_others(output, unknown, me, is_locked=is_locked)
+    except OutputInUse:
+        output.remove(name)
+        raise
+    for other in output.names(LEASES):  # half written ones, too
+        if f"{LEASES}/{other}" != name and other != _LOCK:
+            output.remove(f"{LEASES}/{other}")
+    return Lease(output, name, me, is_locked=is_locked)
+
+
+def _refuse_others(
+    output: Folder, leases: Mapping[str, Holder], me: Holder, *, is_locked: bool
+) -> None:
+    """Refuse to write beside a holder that lives, or may live.
+
+    Raises:
+        OutputInUse: it is named.
+    """
+    living = {
+        name: one for name, one in leases.items() if not _is_dead(one, me, is_locked=is_locked)
+    }
+    for holder in living.values():
+        if abs(time.time() - holder.renewed) <= LEASE_S:
+            raise _in_use(output, holder)
+    if living:
+        time.sleep(2 * RENEW_S)
+    for name, holder in living.items():
+        if _read(output, name) not in (holder, None):  # it was renewed: a clock is wrong
+            raise _in_use(output, holder)
+
+
+def _is_dead(holder: Holder, me: Holder, *, is_locked: bool) -> bool:
+    """Whether this machine knows that the process of a holder has ended."""
+    if holder.host == me.host and is_locked:
+        return True  # it held the OS lock, which is ours now
+    return holder.is_on(me) and not _is_running(holder.pid)
+
+
+def _in_use(output: Folder, holder: Holder | None) -> OutputInUse:
+    return OutputInUse(
+        f"{output.url} is being written by {holder or 'another command'}; wait for its end, stop "
+        f"it, or choose another `output` (if it died on another machine, its lease ends after "
+        f"{LEASE_S:.0f} seconds)"
+    )
+
+
+def _leases(output: Folder) -> dict[str, Holder]:
+    names = [f"{LEASES}/{number:06d}.json" for number in _numbers(output)]
+    found = {name: _read(output, name) for name in names}
+    return {name: holder for name, holder in found.items() if holder is not None}
+
+
+def _numbers(output: Folder) -> list[int]:
+    """Return the numbers of all leases, those that cannot be read included."""
+    stems = [name.removesuffix(".json") for name in output.names(LEASES)]
+    return [int(stem) for stem in stems if stem.isdigit()]
+
+
+def _read(output: Folder, name: str) -> Holder | None:
+    data = output.read(name)
+    if data is None:
+        return None
+    try:
+        return _HOLDER.validate_json(data, strict=True)
+    except ValueError:
+        return None  # half written by a process that died
+
+
+def _written(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder)).encode()
+
+
+def _steady_s() -> float:
+    """Return seconds of a clock that never steps, and goes on while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # of Linux; its monotonic clock sleeps
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return str(os.getuid())
+
+
+def _process_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

@@ -1,0 +1,43 @@
+"""What a dry run tells beside the plan: caveats, models to fetch, and all that is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.core.errors import MissingPackage, UsageError
+from engine.execution.run import Run
+from engine.planning.plugins import Unseen, UnseenFilter
+from specialists.pretrained.hub import download_lines
+
+
+def dry_run_lines(run: Run) -> Iterator[str]:
+    """Yield what a run has that people should know, and what it would have to fetch."""
+    for node in run.graph.nodes:
+        if isinstance(node.stage, Unseen | UnseenFilter):
+            yield (
+                f"{node.name} is {node.use}, a module, which a dry run does not import: what it "
+                f"reads and says, and whether its options are right, is not known"
+            )
+        if caveat := node.stage.caveat():
+            yield f"{node.name} has {caveat}"
+    if run.graph.missing:
+        yield from download_lines(run.graph.missing)
+    if not run.graph.absent:  # else one error names all packages
+        yield from dict.fromkeys(f"not here yet: {package}" for package in run.graph.awaited)
+
+
+def refuse_problems(run: Run) -> None:
+    """Refuse a run that could not start, with everything that is in its way; of models that are to
+    be fetched, it was told.
+
+    Raises:
+        MissingPackage: packages are missing, and nothing else is wrong.
+        UsageError: the source cannot be read, or that and more.
+    """
+    problems: list[UsageError] = [run.problem] if run.problem else []
+    if run.graph.absent:
+        problems.insert(0, MissingPackage.all_of([*run.graph.absent, *run.graph.awaited]))
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise UsageError("\n".join(map(str, problems)))

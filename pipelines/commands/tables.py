@@ -1,0 +1,127 @@
+"""The tables that commands print."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from engine.core.errors import UsageError
+from engine.core.stage import Input, Specialist, Stage
+from engine.execution.run import Run
+from engine.planning.plugins import Unseen, UnseenFilter
+from engine.planning.registry import find_stage, stage_names
+from engine.records.manifest import Totals
+from pipelines.dataset.status import Status
+from pipelines.terminal.console import Terminal
+
+_MOST_TASKS = 6
+_WORD = re.compile(r"^ *\S+|\S+|^$", re.MULTILINE)
+_UNBOUNDED = 10_000
+
+
+def print_table(console: Terminal, table: Table) -> None:
+    """Print a table of which nothing is cut, however narrow the terminal.
+
+    Names stay whole, so that they can be searched, and the table becomes wider where it has to;
+    only on a terminal that it does not fit do names go on in the next line.
+    """
+    for column in table.columns:
+        column.overflow = "fold"
+        texts = [_plain(console, cell) for cell in (column.header, *column.cells)]
+        column.min_width = max(cell_len(word) for text in texts for word in _WORD.findall(text))
+        # Else the width that lacks would be taken from columns of names, too.
+        lines = [line for text in texts for line in text.split("\n")]
+        column.no_wrap = column.min_width == max(map(cell_len, lines))
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    least = console.measure(table, options=unbounded).minimum
+    if least > console.width and not console.is_terminal:
+        table.width = least
+    elif least > console.width:
+        for column in table.columns:
+            column.min_width, column.no_wrap = None, False
+    console.print(table, crop=False)
+
+
+def _plain(console: Terminal, cell: RenderableType) -> str:
+    return (cell if isinstance(cell, Text) else console.render_str(str(cell))).plain
+
+
+def plan_table(run: Run) -> Table:
+    """Return the stages of a run in the order in which they will speak."""
+    table = Table(title="plan", show_lines=True, show_edge=False, pad_edge=False)
+    for column in ("stage", "reads", "produces", "pool"):
+        table.add_column(column)
+    for node in run.graph.nodes:
+        says = node.stage.produces if isinstance(node.stage, Specialist) else ("verdicts",)
+        says = ("not imported",) if isinstance(node.stage, Unseen | UnseenFilter) else says
+        name = node.name if node.use == node.name else f"{node.name}\n  {node.use}"
+        where = f"{node.pool}\n  {node.fingerprint}"
+        table.add_row(name, "\n".join(node.inputs), "\n".join(says), where)
+    return table
+
+
+def totals_table(totals: Totals) -> Table:
+    """Return what a dataset holds, by task."""
+    table = Table()
+    table.add_column("task")
+    table.add_column("kept", justify="right")
+    table.add_column("dropped", justify="right")
+    for task, sides in totals.tasks.items():
+        table.add_row(task, str(sides["kept"]), str(sides["dropped"]))
+    table.add_section()
+    table.add_row("all", str(totals.annotations_kept), str(totals.annotations_dropped))
+    return table
+
+
+def status_table(status: Status) -> Table:
+    """Return how far a dataset is."""
+    table = Table(show_header=False)
+    for name, value in status.to_json().items():
+        table.add_row(name.replace("_", " "), str(value))
+    return table
+
+
+def stages_table() -> Table:
+    """Return all installed stages: what they can say, and what they read by default."""
+    caption = "?: read where there is any"
+    table = Table(
+        caption=caption, caption_justify="left", show_lines=True, show_edge=False, pad_edge=False
+    )
+    table.add_column("stage")
+    for column in ("reads", "produces"):
+        table.add_column(column)
+    for name in stage_names():
+        try:
+            stage_class = find_stage(name)
+            stage = stage_class(stage_class.Config())
+        except UsageError as error:
+            table.add_row(name, f"broken: {error}", "")
+            continue
+        says: tuple[str, ...] = ("verdicts",)
+        if issubclass(stage_class, Specialist):
+            says = stage_class.produces
+        reads = "\n".join(map(_told, stage_class.reads or stage.reads))
+        table.add_row("\n".join((name, *_needs(stage))), reads, "\n".join(says))
+    return table
+
+
+def _told(wanted: Input) -> str:
+    """Tell an input in lines: its tasks, or how many where nobody would read them all."""
+    mark = "?" if wanted.optional else ""
+    if len(wanted.tasks) > _MOST_TASKS:
+        return f"any of {len(wanted.tasks)} tasks{mark}"
+    return "\n".join(f"{task}{mark}" for task in wanted.tasks)
+
+
+def _needs(stage: Stage[Any]) -> list[str]:
+    """Return the extras that a stage needs beyond the base installation."""
+    needs = [f"  extra {stage.extra}"] if stage.extra else []
+    family = getattr(stage, "family", None)
+    if family is not None and family.needs_torchvision:
+        needs.append(f"  extra torchvision for {', '.join(family.needs_torchvision)}")
+    return needs

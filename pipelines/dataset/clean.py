@@ -1,0 +1,143 @@
+"""Deleting what no version of a dataset needs: layers of earlier stages, left-over files.
+
+Layers are a cache. Those of the current stages stay, as they make the next build short. A
+refinement keeps the layers of all its rounds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from engine.core.errors import UsageError
+from engine.planning.config import LAYERS
+from engine.records.dataset import manifest_of
+from engine.records.manifest import RECIPE, read_manifest
+from engine.records.versions import VERSIONS
+from engine.storage.folder import TEMPORARY, Folder
+from engine.storage.lease import writing
+from pipelines.dataset.lineage import ROUNDS
+from pipelines.dataset.resolved import read_resolved
+
+_RECEIPTS = "source-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What was deleted: files and their bytes, of so many stages; what stays, in files."""
+
+    stages: int
+    files: int
+    bytes: int
+    kept: int
+
+
+def clean(output: Folder, *, is_dry: bool = False) -> Cleaned:
+    """Delete the layers that no version of a dataset was made from; `is_dry` only counts them.
+
+    Raises:
+        OutputInUse: another command writes the output.
+        UsageError: the dataset is not finished, or its layers lie outside, where other datasets
+            may need them.
+    """
+    manifest_of(output)
+    _refuse_shared_layers(output)
+    with writing(output):
+        datasets = list(_datasets(output))
+        for dataset in datasets:
+            if dataset.exists(RECIPE):
+                raise UsageError(
+                    f"a build of {dataset.url} was interrupted, and goes on from its layers: "
+                    f"finish it first"
+                )
+        manifests = [manifest for dataset in datasets for manifest in _manifests(dataset)]
+        return _remove(output, _Live.of(manifests), is_dry=is_dry)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Live:
+    """What some manifests were made from: folders of layers, and digests of shards."""
+
+    folders: frozenset[str]
+    digests: frozenset[str]
+
+    @classmethod
+    def of(cls, manifests: list[dict[str, Any]]) -> _Live:
+        return cls(
+            folders=frozenset(
+                f"{stage['name']}-{fingerprint}"
+                for manifest in manifests
+                for fingerprint, stage in manifest["stages"].items()
+            ),
+            digests=frozenset(
+                shard["samples_digest"] for manifest in manifests for shard in manifest["shards"]
+            ),
+        )
+
+    def keeps(self, output: Folder, folder: str, file: str) -> bool:
+        """Whether a file of a folder of layers is needed."""
+        if file.endswith(TEMPORARY):
+            return False
+        if folder.startswith(_RECEIPTS):
+            digest = output.read(f"{LAYERS}/{folder}/{file}") or b""
+            return digest.decode("ascii", "replace") in self.digests
+        return folder in self.folders and file.partition(".")[0] in self.digests
+
+
+def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
+    stages: set[str] = set()
+    files = size = kept = 0
+    for folder in output.names(LAYERS):
+        if _is_elsewhere(output, f"{LAYERS}/{folder}"):
+            continue  # a link: what lies behind it is not ours
+        for file in output.names(f"{LAYERS}/{folder}"):
+            path = f"{LAYERS}/{folder}/{file}"
+            if live.keeps(output, folder, file):
+                kept += 1
+                continue
+            stages.add(folder)
+            files += 1
+            size += output.size(path) or 0
+            if not is_dry:
+                output.remove(path)
+        if not is_dry and not output.names(f"{LAYERS}/{folder}"):
+            Folder(f"{output.url}/{LAYERS}/{folder}").clear()
+    return Cleaned(stages=len(stages), files=files, bytes=size, kept=kept)
+
+
+def _datasets(output: Folder) -> Iterator[Folder]:
+    """Yield the dataset, and those of its rounds, which share its layers."""
+    yield output
+    for number in output.names(ROUNDS):
+        one = Folder(f"{output.url}/{ROUNDS}/{number}")
+        yield one
+        for level in one.names("candidates"):
+            yield Folder(f"{one.url}/candidates/{level}")
+
+
+def _manifests(dataset: Folder) -> Iterator[dict[str, Any]]:
+    manifest = read_manifest(dataset)
+    if manifest is not None:
+        yield manifest
+    for name in dataset.names(VERSIONS):
+        if earlier := read_manifest(dataset, f"{VERSIONS}/{name}"):
+            yield earlier
+
+
+def _is_elsewhere(output: Folder, folder: str) -> bool:
+    """Whether a folder of the output is a link to another place."""
+    return output.is_local and os.path.islink(output.path(folder))
+
+
+def _refuse_shared_layers(output: Folder) -> None:
+    layers = read_resolved(output).get("layers")
+    is_named = isinstance(layers, str) and Folder(layers).path("") != output.path(f"{LAYERS}/")
+    if not is_named and _is_elsewhere(output, LAYERS):
+        layers, is_named = os.path.realpath(output.path(LAYERS)), True
+    if is_named:
+        raise UsageError(
+            f"the layers of {output.url} lie in {layers}, which other datasets may share: delete "
+            f"that folder yourself when none needs it; each build makes what it needs again"
+        )

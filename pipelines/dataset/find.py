@@ -1,0 +1,199 @@
+"""Finding one image of a dataset: by its key, by the path of its source, or by its digest.
+
+What is found is one image or none: where several could be meant, all are named.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from typing import Any
+from unicodedata import normalize
+
+from engine.core.counted import counted
+from engine.core.errors import ConfigError, StorageError
+from engine.planning.partition import index_table
+from engine.records.dataset import read_shard_annotations, read_shard_records
+from engine.records.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
+from engine.records.publication import SHARDS, finished_names, read_stats
+from engine.safety.escaped import escaped
+from engine.safety.names import is_shard_name
+from engine.storage.folder import Folder
+
+LEAST_DIGITS = 6
+"""Hexadecimal digits of a digest, at least, by which an image is found."""
+_MOST_NAMED = 10
+_GLOB = frozenset("*?[{")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An input of a dataset: a sample, or a dead letter, then with the row that tells of it.
+
+    `source` is where it lies, relative to the source's URL; `digests` are those of its bytes.
+    """
+
+    shard: str
+    key: str
+    source: str
+    digests: tuple[str, ...] = ()
+    letter: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+def find_image(output: Folder, wanted: str) -> Image:
+    """Return the one image that is meant by a key, a path or a digest, tried in this order.
+
+    A path may be relative to the source, begin with the source's own, or be the end of one, in
+    whole names; a digest may be the first six digits or more of a SHA-256.
+
+    Raises:
+        ConfigError: there is none, which names near ones; or several, which names them.
+        StorageError: a shard cannot be read.
+    """
+    shards = _shards(output)
+    letters = _letters(output, shards)
+    if not shards and not letters:
+        raise ConfigError(f"{output.url} holds no finished shard: build the dataset first")
+    if found := [*_by_key(output, shards, wanted), *(one for one in letters if one.key == wanted)]:
+        return _only(found, wanted)
+    images = [*(one for name in shards for one in _samples(output, name)), *letters]
+    bases = _bases(output)
+    for found in (
+        [one for one in images if wanted in (one.key, escaped(one.key), escaped(one.source))],
+        [one for one in images if _is_at(one, wanted, bases)],
+        [one for one in images if _ends_with(one, wanted, bases)],
+        [one for one in images if _has_digest(one, wanted)],
+    ):
+        if found:
+            return _only(found, wanted)
+    raise ConfigError(f"no image has the key, path or digest {wanted!r}{_near(wanted, images)}")
+
+
+def _shards(output: Folder) -> list[str]:
+    """Return the names of all shards that can be read."""
+    manifest = read_manifest(output)
+    if manifest is not None:
+        return [shard["name"] for shard in manifest["shards"]]
+    return [names[-1] for _, names in sorted(finished_names(output.names(SHARDS)).items())]
+
+
+def _letters(output: Folder, shards: Sequence[str]) -> list[Image]:
+    if read_manifest(output) is not None:
+        rows = read_dead_letters(output)
+    else:
+        rows = [
+            {"shard": stats.name, **asdict(letter)}
+            for stats in (read_stats(output, name) for name in shards)
+            if stats is not None
+            for letter in stats.dead_letters
+        ]
+    for row in rows:
+        if not is_shard_name(row["shard"]):
+            raise StorageError(
+                f"{output.path(DEAD_LETTERS)} is damaged: {row['shard']!r:.200} is no shard; run "
+                f"the same build again, which writes it anew"
+            )
+    return [
+        Image(shard=row["shard"], key=row["key"], source=row["source"], letter=row) for row in rows
+    ]
+
+
+def _samples(output: Folder, shard: str) -> Iterator[Image]:
+    for record in read_shard_records(output, shard):
+        digests = (record["sha256"], record.get("image_sha256", ""))
+        yield Image(
+            shard=shard,
+            key=record["key"],
+            source=record["source"],
+            digests=tuple(dict.fromkeys(filter(None, digests))),
+        )
+
+
+def _by_key(output: Folder, shards: Sequence[str], key: str) -> Iterator[Image]:
+    """Yield the samples with a key among those of which something was said."""
+    for shard in shards:
+        if key in set(read_shard_annotations(output, shard, ["key"])["key"].to_pylist()):
+            yield from (one for one in _samples(output, shard) if one.key == key)
+
+
+def _bases(output: Folder) -> dict[int, str]:
+    """Return for each shard's number the folder that the places of its inputs are relative to."""
+    table = index_table(output)
+    if table is None:
+        return {}
+    columns = (table[name].to_pylist() for name in ("shard", "source", "location"))
+    return {
+        shard: _base(source.rpartition("#")[0], location)
+        for shard, source, location in zip(*columns, strict=True)
+    }
+
+
+def _base(url: str, location: str) -> str:
+    """Return the folder of a source that may be a file, or a pattern of files."""
+    parts = url.split("/")
+    first_glob = next((place for place, part in enumerate(parts) if _GLOB & set(part)), len(parts))
+    parts = parts[:first_glob]
+    if parts and parts[-1] == location:
+        parts.pop()
+    return "/".join(parts)
+
+
+def _whole(image: Image, bases: Mapping[int, str]) -> str:
+    base = bases.get(int(image.shard.partition("-")[0]), "")
+    return _plain(f"{base}/{image.source}" if base else image.source)
+
+
+def _is_at(image: Image, wanted: str, bases: Mapping[int, str]) -> bool:
+    """Tell whether a path is just this image's: relative to its source, or from the root on."""
+    absolute = os.path.abspath(os.path.expanduser(wanted))
+    whole = _whole(image, bases)
+    return _plain(wanted) in (_plain(image.source), whole) or _plain(absolute) == whole
+
+
+def _ends_with(image: Image, wanted: str, bases: Mapping[int, str]) -> bool:
+    return f"/{_whole(image, bases)}".endswith(f"/{_plain(wanted)}")
+
+
+def _plain(path: str) -> str:
+    """Write a path in one way: composed letters, forward slashes, nothing before the first name."""
+    return normalize("NFC", path).replace("\\", "/").removeprefix("./")
+
+
+def _has_digest(image: Image, wanted: str) -> bool:
+    digits = wanted.lower()
+    return len(digits) >= LEAST_DIGITS and any(one.startswith(digits) for one in image.digests)
+
+
+def _only(found: Sequence[Image], wanted: str) -> Image:
+    """Return the one that was found.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if len(found) == 1:
+        return found[0]
+    named = [f"  {_told(one)}" for one in found[:_MOST_NAMED]]
+    if len(found) > _MOST_NAMED:
+        named.append(f"  and {len(found) - _MOST_NAMED} more")
+    lines = "\n".join(named)
+    count = counted(len(found), "image")
+    raise ConfigError(f"{wanted!r} may mean {count}; name one by its path or digest:\n{lines}")
+
+
+def _told(image: Image) -> str:
+    what = f"sha256 {image.digests[0][:16]}" if image.digests else "dead letter"
+    return f"{escaped(image.key)}  {escaped(image.source)}  shard {image.shard}  {what}"
+
+
+def _near(wanted: str, images: Collection[Image]) -> str:
+    """Return names that are like the one that nothing has, if there are any."""
+    names = dict.fromkeys(name for one in images for name in (one.key, one.source))
+    close = get_close_matches(wanted, map(escaped, names), n=3, cutoff=0.5)
+    if close:
+        return f": did you mean {' or '.join(map(repr, close))}?"
+    few = sorted(escaped(one.key) for one in images)
+    if len(few) <= 20:
+        return f"; the keys are {', '.join(few)}"
+    return f"; there are {len(few)} images, with keys like {few[0]!r}"

@@ -1,0 +1,150 @@
+"""What came of each round, as files: `rounds/N/round.json` and, over all rounds, `refine.json`.
+
+    OUTPUT/                  the dataset of the promoted round, as any other dataset
+      refine.json            the lineage: every round, promoted or not
+      rounds/N/              the dataset of round N
+        round.json           its entry, written last
+        students/fold_N/     checkpoints of the round
+        calibration/STAGE.json
+        candidates/LEVEL/    what the voters said, before it was merged; of round 0 beside it
+                             perhaps audit.jsonl, to be filled in
+
+There are no times and no paths in the entries: the same source and config give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from engine.core.errors import UsageError
+from engine.records.publication import to_json
+from engine.storage.documents import damaged, read_json
+from engine.storage.folder import Folder
+
+ROUND = "round.json"
+LINEAGE = "refine.json"
+ROUNDS = "rounds"
+CANDIDATES = "candidates"
+
+TRUTH = "truth"
+AUDIT = "audit"
+AGREEMENT = "agreement"
+"""What quality was measured by: the known truth, an audit, or the agreement of the voters."""
+_DECIMALS = 9
+"""Digits of a gain; further ones are left over from subtracting, and equal is not better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """A trained checkpoint: the fold that it was not trained on, and what it is."""
+
+    fold: int
+    digest: str
+    steps: int
+    losses: Mapping[str, float]
+    """The mean loss of the last steps, by task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One turn of refinement.
+
+    `parent` is the round whose labels the students were trained on, -1 for round 0, which has
+    no students. `quality` maps a kind of label (`boxes`, `masks`, `ocr`, `phrases`, `captions`)
+    to its quality in 0..1 as `measured_by` tells, or to `None`: nobody measured it; the gate looks
+    at the mean gain of those that both rounds measured. `merges` has
+    for each merge stage its rule, threshold, expected calibration error and the precision of
+    each voter, as far as there was an audit.
+    """
+
+    number: int
+    parent: int
+    recipe: str
+    students: tuple[Student, ...] = ()
+    merges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    measured_by: str
+    quality: Mapping[str, float | None]
+    audited: tuple[str, ...] = ()
+    """Keys of the samples that were audited."""
+    is_promoted: bool
+    reason: str
+    """Why it was promoted or not."""
+
+    @property
+    def mean_quality(self) -> float | None:
+        """The mean over the kinds of labels that were measured, 0..1; `None` when none was."""
+        measured = [value for value in self.quality.values() if value is not None]
+        return sum(measured) / len(measured) if measured else None
+
+    def to_json(self) -> bytes:
+        """Return the content of `round.json`."""
+        return to_json(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Round:
+        """Read an entry back."""
+        return _ROUND.validate_json(data, strict=True)
+
+
+_ROUND: TypeAdapter[Round] = TypeAdapter(Round)
+
+
+def gain_of(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> float:
+    """Return how much the mean quality gains.
+
+    A kind of label that is lost counts as 0, one that either side did not measure not at all.
+    """
+    pairs = (
+        (before.get(kind, 0.0), after.get(kind, 0.0))
+        for kind in sorted(before.keys() | after.keys())
+    )
+    gains = [now - then for then, now in pairs if then is not None and now is not None]
+    return round(sum(gains) / len(gains), _DECIMALS) if gains else 0.0
+
+
+def round_folder(output: Folder, number: int) -> Folder:
+    """Return the folder of a round within the output of a run."""
+    return Folder(f"{output.url}/{ROUNDS}/{number}")
+
+
+def read_lineage(output: Folder) -> list[Round]:
+    """Return the rounds of a run in their order; none when it was never refined.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    cure = "`florilegium refine` writes it again"
+    document = read_json(output, LINEAGE, cure=cure)
+    if document is None:
+        return []
+    try:
+        return [Round.from_json(to_json(entry)) for entry in document["rounds"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(output, LINEAGE, f"{type(error).__name__}: {error}", cure=cure) from error
+
+
+def write_lineage(output: Folder, rounds: Sequence[Round]) -> None:
+    """Publish `refine.json`. A report that tells of other rounds goes: it is to be drawn again."""
+    from pipelines.report import REPORT
+
+    data = to_json({"rounds": [asdict(one) for one in rounds]}, indent=1)
+    if output.read(LINEAGE) != data:
+        output.remove(REPORT)
+        output.publish(LINEAGE, data)
+
+
+def round_dataset(output: Folder, number: int) -> Folder:
+    """Return the dataset of a round.
+
+    Raises:
+        UsageError: the run has no such round.
+    """
+    known = [one.number for one in read_lineage(output)]
+    if number not in known:
+        rounds = f"it has rounds {known[0]} to {known[-1]}" if known else "it was never refined"
+        raise UsageError(f"{output.url} has no round {number}: {rounds}")
+    return round_folder(output, number)

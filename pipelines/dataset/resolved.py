@@ -1,0 +1,74 @@
+"""The resolved config within a dataset, `run.yaml`: every default filled in.
+
+It has the places and the workers of this build, so a manifest, which is the same wherever it is
+built, cannot name it by its digest: its last line has one of the lines before it.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import yaml
+
+from engine.core.errors import ConfigError
+from engine.core.redaction import redacted
+from engine.execution.run import Run
+from engine.safety.safe_yaml import read_yaml
+from engine.storage.documents import damaged, read_limited
+from engine.storage.folder import Folder
+
+RUN = "run.yaml"
+"""The resolved config within a dataset."""
+_CURE = "run the same build again, which writes it anew"
+_SEAL = b"# sha256 of all lines before this one: "
+
+
+def resolved_config(run: Run) -> bytes:
+    """Return the config with every default filled in, as YAML that builds the same again; the
+    signature of a source's URL has to be given once more."""
+    document = run.config.model_dump(mode="json")
+    for source in document["source"]:
+        source["url"] = redacted(source["url"])
+    for section, nodes in (
+        ("specialists", run.graph.specialists),
+        ("filters", run.graph.filters),
+    ):
+        document[section] = {
+            node.name: {
+                "use": node.use,
+                "reads": list(node.inputs),
+                **node.stage.config.model_dump(mode="json"),
+            }
+            for node in nodes
+        }
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
+    return text + _seal(text)
+
+
+def read_resolved(output: Folder) -> dict[str, Any]:
+    """Return the config that a dataset was built from; an empty one when the file is missing.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    data = read_limited(output, RUN, cure=_CURE)
+    if data is None:
+        return {}
+    try:
+        document = read_yaml(data, where=RUN)
+    except ConfigError as error:
+        raise damaged(output, RUN, error, cure=_CURE) from error
+    if not isinstance(document, dict):
+        raise damaged(output, RUN, "it holds no mapping", cure=_CURE)
+    return document
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether a resolved config is as it was written."""
+    text = data[: data.rfind(_SEAL)] if _SEAL in data else data
+    return data == text + _seal(text)
+
+
+def _seal(text: bytes) -> bytes:
+    return _SEAL + sha256(text).hexdigest().encode() + b"\n"

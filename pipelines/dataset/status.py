@@ -1,0 +1,89 @@
+"""How far a dataset is, from what lies in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from engine.core.errors import ConfigError
+from engine.planning.partition import INDEX_NAME, index_table
+from engine.records.manifest import RECIPE, named_shards, read_manifest
+from engine.records.publication import SHARDS, ShardStats, finished_names, read_stats
+from engine.storage.folder import Folder
+from pipelines.dataset.lineage import CANDIDATES, ROUNDS, round_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Counts over the shards that are as the build wants them.
+
+    `is_finished` when the manifest is in place and no build is under way or was interrupted. While
+    one is, shards of an earlier recipe do not count: the build makes them again.
+    """
+
+    is_finished: bool
+    shards: int
+    shards_done: int
+    samples: int
+    dead_letters: int
+    annotations_kept: int
+    annotations_dropped: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
+        return asdict(self)
+
+
+def read_status(output: Folder) -> Status:
+    """Return how far a dataset is.
+
+    Raises:
+        ConfigError: no dataset was started in the folder.
+        StorageError: its index or its manifest is damaged.
+    """
+    index = index_table(output)
+    if index is None:
+        raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
+    numbers = pc.unique(index["shard"]).to_pylist()
+    manifest, recipe = read_manifest(output), output.read(RECIPE)
+    is_finished = manifest is not None and recipe is None
+    done = current_shards(output) if is_finished else _made_by(output, recipe, numbers)
+    return Status(
+        is_finished=is_finished,
+        shards=len(numbers),
+        shards_done=len(done),
+        samples=sum(stats.samples for stats in done),
+        dead_letters=sum(len(stats.dead_letters) for stats in done),
+        annotations_kept=sum(stats.annotations_kept for stats in done),
+        annotations_dropped=sum(stats.annotations_dropped for stats in done),
+    )
+
+
+def current_shards(output: Folder) -> list[ShardStats]:
+    """Return the statistics of the shards that the manifest names, as far as they are there."""
+    found = [read_stats(output, name) for name in named_shards(output)]
+    return [stats for stats in found if stats is not None]
+
+
+def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> list[ShardStats]:
+    """Return one finished shard of each number, as the build under way wants it if one is."""
+    names = finished_names(output.names(SHARDS))
+    made: dict[int, ShardStats] = {}
+    for number in numbers:
+        for stats in (read_stats(output, name) for name in names.get(number, ())):
+            if stats is not None and recipe in (None, stats.recipe.encode()):
+                made[number] = stats
+    return list(made.values())
+
+
+def _missing(output: Folder) -> str:
+    """Say what is not there, and of a refinement under way where to look."""
+    rounds = sorted(int(name) for name in output.names(ROUNDS) if name.isdigit())
+    if not rounds:
+        return f"{INDEX_NAME} is missing"
+    last = round_folder(output, rounds[-1])
+    where = last.url if last.exists(INDEX_NAME) else f"{last.url}/{CANDIDATES}/0"
+    return f"its refinement is not finished, ask about {where}, or run `florilegium refine` again"

@@ -1,0 +1,94 @@
+"""Why an image has the labels it has: everything said about it and every verdict, as text.
+
+What strangers wrote is shown escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.text import Text
+
+from engine.records.dataset import read_shard_annotations
+from engine.safety.escaped import escaped
+from engine.storage.folder import Folder
+from pipelines.dataset.find import Image, find_image
+
+
+def explain(output: Folder, wanted: str) -> Iterator[Text]:
+    """Yield lines that tell what was said about an image, by whom, and what became of it.
+
+    `wanted` is its key, its path or its digest, as `find_image` takes them.
+
+    Raises:
+        ConfigError: it means no image, or several.
+        StorageError: a shard cannot be read.
+    """
+    image = find_image(output, wanted)
+    yield Text(f"{escaped(image.key)}  {escaped(image.source)}", style="bold")
+    if image.digests:
+        yield Text(f"  shard {image.shard}, sha256 {image.digests[0]}", style="dim")
+    if image.letter is not None:
+        trace = filter(None, image.letter["traceback"].split("\n"))
+        letter = escaped(dict(image.letter))
+        yield Text("  dead letter", style="bold red")
+        yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
+        yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
+    rows = _rows(output, image)
+    if not rows and image.letter is None:
+        yield Text("  nothing was said about it")
+    yield from _lines(rows)
+
+
+def _rows(output: Folder, image: Image) -> list[dict[str, Any]]:
+    """Return the rows about an image, ready to be shown."""
+    table = read_shard_annotations(output, image.shard)
+    return escaped(table.filter(pc.equal(table["key"], image.key)).to_pylist())
+
+
+def _lines(rows: list[dict[str, Any]]) -> Iterator[Text]:
+    task = None
+    for row in sorted(rows, key=lambda row: row["task"]):
+        if row["task"] != task:
+            task = row["task"]
+            yield Text(f"\n  {task}", style="bold cyan")
+        yield _statement(row)
+        yield from (_verdict(verdict) for verdict in row["verdicts"])
+
+
+def _statement(row: dict[str, Any]) -> Text:
+    line = Text("    ")
+    line.append("kept    " if row["kept"] else "dropped ", style="green" if row["kept"] else "red")
+    line.append(row["text"] or row["label"])
+    if row["text"] and row["label"] and row["label"] != row["text"]:
+        line.append(f"  ({row['label']})")
+    if row["box_xyxy"]:
+        line.append("  [" + ", ".join(f"{edge:g}" for edge in row["box_xyxy"]) + "]", style="dim")
+    if row["score"] is not None:
+        line.append(f"  score {row['score']:.3f}")
+    if row["support"] is not None:
+        line.append(f"  support {row['support']:.3f}")
+    if row["confidence"] is not None:
+        line.append(f"  confidence {row['confidence']:.3f}")
+    who = " ".join(filter(None, (row["specialist"], row["model"], row["revision"])))
+    line.append(f"  by {who}", style="dim")
+    line.append(f"  {row['id']}", style="dim")
+    if row["parent_id"]:
+        line.append(f" from {row['parent_id']}", style="dim")
+    if row["merged_from"]:
+        line.append(f" confirmed by {', '.join(row['merged_from'])}", style="dim")
+    return line
+
+
+def _verdict(verdict: dict[str, Any]) -> Text:
+    line = Text("            ")
+    line.append(f"{verdict['filter']}: ")
+    line.append(
+        "keep" if verdict["keep"] else verdict["reason"], style="" if verdict["keep"] else "red"
+    )
+    numbers = [f"{one['name']} {one['value']:.4g}" for one in verdict["measurement"]]
+    if numbers:
+        line.append("  " + ", ".join(numbers), style="dim")
+    return line

@@ -1,0 +1,118 @@
+"""Examples for a few-shot annotator: audited captions of a finished dataset with their images.
+
+    OUTPUT/examples.jsonl   {"image": "images/9f2c....png", "task": "caption", "text": "A cat"}
+    OUTPUT/images/          each image once, as it is, named by its digest
+
+Which captions are right is the audit's word. Images stay as they are, so that an annotator can
+tell when it is asked about one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from engine.core.annotation import CAPTION_TASKS
+from engine.core.errors import UsageError
+from engine.core.image import read_header
+from engine.records.dataset import read_annotations, read_shard_samples
+from engine.storage.folder import Folder
+from pipelines.merge.calibration.audit import Audit, read_audit
+from specialists.online.examples import MOST_BYTES, MOST_CHARACTERS
+
+EXAMPLES = "examples.jsonl"
+IMAGES = "images"
+_COLUMNS = ("id", "key", "task", "text", "kept", "merged_from")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Choice:
+    """A caption that was found right, with its place; they sort by a digest of its id."""
+
+    rank: str
+    task: str
+    shard: str
+    key: str
+    text: str
+
+
+def write_examples(dataset: str, audit: str, output: Path, per_task: int = 16) -> Mapping[str, int]:
+    """Write captions that an audit found right, at most `per_task` of each task and one an image.
+
+    The choice follows from the captions' ids alone. Captions that a filter dropped, and images
+    too large for an example, are left out. The folder appears when it is complete.
+
+    Returns:
+        How many examples there are of each task.
+
+    Raises:
+        UsageError: the dataset is not finished, no caption was found right, or the output exists.
+        ConfigError: the audit cannot be read, or is one of another dataset.
+    """
+    output = Path(output).absolute()
+    if output.exists():
+        raise UsageError(f"{output} exists: choose another folder, or remove it")
+    folder = Folder(dataset)
+    chosen = _chosen(_right_captions(folder, read_audit(audit)), per_task)
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    rows = _with_images(folder, chosen, partial)
+    if not rows:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UsageError(
+            f"the audit {audit} finds no caption right that is kept in {dataset}: audit some "
+            f"({', '.join(CAPTION_TASKS)})"
+        )
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    Folder(str(partial)).publish(EXAMPLES, lines.encode())
+    os.replace(partial, output)
+    return Counter(row["task"] for row in rows)
+
+
+def _right_captions(dataset: Folder, audit: Audit) -> list[Choice]:
+    """Return all kept captions that were found right; a merged one is as right as its voters."""
+    right: list[Choice] = []
+    known: set[str] = set()
+    for shard, table in read_annotations(dataset, _COLUMNS):
+        columns = (table.column(name).to_pylist() for name in _COLUMNS)
+        for name, key, task, text, kept, voters in zip(*columns, strict=True):
+            known.add(name)
+            is_usable = kept and task in CAPTION_TASKS and 0 < len(text) <= MOST_CHARACTERS
+            is_right = any(audit.right.get(one) for one in voters)
+            if is_usable and audit.right.get(name, is_right):
+                rank = blake2b(name.encode(), digest_size=8).hexdigest()
+                right.append(Choice(rank=rank, task=task, shard=shard, key=key, text=text))
+    audit.check(known)
+    return right
+
+
+def _chosen(right: Sequence[Choice], per_task: int) -> list[Choice]:
+    chosen: dict[str, dict[tuple[str, str], Choice]] = defaultdict(dict)
+    for one in sorted(right):
+        if len(chosen[one.task]) < per_task:
+            chosen[one.task].setdefault((one.shard, one.key), one)
+    return [one for task in CAPTION_TASKS for one in chosen[task].values()]
+
+
+def _with_images(dataset: Folder, chosen: Sequence[Choice], output: Path) -> list[dict[str, str]]:
+    """Write the images of the chosen captions; return the lines of the file."""
+    (output / IMAGES).mkdir(parents=True)
+    images: dict[tuple[str, str], dict[str, str]] = {}
+    for shard in sorted({one.shard for one in chosen}):
+        wanted = {one.key for one in chosen if one.shard == shard}
+        for sample in read_shard_samples(dataset, shard):
+            if sample.key in wanted and len(sample.image) <= MOST_BYTES:
+                name = f"{IMAGES}/{sample.sha256[:16]}.{read_header(sample.image).extension}"
+                (output / name).write_bytes(sample.image)
+                images[shard, sample.key] = {"image": name, "source_sha256": sample.sha256}
+    return [
+        {**images[one.shard, one.key], "task": one.task, "text": one.text}
+        for one in chosen
+        if (one.shard, one.key) in images
+    ]

@@ -1,0 +1,104 @@
+"""Drops what a merged statement stands for: the voters of a merge stage step back.
+
+A voter that is part of a merged statement is `merged`, any other of the task is `outvoted`.
+Merged statements that are not sure enough are `unsure`: they stay on record as what may be there.
+What nobody merged is not judged. This module knows neither rules nor calibrations.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, field_validator
+
+from engine.core.annotation import TASKS
+from engine.core.errors import nearest
+from engine.core.judgement import Statements, Verdicts
+from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from pipelines.filters.per_task import Fraction
+
+MERGED = "merged"
+OUTVOTED = "outvoted"
+UNSURE = "unsure"
+
+
+class SupersededConfig(StageConfig):
+    """Who merged what."""
+
+    by: Annotated[dict[str, tuple[str, ...]], THRESHOLD] = Field(
+        default={"merge": ("object_detection",)}, min_length=1
+    )
+    """For each merge stage, by its name, the tasks that it merged."""
+    least_confidence: Annotated[dict[str, Fraction], THRESHOLD] = Field(default={})
+    """Lowest confidence of a merged statement, 0..1, by task; those without a confidence pass."""
+
+    @field_validator("by")
+    @classmethod
+    def _known_tasks(cls, by: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        merged: set[str] = set()
+        for stage, tasks in by.items():
+            for task in tasks:
+                if task not in TASKS:
+                    raise ValueError(f"{stage}: unknown task {task!r}, {nearest(task, TASKS)}")
+                if task in merged:
+                    raise ValueError(f"{stage}: {task!r} is merged by another stage already")
+                merged.add(task)
+        return by
+
+
+class Superseded(Filter[SupersededConfig]):
+    """Judge every row of a merged task by whether its merge stage said it."""
+
+    Config = SupersededConfig
+    reads = (one_of(*TASKS),)
+
+    def __init__(self, config: SupersededConfig) -> None:
+        super().__init__(config)
+        self.relies_on = config.by  # a name that nobody has would drop everything
+
+    def judge(self, statements: Statements) -> Verdicts:
+        """Keep what the merge stages said, drop what they heard."""
+        verdicts = Verdicts(len(statements))
+        is_heard = np.zeros(len(statements), dtype=bool)
+        is_speaker = np.zeros(len(statements), dtype=bool)
+        for stage, tasks in self.config.by.items():
+            of_task = statements.of_tasks(tasks)
+            is_own = statements.texts("specialist") == stage
+            is_speaker |= of_task & is_own
+            is_heard |= of_task & ~is_own
+        is_named = _named_by(statements, is_speaker)
+        verdicts.is_judged |= is_speaker
+        confidence = statements.table.column("confidence").to_numpy(zero_copy_only=False)
+        for task, least in self.config.least_confidence.items():
+            is_unsure = confidence.astype(np.float64) < least
+            verdicts.drop(is_speaker & (statements.task == task) & is_unsure, UNSURE)
+        verdicts.drop(is_heard & is_named, MERGED)
+        verdicts.drop(is_heard, OUTVOTED)
+        return verdicts
+
+
+def _named_by(statements: Statements, is_speaker: np.ndarray) -> np.ndarray:
+    """Return which rows a speaker of their sample lists in `merged_from`, bool, shape (n,)."""
+    table = statements.table.select(["id", "merged_from"]).combine_chunks()
+    speakers = np.flatnonzero(is_speaker)
+    lists = table.column("merged_from").combine_chunks().take(pa.array(speakers))
+    listed = pa.table(
+        {
+            "sample": statements.sample[speakers][pc.list_parent_indices(lists).to_numpy()],
+            "id": pc.list_flatten(lists),
+        }
+    )
+    rows = pa.table(
+        {
+            "sample": statements.sample,
+            "id": table.column("id"),
+            "row": np.arange(len(statements)),
+        }
+    )
+    named = rows.join(listed, ["sample", "id"], join_type="left semi").column("row").to_numpy()
+    is_named = np.zeros(len(statements), dtype=bool)
+    is_named[named] = True
+    return is_named

@@ -1,0 +1,209 @@
+"""An audit: which annotations somebody looked at, and whether they were right.
+
+A JSON line each: `{"id": "9f2c...", "right": true}`, perhaps with more keys for people; with
+`"right": null` nobody has looked yet. Who looked, and at what, is not known here. What was found
+of one statement holds for others that say the same of the same place, as boxes have it: masks and
+quads are compared by theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from engine.core.annotation import Annotation
+from engine.core.counted import counted
+from engine.core.errors import ConfigError
+from engine.storage.documents import parse_json
+from pipelines.merge.calibration.calibration import read_file
+from pipelines.merge.candidates import box_of, words_of
+from specialists.regions.overlap import box_overlap
+
+SAME_PLACE = 0.5
+"""Intersection over union from which on two regions are the same place."""
+
+
+class Said(Protocol):
+    """A sample and what was said of it: one of the engine's, or of a finished dataset."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def annotations(self) -> tuple[Annotation, ...]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What was found: right or wrong, by annotation id. `path` is where it was read."""
+
+    right: Mapping[str, bool]
+    path: str = ""
+
+    def __len__(self) -> int:
+        return len(self.right)
+
+    def of(self, annotations: Iterable[Annotation]) -> list[Annotation]:
+        """Return those annotations that were audited."""
+        return [one for one in annotations if one.id in self.right]
+
+    def check(self, known: set[str]) -> None:
+        """Refuse an audit of annotations that nobody said.
+
+        Raises:
+            ConfigError: some are unknown: it names a few, and the cure.
+        """
+        unknown = sorted(set(self.right) - known)
+        if unknown:
+            few = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            told = counted(len(self.right), "annotation")
+            raise ConfigError(
+                f"the audit {self.path} names {len(unknown)} of {told} that nobody said here: "
+                f"{few}. Ids change with the options of the stage that says them: audit this run's "
+                f"own annotations, or take these lines out"
+            )
+
+
+def read_audit(url: str) -> Audit:
+    """Read an audit file, a path or an fsspec URL.
+
+    Raises:
+        ConfigError: it is not there, a line is no audit of an annotation, two contradict, or
+            nobody has looked at anything yet.
+    """
+    data = read_file(url)
+    if data is None:
+        raise ConfigError(
+            f"the audit {url} is not there: `florilegium refine CONFIG --until candidates` makes "
+            f"a file to fill in; or merge without `audit`"
+        )
+    right = answers_in(data, url)
+    if not right:
+        raise ConfigError(
+            f"the audit {url} answers nothing yet: put true or false after `right` in some lines"
+        )
+    return Audit(right=right, path=url)
+
+
+def answers_in(data: bytes, url: str) -> dict[str, bool]:
+    """Return what the lines of an audit file say, by annotation id; empty lines say nothing.
+
+    Raises:
+        ConfigError: a line is no audit of an annotation, or two contradict.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the audit {url} is not UTF-8 text: {error}") from error
+    right: dict[str, bool] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            name, is_right = _finding(line, f"{url}, line {number}")
+            if is_right is not None and right.setdefault(name, is_right) != is_right:
+                raise ConfigError(
+                    f"the audit {url}, line {number}: {name!r} was found otherwise before"
+                )
+    return right
+
+
+def _finding(line: str, where: str) -> tuple[str, bool | None]:
+    try:
+        row = parse_json(line.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        row = None
+    if isinstance(row, dict):
+        name, is_right = row.get("id"), row.get("right", "")
+        if isinstance(name, str) and name and isinstance(is_right, bool | None):
+            return name, is_right
+    raise ConfigError(
+        f'{where}: {line[:80]!r} is not of the form {{"id": "9f2c...", "right": true}}'
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Findings:
+    """What was found about one sample and task: of which words at which boxes (n, 4).
+
+    `thing` numbers the right ones: those with one number are the same thing; -1 for wrong ones.
+    """
+
+    ids: Mapping[str, int]
+    words: np.ndarray
+    box_xyxy: np.ndarray
+    is_right: np.ndarray
+    thing: np.ndarray
+
+    @property
+    def things(self) -> int:
+        """How many different things were said rightly."""
+        return int(self.thing.max(initial=-1)) + 1
+
+    def of(self, annotations: Sequence[Annotation]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is known of statements about this sample: found itself, else carried over.
+
+        Returns:
+            1 right, 0 wrong, NaN unknown, (m,); and the thing that it is, -1 for none, (m,).
+        """
+        words = [words_of(one) for one in annotations]
+        boxes = np.array([box_of(one) for one in annotations]).reshape(-1, 4)
+        verdict, thing = self.carried_over(words, boxes)
+        row = np.array([self.ids.get(one.id, -1) for one in annotations], dtype=np.int64)
+        is_own = row >= 0
+        verdict[is_own], thing[is_own] = self.is_right[row[is_own]], self.thing[row[is_own]]
+        return verdict, thing
+
+    def carried_over(
+        self, words: Sequence[str] | np.ndarray, box_xyxy: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the findings mean for other statements about the same sample, as `of` does.
+
+        What lies on the place of a right one with the same words is right; else on that of a
+        wrong one, wrong; else nobody knows.
+        """
+        is_same = np.array(words, dtype=object)[:, None] == self.words
+        iou = _overlap(box_xyxy, self.box_xyxy) * is_same
+        right = np.pad(iou * self.is_right, ((0, 0), (0, 1)))
+        wrong = np.pad(iou * ~self.is_right, ((0, 0), (0, 1)))
+        is_right = right.max(axis=1) >= SAME_PLACE
+        is_wrong = wrong.max(axis=1) >= SAME_PLACE
+        thing = np.append(self.thing, -1)[right.argmax(axis=1)]
+        return np.select([is_right, is_wrong], [1.0, 0.0], np.nan), np.where(is_right, thing, -1)
+
+
+def findings(audit: Audit, annotations: Iterable[Annotation], task: str) -> Findings:
+    """Return what the audit found about a sample's annotations of one task."""
+    audited = [one for one in audit.of(annotations) if one.task == task]
+    is_right = np.array([audit.right[one.id] for one in audited], dtype=bool)
+    boxes = np.array([box_of(one) for one in audited]).reshape(-1, 4)
+    words = np.array([words_of(one) for one in audited], dtype=object)
+    return Findings(
+        ids={one.id: row for row, one in enumerate(audited)},
+        words=words,
+        box_xyxy=boxes,
+        is_right=is_right,
+        thing=_things(words, boxes, is_right),
+    )
+
+
+def _things(words: np.ndarray, box_xyxy: np.ndarray, is_right: np.ndarray) -> np.ndarray:
+    """Number alike the right ones that are the same thing, -1 for wrong ones, (n,)."""
+    iou = _overlap(box_xyxy, box_xyxy)
+    is_same = (iou >= SAME_PLACE) & (words[:, None] == words)
+    thing = np.full(len(words), -1)
+    for row in np.flatnonzero(is_right):
+        if thing[row] < 0:
+            thing[is_same[row] & is_right & (thing < 0)] = thing.max(initial=-1) + 1
+    return thing
+
+
+def _overlap(box_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
+    """Return the intersection over union; two without a region are about the whole image."""
+    iou, _ = box_overlap(np.nan_to_num(box_xyxy), np.nan_to_num(others_xyxy))
+    iou[np.isnan(box_xyxy[:, :1]) & np.isnan(others_xyxy[:, 0])] = 1.0
+    return iou

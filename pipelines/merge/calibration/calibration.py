@@ -1,0 +1,183 @@
+"""A calibration: what the word of each voter is worth, per task, as data.
+
+Written as JSON by whoever fits it, read by the merge stage. This module learns nothing: it only
+turns scores into probabilities by numbers that others found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from engine.core.errors import ConfigError
+from engine.core.sample import digest_of
+from engine.planning.config import validated
+from engine.storage.documents import in_one_line, parse_json
+from engine.storage.folder import Folder
+
+FORMAT_VERSION = 1
+"""Raise it when the same file would mean something else."""
+
+DECIMALS = 6
+_LEAST = 1e-4
+
+Number = Annotated[float, AfterValidator(lambda value: round(value, DECIMALS))]
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Part):
+    """A share of right ones with its 95% Wilson interval; `None` where nothing was audited."""
+
+    right: int = Field(default=0, ge=0)
+    """Audited and right."""
+    audited: int = Field(default=0, ge=0)
+    """Audited: right or wrong."""
+    share: Share | None = None
+    """`right / audited`."""
+    low: Share | None = None
+    """Lower end of the interval."""
+    high: Share | None = None
+    """Upper end of the interval."""
+
+
+class Voter(_Part):
+    """What one voter's word is worth: P(right) = sigmoid(slope x logit(score) + intercept)."""
+
+    slope: Number
+    """How much the voter's score says, 0 or more; 0: nothing, its precision counts alone."""
+    intercept: Number
+    """Log-odds of a statement whose score is one half."""
+    without_score: Number
+    """Log-odds of a statement that has no score."""
+    weight: Annotated[Number, Field(gt=0)] = 1.0
+    """How exactly it draws regions: inverse variance of its edges, relative to other voters."""
+    precision: Interval = Interval()
+    """How many of its audited statements are right."""
+
+    def probability(self, score: np.ndarray) -> np.ndarray:
+        """Return P(right) for scores in 0..1, NaN where there is none, shape (n,)."""
+        said = self.slope * logit(np.nan_to_num(score, nan=0.5)) + self.intercept
+        return sigmoid(np.where(np.isnan(score), self.without_score, said))
+
+
+class Fusion(_Part):
+    """A logistic regression on what all voters say of one thing together."""
+
+    weights: Mapping[str, Number]
+    """Coefficient of each feature, by name."""
+    intercept: Number
+    """Log-odds where every feature is 0."""
+    names: tuple[str, ...] = ()
+    """Names of things that have features of their own."""
+
+    def probability(self, names: Sequence[str], features: np.ndarray) -> np.ndarray:
+        """Return P(right), shape (n,), of the features with these names, (n, len(names)).
+
+        Raises:
+            ConfigError: the calibration was fitted on other features.
+        """
+        if set(names) != set(self.weights):
+            strange = min(set(names) ^ set(self.weights))
+            raise ConfigError(f"the calibration and this version differ in {strange!r}: fit again")
+        # Not a matrix product: its last digits would depend on how many rows there are.
+        weights = np.array([self.weights[name] for name in names])
+        return sigmoid((features * weights).sum(axis=1) + self.intercept)
+
+
+class TaskCalibration(_Part):
+    """Everything the audit taught about one task."""
+
+    voters: Mapping[str, Voter]
+    """By the name of the stage that speaks."""
+    fusion: Fusion | None = None
+    """Missing where the audit did not suffice; `reason` says why."""
+    reason: str = ""
+    """`no_audit`, `too_few_audited` or `one_class_only`; empty where all voters are fused."""
+    least_confidence: Share = 0.5
+    """A merged statement below this probability is not said: the best F1 in the audit."""
+    precision: Interval = Interval()
+    """Merged statements that are right, each judged by a calibration that did not see it."""
+    recall: Share | None = None
+    """Share of what anybody said rightly that the merged statements keep."""
+    ece: Share | None = None
+    """Expected calibration error of the merged confidences, cross-validated, 0..1."""
+
+
+class Calibration(_Part):
+    """What an audit taught: per task, per voter, and all together."""
+
+    format: int = FORMAT_VERSION
+    """Version of this format."""
+    voters: tuple[str, ...]
+    """Everybody who may speak."""
+    tasks: Mapping[str, TaskCalibration]
+    """What was learned, by task."""
+    names: tuple[str, ...] = ()
+    """Labels of objects that occur in the audited samples, sorted."""
+    audited_samples: int = Field(default=0, ge=0)
+    """Samples in which something was audited."""
+
+    def to_json(self) -> str:
+        """Return the calibration as JSON text, sorted keys, rounded numbers."""
+        document = self.model_dump(mode="json")
+        return json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all that it says, 16 hex digits."""
+        return digest_of([self.to_json()])[:16]
+
+    def save(self, folder: Folder, name: str) -> None:
+        """Write it to a folder, atomically."""
+        folder.publish(name, self.to_json().encode())
+
+
+def read_calibration(url: str) -> Calibration:
+    """Read a calibration from its JSON file, a path or an fsspec URL.
+
+    Raises:
+        ConfigError: it is not there, or it is no calibration of this version.
+    """
+    where = f"the calibration {url}"
+    data = read_file(url)
+    if data is None:
+        raise ConfigError(
+            f"{where} is not there: fit one from an audit, or leave `calibration` empty to merge "
+            f"by agreement"
+        )
+    try:
+        document = parse_json(data)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {in_one_line(error)}; fit it again") from error
+    calibration = validated(Calibration, document, where=where)
+    if calibration.format != FORMAT_VERSION:
+        raise ConfigError(
+            f"{where} has format {calibration.format}, not {FORMAT_VERSION}: fit it again"
+        )
+    return calibration
+
+
+def read_file(url: str) -> bytes | None:
+    """Return the bytes of a file, a path or an fsspec URL, or `None` where there is none."""
+    folder, slash, name = url.rpartition("/")
+    return Folder(folder or slash or ".").read(name)
+
+
+def sigmoid(log_odds: np.ndarray | float) -> Any:
+    """Return the probability of log-odds."""
+    return 1 / (1 + np.exp(-np.clip(log_odds, -30, 30)))
+
+
+def logit(probability: np.ndarray | float) -> Any:
+    """Return the log-odds of a probability; 0 and 1 count as 0.0001 off."""
+    clipped = np.clip(probability, _LEAST, 1 - _LEAST)
+    return np.log(clipped / (1 - clipped))

@@ -1,0 +1,94 @@
+"""Logistic regression as it is needed here: few audited statements, sane penalties, plain numbers.
+
+Knows no annotation: columns of numbers and whether they came true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipelines.merge.calibration.calibration import Fusion, Voter, logit
+from pipelines.merge.calibration.reliability import wilson
+
+PENALTY = 1.0
+"""Strength of the L2 penalty: weights are expected within about 1 of 0 (log-odds)."""
+
+LEAST_SCORES = 10
+"""Audited scores below which they are not fitted."""
+SOLVER = "newton-cholesky"
+"""Exact to the last digits that are stored, and quick with many rows and few columns."""
+
+
+def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: float = 1.0) -> Voter:
+    """Fit P(right) of one voter by Platt scaling on the log-odds of its score (Platt 1999).
+
+    Scores with little to learn from, and statements without a score, get the voter's precision,
+    drawn towards `prior` by two pseudo-observations.
+
+    Args:
+        score: what it said, 0..1, NaN for nothing, (n,).
+        is_right: whether that was right, bool, (n,).
+        prior: precision expected of a voter of which nothing is known, 0..1.
+        weight: how exactly it draws.
+    """
+    precision = wilson(int(is_right.sum()), len(is_right))
+    is_scored = ~np.isnan(score)
+    slope, intercept = _platt(score[is_scored], is_right[is_scored], prior)
+    expected = prior if precision.share is None else precision.share
+    return Voter(
+        slope=slope,
+        intercept=intercept,
+        without_score=_constant(is_right[~is_scored], expected),
+        weight=weight,
+        precision=precision,
+    )
+
+
+def _platt(score: np.ndarray, is_right: np.ndarray, prior: float) -> tuple[float, float]:
+    """Return slope and intercept; slope 0 where the scores teach nothing."""
+    teaches = len(score) >= LEAST_SCORES and is_right.any() and not is_right.all()
+    if teaches and np.ptp(score) > 0:
+        (slope,), intercept = _regression(logit(score)[:, None], is_right)
+        # A score that sinks where the voter is right says nothing that one should rely on.
+        if slope > 0:
+            return slope, intercept
+    return 0.0, _constant(is_right, prior)
+
+
+def _constant(is_right: np.ndarray, expected: float) -> float:
+    """Return the log-odds of the share of right ones, with two pseudo-observations."""
+    return float(logit((is_right.sum() + 2 * expected) / (len(is_right) + 2)))
+
+
+def fit_fusion(
+    columns: Sequence[str], features: np.ndarray, is_right: np.ndarray, names: Sequence[str]
+) -> Fusion:
+    """Fit P(right) on the features of hypotheses, (n, len(columns)), with an L2 penalty.
+
+    Numbers are brought to unit variance. Columns of names stay 0 or 1: so a name that is rare,
+    of which little is known, keeps a weight near 0.
+    """
+    is_number = np.array([not column.startswith("name/") for column in columns])
+    mean = np.where(is_number, features.mean(axis=0), 0.0)
+    spread = np.where(is_number, features.std(axis=0), 1.0)
+    spread[spread < 1e-9] = np.inf  # a column that never changes teaches nothing
+    scaled, intercept = _regression((features - mean) / spread, is_right)
+    weights = np.array(scaled) / spread
+    return Fusion(
+        weights=dict(zip(columns, weights.tolist(), strict=True)),
+        intercept=intercept - float((weights * mean).sum()),
+        names=tuple(names),
+    )
+
+
+def _regression(columns: np.ndarray, is_right: np.ndarray) -> tuple[list[float], float]:
+    """Return the weights of the columns, (n, k), and the intercept."""
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    # So little work is slower on many threads, and its last digits depend on their number.
+    with threadpool_limits(1):
+        model = LogisticRegression(C=1 / PENALTY, solver=SOLVER).fit(columns, is_right)
+    return model.coef_[0].tolist(), float(model.intercept_[0])

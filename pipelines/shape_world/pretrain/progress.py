@@ -1,0 +1,56 @@
+"""What one sees of a pretraining that runs: loss and speed, and an early student now and then."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.shape_world.pretrain.architecture import save_tiny
+from pipelines.shape_world.pretrain.measure import measure_detection
+from pipelines.shape_world.pretrain.scenes import Drawing
+
+log = logging.getLogger(__name__)
+
+_LOGGED, _KEPT = 100, 1000
+"""Steps between two lines of the log, and between two early students."""
+
+
+class Progress:
+    """Called after every step; logs, measures `held_out`, keeps early students in `folder`."""
+
+    def __init__(
+        self, model: Any, processor: Any, held_out: Sequence[Drawing], folder: Path | None
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.held_out, self.folder = held_out, folder
+        self._losses: list[float] = []
+        self._started = time.monotonic()
+
+    def __call__(self, lesson: str, step: int, loss: float) -> None:
+        """Note that `step`, from 0, of a lesson is done."""
+        self._losses.append(loss)
+        if (step + 1) % _LOGGED == 0:
+            mean = sum(self._losses) / len(self._losses)
+            seconds = time.monotonic() - self._started
+            log.info("%s: step %d, %.0f s, loss %.3f", lesson, step + 1, seconds, mean)
+            self._losses.clear()
+        if lesson != "tower" and (step + 1) % _KEPT == 0:
+            f1 = measure_detection(self.model, self.processor, self.held_out).f1
+            log.info("%s: step %d, F1 %.3f", lesson, step + 1, f1)
+            self._keep()
+
+    def _keep(self) -> None:
+        """Replace the early student by the present one; a reader finds a whole one or none."""
+        if self.folder is None:
+            return
+        fresh, old = (self.folder.with_suffix(end) for end in (".new", ".old"))
+        save_tiny(fresh, self.model, self.processor)
+        if self.folder.exists():
+            os.replace(self.folder, old)
+        os.replace(fresh, self.folder)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,156 @@
+"""The known world: what a scene is, which worlds there are, and how a URL names one.
+
+The truth about a scene is in `Scene` and nowhere else: what a source of this world hands to
+the engine is pixels only. This module knows nothing of drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import parse_qsl
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine.core.errors import ConfigError, nearest
+
+SCHEME = "shape_world"
+WORLD_VERSION = 1
+"""Counts changes after which the same number means another scene."""
+
+_EXAMPLE = f"{SCHEME}://5000?seed=3&px=128&difficulty=easy&start=0"
+
+SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond")
+SIGN = "sign"
+"""The ninth name: a board with a word on it."""
+NAMES = (*SHAPES, SIGN)
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black")
+PATTERNS = ("solid", "striped", "dotted")
+WORDS = (
+    "BAKERY", "BANK", "BEACH", "BOOKS", "BUS", "CAFE", "CLINIC", "DANGER", "EXIT", "FARM",
+    "FISH", "FLOWER", "FRUIT", "GARAGE", "GARDEN", "HARBOR", "HOTEL", "LIBRARY", "MARKET",
+    "MUSEUM", "MUSIC", "OPEN", "PARK", "PHONE", "PIZZA", "POLICE", "SALE", "SCHOOL", "STATION",
+    "STOP", "TAXI", "TEA", "TICKET", "TRAIN", "WATER", "ZOO",
+)  # fmt: skip
+
+Difficulty = Literal["full", "easy"]
+Predicate = Literal["left of", "right of", "above", "below"]
+INVERSE: Mapping[Predicate, Predicate] = {
+    "left of": "right of",
+    "right of": "left of",
+    "above": "below",
+    "below": "above",
+}
+
+
+class WorldConfig(BaseModel):
+    """Which scenes there are: `shape_world://COUNT?seed=3&px=128&difficulty=easy&start=0`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(default=1000, ge=1)
+    """How many scenes."""
+    seed: int = Field(default=0, ge=0)
+    """Another seed is another world."""
+    px: int = Field(default=128, ge=32, le=2048)
+    """Height and width of a scene in pixels."""
+    difficulty: Difficulty = "full"
+    """`easy` has fewer things and no noise, clutter, transparency or occlusion."""
+    start: int = Field(default=0, ge=0)
+    """Number of the first scene: worlds that share a seed but no number share no scene."""
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the scenes, ascending."""
+        return range(self.start, self.start + self.count)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Thing:
+    """One thing as it is seen: `mask` (height, width, bool) holds its visible pixels only.
+
+    `box_xyxy` bounds the visible pixels, in pixels, right and bottom exclusive. `name` is one
+    of NAMES; `word` is empty unless it is a sign.
+    """
+
+    name: str
+    colour: str
+    pattern: str
+    word: str
+    box_xyxy: tuple[float, float, float, float]
+    mask: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Relation:
+    """`subject` lies `predicate` `object`; both are places in the scene's `things`."""
+
+    subject: int
+    predicate: Predicate
+    object: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scene:
+    """Pixels (height, width, 3; RGB, uint8) and everything that is true about them.
+
+    No two things share both name and colour. `relations` are all that are beyond doubt, each
+    with its inverse. `captions` has one text for each of the three caption tasks.
+    """
+
+    number: int
+    pixels: np.ndarray
+    things: tuple[Thing, ...]
+    relations: tuple[Relation, ...]
+    captions: Mapping[str, str]
+
+
+def world_of(url: str) -> WorldConfig:
+    """Read the URL of a world.
+
+    Raises:
+        ConfigError: another scheme, an unknown parameter, or a value out of its range.
+    """
+    # By hand: for urllib a scheme has no underscore.
+    scheme, _, rest = url.partition("://")
+    count, _, query = rest.partition("?")
+    if scheme != SCHEME:
+        raise ConfigError(f"{url!r} names no known world; write {_EXAMPLE}")
+    given: dict[str, str] = {"count": count} if count else {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in WorldConfig.model_fields:
+            hint = nearest(name, WorldConfig.model_fields)
+            raise ConfigError(f"{url!r}: a world has no parameter {name!r}; {hint}")
+        if name in given:
+            raise ConfigError(f"{url!r}: {name} is given twice; write {_EXAMPLE}")
+        given[name] = value
+    try:
+        return WorldConfig.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            f"{url!r}: {first['loc'][0]} is {first['input']!r}: {first['msg']}; write {_EXAMPLE}"
+        ) from error
+
+
+def key_of(number: int) -> str:
+    """Spell the number of a scene as the key of its sample: `000123`."""
+    return f"{number:06d}"
+
+
+def scene_of(url: str, key: str) -> Scene:
+    """Draw the scene that a sample of this world shows, with its truth.
+
+    Raises:
+        ConfigError: the URL names no world, or the key no scene of it.
+    """
+    from pipelines.shape_world.drawing import draw
+
+    config = world_of(url)
+    numbers = config.numbers
+    if not key.isdecimal() or int(key) not in numbers:
+        first, last = key_of(numbers[0]), key_of(numbers[-1])
+        raise ConfigError(f"{url} has no scene {key!r}; its keys are {first} to {last}")
+    return draw(config, int(key))

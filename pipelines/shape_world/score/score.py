@@ -1,0 +1,58 @@
+"""The score of a set of labels: one record, its JSON and its numbers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipelines.shape_world.score.boxes import BoxScore
+from pipelines.shape_world.score.captions import CaptionScore
+from pipelines.shape_world.score.masks import MaskScore
+from pipelines.shape_world.score.phrases import PhraseScore
+from pipelines.shape_world.score.reading import ReadingScore
+from pipelines.shape_world.score.reliability import ReliabilityScore
+
+DECIMALS = 5
+
+Number = float | int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """How good the labels of some samples are; `None` stands where there is nothing to measure.
+
+    `captions` and `reliability` go by task.
+    """
+
+    samples: int
+    boxes: BoxScore
+    masks: MaskScore
+    ocr: ReadingScore
+    phrases: PhraseScore
+    captions: Mapping[str, CaptionScore]
+    reliability: Mapping[str, ReliabilityScore]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return nested plain values, keys sorted, rounded to `DECIMALS`."""
+        return _plain(asdict(self))
+
+    def numbers(self) -> dict[str, Number]:
+        """Return all numbers by dotted name: `boxes.f1`, `captions.caption.objects.f1`."""
+        return dict(_flat(self.to_json()))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(value[name]) for name in sorted(value)}
+    return round(value, DECIMALS) if isinstance(value, float) else value
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, Number]]:
+    numbers: list[tuple[str, Number]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            numbers += _flat(value, f"{before}{name}.")
+        else:
+            numbers.append((f"{before}{name}", value))
+    return numbers

@@ -1,0 +1,147 @@
+"""Classical detectors of drawn shapes: three ways to find regions, one way to name them.
+
+A region is named after the template that its silhouette overlaps the most. Nothing is learnt:
+what is covered, faint or noisy is missed or misnamed, by each detector in its own way.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from engine.core.annotation import Annotation
+from engine.core.sample import Sample
+from engine.core.stage import Specialist, StageConfig
+from pipelines.shape_world.specialists.regions import (
+    LEAST_SIDE,
+    Region,
+    colour_regions,
+    difference_from_background,
+    edge_regions,
+    residual_regions,
+    shrunk,
+    smoothed,
+)
+from pipelines.shape_world.specialists.templates import names_of
+from specialists.regions.overlap import box_overlap
+
+RegionFinder = Callable[[np.ndarray, np.ndarray], Iterator[Region]]
+"""From L*a*b* pixels and their difference from the background to regions."""
+
+_CHANCE_FIT = 0.5
+"""The fit that any blob has with some template."""
+_HALF_CONTRAST = 8.0
+"""Distance to the background in L*a*b* that halves the score."""
+_HALF_SIDE = 12.0
+"""Side in pixels, at working size, of a square with the box's area that halves the score."""
+
+
+class ShapesConfig(StageConfig):
+    """How finely a detector looks and what it says."""
+
+    side: int = Field(default=128, ge=32)
+    """Pixels of the long side of the image at which it is looked at; it is never enlarged."""
+    least_score: float = Field(default=0.1, ge=0, le=1)
+    """Regions with a lower score are not said, 0..1."""
+    most_overlap: float = Field(default=0.5, ge=0, le=1)
+    """Of two boxes with a higher intersection over union the better is said, 0..1."""
+
+
+class ShapeDetector(Specialist[ShapesConfig]):
+    """What the three detectors share: all but the way regions are found.
+
+    The score is the fit of the template (intersection over union, less what any blob has)
+    times two soft thresholds, x / (x + half): contrast with the background and size.
+    """
+
+    Config: ClassVar[type[StageConfig]] = ShapesConfig
+    produces: tuple[str, ...] = ("object_detection",)
+    algorithm: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def find(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
+        """Yield regions, from L*a*b* pixels and their difference from the background."""
+
+    @property
+    def model(self) -> str:
+        """The algorithm."""
+        return self.algorithm
+
+    def revision(self) -> str:
+        """Name the OpenCV release."""
+        return f"opencv-python-headless {version('opencv-python-headless')}"
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        """Look at each image on its own."""
+        return [detections(sample, self.find, self.config) for sample in samples]
+
+
+class ShapesColour(ShapeDetector):
+    """Connected pixels of a colour; misses what is covered, or as pale as the background."""
+
+    algorithm = "k-means components"
+    find = staticmethod(colour_regions)
+
+
+class ShapesResidual(ShapeDetector):
+    """What differs from a smooth background; takes shapes that touch for one."""
+
+    algorithm = "background residual"
+    find = staticmethod(residual_regions)
+
+
+class ShapesEdges(ShapeDetector):
+    """What has a closed outline; misses stripes, and outlines with gaps."""
+
+    algorithm = "Canny contours"
+    find = staticmethod(edge_regions)
+
+
+def detections(sample: Sample, find: RegionFinder, config: ShapesConfig) -> list[Annotation]:
+    """Find, name and score the regions of an image, the surest first."""
+    image = shrunk(sample.image, config.side)
+    height, width = image.shape[:2]
+    if min(height, width) < LEAST_SIDE:
+        return []
+    lab = smoothed(image)
+    difference = difference_from_background(lab)
+    regions = list(find(lab, difference))
+    names = names_of([region.mask for region in regions])
+    scores = scores_of(regions, np.array([name.fit for name in names]), difference)
+    boxes_xyxy = np.array([region.box_xyxy for region in regions]).reshape(-1, 4)
+    scale = np.tile((sample.width / width, sample.height / height), 2)
+    return [
+        Annotation(
+            kind="region",
+            task="object_detection",
+            label=names[place].label,
+            box_xyxy=tuple((boxes_xyxy[place] * scale).tolist()),
+            score=float(scores[place]),
+        )
+        for place in best(boxes_xyxy, scores, config.most_overlap)
+        if scores[place] >= config.least_score
+    ]
+
+
+def scores_of(regions: Sequence[Region], fits: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """Score regions, 0..1, from the fit of their templates, their contrast and their size."""
+    contrast = np.array([np.percentile(region.of(difference), 25) for region in regions])
+    side = np.sqrt([region.mask.size for region in regions])
+    fit = np.clip((fits - _CHANCE_FIT) / (1 - _CHANCE_FIT), 0, 1)
+    return fit * contrast / (contrast + _HALF_CONTRAST) * side / (side + _HALF_SIDE)
+
+
+def best(boxes_xyxy: np.ndarray, scores: np.ndarray, most_overlap: float) -> list[int]:
+    """Return the places of the boxes that no better box overlaps too much, the best first."""
+    iou, _ = box_overlap(boxes_xyxy, boxes_xyxy)
+    kept: list[int] = []
+    for place in np.argsort(-scores, kind="stable").tolist():
+        if not (iou[place, kept] > most_overlap).any():
+            kept.append(place)
+    return kept

@@ -1,0 +1,117 @@
+"""Showing a run's progress: a live table on a terminal, elsewhere a line every few seconds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from engine.execution.progress import Progress
+from engine.safety.escaped import visible
+from pipelines.terminal.console import Terminal
+
+PLAIN_INTERVAL_S = 5.0
+
+
+@contextmanager
+def shown(progress: Progress) -> Iterator[None]:
+    """Show a run's progress on standard error while the block runs, and how it ended."""
+    console = Terminal(stderr=True)
+    try:
+        with _updated(progress, console):
+            yield
+    finally:
+        _say_notes(progress, console)
+    if ended := end_of(progress):
+        console.say(ended)
+
+
+def _say_notes(progress: Progress, console: Terminal) -> None:
+    while progress.notes:
+        console.say(progress.notes.pop(0))
+
+
+@contextmanager
+def _updated(progress: Progress, console: Terminal) -> Iterator[None]:
+    if console.is_terminal:
+        live = Live(
+            get_renderable=lambda: _table(progress),
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+        )
+        with live:
+            yield
+        return
+    stop = threading.Event()
+    printer = threading.Thread(target=_print_lines, args=(progress, console, stop), daemon=True)
+    printer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        printer.join()
+
+
+def _print_lines(progress: Progress, console: Terminal, stop: threading.Event) -> None:
+    while not stop.wait(PLAIN_INTERVAL_S):
+        _say_notes(progress, console)
+        console.say(summary(progress))
+
+
+def summary(progress: Progress) -> str:
+    """Return the state of a run in one line."""
+    waiting = [progress.waiting] if progress.waiting else []
+    if progress.current:
+        current = f"{progress.current} ({progress.elapsed_s:.0f} s)"
+        return ", ".join([*_step(progress), current, *waiting])
+    to_go = progress.remaining_s
+    left = [] if to_go is None else [f"{_duration(to_go)} to go"]
+    return ", ".join([*_step(progress), *_counts(progress), *left, *waiting])
+
+
+def end_of(progress: Progress) -> str:
+    """Return in one line how a run or a training ended; nothing about what has no counts."""
+    if progress.shards or progress.shards_before:
+        took = f"took {_duration(progress.elapsed_s)}"
+        return ", ".join([*_step(progress), *_counts(progress), took])
+    return ", ".join([*_step(progress), progress.trained]) if progress.trained else ""
+
+
+def _step(progress: Progress) -> list[str]:
+    return [progress.step] if progress.step else []
+
+
+def _counts(progress: Progress) -> list[str]:
+    before = progress.shards_before
+    shards = f"shards {before + progress.shards_done}/{before + progress.shards}"
+    through = min(map(progress.through, progress.stages), default=0)
+    speed = [f"{progress.images_per_s:.1f} images/s"] if progress.images else []
+    return [
+        f"{shards} ({before} done before)" if before else shards,
+        f"images {through}/{progress.total}",
+        *speed,
+        f"dead letters {progress.dead_letters}",
+    ]
+
+
+def _table(progress: Progress) -> RenderableType:
+    stages = Table.grid(padding=(0, 2))
+    stages.add_column(overflow="fold")
+    for name in progress.stages:
+        through = progress.through(name)
+        bar = ProgressBar(total=max(progress.total, 1), completed=through, width=30)
+        stages.add_row(name, bar, f"{through}/{progress.total}")
+    return Group(*progress.notes, stages, Text(visible(summary(progress)), style="bold"))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,218 @@
+"""What a dataset says of where it comes from, held against the records of whoever made it.
+
+Those are the resolved config, the index of inputs, the provenance of each annotation and, where
+they are still there, the layers: the answers of each stage as they were stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.core.annotation import ANNOTATION_NAMES
+from engine.core.errors import FlorilegiumError, StorageError
+from engine.core.sample import DeadLetter, digest_of
+from engine.planning.config import LAYERS
+from engine.planning.graph import fingerprint_of, recipe_of
+from engine.planning.partition import INDEX_NAME, index_table
+from engine.records.layer import ANNOTATION_SCHEMA, Layer, StageError, parse_layer
+from engine.records.manifest import MANIFEST, RECIPE
+from engine.records.publication import STATS, ShardStats
+from engine.records.shard import SOURCE_FINGERPRINT
+from engine.sources.source import SOURCE
+from engine.storage.documents import in_one_line
+from engine.storage.folder import Folder
+from pipelines.dataset.resolved import RUN, is_sealed, read_resolved
+from pipelines.verify.shard_contract import ShardCheck
+
+_STAGE_NAMES = frozenset(
+    {"name", "use", "version", "model", "revision", "reads", "config", "thresholds"}
+)
+_ANSWERED = [name for name in ANNOTATION_NAMES if name != "merged_from"]  # filters add to it
+
+
+class Origin:
+    """The records of one dataset. While a build is under way, config and index are those of the
+    next version, and are not held against this one."""
+
+    def __init__(self, output: Folder, document: Mapping[str, Any]) -> None:
+        self._output = output
+        self._document = document
+        self._stages: dict[str, dict[str, Any]] = document["stages"]
+        self._has_stages = False
+        self._is_under_way = output.exists(RECIPE)
+        self._layers: Folder | None = None
+        self._inputs: dict[int, list[tuple[str, str]]] | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with the stages, the resolved config and the index."""
+        wrong = list(self._check_stages())
+        self._has_stages = not wrong
+        yield from wrong
+        try:
+            config = read_resolved(self._output)
+            yield from self._check_config(config)
+            self._layers = Folder(config.get("layers") or f"{self._output.url}/{LAYERS}")
+        except FlorilegiumError as error:
+            yield str(error)
+        except (AttributeError, KeyError, TypeError) as error:
+            yield f"{RUN} is damaged: {type(error).__name__}: {in_one_line(error)}"
+        try:
+            yield from self._check_index()
+        except StorageError as error:
+            yield str(error)
+
+    def problems_of(self, shard: ShardCheck) -> Iterator[str]:
+        """Yield how a shard that was read differs from the records."""
+        if shard.stats is None or shard.table is None:
+            return
+        yield from self._check_inputs(shard.samples, shard.stats)
+        if self._has_stages:
+            yield from self._check_provenance(shard.table, shard.path)
+            layers: dict[str, Layer] = {}
+            yield from self._read_layers(shard.stats, into=layers)
+            yield from self._check_answers(shard.table, shard.path, shard.stats, layers)
+
+    def _check_stages(self) -> Iterator[str]:
+        """Compute fingerprints and the recipe again from the configurations in the manifest."""
+        stages, order = self._stages, self._document["order"]
+        if sorted([*order, SOURCE_FINGERPRINT]) != sorted(stages):
+            yield f"{MANIFEST}: order names other stages than there are"
+            return
+        if stages[SOURCE_FINGERPRINT] != {"name": SOURCE}:
+            yield f"{MANIFEST}: the stage {SOURCE_FINGERPRINT} is not the source"
+        own = {fingerprint: stages[fingerprint] for fingerprint in order}
+        names = {stage["name"]: fingerprint for fingerprint, stage in own.items()}
+        for fingerprint, stage in own.items():
+            try:
+                if stage.keys() != _STAGE_NAMES:
+                    raise ValueError("its fields are others")
+                if fingerprint_of(stage, [names[name] for name in stage["reads"]]) != fingerprint:
+                    yield f"{MANIFEST}: the stage {stage['name']!r} has another fingerprint"
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                yield f"{MANIFEST}: the stage {fingerprint}: {in_one_line(error)}"
+        if recipe_of(self._document["images"], own) != self._document["recipe"]:
+            yield f"{MANIFEST}: its stages and images have another recipe"
+
+    def _check_config(self, config: Mapping[str, Any]) -> Iterator[str]:
+        """Hold the resolved config against the manifest: source, images, every stage."""
+        if not config:
+            yield f"{RUN} is missing"
+            return
+        if not is_sealed(self._output.read(RUN) or b""):
+            yield f"{RUN} was changed after it was written: it has another digest"
+        if self._is_under_way or not self._has_stages:
+            return
+        if [one["url"] for one in config["source"]] != self._document["source"]:
+            yield f"{RUN} has another source than the manifest says"
+        if config["images"] != self._document["images"]:
+            yield f"{RUN} has other images than the manifest says"
+        told = {**config["specialists"], **config["filters"]}
+        stages = {self._stages[one]["name"]: self._stages[one] for one in self._document["order"]}
+        if told.keys() != stages.keys():
+            yield f"{RUN} has other stages than the manifest says"
+            return
+        for name, stage in stages.items():
+            said = {**stage["config"], "use": stage["use"], "reads": stage["reads"]}
+            if {key: told[name].get(key) for key in said} != said:
+                yield f"{RUN}: the stage {name!r} has other options than the manifest says"
+
+    def _check_index(self) -> Iterator[str]:
+        table = index_table(self._output)
+        if table is None:
+            yield f"{INDEX_NAME} is missing"
+            return
+        if self._is_under_way:
+            return
+        self._inputs = {}
+        columns = [table[name].to_pylist() for name in ("shard", "key", "location")]
+        for number, key, location in zip(*columns, strict=True):
+            self._inputs.setdefault(number, []).append((key, location))
+        numbers = {shard["number"] for shard in self._document["shards"]}
+        if self._inputs.keys() != numbers:
+            yield f"{INDEX_NAME} has other shards than the manifest"
+        sources = {name.rpartition("#")[0] for name in table["source"].unique().to_pylist()}
+        if len(sources) > len(set(self._document["source"])):
+            yield f"{INDEX_NAME} has other sources than the manifest"
+
+    def _check_inputs(self, samples: Mapping[str, str], stats: ShardStats) -> Iterator[str]:
+        """Hold the keys and places of samples and dead letters against the index."""
+        if self._inputs is None:
+            return
+        inputs = self._inputs.get(stats.number, [])
+        found = {**samples, **{one.key: one.source for one in stats.dead_letters}}
+        keys = dict(inputs)
+        is_packed = len(inputs) == 1 and found.keys() != keys.keys()
+        if is_packed:
+            ((key, location),) = inputs
+            alike = all(
+                one.startswith(key) and at.startswith(location) for one, at in found.items()
+            )
+        else:
+            alike = found == keys
+        if not alike:
+            yield f"{INDEX_NAME} has other inputs than the shard {stats.number}"
+
+    def _check_provenance(self, table: pa.Table, path: str) -> Iterator[str]:
+        """Hold what annotations say of who said them against the stages of the manifest."""
+        names = ["specialist", "model", "revision", "round", "stage"]
+        said = table.select(names).group_by(names, use_threads=False).aggregate([])
+        for row in said.to_pylist():
+            stage = self._stages.get(row["stage"], {})
+            config = stage.get("config", {})
+            known = (
+                *(stage.get("name"), stage.get("model", ""), stage.get("revision", "")),
+                *(config.get("round", 0), row["stage"]),
+            )
+            if tuple(row[name] for name in names) != known:
+                told = f"{row['specialist']!r} with the fingerprint {row['stage']!r}"
+                yield f"{path}.parquet has annotations by {told}, unknown to the manifest"
+
+    def _read_layers(self, stats: ShardStats, *, into: dict[str, Layer]) -> Iterator[str]:
+        """Read the layers of a shard that are still there, by fingerprint."""
+        if self._layers is None:
+            return
+        for fingerprint in self._document["order"]:
+            name = f"{self._stages[fingerprint]['name']}-{fingerprint}"
+            path = f"{name}/{stats.samples_digest}.parquet"
+            try:
+                data = self._layers.read(path)
+                if data is None:
+                    continue
+                layer, samples = parse_layer(data)
+                if digest_of(samples) != stats.samples_digest:
+                    raise ValueError("it is of other samples")
+                into[fingerprint] = layer
+            except (FlorilegiumError, ValueError, TypeError, AttributeError) as error:
+                told = f"{in_one_line(error)}; the next build of the shard asks the stage again"
+                yield f"{LAYERS}/{path} is damaged: {told}"
+
+    def _check_answers(
+        self, table: pa.Table, path: str, stats: ShardStats, layers: Mapping[str, Layer]
+    ) -> Iterator[str]:
+        """Hold annotations and failures against what each stage answered."""
+        letters = [letter for letter in stats.dead_letters if letter.stage != SOURCE]
+        names = {self._stages[fingerprint]["name"] for fingerprint in self._document["order"]}
+        for stage in sorted({letter.stage for letter in letters} - names):
+            yield f"{path}{STATS} has dead letters of {stage!r}, unknown to the manifest"
+        if self._is_under_way:
+            return  # failed samples may have been asked again
+        failed = frozenset[int]().union(*(layer.failed for layer in layers.values()))
+        for fingerprint, layer in layers.items():
+            name = self._stages[fingerprint]["name"]
+            own = [letter for letter in letters if letter.stage == name]
+            if not set(map(_failure, own)) <= set(map(_failure, layer.errors)):
+                yield f"{path}{STATS} has other dead letters of {name!r} than its layer"
+            is_known = len(failed) == len(letters)  # or a layer is no longer there
+            if is_known and layer.table.schema == ANNOTATION_SCHEMA:
+                rows = table.filter(pc.equal(table["stage"], fingerprint))
+                answers = layer.without(failed).table
+                if not rows.select(_ANSWERED).equals(answers.select(_ANSWERED)):
+                    yield f"{path}.parquet has other annotations of {name!r} than its layer"
+
+
+def _failure(one: DeadLetter | StageError) -> tuple[str, str, int, str]:
+    return one.reason, one.message, one.attempt, one.traceback

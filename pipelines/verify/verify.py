@@ -1,0 +1,211 @@
+"""Checking a finished dataset: every file against the manifest, every number against the labels.
+
+What a shard must be like is in `pipelines.verify.shard_contract`, what a dataset says of where it comes
+from in `pipelines.verify.origin`, the rounds of a refinement in `pipelines.verify.rounds`. Whoever
+changes a file and makes every digest fit is noticed where what he wrote can be counted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from engine.core.errors import StorageError
+from engine.execution.log import LOG
+from engine.planning.graph import FORMAT_VERSION
+from engine.planning.partition import INDEX_NAME
+from engine.records.manifest import (
+    DEAD_LETTERS,
+    MANIFEST,
+    MANIFEST_NAMES,
+    RECIPE,
+    SIGNATURE,
+    Manifest,
+    named_shards,
+    read_dead_letters,
+    read_manifest,
+    sealed,
+)
+from engine.records.publication import SHARDS, STATS, FileStats, ShardStats
+from engine.records.versions import VERSIONS, live_shards, version_files
+from engine.storage.documents import in_one_line, parse_json
+from engine.storage.folder import Folder
+from engine.storage.lease import LEASES
+from pipelines.dataset.card import CARD, card_of, claims_of
+from pipelines.dataset.lineage import LINEAGE
+from pipelines.dataset.resolved import RUN
+from pipelines.report import REPORT, STATISTICS
+from pipelines.report.statistics import Statistics
+from pipelines.verify.differences import differences
+from pipelines.verify.origin import Origin
+from pipelines.verify.rounds import REFINED, check_rounds
+from pipelines.verify.shard_contract import ShardCheck
+
+_BESIDE = (CARD, DEAD_LETTERS, REPORT, STATISTICS)
+_KNOWN = {
+    **dict.fromkeys((*_BESIDE, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE), "file"),
+    **dict.fromkeys((SHARDS, VERSIONS, LEASES, "layers"), "directory"),
+}
+"""What may lie in the folder of a dataset. The log, leases and layers change from run to run."""
+
+
+def verify_dataset(output: Folder, *, checked: set[str] | None = None) -> Iterator[str]:
+    """Yield what is wrong with a dataset, one sentence each; nothing when all is right.
+
+    The names of the files that are read are put into `checked`.
+    """
+    yield from _verify(output, set() if checked is None else checked)
+
+
+def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
+    try:
+        document = read_manifest(output)
+    except StorageError as error:
+        yield str(error)
+        return
+    if document is None:
+        yield f"{MANIFEST} is missing: the build has not finished, run it again, it resumes"
+        return
+    checked.add(MANIFEST)
+    if problem := _format_problem(document["format"]):
+        yield problem
+        return
+    if output.read(MANIFEST) != sealed(document):
+        yield f"{MANIFEST} was changed after it was written: it has another digest"
+    yield from _check_names(output, document)
+    yield from _check_content(output, document, checked)
+    yield from _check_versions(output, checked)
+    yield from check_rounds(output, _verify, checked)
+
+
+def _format_problem(version: int) -> str:
+    """Say that a dataset was written in another format than the one that can be checked."""
+    if version == FORMAT_VERSION:
+        return ""
+    if version < FORMAT_VERSION:
+        return (
+            f"{MANIFEST} was written by an earlier version, in format {version}: run the same "
+            f"build again, which writes format {FORMAT_VERSION} from the layers, and verify that"
+        )
+    return (
+        f"{MANIFEST} has format {version}, and this version checks format {FORMAT_VERSION}: "
+        f"verify it with the version that wrote it"
+    )
+
+
+def _check_names(output: Folder, document: Mapping[str, Any]) -> Iterator[str]:
+    """Look for files that are missing, are too many, or are none."""
+    known = {**_KNOWN, **REFINED}  # those of a refinement are checked by it
+    for name, entry in sorted(output.entries().items()):
+        if name not in known:
+            yield f"{name} is not in the manifest"
+        elif entry.kind != known[name]:
+            yield f"{name} is a {entry.kind}, not a {known[name]}"
+    suffixes = (".tar", ".parquet", STATS)
+    wanted = {f"{shard['name']}{suffix}" for shard in document["shards"] for suffix in suffixes}
+    kept = {f"{name}{suffix}" for name in live_shards(output) for suffix in suffixes}
+    there = output.entries(SHARDS)
+    for name in sorted(wanted - there.keys()):
+        yield f"{SHARDS}/{name} is missing"
+    for name, entry in sorted(there.items()):
+        if name in wanted | kept and entry.kind != "file":
+            yield f"{SHARDS}/{name} is a {entry.kind}, not a file"
+    if output.exists(RECIPE):
+        return  # a build is under way, or was interrupted: its new shards are no fault
+    for name in sorted(there.keys() - wanted - kept):
+        yield f"{SHARDS}/{name} is not in the manifest"
+
+
+def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
+    """Read every shard, and hold what the dataset claims against what is in them."""
+    if document.keys() != MANIFEST_NAMES:
+        unlike = ", ".join(sorted(document.keys() ^ MANIFEST_NAMES))
+        yield f"{MANIFEST} has not the fields of the contract: {unlike}"
+        return
+    numbers = [entry["number"] for entry in document["shards"]]
+    if numbers != sorted(set(numbers)):
+        yield f"{MANIFEST}: its shards are not in the order of their numbers, or one is there twice"
+    origin = Origin(output, document)
+    statistics = Statistics.of_shards(len(numbers))
+    stats: list[ShardStats] = []
+    tables = 0
+    yield from origin.problems()
+    checked.update((RUN, INDEX_NAME))
+    for place, entry in enumerate(document["shards"]):
+        shard = ShardCheck(output, entry)
+        yield from shard.problems(document["recipe"])
+        yield from origin.problems_of(shard)
+        checked.update(f"{SHARDS}/{entry['name']}{end}" for end in (".tar", ".parquet", STATS))
+        stats += [shard.stats] if shard.stats else []
+        if shard.table is not None:
+            tables += 1
+            if place in statistics.places:
+                statistics.add(shard.table)
+    manifest = Manifest.from_document(document, stats)
+    for path, said, found in differences(document["totals"], asdict(manifest.totals)):
+        yield f"{MANIFEST}: {path} is {said}, the shards add up to {found}"
+    is_counted = len(stats) == tables == len(numbers)
+    yield from _check_beside(output, manifest, statistics if is_counted else None)
+    checked.update(document["files"])
+
+
+def _check_beside(
+    output: Folder, manifest: Manifest, statistics: Statistics | None
+) -> Iterator[str]:
+    """Hold the files beside the shards against the manifest and, where every shard could be
+    counted, against what was counted."""
+    names = {CARD, DEAD_LETTERS, REPORT, STATISTICS, *([LINEAGE] if output.exists(LINEAGE) else [])}
+    for name in sorted(manifest.files.keys() ^ names):
+        yield f"{MANIFEST}: its files have {name} where the dataset has not, or the reverse"
+    for name in sorted(names & manifest.files.keys()):
+        if not output.exists(name):
+            yield f"{name} is missing"
+            continue
+        try:
+            if FileStats.read(output, name) != manifest.files[name]:
+                yield f"{name} is another file than the manifest says"
+            if statistics is not None:
+                yield from _claims_of(output, name, manifest, statistics)
+        except (StorageError, ValueError) as error:
+            yield f"{name}: {in_one_line(error)}"
+
+
+def _claims_of(
+    output: Folder, name: str, manifest: Manifest, statistics: Statistics
+) -> Iterator[str]:
+    """Say what a file beside the shards claims and what cannot be found in them."""
+    if name == DEAD_LETTERS:
+        rows = [{"shard": shard, **asdict(one)} for shard, one in manifest.dead_letters]
+        if read_dead_letters(output) != rows:
+            yield f"{name} has other rows than the statistics of the shards"
+    elif name == STATISTICS:
+        told = parse_json(output.read(name) or b"")
+        for path, said, found in differences(told, statistics.to_json()):
+            yield f"{name}: {path} is {said}, the shards have {found}"
+    elif name == CARD and claims_of(output.read(name) or b"") != claims_of(card_of(manifest)):
+        yield f"{name} tells other numbers or shards than there are"
+
+
+def _check_versions(output: Folder, checked: set[str]) -> Iterator[str]:
+    """Check the earlier versions that are kept: their manifests, and their shards."""
+    current = set(named_shards(output))
+    for name, entry in sorted(output.entries(VERSIONS).items()):
+        path = f"{VERSIONS}/{name}"
+        if path not in version_files(output) or entry.kind != "file":
+            yield f"{path} is no manifest of an earlier version"
+            continue
+        checked.add(path)
+        try:
+            document = read_manifest(output, path)
+        except StorageError as error:
+            yield str(error)
+            continue
+        if document is None or document["format"] != FORMAT_VERSION:
+            continue  # written by an earlier version of the program
+        if output.read(path) != sealed(document):
+            yield f"{path} was changed after it was written: it has another digest"
+        for shard in document["shards"]:
+            if shard["name"] not in current:
+                current.add(shard["name"])
+                yield from ShardCheck(output, shard).problems(document["recipe"])

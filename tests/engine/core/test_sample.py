@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import engine.core.sample
+from engine.core.errors import SampleError
+from engine.core.sample import Picture, Sample, digest_of, fold_of
+from tests.engine.by_hand import caption, region
+
+
+def test_pixels_are_decoded_once_for_all_who_ask(
+    photographs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    decode = engine.core.sample.decode
+    monkeypatch.setattr(
+        engine.core.sample, "decode", lambda data: decoded.append(len(data)) or decode(data)
+    )
+    picture = Picture(photographs["cat"].read_bytes())
+    assert decoded == []
+    sample = Sample(key="cat", width=451, height=300, picture=picture)
+    assert sample.image is sample.image
+    assert sample.image.shape == (300, 451, 3)
+    assert len(decoded) == 1
+
+
+def test_pixels_that_stages_share_cannot_be_written(photographs: dict[str, Path]) -> None:
+    pixels = Picture(photographs["cat"].read_bytes()).pixels()
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[0, 0] = 0
+
+
+def test_a_picture_fails_every_time_and_is_decoded_once(
+    photographs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = Picture(photographs["pagoda"].read_bytes()[:5000])
+    with pytest.raises(SampleError) as first:
+        picture.pixels()
+    monkeypatch.setattr(engine.core.sample, "decode", lambda data: np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(SampleError) as second:
+        picture.pixels()
+    assert first.value is second.value
+    assert first.value.reason == "corrupt_image"
+
+
+def test_bytes_in_shared_memory_decode_like_bytes(photographs: dict[str, Path]) -> None:
+    data = photographs["flower"].read_bytes()
+    assert (Picture(memoryview(data)).pixels() == Picture(data).pixels()).all()
+
+
+def test_annotations_of_a_task_come_in_the_order_they_were_said() -> None:
+    said = (region("a"), caption(), region("b"))
+    sample = Sample(key="x", width=1, height=1, picture=Picture(b""), annotations=said)
+    assert [one.label for one in sample.of("object_detection")] == ["a", "b"]
+    assert list(sample.of("caption", "object_detection")) == list(said)
+    assert list(sample.of("ocr")) == []
+
+
+def test_a_digest_respects_boundaries_order_and_odd_names() -> None:
+    digests = {
+        digest_of(["ab", "c"]),
+        digest_of(["a", "bc"]),
+        digest_of(["c", "ab"]),
+        digest_of(["abc"]),
+        digest_of(["abc", ""]),
+        digest_of([]),
+        digest_of(["\udcff"]),
+    }
+    assert len(digests) == 7
+    assert all(len(digest) == 32 for digest in digests)
+
+
+def test_the_fold_of_an_image_is_told_by_the_first_digits_of_its_digest() -> None:
+    """Other digits choose what validates; folds are part of layers and of trained students."""
+    digest = "00000000001f" + "8" * 52
+    assert [fold_of(digest, folds) for folds in (1, 2, 3, 5, 31, 32)] == [0, 1, 1, 1, 0, 31]
+    assert fold_of("00000000001e" + "8" * 52, 2) == 0
+    assert fold_of("", 3) == 0

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.core.annotation import Annotation, stamp
+from engine.core.errors import SampleError
+from engine.core.sample import Sample
+from engine.execution.conversation import Conversation, Said
+from engine.planning.graph import Graph
+from engine.records.shard import ShardBytes
+from tests.building import BRIGHT_ENOUGH, DESCRIBED
+from tests.engine.by_hand import caption, planned, region, shard_of
+
+DIE = {"use": "tests.stages:Trouble", "key": "image_1", "how": "raise"}
+
+
+@pytest.fixture(scope="module")
+def images(album: Path) -> ShardBytes:
+    return ShardBytes([(album / f"{name}.jpg").read_bytes() for name in ("cat", "cup", "flower")])
+
+
+def conversation(images: ShardBytes, earlier: Said | None = None, **labels: Any) -> Conversation:
+    return Conversation(shard_of(3, **labels), images, earlier or {})
+
+
+def texts(graph: Graph, talk: Conversation, name: str) -> dict[int, list[str]]:
+    node = next(node for node in graph.nodes if node.name == name)
+    said = talk.part(node).annotations(range(3))
+    return {number: [one.text or one.label for one in ones] for number, ones in said.items()}
+
+
+def test_a_stage_hears_what_an_earlier_one_said(images: ShardBytes) -> None:
+    graph = planned(specialists=DESCRIBED)
+    bright, describe = graph.specialists
+    talk = conversation(images)
+    talk.ask(bright, [0, 1, 2])
+    talk.ask(describe, [0, 1, 2])
+    (box,) = talk.part(bright).annotations([2])[2]
+    (said,) = talk.part(describe).annotations([2])[2]
+    assert said.parent_id == box.id
+    assert (said.specialist, said.stage) == ("describe", describe.fingerprint)
+
+
+def test_an_annotation_is_named_by_its_own_sample(images: ShardBytes) -> None:
+    (bright,) = planned(specialists={"bright": DESCRIBED["bright"]}).specialists
+    talk = conversation(images)
+    talk.ask(bright, [2, 0])
+    said = talk.part(bright).annotations([0, 2])
+    for number in (0, 2):
+        ids = [one.id for one in stamp([region()], bright.provenance, f"digest-{number}")]
+        assert [one.id for one in said[number]] == ids
+
+
+def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> None:
+    graph = planned(specialists=DESCRIBED)
+    bright, describe = graph.specialists
+    stored = stamp([region("moon")], bright.provenance, "digest-1")
+    talk = conversation(images, {"bright": {1: stored}})
+    talk.ask(describe, [1])
+    assert texts(graph, talk, "describe")[1] == ["A picture with a moon."]
+    assert talk.part(bright).table.num_rows == 0  # only what was said now
+
+
+def test_a_stage_hears_only_the_tasks_that_it_reads(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (node,) = planned(specialists={"echo": {"use": "tests.stages:Echo"}}).specialists
+    heard: list[list[str]] = []
+
+    def listen(samples: Sequence[Sample]) -> list[list[Annotation]]:
+        heard.extend([one.task for one in sample.annotations] for sample in samples)
+        return [[] for _ in samples]
+
+    monkeypatch.setattr(node.stage, "predict", listen)
+    conversation(images, labels={0: [caption("Label."), region("box")]}).ask(node, [0, 1])
+    assert heard == [["caption"], []]
+
+
+def test_a_stage_does_not_hear_a_stage_that_it_was_not_told_to_read(images: ShardBytes) -> None:
+    two = {
+        "one": {"use": "tests.stages:Brightest"},
+        "other": {"use": "tests.stages:Brightest"},
+        "describe": {"use": "tests.stages:Describe", "reads": ["other"]},
+    }
+    graph = planned(specialists=two)
+    talk = conversation(images)
+    for node in graph.specialists:
+        talk.ask(node, [0])
+    assert len(texts(graph, talk, "describe")[0]) == 1
+
+
+def test_who_reads_a_stage_that_failed_is_not_asked(images: ShardBytes) -> None:
+    graph = planned(specialists={"bright": DIE, "describe": DESCRIBED["describe"]})
+    talk = conversation(images)
+    for node in graph.specialists:
+        talk.ask(node, [0, 1, 2])
+    part = talk.part(graph.specialists[1])
+    assert [(error.sample, error.reason) for error in part.errors] == [(1, "input_failed")]
+    assert "'bright', which 'describe' reads, failed" in part.errors[0].message
+    assert [len(one) for one in part.annotations([0, 2]).values()] == [1, 1]
+
+
+def test_a_failure_that_was_stored_counts_too(images: ShardBytes) -> None:
+    describe = planned(specialists=DESCRIBED).specialists[1]
+    talk = conversation(images, {"bright": {0: SampleError("broken", "")}})
+    talk.ask(describe, [0])
+    assert talk.part(describe).failed == {0}
+
+
+def test_a_filter_measures_what_it_hears(images: ShardBytes) -> None:
+    graph = planned(specialists=DESCRIBED, filters=BRIGHT_ENOUGH)
+    talk = conversation(images)
+    for node in graph.layered:
+        talk.ask(node, [0, 1])
+    boxes = talk.part(graph.specialists[0]).table
+    measured = talk.part(graph.filters[0]).table
+    assert measured.column("annotation_id").equals(boxes.column("id"))
+    assert measured.column("brightness").to_pylist() == boxes.column("score").to_pylist()
+
+
+def test_pixels_are_shared_until_they_are_forgotten(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import engine.core.sample
+
+    decode, decoded = engine.core.sample.decode, []
+    monkeypatch.setattr(
+        engine.core.sample, "decode", lambda data: decoded.append(1) or decode(data)
+    )
+    two = {name: {"use": "tests.stages:Brightest"} for name in ("one", "other")}
+    graph = planned(specialists=two)
+    talk = conversation(images)
+    for node in graph.specialists:
+        talk.ask(node, [0])
+    assert len(decoded) == 1
+    talk.forget_pixels()
+    talk.ask(graph.specialists[0], [0])
+    assert len(decoded) == 2
+    assert len(texts(graph, talk, "other")[0]) == 1

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from engine.core.errors import RunError
+from engine.core.sample import DeadLetter
+from engine.execution.log import LOG, run_log
+from engine.storage.folder import Folder
+from tests.building import build
+from tests.engine.by_hand import stats_of
+
+
+def fail(folder: Folder) -> None:
+    with run_log(folder):
+        try:
+            int("seven")
+        except ValueError as error:
+            raise RunError("stage 'x' cannot be loaded") from error
+
+
+def text(folder: Path) -> str:
+    return (folder / LOG).read_text("utf-8")
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_what_every_run_lost_is_added_to_the_log(tmp_path: Path, kind: str) -> None:
+    folder = Folder(str(tmp_path) if kind == "local" else f"memory://{tmp_path}")
+    for key in ("first", "second"):
+        letter = DeadLetter(key=key, source="x.jpg", stage="source", reason="empty", message="!")
+        with run_log(folder) as log:
+            log.finished(stats_of(5, letter))
+    told = (folder.read(LOG) or b"").decode()
+    lines = [re.sub("-[0-9a-f]{16}", "", line.partition("Z ")[2]) for line in told.splitlines()]
+    assert lines == [
+        "WARNING 000000: first (x.jpg): source: empty: !",
+        "WARNING 000000: second (x.jpg): source: empty: !",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_why_a_run_stopped_is_written_down(tmp_path: Path, kind: str) -> None:
+    folder = Folder(str(tmp_path) if kind == "local" else f"memory://{tmp_path}")
+    with pytest.raises(RunError):
+        fail(folder)
+    told = (folder.read(LOG) or b"").decode()
+    assert "ERROR   the run stopped: " in told
+    assert "ValueError: invalid literal for int()" in told
+    assert told.endswith("RunError: stage 'x' cannot be loaded\n")
+
+
+def test_an_error_that_explains_itself_has_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(RunError), run_log(Folder(str(tmp_path))):
+        raise RunError("too many images failed")
+    assert text(tmp_path).endswith("the run stopped: RunError: too many images failed\n")
+
+
+def test_a_run_that_loses_nothing_writes_no_log(album: Path, tmp_path: Path) -> None:
+    build(album, tmp_path / "out")
+    assert not (tmp_path / "out" / LOG).exists()
+
+
+def test_a_failure_inside_a_stage_is_logged_with_its_traceback(album: Path, tmp_path: Path) -> None:
+    trouble = {"use": "tests.stages:Trouble", "key": "cup", "how": "raise"}
+    build(album, tmp_path / "out", specialists={"trouble": trouble})
+    told = text(tmp_path / "out")
+    assert "cup (cup.jpg): trouble: stage_failed: ValueError: this image is not to my tas" in told
+    assert "  tests/stages.py, line " in told
+    assert '    raise ValueError("this image is not to my taste")' in told
+
+
+def test_what_strangers_wrote_is_escaped(tmp_path: Path) -> None:
+    letter = DeadLetter(
+        key="k",
+        source="\x1b[2J.jpg",
+        stage="s",
+        reason="r",
+        message="a\nb",
+        traceback="  c\x1b\n  d",
+    )
+    with run_log(Folder(str(tmp_path))) as log:
+        log.finished(stats_of(0, letter))
+    told = text(tmp_path).partition("WARNING 000000-")[2].partition(": ")[2].splitlines()
+    assert told[:3] == [r"k (\x1b[2J.jpg): s: r: a\nb", r"  c\x1b", "  d"]

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from engine.core.errors import SampleError, WorkerDied, WorkerStuck
+from engine.execution import watch
+from engine.execution.watch import GRACE_S, Doing, Watch
+
+
+@pytest.fixture(autouse=True)
+def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Keep the timer of the system from ending the tests; return what it was set to."""
+    seconds: list[float] = []
+    monkeypatch.setattr(watch, "TICK_S", 0.01)
+    monkeypatch.setattr(signal, "setitimer", lambda _, left_s: seconds.append(left_s))
+    return seconds
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """An event for which a call waits; it comes at the end of the test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def doing(seconds: float) -> Doing:
+    return Doing(
+        what=lambda: "stage 'slow', asked about cat,", seconds=seconds,
+        limit="limits.stage_seconds",
+        reason="stage_timeout", stage="slow", samples=(3,),
+    )  # fmt: skip
+
+
+def within(one: Watch, seconds: float, work: Callable[[], object]) -> object:
+    def limited() -> object:
+        with one.over(doing(seconds)):
+            return work()
+
+    return one.call("stages", limited)
+
+
+def refuse() -> None:
+    raise SampleError("too_ugly", "no")
+
+
+def test_a_call_returns_what_it_returns_and_raises_what_it_raises() -> None:
+    assert within(Watch(), 60, lambda: 7) == 7
+    with pytest.raises(SampleError, match="no"):
+        within(Watch(), 60, refuse)
+
+
+@pytest.mark.attack("hangs")
+def test_a_call_that_takes_too_long_is_left_with_what_it_was_at(
+    released: threading.Event,
+) -> None:
+    with pytest.raises(WorkerStuck) as stuck:
+        within(Watch(), 0.05, released.wait)
+    told = "stage 'slow', asked about cat, took longer than limits.stage_seconds = 0.05 seconds"
+    assert str(stuck.value).startswith(told)
+    known = (stuck.value.reason, stuck.value.stage, stuck.value.samples)
+    assert known == ("stage_timeout", "slow", (3,))
+
+
+@pytest.mark.attack("memory")
+def test_a_call_whose_process_has_too_much_memory_is_left(released: threading.Event) -> None:
+    with pytest.raises(WorkerStuck, match=r"more memory than limits.worker_memory_mb = 1") as stuck:
+        within(Watch(memory_mb=1), 60, released.wait)
+    assert (stuck.value.reason, stuck.value.samples) == ("out_of_memory", (3,))
+
+
+def test_a_process_is_spent_when_it_keeps_more_memory_than_it_may_have() -> None:
+    assert Watch(memory_mb=1).is_spent
+    assert not Watch(memory_mb=1_000_000).is_spent
+    assert not Watch().is_spent
+
+
+@pytest.mark.attack("hangs")
+def test_the_system_ends_a_process_that_gives_python_no_turn(timers: list[float]) -> None:
+    within(Watch(), 60, lambda: None)
+    first, last = timers
+    assert GRACE_S + 59 < first < GRACE_S + 62
+    assert last == 0, "nothing goes on any more"
+
+
+def test_many_blocks_set_the_timer_seldom(timers: list[float]) -> None:
+    one = Watch()
+
+    def work() -> None:
+        for _ in range(50):
+            with one.over(doing(60)):
+                pass
+
+    one.call("stages", work)
+    assert len(timers) < 5
+
+
+def test_of_two_calls_the_one_that_ends_first_sets_the_timer(
+    timers: list[float], released: threading.Event
+) -> None:
+    one, is_inside = Watch(), threading.Event()
+
+    def stay() -> None:
+        is_inside.set()
+        released.wait()
+
+    other = threading.Thread(target=within, args=(one, 30, stay))
+    other.start()
+    is_inside.wait()
+    within(one, 600, lambda: None)
+    released.set()
+    other.join()
+    assert max(timers) < GRACE_S + 32
+
+
+def test_outside_of_a_call_nothing_is_limited(timers: list[float]) -> None:
+    with Watch().over(doing(0)):
+        pass
+    assert timers == []
+
+
+@pytest.mark.attack("hangs")
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_error_that_would_end_the_process_is_a_death(error: type[BaseException]) -> None:
+    def leave() -> None:
+        raise error
+
+    with pytest.raises(WorkerDied, match=error.__name__):
+        Watch().call("stages", leave)
