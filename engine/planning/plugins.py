@@ -23,7 +23,7 @@ from engine.planning.config import RunConfig
 from engine.planning.registry import is_module
 from engine.safety.escaped import cut
 
-ROOT = str(Path(__file__).parents[1])
+ROOT = str(Path(__file__).parents[2])
 """The folder that this distribution lies in."""
 
 

@@ -569,7 +569,7 @@ def _outside_of_current_folder() -> Iterator[None]:
 
     It stays where this program lies in it, or PYTHONPATH names it.
     """
-    here, ours = os.getcwd(), str(Path(__file__).parents[1])
+    here, ours = os.getcwd(), str(Path(__file__).parents[2])
     chosen = map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     if here not in (ours, *chosen) and sys.path and sys.path[0] in ("", here):
         del sys.path[0]

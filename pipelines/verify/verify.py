@@ -1,8 +1,8 @@
 """Checking a finished dataset: every file against the manifest, every number against the labels.
 
-What a shard must be like is in `pipelines.verify.shard_contract`, what a dataset says of where it comes
-from in `pipelines.verify.origin`, the rounds of a refinement in `pipelines.verify.rounds`. Whoever
-changes a file and makes every digest fit is noticed where what he wrote can be counted again.
+`shard_contract.py` checks single shards, `origin.py` the source and the stages of a dataset,
+`rounds.py` the rounds of a refinement. An edit whose digests were made to fit is noticed where what
+it changed can be counted again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m pipelines.shape_world.pretrain FOLDER`: make the tiny student and say how good it is."""
+"""`python -m pipelines.shape_world.pretrain FOLDER` makes the tiny student and measures it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from engine.execution.run import execute, prepare
 from engine.planning.config import RunConfig, validated
 from tests.building import build, configure
 
-SECURITY = Path(__file__).parents[2] / "SECURITY.md"
+SECURITY = Path(__file__).parents[3] / "SECURITY.md"
 
 
 OF_PROCESSES = {"stage_seconds", "load_seconds", "shard_seconds", "worker_memory_mb"}

@@ -78,7 +78,7 @@ def test_a_batch_that_fails_is_asked_again_one_by_one() -> None:
     assert isinstance(second, SampleError)
     assert (second.reason, second.message) == ("stage_failed", "KeyError: 'beta'")
     first_frame, *_ = second.traceback.splitlines()
-    assert first_frame.startswith("  engine/test_answer.py, line ")
+    assert first_frame.startswith("  execution/test_answer.py, line ")
     assert second.traceback.endswith("""    raise KeyError("beta")\nKeyError: 'beta'""")
     assert stage.batches == [["a", "b", "c"], ["a"], ["b"], ["c"]]
 

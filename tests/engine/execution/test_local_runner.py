@@ -146,7 +146,7 @@ def test_the_folder_that_somebody_stands_in_is_not_searched_for_modules(
         " runner={'kind': 'local'})\n",
         encoding="utf-8",
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(program)]
     subprocess.run(command, cwd=here, env=environment, check=True, capture_output=True)
     assert (tmp_path / "out" / "manifest.json").exists()

@@ -178,6 +178,6 @@ def test_the_config_of_a_dataset_and_a_plan_are_read_with_the_same_care(
 
 
 def test_every_config_that_comes_along_is_read(tmp_path: Path) -> None:
-    configs = Path(__file__).parents[2] / "configs"
+    configs = Path(__file__).parents[3] / "configs"
     for path in configs.glob("*.yaml"):
         assert load_document(path) == yaml.safe_load(path.read_text()), os.fspath(path)

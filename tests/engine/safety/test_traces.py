@@ -24,7 +24,7 @@ def test_a_traceback_has_file_line_function_code_and_error() -> None:
     assert lines[-1] == "ValueError: not to my taste"
     assert lines[-2] == "    raise ValueError(message)"
     line = Path(__file__).read_text().splitlines().index("    raise ValueError(message)") + 1
-    assert lines[-3] == f"  engine/test_traces.py, line {line}, in fail"
+    assert lines[-3] == f"  safety/test_traces.py, line {line}, in fail"
 
 
 def test_no_path_of_this_machine_is_in_it() -> None:

@@ -90,7 +90,9 @@ def test_the_lease_of_a_dead_process_of_this_machine_ends_at_once(output: Folder
 
 def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from engine.storage.lease import writing; from engine.storage.folder import Folder\n"
+        "import sys, time\n"
+        "from engine.storage.folder import Folder\n"
+        "from engine.storage.lease import writing\n"
         f"with writing(Folder({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

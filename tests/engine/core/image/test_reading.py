@@ -377,7 +377,7 @@ def test_decoding_in_threads_lets_no_warning_through(photographs: dict[str, Path
 
 def test_suffixes_are_complete_in_a_fresh_process_and_hold_no_program_formats() -> None:
     code = "from engine.core.image import image_suffixes; print(*sorted(image_suffixes()))"
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     suffixes = set(run.stdout.split())
     assert suffixes == image_suffixes()
@@ -388,10 +388,11 @@ def test_suffixes_are_complete_in_a_fresh_process_and_hold_no_program_formats() 
 
 def test_importing_the_module_does_not_import_opencv_or_change_pillow() -> None:
     code = (
-        "import sys; from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import engine.core.image;"
+        "import sys; from PIL import Image; limit = Image.MAX_IMAGE_PIXELS;"
+        "import engine.core.image;"
         "assert Image.MAX_IMAGE_PIXELS == limit; assert 'cv2' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[4], check=True)
 
 
 @pytest.mark.attack("memory")
