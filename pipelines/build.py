@@ -15,9 +15,9 @@ from engine.records.publication import FileStats, read_stats, refuse_vanished
 from engine.records.versions import replace_manifest, switch
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
-from pipelines.dataset.card import CARD, write_card
-from pipelines.dataset.lineage import LINEAGE
-from pipelines.dataset.resolved import RUN, resolved_config
+from pipelines.dataset.card import write_card
+from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
+from pipelines.dataset.resolved import resolved_config
 from pipelines.terminal.progress import shown
 
 
@@ -118,16 +118,7 @@ def _files_of_current(output: Folder) -> dict[str, FileStats]:
 
 def _is_whole(manifest: Manifest, output: Folder) -> bool:
     """Whether the files beside the shards are there, all of them, as a manifest names them."""
-    from pipelines.report import REPORT, STATISTICS
-
-    wanted = {
-        CARD,
-        DEAD_LETTERS,
-        REPORT,
-        STATISTICS,
-        *([LINEAGE] if output.exists(LINEAGE) else []),
-    }
-    return set(manifest.files) == wanted and all(
+    return manifest.files.keys() == named_by_manifest(output) and all(
         output.exists(name) and FileStats.read(output, name) == file
         for name, file in manifest.files.items()
     )

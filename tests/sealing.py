@@ -10,7 +10,8 @@ from typing import Any
 from engine.records.manifest import DEAD_LETTERS, MANIFEST, Manifest, sealed
 from engine.records.publication import STATS, FileStats, ShardStats
 from engine.storage.folder import Folder
-from pipelines.dataset.card import CARD, card_of
+from pipelines.dataset.card import card_of
+from pipelines.dataset.files import CARD
 
 
 def reseal(dataset: Path) -> None:

@@ -490,10 +490,11 @@ def report(directory: Directory) -> None:
     """Draw the report of a dataset again."""
     from engine.storage.folder import Folder
     from pipelines.build import draw_again
+    from pipelines.dataset.files import REPORT
 
     folder = Folder(directory)
     draw_again(folder)
-    out.say(folder.path("report.html"))
+    out.say(folder.path(REPORT))
 
 
 @app.command()

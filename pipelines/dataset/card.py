@@ -19,11 +19,10 @@ from engine.records.publication import SHARDS, FileStats
 from engine.safety.escaped import visible
 from engine.sources.source import SOURCE
 from engine.storage.folder import Folder
+from pipelines.dataset.files import CARD
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-CARD = "README.md"
 
 _SAMPLE_FIELDS = [
     pa.field("key", pa.string()),

@@ -24,9 +24,9 @@ from engine.core.errors import UsageError
 from engine.records.publication import to_json
 from engine.storage.documents import damaged, read_json
 from engine.storage.folder import Folder
+from pipelines.dataset.files import LINEAGE, REPORT
 
 ROUND = "round.json"
-LINEAGE = "refine.json"
 ROUNDS = "rounds"
 CANDIDATES = "candidates"
 
@@ -129,8 +129,6 @@ def read_lineage(output: Folder) -> list[Round]:
 
 def write_lineage(output: Folder, rounds: Sequence[Round]) -> None:
     """Publish `refine.json`. A report that tells of other rounds goes: it is to be drawn again."""
-    from pipelines.report import REPORT
-
     data = to_json({"rounds": [asdict(one) for one in rounds]}, indent=1)
     if output.read(LINEAGE) != data:
         output.remove(REPORT)

@@ -17,9 +17,8 @@ from engine.execution.run import Run
 from engine.safety.safe_yaml import read_yaml
 from engine.storage.documents import damaged, read_limited
 from engine.storage.folder import Folder
+from pipelines.dataset.files import RUN
 
-RUN = "run.yaml"
-"""The resolved config within a dataset."""
 _CURE = "run the same build again, which writes it anew"
 _SEAL = b"# sha256 of all lines before this one: "
 

@@ -3,7 +3,6 @@
 It reads a finished dataset's folder, wherever fsspec reaches, and knows no stage and no model.
 """
 
-from pipelines.report.page import REPORT, write_report
-from pipelines.report.statistics import STATISTICS
+from pipelines.report.page import write_report
 
-__all__ = ["REPORT", "STATISTICS", "write_report"]
+__all__ = ["write_report"]

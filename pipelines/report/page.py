@@ -19,19 +19,18 @@ from engine.records.manifest import Totals
 from engine.records.publication import FileStats, ShardStats
 from engine.safety.escaped import visible
 from engine.storage.folder import Folder
+from pipelines.dataset.files import REPORT, STATISTICS
 from pipelines.dataset.resolved import read_resolved
 from pipelines.report import figures, summary
 from pipelines.report.palette import colour
 from pipelines.report.paper import TABLE_2, TABLE_3
 from pipelines.report.plates import choose_plates
 from pipelines.report.rounds import read_rounds
-from pipelines.report.statistics import STATISTICS, Statistics, measure, write_statistics
+from pipelines.report.statistics import Statistics, measure, write_statistics
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-REPORT = "report.html"
-"""The report's name within a dataset."""
 _KEPT = "\n\u200c\u200d\ufe0e\ufe0f\u00a0\u2002\u2003\u2009\u202f\u3000"
 """Joiners that scripts and emoji need, and spaces: what a page may show as it is."""
 _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e"

@@ -15,14 +15,13 @@ import pyarrow as pa
 from engine.records.dataset import read_shard_annotations
 from engine.records.publication import FileStats, ShardStats, to_json
 from engine.storage.folder import Folder
+from pipelines.dataset.files import STATISTICS
 from pipelines.report import annotation_types, distributions
 from pipelines.report.annotation_types import AnnotationTypes
 from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
 from pipelines.report.paper import TABLE_2, TABLE_3
 from pipelines.report.shards import spread
 
-STATISTICS = "statistics.json"
-"""The file's name within a dataset."""
 MEASURED_SHARDS = 256
 """Shards that are measured, spread evenly; the time to write a report does not grow further."""
 

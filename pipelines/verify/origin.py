@@ -25,7 +25,8 @@ from engine.records.shard import SOURCE_FINGERPRINT
 from engine.sources.source import SOURCE
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder
-from pipelines.dataset.resolved import RUN, is_sealed, read_resolved
+from pipelines.dataset.files import RUN
+from pipelines.dataset.resolved import is_sealed, read_resolved
 from pipelines.verify.shard_contract import ShardCheck
 
 _STAGE_NAMES = frozenset(

@@ -10,7 +10,8 @@ from engine.core.errors import FlorilegiumError
 from engine.records.manifest import MANIFEST, read_manifest
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder
-from pipelines.dataset.lineage import CANDIDATES, LINEAGE, ROUND, ROUNDS, Round, read_lineage
+from pipelines.dataset.files import LINEAGE
+from pipelines.dataset.lineage import CANDIDATES, ROUND, ROUNDS, Round, read_lineage
 from pipelines.dataset.resolved import read_resolved
 from pipelines.merge.calibration.calibration import read_calibration
 from pipelines.training.files import digest_of_file

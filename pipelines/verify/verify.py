@@ -32,19 +32,17 @@ from engine.records.versions import VERSIONS, live_shards, version_files
 from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder
 from engine.storage.lease import LEASES
-from pipelines.dataset.card import CARD, card_of, claims_of
-from pipelines.dataset.lineage import LINEAGE
-from pipelines.dataset.resolved import RUN
-from pipelines.report import REPORT, STATISTICS
+from pipelines.dataset.card import card_of, claims_of
+from pipelines.dataset.files import CARD, REPORT, RUN, STATISTICS, named_by_manifest
 from pipelines.report.statistics import Statistics
 from pipelines.verify.differences import differences
 from pipelines.verify.origin import Origin
 from pipelines.verify.rounds import REFINED, check_rounds
 from pipelines.verify.shard_contract import ShardCheck
 
-_BESIDE = (CARD, DEAD_LETTERS, REPORT, STATISTICS)
+_FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _KNOWN = {
-    **dict.fromkeys((*_BESIDE, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE), "file"),
+    **dict.fromkeys(_FILES, "file"),
     **dict.fromkeys((SHARDS, VERSIONS, LEASES, "layers"), "directory"),
 }
 """What may lie in the folder of a dataset. The log, leases and layers change from run to run."""
@@ -155,7 +153,7 @@ def _check_beside(
 ) -> Iterator[str]:
     """Hold the files beside the shards against the manifest and, where every shard could be
     counted, against what was counted."""
-    names = {CARD, DEAD_LETTERS, REPORT, STATISTICS, *([LINEAGE] if output.exists(LINEAGE) else [])}
+    names = named_by_manifest(output)
     for name in sorted(manifest.files.keys() ^ names):
         yield f"{MANIFEST}: its files have {name} where the dataset has not, or the reverse"
     for name in sorted(names & manifest.files.keys()):

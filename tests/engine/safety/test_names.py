@@ -21,8 +21,9 @@ from engine.safety.names import LONGEST
 from engine.sources.source import Item
 from engine.storage.folder import Folder
 from pipelines.dataset.clean import clean
+from pipelines.dataset.files import LINEAGE
 from pipelines.dataset.find import find_image
-from pipelines.dataset.lineage import LINEAGE, read_lineage
+from pipelines.dataset.lineage import read_lineage
 from pipelines.refine.config import RefineOptions
 from tests.building import build, configure
 

@@ -1,4 +1,4 @@
-"""Small real images, and short ways to write tars and to read sources."""
+"""Short ways to write tars and to read sources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
@@ -17,16 +16,6 @@ from engine.sources.source import Reading, Source, SourceConfig
 
 Members = Sequence[tuple[str, bytes]] | Mapping[str, bytes]
 WriteTar = Callable[[str, Members], Path]
-
-
-@pytest.fixture(scope="session")
-def jpeg(photographs: dict[str, Path]) -> bytes:
-    """A photograph, 64x43 pixels, as JPEG."""
-    with Image.open(photographs["rocket"]) as image:
-        image.thumbnail((64, 64))
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 @pytest.fixture

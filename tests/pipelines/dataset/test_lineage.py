@@ -8,9 +8,9 @@ import pytest
 
 from engine.core.errors import StorageError
 from engine.storage.folder import Folder
-from pipelines.dataset.lineage import LINEAGE, gain_of, read_lineage, write_lineage
+from pipelines.dataset.files import LINEAGE, REPORT
+from pipelines.dataset.lineage import gain_of, read_lineage, write_lineage
 from pipelines.refine.table import round_line
-from pipelines.report import REPORT
 from tests.pipelines.refine.rounds import entry
 
 

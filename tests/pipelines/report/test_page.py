@@ -13,7 +13,8 @@ import pytest
 from engine.core.errors import StorageError
 from engine.core.sample import DeadLetter
 from engine.storage.folder import Folder
-from pipelines.report import REPORT, write_report
+from pipelines.dataset.files import REPORT
+from pipelines.report import write_report
 from tests.pipelines.report.dataset import (
     Page,
     Photo,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from engine.core.annotation import Annotation
 from engine.storage.folder import Folder
-from pipelines.dataset.lineage import LINEAGE, round_folder, write_lineage
-from pipelines.report import REPORT, write_report
+from pipelines.dataset.files import LINEAGE, REPORT
+from pipelines.dataset.lineage import round_folder, write_lineage
+from pipelines.report import write_report
 from pipelines.report.progress import draw_progress
 from pipelines.report.rounds import read_rounds
 from tests.pipelines.refine.rounds import Labels, box, entry, refined, text

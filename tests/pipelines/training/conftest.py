@@ -1,4 +1,4 @@
-"""A small dataset whose labels are true, and an untrained Florence-2, for all tests here."""
+"""A reader of the scenes, and an untrained Florence-2, for all tests here."""
 
 from __future__ import annotations
 
@@ -12,19 +12,7 @@ from engine.storage.folder import Folder
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
-from tests.building import build
 from tests.pipelines.training.labels import encode
-
-WORLD = "shape_world://14?seed=5&px=32"
-
-
-@pytest.fixture(scope="session")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished dataset of fourteen scenes in five shards with all that is true about them."""
-    output = tmp_path_factory.mktemp("scenes")
-    truth = {"use": "tests.pipelines.training.truth:Truth", "url": WORLD}
-    build(WORLD, output, shard_size=3, specialists={"truth": truth})
-    return output
 
 
 @pytest.fixture
