@@ -23,7 +23,7 @@ from engine.core.errors import UsageError
 from engine.core.image import read_header
 from engine.records.dataset import read_annotations, read_shard_samples
 from engine.storage.folder import Folder
-from pipelines.merge.calibration.audit import Audit, read_audit
+from pipelines.merge.learning.audit import Audit, read_audit
 from specialists.online.examples import MOST_BYTES, MOST_CHARACTERS
 
 EXAMPLES = "examples.jsonl"

@@ -15,7 +15,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from engine.core.annotation import PHRASE_TASKS, Annotation
-from pipelines.merge.calibration.calibration import TaskCalibration
+from pipelines.merge.calibration import TaskCalibration
 from specialists.regions.overlap import box_overlap, mask_overlap
 
 NAMED_TASKS = ("object_detection", "open_vocabulary_detection")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.merge.calibration.calibration import TaskCalibration, logit
+from pipelines.merge.calibration import TaskCalibration, logit
 from pipelines.merge.candidates import Candidates
 from specialists.regions.overlap import box_overlap
 

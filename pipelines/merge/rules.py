@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.merge.calibration.calibration import TaskCalibration
+from pipelines.merge.calibration import TaskCalibration
 from pipelines.merge.hypotheses import Hypotheses, feature_names, features
 from specialists.regions.overlap import box_overlap
 

@@ -17,7 +17,7 @@ from engine.core.errors import ConfigError, nearest
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
 from pipelines.merge import rules
-from pipelines.merge.calibration.calibration import Calibration, TaskCalibration, read_calibration
+from pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
 from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
 from pipelines.merge.captions import chosen_caption, moved
 from pipelines.merge.hypotheses import Hypotheses, hypotheses_of, weights_of

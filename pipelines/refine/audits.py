@@ -14,8 +14,8 @@ from heapq import nsmallest
 from engine.core.annotation import Annotation
 from engine.records.dataset import Labelled
 from pipelines.dataset.lineage import TRUTH
-from pipelines.merge.calibration.audit import Audit, read_audit
-from pipelines.merge.calibration.calibration import read_file
+from pipelines.merge.calibration import read_file
+from pipelines.merge.learning.audit import Audit, read_audit
 from pipelines.refine.config import RefineConfig
 from pipelines.shape_world.score.audit import audit_from_truth
 from pipelines.shape_world.score.measure import Truth, truth_of

@@ -19,7 +19,7 @@ from engine.records.dataset import read_dataset
 from engine.storage.folder import Folder
 from pipelines.build import build_dataset
 from pipelines.dataset.lineage import CANDIDATES
-from pipelines.merge.calibration.fit import fit
+from pipelines.merge.learning.fit import fit
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.stages import Stages, levels, plain, with_calibrations

@@ -31,7 +31,7 @@ from pipelines.dataset.lineage import (
     round_folder,
     write_lineage,
 )
-from pipelines.merge.calibration.calibration import read_calibration
+from pipelines.merge.calibration import read_calibration
 from pipelines.merge.stage import Merge
 from pipelines.refine.audits import auditor_of, is_missing
 from pipelines.refine.config import RefineConfig

@@ -17,8 +17,8 @@ from engine.core.errors import ConfigError
 from engine.records.dataset import read_annotations, read_dataset
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
-from pipelines.merge.calibration.audit import Audit, findings
 from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS
+from pipelines.merge.learning.audit import Audit, findings
 from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
 from pipelines.refine.config import RefineConfig
 from pipelines.shape_world.score.matching import Counts

@@ -15,7 +15,7 @@ from engine.planning.config import RunConfig, validated
 from engine.planning.graph import Graph
 from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
-from specialists.florence2.specialist import Florence2Config
+from specialists.florence2.config import Florence2Config
 
 Stages = dict[str, dict[str, Any]]
 

@@ -25,8 +25,8 @@ from engine.records.dataset import Labelled, read_dataset
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
 from pipelines.dataset.lineage import CANDIDATES, round_folder
-from pipelines.merge.calibration.audit import answers_in
 from pipelines.merge.candidates import box_of
+from pipelines.merge.learning.audit import answers_in
 from pipelines.refine.audits import first_by_digest
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.labelling import ask_voters

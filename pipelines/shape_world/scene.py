@@ -138,19 +138,3 @@ def world_of(url: str) -> WorldConfig:
 def key_of(number: int) -> str:
     """Spell the number of a scene as the key of its sample: `000123`."""
     return f"{number:06d}"
-
-
-def scene_of(url: str, key: str) -> Scene:
-    """Draw the scene that a sample of this world shows, with its truth.
-
-    Raises:
-        ConfigError: the URL names no world, or the key no scene of it.
-    """
-    from pipelines.shape_world.drawing import draw
-
-    config = world_of(url)
-    numbers = config.numbers
-    if not key.isdecimal() or int(key) not in numbers:
-        first, last = key_of(numbers[0]), key_of(numbers[-1])
-        raise ConfigError(f"{url} has no scene {key!r}; its keys are {first} to {last}")
-    return draw(config, int(key))

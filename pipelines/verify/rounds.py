@@ -13,7 +13,7 @@ from engine.storage.folder import Folder
 from pipelines.dataset.files import LINEAGE
 from pipelines.dataset.lineage import CANDIDATES, ROUND, ROUNDS, Round, read_lineage
 from pipelines.dataset.resolved import read_resolved
-from pipelines.merge.calibration.calibration import read_calibration
+from pipelines.merge.calibration import read_calibration
 from pipelines.training.files import digest_of_file
 from pipelines.training.student import WEIGHTS
 

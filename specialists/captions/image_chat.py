@@ -19,9 +19,9 @@ from engine.core.stage import RUNTIME
 from specialists.captions.answer_text import cleaned, own_turn, whole_sentences
 from specialists.pretrained.chat_template import rendered_chat
 from specialists.pretrained.checkpoint import Family
+from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.greedy_search import GreedySearch, Spoken
 from specialists.pretrained.network import TOO_THIN, Network
-from specialists.pretrained.stage import PretrainedConfig
 from specialists.pretrained.token_scores import rounded, sentence_score
 
 if TYPE_CHECKING:

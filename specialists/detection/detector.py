@@ -20,9 +20,10 @@ from engine.core.errors import ConfigError
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.pretrained.checkpoint import Checkpoint, Family
+from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.network import exact, pictured
 from specialists.pretrained.precision import to_full_precision
-from specialists.pretrained.stage import Pretrained, PretrainedConfig
+from specialists.pretrained.stage import Pretrained
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,8 +19,9 @@ from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.detection.wanted import PLACE, Found, Wanted
 from specialists.pretrained.checkpoint import Family
+from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.network import Network
-from specialists.pretrained.stage import Pretrained, PretrainedConfig
+from specialists.pretrained.stage import Pretrained
 from specialists.words.english import english_captions, english_revision, load_english, parse
 from specialists.words.noun_phrases import noun_phrases
 from specialists.words.vocabulary import Names, Vocabulary, vocabulary_of

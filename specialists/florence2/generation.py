@@ -23,7 +23,7 @@ from specialists.pretrained.network import Network, unbatched
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from specialists.florence2.specialist import Florence2Config
+    from specialists.florence2.config import Florence2Config
 
 _TAIL = 16
 """Tokens at the end of a prompt that is too long which are kept: the question's own words."""

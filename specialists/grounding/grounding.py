@@ -19,7 +19,8 @@ from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.detection.grounding_dino import Answer, GroundingDino, Question
 from specialists.pretrained.checkpoint import Family
-from specialists.pretrained.stage import Pretrained, PretrainedConfig
+from specialists.pretrained.config import PretrainedConfig
+from specialists.pretrained.stage import Pretrained
 from specialists.words.english import english_captions, english_revision, load_english, parse
 from specialists.words.noun_phrases import NounPhrase, noun_phrases, parts
 

@@ -23,8 +23,9 @@ from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.direction import Reading, View, read_lines, side_by_side
 from specialists.ocr.text_lines import hulls_of, laid_flat, line, reading_order, sizes_of
 from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
+from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.network import Network, exact, pictured
-from specialists.pretrained.stage import Pretrained, PretrainedConfig
+from specialists.pretrained.stage import Pretrained
 from specialists.pretrained.token_scores import rounded
 
 if TYPE_CHECKING:

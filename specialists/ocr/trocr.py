@@ -19,9 +19,10 @@ from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.ocr.text_lines import as_read, laid_flat
 from specialists.pretrained.checkpoint import Checkpoint, Family
+from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.greedy_search import GreedySearch, Spoken
 from specialists.pretrained.network import pictured
-from specialists.pretrained.stage import Pretrained, PretrainedConfig
+from specialists.pretrained.stage import Pretrained
 from specialists.pretrained.token_scores import rounded, sentence_score
 
 if TYPE_CHECKING:

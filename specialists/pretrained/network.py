@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from specialists.pretrained.checkpoint import Checkpoint
-    from specialists.pretrained.stage import LoadingConfig
+    from specialists.pretrained.config import LoadingConfig
 
 T = TypeVar("T")
 PreparedT = TypeVar("PreparedT")

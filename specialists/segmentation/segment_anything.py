@@ -20,8 +20,9 @@ from engine.core.annotation import Annotation, MaskRLE
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.pretrained.checkpoint import Checkpoint, Family
+from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.network import Network, exact, pictured
-from specialists.pretrained.stage import Pretrained, PretrainedConfig
+from specialists.pretrained.stage import Pretrained
 from specialists.segmentation.mask_logits import compressed, run_lengths, stability
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import numpy as np
 from engine.core.errors import ConfigError
 from engine.core.stage import RUNTIME
 from specialists.pretrained.checkpoint import Family
+from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.loading import lone_weight
 from specialists.pretrained.network import Network, finite, pictured, unbatched
-from specialists.pretrained.stage import PretrainedConfig
 from specialists.regions.crops import CropConfig, crop_window
 
 if TYPE_CHECKING:

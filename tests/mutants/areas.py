@@ -31,9 +31,9 @@ AREAS = (
     ),
     Area(
         name="pipelines/merge/calibration",
-        code=("pipelines/merge/calibration/*",),
-        tests=("tests/pipelines/merge/calibration",),
-        slow=("tests/pipelines/merge/calibration/test_fit.py",),
+        code=("pipelines/merge/learning/*",),
+        tests=("tests/pipelines/merge/learning",),
+        slow=("tests/pipelines/merge/learning/test_fit.py",),
     ),
     Area(
         name="pipelines/filters",

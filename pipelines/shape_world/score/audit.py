@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
 from engine.records.dataset import Labelled
-from pipelines.merge.calibration.audit import Audit
+from pipelines.merge.learning.audit import Audit
 from pipelines.shape_world.score.measure import Truth
 from pipelines.shape_world.score.rightness import rightness
 

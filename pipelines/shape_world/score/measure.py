@@ -10,7 +10,7 @@ from engine.core.errors import ConfigError
 from engine.planning.registry import require
 from engine.records.dataset import Labelled, manifest_of, read_dataset
 from engine.storage.folder import Folder
-from pipelines.shape_world.scene import SCHEME, Scene, scene_of
+from pipelines.shape_world.scene import SCHEME, Scene
 from pipelines.shape_world.score.boxes import BoxTally
 from pipelines.shape_world.score.captions import CaptionTally
 from pipelines.shape_world.score.comparison import Comparison
@@ -19,6 +19,7 @@ from pipelines.shape_world.score.phrases import PhraseTally
 from pipelines.shape_world.score.reading import ReadingTally
 from pipelines.shape_world.score.reliability import ReliabilityTally
 from pipelines.shape_world.score.score import Score
+from pipelines.shape_world.truth import scene_of
 
 Truth = Callable[[str], Scene]
 """From the key of a sample to its scene."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipelines.merge.calibration.reliability import expected_calibration_error
+from pipelines.merge.learning.reliability import expected_calibration_error
 from pipelines.shape_world.score.comparison import Comparison
 from pipelines.shape_world.score.rightness import verdicts_on
 

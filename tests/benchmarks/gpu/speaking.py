@@ -12,8 +12,8 @@ from specialists.captions.answer_text import cleaned, whole_sentences
 from specialists.captions.chat_caption import ChatCaptionConfig
 from specialists.captions.region_text import RegionTextConfig
 from specialists.florence2.checkpoint import resolve_florence2
+from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import FLORENCE2_TASKS, clean
-from specialists.florence2.specialist import Florence2Config
 from specialists.ocr.trocr import TrOcrConfig
 from specialists.pretrained.checkpoint import Checkpoint
 from specialists.regions.window import around

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.core.annotation import Annotation
-from pipelines.merge.calibration.calibration import TaskCalibration
+from pipelines.merge.calibration import TaskCalibration
 from pipelines.merge.candidates import candidates_of
 from pipelines.merge.hypotheses import (
     Hypotheses,

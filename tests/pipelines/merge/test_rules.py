@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.core.annotation import Annotation
-from pipelines.merge.calibration.calibration import Fusion, TaskCalibration
+from pipelines.merge.calibration import Fusion, TaskCalibration
 from pipelines.merge.candidates import candidates_of
 from pipelines.merge.hypotheses import Hypotheses, feature_names, hypotheses_of
 from pipelines.merge.rules import Choice, agreement, calibrated_fusion, separate, union

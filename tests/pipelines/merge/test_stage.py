@@ -13,7 +13,7 @@ from engine.core.errors import ConfigError
 from engine.planning.config import validated
 from engine.planning.graph import plan
 from engine.storage.folder import Folder
-from pipelines.merge.calibration.calibration import (
+from pipelines.merge.calibration import (
     Calibration,
     Fusion,
     TaskCalibration,

@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from engine.core.annotation import Annotation, MaskRLE
-from pipelines.merge.calibration.calibration import TaskCalibration
+from pipelines.merge.calibration import TaskCalibration
 from pipelines.merge.candidates import candidates_of, rle
 from pipelines.merge.hypotheses import hypotheses_of, weights_of
 from pipelines.merge.statement import majority, repeat, repeated, rounded, statement_of

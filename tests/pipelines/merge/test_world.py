@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.storage.folder import Folder
-from pipelines.merge.calibration.fit import fit
-from pipelines.merge.calibration.reliability import expected_calibration_error
+from pipelines.merge.learning.fit import fit
+from pipelines.merge.learning.reliability import expected_calibration_error
 from pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import VOTERS, audit_of, f1_of, sample_of, scene
 

@@ -10,8 +10,8 @@ from pycocotools import mask as coco_mask
 
 from engine.core.annotation import Annotation, MaskRLE
 from engine.core.sample import Picture, Sample
-from pipelines.merge.calibration.audit import Audit
-from pipelines.merge.calibration.calibration import Voter
+from pipelines.merge.calibration import Voter
+from pipelines.merge.learning.audit import Audit
 from specialists.regions.overlap import box_overlap
 
 NAMES = ("circle", "cross", "heart", "ring", "star")

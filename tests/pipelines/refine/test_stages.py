@@ -11,7 +11,7 @@ from engine.core.errors import ConfigError, PlanError
 from engine.planning.config import validated
 from engine.planning.graph import plan
 from engine.storage.folder import Folder
-from pipelines.merge.calibration.calibration import Calibration
+from pipelines.merge.calibration import Calibration
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.stages import levels, plain, with_calibrations, with_students
 

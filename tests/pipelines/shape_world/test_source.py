@@ -8,8 +8,9 @@ import pytest
 
 from engine.core.errors import ConfigError
 from engine.sources.source import Reading, SourceConfig
-from pipelines.shape_world.scene import WorldConfig, scene_of, world_of
+from pipelines.shape_world.scene import WorldConfig, world_of
 from pipelines.shape_world.source import ShapeWorldSource
+from pipelines.shape_world.truth import scene_of
 
 URL = "shape_world://20?seed=3&px=64&start=5"
 

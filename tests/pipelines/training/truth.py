@@ -11,7 +11,8 @@ from engine.core.annotation import Annotation, MaskRLE
 from engine.core.sample import Sample
 from engine.core.stage import Specialist, StageConfig
 from pipelines.shape_world.captions import phrase
-from pipelines.shape_world.scene import SIGN, Scene, Thing, scene_of
+from pipelines.shape_world.scene import SIGN, Scene, Thing
+from pipelines.shape_world.truth import scene_of
 
 
 class TruthConfig(StageConfig):

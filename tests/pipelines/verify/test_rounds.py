@@ -12,7 +12,7 @@ from engine.execution.run import execute, prepare
 from engine.storage.folder import Folder
 from pipelines.build import put_in_place
 from pipelines.dataset.lineage import Round, Student, write_lineage
-from pipelines.merge.calibration.calibration import Calibration
+from pipelines.merge.calibration import Calibration
 from pipelines.training.files import digest_of_file
 from pipelines.verify.verify import verify_dataset
 from tests.building import build, configure

@@ -9,10 +9,10 @@ import pytest
 
 from engine.core.errors import ConfigError
 from specialists.florence2.checkpoint import resolve_florence2
+from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
 from specialists.florence2.generation import Florence2Network
 from specialists.florence2.scores import NEAR_BINS, chances
-from specialists.florence2.specialist import Florence2Config
 
 Tiny = Callable[[int], Path]
 

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from engine.core.annotation import Annotation
 from engine.core.sample import Sample
-from pipelines.shape_world.scene import scene_of
+from pipelines.shape_world.truth import scene_of
+from specialists.florence2.config import Florence2Config
 from specialists.florence2.mirror import mirrored, mirrored_pixels
-from specialists.florence2.specialist import Florence2, Florence2Config
+from specialists.florence2.specialist import Florence2
 from tests.specialists.conftest import SampleOf
 
 SHIPPED = "package://specialists/tiny_florence2"

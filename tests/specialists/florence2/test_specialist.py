@@ -18,10 +18,11 @@ from engine.core.validity import problem_of
 from engine.planning.config import RunConfig
 from engine.planning.graph import plan
 from specialists.florence2.checkpoint import resolve_florence2
+from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import FLORENCE2_TASKS
 from specialists.florence2.generation import Florence2Network
 from specialists.florence2.scores import Utterance
-from specialists.florence2.specialist import Florence2, Florence2Config
+from specialists.florence2.specialist import Florence2
 
 Tiny = Callable[[int], Path]
 SampleOf = Callable[..., Sample]

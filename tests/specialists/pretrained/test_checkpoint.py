@@ -10,7 +10,8 @@ import pytest
 
 from engine.core.errors import ConfigError, MissingModel
 from specialists.florence2.checkpoint import load_florence2, resolve_florence2
-from specialists.florence2.specialist import Florence2, Florence2Config
+from specialists.florence2.config import Florence2Config
+from specialists.florence2.specialist import Florence2
 from specialists.pretrained.checkpoint import model_name
 
 Tiny = Callable[[int], Path]

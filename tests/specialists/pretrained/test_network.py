@@ -18,6 +18,7 @@ from engine.core.stage import Specialist
 from engine.execution.answer import ask
 from engine.planning.graph import Node
 from specialists.pretrained.checkpoint import Checkpoint, Family
+from specialists.pretrained.config import LoadingConfig
 from specialists.pretrained.network import (
     NOT_A_NUMBER,
     OUT_OF_MEMORY,
@@ -29,7 +30,6 @@ from specialists.pretrained.network import (
     pictured,
     unbatched,
 )
-from specialists.pretrained.stage import LoadingConfig
 
 Inputs = Mapping[str, torch.Tensor]
 CHECKPOINT = Checkpoint(

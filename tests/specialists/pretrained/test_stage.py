@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from engine.core.errors import ConfigError
 from engine.core.stage import RUNTIME
 from specialists.detection.detector import Detector, DetectorConfig
-from specialists.pretrained.stage import LoadingConfig, PretrainedConfig
+from specialists.pretrained.config import LoadingConfig, PretrainedConfig
 from tests.checkpoints.detector import WRITERS
 
 

@@ -15,8 +15,8 @@ from engine.core.annotation import Annotation, MaskRLE
 from engine.core.errors import ConfigError, MissingPackage, SampleError
 from engine.core.sample import Picture, Sample
 from engine.core.stage import one_of
+from specialists.pretrained.config import RANDOM_WEIGHTS
 from specialists.pretrained.network import NOT_A_NUMBER, TOO_THIN
-from specialists.pretrained.stage import RANDOM_WEIGHTS
 from specialists.segmentation.segment_anything import SegmentAnything, SegmentAnythingConfig
 from tests.checkpoints.segment_anything import write_sam, write_sam_hq
 from tests.specialists.conftest import SampleOf

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.core.annotation import TASKS, Annotation
-from pipelines.merge.calibration.audit import read_audit
+from pipelines.merge.learning.audit import read_audit
 from pipelines.shape_world.score import audit_from_truth, audit_rows, is_right, rightness
 from tests.pipelines.shape_world.score.labels import (
     SIDE,

@@ -13,8 +13,9 @@ import pytest
 from engine.core.annotation import CAPTION_TASKS, Annotation
 from engine.core.errors import ConfigError, UsageError
 from engine.storage.folder import Folder
-from pipelines.shape_world.scene import key_of, scene_of
+from pipelines.shape_world.scene import key_of
 from pipelines.shape_world.score import Score, score_dataset, score_labels, truth_of
+from pipelines.shape_world.truth import scene_of
 from tests.pipelines.shape_world.score.labels import (
     SIDE,
     empty_scene,

@@ -8,7 +8,7 @@ import pytest
 
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
-from pipelines.merge.calibration.audit import Audit, Findings, findings, read_audit
+from pipelines.merge.learning.audit import Audit, Findings, findings, read_audit
 from tests.pipelines.merge.voters import said
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from engine.core.annotation import CAPTION_TASKS, Annotation
-from pipelines.merge.calibration.audit import Audit, Said, findings
-from pipelines.merge.calibration.calibration import Calibration, TaskCalibration
-from pipelines.merge.calibration.learning import IOU, Scene, learn
-from pipelines.merge.calibration.reliability import expected_calibration_error, wilson
+from pipelines.merge.calibration import Calibration, TaskCalibration
 from pipelines.merge.candidates import NAMED_TASKS, candidates_of, words_of
+from pipelines.merge.learning.audit import Audit, Said, findings
+from pipelines.merge.learning.per_task import IOU, Scene, learn
+from pipelines.merge.learning.reliability import expected_calibration_error, wilson
 from pipelines.merge.rules import calibrated_fusion
 
 FOLDS = 5

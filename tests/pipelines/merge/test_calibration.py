@@ -9,7 +9,7 @@ import pytest
 
 from engine.core.errors import ConfigError
 from engine.storage.folder import Folder
-from pipelines.merge.calibration.calibration import (
+from pipelines.merge.calibration import (
     Calibration,
     Fusion,
     Interval,

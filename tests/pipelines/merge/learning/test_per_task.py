@@ -11,11 +11,11 @@ import pytest
 
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
+from pipelines.merge.calibration import Calibration, TaskCalibration
 from pipelines.merge.calibration import fit as fit_module
-from pipelines.merge.calibration.audit import Audit
-from pipelines.merge.calibration.calibration import Calibration, TaskCalibration
-from pipelines.merge.calibration.fit import FOLDS, fit
-from pipelines.merge.calibration.learning import (
+from pipelines.merge.learning.audit import Audit
+from pipelines.merge.learning.fit import FOLDS, fit
+from pipelines.merge.learning.per_task import (
     LEAST_AUDITED,
     LEAST_NAMED,
     ONE_CLASS_ONLY,

@@ -9,10 +9,10 @@ import pytest
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
 from engine.storage.folder import Folder
-from pipelines.merge.calibration.audit import Audit, findings
-from pipelines.merge.calibration.calibration import Calibration, TaskCalibration, read_calibration
-from pipelines.merge.calibration.fit import fit
-from pipelines.merge.calibration.learning import NO_AUDIT, ONE_CLASS_ONLY, TOO_FEW_AUDITED
+from pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
+from pipelines.merge.learning.audit import Audit, findings
+from pipelines.merge.learning.fit import fit
+from pipelines.merge.learning.per_task import NO_AUDIT, ONE_CLASS_ONLY, TOO_FEW_AUDITED
 from pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import GHOST, VOTERS, Scene, audit_of, f1_of, sample_of, scene
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.core.annotation import CAPTION_TASKS
-from pipelines.merge.calibration.audit import Findings
-from pipelines.merge.calibration.calibration import Fusion, TaskCalibration, Voter
-from pipelines.merge.calibration.localisation import edge_weights
-from pipelines.merge.calibration.regression import fit_fusion, fit_voter
+from pipelines.merge.calibration import Fusion, TaskCalibration, Voter
 from pipelines.merge.candidates import Candidates
 from pipelines.merge.hypotheses import Hypotheses, feature_names, features, hypotheses_of
+from pipelines.merge.learning.audit import Findings
+from pipelines.merge.learning.localisation import edge_weights
+from pipelines.merge.learning.regression import fit_fusion, fit_voter
 
 NO_AUDIT = "no_audit"
 TOO_FEW_AUDITED = "too_few_audited"

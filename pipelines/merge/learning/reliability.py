@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.merge.calibration.calibration import Interval
+from pipelines.merge.calibration import Interval
 
 BINS = 10
 _Z = 1.959964

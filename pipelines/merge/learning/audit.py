@@ -18,7 +18,7 @@ from engine.core.annotation import Annotation
 from engine.core.counted import counted
 from engine.core.errors import ConfigError
 from engine.storage.documents import parse_json
-from pipelines.merge.calibration.calibration import read_file
+from pipelines.merge.calibration import read_file
 from pipelines.merge.candidates import box_of, words_of
 from specialists.regions.overlap import box_overlap
 

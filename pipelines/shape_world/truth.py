@@ -1,0 +1,21 @@
+"""The truth about a scene of the known world: drawn again from the URL of the world and its key."""
+
+from __future__ import annotations
+
+from engine.core.errors import ConfigError
+from pipelines.shape_world.drawing import draw
+from pipelines.shape_world.scene import Scene, key_of, world_of
+
+
+def scene_of(url: str, key: str) -> Scene:
+    """Draw the scene that a sample of this world shows, with its truth.
+
+    Raises:
+        ConfigError: the URL names no world, or the key no scene of it.
+    """
+    config = world_of(url)
+    numbers = config.numbers
+    if not key.isdecimal() or int(key) not in numbers:
+        first, last = key_of(numbers[0]), key_of(numbers[-1])
+        raise ConfigError(f"{url} has no scene {key!r}; its keys are {first} to {last}")
+    return draw(config, int(key))
