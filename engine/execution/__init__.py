@@ -1,0 +1,1 @@
+"""Who does it: a run, its schedule, its workers, locally or on Ray, and what is lost on the way."""

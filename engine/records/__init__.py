@@ -1,0 +1,1 @@
+"""What is remembered: layers, judged annotations, finished shards, the manifest, versions."""

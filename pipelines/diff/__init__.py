@@ -1,0 +1,1 @@
+"""What two rounds of a refinement say differently."""

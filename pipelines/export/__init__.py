@@ -1,0 +1,1 @@
+"""Labels in the form that other programs read."""

@@ -1,0 +1,1 @@
+"""Judges of annotations, a file for each filter."""

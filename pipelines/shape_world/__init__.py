@@ -1,1 +1,1 @@
-"""A world whose truth is known: drawn scenes, on which labels can be measured exactly."""
+"""A drawn world whose truth is known: scenes, specialists, scores, and a student made on it."""

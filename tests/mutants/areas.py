@@ -30,7 +30,7 @@ AREAS = (
         slow=("tests/pipelines/merge/test_world.py",),
     ),
     Area(
-        name="pipelines/merge/calibration",
+        name="pipelines/merge/learning",
         code=("pipelines/merge/learning/*",),
         tests=("tests/pipelines/merge/learning",),
         slow=("tests/pipelines/merge/learning/test_fit.py",),
@@ -54,12 +54,12 @@ AREAS = (
         ),
     ),
     Area(
-        name="engine/judging",
+        name="engine/records/judging",
         code=("engine/records/judging.py",),
         tests=("tests/engine/records/test_judging.py",),
     ),
     Area(
-        name="engine/partition",
+        name="engine/planning/partition",
         code=("engine/planning/partition.py",),
         tests=(_PARTITION,),
         slow=(

@@ -1,1 +1,1 @@
-"""What a score is worth: audited annotations turn scores into probabilities of being right."""
+"""What an audit teaches: how far each voter can be trusted, fitted as a calibration."""

@@ -1,1 +1,1 @@
-"""Classical detectors and masks of drawn shapes, for worlds whose truth is known."""
+"""Specialists that find drawn shapes in pixels, as a stranger would who knows no truth."""

@@ -12,7 +12,7 @@ import pytest
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
 from pipelines.merge.calibration import Calibration, TaskCalibration
-from pipelines.merge.calibration import fit as fit_module
+from pipelines.merge.learning import fit as fit_module
 from pipelines.merge.learning.audit import Audit
 from pipelines.merge.learning.fit import FOLDS, fit
 from pipelines.merge.learning.per_task import (

@@ -1,0 +1,60 @@
+"""What commands share: the consoles that they print on, and options that several of them have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.terminal.console import Terminal
+
+out = Terminal()
+err = Terminal(stderr=True)
+
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder of a dataset.")]
+
+
+SourceOption = Annotated[str | None, typer.Option("--source", help="Read the images from here.")]
+OutputOption = Annotated[str | None, typer.Option("--output", help="Write the dataset here.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="A.B=C", help="Override a key: shard_size=64, filters.nms=null (off)."
+    ),
+]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Let samples go whose source the config no longer reads."),
+]
+MaxDeadLetterShare = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Fail when more than this share of the inputs is lost; default 0.1."
+    ),
+]
+NoPlugins = Annotated[
+    bool,
+    typer.Option(
+        "--no-plugins", help="Refuse a config that names modules: run what is installed only."
+    ),
+]
+PluginPath = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin-path", metavar="DIR", help="Search this folder for modules, too; `.` is here."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
+
+
+def warn_untaught(untaught: Sequence[str]) -> None:
+    """Name the tasks that a dataset does not teach."""
+    for task in untaught:
+        line = f"{task}: no examples in this dataset, it is not trained"
+        err.say(line, label="warning", style="yellow")
+
+
+def given(**changes: str | float | list[str] | None) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in changes.items() if value is not None}
