@@ -1,10 +1,20 @@
-"""The schedule: every shard's way through the stages, oldest shard first.
+"""The schedule of a run: how each shard goes through the stages, oldest shard first.
 
-    open -> segments of stages, by pool -> publish
+    _finish   one coroutine for each shard in flight; starts the shard again when nodes leave with
+       │      its bytes, or when shared memory is full
+    _build    open ──> visit ──> visit ──> publish
+       │      a visit waits for those whose layers its stages read
+    _visit    one segment: the stages of one pool that run together, so that an image is decoded
+       │      once for all of them; the shard is cut into calls of about 32 samples
+    _run      one call; when its worker dies or exceeds a limit, the call is cut into pieces, and
+       │      each piece runs alone in a worker, down to a single image
+    _accuse   that image, stage by stage, until the stage that kills its worker is found
 
-A segment is a set of stages in one pool that can run in one visit, so an image is decoded once
-for all of them. Few shards are in flight, whatever the size of the dataset. A call whose
-worker died, or went beyond a limit, is cut into pieces until the guilty image is alone.
+The driver runs all of it as one `asyncio` program. Few shards are in flight, whatever the size of
+the dataset, and their images and annotations pass the driver as references only. Stages on CPUs
+share one pool, a stage on GPUs or one that waits for a service has a pool of its own, and a pool is
+released when no shard needs it any more. (Ray Data would move every column of every row at each
+stage, and a row that fails would cost its block.)
 """
 
 from __future__ import annotations
@@ -12,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +36,7 @@ from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.partition import ShardSpec
 from engine.records.layer import StageError, make_layer
 from engine.records.publication import ShardStats
-from engine.records.shard import Spot
+from engine.records.shard import Shard, Spot
 
 CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
@@ -34,6 +44,8 @@ PIECES = 8
 """Parts into which a call is cut when its worker died."""
 ATTEMPTS = 3
 """Times that a shard is started when nodes leave with its bytes, or shared memory is full."""
+UNPLANNED = -1
+"""Stands for the visits of a shard that was not read yet, to any pool."""
 STRIKES = 2
 """Times that a worker dies of an image, alone with it, before the image is given up."""
 MAX_DEATHS = 64
@@ -41,8 +53,22 @@ MAX_DEATHS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
+class Job:
+    """A shard that may need work.
+
+    `done` are the statistics of the finished shard when it was made by the same recipe;
+    `earlier` is the digest of the samples that it held before.
+    """
+
+    spec: ShardSpec
+    earlier: str = ""
+    done: ShardStats | None = None
+    retry: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Stages of one pool that run in one visit; `after` are the segments that come before."""
+    """Stages of one pool that run in one visit; `after`: the segments whose layers they read."""
 
     pool: str
     names: tuple[str, ...]
@@ -62,17 +88,14 @@ def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
         level[node.name] = max(steps, default=0)
         groups.setdefault((level[node.name], node.pool), []).append(node.name)
     ordered = sorted(groups.items(), key=lambda group: group[0][0])
-    place = {name: index for index, (_, names) in enumerate(ordered) for name in names}
+    index_of = {name: index for index, (_, names) in enumerate(ordered) for name in names}
     inputs = {node.name: node.inputs for node in graph.layered}
-    return [
-        Segment(
-            pool=pool,
-            names=tuple(names),
-            after=frozenset(place[read] for name in names for read in inputs[name] if read in place)
-            - {index},
-        )
-        for index, ((_, pool), names) in enumerate(ordered)
-    ]
+    plan: list[Segment] = []
+    for index, ((_, pool), names) in enumerate(ordered):
+        read_names = {name for reader in names for name in inputs[reader]}
+        after = {index_of[name] for name in read_names & index_of.keys()} - {index}
+        plan.append(Segment(pool=pool, names=tuple(names), after=frozenset(after)))
+    return plan
 
 
 class Scheduler:
@@ -85,8 +108,8 @@ class Scheduler:
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
         self._in_flight = 1
-        self._alone = asyncio.Lock()  # of the shard for which shared memory was too small
-        self._awaited: dict[str, set[str]] = {}  # shards that may yet need a pool, by its name
+        self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
+        self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
 
     async def run(
         self, jobs: Sequence[Job], *, shard_size: int
@@ -95,7 +118,7 @@ class Scheduler:
         chunks_per_shard = math.ceil(shard_size / CHUNK)
         self._in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
-        self._awaited = {pool: {job.spec.name for job in jobs} for pool in pools}
+        self._needs = {pool: {(job.spec.name, UNPLANNED) for job in jobs} for pool in pools}
         waiting: Iterator[Job] = iter(jobs)
         running: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
@@ -133,31 +156,35 @@ class Scheduler:
         raise AssertionError("unreachable")
 
     async def _build(self, job: Job) -> tuple[Job, ShardStats]:
+        """Read a shard, visit each pool that has something to do for it, and publish it."""
         opened = await self._open(job)
         shard, todo = opened.task.shard, opened.task.todo
+        self._show(shard, todo)
+        plan = segments(self._graph, list(todo))
+        stored = frozenset(index for segment in plan for index in segment.after)
+        await self._plan_visits(shard.name, plan)
+        visits: list[asyncio.Task[list[Any]]] = []
+        for index, segment in enumerate(plan):
+            before = [visits[earlier] for earlier in segment.after]
+            visit = self._visit(opened, segment, index, before, store=index in stored)
+            visits.append(asyncio.create_task(visit))
+        try:
+            parts = [part for answers in await asyncio.gather(*visits) for part in answers]
+        finally:
+            for task in visits:
+                task.cancel()
+        if not todo and job.done and job.done.is_of(shard):
+            return job, job.done
+        last = [segment for index, segment in enumerate(plan) if index not in stored]
+        names = [name for segment in last for name in segment.names]
+        return job, await self._runner.publish(opened, names, parts)
+
+    def _show(self, shard: Shard, todo: Mapping[str, Sequence[int]]) -> None:
+        """Show a shard that was opened, and what its layers already have."""
         unread = len(shard.dead_letters)
         self._progress.open(shard.name, inputs=len(shard.records) + unread, unread=unread)
         for name in self._progress.stages:
             self._progress.answer(shard.name, name, len(shard.records) - len(todo.get(name, ())))
-        plan = segments(self._graph, list(todo))
-        visited = Counter(segment.pool for segment in plan)
-        for pool in self._awaited.keys() - visited.keys():
-            await self._leave(pool, shard.name)
-        if not todo and job.done and job.done.is_of(shard):
-            return job, job.done
-        read_later = frozenset(index for segment in plan for index in segment.after)
-        visits: list[asyncio.Task[list[Any]]] = []
-        for index, segment in enumerate(plan):
-            before = [visits[earlier] for earlier in segment.after]
-            visit = self._visit(opened, segment, before, visited, store=index in read_later)
-            visits.append(asyncio.create_task(visit))
-        try:
-            parts = [part for said in await asyncio.gather(*visits) for part in said]
-        finally:
-            for task in visits:
-                task.cancel()
-        last = [n for i, segment in enumerate(plan) if i not in read_later for n in segment.names]
-        return job, await self._runner.publish(opened, last, parts)
 
     async def _open(self, job: Job) -> Opened:
         """Read a shard; an input of which workers die again is given up."""
@@ -186,15 +213,13 @@ class Scheduler:
         self,
         opened: Opened,
         segment: Segment,
+        index: int,
         before: Sequence[asyncio.Task[list[Any]]],
-        visited: Counter[str],
         *,
         store: bool,
     ) -> list[Any]:
-        """Run a segment over a shard; return its parts, unless they were stored for later ones.
-
-        `visited` counts the visits that the shard has yet to pay to each pool.
-        """
+        """Run a segment over a shard after the visits before it; return its parts, or none when
+        they are stored, since later visits read them."""
         for earlier in before:
             await earlier
         todo = opened.task.todo
@@ -204,24 +229,28 @@ class Scheduler:
             self._run(opened, segment, samples[start : start + size])
             for start in range(0, len(samples), size)
         ]
-        parts = [part for said in await asyncio.gather(*calls) for part in said]
-        visited[segment.pool] -= 1
-        if not visited[segment.pool]:
-            await self._leave(segment.pool, opened.task.shard.name)
+        parts = [part for answers in await asyncio.gather(*calls) for part in answers]
+        await self._leave(segment.pool, (opened.task.shard.name, index))
         if store:
             await self._runner.store(opened, segment.names, parts)
             return []
         return parts
 
-    async def _leave(self, pool: str, shard: str) -> None:
-        """Note that a shard needs a pool no more; the last one releases it.
+    async def _plan_visits(self, shard: str, plan: Sequence[Segment]) -> None:
+        """Note which pools a shard will visit, now that it is known; release those that no shard
+        needs."""
+        for index, segment in enumerate(plan):
+            if segment.pool in self._needs:
+                self._needs[segment.pool].add((shard, index))
+        for pool in self._needs:
+            await self._leave(pool, (shard, UNPLANNED))
 
-        A shard that is started again leaves again: it is counted once.
-        """
-        awaited = self._awaited.get(pool, set())
-        awaited.discard(shard)
-        if not awaited and pool != CPU_POOL:
-            await self._runner.release(pool)
+    async def _leave(self, pool: str, visit: tuple[str, int]) -> None:
+        """Note that a visit is over; after the last one, its pool is released."""
+        if visit in (needs := self._needs.get(pool, set())):
+            needs.remove(visit)
+            if not needs:
+                await self._runner.release(pool)
 
     def _chunk_size(self, segment: Segment, count: int) -> int:
         """Share a shard among the workers of a pool, in whole batches."""
@@ -297,20 +326,6 @@ class Scheduler:
                 f"for missing memory or a broken library, then run the same command again, it "
                 f"resumes"
             ) from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A shard that may need work.
-
-    `done` are the statistics of the finished shard when it was made by the same recipe;
-    `earlier` is the digest of the samples that it held before.
-    """
-
-    spec: ShardSpec
-    earlier: str = ""
-    done: ShardStats | None = None
-    retry: bool = False
 
 
 def _pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[int]]:
