@@ -25,8 +25,8 @@ from engine.limits import Limits
 from engine.partition import ShardSpec, shard_name
 from engine.redaction import redacted_urls
 from engine.sample import DeadLetter, Record, digest_of
+from engine.sources.contract import without_bad
 from engine.sources.files import dead_letter, failed
-from engine.sources.labels import without_bad
 from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.source import SOURCE, Item, Reading, Source
 from engine.validity import is_number, problem_of

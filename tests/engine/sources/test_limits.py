@@ -25,8 +25,9 @@ from engine.keys import packed_key
 from engine.limits import Limits
 from engine.sample import DeadLetter
 from engine.sources import place as place_module
+from engine.sources.contract import without_bad
 from engine.sources.img2dataset import Img2DatasetSource
-from engine.sources.labels import Labels, without_bad
+from engine.sources.labels import Labels
 from engine.sources.place import printable
 from engine.sources.sheet import Sheet
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at
