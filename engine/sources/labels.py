@@ -36,6 +36,10 @@ class Unread:
     problem: str
 
 
+class Moment(str):
+    """A time, a date or a span of a table as text: metadata, and never a caption."""
+
+
 class Labels:
     """What is said about one image in all the places where its source says something."""
 
@@ -193,7 +197,7 @@ class Labels:
             return ""
         if isinstance(value, bytes):
             return decoded(value, self._encoding)
-        if isinstance(value, str):
+        if isinstance(value, str) and not isinstance(value, Moment):
             return check_text(value)
         raise NotText(f"a value of type {type(value).__name__}")
 
