@@ -38,6 +38,8 @@ class Limits(BaseModel):
     beyond its first MiB."""
     max_json_depth: int = Field(default=64, ge=1)
     """Lists and objects within each other in the JSON of a label."""
+    max_json_values: int = Field(default=500_000, ge=1)
+    """Values of the JSON of a label, those within lists and objects counted."""
     max_caption_characters: int = Field(default=100_000, ge=1)
     """Characters of a caption or another text, of the source or of a stage."""
     max_annotations: int = Field(default=10_000, ge=1)
