@@ -38,7 +38,7 @@ rounded: it is clipped. One that leaves it further is of another frame, and is l
 
 SHARD_TOO_LARGE = "shard_too_large"
 
-SOURCE_FINGERPRINT = digest_of([SOURCE, "2"])[:16]
+SOURCE_FINGERPRINT = digest_of([SOURCE, "3"])[:16]
 """The stage fingerprint of the labels that the source brought."""
 _SOURCE_PROVENANCE = Provenance(specialist=SOURCE, stage=SOURCE_FINGERPRINT)
 
