@@ -13,9 +13,7 @@ from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from engine import known_secrets
-from engine.known_secrets import LEAST_CHARACTERS, is_secret_name, known_values
-
-__all__ = ["is_secret_name"]
+from engine.known_secrets import LEAST_CHARACTERS, known_values
 
 MASK = "***"
 """What stands in a URL where a secret stood."""
