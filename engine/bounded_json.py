@@ -25,8 +25,9 @@ def parsed(
     *,
     max_depth: int,
     parse_constant: Callable[[str], Any] | None = None,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
-    """Return the value of a JSON text; `parse_constant` as in `json.loads`.
+    """Return the value of a JSON text; `parse_constant` and the hook as in `json.loads`.
 
     Raises:
         TooDeep: it has more lists and objects within each other.
@@ -37,7 +38,7 @@ def parsed(
     if (depth := depth_of(data)) > max_depth:
         raise TooDeep(f"{depth} lists and objects within each other, the limit is {max_depth}")
     try:
-        return json.loads(data, parse_constant=parse_constant)
+        return json.loads(data, parse_constant=parse_constant, object_pairs_hook=object_pairs_hook)
     except RecursionError as error:  # of a limit that is higher than the parser's own
         raise TooDeep(f"{depth} lists and objects within each other: too many") from error
 

@@ -5,6 +5,7 @@ Knows nothing of what the documents say; their types are checked by whoever read
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from pydantic import ValidationError
@@ -50,11 +51,13 @@ def parse_json(data: bytes) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: it is no JSON, or its lists and objects lie deeper in each other than
-            `MAX_DEPTH`.
+        ValueError: it is no JSON, an object has a name twice, of which each reader would take
+            another one, or lists and objects lie deeper in each other than `MAX_DEPTH`.
     """
     try:
-        return parsed(data, max_depth=MAX_DEPTH, parse_constant=_refuse)
+        return parsed(
+            data, max_depth=MAX_DEPTH, parse_constant=_refuse, object_pairs_hook=_without_twins
+        )
     except TooDeep:
         told = f"its lists and objects lie more than {MAX_DEPTH} deep in each other"
         raise ValueError(told) from None
@@ -77,3 +80,12 @@ def in_one_line(reason: object) -> str:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number")
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, each of whose names stands in it once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twin = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has the name {twin!r:.100} twice")
+    return found
