@@ -131,7 +131,7 @@ class Origin:
         if self._inputs is None:
             return
         inputs = self._inputs.get(stats.number, [])
-        found = {key: one.get("source") for key, one in samples.items()}
+        found = {key: str(one.get("source", "")) for key, one in samples.items()}
         found |= {one.key: one.source for one in stats.dead_letters}
         keys = dict(inputs)
         is_packed = len(inputs) == 1 and found.keys() != keys.keys()
