@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.image import MAX_BYTES, MAX_PIXELS
 
+MOST_PIXELS = 178_956_970
+"""Pixels of any image that a dataset can have: Pillow refuses more."""
 _NOT_OF_READINGS = frozenset({"stage_seconds", "load_seconds", "shard_seconds", "worker_memory_mb"})
 
 
@@ -18,7 +20,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Pixels of an image, checked before it is decoded; Pillow refuses more."""
     max_file_bytes: int = Field(default=MAX_BYTES, ge=1)
     """Bytes of an image: a file, a member of an archive or a value in Parquet."""

@@ -266,7 +266,8 @@ def _actor_class() -> Any:
     class Actor:
         def __init__(self, config: RunConfig, graph: Graph, **folders: Any) -> None:
             hide_gpus()
-            self._watch = Watch(memory_mb=config.limits.worker_memory_mb)
+            limits = config.limits
+            self._watch = Watch(memory_mb=limits.worker_memory_mb, own_seconds=limits.shard_seconds)
             self._worker = Worker(config, graph, watch=self._watch, **folders)
 
         def load(self, names: Sequence[str]) -> bool:

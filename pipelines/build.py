@@ -128,6 +128,13 @@ def _is_whole(manifest: Manifest, output: Folder) -> bool:
         *([LINEAGE] if output.exists(LINEAGE) else []),
     }
     return set(manifest.files) == wanted and all(
-        output.exists(name) and FileStats.read(output, name) == file
-        for name, file in manifest.files.items()
+        _is_as_named(output, name, file) for name, file in manifest.files.items()
     )
+
+
+def _is_as_named(output: Folder, name: str, file: FileStats) -> bool:
+    """Whether a file is there as a manifest names it; what cannot be read is written again."""
+    try:
+        return output.exists(name) and FileStats.read(output, name) == file
+    except StorageError:
+        return False
