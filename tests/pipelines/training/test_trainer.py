@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from engine.core.errors import RunError, UsageError
-from engine.records.dataset import read_dataset
+from engine.records.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.training import trainer as trainer_module
 from pipelines.training.config import TrainConfig
@@ -316,7 +316,7 @@ def test_loss_is_measured_on_samples_that_were_not_trained_on(
     monkeypatch.setattr(ExampleMaker, "draw", watched)
     config = configure(steps=4, validation_share=0.4, tasks={"caption": 1, "object_detection": 2})
     result = train(str(scenes), config, tmp_path, fold=1, folds=3)
-    samples = {one.key: one for one in read_dataset(Folder(str(scenes)))}
+    samples = {one.key: one for one in open_dataset(str(scenes))}
     part = Part(fold=1, folds=3, validation_share=0.4)
     measured = [one for one in samples.values() if part.validates(one.sha256)]
     unseen = {one.key for one in measured}
