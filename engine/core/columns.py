@@ -69,7 +69,7 @@ ANNOTATION_COLUMNS = (
     Column(
         name="task",
         type=pa.string(),
-        doc="what was asked: `caption`, `object_detection`, `ocr`, ...",
+        doc="what was asked for, such as `caption`, `object_detection` or `ocr`",
     ),
     Column(
         name="text",
