@@ -103,7 +103,7 @@ def read_rows(folder: Folder, shard: str, columns: Sequence[str] | None = None) 
             raise ValueError(f"it has no column {min(missing)}")
         if any(SHARD_SCHEMA.field(one.name).type != one.type for one in table.schema):
             raise ValueError("a column has another type")
-    return table.select(names)
+        return table.select(names)
 
 
 @contextmanager
