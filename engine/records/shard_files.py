@@ -79,7 +79,7 @@ def read_files(
             yield key, files
 
 
-def read_json(folder: Folder, shard: str) -> Iterator[dict[str, Any]]:
+def read_sample_json(folder: Folder, shard: str) -> Iterator[dict[str, Any]]:
     """Yield the JSON of each sample of a shard; images are passed over.
 
     Raises:

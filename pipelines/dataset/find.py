@@ -17,7 +17,7 @@ from engine.core.errors import ConfigError, StorageError
 from engine.planning.partition import index_table
 from engine.records.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
 from engine.records.publication import SHARDS, finished_names, read_stats
-from engine.records.shard_files import read_json, read_rows
+from engine.records.shard_files import read_rows, read_sample_json
 from engine.safety.escaped import escaped
 from engine.safety.names import is_shard_name
 from engine.storage.folder import Folder
@@ -101,7 +101,7 @@ def _letters(output: Folder, shards: Sequence[str]) -> list[Image]:
 
 
 def _samples(output: Folder, shard: str) -> Iterator[Image]:
-    for record in read_json(output, shard):
+    for record in read_sample_json(output, shard):
         digests = (record["sha256"], record["image_sha256"])
         yield Image(
             shard=shard,
