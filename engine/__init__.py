@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from engine.core.stage import maybe as maybe
     from engine.core.stage import one_of as one_of
     from engine.records.dataset import Dataset as Dataset
-    from engine.records.dataset import DatasetSample as DatasetSample
     from engine.records.dataset import open_dataset as open_dataset
+    from engine.records.dataset_sample import DatasetSample as DatasetSample
     from engine.sources.source import Item as Item
     from engine.sources.source import Reading as Reading
     from engine.sources.source import Source as Source
@@ -43,7 +43,8 @@ _MODULES = {
     "engine.core.stage": (
         "RUNTIME THRESHOLD Filter Measurement Specialist StageConfig maybe one_of"
     ),
-    "engine.records.dataset": "Dataset DatasetSample open_dataset",
+    "engine.records.dataset": "Dataset open_dataset",
+    "engine.records.dataset_sample": "DatasetSample",
     "engine.sources.source": "Item Reading Source SourceConfig",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

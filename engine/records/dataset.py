@@ -9,117 +9,26 @@ files beside them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_json, from_table
+from engine.core.annotation import ANNOTATION_NAMES
 from engine.core.errors import UsageError, nearest
-from engine.core.image import decode
-from engine.core.keys import is_key
-from engine.records.contract import SHARD_SCHEMA, parse_sample
+from engine.records.contract import SHARD_SCHEMA
+from engine.records.dataset_sample import (
+    DatasetSample,
+    annotations_by_key,
+    read_samples,
+    verdicts_by_key,
+)
 from engine.records.manifest import MANIFEST, read_manifest
 from engine.records.publication import SHARDS
-from engine.records.shard_files import (
-    BESIDE_IMAGE,
-    EVERYTHING,
-    Wanted,
-    damaged_file,
-    opened_file,
-    read_files,
-    read_rows,
-)
+from engine.records.selection import ALL_KEPT, Selection, VerdictChoice
+from engine.records.shard_files import EVERYTHING, Wanted, damaged_file, read_rows
 from engine.storage.folder import Folder
-
-VerdictChoice = Literal["kept", "dropped", "all"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """What one filter says of an annotation; `measurement` are the numbers behind it, by name."""
-
-    filter: str
-    keep: bool
-    reason: str
-    measurement: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetSample:
-    """A sample of a finished dataset, with the annotations that are selected.
-
-    `engine.records.contract` has the meaning of the fields. `image` are the bytes in the tar.
-    `verdicts` has those of each annotation by its id where dropped annotations are selected, too,
-    and is `None` where only kept ones are read.
-    """
-
-    key: str
-    sha256: str
-    width: int
-    height: int
-    annotations: tuple[Annotation, ...]
-    image: bytes = field(repr=False)
-    extension: str = "jpg"
-    source: str = ""
-    metadata: str = "{}"
-    verdicts: Mapping[str, tuple[Verdict, ...]] | None = None
-
-    def pixels(self) -> np.ndarray:
-        """Return RGB pixels, uint8, (height, width, 3), upright.
-
-        Raises:
-            SampleError: the image cannot be decoded.
-        """
-        return decode(self.image)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which annotations of a dataset are read; `None` is no limit."""
-
-    tasks: frozenset[str] | None = None
-    specialists: frozenset[str] | None = None
-    verdict: VerdictChoice = "kept"
-    least_confidence: float | None = None
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that tell whether an annotation is selected."""
-        is_needed = {
-            "task": self.tasks is not None,
-            "specialist": self.specialists is not None,
-            "kept": self.verdict != "all",
-            "confidence": self.least_confidence is not None,
-        }
-        return [name for name, needed in is_needed.items() if needed]
-
-    def of_rows(self, table: pa.Table) -> pa.Table:
-        """Return the selected rows of a table that has these columns."""
-        if self.verdict != "all":
-            table = table.filter(pc.equal(table["kept"], self.verdict == "kept"))
-        for column, names in (("task", self.tasks), ("specialist", self.specialists)):
-            if names is not None:
-                wanted = pa.array(sorted(names), pa.string())
-                table = table.filter(pc.is_in(table[column], value_set=wanted))
-        if self.least_confidence is not None:
-            table = table.filter(pc.greater_equal(table["confidence"], self.least_confidence))
-        return table
-
-    def of_kept(self, annotations: Iterable[Annotation]) -> tuple[Annotation, ...]:
-        """Return the selected ones of kept annotations."""
-        least = self.least_confidence
-        return tuple(
-            one
-            for one in annotations
-            if (self.tasks is None or one.task in self.tasks)
-            and (self.specialists is None or one.specialist in self.specialists)
-            and (least is None or (one.confidence is not None and one.confidence >= least))
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +41,7 @@ class Dataset:
 
     folder: Folder
     manifest: Mapping[str, Any] = field(repr=False)
-    selection: Selection = Selection()
+    selection: Selection = ALL_KEPT
 
     @classmethod
     def of(cls, folder: Folder) -> Dataset:
@@ -251,7 +160,7 @@ class Dataset:
             return
         table = self.table(shard, ["key", *ANNOTATION_NAMES, "verdicts"])
         annotations = annotations_by_key(table)
-        verdicts = _verdicts_by_key(table)
+        verdicts = verdicts_by_key(table)
         for sample in samples:
             yield replace(
                 sample,
@@ -280,62 +189,3 @@ def manifest_of(folder: Folder) -> dict[str, Any]:
     if manifest is None:
         raise UsageError(f"{folder.url} has no {MANIFEST}: build the dataset first, to its end")
     return manifest
-
-
-def read_samples(
-    folder: Folder, shard: str, wanted: Wanted = EVERYTHING
-) -> Iterator[DatasetSample]:
-    """Yield the samples of a shard with their kept annotations; others are passed over.
-
-    Raises:
-        StorageError: the tar cannot be read.
-    """
-    with opened_file(folder, shard, "tar") as file:
-        for _, files in read_files(file, wanted):
-            yield sample_of(files)
-
-
-def sample_of(files: Mapping[str, bytes]) -> DatasetSample:
-    """Build a sample from its files by extension: `json`, `txt` and the image.
-
-    Raises:
-        ValueError: its JSON breaks the contract; files are named by its key and its digest.
-    """
-    row = parse_sample(files["json"])
-    if not (is_key(row["key"]) and re.fullmatch("[0-9a-f]{64}", row["sha256"])):
-        raise ValueError(f"{row['key']!r:.200}, {row['sha256']!r:.200}: no key and digest")
-    images = [name for name in files if name not in BESIDE_IMAGE]
-    if len(images) != 1:
-        raise ValueError(f"sample {row['key']!r} has {len(images)} images, not one")
-    return DatasetSample(
-        key=row["key"],
-        sha256=row["sha256"],
-        width=row["width"],
-        height=row["height"],
-        annotations=tuple(from_json(one) for one in row["annotations"]),
-        image=files[images[0]],
-        extension=images[0],
-        source=row["source"],
-        metadata=row["metadata"],
-    )
-
-
-def annotations_by_key(table: pa.Table) -> dict[str, list[Annotation]]:
-    """Return the annotations of a table by the key of their sample."""
-    by_key: dict[str, list[Annotation]] = {}
-    for key, annotation in zip(table["key"].to_pylist(), from_table(table), strict=True):
-        by_key.setdefault(key, []).append(annotation)
-    return by_key
-
-
-def _verdicts_by_key(table: pa.Table) -> dict[str, dict[str, tuple[Verdict, ...]]]:
-    by_key: dict[str, dict[str, tuple[Verdict, ...]]] = {}
-    columns = (table[name].to_pylist() for name in ("key", "id", "verdicts"))
-    for key, name, rows in zip(*columns, strict=True):
-        by_key.setdefault(key, {})[name] = tuple(map(_verdict, rows))
-    return by_key
-
-
-def _verdict(row: Mapping[str, Any]) -> Verdict:
-    numbers = {one["name"]: one["value"] for one in row["measurement"]}
-    return Verdict(**{**row, "measurement": numbers})

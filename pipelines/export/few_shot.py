@@ -21,7 +21,8 @@ from pathlib import Path
 from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import UsageError
 from engine.core.image import read_header
-from engine.records.dataset import Dataset, read_samples
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import read_samples
 from engine.records.shard_files import Wanted
 from engine.storage.folder import Folder
 from pipelines.merge.learning.audit import Audit, read_audit

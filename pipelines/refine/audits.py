@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from engine.core.annotation import Annotation
-from engine.records.dataset import DatasetSample
+from engine.records.dataset_sample import DatasetSample
 from pipelines.dataset.lineage import TRUTH
 from pipelines.merge.calibration import read_file
 from pipelines.merge.learning.audit import Audit, read_audit

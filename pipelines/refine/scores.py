@@ -7,7 +7,8 @@ from typing import get_args
 
 from engine.core.errors import UsageError
 from engine.core.sample import Picture, Sample
-from engine.records.dataset import Dataset, DatasetSample, open_dataset
+from engine.records.dataset import Dataset, open_dataset
+from engine.records.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
 from pipelines.merge.stage import Merge, MergeConfig, Rule

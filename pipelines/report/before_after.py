@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.core.annotation import Annotation
-from engine.records.dataset import DatasetSample, read_samples
+from engine.records.dataset_sample import DatasetSample, read_samples
 from engine.records.shard_files import Wanted
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_folder

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import SampleError
 from engine.core.image import decode
-from engine.records.dataset import DatasetSample, read_samples
+from engine.records.dataset_sample import DatasetSample, read_samples
 from engine.records.publication import ShardStats
 from engine.records.shard_files import Wanted, read_rows
 from engine.storage.folder import Folder

@@ -19,7 +19,7 @@ from engine.records.contract import (
     json_type,
     parse_sample,
 )
-from engine.records.dataset import DatasetSample, Verdict
+from engine.records.dataset_sample import DatasetSample, Verdict
 
 TABLES = {"sample": SAMPLE_COLUMNS, "shard": SHARD_COLUMNS}
 WHOLE: dict[str, Any] = {

@@ -21,7 +21,9 @@ from engine.core.annotation import Annotation, from_table, to_columns
 from engine.core.errors import StorageError, UsageError
 from engine.core.image import decode
 from engine.records import shard_files
-from engine.records.dataset import Dataset, DatasetSample, Selection, read_samples
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import DatasetSample, read_samples
+from engine.records.selection import Selection
 from engine.records.shard_files import Wanted, read_files
 from engine.storage.folder import Folder
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file

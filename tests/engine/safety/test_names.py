@@ -15,7 +15,7 @@ from engine.core.errors import ConfigError, PlanError, StorageError, UsageError
 from engine.planning.graph import plan
 from engine.planning.partition import Entry, ShardSpec, read_index, write_index
 from engine.records.contract import SAMPLE_TYPES
-from engine.records.dataset import sample_of
+from engine.records.dataset_sample import sample_of
 from engine.records.manifest import DEAD_LETTERS, MANIFEST, read_manifest
 from engine.records.versions import remove_stale
 from engine.safety.names import LONGEST

@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from engine.core.annotation import CAPTION_TASKS, Annotation, MaskRLE
-from engine.records.dataset import DatasetSample
+from engine.records.dataset_sample import DatasetSample
 from pipelines.shape_world.scene import Relation, Scene, Thing
 from pipelines.shape_world.score import Score, score_labels
 from pipelines.shape_world.score.claims import claims_of
