@@ -17,7 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from engine.core.errors import StorageError
-from engine.records.contract import SHARD_SCHEMA, parse_sample
+from engine.records.contract import SHARD_COLUMNS, SHARD_SCHEMA, parse_sample
 from engine.records.publication import SHARDS
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder
@@ -103,6 +103,9 @@ def read_rows(folder: Folder, shard: str, columns: Sequence[str] | None = None) 
             raise ValueError(f"it has no column {min(missing)}")
         if any(SHARD_SCHEMA.field(one.name).type != one.type for one in table.schema):
             raise ValueError("a column has another type")
+        for column in SHARD_COLUMNS:
+            if column.name in names and not column.is_nullable and table[column.name].null_count:
+                raise ValueError(f"it has rows without {column.name}")
         return table.select(names)
 
 

@@ -267,6 +267,19 @@ def test_a_damaged_file_is_an_error_with_its_cure(copy: Path, suffix: str) -> No
         list(open_dataset(str(copy)).select(verdict="all"))
 
 
+@pytest.mark.parametrize("name", ["id", "box_xyxy", "verdicts"])
+def test_a_row_without_a_value_is_an_error_where_the_contract_wants_one(
+    copy: Path, name: str
+) -> None:
+    path = shard_file(copy, ".parquet")
+    table = pq.read_table(path, partitioning=None)
+    index = table.schema.get_field_index(name)
+    nothing = pa.nulls(len(table), table.schema.field(name).type)
+    pq.write_table(table.set_column(index, table.schema.field(name), nothing), path)
+    with pytest.raises(StorageError, match=f"it has rows without {name}"):
+        list(open_dataset(str(copy)).select(verdict="all"))
+
+
 def test_a_tar_that_ends_early_between_two_samples_is_no_shorter_dataset(copy: Path) -> None:
     key = first_key(copy)
     rewritten(
