@@ -11,7 +11,7 @@ from engine.core.limits import Limits
 from engine.planning.registry import find_source, source_names
 from engine.sources.files import suffix_of
 from engine.sources.parquet import PARQUET_SUFFIXES
-from engine.sources.place import Folder
+from engine.sources.place import SourceFolder
 from engine.sources.sheet import SHEET_NAMES
 from engine.sources.source import Source, SourceConfig
 from engine.sources.url import place_of
@@ -60,7 +60,7 @@ def _kind_of(config: SourceConfig) -> str:
     )
 
 
-def _kind_of_names(selected: list[str], folder: Folder) -> str:
+def _kind_of_names(selected: list[str], folder: SourceFolder) -> str:
     """Tell the kind from the names in one folder; the more frequent one of images and tars."""
     tars = list(_with_suffix(selected, TAR_SUFFIXES))
     images = sum(suffix_of(name) in image_suffixes() for name in selected)
@@ -72,7 +72,7 @@ def _kind_of_names(selected: list[str], folder: Folder) -> str:
     return "parquet" if any(_with_suffix(selected, PARQUET_SUFFIXES)) else ""
 
 
-def _has_companions(stem: str, folder: Folder) -> bool:
+def _has_companions(stem: str, folder: SourceFolder) -> bool:
     return f"{stem}.parquet" in folder.files or f"{stem}_stats.json" in folder.files
 
 

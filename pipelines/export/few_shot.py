@@ -21,7 +21,9 @@ from pathlib import Path
 from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import UsageError
 from engine.core.image import read_header
-from engine.records.dataset import read_annotations, read_shard_samples
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import read_samples
+from engine.records.shard_files import Wanted
 from engine.storage.folder import Folder
 from pipelines.merge.learning.audit import Audit, read_audit
 from specialists.online.examples import MOST_BYTES, MOST_CHARACTERS
@@ -79,7 +81,8 @@ def _right_captions(dataset: Folder, audit: Audit) -> list[Choice]:
     """Return all kept captions that were found right; a merged one is as right as its voters."""
     right: list[Choice] = []
     known: set[str] = set()
-    for shard, table in read_annotations(dataset, _COLUMNS):
+    found = Dataset.of(dataset).select(verdict="all")
+    for shard, table in zip(found.shards, found.tables(_COLUMNS), strict=True):
         columns = (table.column(name).to_pylist() for name in _COLUMNS)
         for name, key, task, text, kept, voters in zip(*columns, strict=True):
             known.add(name)
@@ -106,8 +109,8 @@ def _with_images(dataset: Folder, chosen: Sequence[Choice], output: Path) -> lis
     images: dict[tuple[str, str], dict[str, str]] = {}
     for shard in sorted({one.shard for one in chosen}):
         wanted = {one.key for one in chosen if one.shard == shard}
-        for sample in read_shard_samples(dataset, shard):
-            if sample.key in wanted and len(sample.image) <= MOST_BYTES:
+        for sample in read_samples(dataset, shard, Wanted(keys=wanted)):
+            if len(sample.image) <= MOST_BYTES:
                 name = f"{IMAGES}/{sample.sha256[:16]}.{read_header(sample.image).extension}"
                 (output / name).write_bytes(sample.image)
                 images[shard, sample.key] = {"image": name, "source_sha256": sample.sha256}

@@ -23,7 +23,7 @@ from engine.core.errors import UsageError
 from engine.core.image import read_header
 from engine.core.image_member import ImageMember, image_member
 from engine.core.sample import fold_of
-from engine.records.dataset import manifest_of, read_dataset
+from engine.records.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
@@ -85,8 +85,9 @@ def _write(dataset: Folder, maker: ExampleMaker, output: Path, chosen: Sequence[
             (output / part).mkdir(parents=True)
             path = output / part / ANNOTATIONS
             files[part] = stack.enter_context(path.open("w", encoding="utf-8"))
-        is_original = manifest_of(dataset)["images"] == "original"
-        for sample in read_dataset(dataset):
+        finished = Dataset.of(dataset)
+        is_original = finished.manifest["images"] == "original"
+        for sample in finished:
             part = part_of(sample.sha256)
             examples = list(maker.every(sample))
             image = _upright(sample.image, is_original=is_original) if examples else None

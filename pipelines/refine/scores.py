@@ -7,7 +7,8 @@ from typing import get_args
 
 from engine.core.errors import UsageError
 from engine.core.sample import Picture, Sample
-from engine.records.dataset import Labelled, manifest_of, read_dataset
+from engine.records.dataset import Dataset, open_dataset
+from engine.records.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
 from pipelines.merge.stage import Merge, MergeConfig, Rule
@@ -48,13 +49,13 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
     if not rounds or not rounds[-1].students:
         raise UsageError(f"{dataset.url} has no round with students: refine it first")
     last = rounds[-1]
-    truth = truth_of(manifest_of(dataset)["source"])
+    truth = truth_of(Dataset.of(dataset).source)
     stages = dict(_stages(dataset, last.number))
     tallies = {rule: Tally() for rule in stages}
     candidates = f"{round_folder(dataset, last.number).url}/{CANDIDATES}/0"
-    for labelled in read_dataset(Folder(candidates)):
-        if labelled.key not in last.audited:
-            sample, scene = _heard(labelled), truth(labelled.key)
+    for stored in open_dataset(candidates):
+        if stored.key not in last.audited:
+            sample, scene = _as_seen(stored), truth(stored.key)
             for rule, stage in stages.items():
                 tallies[rule].add(stage.predict([sample])[0], scene)
     return {rule: tally.score() for rule, tally in tallies.items()}
@@ -62,7 +63,7 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
 
 def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
     """Yield the rules and a stage that merges the boxes by each."""
-    stages = manifest_of(round_folder(dataset, number))["stages"].values()
+    stages = Dataset.of(round_folder(dataset, number)).manifest["stages"].values()
     boxes = next(
         stage
         for stage in stages
@@ -82,12 +83,12 @@ def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
         yield rule, Merge(config)
 
 
-def _heard(labelled: Labelled) -> Sample:
+def _as_seen(stored: DatasetSample) -> Sample:
     """Return a sample as a merge stage sees it."""
     return Sample(
-        key=labelled.key,
-        width=labelled.width,
-        height=labelled.height,
-        picture=Picture(labelled.image),
-        annotations=labelled.annotations,
+        key=stored.key,
+        width=stored.width,
+        height=stored.height,
+        picture=Picture(stored.image),
+        annotations=stored.annotations,
     )

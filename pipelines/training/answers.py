@@ -14,7 +14,7 @@ from random import Random
 from types import MappingProxyType
 
 from engine.core.annotation import CAPTION_TASKS, Annotation
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from pipelines.training.absent import Absence
 from pipelines.training.config import TrainConfig
 from specialists.florence2.format import (
@@ -56,7 +56,7 @@ BESIDE: Mapping[tuple[str, str], str] = MappingProxyType(
 class Labels:
     """The annotations of a sample, by task and by id."""
 
-    def __init__(self, sample: Labelled, ambiguous: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, sample: DatasetSample, ambiguous: frozenset[tuple[str, str]]) -> None:
         self.sample = sample
         self._ambiguous = ambiguous
         self.size_wh = (sample.width, sample.height)

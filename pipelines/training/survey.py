@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from engine.core.counted import counted
 from engine.core.errors import UsageError
-from engine.records.dataset import read_annotations
+from engine.records.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.training.answers import BESIDE, FEEDS
 from pipelines.training.config import TrainConfig
@@ -52,7 +52,7 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
     classes: Counter[str] = Counter()
     phrases: Counter[str] = Counter()
     ambiguous: set[tuple[str, str]] = set()
-    for _, table in read_annotations(dataset, _COLUMNS):
+    for table in Dataset.of(dataset).select(verdict="all").tables(_COLUMNS):
         said = table.filter(table["kept"])
         kept.update(_count(said["task"]))
         is_class = pc.is_in(said["task"], value_set=pa.array(_CLASSES))

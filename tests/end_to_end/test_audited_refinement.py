@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.records.dataset import read_dataset
-from engine.storage.folder import Folder
+from engine.records.dataset import open_dataset
 from pipelines.shape_world.score.audit import audit_from_truth
 from pipelines.shape_world.score.measure import truth_of
 from tests.end_to_end.conftest import Command
@@ -51,7 +50,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 
 def fill_in(file: Path) -> dict[str, bool]:
     """Answer as somebody who sees the pictures would; return the answers."""
-    found = audit_from_truth(read_dataset(Folder(str(file.parent / "0"))), truth_of([SCENES]))
+    found = audit_from_truth(open_dataset(str(file.parent / "0")), truth_of([SCENES]))
     rows = [{**row, "right": found.right.get(row["id"])} for row in rows_of(file)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return {row["id"]: row["right"] for row in rows}

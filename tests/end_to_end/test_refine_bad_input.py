@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.records.dataset import read_dataset
-from engine.storage.folder import Folder
+from engine.records.dataset import open_dataset
 from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
 from pipelines.training import steps, trainer
 from tests.building import build
@@ -306,7 +305,7 @@ def test_an_audit_that_makes_no_sense_is_refused_before_anything_starts(
 def test_an_audit_of_unknown_annotations_is_refused_and_can_be_mended(
     florilegium: Command, write: Write, round_zero: dict[str, bytes], output: Path, tmp_path: Path
 ) -> None:
-    said = read_dataset(Folder(str(output / "rounds" / "0" / "candidates" / "0")))
+    said = open_dataset(str(output / "rounds" / "0" / "candidates" / "0"))
     found = [{"id": one.id, "right": True} for sample in said for one in sample.annotations]
     audit = tmp_path / "audit.jsonl"
     audit.write_text("\n".join(map(json.dumps, [*found, {"id": "beef", "right": True}])))

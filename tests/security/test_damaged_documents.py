@@ -14,7 +14,7 @@ import pytest
 from engine.core.errors import FlorilegiumError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
-from engine.records.dataset import read_annotations, read_dataset
+from engine.records.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
 from pipelines.dataset.clean import clean
@@ -41,7 +41,8 @@ def finished(album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_all(dataset: Path) -> None:
-    for _ in (*read_dataset(Folder(str(dataset))), *read_annotations(Folder(str(dataset)))):
+    found = open_dataset(str(dataset)).select(verdict="all")
+    for _ in (*found, *found.tables()):
         pass
 
 

@@ -12,7 +12,8 @@ from engine.core.annotation import Annotation
 from engine.core.judgement import Statements, Verdicts
 from engine.core.stage import Filter, Measurement, StageConfig
 from engine.planning.graph import Graph, Node
-from engine.records.judging import VERDICT_TYPE, Judged, judge
+from engine.records.contract import VERDICT_TYPE
+from engine.records.judging import Judged, judge
 from engine.records.layer import make_layer
 from tests.building import BRIGHTEST
 from tests.engine.by_hand import Said, caption, layers_of, planned, record, region, shard_of

@@ -9,8 +9,7 @@ import pytest
 
 from engine.core.errors import ConfigError, UsageError
 from engine.core.sample import Picture, Sample
-from engine.records.dataset import read_dataset
-from engine.storage.folder import Folder
+from engine.records.dataset import open_dataset
 from pipelines.export.few_shot import write_examples
 from specialists.online.examples import read_examples
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
@@ -72,7 +71,7 @@ def test_the_choice_is_the_same_again_and_grows_with_its_number(
     write_examples(str(dataset), path, tmp_path / "all", 99)
     examples = read_examples(str(tmp_path / "all" / "examples.jsonl")).examples
     chosen = [one.source_sha256 for one in examples]
-    stored = [one.sha256 for one in read_dataset(Folder(str(dataset))) if one.sha256 in chosen]
+    stored = [one.sha256 for one in open_dataset(str(dataset)) if one.sha256 in chosen]
     assert sorted(chosen) == sorted(stored)
     assert chosen != stored  # not the first images of the dataset
 

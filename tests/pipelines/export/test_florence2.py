@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from engine.core.errors import UsageError
-from engine.records.dataset import read_dataset
-from engine.storage.folder import Folder
+from engine.records.dataset import open_dataset
 from pipelines.export.florence2 import ANNOTATIONS, TEST, TRAIN, VALID, export_jsonl, part_of
 from pipelines.training.config import TrainConfig
 from specialists.florence2.format import FLORENCE2_TASKS
@@ -28,7 +27,7 @@ def test_every_sample_lies_in_the_folder_of_its_digest_with_a_line_per_task(scen
         lines = (tmp_path / "out" / part / ANNOTATIONS).read_text("utf-8").splitlines()
         rows[part] = [json.loads(line) for line in lines]
         assert exported.lines.get(part, 0) == len(lines)
-    for sample in read_dataset(Folder(str(scenes))):
+    for sample in open_dataset(str(scenes)):
         part = part_of(sample.sha256)
         name = f"{sample.key}.jpg"
         assert (tmp_path / "out" / part / name).read_bytes() == sample.image
