@@ -6,7 +6,7 @@ Reads the Parquet files beside the shards, where dropped annotations are, too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -69,6 +69,12 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
     )
     _check(found, config, dataset)
     return found
+
+
+def untaught(tasks: Iterable[str]) -> Iterator[str]:
+    """Yield a warning for each task that a dataset does not teach."""
+    for task in tasks:
+        yield f"{task}: no examples in this dataset, it is not trained"
 
 
 def _check(found: Survey, config: TrainConfig, dataset: Folder) -> None:
