@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.merge.candidates import box_of, rle
 from specialists.regions.overlap import box_overlap, mask_overlap
 

@@ -23,7 +23,6 @@ from pydantic import BaseModel, Field, field_validator
 
 from engine.core.annotation import (
     ANNOTATION_NAMES,
-    CAPTION_TASKS,
     COORDINATE_DECIMALS,
     Annotation,
     MaskRLE,
@@ -31,6 +30,7 @@ from engine.core.annotation import (
 )
 from engine.core.counted import counted
 from engine.core.errors import UsageError, nearest
+from engine.core.tasks import names_of
 from engine.records.dataset import manifest_of, read_annotations, read_dataset
 from engine.storage.folder import Folder
 from pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
@@ -38,7 +38,8 @@ from pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
 INSTANCES, CAPTIONS = "annotations/instances.json", "annotations/captions.json"
 IMAGES = "images"
 INFO = {"description": "Built by Florilegium"}
-INSTANCE_TASKS = ("object_detection", "open_vocabulary_detection", "segmentation")
+INSTANCE_TASKS = names_of(lambda task: task.coco == "instance")
+CAPTION_TASKS = names_of(lambda task: task.coco == "caption")
 
 NOT_EXPORTED = "task_not_exported"
 NO_LABEL = "no_label"

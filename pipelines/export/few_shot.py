@@ -19,10 +19,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
-from engine.core.annotation import CAPTION_TASKS
 from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.image import read_header
+from engine.core.tasks import CAPTION_TASKS
 from engine.records.dataset import read_annotations, read_shard_samples
 from engine.storage.folder import Folder
 from pipelines.export.exporter import ExportConfig, Exported, Exporter

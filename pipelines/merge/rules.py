@@ -14,7 +14,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import CAPTION_TASKS
 from engine.planning.registry import find_installed, installed_names
 from pipelines.merge.calibration import TaskCalibration
 from pipelines.merge.candidates import Candidates

@@ -12,10 +12,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.core.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, nearest
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
+from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS
 from pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
 from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
 from pipelines.merge.captions import moved

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import CAPTION_TASKS
+from engine.core.tasks import CAPTION_TASKS
 from specialists.regions.crops import WORDS_OF_BOXES
 
 SIDE_EDGES = np.linspace(0, 1, 41)

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import SampleError
 from engine.core.image import decode
+from engine.core.tasks import CAPTION_TASKS
 from engine.records.publication import ShardStats
 from engine.storage.folder import Folder
 from pipelines.report.captions import Caption, cut_caption

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 
 from engine.core.counted import counted
 from engine.core.errors import UsageError
+from engine.core.tasks import DETECTION_TASKS
 from engine.records.dataset import read_annotations
 from engine.storage.folder import Folder
 from pipelines.training.answers import BESIDE, FEEDS
 from pipelines.training.config import TrainConfig
 
 _COLUMNS = ["key", "task", "text", "label", "confidence", "kept"]
-_CLASSES = ("object_detection", "open_vocabulary_detection")
 _MOST_WORDS = 10_000
 
 
@@ -55,7 +55,7 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
     for _, table in read_annotations(dataset, _COLUMNS):
         said = table.filter(table["kept"])
         kept.update(_count(said["task"]))
-        is_class = pc.is_in(said["task"], value_set=pa.array(_CLASSES))
+        is_class = pc.is_in(said["task"], value_set=pa.array(DETECTION_TASKS))
         classes.update(_count(said.filter(is_class)["label"]))
         phrases.update(_count(said.filter(pc.equal(said["task"], "phrase_grounding"))["text"]))
         if config.ambiguous:

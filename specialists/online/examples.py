@@ -16,10 +16,10 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
-from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import ConfigError, SampleError, nearest
 from engine.core.image import read_header
 from engine.core.sample import Sample, digest_of
+from engine.core.tasks import CAPTION_TASKS
 from specialists.online.heard import one_line
 
 MOST_EXAMPLES = 400

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import CAPTION_TASKS, DETECTION_TASKS
 from pipelines.merge.calibration import Calibration, TaskCalibration
-from pipelines.merge.candidates import NAMED_TASKS, candidates_of, words_of
+from pipelines.merge.candidates import candidates_of, words_of
 from pipelines.merge.learning.audit import Audit, Said, findings
 from pipelines.merge.learning.per_task import IOU, Scene, learn
 from pipelines.merge.learning.reliability import expected_calibration_error, wilson
@@ -54,7 +55,7 @@ def fit(
         words_of(one)
         for sample, _ in audited
         for one in sample.annotations
-        if one.task in NAMED_TASKS
+        if one.task in DETECTION_TASKS
     }
     return Calibration(
         voters=tuple(voters),
