@@ -54,7 +54,8 @@ class CocoConfig(ExportConfig):
     """What is exported."""
 
     tasks: tuple[str, ...] = Field(default=(*INSTANCE_TASKS, *CAPTION_TASKS), min_length=1)
-    """Tasks whose annotations become instances or captions."""
+    """Tasks whose annotations become instances or captions. What two tasks found is two instances:
+    leave one of them out."""
     categories: tuple[str, ...] = ()
     """Labels that get the ids 1, 2, ...; all others follow in alphabetical order. Name those of an
     earlier export to keep their ids."""

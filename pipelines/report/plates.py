@@ -68,7 +68,7 @@ class Plate:
         return [
             one
             for one in self.statements
-            if one.annotation.kind == "text" and one.annotation.task not in (*CAPTION_TASKS, "ocr")
+            if one.annotation.kind == "text" and one.annotation.task not in CAPTION_TASKS
         ]
 
     @property
