@@ -29,14 +29,15 @@ from engine.core.annotation import (
     from_table,
 )
 from engine.core.counted import counted
-from engine.core.errors import UsageError, nearest
+from engine.core.errors import StorageError, UsageError, nearest
+from engine.core.image_member import ImageKind
 from engine.core.tasks import names_of
-from engine.records.dataset import manifest_of, read_annotations, read_dataset
+from engine.records.dataset import Labelled, manifest_of, read_annotations, read_dataset
 from engine.storage.folder import Folder
 from pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
 
-INSTANCES, CAPTIONS = "annotations/instances.json", "annotations/captions.json"
-IMAGES = "images"
+ANNOTATIONS, IMAGES = "annotations", "images"
+INSTANCES, CAPTIONS = f"{ANNOTATIONS}/instances.json", f"{ANNOTATIONS}/captions.json"
 INFO = {"description": "Built by Florilegium"}
 INSTANCE_TASKS = names_of(lambda task: task.coco == "instance")
 CAPTION_TASKS = names_of(lambda task: task.coco == "caption")
@@ -115,22 +116,17 @@ class CocoExporter(Exporter[CocoConfig, CocoExported]):
         """
         kind = manifest_of(dataset)["images"]
         ids = self._category_ids(dataset)
-        left_out = LeftOut()
         images: list[dict[str, Any]] = []
-        for name in (INSTANCES, IMAGES):
-            (output / name.partition("/")[0]).mkdir()
+        left_out = LeftOut()
+        for folder in (ANNOTATIONS, IMAGES):
+            (output / folder).mkdir()
         with (
             (output / INSTANCES).open("w", encoding="ascii") as instances_file,
             (output / CAPTIONS).open("w", encoding="ascii") as captions_file,
         ):
             instances, captions = _Entries(instances_file), _Entries(captions_file)
-            for sample in read_dataset(dataset):
-                image = upright(sample.image, kind)
-                name = f"{sample.sha256}.{image.extension}"
-                (output / IMAGES / name).write_bytes(image.data)
-                number = len(images) + 1
-                size = {"width": sample.width, "height": sample.height}
-                images.append({"id": number, "file_name": name, **size, "key": sample.key})
+            for number, sample in enumerate(read_dataset(dataset), start=1):
+                images.append(_written(sample, number, kind, output))
                 for thing in things_of(sample.annotations, self.config.tasks, left_out):
                     instances.add(image_id=number, **thing.fields(ids))
                 for one in sample.annotations:
@@ -144,12 +140,9 @@ class CocoExporter(Exporter[CocoConfig, CocoExported]):
         if not (instances.count or captions.count):
             tasks = ", ".join(self.config.tasks)
             raise UsageError(f"{dataset.url} has nothing to export of {tasks}: label more samples")
+        counts = {"instances": instances.count, "captions": captions.count}
         return CocoExported(
-            images=len(images),
-            instances=instances.count,
-            captions=captions.count,
-            categories=len(categories),
-            left_out=left_out,
+            images=len(images), categories=len(categories), left_out=left_out, **counts
         )
 
     def _category_ids(self, dataset: Folder) -> dict[str, int]:
@@ -160,6 +153,15 @@ class CocoExporter(Exporter[CocoConfig, CocoExported]):
         first = self.config.categories
         ordered = (*first, *sorted(labels - set(first)))
         return {label: number for number, label in enumerate(ordered, start=1)}
+
+
+def _written(sample: Labelled, number: int, kind: ImageKind, output: Path) -> dict[str, Any]:
+    """Write the image of a sample; return its entry."""
+    image = upright(sample.image, kind)
+    name = f"{sample.sha256}.{image.extension}"
+    (output / IMAGES / name).write_bytes(image.data)
+    size = {"width": sample.width, "height": sample.height}
+    return {"id": number, "file_name": name, **size, "key": sample.key}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +175,16 @@ class Thing:
     score: float | None
 
     def fields(self, category_ids: Mapping[str, int]) -> dict[str, Any]:
-        """Return the fields of a COCO annotation; `area` is that of the mask, else of the box."""
+        """Return the fields of a COCO annotation; `area` is that of the mask, else of the box.
+
+        Raises:
+            StorageError: the label has no id: it is in a tar, and not in the Parquet file.
+        """
+        if self.label not in category_ids:
+            raise StorageError(
+                f"the annotation {self.id!r} differs between the tar and the Parquet file of its "
+                f"shard: `florilegium verify` tells what is wrong"
+            )
         left, top, right, bottom = self.box_xyxy
         size_wh = [round(side, COORDINATE_DECIMALS) for side in (right - left, bottom - top)]
         fields = {

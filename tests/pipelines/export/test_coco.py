@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from engine.core.annotation import Annotation
-from engine.core.errors import ConfigError, UsageError
+from engine.core.errors import ConfigError, StorageError, UsageError
 from engine.planning.config import validated
 from engine.records.dataset import Labelled, read_dataset
 from engine.storage.folder import Folder
@@ -186,6 +186,13 @@ def test_what_has_no_label_or_no_place_is_reported() -> None:
         ("segmentation", "no_label"): 1,
         ("object_detection", "no_box_and_no_mask"): 1,
     }
+
+
+def test_a_label_that_only_the_tar_has_is_an_error_and_no_traceback() -> None:
+    (thing,), _ = things(region("object_detection", BOX, label="cat", id="box"))
+    assert thing.fields({"cat": 7})["category_id"] == 7
+    with pytest.raises(StorageError, match="'box' differs between the tar and the Parquet file"):
+        thing.fields({"dog": 1})
 
 
 def test_images_of_an_original_dataset_are_exported_upright(tmp_path: Path) -> None:
