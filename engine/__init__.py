@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from engine.core.stage import StageConfig as StageConfig
     from engine.core.stage import maybe as maybe
     from engine.core.stage import one_of as one_of
+    from engine.core.task import Task as Task
     from engine.records.dataset import Dataset as Dataset
     from engine.records.dataset import open_dataset as open_dataset
     from engine.records.dataset_sample import DatasetSample as DatasetSample
@@ -43,6 +44,7 @@ _MODULES = {
     "engine.core.stage": (
         "RUNTIME THRESHOLD Filter Measurement Specialist StageConfig maybe one_of"
     ),
+    "engine.core.task": "Task",
     "engine.records.dataset": "Dataset open_dataset",
     "engine.records.dataset_sample": "DatasetSample",
     "engine.sources.source": "Item Reading Source SourceConfig",

@@ -1,8 +1,7 @@
 """An annotation: one statement about one image, to Arrow columns and back.
 
-The three kinds are those of FLD-5B (Florence-2 paper, section 4): `text` about the whole
-image, `region` (a box, a quad, a mask) and `phrase` (a span of a caption with its region).
-What each field means stands in `engine.core.columns`. This module knows no stage and no file.
+What each field means stands in `engine.core.columns`. This module knows no task, no stage and no
+file.
 """
 
 from __future__ import annotations
@@ -10,47 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from engine.core.columns import ANNOTATION_COLUMNS, arrow_fields
-
-Kind = Literal["text", "region", "phrase"]
-
-CAPTION_TASKS = ("caption", "detailed_caption", "more_detailed_caption")
-
-
-class Fields(NamedTuple):
-    """What an annotation of a task must have: its kind, all of `needs`, and one of `either`."""
-
-    kind: Kind
-    needs: tuple[str, ...]
-    either: tuple[str, ...] = ()
-
-
-FIELDS_OF: dict[str, Fields] = {
-    "tag": Fields("text", ("label",)),
-    **dict.fromkeys((*CAPTION_TASKS, "transcript"), Fields("text", ("text",))),
-    "object_detection": Fields("region", ("label", "box_xyxy")),
-    "open_vocabulary_detection": Fields("region", ("label", "box_xyxy")),
-    "region_proposal": Fields("region", ("box_xyxy",)),
-    "dense_region_caption": Fields("region", ("text", "box_xyxy")),
-    "segmentation": Fields("region", ("mask_rle",)),
-    "referring_segmentation": Fields("region", ("mask_rle",), either=("text", "label")),
-    "region_category": Fields("region", ("label", "box_xyxy")),
-    "region_description": Fields("region", ("text", "box_xyxy")),
-    "region_ocr": Fields("region", ("text", "box_xyxy")),
-    "ocr": Fields("region", ("text", "box_xyxy")),
-    "phrase_grounding": Fields("phrase", ("text", "box_xyxy", "span", "parent_id")),
-}
-"""The tasks of the engine; a task of one's own needs nothing but a kind."""
-
-TASKS = tuple(FIELDS_OF)
-TEXT_TASKS, REGION_TASKS, PHRASE_TASKS = (
-    tuple(task for task, fields_of in FIELDS_OF.items() if fields_of.kind == kind)
-    for kind in get_args(Kind)
-)
+from engine.core.task import Kind
 
 COORDINATE_DECIMALS = 2
 SCORE_DECIMALS = 5

@@ -12,11 +12,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.core.annotation import TASKS
 from engine.core.errors import ConfigError, MissingPackage, UsageError
 from engine.core.image import PIXELS_VERSION
 from engine.core.redaction import redacted
 from engine.core.sample import digest_of
+from engine.core.tasks import TASKS
 from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.execution.log import run_log
 from engine.execution.losses import Ledger

@@ -166,13 +166,14 @@ def load_config(
 
 
 def load_document(
-    path: Path,
+    path: Path | None,
     *,
     overrides: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
     plan: Path | None = None,
 ) -> dict[str, Any]:
     """Read a YAML mapping, apply top-level `changes`, a `plan` of workers, then dotted overrides.
+    Without a `path` the mapping is empty.
 
     `filters.nms=null` as an override takes the stage away, and so with any mapping; `nms:` with
     nothing after it in a file is the stage with its defaults.
@@ -180,7 +181,7 @@ def load_document(
     Raises:
         ConfigError: the file cannot be read, is no mapping, or an override is not understood.
     """
-    document = read_yaml_file(path)
+    document = read_yaml_file(path) if path else {}
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold a mapping; see the examples in configs/")
     document.update(changes or {})

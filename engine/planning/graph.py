@@ -13,11 +13,12 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
-from engine.core.annotation import TASKS, Provenance
+from engine.core.annotation import Provenance
 from engine.core.errors import MissingModel, MissingPackage, PlanError, nearest
 from engine.core.image_member import ImageKind
 from engine.core.sample import digest_of
 from engine.core.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
+from engine.core.tasks import TASKS
 from engine.planning.config import RunConfig, validated
 from engine.planning.plugins import Unseen, UnseenFilter
 from engine.planning.registry import absent_packages, find_stage, is_module

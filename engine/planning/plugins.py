@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from engine.core.annotation import TASKS
 from engine.core.errors import ConfigError
 from engine.core.judgement import Statements, Verdicts
 from engine.core.stage import Filter, Specialist, StageConfig
+from engine.core.tasks import TASKS
 from engine.planning.config import RunConfig
 from engine.planning.registry import is_module
 from engine.safety.escaped import cut

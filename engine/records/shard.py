@@ -27,9 +27,9 @@ from engine.core.redaction import redacted_urls
 from engine.core.sample import DeadLetter, Record, digest_of
 from engine.core.validity import is_number, problem_of
 from engine.planning.partition import ShardSpec, shard_name
-from engine.sources.contract import without_bad
 from engine.sources.files import dead_letter, failed
 from engine.sources.metadata import metadata_json, with_problems
+from engine.sources.own_output import without_bad
 from engine.sources.source import SOURCE, Item, Reading, Source
 
 BOX_TOLERANCE = 1.0

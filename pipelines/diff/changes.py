@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import names_of
 from pipelines.merge.candidates import box_of, rle
 from specialists.regions.overlap import box_overlap, mask_overlap
 
@@ -20,7 +21,7 @@ SAME_PLACE = 0.5
 """Least intersection over union of two regions that are one label, perhaps changed."""
 UNMOVED = 0.95
 """Above this intersection over union a region stayed where it was."""
-REWRITTEN = (*CAPTION_TASKS, "transcript")
+REWRITTEN = names_of(lambda task: task.kind == "text" and task.words in ("sentence", "reading"))
 """Tasks that say one text about an image: another one in its stead is a change."""
 
 How = Literal["added", "changed", "dropped"]

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
-from engine.core.annotation import TASKS
 from engine.core.errors import nearest
 from engine.core.judgement import Statements, Verdicts
 from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from engine.core.tasks import TASKS
 from pipelines.filters.per_task import Fraction
 
 MERGED = "merged"

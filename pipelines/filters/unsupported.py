@@ -16,10 +16,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.judgement import Statements, Verdicts
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, THRESHOLD, Filter, Measurement, StageConfig, maybe, one_of
+from engine.core.tasks import CAPTION_TASKS
 from specialists.words.english import english_captions, english_revision
 from specialists.words.evidence import EVIDENCE_TASKS, ObjectCheck, evidence_among, sentences
 from specialists.words.word_list import WordList, read_word_list

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import PHRASE_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import DETECTION_TASKS, MASK_TASKS, PHRASE_TASKS, names_of
 from pipelines.merge.calibration import TaskCalibration
 from specialists.regions.overlap import box_overlap, mask_overlap
 
-NAMED_TASKS = ("object_detection", "open_vocabulary_detection")
-"""Boxes with a name."""
-BOX_TASKS = (*NAMED_TASKS, "region_proposal", "dense_region_caption")
-MASK_TASKS = ("segmentation", "referring_segmentation")
-READ_TASKS = ("ocr", "dense_region_caption")
+BOX_TASKS = (*DETECTION_TASKS, "region_proposal", "dense_region_caption")
+FREE_TEXT_TASKS = names_of(
+    lambda task: (
+        task.kind == "region" and not task.is_of_region and task.words in ("sentence", "reading")
+    )
+)
 """Tasks whose words are read or written freely: two may be nearly the same."""
 QUERIED_TASKS = ("open_vocabulary_detection",)
 """Tasks whose label is a question that was asked: other labels on the same place are no rivals."""
@@ -85,7 +87,7 @@ class Candidates:
     @cached_property
     def likeness(self) -> np.ndarray:
         """How much the words of two agree, 0..1, (n, n): names are the same or not."""
-        if self.task not in READ_TASKS:
+        if self.task not in FREE_TEXT_TASKS:
             return (self.word[:, None] == self.word).astype(np.float64)
         from rapidfuzz.distance import Levenshtein
         from rapidfuzz.process import cdist
@@ -137,7 +139,7 @@ def candidates_of(
 
 def words_of(annotation: Annotation) -> str:
     """Return the words that a statement is about, without case and outer space."""
-    is_name = annotation.kind == "region" and annotation.task not in READ_TASKS
+    is_name = annotation.kind == "region" and annotation.task not in FREE_TEXT_TASKS
     first, second = annotation.text, annotation.label
     return ((second or first) if is_name else (first or second)).strip().casefold()
 

@@ -11,19 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.annotation import (
-    ANNOTATION_NAMES,
-    CAPTION_TASKS,
-    PHRASE_TASKS,
-    Annotation,
-    from_table,
-)
+from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_table
 from engine.core.counted import counted
 from engine.core.errors import ConfigError
+from engine.core.tasks import CAPTION_TASKS, MASK_TASKS, PHRASE_TASKS
 from engine.records.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
-from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS
+from pipelines.merge.candidates import BOX_TASKS
 from pipelines.merge.learning.audit import Audit, findings
 from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
 from pipelines.refine.config import RefineConfig

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
 
 from engine.core.errors import UsageError
 from engine.core.sample import Picture, Sample
@@ -11,7 +10,8 @@ from engine.records.dataset import Dataset, open_dataset
 from engine.records.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
-from pipelines.merge.stage import Merge, MergeConfig, Rule
+from pipelines.merge.rules import find_rule, rule_names
+from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.shape_world.score.measure import Tally, score_dataset, truth_of
 from pipelines.shape_world.score.score import Score
 
@@ -73,12 +73,12 @@ def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
     )
     students = [stage["name"] for stage in stages if stage.get("use") == "florence2"]
     calibration = round_folder(dataset, number).path(f"calibration/{boxes['name']}.json")
-    for rule in get_args(Rule):
+    for rule in rule_names():
         config = MergeConfig(
             rule=rule,
             tasks=("object_detection",),
             student=students[0],
-            calibration=calibration if rule == "calibrated_fusion" else "",
+            calibration=calibration if find_rule(rule).needs_calibration else "",
         )
         yield rule, Merge(config)
 

@@ -124,7 +124,7 @@ def levels(graph: Graph) -> list[Level]:
     for node in graph.specialists:
         is_wanting = (
             isinstance(node.stage, Merge)
-            and node.stage.config.rule == "calibrated_fusion"
+            and node.stage.rule.needs_calibration
             and not node.stage.config.calibration
         )
         level[node.name] = max((level[name] for name in node.inputs), default=0) + is_wanting

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.core.annotation import Annotation
+from engine.core.tasks import NAMELESS_TASKS
 from engine.records.dataset_sample import DatasetSample, read_samples
 from engine.records.shard_files import Wanted
 from engine.storage.folder import Folder
@@ -16,7 +17,7 @@ from pipelines.diff.difference import Diff, SampleDiff
 from pipelines.report.chips import Chip, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, jpeg_uri
 from pipelines.report.plates import pixels_of
-from pipelines.report.statements import UNNAMED, area_of, around, outline_of
+from pipelines.report.statements import area_of, around, outline_of
 
 LONG_SIDE = 400
 """Units of a panel's longer side."""
@@ -120,7 +121,7 @@ def _panel(number: int, labels: Sequence[tuple[str, Annotation]], canvas: Canvas
     for how, one, (path, form, corners) in drawn:
         words = one.text or one.label
         chip = None
-        if words and how != SAME and one.task not in UNNAMED and (how, path) not in marks:
+        if words and how != SAME and one.task not in NAMELESS_TASKS and (how, path) not in marks:
             chip = place_chip(words, around((path, form, corners)), canvas, taken)
             chip = None if chip.is_crowded else chip
             taken += [chip.rectangle] if chip else []

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import SampleError
 from engine.core.image import decode
+from engine.core.tasks import CAPTION_TASKS
 from engine.records.dataset_sample import DatasetSample, read_samples
 from engine.records.publication import ShardStats
 from engine.records.shard_files import Wanted, read_rows
@@ -71,7 +71,7 @@ class Plate:
         return [
             one
             for one in self.statements
-            if one.annotation.kind == "text" and one.annotation.task not in (*CAPTION_TASKS, "ocr")
+            if one.annotation.kind == "text" and one.annotation.task not in CAPTION_TASKS
         ]
 
     @property

@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import engine.core.annotation as words
+import engine.core.tasks as words
 from engine.core.annotation import Annotation, Provenance, stamp
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
@@ -48,9 +48,8 @@ from tests.checkpoints import needs_torchvision
 
 ROOT = Path(__file__).parents[2]
 KINDS = {
-    "text": words.TEXT_TASKS,
-    "region": words.REGION_TASKS,
-    "phrase": words.PHRASE_TASKS,
+    kind: words.names_of(lambda task, kind=kind: task.kind == kind)
+    for kind in ("text", "region", "phrase")
 }
 HEAVY = ("torch", "transformers", "spacy", "cv2", "onnxruntime", "rapidocr", "ray")
 HAS_TORCHVISION = find_spec("torchvision") is not None

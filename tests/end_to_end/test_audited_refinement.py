@@ -92,7 +92,8 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     assert florilegium("verify", out).code == 0
 
     for dataset, folder in ((audit.parent / "0", "voters"), (out, "merged")):
-        told = florilegium("examples", dataset, audit, "--output", tmp_path / folder)
+        given = ("--format", "few_shot", "--set", f"audit={audit}")
+        told = florilegium("export", dataset, *given, "--output", tmp_path / folder)
         assert told.code == 0, told.err
         right = {row["says"] for row in rows if row["task"] == "caption" and answers[row["id"]]}
         assert {row["text"] for row in rows_of(tmp_path / folder / "examples.jsonl")} == right
@@ -110,7 +111,8 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     told = florilegium("train", out, training, "--output", tmp_path / "student")
     assert told.code == 0, told.err
     assert (tmp_path / "student" / "model.safetensors").exists()
-    told = florilegium("export-florence2", out, training, "--output", tmp_path / "lines")
+    given = ("--format", "florence2", "--config", training)
+    told = florilegium("export", out, *given, "--output", tmp_path / "lines")
     assert told.code == 0, told.err
     prefixes = {row["prefix"] for row in rows_of(tmp_path / "lines/train/annotations.jsonl")}
     assert prefixes == {"<OD>", "<CAPTION>"}

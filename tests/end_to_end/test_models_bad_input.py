@@ -13,8 +13,8 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from engine.core.annotation import TASKS
 from engine.core.stage import Filter
+from engine.core.tasks import TASKS
 from engine.planning.registry import find_stage, stage_names
 from specialists.pretrained.stage import Pretrained
 from tests.end_to_end.conftest import Command, Told

@@ -23,9 +23,10 @@ from pipelines.dataset.lineage import read_lineage
 from pipelines.dataset.status import read_status
 from pipelines.dataset.why import explain
 from pipelines.diff.difference import diff_rounds
-from pipelines.export.few_shot import write_examples
-from pipelines.export.florence2 import export_jsonl
-from pipelines.training.config import TrainConfig
+from pipelines.export.coco import CocoConfig, CocoExporter
+from pipelines.export.exporter import Exporter, export
+from pipelines.export.few_shot import FewShotConfig, FewShotExporter
+from pipelines.export.florence2 import Florence2Config, Florence2Exporter
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, build, configure
 
@@ -52,6 +53,12 @@ def rebuild(dataset: Path) -> None:
     put_in_place(run, execute(run, Progress(), check=True))
 
 
+def exported(dataset: Path, exporter: Exporter[Any, Any]) -> None:
+    output = dataset.parent / "exported"
+    shutil.rmtree(output, ignore_errors=True)
+    export(str(dataset), exporter, output)
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     "status": lambda d: read_status(Folder(str(d))),
     "why": lambda d: list(explain(Folder(str(d)), "cat")),
@@ -61,8 +68,11 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "lineage": lambda d: read_lineage(Folder(str(d))),
     "diff": lambda d: diff_rounds(Folder(str(d)), 0, 1),
     "train": read_all,
-    "export": lambda d: export_jsonl(str(d), TrainConfig(model="x"), d.parent / "exported"),
-    "examples": lambda d: write_examples(str(d), str(d / "manifest.json"), d.parent / "few", 1),
+    "florence2": lambda d: exported(d, Florence2Exporter(Florence2Config())),
+    "coco": lambda d: exported(d, CocoExporter(CocoConfig())),
+    "few_shot": lambda d: exported(
+        d, FewShotExporter(FewShotConfig(audit=str(d / "manifest.json")))
+    ),
     "build": rebuild,
 }
 NAMES = ("manifest.json", "refine.json", "run.yaml", "index.parquet", "dead_letters.parquet")

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import CAPTION_TASKS, Annotation, MaskRLE
+from engine.core.annotation import Annotation, MaskRLE
+from engine.core.tasks import CAPTION_TASKS
 from engine.records.dataset_sample import DatasetSample
 from pipelines.shape_world.scene import Relation, Scene, Thing
 from pipelines.shape_world.score import Score, score_labels
