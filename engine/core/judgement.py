@@ -7,9 +7,9 @@ said: sample by sample, stage by stage. Missing numbers are NaN. No loop per box
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,9 @@ import pyarrow as pa
 from engine.core.annotation import MaskRLE
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Statements:
-    """Annotations of one shard, one row each.
+    """Annotations of one shard, one row each. Columns are read from the table when first used.
 
     `sample` is the row's sample number, ascending; `image_wh` the size of its image, shape
     (n, 2); `is_live` is false for rows that an earlier filter dropped; `measurements` are the
@@ -31,6 +31,7 @@ class Statements:
     image_wh: np.ndarray
     is_live: np.ndarray
     measurements: Mapping[str, np.ndarray] = field(default_factory=dict)
+    _texts: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -41,10 +42,6 @@ class Statements:
             values = self.table.column(column).to_pylist()
             self._texts[column] = np.asarray(values, dtype=object)
         return self._texts[column]
-
-    @cached_property
-    def _texts(self) -> dict[str, np.ndarray]:
-        return {}
 
     @cached_property
     def task(self) -> np.ndarray:
@@ -94,17 +91,14 @@ class Statements:
 
     def with_measurements(self, measurements: Mapping[str, np.ndarray]) -> Statements:
         """Return the same rows with the numbers that one filter stored."""
-        return self._changed(measurements=measurements)
+        other = copy(self)  # and with it the columns that were read from the table
+        other.measurements = measurements
+        return other
 
     def without(self, dropped: np.ndarray) -> Statements:
         """Return the same rows with some no longer live."""
-        return self._changed(is_live=self.is_live & ~dropped)
-
-    def _changed(self, **changes: Any) -> Statements:
-        """Return the rows with other fields; columns that were read from the table are kept."""
-        other = replace(self, **changes)
-        own = {one.name for one in fields(self)}
-        other.__dict__.update({key: val for key, val in self.__dict__.items() if key not in own})
+        other = copy(self)
+        other.is_live = self.is_live & ~dropped
         return other
 
     def of_tasks(self, tasks: Sequence[str]) -> np.ndarray:

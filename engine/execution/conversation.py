@@ -12,11 +12,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from engine.core.annotation import stamp
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
 from engine.core.sample import Picture, Sample
-from engine.core.stage import Specialist
 from engine.execution.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
 from engine.execution.watch import Doing, Watch
 from engine.planning.graph import Node
@@ -107,7 +105,7 @@ class Conversation:
         )
 
     def _failed_input(self, node: Node[Any], number: int) -> SampleError | None:
-        for name in node.inputs:
+        for name in node.upstream:
             failed = self._answers[name].get(number)
             if isinstance(failed, SampleError):
                 message = f"stage {name!r}, which {node.name!r} reads, failed on this image"
@@ -119,7 +117,7 @@ class Conversation:
         record = self._shard.records[number]
         tasks = node.tasks
         heard = list(self._shard.labels[number])
-        for name in node.inputs:
+        for name in node.upstream:
             heard += self._answers[name][number]  # type: ignore[arg-type]
         picture = self._pictures.get(number)
         if picture is None:
@@ -131,12 +129,14 @@ class Conversation:
             picture=picture,
             sha256=record.sha256,
             annotations=tuple(annotation for annotation in heard if annotation.task in tasks),
+            upstream=node.upstream,
         )
 
     def _stamped(self, node: Node[Any], number: int, answer: Answer) -> Answer:
-        if isinstance(answer, SampleError) or not isinstance(node.stage, Specialist):
+        if isinstance(answer, SampleError):
             return answer
-        return stamp(answer, node.provenance, self._shard.records[number].digest)  # type: ignore[arg-type]
+        digest = self._shard.records[number].digest
+        return node.stage.rows.stamped(answer, node.provenance, digest)
 
 
 def _described(node: Node[Any], samples: Sequence[Sample]) -> str:

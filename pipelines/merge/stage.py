@@ -6,7 +6,7 @@ voter's word is worth comes from a calibration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
@@ -165,7 +165,7 @@ class Merge(Specialist[MergeConfig]):
         if task in CAPTION_TASKS:
             names = self._calibration.names if self._calibration else ()
             return chosen_caption(candidates, _objects(sample, said), names)
-        return self._merged_regions(candidates, calibration, (sample.width, sample.height))
+        return self._merged_regions(candidates, calibration, sample)
 
     def _voters(
         self, heard: Sequence[Annotation], calibration: TaskCalibration | None
@@ -188,12 +188,12 @@ class Merge(Specialist[MergeConfig]):
         self,
         candidates: Candidates,
         calibration: TaskCalibration | None,
-        size_wh: tuple[int, int],
+        sample: Sample,
     ) -> list[Annotation]:
         if not len(candidates):
             return []
         hypotheses = hypotheses_of(candidates, iou=self.config.iou, calibration=calibration)
-        choice = self._choice(hypotheses, calibration, size_wh)
+        choice = self._choice(hypotheses, calibration, sample)
         weight = weights_of(candidates.voters, calibration)
         return [
             statement_of(hypotheses, row, confidence, weight)
@@ -204,30 +204,32 @@ class Merge(Specialist[MergeConfig]):
         self,
         hypotheses: Hypotheses,
         calibration: TaskCalibration | None,
-        size_wh: tuple[int, int],
+        sample: Sample,
     ) -> rules.Choice:
         config = self.config
         if config.rule == "union":
             return rules.union(hypotheses, apart=config.apart)
         if config.rule == "agreement" or calibration is None or calibration.fusion is None:
-            if self._has_one_voter(hypotheses.candidates):
+            if _has_one_voter(hypotheses.candidates, sample.upstream):
                 return rules.union(hypotheses, apart=config.apart)
             return rules.agreement(hypotheses, min_votes=config.min_votes, apart=config.apart)
         least = config.least_confidence
         return rules.calibrated_fusion(
             hypotheses,
             calibration,
-            size_wh=size_wh,
+            size_wh=(sample.width, sample.height),
             least_confidence=calibration.least_confidence if least is None else least,
             apart=config.apart,
         )
 
-    def _has_one_voter(self, candidates: Candidates) -> bool:
-        """Tell whether a task has a single voter in all: it has nobody to agree with, and its
-        word stands for what it is worth. One that is alone in an image is something else.
-        """
-        voters = {name for name, tasks in self.hears.items() if candidates.task in tasks}
-        return len(voters) == 1 and {one.specialist for one in candidates.annotations} == voters
+
+def _has_one_voter(candidates: Candidates, upstream: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a task has a single voter in the whole run, which no other can agree with.
+
+    A voter that is only alone in this image is something else.
+    """
+    voters = {name for name, tasks in upstream.items() if candidates.task in tasks}
+    return len(voters) == 1 and {one.specialist for one in candidates.annotations} == voters
 
 
 def _with_known_parent(annotation: Annotation, known: set[str]) -> Annotation:
