@@ -148,7 +148,7 @@ class Stage(ABC, Generic[ConfigT]):
         return ""
 
     def caveat(self) -> str:
-        """Say why nobody should learn from what the stage says; empty for a real model."""
+        """Say why the stage's annotations are worth nothing; empty for a model with weights."""
         return ""
 
     def load(self) -> None:

@@ -97,7 +97,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
     output, layers = Folder(config.output), Folder(config.layers_url)
     for source in config.source:
         refuse_nesting(source, output, layers)
-    tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
+    tasks = {task for source in sources for task in (*source.produces, *source.config.provides)}
     return Run(
         config=config,
         graph=plan(config, source_tasks=tasks, is_dry=is_dry, imports_modules=imports_modules),
@@ -117,7 +117,7 @@ def _refuse_unseen(config: RunConfig) -> None:
 
 
 def _without_sources(config: RunConfig, problem: UsageError, *, imports_modules: bool) -> Run:
-    """Return a run to look at whose sources cannot be opened; who knows what they would bring."""
+    """Return a run to look at whose sources, and thus their labels, are not known."""
     return Run(
         config=config,
         graph=plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules),
@@ -215,16 +215,16 @@ def _remarks(sources: Sequence[Source]) -> list[str]:
 
 
 def refuse_caveats(run: Run) -> None:
-    """Refuse stages that nobody should learn from, unless the config allows them.
+    """Refuse stages whose annotations are worth nothing, unless the config allows them.
 
     Raises:
         ConfigError: with the stage and the reason.
     """
     for node in run.graph.nodes:
-        if (caveat := node.stage.caveat()) and not run.config.allow_caveats:
+        if (caveat := node.stage.caveat()) and not run.config.allow_random_weights:
             raise ConfigError(
-                f"stage {node.name!r} has {caveat}: nobody should learn from what it says; to "
-                "measure its speed all the same, set allow_caveats=true"
+                f"stage {node.name!r} has {caveat}: its annotations are worth nothing; to "
+                "measure its speed all the same, set allow_random_weights=true"
             )
 
 

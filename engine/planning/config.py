@@ -93,9 +93,9 @@ class RunConfig(BaseModel):
     plugin_path: tuple[str, ...] = ()
     """Folders that are searched for the modules that `use` and `kind` name, after all that is
     installed; `.` is the one you stand in."""
-    allow_caveats: bool = False
-    """Whether stages may speak that nobody should learn from, such as models with random weights;
-    for measuring speed."""
+    allow_random_weights: bool = False
+    """Whether stages may run whose annotations are worth nothing, those of models with random
+    weights; for measuring speed."""
 
     @property
     def layers_url(self) -> str:
@@ -107,11 +107,13 @@ class RunConfig(BaseModel):
     def _as_read(cls, values: Any) -> Any:
         if isinstance(values, Mapping):
             refuse_credentials(values)
-        if isinstance(values, Mapping) and "max_pixels" in values:
-            raise ValueError(
-                f"the key 'max_pixels' stands among the limits now: "
-                f"write `limits: {{max_pixels: {values['max_pixels']!r:.20}}}`"
-            )
+            if "max_pixels" in values:
+                raise ValueError(
+                    f"the key 'max_pixels' stands among the limits now: "
+                    f"write `limits: {{max_pixels: {values['max_pixels']!r:.20}}}`"
+                )
+            if "allow_caveats" in values:
+                raise ValueError("the key 'allow_caveats' is now called 'allow_random_weights'")
         return values
 
     @field_validator("runner", mode="before")

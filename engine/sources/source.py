@@ -34,7 +34,7 @@ class SourceConfig(BaseModel):
     include: tuple[str, ...] = ()
     """Glob patterns for locations relative to the URL; when given, only matching items are read.
     As in .gitignore, a pattern without a slash means the name in any folder."""
-    brings: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
     """Tasks of which the source has labels that stages may build on: `object_detection`, ..."""
     image_column: str = "image"
     """Parquet: the column of image bytes, or of `{bytes, path}`."""
@@ -95,7 +95,7 @@ class Source(ABC):
     """A place that images come from."""
 
     produces: ClassVar[tuple[str, ...]] = ()
-    """Tasks of which every source of this kind has labels; a config adds to them by `brings`."""
+    """Tasks of which every source of this kind has labels; a config adds to them by `provides`."""
     is_packed: ClassVar[bool] = False
     """True when an item holds many inputs and is a shard of its own."""
     limits: Limits = Limits()

@@ -105,3 +105,17 @@ def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
 def test_a_malformed_override_is_named(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="override"):
         load_config(write(tmp_path, MINIMAL), overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("old", "told"),
+    [
+        ("max_pixels: 9", "write `limits: {max_pixels: 9}`"),
+        ("allow_caveats: true", "now called 'allow_random_weights'"),
+    ],
+)
+def test_an_old_key_is_an_error_that_names_the_new_one(
+    tmp_path: Path, old: str, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load_config(write(tmp_path, f"{MINIMAL}\n{old}\n"))
