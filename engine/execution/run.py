@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.core.annotation import TASKS
 from engine.core.errors import ConfigError, MissingPackage, UsageError
@@ -25,7 +26,7 @@ from engine.execution.progress import Progress
 from engine.execution.runner import InProcessRunner, Runner
 from engine.execution.scheduler import Job, Scheduler
 from engine.execution.worker import Worker
-from engine.planning.config import RunConfig
+from engine.planning.config import RunConfig, SourceEntry
 from engine.planning.graph import Graph, plan
 from engine.planning.open_source import open_source
 from engine.planning.partition import (
@@ -63,7 +64,7 @@ class Run:
 
     config: RunConfig
     graph: Graph
-    sources: tuple[Source, ...]
+    sources: tuple[Source[Any], ...]
     output: Folder
     layers: Folder
     problem: UsageError | None = None
@@ -93,10 +94,11 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
         if not is_dry:
             raise
         return _without_sources(config, problem, imports_modules=imports_modules)
-    config = config.model_copy(update={"source": tuple(source.config for source in sources)})
+    entries = (SourceEntry(**source.config.model_dump()) for source in sources)
+    config = config.model_copy(update={"source": tuple(entries)})
     output, layers = Folder(config.output), Folder(config.layers_url)
-    for source in config.source:
-        refuse_nesting(source, output, layers)
+    for source in sources:
+        refuse_nesting(source.config, output, layers)
     tasks = {task for source in sources for task in (*source.produces, *source.config.provides)}
     return Run(
         config=config,
@@ -205,7 +207,7 @@ def execute(
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
 
-def _remarks(sources: Sequence[Source]) -> list[str]:
+def _remarks(sources: Sequence[Source[Any]]) -> list[str]:
     """Return what the sources remark on what was listed; of several, each line names its own."""
     return [
         escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)

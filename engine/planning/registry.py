@@ -48,7 +48,7 @@ def find_stage(use: str) -> type[Stage[Any]]:
     return _find(STAGES, "stage", use, Stage, PlanError)  # type: ignore[type-abstract]
 
 
-def find_source(kind: str) -> type[Source]:
+def find_source(kind: str) -> type[Source[Any]]:
     """Return the source class of a registered name or of `package.module:Class`.
 
     Raises:

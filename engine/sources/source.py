@@ -7,11 +7,11 @@ one item at a time. It knows nothing of shards, keys on disk or stages.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from engine.core.annotation import Annotation
 from engine.core.limits import Limits
@@ -22,24 +22,35 @@ SOURCE = "source"
 
 
 class SourceConfig(BaseModel):
-    """Where the images are. In a run config a bare URL stands for `{url: URL}`."""
+    """Options that every source has; a kind's own `Config` adds to them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str
-    """An fsspec URL or a path; `package://NAME/FOLDER` is a folder in an installed package."""
+    """What names the source wherever the dataset speaks of it; of files where they are."""
     kind: str = "auto"
     """`folder`, `webdataset`, `img2dataset`, `parquet` or another installed kind of source;
     `auto` looks at the URL, then at the names that lie there."""
+    provides: tuple[str, ...] = ()
+    """Tasks of which the source has labels that stages may build on: `object_detection`, ..."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_old_key(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "brings" in values:
+            raise ValueError("the key 'brings' of a source is now called 'provides'")
+        return values
+
+
+class FilesConfig(SourceConfig):
+    """Options of sources that read files.
+
+    `url` is an fsspec URL or a path; `package://NAME/FOLDER` is a folder in an installed package.
+    """
+
     include: tuple[str, ...] = ()
     """Glob patterns for locations relative to the URL; when given, only matching items are read.
     As in .gitignore, a pattern without a slash means the name in any folder."""
-    provides: tuple[str, ...] = ()
-    """Tasks of which the source has labels that stages may build on: `object_detection`, ..."""
-    image_column: str = "image"
-    """Parquet: the column of image bytes, or of `{bytes, path}`."""
-    caption_column: str = ""
-    """Parquet and sheets: the column of captions; by default `caption` or `text`, if there is."""
     follow_links: bool = False
     """Whether links on a local disk are followed out of the source's folder, and to hidden places
     in it; for folders of your own: a stranger's link may lead to your private files."""
@@ -91,9 +102,14 @@ class Reading:
     annotations: tuple[Annotation, ...] = ()
 
 
-class Source(ABC):
+ConfigT = TypeVar("ConfigT", bound=SourceConfig)
+
+
+class Source(ABC, Generic[ConfigT]):
     """A place that images come from."""
 
+    Config: ClassVar[type[SourceConfig]] = SourceConfig
+    """The pydantic model of the source's options."""
     produces: ClassVar[tuple[str, ...]] = ()
     """Tasks of which every source of this kind has labels; a config adds to them by `provides`."""
     is_packed: ClassVar[bool] = False
@@ -101,8 +117,8 @@ class Source(ABC):
     limits: Limits = Limits()
     """What a file may cost; `open_source` puts those of the run here, once the source is made."""
 
-    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
-        self.config = config
+    def __init__(self, config: ConfigT, *, shard_size: int) -> None:
+        self.config: ConfigT = config
         self.shard_size = shard_size
 
     @abstractmethod

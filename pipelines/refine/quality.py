@@ -14,6 +14,7 @@ import numpy as np
 from engine.core.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation, from_table
 from engine.core.counted import counted
 from engine.core.errors import ConfigError
+from engine.planning.open_source import urls_of
 from engine.records.dataset import read_annotations, read_dataset
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
@@ -73,7 +74,7 @@ def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Q
 def _by_truth(
     config: RefineConfig, dataset: Folder, auditor: Auditor | None
 ) -> dict[str, float | None]:
-    truth = truth_of([source.url for source in config.source])
+    truth = truth_of(urls_of(config.source))
     keys = auditor.keys if auditor else ()
     score = score_labels(read_dataset(dataset), truth, without=frozenset(keys))
     if not score.samples:
