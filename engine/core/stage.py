@@ -118,6 +118,11 @@ class Stage(ABC, Generic[ConfigT]):
         self.config: ConfigT = config
 
     @property
+    def read_tasks(self) -> frozenset[str]:
+        """All tasks that the stage reads."""
+        return frozenset(task for wanted in self.reads for task in wanted.tasks)
+
+    @property
     @abstractmethod
     def rows(self) -> Rows[Any]:
         """What the stage answers about a sample, and what its layers hold."""

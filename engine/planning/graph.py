@@ -65,7 +65,7 @@ class Node(Generic[StageT_co]):
     @cached_property
     def tasks(self) -> frozenset[str]:
         """All tasks that the stage reads."""
-        return frozenset(task for wanted in self.stage.reads for task in wanted.tasks)
+        return self.stage.read_tasks
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -241,13 +241,12 @@ def _upstream(
                 f"source has such labels, say so: "
                 f"source: {{url: ..., provides: [{wanted.tasks[0]}]}}"
             )
-    wanted_tasks = _reads(draft)
-    produced_tasks = {name: _produces(other) & wanted_tasks for name, other in others.items()}
-    return {name: tasks for name, tasks in produced_tasks.items() if tasks}
+    read = {name: _produces(one) & draft.stage.read_tasks for name, one in others.items()}
+    return {name: tasks for name, tasks in read.items() if tasks}
 
 
 def _check_reads(draft: _Draft, others: Mapping[str, _Draft]) -> None:
-    wanted = _reads(draft)
+    wanted = draft.stage.read_tasks
     for name in draft.reads or ():
         if name not in others:
             raise PlanError(
@@ -276,10 +275,6 @@ def _check_required(draft: _Draft, specialists: Mapping[str, _Draft]) -> None:
                 f"stage {draft.name!r} names {name!r} for {', '.join(missing)}, but it produces "
                 f"{', '.join(sorted(_produces(specialists[name])))}"
             )
-
-
-def _reads(draft: _Draft) -> frozenset[str]:
-    return frozenset(task for wanted in draft.stage.reads for task in wanted.tasks)
 
 
 def _produces(draft: _Draft) -> frozenset[str]:
