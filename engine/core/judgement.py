@@ -1,7 +1,7 @@
 """What filters judge and what they answer: the annotations of one shard, as columns.
 
 `Statements` is the question, `Verdicts` the answer. Rows are in the order in which they were
-said: sample by sample, stage by stage. Missing numbers are NaN. No loop per box is needed.
+predicted: sample by sample, stage by stage. Missing numbers are NaN. No loop per box is needed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Statements:
 
     @cached_property
     def score(self) -> np.ndarray:
-        """What the specialist said, float64, shape (n,), NaN where it gave none."""
+        """The score of the specialist, float64, shape (n,), NaN where it gave none."""
         return self._numbers("score")
 
     @cached_property
@@ -107,7 +107,7 @@ class Statements:
 
 
 class Verdicts:
-    """What one filter says of each row: judged or not, keep or drop, why, and its numbers."""
+    """The verdict of one filter on each row: judged or not, keep or drop, why, and its numbers."""
 
     def __init__(self, count: int) -> None:
         self.is_judged = np.zeros(count, dtype=bool)
@@ -132,7 +132,7 @@ class Verdicts:
         self.reason[where & (self.reason == "")] = reason
 
     def restrict(self, where: np.ndarray) -> None:
-        """Take back what was said of rows outside `where`: a filter has no say on dropped rows."""
+        """Take back the verdicts on rows outside `where`: a filter does not judge dropped rows."""
         self.is_judged &= where
         self.reason[~where] = ""
 

@@ -180,7 +180,7 @@ def _lineage_problem(annotation: Annotation, known: set[str], earlier: set[str])
     """
     task, merged = annotation.task, annotation.merged_from
     if annotation.parent_id and annotation.parent_id not in known:
-        return f"{task}: a parent {annotation.parent_id!r} that it did not read or say"
+        return f"{task}: a parent {annotation.parent_id!r} that it neither read nor predicted"
     if not all(isinstance(one, str) for one in merged):
         return f"{task}: merged from something that is no text"
     if strange := set(merged) - earlier:

@@ -1,4 +1,4 @@
-"""A sample: one image and all that was said about it.
+"""A sample: one image and its annotations.
 
 `Record` is what the engine remembers of an image, `Sample` what a stage sees of it. Pixels are
 decoded when a stage first asks for them, once for all stages in the process.
@@ -104,7 +104,7 @@ class Sample:
         return self.picture.pixels()
 
     def of(self, *tasks: str) -> Iterator[Annotation]:
-        """Yield the annotations of these tasks, in the order they were said."""
+        """Yield the annotations of these tasks, in the order they were predicted."""
         return (annotation for annotation in self.annotations if annotation.task in tasks)
 
 

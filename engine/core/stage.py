@@ -52,7 +52,7 @@ class StageConfig(BaseModel):
     """Seconds for one call of the stage; by default `limits.stage_seconds`."""
 
     round: int = Field(default=0, ge=0)
-    """The round of refinement in which the stage speaks; stamped on what it says."""
+    """The round of refinement of the stage; stamped on its annotations."""
 
     @field_validator("num_gpus")
     @classmethod
@@ -94,7 +94,7 @@ class Stage(ABC, Generic[ConfigT]):
     Config: ClassVar[type[StageConfig]] = StageConfig
     """The pydantic model of the stage's options."""
     version: ClassVar[int] = 1
-    """Raise it when the code says something else for the same input."""
+    """Raise it when the code gives another answer for the same input."""
     produces: tuple[str, ...] = ()
     """The tasks of the annotations that the stage predicts; may be narrowed in `__init__`."""
     reads: tuple[Input, ...] = ()
@@ -179,7 +179,7 @@ class Specialist(Stage[ConfigT]):
         Pure: the answer for a sample does not depend on the others in the batch. Raise
         `SampleError` (or anything) for an image that cannot be handled; the engine then asks
         again, one image at a time, and only the guilty one becomes a dead letter. Where asking
-        again costs money, return the `SampleError` in the place of the answer.
+        again costs money, return the `SampleError` instead of the answer.
         """
 
 

@@ -1,8 +1,8 @@
 """Asking a stage about a batch, and believing only answers that make sense.
 
 A stage that raises is asked again one image at a time, so that only the guilty image fails. A
-nonsensical answer (NaN, a box outside the image) counts as a failure of its image; nobody is
-asked again for it, as an answer may have cost money. One that is too large is refused before
+nonsensical answer (NaN, a box outside the image) counts as a failure of its image; the stage
+is not asked again for it, as an answer may have cost money. One that is too large is refused before
 anything in it is looked at.
 """
 
@@ -35,7 +35,7 @@ BUDGET_EXHAUSTED = "budget_exhausted"
 next run asks."""
 
 _PASS_ON = (__file__, stage.__file__)
-"""The files between a worker and a stage's own code: tracebacks are told without them."""
+"""The files between a worker and a stage's own code: tracebacks leave them out."""
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MOST_TRACED = 4000
 
@@ -89,7 +89,7 @@ def _believable(error: SampleError) -> SampleError:
         if traceback == error.traceback and len(traceback) <= _MOST_TRACED:
             return error
         return SampleError(error.reason, error.message, traceback=traceback[-_MOST_TRACED:])
-    what = f"{error.message} (its reason is no word of small letters, digits and underscores)"
+    what = f"{error.message} (its reason is not made of small letters, digits and underscores)"
     return SampleError(STAGE_FAILED, what, traceback=traceback[-_MOST_TRACED:])
 
 

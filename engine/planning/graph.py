@@ -69,7 +69,7 @@ class Node(Generic[StageT_co]):
 
     @cached_property
     def provenance(self) -> Provenance:
-        """Who speaks when this stage speaks."""
+        """What the annotations of the stage are stamped with."""
         stage = self.stage
         return Provenance(
             specialist=self.name,
@@ -263,7 +263,7 @@ def _check_reads(draft: _Draft, others: Mapping[str, _Draft]) -> None:
 
 
 def _check_required(draft: _Draft, specialists: Mapping[str, _Draft]) -> None:
-    """Refuse options that name a specialist which is not there, or says something else."""
+    """Refuse options that name a specialist which is not there, or produces other tasks."""
     for name, tasks in draft.stage.required_stages.items():
         if name not in specialists:
             raise PlanError(
@@ -358,13 +358,13 @@ def _node(
 def fingerprint_of(configuration: Mapping[str, Any], read: Sequence[str]) -> str:
     """Return the fingerprint of a stage from its configuration, as a manifest has it, and the
     fingerprints of the stages that it reads."""
-    said = {
+    options = {
         name: value
         for name, value in configuration["config"].items()
         if name not in configuration["thresholds"]
     }
     texts = [str(configuration[name]) for name in ("name", "use", "version", "model", "revision")]
-    return digest_of([*texts, json.dumps(said, sort_keys=True), *read])[:16]
+    return digest_of([*texts, json.dumps(options, sort_keys=True), *read])[:16]
 
 
 def recipe_of(images: str, stages: Mapping[str, Mapping[str, Any]]) -> str:

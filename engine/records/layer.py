@@ -1,4 +1,4 @@
-"""A layer: what one stage said about one shard, in one immutable Parquet file.
+"""A layer: what one stage answered about one shard, in one immutable Parquet file.
 
 Its name is (stage fingerprint, shard digest); what exists is done. Rows are annotations or
 measurements; the errors of single samples and the digests of all samples travel in the file's
@@ -58,7 +58,7 @@ class Layer:
         return frozenset(error.sample for error in self.errors)
 
     def without(self, samples: Iterable[int]) -> Layer:
-        """Return the layer without what it says of some samples."""
+        """Return the layer without its answers about some samples."""
         gone = frozenset(samples)
         numbers = pa.array(sorted(gone), pa.int32())
         keep = pc.invert(pc.is_in(self.table.column("sample"), value_set=numbers))
@@ -88,7 +88,7 @@ def layer_schema(node: Node[Any]) -> pa.Schema:
 def make_layer(
     node: Node[Any], answers: Mapping[int, Sequence[Any]], errors: Iterable[StageError]
 ) -> Layer:
-    """Turn what a stage said, by sample number, into a layer."""
+    """Turn the answers of a stage, by sample number, into a layer."""
     schema = layer_schema(node)
     failed = tuple(sorted(errors, key=lambda error: error.sample))
     if not any(answers.values()):
@@ -136,11 +136,11 @@ class LayerStore:
         self, node: Node[Any], shard_digest: str, layer: Layer, sample_digests: Sequence[str]
     ) -> None:
         """Publish a layer; `sample_digests` are those of all samples of the shard."""
-        said = {
+        stored = {
             "samples": list(sample_digests),
             "errors": [asdict(error) for error in layer.errors],
         }
-        metadata = {_METADATA_KEY: json.dumps(said, sort_keys=True, ensure_ascii=True).encode()}
+        metadata = {_METADATA_KEY: json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()}
         data = to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
         self._folder.publish(_file_name(node, shard_digest), data, durable=False)
 
@@ -167,7 +167,7 @@ class LayerStore:
         earlier: str,
         again: Callable[[StageError], bool],
     ) -> Recall:
-        """Return what the stage said about a shard of these sample digests.
+        """Return what the stage answered about a shard of these sample digests.
 
         Samples whose error is to be asked `again` count as missing. When the layer is not there,
         the rows of unchanged samples come from the layer of the `earlier` shard digest.
@@ -200,9 +200,9 @@ def parse_layer(data: bytes) -> tuple[Layer, list[str]]:
     """
     try:
         table = from_sealed_parquet(data)
-        said = parse_json(table.schema.metadata[_METADATA_KEY])
-        errors = tuple(StageError(**error) for error in said["errors"])
-        return Layer(table=table.replace_schema_metadata(None), errors=errors), said["samples"]
+        stored = parse_json(table.schema.metadata[_METADATA_KEY])
+        errors = tuple(StageError(**error) for error in stored["errors"])
+        return Layer(table=table.replace_schema_metadata(None), errors=errors), stored["samples"]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(str(error)) from error
 

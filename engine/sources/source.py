@@ -18,7 +18,7 @@ from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
 
 SOURCE = "source"
-"""Who speaks for the source: in provenance, and where an input cannot be read."""
+"""The name of the source in provenance, and where an input cannot be read."""
 
 
 class SourceConfig(BaseModel):
@@ -27,7 +27,7 @@ class SourceConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str
-    """What names the source wherever the dataset speaks of it; of files where they are."""
+    """What names the source in the dataset; of files where they are."""
     kind: str = "auto"
     """`folder`, `webdataset`, `img2dataset`, `parquet` or another installed kind of source;
     `auto` looks at the URL, then at the names that lie there."""
@@ -88,7 +88,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """One input as the source gives it: bytes nobody has looked into, and first labels.
+    """One input as the source gives it: bytes that are not yet checked, and first labels.
 
     `name` is what the source calls it (any characters), `location` where it lies, for people.
     `metadata` is what the source knew, as JSON text with sorted keys. Annotations have no
@@ -134,7 +134,7 @@ class Source(ABC, Generic[ConfigT]):
         """Read one item, streaming. An unreadable input comes as a dead letter, never an error."""
 
     def remarks(self) -> tuple[str, ...]:
-        """Say what people should know of the listing, such as files that nobody reads.
+        """Return what people should know of the listing, such as files that are not read.
 
         Complete when `items` is exhausted; the same listing gives the same lines.
         """

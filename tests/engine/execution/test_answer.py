@@ -158,9 +158,9 @@ class Unspeakable(Exception):
     ("error", "told"),
     [
         (Unspeakable(), "Unspeakable: (its message cannot be written)"),
-        (SampleError("Too Ugly!", "no"), "no (its reason is no word of small letters"),
-        (SampleError(["x"], "no"), "no (its reason is no word of small letters"),  # type: ignore[arg-type]
-        (SampleError("x" * 99, "no"), "no (its reason is no word of small letters"),
+        (SampleError("Too Ugly!", "no"), "no (its reason is not made of small letters"),
+        (SampleError(["x"], "no"), "no (its reason is not made of small letters"),  # type: ignore[arg-type]
+        (SampleError("x" * 99, "no"), "no (its reason is not made of small letters"),
     ],
 )
 def test_an_error_that_no_dead_letter_could_hold_is_told_as_far_as_it_goes(
