@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from engine.core.errors import SampleError as SampleError
     from engine.core.judgement import Statements as Statements
     from engine.core.judgement import Verdicts as Verdicts
+    from engine.core.rows import Measurement as Measurement
     from engine.core.sample import DeadLetter as DeadLetter
     from engine.core.sample import Sample as Sample
     from engine.core.stage import RUNTIME as RUNTIME
     from engine.core.stage import THRESHOLD as THRESHOLD
     from engine.core.stage import Filter as Filter
-    from engine.core.stage import Measurement as Measurement
     from engine.core.stage import Specialist as Specialist
     from engine.core.stage import StageConfig as StageConfig
     from engine.core.stage import maybe as maybe
@@ -40,10 +40,9 @@ _MODULES = {
     "engine.core.annotation": "Annotation MaskRLE",
     "engine.core.errors": "SampleError",
     "engine.core.judgement": "Statements Verdicts",
+    "engine.core.rows": "Measurement",
     "engine.core.sample": "DeadLetter Sample",
-    "engine.core.stage": (
-        "RUNTIME THRESHOLD Filter Measurement Specialist StageConfig maybe one_of"
-    ),
+    "engine.core.stage": ("RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"),
     "engine.core.task": "Task",
     "engine.records.dataset": "Dataset open_dataset",
     "engine.records.dataset_sample": "DatasetSample",

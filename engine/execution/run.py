@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.core.errors import ConfigError, MissingPackage, UsageError
 from engine.core.image import PIXELS_VERSION
@@ -25,7 +26,7 @@ from engine.execution.progress import Progress
 from engine.execution.runner import InProcessRunner, Runner
 from engine.execution.scheduler import Job, Scheduler
 from engine.execution.worker import Worker
-from engine.planning.config import RunConfig
+from engine.planning.config import RunConfig, SourceEntry
 from engine.planning.graph import Graph, plan
 from engine.planning.open_source import open_source
 from engine.planning.partition import (
@@ -63,7 +64,7 @@ class Run:
 
     config: RunConfig
     graph: Graph
-    sources: tuple[Source, ...]
+    sources: tuple[Source[Any], ...]
     output: Folder
     layers: Folder
     problem: UsageError | None = None
@@ -93,11 +94,12 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
         if not is_dry:
             raise
         return _without_sources(config, problem, imports_modules=imports_modules)
-    config = config.model_copy(update={"source": tuple(source.config for source in sources)})
+    entries = (SourceEntry(**source.config.model_dump()) for source in sources)
+    config = config.model_copy(update={"source": tuple(entries)})
     output, layers = Folder(config.output), Folder(config.layers_url)
-    for source in config.source:
-        refuse_nesting(source, output, layers)
-    tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
+    for source in sources:
+        refuse_nesting(source.config, output, layers)
+    tasks = {task for source in sources for task in (*source.produces, *source.config.provides)}
     return Run(
         config=config,
         graph=plan(config, source_tasks=tasks, is_dry=is_dry, imports_modules=imports_modules),
@@ -117,7 +119,7 @@ def _refuse_unseen(config: RunConfig) -> None:
 
 
 def _without_sources(config: RunConfig, problem: UsageError, *, imports_modules: bool) -> Run:
-    """Return a run to look at whose sources cannot be opened; who knows what they would bring."""
+    """Return a run to look at whose sources, and thus their labels, are not known."""
     return Run(
         config=config,
         graph=plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules),
@@ -205,7 +207,7 @@ def execute(
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
 
-def _remarks(sources: Sequence[Source]) -> list[str]:
+def _remarks(sources: Sequence[Source[Any]]) -> list[str]:
     """Return what the sources remark on what was listed; of several, each line names its own."""
     return [
         escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
@@ -215,16 +217,16 @@ def _remarks(sources: Sequence[Source]) -> list[str]:
 
 
 def refuse_caveats(run: Run) -> None:
-    """Refuse stages that nobody should learn from, unless the config allows them.
+    """Refuse stages whose annotations are worth nothing, unless the config allows them.
 
     Raises:
         ConfigError: with the stage and the reason.
     """
     for node in run.graph.nodes:
-        if (caveat := node.stage.caveat()) and not run.config.allow_caveats:
+        if (caveat := node.stage.caveat()) and not run.config.allow_random_weights:
             raise ConfigError(
-                f"stage {node.name!r} has {caveat}: nobody should learn from what it says; to "
-                "measure its speed all the same, set allow_caveats=true"
+                f"stage {node.name!r} has {caveat}: its annotations are worth nothing; to "
+                "measure its speed all the same, set allow_random_weights=true"
             )
 
 

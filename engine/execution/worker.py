@@ -241,7 +241,7 @@ class Worker:
         """
         asked = {node.name for node in nodes}
         said: dict[str, dict[int, Answer]] = {}
-        for name in {name for node in nodes for name in node.inputs}:
+        for name in {name for node in nodes for name in node.upstream}:
             recall = self._recall(self._nodes[name], task, is_asked=name in asked)
             _refuse_gaps(self._nodes[name], recall, task.todo[name] if name in asked else ())
             known = [number for number in samples if number not in set(recall.missing)]

@@ -50,10 +50,10 @@ def find_stage(use: str) -> type[Stage[Any]]:
     Raises:
         PlanError: there is no such stage, or the object is not a stage.
     """
-    return _find(STAGES, "stage", use, Stage, PlanError)
+    return _find(STAGES, "stage", use, Stage, PlanError)  # type: ignore[type-abstract]
 
 
-def find_source(kind: str) -> type[Source]:
+def find_source(kind: str) -> type[Source[Any]]:
     """Return the source class of a registered name or of `package.module:Class`.
 
     Raises:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -109,7 +109,7 @@ Watched = Callable[[Spot, str], AbstractContextManager[None]]
 
 def read_shard(
     spec: ShardSpec,
-    source: Source,
+    source: Source[Any],
     *,
     limits: Limits,
     given_up: Mapping[Spot, SampleError] | None = None,
@@ -156,7 +156,7 @@ def read_shard(
 
 
 def _readings(
-    spec: ShardSpec, source: Source, given_up: Mapping[Spot, SampleError], watched: Watched
+    spec: ShardSpec, source: Source[Any], given_up: Mapping[Spot, SampleError], watched: Watched
 ) -> Iterator[tuple[str, Reading | DeadLetter, Spot]]:
     """Yield what the source reads, each with a key that no other input of the dataset has, and
     the step of decoding it."""
@@ -172,7 +172,7 @@ def _readings(
 def _steps(
     number: int,
     item: Item,
-    source: Source,
+    source: Source[Any],
     given_up: Mapping[Spot, SampleError],
     watched: Watched,
 ) -> Iterator[Reading | DeadLetter]:
@@ -191,7 +191,7 @@ def _steps(
         yield reading
 
 
-def _read(item: Item, source: Source) -> Iterator[Reading | DeadLetter]:
+def _read(item: Item, source: Source[Any]) -> Iterator[Reading | DeadLetter]:
     """Read one item; an error that nobody foresaw costs what is left of it, and is told."""
     try:
         yield from source.read(item)

@@ -19,7 +19,7 @@ from engine.core.errors import ConfigError, MissingPackage, nearest
 from engine.core.redaction import has_signature, redacted
 from engine.safety.escaped import LONGEST, cut
 from engine.sources.place import Place
-from engine.sources.source import SourceConfig
+from engine.sources.source import FilesConfig
 from engine.storage.folder import file_system
 
 _PACKAGE = "package://"
@@ -33,7 +33,7 @@ _MOST_CHARACTERS = 10_000
 """Of a pattern; what it names is held in memory."""
 
 
-def place_of(config: SourceConfig) -> Place:
+def place_of(config: FilesConfig) -> Place:
     """Find the place that a source's URL means.
 
     Raises:

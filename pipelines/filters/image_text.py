@@ -16,8 +16,9 @@ from pydantic import Field, field_validator
 from engine.core.annotation import SCORE_DECIMALS, Annotation
 from engine.core.errors import nearest
 from engine.core.judgement import Statements, Verdicts
+from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import THRESHOLD, Filter, Input, Measurement, one_of
+from engine.core.stage import THRESHOLD, Filter, Input, one_of
 from engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS, PHRASE_TASKS
 from pipelines.filters.per_task import Fraction
 from specialists.pretrained.checkpoint import Family

@@ -57,7 +57,7 @@ class Superseded(Filter[SupersededConfig]):
 
     def __init__(self, config: SupersededConfig) -> None:
         super().__init__(config)
-        self.relies_on = config.by  # a name that nobody has would drop everything
+        self.required_stages = config.by  # a name that nobody has would drop everything
 
     def judge(self, statements: Statements) -> Verdicts:
         """Keep what the merge stages said, drop what they heard."""

@@ -7,7 +7,8 @@ worth; how much candidates overlap and how much their words agree. Nothing is de
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -30,13 +31,14 @@ QUERIED_TASKS = ("open_vocabulary_detection",)
 """Tasks whose label is a question that was asked: other labels on the same place are no rivals."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Candidates:
     """The n statements about one image for one task, in the order they were said.
 
     `voter` is the place of each one's specialist in `voters`, int, (n,); `box_xyxy` its box or
     that around its quad or mask, pixels, (n, 4); `score` what it said, NaN for nothing, (n,);
-    `trust` the calibrated probability that it is right, NaN before `trusted`, (n,).
+    `trust` the calibrated probability that it is right, NaN before `trusted`, (n,). Other columns
+    are worked out when first used.
     """
 
     task: str
@@ -62,7 +64,7 @@ class Candidates:
         codes = [numbers.setdefault(words, len(numbers)) for words in self.words]
         return np.array(codes, dtype=np.int64)
 
-    @cached_property
+    @property
     def rank(self) -> np.ndarray:
         """By what the surest are found: trust, else score, else -1, (n,)."""
         return np.nan_to_num(np.where(np.isnan(self.trust), self.score, self.trust), nan=-1.0)
@@ -102,14 +104,9 @@ class Candidates:
             rows = self.voter == place
             if rows.any():
                 trust[rows] = calibration.voters[name].probability(self.score[rows])  # type: ignore[union-attr]
-        other = replace(self, trust=trust)
-        cached = {name: self.__dict__[name] for name in _LASTING if name in self.__dict__}
-        other.__dict__.update(cached)
+        other = copy(self)  # and with it the columns that were worked out
+        other.trust = trust
         return other
-
-
-_LASTING = ("words", "word", "subject", "overlap", "likeness")
-"""Columns that do not depend on trust."""
 
 
 def candidates_of(

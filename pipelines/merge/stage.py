@@ -6,7 +6,7 @@ voter's word is worth comes from a calibration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
@@ -155,7 +155,7 @@ class Merge(Specialist[MergeConfig]):
             candidates=candidates,
             size_wh=(sample.width, sample.height),
             calibration=calibration,
-            has_one_voter=self._has_one_voter(candidates),
+            has_one_voter=_has_one_voter(candidates, sample.upstream),
             objects=tuple(_objects(sample, said)) if task in CAPTION_TASKS else (),
             names=self._calibration.names if self._calibration else (),
         )
@@ -180,12 +180,14 @@ class Merge(Specialist[MergeConfig]):
                 )
         return voters
 
-    def _has_one_voter(self, candidates: Candidates) -> bool:
-        """Tell whether a task has a single voter in all: it has nobody to agree with, and its
-        word stands for what it is worth. One that is alone in an image is something else.
-        """
-        voters = {name for name, tasks in self.hears.items() if candidates.task in tasks}
-        return len(voters) == 1 and {one.specialist for one in candidates.annotations} == voters
+
+def _has_one_voter(candidates: Candidates, upstream: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a task has a single voter in the whole run, which no other can agree with.
+
+    A voter that is only alone in this image is something else.
+    """
+    voters = {name for name, tasks in upstream.items() if candidates.task in tasks}
+    return len(voters) == 1 and {one.specialist for one in candidates.annotations} == voters
 
 
 def _with_known_parent(annotation: Annotation, known: set[str]) -> Annotation:

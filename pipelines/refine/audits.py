@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from engine.core.annotation import Annotation
+from engine.planning.open_source import urls_of
 from engine.records.dataset_sample import DatasetSample
 from pipelines.dataset.lineage import TRUTH
 from pipelines.merge.calibration import read_file
@@ -121,6 +122,6 @@ def auditor_of(config: RefineConfig) -> Auditor | None:
     """
     options = config.refine
     if options.audit == TRUTH:
-        truth = truth_of([source.url for source in config.source])
+        truth = truth_of(urls_of(config.source))
         return TruthAuditor(truth, options.audit_samples)
     return FileAuditor(options.audit) if options.audit else None

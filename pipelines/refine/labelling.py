@@ -93,7 +93,7 @@ def _calibrate(
             calibration = fit(
                 audited.samples,
                 audited.audit,
-                voters=node.inputs,
+                voters=tuple(node.upstream),
                 tasks=node.stage.config.tasks,
                 earlier=audited.earlier,
             )

@@ -15,6 +15,7 @@ from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_table
 from engine.core.counted import counted
 from engine.core.errors import ConfigError
 from engine.core.tasks import CAPTION_TASKS, MASK_TASKS, PHRASE_TASKS
+from engine.planning.open_source import urls_of
 from engine.records.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
@@ -74,7 +75,7 @@ def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Q
 def _by_truth(
     config: RefineConfig, dataset: Folder, auditor: Auditor | None
 ) -> dict[str, float | None]:
-    truth = truth_of([source.url for source in config.source])
+    truth = truth_of(urls_of(config.source))
     keys = auditor.keys if auditor else ()
     score = score_labels(Dataset.of(dataset), truth, without=frozenset(keys))
     if not score.samples:

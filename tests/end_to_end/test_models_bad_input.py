@@ -44,7 +44,7 @@ def planned(florilegium: Command, holiday: Path, tmp_path: Path) -> Plan:
     def run(name: str, *, is_dry: bool = True, **options: Any) -> Told:
         section = "filters" if issubclass(find_stage(name), Filter) else "specialists"
         document: dict[str, Any] = {
-            "source": {"url": str(holiday), "brings": list(TASKS)},
+            "source": {"url": str(holiday), "provides": list(TASKS)},
             "output": str(tmp_path / "out"),
             "runner": "in_process",
             "specialists": {"bright": {"use": "tests.stages:Brightest"}},
