@@ -1,4 +1,4 @@
-"""Commands that write labels in the form that other programs read."""
+"""Commands that export annotations in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.commands.options import (
     NoPlugins,
     Overrides,
     out,
-    warn_untaught,
+    warn_untrained,
 )
 
 
@@ -31,7 +31,7 @@ def export_florence2(
 
     document = load_document(config, overrides=overrides or [])
     exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
-    warn_untaught([task for task, lines in exported.tasks.items() if not lines])
+    warn_untrained([task for task, lines in exported.tasks.items() if not lines])
     for part, lines in exported.lines.items():
         images = counted(exported.images[part], "image")
         out.say(f"{part:6} {images}, {counted(lines, 'line')}")
@@ -42,9 +42,11 @@ def examples(
     directory: Directory,
     audit: Annotated[str, typer.Argument(help='A file of {"id": ..., "right": true} lines.')],
     output: Annotated[Path, typer.Option(help="The folder to write.")],
-    per_task: Annotated[int, typer.Option(min=1, help="Examples of each task at most.")] = 16,
+    per_task: Annotated[
+        int, typer.Option(min=1, help="At most this many examples of each task.")
+    ] = 16,
 ) -> None:
-    """Write captions that an audit found right, as examples for a few-shot annotator."""
+    """Write captions that an audit marked right, as examples for a few-shot annotator."""
     from pipelines.export.few_shot import EXAMPLES, write_examples
 
     for task, count in write_examples(directory, audit, output, per_task).items():

@@ -1,4 +1,4 @@
-"""A refined run against its truth: round by round, or one merge rule beside the other."""
+"""Scores of a refined run against the ground truth: of each round, or of each merge rule."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipelines.shape_world.score.score import Score
 
 
 def score_rounds(dataset: Folder) -> dict[str, Score]:
-    """Score a dataset of a known world; of a refined one every round, `round 0` first.
+    """Score a dataset with known truth; if it was refined, every round, `round 0` first.
 
-    Samples that were audited do not count.
+    Audited samples are left out.
 
     Raises:
-        UsageError: the dataset is not finished, or nobody knows the truth about its source.
+        UsageError: the dataset is not finished, or the truth about its source is unknown.
         StorageError: a shard cannot be read.
     """
     rounds = read_lineage(dataset)
@@ -36,12 +36,12 @@ def score_rounds(dataset: Folder) -> dict[str, Score]:
 
 
 def score_rules(dataset: Folder) -> dict[str, Score]:
-    """Score each merge rule on what the voters of the last round said of objects.
+    """Score each merge rule on the boxes of the voters of the last round.
 
-    Only boxes are merged, so only boxes are worth reading in these scores.
+    Only boxes are merged: ignore the other scores.
 
     Raises:
-        UsageError: the run was never refined, or nobody knows the truth about its source.
+        UsageError: the run was never refined, or the truth about its source is unknown.
         StorageError: a shard cannot be read.
     """
     rounds = read_lineage(dataset)
@@ -54,14 +54,14 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
     candidates = f"{round_folder(dataset, last.number).url}/{CANDIDATES}/0"
     for labelled in read_dataset(Folder(candidates)):
         if labelled.key not in last.audited:
-            sample, scene = _heard(labelled), truth(labelled.key)
+            sample, scene = _as_sample(labelled), truth(labelled.key)
             for rule, stage in stages.items():
                 tallies[rule].add(stage.predict([sample])[0], scene)
     return {rule: tally.score() for rule, tally in tallies.items()}
 
 
 def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
-    """Yield the rules and a stage that merges the boxes by each."""
+    """Yield each rule with a stage that merges the boxes by it."""
     stages = manifest_of(round_folder(dataset, number))["stages"].values()
     boxes = next(
         stage
@@ -82,8 +82,8 @@ def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
         yield rule, Merge(config)
 
 
-def _heard(labelled: Labelled) -> Sample:
-    """Return a sample as a merge stage sees it."""
+def _as_sample(labelled: Labelled) -> Sample:
+    """Return a stored sample as the input of a merge stage."""
     return Sample(
         key=labelled.key,
         width=labelled.width,
