@@ -1,6 +1,6 @@
-"""The eight annotation types of FLD-5B, counted, and what its captions are made of.
+"""Counts of the eight annotation types of FLD-5B, and the grammar of captions.
 
-Tables 2 and 3 of the Florence-2 paper over kept annotations. Shards are added one by one.
+Tables 2 and 3 of the Florence-2 paper, on kept annotations. Shards are added one by one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pipelines.report.paper import LENGTHS, TABLE_2, TABLE_3, TypeFigures
 COLUMNS = ("key", "id", "task", "text", "label", "parent_id", "kept", "verdicts")
 """The columns of a shard's Parquet file that are read."""
 NAMED_BOXES = ("object_detection", "open_vocabulary_detection")
-"""Boxes whose label is their phrase, unless a better one was chosen (`region_category`)."""
+"""Tasks of boxes whose label is their phrase, unless a `region_category` replaces it."""
 PHRASES = "region_category"
 DESCRIPTIONS = ("region_description", "dense_region_caption")
 _TOKEN = r"\w+|[^\w\s]"
-"""A token is a word or a mark of punctuation. The paper does not tell how it counts."""
+"""A token is a word or a punctuation mark. The paper does not state its tokenizer."""
 
 _Sums = Counter[str]
 
@@ -48,7 +48,7 @@ class AnnotationTypes:
         self._add_regions(("region-text", "brief"), kept, tokens, described)
 
     def table_2(self) -> Mapping[tuple[str, str], TypeFigures]:
-        """Return the figures of each type; a mean of nothing is `None`."""
+        """Return the figures of each type; the mean of zero values is `None`."""
         return {key: _figures(sums) for key, sums in self._types.items()}
 
     def table_3(self) -> Mapping[str, Mapping[str, float | None]]:
@@ -94,7 +94,8 @@ class AnnotationTypes:
 
 
 def _is_phrase(kept: pa.Table) -> pa.ChunkedArray:
-    """Tell which rows name a region in a word or two: the chosen phrase, else the box's label."""
+    """Return which rows hold the phrase of a region: its `region_category`, else the box's
+    label."""
     task = kept.column("task")
     is_chosen = pc.equal(task, PHRASES)
     chosen_for = kept.column("parent_id").filter(is_chosen).combine_chunks()
@@ -112,8 +113,8 @@ def _tokens(table: pa.Table) -> np.ndarray:
 
 def _measurements(verdicts: pa.ChunkedArray) -> Iterator[tuple[str, np.ndarray]]:
     """Yield what filters measured on these rows, by name."""
-    said = pc.list_flatten(verdicts)
-    numbers = pc.list_flatten(pc.struct_field(said, "measurement"))
+    flat = pc.list_flatten(verdicts)
+    numbers = pc.list_flatten(pc.struct_field(flat, "measurement"))
     names = pc.struct_field(numbers, "name")
     values = pc.struct_field(numbers, "value")
     for name in pc.unique(names).to_pylist():

@@ -1,6 +1,6 @@
-"""Reading finished shards back: samples from the tar, rows from the Parquet beside it.
+"""Reading finished shards: samples from the tar, annotations from the Parquet file.
 
-One sample and one batch of rows at a time. Knows the contract of the output, not the page.
+One sample and one batch of rows at a time.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from engine.records.publication import SHARDS, ShardStats
 from engine.storage.folder import Folder
 
 BATCH_ROWS = 8192
-"""Rows of Parquet in memory at once."""
+"""Rows of Parquet that are read at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSample:
-    """A sample in its tar; `image` reads the original bytes while the shard is open."""
+    """A sample in its tar; `image()` reads the bytes of the image while the shard is open."""
 
     key: str
     width: int
@@ -35,7 +35,7 @@ class StoredSample:
 
 
 def stored_samples(output: Folder, shard: ShardStats) -> Iterator[StoredSample]:
-    """Yield the samples of a shard in their order; images that nobody asks for are skipped.
+    """Yield the samples of a shard in order; their images are read on demand.
 
     Raises:
         StorageError: the tar cannot be read.
@@ -49,7 +49,7 @@ def stored_samples(output: Folder, shard: ShardStats) -> Iterator[StoredSample]:
 
 
 def annotation_batches(output: Folder, shard: ShardStats) -> Iterator[pa.RecordBatch]:
-    """Yield the annotations of a shard, dropped ones too, some rows at a time.
+    """Yield the annotations of a shard, kept and dropped, in batches of `BATCH_ROWS`.
 
     Raises:
         StorageError: the file cannot be read.
@@ -63,19 +63,19 @@ def annotation_batches(output: Folder, shard: ShardStats) -> Iterator[pa.RecordB
 
 
 def spread(count: int, among: int) -> list[int]:
-    """Return `count` numbers below `among`, evenly spread; all of them when there are fewer."""
+    """Return `count` evenly spread indices below `among`; all if `among` is smaller."""
     if count >= among:
         return list(range(among))
     return [(2 * step + 1) * among // (2 * count) for step in range(count)]
 
 
 def _stored(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> StoredSample:
-    said = sample_of(_content(tar, members["json"]))
+    header = sample_of(_content(tar, members["json"]))
     extension = next(name for name in members if name not in ("json", "txt"))
     return StoredSample(
-        key=said["key"],
-        width=said["width"],
-        height=said["height"],
+        key=header["key"],
+        width=header["width"],
+        height=header["height"],
         extension=extension,
         image=lambda: _content(tar, members[extension]),
     )
