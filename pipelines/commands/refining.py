@@ -112,7 +112,7 @@ def train(
             options,
             output,
             on_progress=show,
-            on_survey=lambda found: warn_untrained(found.unfed),
+            on_survey=lambda found: warn_untrained(found.without_data),
             on_wait=partial(setattr, progress, "waiting"),
         )
     for task, loss in result.losses.items():

@@ -1,7 +1,7 @@
-"""Checkpoints of a training under way: whole ones only.
+"""Checkpoints of a running training.
 
-A checkpoint is a folder that others fill; its last file makes it one and has the digests of all
-others, so that nothing is read that was not written here. Knows nothing of what is in it.
+The trainer writes the files of a checkpoint; `complete` adds the last one, with the digests of all
+others. A folder without it, or with other files, is never loaded.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pipelines.training.files import digest_of_file, make_durable, write_json
 
 CHECKPOINTS = "checkpoints"
 COMPLETE = "complete.json"
-"""The last file of a checkpoint; a folder without it is not one."""
+"""The last file of a checkpoint; a folder without it is incomplete."""
 
 
 def last_checkpoint(output: Path) -> Path | None:
-    """Return the latest whole checkpoint; one with a changed file or a file too many is none."""
+    """Return the latest complete checkpoint; changed or additional files make one invalid."""
     found = [path.parent for path in (output / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}")]
-    return next(filter(_is_whole, sorted(found, key=step_of, reverse=True)), None)
+    return next(filter(_is_complete, sorted(found, key=step_of, reverse=True)), None)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -31,11 +31,11 @@ def step_of(checkpoint: Path) -> int:
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
-    """Return what was stored when the checkpoint was completed."""
+    """Return the state that was passed to `complete`."""
     return json.loads((checkpoint / COMPLETE).read_bytes())["state"]
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_complete(checkpoint: Path) -> bool:
     try:
         digests = json.loads((checkpoint / COMPLETE).read_bytes())["digests"]
         return bool(_digests(checkpoint) == digests)
@@ -44,7 +44,7 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:
-    """Return the digest of each file but the last one; a link or a folder is no file of ours.
+    """Return the digest of each file except `COMPLETE`; "" for a link.
 
     Raises:
         OSError: a file cannot be read.
@@ -57,18 +57,18 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 
 def complete(output: Path, step: int, state: Mapping[str, Any], *, keep: int) -> None:
-    """Make the folder of a step a checkpoint, and remove all but the last `keep`."""
+    """Complete the checkpoint of a step, and remove all but the last `keep`."""
     checkpoint = output / CHECKPOINTS / f"checkpoint-{step}"
     make_durable(checkpoint)
     write_json(checkpoint, COMPLETE, {"state": state, "digests": _digests(checkpoint)})
     older = sorted(checkpoint.parent.glob("checkpoint-*"), key=step_of)
     for old in older[:-keep]:
-        (old / COMPLETE).unlink(missing_ok=True)  # what is half removed is no checkpoint
+        (old / COMPLETE).unlink(missing_ok=True)  # first: a half removed folder is incomplete
         shutil.rmtree(old)
 
 
 def sweep(output: Path) -> None:
-    """Remove what is no whole checkpoint: a process was killed while it wrote or removed it."""
+    """Remove incomplete checkpoints, left by a process that was killed."""
     for folder in (output / CHECKPOINTS).glob("*"):
         if not (folder / COMPLETE).exists():
             shutil.rmtree(folder)

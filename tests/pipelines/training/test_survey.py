@@ -1,4 +1,4 @@
-"""A look over a dataset: what can be learnt from it, and what cannot."""
+"""The survey of a dataset: which tasks it can train."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.training.survey import _MOST_WORDS, _commonest, survey
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
 
-def test_it_counts_what_is_kept_and_lists_the_words(scenes):
+def test_kept_annotations_are_counted_and_names_are_listed(scenes):
     found = survey(Folder(str(scenes)), TrainConfig(model="here"))
     assert found.kept["caption"] == 14
     assert set(found.classes) <= set(NAMES)
@@ -50,10 +50,10 @@ def test_labels_that_feed_none_of_the_tasks_are_refused(scenes):
 def test_tasks_without_labels_are_named(scenes, album, tmp_path):
     asked = dict.fromkeys(("caption", "referring_segmentation", "region_description", "ocr"), 1.0)
     found = survey(Folder(str(scenes)), TrainConfig(model="here", tasks={**asked, "ocr": 0}))
-    assert found.unfed == ("region_description",)
+    assert found.without_data == ("region_description",)
     build(album, tmp_path / "bright")
     config = TrainConfig(model="here", tasks={"region_proposal": 1, "caption": 1})
-    assert survey(Folder(str(tmp_path / "bright")), config).unfed == ("caption",)
+    assert survey(Folder(str(tmp_path / "bright")), config).without_data == ("caption",)
 
 
 def test_masks_without_phrases_do_not_feed_referring_segmentation(scenes, tmp_path):
@@ -67,8 +67,10 @@ def test_masks_without_phrases_do_not_feed_referring_segmentation(scenes, tmp_pa
         table = pq.read_table(path)
         pq.write_table(table.filter(pc.not_equal(table["task"], "phrase_grounding")), path)
     config = TrainConfig(model="here", tasks={"segmentation": 1, "referring_segmentation": 1})
-    assert survey(Folder(str(tmp_path / "copy")), config).unfed == ("referring_segmentation",)
-    assert survey(Folder(str(scenes)), config).unfed == ()
+    assert survey(Folder(str(tmp_path / "copy")), config).without_data == (
+        "referring_segmentation",
+    )
+    assert survey(Folder(str(scenes)), config).without_data == ()
 
 
 def test_one_class_is_refused_unless_it_is_meant(album, tmp_path):
