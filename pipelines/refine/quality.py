@@ -21,7 +21,7 @@ from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS
 from pipelines.merge.learning.audit import Audit, findings
 from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
 from pipelines.refine.config import RefineConfig
-from pipelines.shape_world.score.matching import Counts
+from pipelines.shape_world.score.matching import MatchCounts
 from pipelines.shape_world.score.measure import score_labels, truth_of
 from pipelines.shape_world.score.score import Score
 
@@ -109,14 +109,14 @@ def by_kind(score: Score) -> dict[str, float | None]:
     return {kind: value for kind, (count, value) in measured.items() if count}
 
 
-def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, Counts]]:
+def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, MatchCounts]]:
     """Yield for each sample and task how many of the things audited as right are labelled."""
     for sample in read_dataset(dataset):
         found = auditor.found(sample.key)
         yield from _against_audit(auditor.audit, found, sample.annotations)
 
 
-def _agreed(dataset: Folder) -> Iterator[tuple[str, Counts]]:
+def _agreed(dataset: Folder) -> Iterator[tuple[str, MatchCounts]]:
     """Yield for each sample, voter and task how well the voter agrees with the kept labels.
 
     With folds, no voter was trained on the sample that it labels. Merged annotations are no votes:
@@ -132,19 +132,19 @@ def _agreed(dataset: Folder) -> Iterator[tuple[str, Counts]]:
 
 def _against_audit(
     audit: Audit, audited: Sequence[Annotation], labels: Sequence[Annotation]
-) -> Iterator[tuple[str, Counts]]:
+) -> Iterator[tuple[str, MatchCounts]]:
     """Compare labels with audited annotations, by task.
 
     A label that the audit does not cover does not count; a task without labels misses all things.
     """
     for task in _measured_tasks((*labels, *audited)):
         counts, verdict = _matched(audit, audited, labels, task)
-        yield task, replace(counts, said=int((~np.isnan(verdict)).sum()))
+        yield task, replace(counts, predicted=int((~np.isnan(verdict)).sum()))
 
 
 def _against_labels(
     audit: Audit, kept: Sequence[Annotation], votes: Sequence[Annotation]
-) -> Iterator[tuple[str, Counts]]:
+) -> Iterator[tuple[str, MatchCounts]]:
     """Compare the votes of one voter with the kept labels, for the tasks that it voted on.
 
     A vote that matches no kept label is wrong.
@@ -159,20 +159,20 @@ def _measured_tasks(annotations: Iterable[Annotation]) -> list[str]:
 
 def _matched(
     audit: Audit, audited: Sequence[Annotation], others: Sequence[Annotation], task: str
-) -> tuple[Counts, np.ndarray]:
+) -> tuple[MatchCounts, np.ndarray]:
     """Count the things that `others` found, and return the verdict on each: NaN is unknown."""
     own = [one for one in others if one.task == task]
     found = findings(audit, audited, task)
     verdict, thing = found.of(own)
     right = len(set(thing[thing >= 0].tolist()))
-    return Counts(right=right, said=len(own), true=found.things), verdict
+    return MatchCounts(right=right, predicted=len(own), true=found.things), verdict
 
 
-def _f1(counts: Iterable[tuple[str, Counts]]) -> dict[str, float | None]:
+def _f1(counts: Iterable[tuple[str, MatchCounts]]) -> dict[str, float | None]:
     """Sum up by kind; return the F1 of each, `None` if nothing was compared."""
-    totals: dict[str, Counts] = {}
+    totals: dict[str, MatchCounts] = {}
     for task, count in counts:
-        totals[_KIND_OF[task]] = totals.get(_KIND_OF[task], Counts()) + count
+        totals[_KIND_OF[task]] = totals.get(_KIND_OF[task], MatchCounts()) + count
     return {kind: total.f1 for kind, total in sorted(totals.items())}
 
 

@@ -11,7 +11,7 @@ from engine.records.dataset import Labelled, manifest_of, read_dataset
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
 from pipelines.merge.stage import Merge, MergeConfig, Rule
-from pipelines.shape_world.score.measure import Tally, score_dataset, truth_of
+from pipelines.shape_world.score.measure import ScoreTally, score_dataset, truth_of
 from pipelines.shape_world.score.score import Score
 
 
@@ -50,7 +50,7 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
     last = rounds[-1]
     truth = truth_of(manifest_of(dataset)["source"])
     stages = dict(_stages(dataset, last.number))
-    tallies = {rule: Tally() for rule in stages}
+    tallies = {rule: ScoreTally() for rule in stages}
     candidates = f"{round_folder(dataset, last.number).url}/{CANDIDATES}/0"
     for labelled in read_dataset(Folder(candidates)):
         if labelled.key not in last.audited:

@@ -1,7 +1,6 @@
-"""The known world as a source: scenes drawn when they are read, as PNG, pixels only.
+"""The drawn scenes as a source: they are drawn when read, and given as PNG.
 
-No label, name or piece of metadata carries the truth; who is to measure against it draws the
-scene again (`scene_of`). This module knows no file: nothing is stored.
+No label, name or metadata carries the ground truth; scores draw the scene again (`scene_of`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ class ShapeWorldSource(Source):
     """The scenes of `shape_world://5000?seed=3&px=128&difficulty=easy&start=0`, by number.
 
     Raises:
-        ConfigError: the URL names no world, or `include` is given, which is for files.
+        ConfigError: the URL is wrong, or `include` is set, which selects files.
     """
 
     def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
@@ -32,13 +31,13 @@ class ShapeWorldSource(Source):
             )
 
     def items(self) -> Iterator[Item]:
-        """List the scenes by number. The same scene of a longer world is the same item."""
+        """List the scenes by number. The same scene in a larger world is the same item."""
         import cv2
 
-        said = self.world.model_dump(exclude={"count", "start"})
-        parameters = " ".join(f"{name}={value}" for name, value in sorted(said.items()))
-        # Another OpenCV may draw a letter differently, and then the bytes are others.
-        signature = f"{SCHEME} {WORLD_VERSION} {parameters} opencv={cv2.__version__}"
+        parameters = self.world.model_dump(exclude={"count", "start"})
+        text = " ".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+        # Other releases of OpenCV may draw letters differently.
+        signature = f"{SCHEME} {WORLD_VERSION} {text} opencv={cv2.__version__}"
         for number in self.world.numbers:
             yield Item(location=key_of(number), signature=signature)
 

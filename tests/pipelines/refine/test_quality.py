@@ -17,8 +17,9 @@ from pipelines.dataset.lineage import round_folder
 from pipelines.refine import quality
 from pipelines.refine.audits import FileAuditor, TruthAuditor
 from pipelines.refine.quality import by_kind, measure
-from pipelines.shape_world.score import Score, score_labels
 from pipelines.shape_world.score.captions import FactScore
+from pipelines.shape_world.score.measure import score_labels
+from pipelines.shape_world.score.score import Score
 from tests.pipelines.refine.conftest import Configure
 from tests.pipelines.refine.rounds import box, refined, text
 from tests.pipelines.shape_world.score.labels import labelled, perfect, scene, scored

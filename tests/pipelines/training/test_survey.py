@@ -10,7 +10,7 @@ from engine.core.errors import StorageError, UsageError
 from engine.storage.folder import Folder
 from pipelines.shape_world.scene import NAMES
 from pipelines.training.config import TrainConfig
-from pipelines.training.survey import _MOST_WORDS, _commonest, survey
+from pipelines.training.survey import _MAX_NAMES, _commonest, survey
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
 
@@ -25,11 +25,11 @@ def test_kept_annotations_are_counted_and_names_are_listed(scenes):
 def test_the_commonest_words_are_kept_where_there_are_too_many():
     counted = Counter({"rare": 1, "": 99, "common": 7, "also rare": 1, "usual": 3})
     assert _commonest(counted) == ("also rare", "common", "rare", "usual")
-    many = Counter({f"word {number:06d}": 1 for number in range(_MOST_WORDS)}) + Counter(zebra=2)
+    many = Counter({f"word {number:06d}": 1 for number in range(_MAX_NAMES)}) + Counter(zebra=2)
     found = _commonest(many)
-    assert len(found) == _MOST_WORDS
+    assert len(found) == _MAX_NAMES
     assert "zebra" in found
-    assert f"word {_MOST_WORDS - 1:06d}" not in found
+    assert f"word {_MAX_NAMES - 1:06d}" not in found
 
 
 def test_a_dataset_without_kept_labels_is_refused_with_a_cure(album, tmp_path):

@@ -29,7 +29,7 @@ from pipelines.training.trainer import FINISHED, TrainResult, train
 from pipelines.training.worker import OutOfMemory
 from specialists.florence2.checkpoint import resolve_florence2
 from tests.building import build
-from tests.pipelines.training.conftest import WORLD
+from tests.pipelines.conftest import WORLD
 
 pytestmark = [
     # Ray Data, which Ray Train imports, warns of its own defaults, and peft asks for old names.

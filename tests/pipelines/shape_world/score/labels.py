@@ -11,8 +11,9 @@ from pycocotools import mask as coco_mask
 from engine.core.annotation import CAPTION_TASKS, Annotation, MaskRLE
 from engine.records.dataset import Labelled
 from pipelines.shape_world.scene import Relation, Scene, Thing
-from pipelines.shape_world.score import Score, score_labels
 from pipelines.shape_world.score.claims import claims_of
+from pipelines.shape_world.score.measure import score_labels
+from pipelines.shape_world.score.score import Score
 
 SIDE = 100
 PLAIN = {
