@@ -16,7 +16,7 @@ import numpy as np
 from engine.core.annotation import CAPTION_TASKS
 from pipelines.shape_world.scene import Predicate, Thing
 from pipelines.shape_world.score.claims import Claim, Claims, claims_of
-from pipelines.shape_world.score.comparison import SceneComparison, comparable, ranked
+from pipelines.shape_world.score.comparison import SceneComparison, normalised_text, ranked
 from pipelines.shape_world.score.matching import MatchCounts
 
 _WORD = re.compile(r"\w+")
@@ -140,7 +140,7 @@ def facts_of(claims: Claims, comparison: SceneComparison) -> Facts:
             and _holds(claims.things[subject], predicate, claims.things[other], comparison)
             for subject, predicate, other in claims.relations
         ),
-        quotes=sum(comparable(quote) in words for quote in claims.quotes),
+        quotes=sum(normalised_text(quote) in words for quote in claims.quotes),
     )
 
 
