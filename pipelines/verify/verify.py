@@ -151,7 +151,7 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
         stats += [shard.stats] if shard.stats else []
         if shard.table is not None:
             tables += 1
-            if place in statistics.places:
+            if place in statistics.sampled:
                 statistics.add(shard.table)
     manifest = Manifest.from_document(document, stats)
     for path, said, found in differences(document["totals"], asdict(manifest.totals)):
