@@ -1,7 +1,7 @@
-"""Which addresses a service may have, where those of one's own network are not allowed.
+"""Refusing private addresses of services (protection against SSRF).
 
-A name is resolved, every address that it has is looked at, and the one that was looked at is
-connected to: a name that means something else a moment later changes nothing.
+A name is resolved, all its addresses are checked, and the connection uses a checked address: a name
+that resolves differently a moment later has no effect.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import socket
 from specialists.online.failure import SERVICE_FAILED, Failure
 
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-"""IPv6 addresses that stand for IPv4 ones (RFC 6052, RFC 8215)."""
+"""IPv6 networks that map IPv4 addresses (RFC 6052, RFC 8215)."""
 
 
 async def public_address(host: str, port: int | None) -> str:
-    """Return an address of a host, all of whose addresses are public.
+    """Return an address of a host whose addresses are all public.
 
-    Numbers count as what the system takes them for: `2130706433` is 127.0.0.1.
+    Numeric hosts are interpreted as the system does: `2130706433` is 127.0.0.1.
 
     Raises:
-        Failure: one of them is private, of this machine or of the local network; or there is none.
+        Failure: an address is private, of this machine or the local network; or there is none.
     """
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Failure(
-            SERVICE_FAILED, f"no address of {host!r} is known: {error.strerror}", is_passing=True
+            SERVICE_FAILED, f"{host!r} has no address: {error.strerror}", is_passing=True
         ) from error
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
@@ -45,7 +45,7 @@ async def public_address(host: str, port: int | None) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the internet at large, also within an IPv6 address."""
+    """Return whether an IP address is public, also one that is embedded in an IPv6 address."""
     plain = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(plain, ipaddress.IPv6Address):
         inner = plain.ipv4_mapped or plain.sixtofour or (plain.teredo or (None, None))[1]
@@ -53,6 +53,6 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(plain) & 0xFFFFFFFF)
         if inner is not None:
             plain = inner
-        elif int(plain) >> 32 == 0:  # `::1`, and IPv4 as it was written once
+        elif int(plain) >> 32 == 0:  # `::1`, and IPv4-compatible addresses (deprecated)
             return False
     return plain.is_global and not plain.is_multicast
