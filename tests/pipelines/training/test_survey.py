@@ -76,7 +76,7 @@ def test_masks_without_phrases_do_not_feed_referring_segmentation(scenes, tmp_pa
 def test_one_class_is_refused_unless_it_is_meant(album, tmp_path):
     build(album, tmp_path / "bright")
     folder = Folder(str(tmp_path / "bright"))
-    with pytest.raises(UsageError, match=r"one label 'bright corner'.*allow_one_class"):
+    with pytest.raises(UsageError, match=r"same label 'bright corner'.*allow_one_class"):
         survey(folder, TrainConfig(model="here"))
     survey(folder, TrainConfig(model="here", allow_one_class=True))
     survey(folder, TrainConfig(model="here", tasks={"region_proposal": 1}))
