@@ -35,21 +35,21 @@ class ParserHarness:
     def __init__(self, processor: Any, vocabulary: int) -> None:
         self.processor = processor
         self.tokens = Tokens(processor.tokenizer, size=vocabulary)
-        self.reader = AnswerParser(processor, self.tokens, language="en")
+        self.parser = AnswerParser(processor, self.tokens, language="en")
 
     def utterance(self, text: str, chances: Sequence[float] = ()) -> GeneratedAnswer:
         """Return the tokens of a text with chances of a half, or with the given ones at first."""
         ids = np.array([*self.processor.tokenizer(text, add_special_tokens=False).input_ids, 2])
         given = np.full(len(ids), 0.5)
         given[: len(chances)] = chances
-        return GeneratedAnswer(ids=ids, chances=given)
+        return GeneratedAnswer(ids=ids, probabilities=given)
 
     def hear(
         self, task: str, text: str, chances: Sequence[float] = (), **question: Any
     ) -> list[Annotation]:
         """Return what a text means, checked to be well formed."""
         about = {"task": FLORENCE2_TASKS[task], "prompt": "", "size_wh": SIZE, **question}
-        found = self.reader.annotations(FilledPrompt(**about), self.utterance(text, chances))
+        found = self.parser.annotations(FilledPrompt(**about), self.utterance(text, chances))
         for one in found:
             assert not problem_of(one, width=SIZE[0], height=SIZE[1])
             assert one.task == task
