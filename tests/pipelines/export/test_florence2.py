@@ -13,7 +13,6 @@ from PIL import Image
 
 from engine.core.errors import UsageError
 from engine.records.dataset import open_dataset
-from engine.storage.folder import Folder
 from pipelines.export.exporter import export
 from pipelines.export.florence2 import (
     ANNOTATIONS,
@@ -145,7 +144,7 @@ def test_lines_are_what_the_trainer_reads(scenes, tmp_path, task):
     exported = export(str(scenes), Florence2Exporter(config), tmp_path / "out")
     count = sum(exported.lines.values())
     reader = Reader(
-        dataset=Folder(str(scenes)),
+        dataset=open_dataset(str(scenes)),
         config=config.model_copy(update={"batch_size": 1, "length_pool": 1}),
         part=Part(),
         draw=ExampleMaker(config).draw,
