@@ -271,10 +271,12 @@ def _import_for_threads() -> None:
     that import the same packages may each find half of them.
     """
     import cv2
+    import pyarrow as pa
 
     with suppress(ImportError):  # an extra
         import pillow_heif  # noqa: F401
 
+    pa.array([])  # imports pandas, where it is installed
     cv2.setNumThreads(1)  # there is a worker for every CPU
 
 
