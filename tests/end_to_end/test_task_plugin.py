@@ -103,7 +103,7 @@ def test_a_task_of_a_plugin_is_validated_filtered_drawn_and_exported(
     code, told = run("export", output, "--format", "coco", "--output", tmp_path / "coco")
     assert code == 0, told
     instances = json.loads((tmp_path / "coco/annotations/instances.json").read_text())
-    assert instances["categories"] == [{"id": 1, "name": "acme"}]
+    assert instances["categories"] == [{"id": 1, "name": "acme", "supercategory": ""}]
     assert [one["bbox"] for one in instances["annotations"]] == [[2, 3, 20, 30]] * 11
 
     given = ("--set", "tasks.logo=1", "--output", tmp_path / "jsonl")
