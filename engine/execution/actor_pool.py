@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.core.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
 from engine.core.image import OUT_OF_MEMORY
+from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, too_small, while_loading
 from engine.planning.pools import Pool
 
@@ -104,7 +105,7 @@ class ActorPool:
         self._asked_s[place] = time.monotonic()
         try:
             actor = self._make()
-            await actor.load.remote([])
+            (await actor.load.remote([])).checked()
         except Exception as error:  # an actor that cannot be made ends the run
             reason = explained(error, self.name)
             self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
@@ -121,10 +122,15 @@ class ActorPool:
         missing = frozenset(names) - self._loaded[place]
         if not missing:
             return
+
+        async def load(actor: Any) -> Reply:
+            reply: Reply = await actor.load.remote(sorted(missing))
+            return reply.checked()
+
         with while_loading(sorted(missing)):
-            is_spent = await self._on(place, lambda actor: actor.load.remote(sorted(missing)))
+            reply = await self._on(place, load)
         self._loaded[place] |= missing
-        if is_spent:
+        if reply.is_spent:
             raise too_small(sorted(self._loaded[place]), self._memory_mb)
 
     async def _on(self, place: int, call: Call) -> Any:

@@ -18,7 +18,8 @@ from typing import Any
 
 from engine.core.errors import RunError, SampleError, WorkerDied
 from engine.execution.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
-from engine.execution.child import Reply, Request, receive, send, serve
+from engine.execution.child import Request, receive, send, serve
+from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
 from engine.execution.watch import NO_TURN
 from engine.execution.worker import Part
@@ -148,25 +149,18 @@ class LocalRunner(Runner):
             message, reason = self._child.death(on_timer)
             self._end_child()
             raise WorkerDied(message, reason=reason) from None
-        if reply.error is not None:
-            if isinstance(reply.error, WorkerDied):
-                self._end_child()
-            raise reply.error from (_TraceOfWorker(reply.trace) if reply.trace else None)
-        if reply.is_spent:
+        if reply.is_spent or isinstance(reply.error, WorkerDied):
             self._end_child()
-            if is_loading:
-                raise too_small(request.arguments[0], self._config.limits.worker_memory_mb)
-        return reply.value
+        value = reply.checked().value
+        if reply.is_spent and is_loading:
+            raise too_small(request.arguments[0], self._config.limits.worker_memory_mb)
+        return value
 
     def _end_child(self) -> None:
         if self._child is not None:
             self._child.end()
         self._child = None
         self._loaded = set()
-
-
-class _TraceOfWorker(Exception):
-    """Where an error came from, in the process of a worker."""
 
 
 @contextmanager

@@ -9,16 +9,18 @@ the caller switches to the new manifest when everything that people read (card, 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.core.annotation import TASKS
+from engine.core.counted import counted
 from engine.core.errors import ConfigError, MissingPackage, UsageError
 from engine.core.image import PIXELS_VERSION
 from engine.core.redaction import redacted
 from engine.core.sample import digest_of
 from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.execution.log import run_log
+from engine.execution.log import log_dead_letters, run_log
 from engine.execution.losses import Ledger
 from engine.execution.nesting import refuse_links, refuse_nesting
 from engine.execution.progress import Progress
@@ -52,6 +54,8 @@ from engine.safety.escaped import cut, escaped
 from engine.sources.source import Source
 from engine.sources.url import reached
 from engine.storage.folder import Folder
+
+_log = logging.getLogger(__name__)
 
 POLL_S = 2.0
 """Seconds between looks at what workers wait for."""
@@ -188,14 +192,15 @@ def execute(
 
     def on_finished(job: Job, stats: ShardStats) -> None:
         receipts.write(job.spec, stats.samples_digest)
-        log.finished(stats)
+        log_dead_letters(stats.name, stats.dead_letters)
+        _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
         ledger.add(stats)
         progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
         ledger.check()
 
     if jobs:
         progress.current = "starting the workers"
-        with run_log(run.output) as log:
+        with run_log(run.output):
             asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
@@ -310,6 +315,7 @@ async def _build(
         graph = await runner.start()
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
+        _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
         progress.current = ""
         scheduler = Scheduler(graph, runner, progress)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from engine.core.errors import WorkerDied, WorkerStuck
 from engine.core.image import OUT_OF_MEMORY
+from engine.execution.worker_log import about
 
 T = TypeVar("T")
 
@@ -117,17 +118,18 @@ class Watch:
 
     @contextmanager
     def over(self, doing: Doing) -> Iterator[None]:
-        """Limit the block, in the thread of a call."""
+        """Limit the block, in the thread of a call; what it logs names the stage."""
         thread = threading.get_ident()
-        if thread not in self._watched:
-            yield
-            return
-        self._doing[thread] = (time.monotonic() + doing.seconds, doing)
-        self._set_timer()
-        try:
-            yield
-        finally:
-            del self._doing[thread]
+        with about(stage=doing.stage):
+            if thread not in self._watched:
+                yield
+                return
+            self._doing[thread] = (time.monotonic() + doing.seconds, doing)
+            self._set_timer()
+            try:
+                yield
+            finally:
+                del self._doing[thread]
 
     @property
     def is_spent(self) -> bool:

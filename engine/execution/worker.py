@@ -25,6 +25,7 @@ from engine.execution.answer import (
 )
 from engine.execution.conversation import Conversation, Said
 from engine.execution.watch import Doing, Watch
+from engine.execution.worker_log import about
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph, Node
 from engine.planning.open_source import open_source
@@ -132,13 +133,14 @@ class Worker:
         With `retry`, stages are asked again about samples on which they failed. `given_up` as in
         `read_shard`; `note` is told of each input before it is looked at.
         """
-        shard, images = read_shard(
-            spec,
-            self._sources[spec.source],
-            limits=self._config.limits,
-            given_up=given_up,
-            watched=partial(self._reading, note),
-        )
+        with about(shard=spec.name):
+            shard, images = read_shard(
+                spec,
+                self._sources[spec.source],
+                limits=self._config.limits,
+                given_up=given_up,
+                watched=partial(self._reading, note),
+            )
         task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
         for node in self._graph.layered:
             recall = self._recall(node, task, is_asked=True)
@@ -177,12 +179,13 @@ class Worker:
         )
         todo = {name: frozenset(task.todo[name]) for name in names}
         window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
-        for numbers in _windows(task.shard, samples, window):
-            for node in nodes:
-                wanted = [number for number in numbers if number in todo[node.name]]
-                for batch in _batches(wanted, node.stage.config.batch_size):
-                    conversation.ask(node, batch)
-            conversation.forget_pixels()
+        with about(shard=task.shard.name):
+            for numbers in _windows(task.shard, samples, window):
+                for node in nodes:
+                    wanted = [number for number in numbers if number in todo[node.name]]
+                    for batch in _batches(wanted, node.stage.config.batch_size):
+                        conversation.ask(node, batch)
+                conversation.forget_pixels()
         return {node.name: conversation.part(node) for node in nodes}
 
     def store(self, task: Task, names: Sequence[str], *parts: Part) -> dict[str, Layer]:
@@ -218,7 +221,7 @@ class Worker:
             limit="limits.shard_seconds",
             reason=SHARD_TIMEOUT,
         )
-        with self._watch.over(publishing):
+        with self._watch.over(publishing), about(shard=task.shard.name):
             return publish_shard(task.shard, images, self._graph, layers, self._output)
 
     def _recall(self, node: Node[Any], task: Task, *, is_asked: bool = False) -> Recall:
