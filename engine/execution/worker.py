@@ -30,7 +30,7 @@ from engine.planning.config import RunConfig
 from engine.planning.graph import Graph, Node
 from engine.planning.open_source import open_source
 from engine.planning.partition import ShardSpec
-from engine.records.layer import Layer, LayerStore, Recall, StageError, join_layers
+from engine.records.layer import Layer, LayerStore, Recall, StageError, join_layers, make_layer
 from engine.records.publication import ShardStats, publish_shard
 from engine.records.shard import Shard, ShardBytes, Spot, read_shard
 from engine.sources.source import SOURCE
@@ -143,9 +143,15 @@ class Worker:
             )
         task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
         for node in self._graph.layered:
-            recall = self._recall(node, task, is_asked=True)
-            if not recall.is_complete:
-                task.todo[node.name] = recall.missing
+            missing = self._layers.missing(
+                node,
+                shard.digest,
+                shard.sample_digests,
+                earlier=earlier,
+                again=partial(_is_asked_again, task),
+            )
+            if missing is not None:
+                task.todo[node.name] = missing
         return task, images
 
     @contextmanager
@@ -209,11 +215,11 @@ class Worker:
     ) -> ShardStats:
         """Publish the last layers, judge everything that was said, and write the shard."""
         layers = self.store(task, names, *parts)
-        for node in self._graph.layered:
-            if node.name not in layers:
-                recall = self._recall(node, task)
-                _refuse_gaps(node, recall)
-                layers[node.name] = recall.layer
+        stored = [node for node in self._graph.layered if node.name not in layers]
+        recalls = [self._recall(node, task) for node in stored]  # all: each damaged one is found
+        for node, recall in zip(stored, recalls, strict=True):
+            _refuse_gaps(node, recall)
+            layers[node.name] = recall.layer
         filters = ", ".join(node.name for node in self._graph.filters) or "none"
         publishing = Doing(
             what=lambda: f"judging and writing shard {task.shard.name} (filters: {filters})",
@@ -225,13 +231,12 @@ class Worker:
             return publish_shard(task.shard, images, self._graph, layers, self._output)
 
     def _recall(self, node: Node[Any], task: Task, *, is_asked: bool = False) -> Recall:
-        """Return what a stage said; of one that is asked, what it is asked again is left out:
-        failures when they are retried, and always what nobody could pay for."""
+        """Return the stored rows of a stage; of one that is asked, errors that will be retried are
+        left out. A stage that is asked about every sample has none."""
         shard = task.shard
-
-        def again(error: StageError) -> bool:
-            return is_asked and (task.retry or error.reason == BUDGET_EXHAUSTED)
-
+        if is_asked and len(task.todo[node.name]) == len(shard.records):
+            return Recall(layer=make_layer(node, {}, ()), missing=task.todo[node.name])
+        again = partial(_is_asked_again, task) if is_asked else lambda error: False
         return self._layers.recall(
             node, shard.digest, shard.sample_digests, earlier=task.earlier, again=again
         )
@@ -243,15 +248,24 @@ class Worker:
         stage has its whole layer by now.
         """
         asked = {node.name for node in nodes}
+        inputs = {name for node in nodes for name in node.inputs}
+        recalls = {
+            name: self._recall(self._nodes[name], task, is_asked=name in asked) for name in inputs
+        }  # all, before one is refused: each damaged one is found
         said: dict[str, dict[int, Answer]] = {}
-        for name in {name for node in nodes for name in node.inputs}:
-            recall = self._recall(self._nodes[name], task, is_asked=name in asked)
+        for name, recall in recalls.items():
             _refuse_gaps(self._nodes[name], recall, task.todo[name] if name in asked else ())
             known = [number for number in samples if number not in set(recall.missing)]
             said[name] = {**recall.layer.annotations(known)}
             for error in recall.layer.errors:
                 said[name][error.sample] = SampleError(error.reason, error.message)
         return said
+
+
+def _is_asked_again(task: Task, error: StageError) -> bool:
+    """Whether a stage sees a sample again: failures only when they are retried, samples that the
+    budget did not reach always."""
+    return task.retry or error.reason == BUDGET_EXHAUSTED
 
 
 def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> None:

@@ -139,6 +139,15 @@ class Folder:
         except OSError as error:
             raise storage_error("read", self.path(name), error) from error
 
+    def tail(self, name: str, size: int) -> bytes | None:
+        """Return the last bytes of a file, or all where it has fewer; `None` without a file."""
+        try:
+            return self._fs.cat_file(self.path(name), start=-size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error("read", self.path(name), error) from error
+
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
         """Open a file for reading."""

@@ -74,6 +74,21 @@ def from_sealed_parquet(data: bytes) -> pa.Table:
     return table
 
 
+def footer_size(tail: bytes) -> int:
+    """Return how many bytes at the end of a Parquet file hold its schema and its metadata."""
+    return int.from_bytes(tail[-8:-4], "little") + 8
+
+
+def schema_in_footer(tail: bytes) -> pa.Schema:
+    """Return the schema of a Parquet file, with its metadata, from its last bytes; unverified.
+
+    Raises:
+        pyarrow.ArrowException, OSError: this is no end of a Parquet file, or a damaged one.
+    """
+    with pq.ParquetFile(pa.BufferReader(tail)) as file:
+        return file.schema_arrow
+
+
 def _with_digest(data: bytes, digest: bytes) -> bytes:
     start = data.rfind(_MARK) + len(_MARK)
     return data[:start] + digest + data[start + len(digest) :]
