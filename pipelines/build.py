@@ -119,6 +119,13 @@ def _files_of_current(output: Folder) -> dict[str, FileStats]:
 def _is_whole(manifest: Manifest, output: Folder) -> bool:
     """Whether the files beside the shards are there, all of them, as a manifest names them."""
     return manifest.files.keys() == named_by_manifest(output) and all(
-        output.exists(name) and FileStats.read(output, name) == file
-        for name, file in manifest.files.items()
+        _is_as_named(output, name, file) for name, file in manifest.files.items()
     )
+
+
+def _is_as_named(output: Folder, name: str, file: FileStats) -> bool:
+    """Whether a file is there as a manifest names it; what cannot be read is written again."""
+    try:
+        return output.exists(name) and FileStats.read(output, name) == file
+    except StorageError:
+        return False

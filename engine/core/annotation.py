@@ -121,8 +121,8 @@ def stamp(
     `parent_id` in the same answer finds it; both get the new id. Coordinates keep two decimals
     and scores five: finer digits are noise that differs between machines.
     """
-    names = [f"{provenance.stage}/{sample_digest}/{place}" for place in range(len(annotations))]
-    ids = [blake2b(name.encode(), digest_size=8).hexdigest() for name in names]
+    places = range(len(annotations))
+    ids = [annotation_id(provenance.stage, sample_digest, place) for place in places]
     renamed = {said.id: new for said, new in zip(annotations, ids, strict=True) if said.id}
     stamped = []
     for annotation, new_id in zip(annotations, ids, strict=True):
@@ -144,6 +144,12 @@ def stamp(
             )
         )
     return stamped
+
+
+def annotation_id(stage: str, sample_digest: str, place: int) -> str:
+    """Return the id of an annotation from the stage's fingerprint, the digest of the sample and
+    the position in the answer."""
+    return blake2b(f"{stage}/{sample_digest}/{place}".encode(), digest_size=8).hexdigest()
 
 
 def _rounded(coordinates: Iterable[float]) -> tuple[float, ...]:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.image import MAX_BYTES, MAX_PIXELS
 
+MOST_PIXELS = 178_956_970
+"""Pixels of any image that a dataset can have: Pillow refuses more."""
 _NOT_OF_READINGS = frozenset({"stage_seconds", "load_seconds", "shard_seconds", "worker_memory_mb"})
 
 
@@ -18,7 +20,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=178_956_970)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
     """Pixels of an image, checked before it is decoded; Pillow refuses more."""
     max_file_bytes: int = Field(default=MAX_BYTES, ge=1)
     """Bytes of an image: a file, a member of an archive or a value in Parquet."""
@@ -38,6 +40,8 @@ class Limits(BaseModel):
     beyond its first MiB."""
     max_json_depth: int = Field(default=64, ge=1)
     """Lists and objects within each other in the JSON of a label."""
+    max_json_values: int = Field(default=500_000, ge=1)
+    """Values of the JSON of a label, those within lists and objects counted."""
     max_caption_characters: int = Field(default=100_000, ge=1)
     """Characters of a caption or another text, of the source or of a stage."""
     max_annotations: int = Field(default=10_000, ge=1)

@@ -2,29 +2,28 @@
 
 Everything that becomes an error, a dead letter, a line of a log or a field of a dataset passes
 `redacted`, which masks users and passwords in URLs, signatures and keys in queries, named secrets,
-tokens of known forms, and the values of secret environment variables. It knows no service.
+tokens of known forms, private keys, and the values that are known (`known_secrets`). It knows no
+service.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote, urlsplit
+
+from engine.core import known_secrets
+from engine.core.known_secrets import LEAST_CHARACTERS, known_values
 
 MASK = "***"
 """What stands in a URL where a secret stood."""
 _KEY = "[key]"
 """What stands elsewhere where a secret stood."""
 
-LEAST_CHARACTERS = 6
-"""Characters of a value that is taken to be a secret: a shorter one hides nothing, and masking it
-would tear words apart."""
 MOST_CHARACTERS = 100_000
 """Characters of a text that are looked through; what comes after them is left out."""
+_LONGEST_TORN = 2000
+"""Characters of a word at that cut, which are left out too: it may be half of a secret."""
 
 _USERS_WITHOUT_PASSWORD = re.compile(
     "abfss?|adl|az|hdfs|hf|oci|ocilake|scp|sftp|smb|ssh|wasbs?|webhdfs"
@@ -33,66 +32,81 @@ _USERS_WITHOUT_PASSWORD = re.compile(
 _WITHOUT_USERS = re.compile("file|git|github|libarchive|local|memory|package|tar|zip")
 """Schemes without a host, and those in which `owner:repository@branch` is no password."""
 
-_HEAD = r"(?:\b[A-Za-z][A-Za-z0-9+.-]{0,30})?(?::(?:\\?/){2}|%3A%2F%2F)"
+_COLON = r"(?::|%(?:25)*3A|\\u003a|&\#(?:58|x3a);)"
+_SLASH = r"(?:\\?/|%(?:25)*2F|\\u002f|&\#(?:47|x2f);)"
 _URL = re.compile(
-    rf"""(?P<head>{_HEAD})(?P<rest>(?:(?!::|:\\?/\\?/|%3A%2F%2F)(?:\\/|[^\s"'<>\\]))+)""",
-    re.IGNORECASE,
+    rf"""(?P<head>(?:\b(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{{0,30}}))?{_COLON}{_SLASH}{{2,3}}
+    |\bhttps?:/|(?<![\w:/])//)
+    (?P<rest>(?:(?!::|{_COLON}{_SLASH}{{2}})(?:\\/|[^\s"'<>\\]))+)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 _AUTHORITY = re.compile(r"[^/?#\\]*")
 _PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):\d{0,5}")
 
 _PAIR = re.compile(
-    r"""(?P<name>(?:[?&;\#]|&amp;|\\u0026|%3F|%26|%23)
-    (?:[\w.~+$\[\]-]|%(?!3D|26|3F|23)[0-9A-F]{2}){1,100})
-    (?P<equals>=|%3D)
-    (?P<value>(?:(?!%(?:26|3F|23)[\w.~-]{1,100}(?:=|%3D))(?:\\/|[^\s&;\#"'<>\\]))*)""",
+    r"""(?P<name>(?:[?&;\#]|&amp;|\\u0026|%(?:25)*(?:3F|26|23))
+    (?:[\w.~+$\[\]-]|%(?!(?:25)*(?:3D|26|3F|23))[0-9A-F]{2}){1,100})
+    (?P<equals>=|%(?:25)*3D|\\u003d)
+    (?P<value>(?:(?!%(?:25)*(?:26|3F|23)[\w.~-]{1,100}(?:=|%(?:25)*3D))
+    (?:\\/|[^\s&;\#"'<>\\]))*)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """A parameter; one within the value of another, percent-encoded, is one of its own."""
 
 _QUERY_NAMES = re.compile(
-    "auth|awsaccesskeyid|code|expires|googleaccessid|jwt|key|keypairid|pass|policy|pwd|sas|se|sig"
-    "|signedurl|ske|skoid|skt|sktid|st"
+    "auth|authkey|awsaccesskeyid|bearer|code|creds?|expires|googleaccessid|hdn(?:ea|tl|ts)|hm|hmac"
+    "|jwt|key|keypairid|otp|pass|passphrase|policy|pw|pwd|qak|sas|se|session(?:id|key)?|sid|sig"
+    "|signed|signedurl|ske|skoid|skt|sktid|st|ticket|verify"
 )
 """Names of parameters that sign or open an address, and those that change whenever it is signed
 anew: without them two signatures of one address are one source."""
-_SIGNATURES = re.compile("sig")
+_SIGNATURES = re.compile("hm|hmac|sig")
 _QUERY_PARTS = re.compile(
     "accesskey|apikey|authorization|credential|passw(?:or)?d|privatekey|secret|signature"
     "|subscriptionkey|token|xamz|xgoog"
 )
 """What is in the names of others that open something."""
 
-_OPTIONS = re.compile(
-    "token|secret|credentials?|sas|passwd|(?:access|auth|bearer|hf|sas|session)token"
-    "|.*(?:access|account|api|private|secret|subscription)key.*|.*(?:authorization|password).*"
-    "|.*clientsecret.*"
-)
-
+_NAME = r"""(?<![\w.-])(?P<name>[\w.-]{0,60}?(?:pass_?(?:w(?:or)?d|wort|phrase)|pwd|secret
+    |api[_-]?key|access[_-]?key|account[_-]?key|subscription[_-]?key|private[_-]?key
+    |(?:access|api|auth|bearer|hf|id|refresh|sas|security|session)[_-]?token
+    |(?:shared_?access_?)signature)[\w-]{0,40})"""
+_EQUALS = r"""["']?\s*(?:=+>|->|:=|={1,2}|:|>|%(?:25)*(?:3D|3A)(?:%(?:25)*20)?
+    |(?<=["'])\s*,)\s*(?!\[key\])[\[({]?\s*b?"""
 _NAMED = re.compile(
-    r"""(?<![\w.-])(?P<name>[\w.-]{0,60}?(?:passw(?:or)?d|secret|api[_-]?key|access[_-]?key|account
-    [_-]?key|(?:access|auth|bearer|id|refresh|sas|security|session)[_-]?token|private[_-]?key
-    |authorization|subscription[_-]?key|(?:shared_?access_?)signature)[\w-]{0,40})
-    (?P<equals>["']?\s*(?:=>|=|:)\s*["']?(?:(?:Bearer|Basic|Token)\s+)?)
-    (?P<value>(?!(?:Bearer|Basic|Token)\b)[^\s"',;&<>(){}\[\]\\]{2,})""",
+    rf"""{_NAME}(?P<equals>{_EQUALS})
+    (?:(?P<quote>["'])(?P<quoted>(?:\\.|(?!(?P=quote))[^\\\n])*)
+    |(?P<value>(?!(?:Bearer|Basic|Token)\b)(?:[^\s"',;&<>(){{}}\[\]\\]{{2,}}|\([^\s"'<>]+)))""",
     re.IGNORECASE | re.VERBOSE,
 )
-_HEADER = re.compile(r"\b(Bearer\s+|Basic\s+(?=\S*[0-9=+/]))([A-Za-z0-9._~+/=-]{8,})")
+_HEADER = re.compile(
+    r"""(?<![\w.-])(?P<name>[\w-]{0,40}(?:authorization|cookie))
+    (?P<equals>["']?\s*(?::|(?<=["']),)\s*b?)(?P<quote>["'])?
+    (?P<scheme>(?:Bearer|Basic|Digest|Token|ApiKey|SharedKey|AWS4-HMAC-SHA256)\s+)?
+    (?P<value>(?(quote)(?:(?!(?P=quote))[^\n])+|[^\n]+))""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A header that opens something, to the end of its line or of its quotation."""
+_SCHEME = re.compile(r"\b(Bearer\s+|Basic\s+(?=\S*[0-9=+/]))([A-Za-z0-9._~+/=-]{8,})")
+_RANDOM = r"(?=[^\s\"'<>,;&]*\d)(?=[^\s\"'<>,;&]*[A-Za-z])[\w.~+/=%@!$^*-]{12,}"
+_WEAKLY_NAMED = re.compile(
+    rf"""(?<![\w-])((?:--[\w-]*(?:password|token|secret|key)|[\w-]{{0,40}}token|sig|signature
+    |credentials?|session(?:_?id)?|hmac|jwt|pass|bearer|api[ -]?key(?:\ provided)?)
+    (?:["']?\s*(?:=|:|%3D)\s*|["']\s*,\s*|\s+)b?["']?){_RANDOM}""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Names that stand for much else, too, before what looks like a secret."""
+_PRIVATE_KEY = re.compile(
+    r"-{5}BEGIN[A-Z ]{0,30} PRIVATE KEY(?: BLOCK)?-{5}[\s\S]*?(?:-{5}END[A-Z ]{0,50}-{5}|\Z)"
+)
 _TOKEN = re.compile(
-    r"""(?<![\w-])(?:sk-[\w-]{16,}|hf_[A-Za-z0-9]{16,}|gh[opsru]_[A-Za-z0-9]{20,}
+    r"""(?<![\w-])(?:sk-[\w-]{16,}|(?i:hf)_[A-Za-z0-9]{16,}|gh[opsru]_[A-Za-z0-9]{20,}
     |github_pat_\w{20,}|(?:AKIA|ASIA)[A-Z0-9]{16}|xox[abeprs]-[\w-]{10,}|AIza[\w-]{30,}
-    |eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)""",
+    |eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*|(?:glpat|nvapi|pplx|pypi|tskey|xai)-[\w-]{16,}
+    |(?:api_org|dckr_pat|dop_v1|gsk|lin_api|npm|r8|shpat|whsec|[rs]k_live|[rs]k_test)_[\w-]{16,}
+    |ya29\.[\w-]{16,}|hvs\.[\w-]{16,}|SG\.[\w-]{16,}\.[\w-]+|1//0[\w-]{20,}|ATATT3x[\w=-]{16,})""",
     re.VERBOSE,
 )
-
-_SECRET_VARIABLE = re.compile(
-    r"(?:^|_)(?:(?:API|ACCESS|ACCOUNT|PRIVATE)?_?KEY(?:_ID)?|PASS|CREDENTIALS?|SAS|AUTH"
-    r"|CONNECTION_STRING|AUTHORIZATION)$"
-    r"|(?:^|_)\w*(?:SECRET|TOKEN|PASSW(?:OR)?D)(?:_|$)|API_?KEY|ACCESS_?KEY",
-    re.IGNORECASE,
-)
-"""The names of environment variables that hold secrets."""
-_PATHS = ("GOOGLE_APPLICATION_CREDENTIALS", "AWS_SHARED_CREDENTIALS_FILE")
 
 
 def redacted(text: str, *secrets: str) -> str:
@@ -100,10 +114,14 @@ def redacted(text: str, *secrets: str) -> str:
 
     The same again for a text that was redacted before.
     """
-    text = without_values(text[:MOST_CHARACTERS], *secrets, *_known_values())
+    if len(text) > MOST_CHARACTERS:
+        whole = MOST_CHARACTERS - _LONGEST_TORN
+        text = text[:whole] + "".join(re.findall(r"\S*\s", text[whole:MOST_CHARACTERS]))
+    text = _PRIVATE_KEY.sub(_KEY, without_values(text, *secrets, *known_values()))
     text = _PAIR.sub(_pair, _URL.sub(_url, text))
-    text = _NAMED.sub(_named, text)
-    return _TOKEN.sub(_KEY, _HEADER.sub(rf"\1{_KEY}", text))
+    text = _NAMED.sub(_named, _HEADER.sub(_named, text))
+    text = _WEAKLY_NAMED.sub(rf"\1{_KEY}", _TOKEN.sub(_KEY, text))
+    return _SCHEME.sub(rf"\1{_KEY}", text)
 
 
 def redacted_urls(text: str) -> str:
@@ -118,7 +136,14 @@ def redacted_urls(text: str) -> str:
 
 def has_user(text: str) -> bool:
     """Tell whether a URL, alone or within another, has a user or a password in it."""
-    return any(_url(match) != match[0] for match in _URL.finditer(text))
+    try:
+        has_password = bool(urlsplit(text).password)  # with a space in it, too
+    except ValueError:
+        has_password = False
+    is_other = _WITHOUT_USERS.fullmatch(text.partition(":")[0].lower())
+    return (has_password and not is_other) or any(
+        _url(match) != match[0] for match in _URL.finditer(text)
+    )
 
 
 def has_signature(text: str) -> bool:
@@ -131,37 +156,31 @@ def is_redacted(text: str) -> bool:
     return f"={MASK}" in text or f"://{MASK}" in text
 
 
-def is_secret_name(name: str) -> bool:
-    """Tell whether an option or a header of this name holds a secret; `..._env` holds a name."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return not plain.endswith("env") and _OPTIONS.fullmatch(plain) is not None
-
-
 def is_secret(value: str) -> bool:
     """Tell whether a value looks like a token, or is that of a secret environment variable."""
-    return bool(_TOKEN.search(value) or _HEADER.search(value)) or (
-        len(value) >= LEAST_CHARACTERS and value in set(_known_values())
+    return bool(_TOKEN.search(value) or _SCHEME.search(value)) or (
+        len(value) >= LEAST_CHARACTERS and value in set(known_values())
     )
 
 
 def _url(match: re.Match[str]) -> str:
     """Mask what stands before the host of a URL."""
     head, rest = match["head"], match["rest"]
-    scheme = re.split(r":|%3A", head, flags=re.IGNORECASE)[0].lower()
+    scheme = (match["scheme"] or "").lower()
     if _WITHOUT_USERS.fullmatch(scheme):
         return match[0]
-    at = "@"
     if "%" in head:  # a URL within a query
-        authority = re.split("%2F|%3F|[/?&]", rest, flags=re.IGNORECASE)[0]
-        at = "%40"
+        authority = re.split("%(?:25)*(?:2F|3F)|[/?&]", rest, flags=re.IGNORECASE)[0]
     else:
         authority = _AUTHORITY.match(rest)[0]  # type: ignore[index]
-        if at not in authority and ":" in authority and not _PORT.fullmatch(authority):
-            authority = rest[: rest.find(at) + 1]  # a secret key with a slash in it
-    user, found, _ = authority.rpartition(at)
-    if not found or user == MASK:
+        if "@" not in authority and ":" in authority and not _PORT.fullmatch(authority):
+            authority = rest[: rest.find("@") + 1]  # a secret key with a slash in it
+    *_, at = [None, *re.finditer("@|%(?:25)*40" if "%" in head else "@", authority)]
+    user = authority[: at.start()] if at else ""
+    if not user or user == MASK:
         return match[0]
-    if _USERS_WITHOUT_PASSWORD.fullmatch(scheme) and ":" not in user:
+    needs_password = _USERS_WITHOUT_PASSWORD.fullmatch(scheme) or head == "//"
+    if needs_password and ":" not in user:
         return match[0]
     return f"{head}{MASK}{rest[len(user) :]}"
 
@@ -177,37 +196,16 @@ def _pair(match: re.Match[str], names: re.Pattern[str] = _QUERY_NAMES) -> str:
 
 
 def _named(match: re.Match[str]) -> str:
-    name, value = match["name"], match["value"]
-    if name.lower().endswith("env") or not value.strip(".*"):
+    """Mask the value of a named secret; `..._env` names a variable."""
+    parts = match.groupdict()
+    value = parts["value"] or parts.get("quoted") or ""
+    is_masked = value in (_KEY, "") or not value.strip(".*")
+    if match["name"].lower().endswith("env") or is_masked:
         return match[0]
-    return f"{name}{match['equals']}{_KEY}"
+    start = f"{match['name']}{match['equals']}{parts['quote'] or ''}{parts.get('scheme') or ''}"
+    return f"{start}{_KEY}"
 
 
 def without_values(text: str, *values: str) -> str:
-    """Return a text with a mask in place of these values, percent-encoded or in JSON too."""
-    for value in sorted({one for one in values if len(one) >= LEAST_CHARACTERS}, key=len)[::-1]:
-        for form in dict.fromkeys((value, quote(value, safe=""), quote(value), _in_json(value))):
-            text = text.replace(form, _KEY)
-    return text
-
-
-def _in_json(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("/", "\\/")
-
-
-def _known_values() -> Iterator[str]:
-    """Yield the values of environment variables, and of fsspec's own config, that are secrets."""
-    for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name) and name not in _PATHS and not name.endswith("_FILE"):
-            yield value.strip()
-    settings = sys.modules.get("fsspec.config")  # what nobody imported has told nobody
-    if settings is not None:
-        yield from _secrets_in(settings.conf)
-
-
-def _secrets_in(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secrets_in(value)
-        elif isinstance(value, str) and (is_secret_name(name) or name in ("key", "secret")):
-            yield value
+    """Return a text with a mask in place of these values, however they are written."""
+    return known_secrets.without_values(text, *values, mask=_KEY)

@@ -20,16 +20,24 @@ _CONTENT = ("text", "label", "box_xyxy", "quad", "mask_rle", "span", "parent_id"
 _TEXTS = ("task", "text", "label", "language", "parent_id", "id")
 
 
-def problem_of(annotation: Annotation, *, width: int, height: int) -> str:
-    """Say what is wrong with an annotation of an image of this size, and of which task it is."""
+def problem_of(
+    annotation: Annotation, *, width: int | None = None, height: int | None = None
+) -> str:
+    """Say what is wrong with an annotation of an image of this size, and of which task it is.
+
+    Where the size is not known, nothing is held against it.
+    """
     problem = (
         _text_problem(annotation)
         or _type_problem(annotation)
         or _score_problem(annotation)
-        or _shape_problem(annotation, width, height)
-        or _mask_problem(annotation.mask_rle, width, height)
+        or _shape_problem(annotation)
         or _span_problem(annotation)
     )
+    if not problem and width is not None and height is not None:
+        problem = _place_problem(annotation.box_xyxy, width, height) or _mask_problem(
+            annotation.mask_rle, width, height
+        )
     if problem:
         task = annotation.task if isinstance(annotation.task, str) else "?"
         return f"{task}: {problem}"
@@ -106,7 +114,7 @@ def _score_problem(annotation: Annotation) -> str:
     return ""
 
 
-def _shape_problem(annotation: Annotation, width: int, height: int) -> str:
+def _shape_problem(annotation: Annotation) -> str:
     box, quad = annotation.box_xyxy, annotation.quad
     if len(box) not in (0, 4) or len(quad) not in (0, 8):
         return f"a box of {len(box)} and a quad of {len(quad)} numbers, not 4 and 8"
@@ -116,8 +124,15 @@ def _shape_problem(annotation: Annotation, width: int, height: int) -> str:
         x1, y1, x2, y2 = box
         if x2 < x1 or y2 < y1:
             return f"a box with its corners swapped: {box}"
-        if x2 < 0 or y2 < 0 or x1 > width or y1 > height:
-            return f"a box outside the {width}x{height} image: {box}"
+    return ""
+
+
+def _place_problem(box: tuple[float, ...], width: int, height: int) -> str:
+    if not box:
+        return ""
+    x1, y1, x2, y2 = box
+    if x2 < 0 or y2 < 0 or x1 > width or y1 > height:
+        return f"a box outside the {width}x{height} image: {box}"
     return ""
 
 
@@ -150,7 +165,7 @@ def _span_problem(annotation: Annotation) -> str:
 def _mask_problem(mask: MaskRLE | None, width: int, height: int) -> str:
     if mask is None:
         return ""
-    if tuple(mask.size) != (height, width):
+    if tuple(mask.size) != (height, width) or not all(map(_is_whole, mask.size)):
         return f"a mask of {shown(mask.size)}, the image is ({height}, {width})"
     if not isinstance(mask.counts, str) or not _fills(mask.counts, height * width):
         return "a mask whose runs do not fill the image"

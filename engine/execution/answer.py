@@ -59,14 +59,16 @@ def ask(
     if not samples:
         return []
     try:
-        return list(_answers(node, samples, limits, watched))
+        with watched(samples):  # what a stage returns may run code of its own, too
+            return list(_answers(node, samples, limits))
     except UsageError:
         raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and _is_main_thread():
             raise  # a person's; workers ask in other threads, where no signal arrives
         if len(samples) == 1:
-            return [_sample_error(error)]
+            with watched(samples):
+                return [_sample_error(error)]
     one_by_one = (ask(node, [one], limits=limits, watched=watched) for one in samples)
     return [answer for answers in one_by_one for answer in answers]
 
@@ -96,19 +98,15 @@ def _believable(error: SampleError) -> SampleError:
     return SampleError(STAGE_FAILED, what, traceback=traceback[-_MOST_TRACED:])
 
 
-def _answers(
-    node: Node[Any], samples: Sequence[Sample], limits: Limits, watched: Watched
-) -> Iterator[Answer]:
+def _answers(node: Node[Any], samples: Sequence[Sample], limits: Limits) -> Iterator[Answer]:
     stage = node.stage
     if isinstance(stage, Filter):
-        with watched(samples):
-            measured = stage.measure(samples)
+        measured = stage.measure(samples)
         _check_count(measured, samples)
         for rows, sample in zip(measured, samples, strict=True):
             yield _measurements(node, rows, sample, limits)
         return
-    with watched(samples):
-        said = stage.predict(samples)
+    said = stage.predict(samples)
     _check_count(said, samples)
     for answer, sample in zip(said, samples, strict=True):
         if isinstance(answer, SampleError):
@@ -118,7 +116,7 @@ def _answers(
         elif wrong := _problem(node, answer, sample):
             yield SampleError(INVALID_OUTPUT, wrong)
         else:
-            yield answer
+            yield [*answer]  # a plain list, whatever else the stage made of one
 
 
 def _size_problem(node: Node[Any], answer: Any, limits: Limits) -> SampleError | None:

@@ -53,7 +53,9 @@ def serve(
     os.environ.update(environment)
     threading.Thread(target=_end_with_owner, daemon=True).start()
     logging.getLogger().addHandler(log := WorkerLog())
-    watch = Watch(memory_mb=config.limits.worker_memory_mb)
+    os.register_at_fork(after_in_child=connection.close)  # else the owner waits for the fork, too
+    limits = config.limits
+    watch = Watch(memory_mb=limits.worker_memory_mb, own_seconds=limits.shard_seconds)
     worker = Worker(config, graph, layers=layers, output=output, watch=watch)
     while True:
         try:

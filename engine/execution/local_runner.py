@@ -21,7 +21,7 @@ from engine.execution.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
 from engine.execution.child import Request, receive, send, serve
 from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
-from engine.execution.watch import NO_TURN
+from engine.execution.watch import GRACE_S, NO_TURN, started_by
 from engine.execution.worker import Part
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
@@ -31,6 +31,10 @@ from engine.records.shard import Spot
 from engine.storage.folder import Folder
 
 _SAFE_PATH = "PYTHONSAFEPATH"
+_LOOK_S = 0.5
+"""Seconds between looks at whether a process is still there."""
+_STOPPED = ("stopped", "tracing-stop")
+"""States of a process that does not go on by itself."""
 
 
 class LocalRunner(Runner):
@@ -205,12 +209,39 @@ class _Child:
     def ask(self, request: Request, noted: Callable[[Spot], None]) -> Reply:
         """Make a call and wait for its reply; notes come before."""
         send(self._connection, request)
-        while not isinstance(answer := receive(self._connection), Reply):
+        while True:
+            self._wait()
+            if isinstance(answer := receive(self._connection), Reply):
+                return answer
             noted(answer)
-        return answer
+
+    def _wait(self) -> None:
+        """Wait until something comes.
+
+        Raises:
+            EOFError: the process ended, though a child of its own may hold its end of the pipe; or
+                it was stopped, and no timer ends it.
+        """
+        stopped_s = 0.0
+        while not self._connection.poll(_LOOK_S):
+            if not self._process.is_alive() and not self._connection.poll():
+                raise EOFError
+            stopped_s = stopped_s + _LOOK_S if self._is_stopped() else 0.0
+            if stopped_s > GRACE_S:
+                raise EOFError
+
+    def _is_stopped(self) -> bool:
+        import psutil
+
+        try:
+            return psutil.Process(self._process.pid).status() in _STOPPED
+        except psutil.Error:
+            return False
 
     def death(self, on_timer: str) -> tuple[str, str]:
         """Say what the process died of, and with what reason."""
+        if self._is_stopped():
+            return "it was stopped and did not go on", PROCESS_DIED
         self._process.join()
         code = self._process.exitcode or 0
         if code == -signal.SIGALRM:
@@ -222,8 +253,12 @@ class _Child:
     def end(self) -> None:
         """End the process, and whatever its stages started."""
         if pid := self._process.pid:
+            started = [*started_by(pid)]  # those with a group of their own, too
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # its own group, once it has come so far
+            for one in started:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(one, signal.SIGKILL)
         self._process.kill()
         self._process.join()
         self._process.close()

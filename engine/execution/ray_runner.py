@@ -273,7 +273,8 @@ def _actor_class() -> Any:
         def __init__(self, config: RunConfig, graph: Graph, **folders: Any) -> None:
             hide_gpus()
             logging.getLogger().addHandler(log := WorkerLog())
-            watch = Watch(memory_mb=config.limits.worker_memory_mb)
+            limits = config.limits
+            watch = Watch(memory_mb=limits.worker_memory_mb, own_seconds=limits.shard_seconds)
             self._reply = partial(reply_to, watch, log)
             self._worker = Worker(config, graph, watch=watch, **folders)
 

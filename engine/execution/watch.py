@@ -7,18 +7,21 @@ Python has to answer kills the process. Either way the process is replaced, by w
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.core.errors import WorkerDied, WorkerStuck
 from engine.core.image import OUT_OF_MEMORY
+from engine.execution.answer import SHARD_TIMEOUT
 from engine.execution.worker_log import about
 
 T = TypeVar("T")
@@ -67,17 +70,20 @@ class Doing:
         )
 
 
-_ENGINE = Doing(
-    what=lambda: "the engine's own work", seconds=float("inf"), limit="", reason=OUT_OF_MEMORY
-)
-
-
 class Watch:
     """The calls of one process, each with what it is at. `over` outside of `call` limits nothing:
-    a worker in the process of a debugger may wait as long as it likes."""
+    a worker in the process of a debugger may wait as long as it likes. What is done between two
+    blocks, where nothing should take long, has `own_seconds`."""
 
-    def __init__(self, *, memory_mb: int | None = None) -> None:
+    def __init__(self, *, memory_mb: int | None = None, own_seconds: float = math.inf) -> None:
         self._memory_mb = memory_mb
+        self._own = Doing(
+            what=lambda: "what the engine does between the calls of stages",
+            seconds=own_seconds,
+            limit="limits.shard_seconds",
+            reason=SHARD_TIMEOUT,
+        )
+        self._own_since: dict[int, float] = {}  # by thread, when its last block ended
         self._threads = {
             name: ThreadPoolExecutor(thread_name_prefix=name) for name in ("stages", "io")
         }
@@ -98,6 +104,7 @@ class Watch:
         def run() -> T:
             thread.append(threading.get_ident())
             self._watched.add(thread[0])
+            self._own_since[thread[0]] = time.monotonic()
             try:
                 return function(*arguments, **options)
             finally:
@@ -129,6 +136,7 @@ class Watch:
             try:
                 yield
             finally:
+                self._own_since[thread] = time.monotonic()
                 del self._doing[thread]
 
     @property
@@ -138,7 +146,8 @@ class Watch:
 
     def _check(self, thread: int) -> None:
         self._set_timer()
-        end_s, doing = self._doing.get(thread, (float("inf"), _ENGINE))
+        own_end_s = self._own_since[thread] + self._own.seconds
+        end_s, doing = self._doing.get(thread, (own_end_s, self._own))
         if self._memory_mb is not None and memory_mb() > self._memory_mb:
             raise doing.too_large(self._memory_mb)
         if time.monotonic() > end_s:
@@ -163,8 +172,29 @@ class Watch:
 
 
 def memory_mb() -> float:
-    """Return the memory of this process in MiB, without what it shares with others."""
+    """Return the memory in MiB of this process and, on Linux, of those that its stages started,
+    without what they share with others."""
     import psutil
 
     memory = psutil.Process(os.getpid()).memory_info()
-    return (memory.rss - getattr(memory, "shared", 0)) / _MB
+    mine_mb = (memory.rss - getattr(memory, "shared", 0)) / _MB
+    return mine_mb + sum(map(_unshared_mb, started_by(os.getpid())))
+
+
+def started_by(pid: int) -> Iterator[int]:
+    """Yield the processes that one started, and those that they started, as Linux knows them."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it ended meanwhile
+            for child in map(int, task.read_bytes().split()):
+                yield child
+                yield from started_by(child)
+
+
+def _unshared_mb(pid: int) -> float:
+    """Return what would be free if a process ended; of a fork, not what it only looks at."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).memory_full_info().uss / _MB
+    except (psutil.Error, OSError):  # it ended meanwhile, or is another user's
+        return 0.0

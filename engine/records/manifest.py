@@ -55,6 +55,8 @@ MANIFEST_NAMES = frozenset(
     | {"files", "digest"}
 )
 """The fields of a manifest of this format."""
+_MOST_TASKS = 50
+"""Tasks that people are shown, at most."""
 Count = Annotated[int, Field(ge=0)]
 Counts = dict[str, dict[str, int]]
 """Kept and dropped annotations by name."""
@@ -77,6 +79,22 @@ class Totals:
     """Samples by the extension of their image."""
     failures: dict[str, int]
     """Dead letters by reason."""
+
+    @property
+    def shown_tasks(self) -> Counts:
+        """Tasks as people see them, by name: a source may bring more than anybody reads, of which
+        all but the commonest are one entry."""
+        if len(self.tasks) <= _MOST_TASKS:
+            return self.tasks
+
+        def rank(task: str) -> tuple[int, str]:
+            return -sum(self.tasks[task].values()), task
+
+        ranked = sorted(self.tasks, key=rank)
+        rest = [self.tasks[task] for task in ranked[_MOST_TASKS:]]
+        others = {side: sum(sides[side] for sides in rest) for side in ("kept", "dropped")}
+        shown = {task: self.tasks[task] for task in sorted(ranked[:_MOST_TASKS])}
+        return {**shown, f"{len(rest)} other tasks": others}
 
     @classmethod
     def of(cls, stats: Sequence[ShardStats]) -> Totals:

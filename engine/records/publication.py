@@ -208,7 +208,7 @@ def publish_shard(
         output.draft(f"{SHARDS}/{shard.name}") as tar,
         output.draft(f"{SHARDS}/{shard.name}") as parquet,
     ):
-        tar_file, parquet_file = _Hashing(tar.file), _Hashing(parquet.file)
+        tar_file, parquet_file = Hashing(tar.file), Hashing(parquet.file)
         extensions = _write_tar(tar_file, shard, images, judged, alive, graph.images)
         _write_parquet(parquet_file, shard, judged)
         stats = ShardStats(
@@ -269,10 +269,10 @@ def _failures(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[i
     return dict(sorted(failures.items()))
 
 
-class _Hashing(io.RawIOBase):
-    """Passes writes on to a file and counts and hashes them on the way."""
+class Hashing(io.RawIOBase):
+    """Passes writes on to a file, if there is one; counts and hashes them on the way."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file = file
         self._sha256 = sha256()
         self._bytes = 0
@@ -282,10 +282,12 @@ class _Hashing(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         self._sha256.update(data)
-        self._bytes += memoryview(data).nbytes
-        return self._file.write(data)
+        size = memoryview(data).nbytes
+        self._bytes += size
+        return size if self._file is None else self._file.write(data)
 
     def stats(self) -> FileStats:
+        """Describe what was written."""
         return FileStats(bytes=self._bytes, sha256=self._sha256.hexdigest())
 
 
@@ -301,7 +303,7 @@ def _write_tar(
     annotations = _kept_annotations(judged)
     extensions: Counter[str] = Counter()
     # Not by webdataset's writer, which imports torch: two threads that import torch break it.
-    with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+    with tar_of(file) as tar:
         for number in alive:
             record = shard.records[number]
             said = annotations.get(number, [])
@@ -312,11 +314,21 @@ def _write_tar(
                 "json": to_json(_sample_json(record, image, said)),
                 "txt": brief_caption(said).encode(),
             }
-            for extension, data in sorted(members.items()):
-                member = tarfile.TarInfo(f"{record.key}.{extension}")
-                member.size, member.mode = len(data), 0o444
-                tar.addfile(member, io.BytesIO(data))
+            add_sample(tar, record.key, members)
     return extensions
+
+
+def tar_of(file: Any) -> tarfile.TarFile:
+    """Open the tar of a shard for writing; the same samples give the same bytes."""
+    return tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT)
+
+
+def add_sample(tar: tarfile.TarFile, key: str, members: Mapping[str, bytes | memoryview]) -> None:
+    """Write the files of a sample, by extension."""
+    for extension, data in sorted(members.items()):
+        member = tarfile.TarInfo(f"{key}.{extension}")
+        member.size, member.mode = len(data), 0o444
+        tar.addfile(member, io.BytesIO(data))
 
 
 def _kept_annotations(judged: Judged) -> dict[int, list[dict[str, Any]]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,8 +27,8 @@ from engine.core.redaction import redacted_urls
 from engine.core.sample import DeadLetter, Record, digest_of
 from engine.core.validity import is_number, problem_of
 from engine.planning.partition import ShardSpec, shard_name
+from engine.sources.contract import without_bad
 from engine.sources.files import dead_letter, failed
-from engine.sources.labels import without_bad
 from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.source import SOURCE, Item, Reading, Source
 
@@ -37,7 +38,7 @@ rounded: it is clipped. One that leaves it further is of another frame, and is l
 
 SHARD_TOO_LARGE = "shard_too_large"
 
-SOURCE_FINGERPRINT = digest_of([SOURCE, "2"])[:16]
+SOURCE_FINGERPRINT = digest_of([SOURCE, "3"])[:16]
 """The stage fingerprint of the labels that the source brought."""
 _SOURCE_PROVENANCE = Provenance(specialist=SOURCE, stage=SOURCE_FINGERPRINT)
 
@@ -73,15 +74,21 @@ class Shard:
 class ShardBytes:
     """The original bytes of a shard's images, end to end in one array that Ray shares uncopied."""
 
-    def __init__(self, images: Sequence[bytes | memoryview]) -> None:
-        self._ends = np.cumsum([0, *map(len, images)])
-        self._data = np.frombuffer(b"".join(images), np.uint8)
+    def __init__(self, images: Iterable[bytes | memoryview]) -> None:
+        """Put images together one by one: those that nobody else holds are in memory only once."""
+        data, ends = bytearray(), [0]
+        for image in images:
+            data += image
+            ends.append(len(data))
+        self._ends = np.array(ends)
+        self._data = np.frombuffer(data, np.uint8)
+        self._data.flags.writeable = False
 
     def only(self, numbers: Sequence[int]) -> ShardBytes:
         """Return the bytes of these images alone, under their numbers."""
         wanted = set(numbers)
         count = len(self._ends) - 1
-        return ShardBytes([self[n] if n in wanted else b"" for n in range(count)])
+        return ShardBytes(self[n] if n in wanted else b"" for n in range(count))
 
     def __getitem__(self, number: int) -> memoryview:
         """Return the bytes of one image, without a copy."""
@@ -115,7 +122,7 @@ def read_shard(
     held = 0
     records: list[Record] = []
     labels: list[tuple[Annotation, ...]] = []
-    images: list[bytes] = []
+    images: deque[bytes] = deque()
     dead_letters: list[DeadLetter] = []
     given_up = given_up or {}
     for key, reading, spot in _readings(spec, source, given_up, watched):
@@ -144,7 +151,8 @@ def read_shard(
         labels=tuple(labels),
         dead_letters=tuple(dead_letters),
     )
-    return shard, ShardBytes(images)
+    # Each image is let go as soon as it is copied: a shard may have gigabytes of them.
+    return shard, ShardBytes(images.popleft() for _ in range(len(images)))
 
 
 def _readings(

@@ -32,6 +32,11 @@ def visible(text: str, *, keep: str = "") -> str:
     return "".join(one if one in keep else _character(one) for one in text)
 
 
+def has_ink(text: str) -> bool:
+    """Whether a text has a character that is seen."""
+    return any(one.isprintable() and not one.isspace() and not _UNSEEN.match(one) for one in text)
+
+
 def escaped(value: Any) -> Any:
     """Make every text of a JSON-like value visible, on one line and so that it can be undone: a
     backslash that looks like one of ours becomes `\\x5c`."""

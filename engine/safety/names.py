@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from engine.safety.escaped import cut
+
 LONGEST = 100
 """Characters of a name at most: with a digest behind it, it is still a name of a file."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -19,13 +21,17 @@ def check_name(name: object) -> None:
     Raises:
         ValueError: it is not made of letters, digits, `_`, `.` and `-`, or is too long.
     """
-    is_one = isinstance(name, str) and _NAME.fullmatch(name) and name.strip(".")
-    if not is_one or len(str(name)) > LONGEST:
-        shown = repr(name) if len(repr(name)) <= LONGEST else f"{repr(name)[:LONGEST]}..."
+    if not is_name(name):
         raise ValueError(
-            f"{shown} is no name: take up to {LONGEST} letters, digits, `_`, `.` and `-`, as in "
-            f"`my_detector`, and name the class by `use`"
+            f"{cut(name)} is no name: take up to {LONGEST} letters, digits, `_`, `.` and `-`, as "
+            f"in `my_detector`, and name the class by `use`"
         )
+
+
+def is_name(value: object) -> bool:
+    """Whether a value can be the name of a stage or a task."""
+    is_one = isinstance(value, str) and _NAME.fullmatch(value) and value.strip(".")
+    return bool(is_one) and len(str(value)) <= LONGEST
 
 
 def is_shard_name(name: object) -> bool:

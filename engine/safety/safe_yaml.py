@@ -5,6 +5,7 @@ Names of keys are text and stand once. Dates are text. A message names the line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,8 @@ MAX_VALUES = 100_000
 """Values of a file, aliases put in place."""
 _MAX_DIGITS = 100
 _MAX_INTEGER = 2**63
+_OCTAL = re.compile(r"[-+]?0[0-9_]+")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 _TAGS = ("str", "int", "float", "bool", "null", "seq", "map")
 
@@ -113,6 +116,10 @@ class _Loader(yaml.SafeLoader):
         """Make a number that others can hold."""
         if len(node.value) > _MAX_DIGITS:
             raise _Refused(f"the number {cut(node.value)} is too long", node.start_mark)
+        if ":" in node.value or _OCTAL.fullmatch(node.value):
+            to = "60" if ":" in node.value else "8"
+            told = f"{cut(node.value)} is a number to the base of {to}: put it in quotes if it is a"
+            raise _Refused(f"{told} text, else write it to the base of ten", node.start_mark)
         is_float = node.tag == f"{_TAG}float"
         number = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
         if isinstance(number, int) and not -_MAX_INTEGER <= number < _MAX_INTEGER:
@@ -141,6 +148,9 @@ def _measure(node: Any, known: dict[int, tuple[int, int] | None]) -> tuple[int, 
         if found is None:
             raise _Refused("an alias stands within what it means", node.start_mark)
         return found
+    if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(node.value):
+        what = "NUL" if "\0" in node.value else "half of a character (a lone surrogate)"
+        raise _Refused(f"the text {cut(node.value)} has {what}", node.start_mark)
     known[id(node)] = None
     children = node.value if isinstance(node, yaml.CollectionNode) else ()
     size, depth = 1, 0

@@ -6,7 +6,7 @@ how much a row group claims to be; what comes out of it is counted a few rows at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -94,15 +94,24 @@ def rows_at_once(
 def _sizes(metadata: pq.FileMetaData, group: int, names: Sequence[str]) -> tuple[int, int]:
     """Return the bytes of these columns in a row group, unpacked and packed, as the footer says."""
     wanted = set(names)
-    starts = tuple(f"{name}." for name in wanted)
     row_group = metadata.row_group(group)
     unpacked = packed = 0
     for number in range(row_group.num_columns):
         chunk = row_group.column(number)
-        if chunk.path_in_schema in wanted or chunk.path_in_schema.startswith(starts):
+        if _column_of(chunk.path_in_schema, wanted):
             unpacked += max(chunk.total_uncompressed_size, 0)
             packed += max(chunk.total_compressed_size, 0)
     return unpacked, packed
+
+
+def _column_of(path: str, wanted: Collection[str]) -> bool:
+    """Whether a path in a schema, `column.field.field`, is in one of these columns; a name may have
+    dots, too."""
+    while path not in wanted:
+        path, dot, _ = path.rpartition(".")
+        if not dot:
+            return False
+    return True
 
 
 def weight(array: pa.Array) -> int:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, nearest
 from engine.sources.bounded_parquet import weight
-from engine.sources.labels import OBJECTS, Unread
+from engine.sources.labels import OBJECTS, Moment, Unread
 from engine.sources.objects import CATEGORY_KEYS
 from engine.sources.source import SourceConfig
 
@@ -80,7 +80,9 @@ def python_values(column: pa.Array) -> list[Any]:
     if pa.types.is_duration(column.type):
         column = column.cast(pa.int64())
     elif pa.types.is_temporal(column.type):
-        column = column.cast(pa.string())  # Python has neither nanoseconds nor the year 10,000
+        # Python has neither nanoseconds nor the year 10,000.
+        texts = column.cast(pa.string()).to_pylist()
+        return [text if text is None else Moment(text) for text in texts]
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

@@ -7,15 +7,15 @@ the metadata says so under `label_error`.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_json
+from engine.core.annotation import Annotation
 from engine.core.limits import Limits
-from engine.core.validity import problem_of
 from engine.safety.bounded_json import parsed
+from engine.safety.escaped import has_ink
+from engine.sources.contract import contract, is_contract
 from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.objects import DETECTION, read_objects
 from engine.sources.text import NotText, check_text, decoded
@@ -25,10 +25,8 @@ CAPTION_COLUMNS = ("text", "caption")
 """The columns of a sheet that hold captions; the first that says something counts."""
 CROWDS = "crowd_regions_left_out"
 """The metadata key that counts regions marked as crowds, which become no detections."""
-
-_ANY_SIZE = 1 << 62
-_PROVENANCE = dict.fromkeys(("specialist", "model", "revision", "stage"), "")
-_CONTRACT_KEYS = frozenset({"kind", "task", "box_xyxy", "parent_id", "specialist"})
+MORE_ROWS = "more_rows"
+"""The metadata key of what other rows say of the same image."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,10 @@ class Unread:
     """A value of a table that cannot be read, and why."""
 
     problem: str
+
+
+class Moment(str):
+    """A time, a date or a span of a table as text: metadata, and never a caption."""
 
 
 class Labels:
@@ -48,6 +50,8 @@ class Labels:
         self._encoding = encoding
         self._limits = limits or Limits()
         self._captions: set[str] = set()
+        self._more_rows: list[dict[str, Any]] = []
+        self._crowds = 0
         self._beyond = 0
 
     def add_caption(self, value: object, *, name: str = "caption") -> None:
@@ -58,7 +62,9 @@ class Labels:
             except NotText as error:
                 self.problems.append(f"{name}: {error}")
                 continue
-            if caption and caption not in self._captions:
+            if caption and not has_ink(caption):
+                self.problems.append(f"{name}: {len(caption)} characters, none of which is seen")
+            elif caption and caption not in self._captions:
                 self._take([Annotation(kind="text", task="caption", text=caption)], name)
 
     def add_row(self, row: Mapping[str, Any], *, captions: Iterable[str] = CAPTION_COLUMNS) -> None:
@@ -102,10 +108,10 @@ class Labels:
 
     def add_metadata(self, values: dict[str, Any]) -> None:
         """Take the metadata of a place; that of a second row stays apart under `more_rows`."""
-        if not self.metadata.keys() - {CROWDS}:
+        if not self.metadata:
             self.metadata |= values
         elif values != {name: self.metadata.get(name) for name in values}:
-            self.metadata.setdefault("more_rows", []).append(values)
+            self._more_rows.append(values)
 
     def _decoded(self, name: str, data: bytes) -> str | bytes:
         try:
@@ -119,7 +125,10 @@ class Labels:
         if self._beyond:
             limit = self._limits.max_annotations
             self.problems.append(f"{self._beyond} annotations beyond the limit of {limit}")
-        return metadata_json(with_problems(self.metadata, self.problems)), tuple(self.annotations)
+        # Of our own keys, what the source has under such a name gives way.
+        own = {MORE_ROWS: self._more_rows, CROWDS: self._crowds}
+        metadata = self.metadata | {name: value for name, value in own.items() if value}
+        return metadata_json(with_problems(metadata, self.problems)), tuple(self.annotations)
 
     def _add_objects(self, metadata: dict[str, Any]) -> bool:
         """Add the objects; whether nothing about them is left to keep in the metadata."""
@@ -140,8 +149,7 @@ class Labels:
                 f"objects: {len(found.problems)} of {found.count} boxes left out: "
                 f"{found.problems[0]}"
             )
-        if found.crowds:
-            self.metadata[CROWDS] = self.metadata.get(CROWDS, 0) + found.crowds
+        self._crowds += found.crowds
         return found.is_all and is_whole
 
     def _add_contract(self, values: Mapping[str, Any]) -> None:
@@ -163,7 +171,7 @@ class Labels:
         most = self._limits.max_caption_characters
         is_whole = True
         for one in annotations:
-            longest = max(len(one.text), len(one.label))
+            longest = max(len(one.text), len(one.label), len(one.language))
             if longest > most:
                 self.problems.append(f"{name}: {longest} characters, the limit is {most}")
             elif len(self.annotations) >= self._limits.max_annotations:
@@ -176,14 +184,20 @@ class Labels:
         return is_whole
 
     def _parsed(self, text: str) -> Any:
-        return parsed(text, max_depth=self._limits.max_json_depth)
+        limits = self._limits
+        return parsed(
+            text,
+            max_depth=limits.max_json_depth,
+            max_values=limits.max_json_values,
+            has_unique_keys=True,
+        )
 
     def _text(self, value: object) -> str:
         if value is None or value != value:  # NaN stands for nothing in a table
             return ""
         if isinstance(value, bytes):
             return decoded(value, self._encoding)
-        if isinstance(value, str):
+        if isinstance(value, str) and not isinstance(value, Moment):
             return check_text(value)
         raise NotText(f"a value of type {type(value).__name__}")
 
@@ -200,85 +214,3 @@ class Labels:
 def _is_plain_box(one: Annotation) -> bool:
     """Whether an annotation says no more than an entry of `objects` can."""
     return one == Annotation(kind=one.kind, task=DETECTION, label=one.label, box_xyxy=one.box_xyxy)
-
-
-def is_contract(value: object) -> bool:
-    """Whether a value is the `annotations` list of a dataset that this engine wrote.
-
-    One entry that is whole tells it, for another may be the bad one.
-    """
-    return isinstance(value, list) and any(
-        isinstance(row, dict) and row.keys() >= _CONTRACT_KEYS for row in value
-    )
-
-
-def contract(rows: Sequence[Any]) -> tuple[tuple[Annotation, ...], list[str]]:
-    """Turn annotations of our own output back into what a source says: without provenance.
-
-    An `id` stays only as the name by which a `parent_id` of the same list finds it. Also returns
-    what is to be told of entries that do not keep to the contract.
-    """
-    annotations: list[Annotation] = []
-    broken: list[str] = []
-    for row in rows:
-        try:
-            annotations.append(_annotation(row))
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            broken.append(f"{error!r:.200}")
-    # The size of the image is not known here: boxes and masks are held against it later.
-    kept, problems = without_bad(annotations, _problem_at_any_size)
-    problems = broken + problems
-    if not problems:
-        return kept, []
-    told = f"{len(problems)} of {len(rows)} do not keep to the contract: {problems[0]}"
-    return kept, [f"annotations: {told}"]
-
-
-def without_bad(
-    annotations: Sequence[Annotation], problem_with: Callable[[Annotation], str]
-) -> tuple[tuple[Annotation, ...], list[str]]:
-    """Leave out annotations that have a problem; return the others, and the problems.
-
-    A `parent_id` that leads to one of them is emptied. What cannot be without its parent, such
-    as a phrase without its caption, goes with it.
-    """
-    kept = dict(enumerate(annotations))
-    problems: list[str] = []
-    names = Counter(one.id for one in annotations if isinstance(one.id, str))
-    children: dict[str, list[int]] = defaultdict(list)
-    for number, one in kept.items():
-        if isinstance(one.parent_id, str):
-            children[one.parent_id].append(number)
-    pending = list(kept)
-    while pending:
-        gone: list[str] = []
-        for number in pending:
-            one = kept[number]
-            if isinstance(one.parent_id, str) and one.parent_id and not names[one.parent_id]:
-                one = kept[number] = replace(one, parent_id="")
-            if problem := problem_with(one):
-                problems.append(problem)
-                del kept[number]
-                gone += [one.id] if isinstance(one.id, str) else []
-        names.subtract(gone)
-        orphans = {number for name in gone if not names[name] for number in children[name]}
-        pending = sorted(orphans & kept.keys())
-    return tuple(kept.values()), problems
-
-
-def _annotation(row: Any) -> Annotation:
-    """Build an annotation from an entry of the contract.
-
-    Raises:
-        AttributeError, KeyError, TypeError, ValueError, OverflowError: it is not of that shape.
-    """
-    missing = _CONTRACT_KEYS - row.keys()
-    if missing:
-        raise ValueError(f"no {sorted(missing)[0]}")
-    cleared: dict[str, Any] = {**_PROVENANCE, "round": 0, "merged_from": (), "confidence": None}
-    known = {name: row[name] for name in ANNOTATION_NAMES if name in row}
-    return from_json({**known, **cleared})
-
-
-def _problem_at_any_size(annotation: Annotation) -> str:
-    return problem_of(replace(annotation, mask_rle=None), width=_ANY_SIZE, height=_ANY_SIZE)

@@ -28,6 +28,8 @@ SHEET_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 _BYTES_PER_ROW = 64
 """A sheet may have a row, and name an image, for each so many of the bytes that it may have."""
+_BYTES_PER_CELL = 16
+"""The same for the cells of a CSV file: an empty one costs a byte there, and eight in memory."""
 _MOST_PROBLEMS = 100
 _CURE = "divide it among folders"
 _FILE_NAME = "file_name"
@@ -66,6 +68,7 @@ class Sheet:
         self._limits = limits or Limits()
         self._most = max(1000, self._limits.max_sheet_bytes // _BYTES_PER_ROW)
         self._named = 0
+        self._cells = 0
         self.problems: list[str] = []
         self.bad_rows = 0
         self._rows: list[Any] = []
@@ -123,7 +126,11 @@ class Sheet:
             raise ValueError(f"{count:,} lines, the limit is {self._most:,}; {_CURE}")
         lines = decoded_lines(data, encoding)
         for number, line in enumerate(lines, 1):
-            if line is None:
+            if line is not None and len(line) > self._limits.max_label_bytes:
+                lines[number - 1] = None
+                limit = self._limits.max_label_bytes
+                self._refuse(number, f"{len(line)} characters, the limit is {limit} bytes")
+            elif line is None:
                 cure = f"it is not {encoding} either" if encoding else "set the source's `encoding`"
                 self._refuse(number, f"it is no UTF-8; {cure}")
         if self.name.endswith(".csv"):
@@ -133,12 +140,17 @@ class Sheet:
 
     def _read_jsonl(self, lines: Sequence[str | None]) -> None:
         self._values = json.loads
-        depth = self._limits.max_json_depth
+        limits = self._limits
         for number, line in enumerate(lines, 1):
             if not line or not line.strip():
                 continue
             try:
-                values = parsed(line, max_depth=depth)
+                values = parsed(
+                    line,
+                    max_depth=limits.max_json_depth,
+                    max_values=limits.max_json_values,
+                    has_unique_keys=True,
+                )
                 if not isinstance(values, dict):
                     raise ValueError("it is not a JSON object")
             except ValueError as error:
@@ -149,8 +161,9 @@ class Sheet:
     def _read_csv(self, lines: Sequence[str | None]) -> None:
         """Read the rows as lists of cells: an empty one says nothing, all others are text."""
         if not lines or lines[0] is None:
-            raise ValueError("its header is no text" if lines else "it is empty")
+            raise ValueError("its header cannot be read" if lines else "it is empty")
         header, delimiter = _header(lines[0])
+        most_cells = max(1000, self._limits.max_sheet_bytes // _BYTES_PER_CELL)
         self._values = lambda cells: dict(zip(header, cells, strict=False))
         readable = [line or "\n" for line in lines]
         rows = csv.reader(
@@ -167,6 +180,9 @@ class Sheet:
                 continue
             if cells is None:
                 return
+            self._cells += len(cells)
+            if self._cells > most_cells:
+                raise _TooMany(f"it has more than {most_cells:,} cells; {_CURE}")
             if len(cells) > len(header):
                 cure = f"a cell with {delimiter!r} in it needs quotes"
                 self._refuse(number, f"{len(cells)} cells for {len(header)} columns; {cure}")

@@ -11,6 +11,7 @@ import os
 import posixpath
 import re
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ _PHOTOGRAPHS = ("skimage", "sklearn")
 """Packages with photographs, which an extra of this distribution brings."""
 _MAGIC = re.compile(r"[*?\[{]")
 _GLOB = re.compile(r"[*?\[]")
+_RANGE = re.compile(r"\{(-?[0-9]+)\.\.(-?[0-9]+)")
+_MOST_NAMES = 1_000_000
+_MOST_CHARACTERS = 10_000
+"""Of a pattern; what it names is held in memory."""
 
 
 def place_of(config: SourceConfig) -> Place:
@@ -91,7 +96,10 @@ def package_folder(url: str) -> str:
         raise ConfigError(
             f"{cut(url)} leads out of its package: write package://NAME/FOLDER, without `..`"
         )
-    spec = find_spec(top) if top.isidentifier() else None
+    try:
+        spec = find_spec(top) if top.isidentifier() else None
+    except ValueError:  # a module without one, such as `__main__`
+        spec = None
     if spec is None and top in _PHOTOGRAPHS:
         raise MissingPackage(
             f"{url}: {top} is not installed: pip install 'florilegium[photographs]'",
@@ -128,10 +136,17 @@ def _split(path: str) -> tuple[str, tuple[str, ...]]:
 
     root = posixpath.dirname(path[: _MAGIC.search(path).start()])  # type: ignore[union-attr]
     rest = path[len(root) :].lstrip("/")
+    ranges = (abs(int(stop) - int(start)) for start, stop in _RANGE.findall(rest))
     try:
-        return root or path[:1], tuple(braceexpand(rest))
-    except ValueError as error:  # UnbalancedBracesError
-        raise ConfigError(f"{path}: {error}; a range is written {{000000..000009}}") from error
+        is_too_many = len(rest) > _MOST_CHARACTERS or any(one >= _MOST_NAMES for one in ranges)
+        names = () if is_too_many else tuple(islice(braceexpand(rest), _MOST_NAMES + 1))
+    except ValueError as error:  # UnbalancedBracesError, or a number with thousands of digits
+        told = cut(path)
+        raise ConfigError(f"{told}: {error}; a range is written {{000000..000009}}") from error
+    if is_too_many or len(names) > _MOST_NAMES:
+        cure = "name a folder, or a pattern such as `*.tar`"
+        raise ConfigError(f"{cut(path)} means more than {_MOST_NAMES:,} files: {cure}")
+    return root or path[:1], names
 
 
 def _hint(fs: Any, path: str) -> str:

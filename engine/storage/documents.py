@@ -50,11 +50,11 @@ def parse_json(data: bytes) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: it is no JSON, or its lists and objects lie deeper in each other than
-            `MAX_DEPTH`.
+        ValueError: it is no JSON, an object has a name twice, of which each reader would take
+            another one, or lists and objects lie deeper in each other than `MAX_DEPTH`.
     """
     try:
-        return parsed(data, max_depth=MAX_DEPTH, parse_constant=_refuse)
+        return parsed(data, max_depth=MAX_DEPTH, has_unique_keys=True, parse_constant=_refuse)
     except TooDeep:
         told = f"its lists and objects lie more than {MAX_DEPTH} deep in each other"
         raise ValueError(told) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -131,8 +132,13 @@ class Folder:
             raise storage_error("read", self.path(name), error) from error
 
     def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file, or `None` when it does not exist."""
+        """Return the bytes of a file, or `None` when it does not exist.
+
+        Raises:
+            StorageError: it cannot be read, or is a pipe or a device, which may never end.
+        """
         try:
+            self._refuse_endless(name)
             return self._fs.cat_file(self.path(name))
         except FileNotFoundError:
             return None
@@ -150,12 +156,25 @@ class Folder:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file for reading."""
+        """Open a file for reading.
+
+        Raises:
+            StorageError: it cannot be read, or is a pipe or a device, which may never end.
+        """
         try:
+            self._refuse_endless(name)
             with self._fs.open(self.path(name), "rb") as file:
                 yield file
         except OSError as error:
             raise storage_error("read", self.path(name), error) from error
+
+    def _refuse_endless(self, name: str) -> None:
+        if not self.is_local:
+            return
+        path = self.path(name)
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise StorageError(f"{path} is no file but a pipe, a socket or a device: delete it")
 
     def names(self, under: str = "") -> list[str]:
         """Return the names of the files in a sub-folder, sorted; none when it is absent."""

@@ -118,6 +118,7 @@ def train(
             on_progress=show,
             on_survey=lambda found: warn_untaught(found.unfed),
             on_wait=partial(setattr, progress, "waiting"),
+            on_note=progress.notes.append,
         )
     for task, loss in result.losses.items():
         out.say(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")

@@ -16,6 +16,7 @@ from engine.execution.run import Run
 from engine.planning.plugins import Unseen, UnseenFilter
 from engine.planning.registry import find_stage, stage_names
 from engine.records.manifest import Totals
+from engine.safety.escaped import LONGEST, cut
 from pipelines.dataset.status import Status
 from pipelines.terminal.console import Terminal
 
@@ -59,7 +60,8 @@ def plan_table(run: Run) -> Table:
     for node in run.graph.nodes:
         says = node.stage.produces if isinstance(node.stage, Specialist) else ("verdicts",)
         says = ("not imported",) if isinstance(node.stage, Unseen | UnseenFilter) else says
-        name = node.name if node.use == node.name else f"{node.name}\n  {node.use}"
+        use = node.use if len(node.use) <= LONGEST else cut(node.use)
+        name = node.name if node.use == node.name else f"{node.name}\n  {use}"
         where = f"{node.pool}\n  {node.fingerprint}"
         table.add_row(name, "\n".join(node.inputs), "\n".join(says), where)
     return table
@@ -71,7 +73,7 @@ def totals_table(totals: Totals) -> Table:
     table.add_column("task")
     table.add_column("kept", justify="right")
     table.add_column("dropped", justify="right")
-    for task, sides in totals.tasks.items():
+    for task, sides in totals.shown_tasks.items():
         table.add_row(task, str(sides["kept"]), str(sides["dropped"]))
     table.add_section()
     table.add_row("all", str(totals.annotations_kept), str(totals.annotations_dropped))

@@ -56,7 +56,7 @@ its provenance; nobody has checked them one by one.
 
 | task | kept | dropped |
 |---|---:|---:|
-{% for task, sides in totals.tasks.items() -%}
+{% for task, sides in totals.shown_tasks.items() -%}
 | {{ task }} | {{ sides.kept }} | {{ sides.dropped }} |
 {% endfor %}
 | who said it | model | revision | kept |

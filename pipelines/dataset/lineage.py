@@ -124,7 +124,9 @@ def read_lineage(output: Folder) -> list[Round]:
     try:
         return [Round.from_json(to_json(entry)) for entry in document["rounds"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise damaged(output, LINEAGE, f"{type(error).__name__}: {error}", cure=cure) from error
+        named = isinstance(error, KeyError | TypeError)
+        reason = f"{type(error).__name__}: {error}" if named else error
+        raise damaged(output, LINEAGE, reason, cure=cure) from error
 
 
 def write_lineage(output: Folder, rounds: Sequence[Round]) -> None:

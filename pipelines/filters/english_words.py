@@ -124,14 +124,9 @@ class _Vocabulary:
 
     def __init__(self, nlp: Language) -> None:
         lookups = nlp.get_pipe("lemmatizer").lookups
-        strings = nlp.vocab.strings
         index, exceptions = lookups.get_table("lemma_index"), lookups.get_table("lemma_exc")
         self._words = {word for words in index.values() for word in words}
-        self._words.update(
-            strings[word] if isinstance(word, int) else word
-            for table in exceptions.values()
-            for word in table
-        )
+        self._words.update(word for table in exceptions.values() for word in table)
         rules = lookups.get_table("lemma_rules").values()
         self._rules = sorted({(old, new) for table in rules for old, new in table if old})
         self._is_known = lru_cache(maxsize=100_000)(self._look_up)

@@ -114,8 +114,7 @@ def _shape(boxes: np.ndarray, image_wh: np.ndarray) -> tuple[np.ndarray, np.ndar
     longer, shorter = size.max(axis=1), size.min(axis=1)
     has_area = shorter > 0
     aspect = np.divide(longer, shorter, out=np.full(len(size), np.inf), where=has_area)
-    inside = np.divide(visible_area, size.prod(axis=1), out=np.zeros(len(size)), where=has_area)
-    inside[np.isnan(longer)] = np.nan
+    inside = visible_area / np.where(has_area, size.prod(axis=1), np.inf)
     return visible_area / image_wh.prod(axis=1), aspect, inside
 
 

@@ -119,7 +119,7 @@ class TextFilter(Filter[TextFilterConfig]):
     """Measure captions with spaCy and py3langid, judge them by thresholds per task."""
 
     Config = TextFilterConfig
-    version = 4
+    version = 5
     reads = (one_of(*CAPTION_TASKS), maybe("ocr"))
     needs = ("py3langid",)
     extra = "starter"

@@ -49,7 +49,7 @@ class Unsupported(Filter[UnsupportedConfig]):
     """Count what English captions say without evidence: objects, and whole sentences."""
 
     Config = UnsupportedConfig
-    version = 3
+    version = 4
     reads = (
         one_of(*CAPTION_TASKS),
         *(maybe(task) for task in EVIDENCE_TASKS if task not in CAPTION_TASKS),

@@ -124,14 +124,13 @@ def candidates_of(
         for one in annotations
         if one.task == task and one.specialist in number and _has_place(one)
     ]
-    score = [np.nan if one.score is None else one.score for one in heard]
     return Candidates(
         task=task,
         annotations=tuple(heard),
         voters=tuple(voters),
         voter=np.array([number[one.specialist] for one in heard], dtype=np.int64),
         box_xyxy=np.array([box_of(one) for one in heard], dtype=np.float64).reshape(-1, 4),
-        score=np.array(score, dtype=np.float64),
+        score=np.array([one.score for one in heard], dtype=np.float64),  # None becomes NaN
         trust=np.full(len(heard), np.nan),
     )
 

@@ -100,7 +100,7 @@ class Merge(Specialist[MergeConfig]):
     Config: ClassVar[type[StageConfig]] = MergeConfig
     needs: ClassVar[tuple[str, ...]] = ("rapidfuzz",)
     extra: ClassVar[str] = "refine"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     reads: tuple[Input, ...] = (one_of(*MERGED_TASKS),)
     produces: tuple[str, ...] = MERGED_TASKS
 

@@ -181,6 +181,7 @@ class _Loop:
                 folds=options.folds,
                 on_progress=partial(progress.train, f"student {fold}"),
                 on_wait=partial(setattr, progress, "waiting"),
+                on_note=progress.notes.append,
             )
             return Student(
                 fold=fold, digest=result.digest, steps=result.steps, losses=result.losses

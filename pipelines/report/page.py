@@ -65,7 +65,7 @@ def _content(
         "measured": statistics.measured,
         "speakers": speakers,
         "colours": [colour(number) for number in range(len(speakers))],
-        "tasks": summary.bars(totals.tasks),
+        "tasks": summary.bars(totals.shown_tasks),
         "specialists": summary.bars(totals.specialists),
         "funnel": summary.funnel(totals, _filters(output)),
         "losses": summary.losses(shards, totals.failures),

@@ -7,6 +7,7 @@ others, so that nothing is read that was not written here. Knows nothing of what
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +18,14 @@ from pipelines.training.files import digest_of_file, make_durable, write_json
 CHECKPOINTS = "checkpoints"
 COMPLETE = "complete.json"
 """The last file of a checkpoint; a folder without it is not one."""
+_NAME = re.compile(r"checkpoint-[0-9]{1,18}")
 
 
 def last_checkpoint(output: Path) -> Path | None:
     """Return the latest whole checkpoint; one with a changed file or a file too many is none."""
     found = [path.parent for path in (output / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}")]
-    return next(filter(_is_whole, sorted(found, key=step_of, reverse=True)), None)
+    named = [path for path in found if _NAME.fullmatch(path.name)]
+    return next(filter(_is_whole, sorted(named, key=step_of, reverse=True)), None)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -37,9 +40,10 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        digests = json.loads((checkpoint / COMPLETE).read_bytes())["digests"]
-        return bool(_digests(checkpoint) == digests)
-    except (OSError, ValueError, LookupError, TypeError):
+        completed = json.loads((checkpoint / COMPLETE).read_bytes())
+        is_ours = _NAME.fullmatch(checkpoint.name) and isinstance(completed["state"], dict)
+        return bool(is_ours and _digests(checkpoint) == completed["digests"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
@@ -67,8 +71,18 @@ def complete(output: Path, step: int, state: Mapping[str, Any], *, keep: int) ->
         shutil.rmtree(old)
 
 
-def sweep(output: Path) -> None:
-    """Remove what is no whole checkpoint: a process was killed while it wrote or removed it."""
-    for folder in (output / CHECKPOINTS).glob("*"):
-        if not (folder / COMPLETE).exists():
+def sweep(output: Path) -> list[str]:
+    """Remove what is no whole checkpoint, so that nothing of it gets into a later one.
+
+    Returns:
+        The names of those that have other files than were written; what a process left that was
+        killed while it wrote or removed is not among them.
+    """
+    damaged = []
+    for folder in sorted((output / CHECKPOINTS).glob("*")):
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink()
+        elif not _is_whole(folder):
+            damaged += [folder.name] * (folder / COMPLETE).exists()
             shutil.rmtree(folder)
+    return damaged

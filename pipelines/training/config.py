@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.core.errors import nearest
+from engine.safety.names import check_name
 from specialists.florence2.format import FLORENCE2_TASKS
 
 RUNTIME = {
@@ -161,6 +162,8 @@ class TrainConfig(BaseModel):
                 raise ValueError(f"the weight of task {name!r} is {weight}: take 0 or more")
         if not any(self.tasks.values()):
             raise ValueError("no task has a weight above 0: give at least one in `tasks`")
+        for name in self.custom:
+            check_name(name)
         if taken := self.custom.keys() & FLORENCE2_TASKS.keys():
             raise ValueError(f"custom task {min(taken)!r} has the name of a Florence-2 task")
         return self

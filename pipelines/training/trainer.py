@@ -82,13 +82,14 @@ def train(
     on_progress: OnProgress | None = None,
     on_survey: Callable[[Survey], None] = lambda _: None,
     on_wait: OnWait | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> TrainResult:
     """Train a Florence-2 on the kept labels of a finished dataset.
 
     What is finished with the same inputs is returned at once, what was stopped goes on from its
     last checkpoint, and other inputs start anew. With `fold`, the samples of that fold of
     `folds` are not looked at. `output` must be a folder that all workers see. `on_survey` is told
-    what there is to learn from.
+    what there is to learn from, `on_note` what people should know.
 
     Raises:
         UsageError: the dataset, its labels or the model cannot be trained with.
@@ -102,7 +103,11 @@ def train(
         return finished
     labels = survey(Folder(dataset), config)
     on_survey(labels)
-    _start(output, inputs)
+    for name in _start(output, inputs):
+        on_note(
+            f"{name} of {output.name} has other files than were written there, so it is removed "
+            "and not read: the training goes on from an earlier one, or starts anew"
+        )
     job = Job(
         dataset=everywhere(Folder(dataset)),
         config=config,
@@ -161,8 +166,9 @@ def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> 
     }
 
 
-def _start(output: Path, inputs: dict[str, Any]) -> None:
-    """Make the folder ready; what other inputs have left there goes."""
+def _start(output: Path, inputs: dict[str, Any]) -> list[str]:
+    """Make the folder ready; what other inputs have left there goes. Return the names of the
+    checkpoints that somebody changed."""
     try:
         earlier = json.loads((output / INPUTS).read_bytes())
     except (OSError, ValueError):
@@ -173,7 +179,7 @@ def _start(output: Path, inputs: dict[str, Any]) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         output.mkdir(parents=True, exist_ok=True)
         write_json(output, INPUTS, inputs)
-    sweep(output)
+    return sweep(output)
 
 
 def _run_halving(job: Job) -> tuple[TrainConfig, Outcome]:

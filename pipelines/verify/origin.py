@@ -6,14 +6,17 @@ they are still there, the layers: the answers of each stage as they were stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import ANNOTATION_NAMES
+from engine.core.annotation import ANNOTATION_NAMES, annotation_id
 from engine.core.errors import FlorilegiumError, StorageError
+from engine.core.image import PIXELS_VERSION
 from engine.core.sample import DeadLetter, digest_of
 from engine.planning.config import LAYERS
 from engine.planning.graph import fingerprint_of, recipe_of
@@ -37,7 +40,8 @@ _ANSWERED = [name for name in ANNOTATION_NAMES if name != "merged_from"]  # filt
 
 class Origin:
     """The records of one dataset. While a build is under way, config and index are those of the
-    next version, and are not held against this one."""
+    next version, and are not held against this one. `read_layers` are the layers of its own that
+    were read."""
 
     def __init__(self, output: Folder, document: Mapping[str, Any]) -> None:
         self._output = output
@@ -46,11 +50,12 @@ class Origin:
         self._has_stages = False
         self._is_under_way = output.exists(RECIPE)
         self._layers: Folder | None = None
+        self.read_layers: set[str] = set()
         self._inputs: dict[int, list[tuple[str, str]]] | None = None
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the stages, the resolved config and the index."""
-        wrong = list(self._check_stages())
+        wrong = list(stage_problems(self._document))
         self._has_stages = not wrong
         yield from wrong
         try:
@@ -73,30 +78,11 @@ class Origin:
         yield from self._check_inputs(shard.samples, shard.stats)
         if self._has_stages:
             yield from self._check_provenance(shard.table, shard.path)
+            yield from self._check_order(shard.table, shard.path)
+            yield from self._check_ids(shard)
             layers: dict[str, Layer] = {}
             yield from self._read_layers(shard.stats, into=layers)
             yield from self._check_answers(shard.table, shard.path, shard.stats, layers)
-
-    def _check_stages(self) -> Iterator[str]:
-        """Compute fingerprints and the recipe again from the configurations in the manifest."""
-        stages, order = self._stages, self._document["order"]
-        if sorted([*order, SOURCE_FINGERPRINT]) != sorted(stages):
-            yield f"{MANIFEST}: order names other stages than there are"
-            return
-        if stages[SOURCE_FINGERPRINT] != {"name": SOURCE}:
-            yield f"{MANIFEST}: the stage {SOURCE_FINGERPRINT} is not the source"
-        own = {fingerprint: stages[fingerprint] for fingerprint in order}
-        names = {stage["name"]: fingerprint for fingerprint, stage in own.items()}
-        for fingerprint, stage in own.items():
-            try:
-                if stage.keys() != _STAGE_NAMES:
-                    raise ValueError("its fields are others")
-                if fingerprint_of(stage, [names[name] for name in stage["reads"]]) != fingerprint:
-                    yield f"{MANIFEST}: the stage {stage['name']!r} has another fingerprint"
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                yield f"{MANIFEST}: the stage {fingerprint}: {in_one_line(error)}"
-        if recipe_of(self._document["images"], own) != self._document["recipe"]:
-            yield f"{MANIFEST}: its stages and images have another recipe"
 
     def _check_config(self, config: Mapping[str, Any]) -> Iterator[str]:
         """Hold the resolved config against the manifest: source, images, every stage."""
@@ -139,12 +125,15 @@ class Origin:
         if len(sources) > len(set(self._document["source"])):
             yield f"{INDEX_NAME} has other sources than the manifest"
 
-    def _check_inputs(self, samples: Mapping[str, str], stats: ShardStats) -> Iterator[str]:
+    def _check_inputs(
+        self, samples: Mapping[str, Mapping[str, Any]], stats: ShardStats
+    ) -> Iterator[str]:
         """Hold the keys and places of samples and dead letters against the index."""
         if self._inputs is None:
             return
         inputs = self._inputs.get(stats.number, [])
-        found = {**samples, **{one.key: one.source for one in stats.dead_letters}}
+        found = {key: str(one.get("source", "")) for key, one in samples.items()}
+        found |= {one.key: one.source for one in stats.dead_letters}
         keys = dict(inputs)
         is_packed = len(inputs) == 1 and found.keys() != keys.keys()
         if is_packed:
@@ -153,9 +142,10 @@ class Origin:
                 one.startswith(key) and at.startswith(location) for one, at in found.items()
             )
         else:
-            alike = found == keys
+            alike = found == keys and [*samples] == [key for key in keys if key in samples]
         if not alike:
-            yield f"{INDEX_NAME} has other inputs than the shard {stats.number}"
+            told = "other inputs, or another order of them,"
+            yield f"{INDEX_NAME} has {told} than the shard {stats.number}"
 
     def _check_provenance(self, table: pa.Table, path: str) -> Iterator[str]:
         """Hold what annotations say of who said them against the stages of the manifest."""
@@ -172,6 +162,40 @@ class Origin:
                 told = f"{row['specialist']!r} with the fingerprint {row['stage']!r}"
                 yield f"{path}.parquet has annotations by {told}, unknown to the manifest"
 
+    def _check_order(self, table: pa.Table, path: str) -> Iterator[str]:
+        """Look for rows of a sample that do not follow each other as the stages do."""
+        ranks = {stage: n for n, stage in enumerate([SOURCE_FINGERPRINT, *self._document["order"]])}
+        rows = zip(table["key"].to_pylist(), table["stage"].to_pylist(), strict=True)
+        before: tuple[str, int] = ("", 0)
+        for key, stage in rows:
+            rank = ranks.get(stage, -1)
+            if key == before[0] and rank < before[1]:
+                yield f"{path}.parquet has the rows of sample {key!r} in another order than stages"
+                return
+            before = (key, rank)
+
+    def _check_ids(self, shard: ShardCheck) -> Iterator[str]:
+        """Compute the ids of annotations again from what the tar says of their sample: its bytes,
+        its metadata and its place in the source. Where the source brought labels, their digits
+        went into the ids, too, and are no longer there."""
+        assert shard.table is not None
+        columns = [shard.table[name].to_pylist() for name in ("key", "stage", "id")]
+        of_sample: dict[str, list[tuple[str, str]]] = {}
+        for key, stage, name in zip(*columns, strict=True):
+            of_sample.setdefault(key, []).append((stage, name))
+        for key, rows in of_sample.items():
+            sample = shard.samples.get(key)
+            if not sample or any(stage == SOURCE_FINGERPRINT for stage, _ in rows):
+                continue
+            texts = [sample[name] for name in ("source", "metadata")]
+            digests = (
+                digest_of([key, sample["sha256"], str(version), *texts, "[]"])
+                for version in range(1, PIXELS_VERSION + 1)
+            )
+            if not any(_ids(rows, digest) == [name for _, name in rows] for digest in digests):
+                told = "sha256, metadata or source that its annotations were not made from"
+                yield f"{shard.path}: sample {key!r} has a {told}"
+
     def _read_layers(self, stats: ShardStats, *, into: dict[str, Layer]) -> Iterator[str]:
         """Read the layers of a shard that are still there, by fingerprint."""
         if self._layers is None:
@@ -179,17 +203,11 @@ class Origin:
         for fingerprint in self._document["order"]:
             name = f"{self._stages[fingerprint]['name']}-{fingerprint}"
             path = f"{name}/{stats.samples_digest}.parquet"
-            try:
-                data = self._layers.read(path)
-                if data is None:
-                    continue
-                layer, samples = parse_layer(data)
-                if digest_of(samples) != stats.samples_digest:
-                    raise ValueError("it is of other samples")
+            if self._layers.url == f"{self._output.url}/{LAYERS}":
+                self.read_layers.add(f"{LAYERS}/{path}")
+            layer = yield from layer_of(self._layers, path)
+            if layer is not None:
                 into[fingerprint] = layer
-            except (FlorilegiumError, ValueError, TypeError, AttributeError) as error:
-                told = f"{in_one_line(error)}; the next build of the shard asks the stage again"
-                yield f"{LAYERS}/{path} is damaged: {told}"
 
     def _check_answers(
         self, table: pa.Table, path: str, stats: ShardStats, layers: Mapping[str, Layer]
@@ -213,6 +231,54 @@ class Origin:
                 answers = layer.without(failed).table
                 if not rows.select(_ANSWERED).equals(answers.select(_ANSWERED)):
                     yield f"{path}.parquet has other annotations of {name!r} than its layer"
+
+
+def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterator[str]:
+    """Compute fingerprints and the recipe of a manifest again from the configurations in it."""
+    stages, order = document["stages"], document["order"]
+    if sorted([*order, SOURCE_FINGERPRINT]) != sorted(stages):
+        yield f"{name}: order names other stages than there are"
+        return
+    if stages[SOURCE_FINGERPRINT] != {"name": SOURCE}:
+        yield f"{name}: the stage {SOURCE_FINGERPRINT} is not the source"
+    own = {fingerprint: stages[fingerprint] for fingerprint in order}
+    names = {stage["name"]: fingerprint for fingerprint, stage in own.items()}
+    for fingerprint, stage in own.items():
+        try:
+            if stage.keys() != _STAGE_NAMES:
+                raise ValueError("its fields are others")
+            if fingerprint_of(stage, [names[name] for name in stage["reads"]]) != fingerprint:
+                yield f"{name}: the stage {stage['name']!r} has another fingerprint"
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            yield f"{name}: the stage {fingerprint}: {in_one_line(error)}"
+    if recipe_of(document["images"], own) != document["recipe"]:
+        yield f"{name}: its stages and images have another recipe"
+
+
+def layer_of(layers: Folder, path: str) -> Generator[str, None, Layer | None]:
+    """Read a layer; yield what is wrong with it, and return it where it is there and whole."""
+    try:
+        data = layers.read(path)
+        if data is None:
+            return None
+        layer, samples = parse_layer(data)
+        if digest_of(samples) != PurePosixPath(path).stem:
+            raise ValueError("it is of other samples")
+        return layer
+    except (FlorilegiumError, ValueError, TypeError, AttributeError) as error:
+        told = f"{in_one_line(error)}; the next build of the shard asks the stage again"
+        yield f"{LAYERS}/{path.removeprefix(f'{LAYERS}/')} is damaged: {told}"
+        return None
+
+
+def _ids(rows: Sequence[tuple[str, str]], digest: str) -> list[str]:
+    """Return the ids that these rows have if the sample has this digest."""
+    places: Counter[str] = Counter()
+    found = []
+    for stage, _ in rows:
+        found.append(annotation_id(stage, digest, places[stage]))
+        places[stage] += 1
+    return found
 
 
 def _failure(one: DeadLetter | StageError) -> tuple[str, str, int, str]:

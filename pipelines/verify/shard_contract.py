@@ -22,9 +22,20 @@ import pyarrow.compute as pc
 from engine.core.annotation import ANNOTATION_NAMES
 from engine.core.counted import counted
 from engine.core.errors import SampleError, StorageError
-from engine.core.image import decode
+from engine.core.image import decode, read_header
+from engine.core.limits import MOST_PIXELS
 from engine.records.dataset import SHARD_SCHEMA, read_files
-from engine.records.publication import SHARDS, STATS, FileStats, ShardStats, brief_caption, to_json
+from engine.records.publication import (
+    SHARDS,
+    STATS,
+    FileStats,
+    Hashing,
+    ShardStats,
+    add_sample,
+    brief_caption,
+    tar_of,
+    to_json,
+)
 from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder
 from engine.storage.parquet import from_parquet
@@ -65,7 +76,7 @@ class ShardCheck:
     """One shard of a manifest, checked; what was read of it on the way.
 
     `table` are its rows where they keep the contract, so that they can be counted; `samples` has
-    the place of each sample in its source by key.
+    what the tar says of each sample, but for its annotations, by key in the order of the tar.
     """
 
     def __init__(self, output: Folder, entry: Mapping[str, Any]) -> None:
@@ -73,13 +84,13 @@ class ShardCheck:
         self.path = f"{SHARDS}/{entry['name']}"
         self.stats: ShardStats | None = None
         self.table: pa.Table | None = None
-        self.samples: dict[str, str] = {}
+        self.samples: dict[str, Mapping[str, Any]] = {}
         self._output = output
         self._extensions: Counter[str] = Counter()
 
     def problems(self, recipe: str) -> Iterator[str]:
         """Read the three files; yield what is wrong with them, one sentence each."""
-        yield from self._check_stats(recipe)
+        yield from self.check_stats(recipe)
         try:
             data = self._output.read(f"{self.path}.parquet")
             if data is None or not self._output.exists(f"{self.path}.tar"):
@@ -103,8 +114,8 @@ class ShardCheck:
             self.table = table
             yield from self._check_counts(table)
 
-    def _check_stats(self, recipe: str) -> Iterator[str]:
-        """Hold the statistics against the manifest, and their content against their name."""
+    def check_stats(self, recipe: str) -> Iterator[str]:
+        """Read the statistics alone: hold them against the manifest, and against their name."""
         path = f"{self.path}{STATS}"
         try:
             data = self._output.read(path)
@@ -118,6 +129,8 @@ class ShardCheck:
         said["stats"] = asdict(FileStats.of(memoryview(data)))
         for name, told, found in differences(self.entry, {key: said[key] for key in SHARD_NAMES}):
             yield f"{path}: {name} is {found}, the manifest says {told}"
+        if stats.to_json() != data:
+            yield f"{path} has more in it than statistics, or is written otherwise"
         if stats.recipe != recipe:
             yield f"{path}: the shard was made by another recipe than the manifest says"
 
@@ -135,24 +148,16 @@ class ShardCheck:
             yield f"{self.path}{STATS}: {key!r} is a dead letter, and a sample or one once more"
 
     def _check_tar(self, table: pa.Table) -> Iterator[str]:
-        rows = _KeptRows(table)
+        """Read the tar as a stream, and write it anew: what else is in it is noticed."""
+        anew = Hashing()
         with self._output.opened(f"{self.path}.tar") as opened:
             file = _Hashed(opened)
             try:
-                for key, members in read_files(file):
-                    if key in self.samples:
-                        raise ValueError(f"the files of sample {key!r} are not adjacent")
-                    self.samples[key] = ""
-                    sample = _checked(key, members)
-                    self.samples[key] = sample["source"]
-                    self._extensions.update(members.keys() - {"json", "txt"})
-                    problem = (
-                        rows.problem_of(sample)
-                        or _image_problem(members, sample)
-                        or _text_problem(members, sample)
-                    )
-                    if problem:
-                        yield f"{self.path}: sample {key!r}: {problem}"
+                with tar_of(anew) as tar:
+                    yield from self._check_samples(file, tar, _KeptRows(table))
+                if anew.stats() != file.stats():
+                    told = "more in it than the files of its samples, or another order of them"
+                    yield f"{self.path}.tar has {told}"
             except _UNREADABLE as error:
                 yield f"{self.path}.tar: {in_one_line(error)}"
             if asdict(file.stats()) != self.entry["tar"]:
@@ -160,17 +165,41 @@ class ShardCheck:
         if len(self.samples) != self.entry["samples"]:
             count = counted(len(self.samples), "sample")
             yield f"{self.path}.tar has {count}, the manifest says {self.entry['samples']}"
-        strangers = set(pc.unique(table["key"]).to_pylist()) - self.samples.keys()
-        if strangers:
+        keys = [key for key, _ in groupby(table["key"].to_pylist())]
+        known = set(keys)
+        if strangers := known - self.samples.keys():
             told = f"rows of samples that the tar has not: {min(strangers)!r}"
             yield f"{self.path}.parquet has {told}"
+        elif keys != [key for key in self.samples if key in known]:
+            yield f"{self.path}.parquet has its rows in another order than the tar its samples"
+
+    def _check_samples(
+        self, file: _Hashed, anew: tarfile.TarFile, rows: _KeptRows
+    ) -> Iterator[str]:
+        for key, members in read_files(file):
+            if key in self.samples:
+                raise ValueError(f"the files of sample {key!r} are not adjacent")
+            add_sample(anew, key, members)
+            self.samples[key] = {}
+            sample = _checked(key, members)
+            self.samples[key] = {**sample, "annotations": []}
+            self._extensions.update(members.keys() - {"json", "txt"})
+            problem = (
+                rows.problem_of(sample)
+                or _image_problem(members, sample)
+                or _text_problem(members, sample)
+            )
+            if problem:
+                yield f"{self.path}: sample {key!r}: {problem}"
 
 
 def _wrong_columns(schema: pa.Schema) -> list[str]:
-    """Return the columns that are missing, unknown, or of another type."""
+    """Return the columns that are missing, unknown, or of another type; metadata are too much."""
     if schema.names != SHARD_SCHEMA.names:
         odd = set(schema.names) ^ set(SHARD_SCHEMA.names)
         return sorted(odd) or ["another order, or one twice"]
+    if schema.metadata:
+        return [f"metadata of the name {min(schema.metadata).decode('utf-8', 'replace')!r:.100}"]
     return [field.name for field in SHARD_SCHEMA if schema.field(field.name).type != field.type]
 
 
@@ -312,12 +341,17 @@ def _image_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> s
     """Say how an image differs from what its JSON says of it, in the upright frame; or nothing."""
     (data,) = (data for name, data in members.items() if name not in ("json", "txt"))
     try:
+        header = read_header(data, max_pixels=MOST_PIXELS, max_bytes=len(data))
         height, width = decode(data).shape[:2]
     except SampleError as error:
         return f"its image does not decode: {error}"
-    if (width, height) == (sample["width"], sample["height"]):
-        return ""
-    return f"its image is {width}x{height}, its json says {sample['width']}x{sample['height']}"
+    if (width, height) != (sample["width"], sample["height"]):
+        return f"its image is {width}x{height}, its json says {sample['width']}x{sample['height']}"
+    said = sample["orientation"]
+    is_as_it_came = sample["image_sha256"] == sample["sha256"]
+    if said not in range(1, 9) or (is_as_it_came and said != header.orientation):
+        return f"the orientation of its image is {header.orientation}, its json says {said}"
+    return ""
 
 
 def _text_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> str:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
+_MOST_BYTES = 1 << 16
+"""Bytes of the file of a key; a key has some hundred."""
+
+
 def sign(output: Folder, key: Path) -> None:
     """Sign a finished dataset in which nothing is wrong, with a private key (PEM).
 
@@ -34,12 +38,13 @@ def sign(output: Folder, key: Path) -> None:
         StorageError: something is wrong with the dataset.
     """
     require("a signature", ("cryptography",), extra="signing")
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         private = load_pem_private_key(_read(key), password=None)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, UnsupportedAlgorithm):
         private = None
     if not isinstance(private, Ed25519PrivateKey):
         raise ConfigError(
@@ -77,12 +82,13 @@ def check_signature(output: Folder, key: Path) -> Iterator[str]:
 
 def _public_key(key: Path) -> Ed25519PublicKey:
     require("a signature", ("cryptography",), extra="signing")
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         public = load_pem_public_key(_read(key))
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         public = None
     if not isinstance(public, Ed25519PublicKey):
         raise ConfigError(
@@ -94,6 +100,7 @@ def _public_key(key: Path) -> Ed25519PublicKey:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES)  # a device may never end
     except OSError as error:
         raise ConfigError(f"cannot read the key {path}: {error.strerror}") from error

@@ -7,12 +7,14 @@ it changed can be counted again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict
 from typing import Any
 
 from engine.core.errors import StorageError
 from engine.execution.log import LOG
+from engine.planning.config import LAYERS
 from engine.planning.graph import FORMAT_VERSION
 from engine.planning.partition import INDEX_NAME
 from engine.records.manifest import (
@@ -22,7 +24,6 @@ from engine.records.manifest import (
     RECIPE,
     SIGNATURE,
     Manifest,
-    named_shards,
     read_dead_letters,
     read_manifest,
     sealed,
@@ -30,22 +31,28 @@ from engine.records.manifest import (
 from engine.records.publication import SHARDS, STATS, FileStats, ShardStats
 from engine.records.versions import VERSIONS, live_shards, version_files
 from engine.storage.documents import in_one_line, parse_json
-from engine.storage.folder import Folder
+from engine.storage.folder import Folder, is_left_over
 from engine.storage.lease import LEASES
 from pipelines.dataset.card import card_of, claims_of
 from pipelines.dataset.files import CARD, REPORT, RUN, STATISTICS, named_by_manifest
 from pipelines.report.statistics import Statistics
 from pipelines.verify.differences import differences
-from pipelines.verify.origin import Origin
+from pipelines.verify.origin import Origin, layer_of, stage_problems
 from pipelines.verify.rounds import REFINED, check_rounds
 from pipelines.verify.shard_contract import ShardCheck
 
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _KNOWN = {
     **dict.fromkeys(_FILES, "file"),
-    **dict.fromkeys((SHARDS, VERSIONS, LEASES, "layers"), "directory"),
+    **dict.fromkeys((SHARDS, VERSIONS, LEASES, LAYERS), "directory"),
 }
 """What may lie in the folder of a dataset. The log, leases and layers change from run to run."""
+_SHARD_FILE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}(\.tar|\.parquet|_stats\.json)")
+_LEASE = re.compile(r"lock|[0-9]{6,}\.json")
+_RECEIPTS = "source-"
+_LAYERS = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{16}")
+_LAYER = re.compile(r"[0-9a-f]{32}\.parquet")
+_RECEIPT = re.compile(r"[0-9a-f]{32}")
 
 
 def verify_dataset(output: Folder, *, checked: set[str] | None = None) -> Iterator[str]:
@@ -73,7 +80,7 @@ def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
         yield f"{MANIFEST} was changed after it was written: it has another digest"
     yield from _check_names(output, document)
     yield from _check_content(output, document, checked)
-    yield from _check_versions(output, checked)
+    yield from _check_versions(output, document, checked)
     yield from check_rounds(output, _verify, checked)
 
 
@@ -104,15 +111,21 @@ def _check_names(output: Folder, document: Mapping[str, Any]) -> Iterator[str]:
     wanted = {f"{shard['name']}{suffix}" for shard in document["shards"] for suffix in suffixes}
     kept = {f"{name}{suffix}" for name in live_shards(output) for suffix in suffixes}
     there = output.entries(SHARDS)
-    for name in sorted(wanted - there.keys()):
+    for name in sorted((wanted | kept) - there.keys()):
         yield f"{SHARDS}/{name} is missing"
     for name, entry in sorted(there.items()):
         if name in wanted | kept and entry.kind != "file":
             yield f"{SHARDS}/{name} is a {entry.kind}, not a file"
-    if output.exists(RECIPE):
-        return  # a build is under way, or was interrupted: its new shards are no fault
+    recipe = output.read(RECIPE)
+    if recipe is not None and not re.fullmatch(rb"[0-9a-f]{32}", recipe):
+        yield f"{RECIPE} is none: no build that is under way wrote it"
     for name in sorted(there.keys() - wanted - kept):
-        yield f"{SHARDS}/{name} is not in the manifest"
+        # Of a build that is under way, or was interrupted, new shards are no fault.
+        if recipe is None or not (_SHARD_FILE.fullmatch(name) or is_left_over(name)):
+            yield f"{SHARDS}/{name} is not in the manifest"
+    for name in output.names(LEASES):
+        if not (_LEASE.fullmatch(name) or is_left_over(name)):
+            yield f"{LEASES}/{name} is no lease"
 
 
 def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
@@ -146,6 +159,22 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
     is_counted = len(stats) == tables == len(numbers)
     yield from _check_beside(output, manifest, statistics if is_counted else None)
     checked.update(document["files"])
+    yield from _check_other_layers(output, origin.read_layers)
+
+
+def _check_other_layers(output: Folder, known: Set[str]) -> Iterator[str]:
+    """Read the layers that no shard has any more, and look for what is no layer."""
+    for folder, entry in sorted(output.entries(LAYERS).items()):
+        if entry.kind != "directory" or not _LAYERS.fullmatch(folder):
+            yield f"{LAYERS}/{folder} is no folder of layers"
+            continue
+        for name, file in sorted(output.entries(f"{LAYERS}/{folder}").items()):
+            path = f"{LAYERS}/{folder}/{name}"
+            wanted = _RECEIPT if folder.startswith(_RECEIPTS) else _LAYER
+            if file.kind != "file" or not (wanted.fullmatch(name) or is_left_over(name)):
+                yield f"{path} is no layer"
+            elif wanted is _LAYER and path not in known and not is_left_over(name):
+                yield from layer_of(output, path)
 
 
 def _check_beside(
@@ -185,9 +214,9 @@ def _claims_of(
         yield f"{name} tells other numbers or shards than there are"
 
 
-def _check_versions(output: Folder, checked: set[str]) -> Iterator[str]:
+def _check_versions(output: Folder, current: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
     """Check the earlier versions that are kept: their manifests, and their shards."""
-    current = set(named_shards(output))
+    read = {shard["name"]: shard for shard in current["shards"]}
     for name, entry in sorted(output.entries(VERSIONS).items()):
         path = f"{VERSIONS}/{name}"
         if path not in version_files(output) or entry.kind != "file":
@@ -201,9 +230,33 @@ def _check_versions(output: Folder, checked: set[str]) -> Iterator[str]:
             continue
         if document is None or document["format"] != FORMAT_VERSION:
             continue  # written by an earlier version of the program
-        if output.read(path) != sealed(document):
-            yield f"{path} was changed after it was written: it has another digest"
-        for shard in document["shards"]:
-            if shard["name"] not in current:
-                current.add(shard["name"])
-                yield from ShardCheck(output, shard).problems(document["recipe"])
+        yield from _check_version(output, path, document, read, checked)
+
+
+def _check_version(
+    output: Folder,
+    path: str,
+    document: Mapping[str, Any],
+    read: dict[str, Any],
+    checked: set[str],
+) -> Iterator[str]:
+    """Check an earlier version; `read` are the shards that were read, whose files are right or
+    named already."""
+    if output.read(path) != sealed(document):
+        yield f"{path} was changed after it was written: it has another digest"
+    if document.keys() != MANIFEST_NAMES:
+        unlike = ", ".join(sorted(document.keys() ^ MANIFEST_NAMES))
+        yield f"{path} has not the fields of the contract: {unlike}"
+        return
+    yield from stage_problems(document, path)
+    stats: list[ShardStats] = []
+    for entry in document["shards"]:
+        shard, recipe = ShardCheck(output, entry), document["recipe"]
+        is_read = read.setdefault(entry["name"], entry) is not entry
+        yield from shard.check_stats(recipe) if is_read else shard.problems(recipe)
+        checked.update(f"{SHARDS}/{entry['name']}{end}" for end in (".tar", ".parquet", STATS))
+        stats += [shard.stats] if shard.stats else []
+    if len(stats) == len(document["shards"]):
+        totals = asdict(Manifest.from_document(document, stats).totals)
+        for place, said, found in differences(document["totals"], totals):
+            yield f"{path}: {place} is {said}, the shards add up to {found}"

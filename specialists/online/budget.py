@@ -47,10 +47,12 @@ class Limits:
 
 @dataclass(kw_only=True, slots=True)
 class Receipt:
-    """What one request was charged: tokens (in, out), `None` while nobody knows."""
+    """What one request was charged: tokens (in, out), `None` while nobody knows. One that was not
+    sent, as the service was left alone while it waited for its turn, counts as none."""
 
     tokens: tuple[int, int] | None = None
     is_free: bool = False
+    is_sent: bool = False
 
 
 class Budget:
@@ -102,7 +104,9 @@ class Budget:
     async def _settle(self, receipt: Receipt) -> None:
         async with self._changed:
             self._in_flight -= 1
-            if receipt.tokens is not None:
+            if not receipt.is_sent:
+                self.requests -= 1
+            elif receipt.tokens is not None:
                 self._book(sum(receipt.tokens), self._prices.cost(*receipt.tokens))
             elif not receipt.is_free:
                 self._book(self._dearest_tokens, self._dearest_cost)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from engine.safety.escaped import cut
 from specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED, Failure, broken_connection
 from specialists.online.reach import public_address
 from specialists.online.service import ServiceConfig
@@ -136,11 +137,11 @@ class Exchange:
             return place
         is_downgrade = url.scheme == "https" and place.scheme != "https"
         if is_downgrade or place.scheme not in ("http", "https"):
-            raise _refused(f"it redirects to {place.scheme}, which is not safe")
+            raise _refused(f"it redirects to {cut(place.scheme)}, which is not safe")
         if not self._config.allow_redirects:
             raise _refused(
-                f"it redirects to another server, {place.host}: give that one as the address if "
-                "you trust it, or set allow_redirects=true"
+                f"it redirects to another server, {cut(place.host)}: give that one as the address "
+                "if you trust it, or set allow_redirects=true"
             )
         return place
 

@@ -12,8 +12,21 @@ import socket
 
 from specialists.online.failure import SERVICE_FAILED, Failure
 
-_TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-"""IPv6 addresses that stand for IPv4 ones (RFC 6052, RFC 8215)."""
+_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::ffff:0:0:0/96")))
+"""IPv6 addresses that stand for IPv4 ones (RFC 6052, RFC 2765)."""
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""What stands before an IPv4 address in the last half of an IPv6 one of RFC 5214."""
+_LOCAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("64:ff9b:1::/48", "fec0::/10", "3fff::/20", "5f00::/16"),
+            *("192.88.99.0/24", "168.63.129.16/32"),
+        ),
+    )
+)
+"""What Python calls public, or does in some release, and is of a network of one's own, of nobody,
+or as the last one of the machine's own cloud (Azure's platform)."""
 
 
 async def public_address(host: str, port: int | None) -> str:
@@ -49,10 +62,12 @@ def is_public(address: str) -> bool:
     plain = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(plain, ipaddress.IPv6Address):
         inner = plain.ipv4_mapped or plain.sixtofour or (plain.teredo or (None, None))[1]
-        if any(plain in network for network in _TRANSLATED):
+        is_isatap = int(plain) >> 32 & 0xFFFFFFFF in _ISATAP
+        if is_isatap or any(plain in network for network in _TRANSLATED):
             inner = ipaddress.IPv4Address(int(plain) & 0xFFFFFFFF)
-        if inner is not None:
-            plain = inner
-        elif int(plain) >> 32 == 0:  # `::1`, and IPv4 as it was written once
+        is_local = any(plain in network for network in _LOCAL)
+        if is_local or (inner is None and int(plain) >> 32 == 0):  # `::1`, `::127.0.0.1`
             return False
-    return plain.is_global and not plain.is_multicast
+        plain = inner or plain
+    is_local = any(plain in network for network in _LOCAL)
+    return plain.is_global and not plain.is_multicast and not is_local

@@ -184,6 +184,7 @@ class Service:
         async with self.budget.request() as receipt:
             await self._gate.turn()
             self._check_open()
+            receipt.is_sent = True
             try:
                 async with asyncio.timeout(self._config.timeout_s):
                     priced = await call()

@@ -35,6 +35,8 @@ _VOCABULARIES = (
 )
 _SIZED = ("config.json", "preprocessor_config.json", "processor_config.json")
 """The files whose numbers say how large networks and images are."""
+_READ_BELOW = ("tokenizer_config.json", "special_tokens_map.json")
+"""What is also read of a folder within the folder: that of a processor's second tokenizer."""
 _OTHER_LOADERS = {
     "adapter_config.json": "an adapter, which names another model to load; merge it into its base",
     "adapter_model.*": "an adapter, whose base is another model; merge it into its base",
@@ -44,13 +46,17 @@ _FORBIDDEN = {
     "auto_map": "names code of the model to run",
     "custom_pipelines": "names code of the model to run",
     "audio_tokenizer": "names another model to load",
+    "repo_path": "names another model to read from",
     "transformers_weights": "names other weights to load",
     "quantization_config": "asks for kernels that unpack its weights",
     "fusion_config": "changes the code of the model",
     "kernel_config": "names compiled code to load",
 }
 _IMPLEMENTATIONS = re.compile(r"_?(attn|experts)_implementation(_internal)?")
-_FILE_NAMES = re.compile(r"(?!special_tokens_map_file$)\w+_files?")
+_FILE_NAMES = re.compile(
+    r"(?!special_tokens_map_file$|\w*name_or_path$)\w*(?:files?|paths?|dirs?|folders?|repo|repo_id)"
+)
+"""Fields that name a file or a folder; what was saved from where (`_name_or_path`) opens none."""
 
 
 def inspect_files(model: str, folder: Path) -> None:
@@ -62,9 +68,10 @@ def inspect_files(model: str, folder: Path) -> None:
     """
     for path in _entries(model, folder):
         _refuse_other_loaders(model, path)
-        if path.parent == folder and path.suffix != ".safetensors":
+        if path.suffix != ".safetensors":
             _refuse_large(model, path)
-        if path.parent == folder and path.suffix == ".json" and not _is_vocabulary(path):
+        is_read = path.parent == folder or path.name in _READ_BELOW
+        if is_read and path.suffix == ".json" and not _is_vocabulary(path):
             _inspect_config(model, path)
 
 
@@ -182,7 +189,7 @@ def _problem_of_field(name: str, value: Any) -> str:
 
 def _leaves(name: str) -> bool:
     path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts or "\\" in name
+    return path.is_absolute() or ".." in path.parts or "\\" in name or "://" in name
 
 
 def _fields_of(document: Any) -> Iterator[tuple[str, Any]]:

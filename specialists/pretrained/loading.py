@@ -7,6 +7,9 @@ checkpoint is and where it lies is `checkpoint`; how a loaded model is asked, `n
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from specialists.pretrained.sizes import no_larger_than
 _LOCKED = {"local_files_only": True, "trust_remote_code": False}
 _SEED = 0
 """Of random weights: measurements repeat."""
+_LOADING = threading.RLock()
 
 
 def load_pretrained(
@@ -35,9 +39,10 @@ def load_pretrained(
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        processor = load_part(checkpoint, checkpoint.family.processor_class)
-        load = _random if checkpoint.is_random else _trained
-        model = load(checkpoint, dtype=dtype, device=device, attention=attention)
+        with _offline():
+            processor = load_part(checkpoint, checkpoint.family.processor_class)
+            load = _random if checkpoint.is_random else _trained
+            model = load(checkpoint, dtype=dtype, device=device, attention=attention)
     except ConfigError:
         raise
     except torch.OutOfMemoryError as error:
@@ -60,7 +65,23 @@ def load_part(checkpoint: Checkpoint, class_name: str) -> Any:
     Raises:
         Exception: whatever the libraries meet.
     """
-    return _class(class_name).from_pretrained(checkpoint.folder, **_LOCKED)
+    with _offline():
+        return _class(class_name).from_pretrained(checkpoint.folder, **_LOCKED)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the model hub out: some classes of `transformers`, which a config may choose, load other
+    models when they are made, and pass none of our options on."""
+    from huggingface_hub import constants
+
+    with _LOADING:
+        before = constants.HF_HUB_OFFLINE
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
 
 
 def lone_weight(checkpoint: Checkpoint, name: str) -> float | None:

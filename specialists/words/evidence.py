@@ -51,6 +51,8 @@ _LIGHT = frozenset(("be", "have", "show", "see", "depict", "feature", "appear", 
 """Verbs by which a sentence says that something is there."""
 _SIGNS = frozenset("{}<>`\\|")
 """Signs of code, which no description has."""
+_CODE = re.compile(r"[\w\])]\((?![sS]\))|==|\w\s?=\s?\w|;\s*$|--\s*$|^\W*[/!@$#]\w")
+"""What stands in code and in commands: a call, an equation, the end of a statement, `/imagine`."""
 _ADDRESS = re.compile(
     r"(?i:(?:https?|ftp|file|data|javascript)://?|\bwww\.)|\S@\S+\.\w|[\w-]\.[a-z]{2,}(?:/|\b)"
 )
@@ -128,6 +130,7 @@ class ObjectCheck:
         own = [one for one in document if own_words.issuperset(_WORD.findall(one.lower_))]
         is_supported = (
             _SIGNS.isdisjoint(outside)
+            and not _CODE.search(outside)
             and not _ADDRESS.search(outside)
             and named.issuperset(own_words.symmetric_difference(_WORD.findall(part.lower())))
             and not any(_is_strange(token, spoken) for token in own)

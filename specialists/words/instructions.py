@@ -20,6 +20,15 @@ _ANYWHERE = r"""
   | \b(?:you|the\ (?:reader|model|assistant|ai)|models?|assistants?)\ (?:must|should|shall
         |have\ to|has\ to
         |need\ to|needs\ to|(?:are|is)\ (?:now|to|required|ordered|told|an?\ (?:ai|language)))\b
+  | \b(?:i|we)(?:\ (?:want|need|ask|order|command|request|tell|instruct|expect|urge|require)
+        |'d\ like|\ would\ like)\ (?:you|everyone|everybody|readers|models)\b
+  | \b(?:can|could|would|will|won't)\ you\ [^.!]*\?
+  | \b(?:must|shall|should|may|has\ to|have\ to|is\ to|are\ to|needs\ to|need\ to)
+        \ (?:not\ |never\ |only\ |always\ |also\ )*be\ (?:\w+ly\ )?
+        (?:named|mentioned|described|called|labell?ed|tagged|captioned|answered|obeyed|ignored|written|said|repeated|quoted|output|printed
+        |returned|merged|trusted|treated)\b
+  | \b(?:no|any)\ (?:other|further|more)\ (?:\w+\ )?(?:word|answer|caption|description|output
+        |object|sentence|text|detail)s?\ (?:is|are|may|must|shall|should|can)\b
   | \bfrom\ now\ on\b
   | \b(?:jailbreak|prompt\ injection|do\ anything\ now)\b
   | <\|[^|>]*\|>|\[/?INST\]|<</?SYS>>

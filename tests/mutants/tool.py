@@ -25,9 +25,12 @@ from tests.mutants.areas import Area
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("configs", "engine", "pipelines", "specialists", "tests")
-UNNOTICED = {0: "survived", 5: "no test", 33: "no test"}
-"""Exit codes of tests that did not fail. All others mean that somebody noticed: a failure, a
-crash, or a change that never ended and was stopped."""
+UNSURE = {0: "survived", 5: "no test", 33: "no test", 24: "stopped", 36: "stopped", -24: "stopped"}
+"""Exit codes of tests that did not fail, or were stopped for their time: a change may never end,
+or the machine was busy. These changes are tried once more. All other codes mean that a test
+noticed."""
+SECONDS_AGAIN = 120
+"""What a single test may take when a change is tried once more."""
 SECONDS = 5.0
 """What the tests of a change may take, beside their usual time, before `PATIENCE` multiplies it."""
 PATIENCE = 10.0
@@ -56,19 +59,20 @@ def mutated(area: Area, folder: Path, *, processes: int) -> Found:
     command = [str(mutmut), "run", "--max-children", str(processes)]
     subprocess.run(command, cwd=folder, env=environment, check=True)
     codes = dict(_exit_codes(folder / "mutants"))
-    unnoticed = [name for name, code in codes.items() if code in UNNOTICED]
+    unsure = [name for name, code in codes.items() if code in UNSURE]
 
     def survives(name: str) -> bool:
         # What a shared fixture calls counts for the first test alone that uses it.
-        command = [sys.executable, "-m", "pytest", "-x", "-q", *area.tests]
+        timeout = f"--timeout={SECONDS_AGAIN}"
+        command = [sys.executable, "-m", "pytest", "-x", "-q", timeout, *area.tests]
         changed = environment | {"MUTANT_UNDER_TEST": name, "PYTHONPATH": "."}
         where = folder / "mutants"
-        done = subprocess.run(command, cwd=where, env=changed, capture_output=True, timeout=600)
+        done = subprocess.run(command, cwd=where, env=changed, capture_output=True)
         return done.returncode == 0
 
     with ThreadPoolExecutor(processes) as threads:
-        is_survivor = list(threads.map(survives, unnoticed))
-    survivors = [name for name, lives in zip(unnoticed, is_survivor, strict=True) if lives]
+        is_survivor = list(threads.map(survives, unsure))
+    survivors = [name for name, lives in zip(unsure, is_survivor, strict=True) if lives]
     changes = sorted(_changes(folder / "mutants", survivors))
     real = tuple(change for change in changes if not _is_a_guard(change))
     return Found(made=len(codes) - (len(changes) - len(real)), survivors=real)

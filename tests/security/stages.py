@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 
 from engine.core.annotation import Annotation
 from engine.core.judgement import Statements, Verdicts
@@ -44,6 +47,24 @@ def die() -> None:
     os._exit(7)
 
 
+def stop() -> None:
+    """Stop the process, as a debugger does: no timer ends it."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def leave() -> None:
+    """End the process, and leave a child behind that has all its files open."""
+    if not os.fork():
+        time.sleep(FOREVER_S)
+    os._exit(7)
+
+
+def feed() -> None:
+    """Take memory in a process of its own."""
+    code = f"held = b'x' * {700 * MB}; import time; time.sleep({FOREVER_S})"
+    subprocess.run([sys.executable, "-c", code], check=False)
+
+
 def grow() -> None:
     """Take memory, and wait with it."""
     held = b"x" * (700 * MB)
@@ -52,7 +73,7 @@ def grow() -> None:
 
 
 ATTACKS: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (sleep, loop, compute, wait, die, grow)
+    one.__name__: one for one in (sleep, loop, compute, wait, die, stop, leave, feed, grow)
 }
 
 
@@ -80,6 +101,20 @@ class Guilty(Specialist[GuiltyConfig]):
         if any(sample.key == self.config.key for sample in samples):
             ATTACKS[self.config.how]()
         return [[Annotation(kind="text", task="tag", label="seen")] for _ in samples]
+
+
+class Endless(list[Annotation]):
+    """An answer that never ends."""
+
+    def __iter__(self) -> Iterator[Annotation]:
+        return repeat(Annotation(kind="text", task="tag", label="seen"))
+
+
+class Rambling(Guilty):
+    """Answers without end at one image."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return [Endless() if one.key == self.config.key else [] for one in samples]
 
 
 class LeakingConfig(StageConfig):

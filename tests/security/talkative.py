@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import ClassVar
+from urllib.parse import quote
 
 from engine.core.annotation import Annotation
 from engine.core.errors import SampleError
@@ -12,6 +14,22 @@ from engine.core.sample import Sample
 from engine.core.stage import Specialist, StageConfig
 
 VARIABLES = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "FSSPEC_S3_SECRET"]
+
+
+def forms_of(secret: str) -> list[str]:
+    """Return other ways of writing a secret, which give it away just as well."""
+    data, quoted = secret.encode(), quote(secret, safe="")
+    return [
+        quoted,
+        quoted.lower(),
+        quote(quoted, safe=""),
+        secret.upper(),
+        data.hex(),
+        b64encode(data).decode(),
+        b64encode(b"anna:" + data).decode(),
+        secret.replace("/", "\\u002f"),
+        f"{secret[:7]}\n    {secret[7:]}",
+    ]
 
 
 class TalkativeConfig(StageConfig):
@@ -30,7 +48,8 @@ class Talkative(Specialist[TalkativeConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         answers: list[list[Annotation] | SampleError] = []
         for sample in samples:
-            told = " ".join(os.environ[name] for name in VARIABLES)
+            values = [os.environ[name] for name in VARIABLES]
+            told = " ".join([*values, *(form for one in values for form in forms_of(one))])
             told += f" https://anna:{told.split()[0]}@host/x?sig={told.split()[1]}"
             if sample.key.endswith("0"):
                 answers.append([Annotation(kind="text", task="tag", label="first")])

@@ -40,6 +40,32 @@ def test_a_stage_that_never_comes_back_costs_one_image(
     assert kept == dict.fromkeys(("tag", "object_detection", "caption"), IMAGES - 1)
 
 
+@pytest.mark.parametrize("how", ["stop", "leave"])
+def test_a_worker_that_neither_ends_nor_answers_costs_one_image(
+    album: Path, tmp_path: Path, how: str
+) -> None:
+    """It is stopped, or a child of its own holds its end of the pipe."""
+    guilty = {"use": "tests.security.stages:Guilty", "key": "cup", "how": how, "batch_size": 4}
+    manifest = build(
+        album, tmp_path / "out", runner={"kind": "local"}, specialists={"guilty": guilty},
+    )  # fmt: skip
+    assert letters(manifest) == {"cup": ("guilty", "process_died")}
+    assert manifest.totals.samples == IMAGES - 1
+
+
+def test_an_answer_without_end_costs_one_image(
+    album: Path, tmp_path: Path, runner: dict[str, Any]
+) -> None:
+    use = "tests.security.stages:Rambling"
+    rambling = {"use": use, "key": "cup", "how": "none", "batch_size": 4}
+    manifest = build(
+        album, tmp_path / "out", runner=runner, limits={"stage_seconds": SECONDS},
+        specialists={"rambling": rambling},
+    )  # fmt: skip
+    assert letters(manifest) == {"cup": ("rambling", "stage_timeout")}
+    assert manifest.totals.samples == IMAGES - 1
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

@@ -20,10 +20,12 @@ pytestmark = [pytest.mark.attack("memory"), pytest.mark.timeout(300)]
 LIMIT_MB = 500
 
 
+@pytest.mark.parametrize("how", ["grow", "feed"])
 def test_an_image_that_takes_too_much_memory_is_found(
-    album: Path, tmp_path: Path, runner: dict[str, Any]
+    album: Path, tmp_path: Path, runner: dict[str, Any], how: str
 ) -> None:
-    guilty = {"use": "tests.security.stages:Guilty", "key": "cup", "how": "grow", "batch_size": 4}
+    """Whether the worker takes it, or a process that its stage started."""
+    guilty = {"use": "tests.security.stages:Guilty", "key": "cup", "how": how, "batch_size": 4}
     manifest = build(
         album, tmp_path / "out", runner=runner, limits={"worker_memory_mb": LIMIT_MB},
         specialists={"guilty": guilty, **DESCRIBED},

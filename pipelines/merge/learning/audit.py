@@ -198,7 +198,7 @@ def _things(words: np.ndarray, box_xyxy: np.ndarray, is_right: np.ndarray) -> np
     thing = np.full(len(words), -1)
     for row in np.flatnonzero(is_right):
         if thing[row] < 0:
-            thing[is_same[row] & is_right & (thing < 0)] = thing.max(initial=-1) + 1
+            thing[is_same[row] & is_right & (thing < 0)] = thing.max() + 1
     return thing
 
 

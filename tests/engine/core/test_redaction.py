@@ -6,7 +6,7 @@ import time
 import pytest
 
 from engine.core.errors import ConfigError, FlorilegiumError, RunError, SampleError
-from engine.core.redaction import has_signature, has_user, redacted, redacted_urls
+from engine.core.redaction import MOST_CHARACTERS, has_signature, has_user, redacted, redacted_urls
 from engine.safety.traces import traceback_of
 
 pytestmark = pytest.mark.attack("secrets")
@@ -39,6 +39,28 @@ SECRETS = {
     "invalid key sk-CANARY0123456789abc": "invalid key [key]",
     "HTTP 401 for hf_CANARY0123456789": "HTTP 401 for [key]",
     "as environment: canary/of+env, canary%2Fof%2Benv": "as environment: [key], [key]",
+    "CANARY/OF+ENV canary%2fof%2Benv canary%252Fof%252Benv": "[key] [key] [key]",
+    "canary\\u002fof\\u002benv canary\\/of+env canar\n  y/of+env": "[key] [key] [key]",
+    "63616e6172792f6f662b656e76 Y2FuYXJ5L29mK2Vudg== e": "[key] [key] e",
+    "x-token: Basic dXNlcjpjYW5hcnkvb2YrZW52": "x-token: Basic dXNlcjp[key]",
+    "&#99;anary&#x2f;of&#43;env": "[key]",
+    "('x-api-key', 'CANARY'), (b'authorization', b'Bearer CANARY')": "('x-api-key', '[key]'), "
+    "(b'authorization', b'Bearer [key]')",
+    "<Password>CANARY</Password>": "<Password>[key]</Password>",
+    'password = "with a space and CANARY"; b': 'password = "[key]"; b',
+    "Cookie: a=1; session=CANARY": "Cookie: [key]",
+    "Authorization: AWS4-HMAC-SHA256 Credential=CANARY, Signature=CANARY": "Authorization: "
+    "AWS4-HMAC-SHA256 [key]",
+    "hf_token=CANARY00, pwd: CANARY, passphrase=CANARY": "hf_token=[key], pwd: [key], "
+    "passphrase=[key]",
+    "--token CANARY0123456789": "--token [key]",
+    "Incorrect API key provided: CANARY0123456789": "Incorrect API key provided: [key]",
+    "-----BEGIN RSA PRIVATE KEY-----\nCANARY\n-----END RSA PRIVATE KEY-----.": "[key].",
+    "https:/anna:CANARY@host/x //anna:CANARY@host": "https:/***@host/x //***@host",
+    "https%253A%252F%252Fanna%253ACANARY%2540host": "https%253A%252F%252F***%2540host",
+    "https:\\u002f\\u002fanna:CANARY@host": "https:\\u002f\\u002f***@host",
+    "h/a?hm=CANARY&hdnts=CANARY&session_id=CANARY": "h/a?hm=***&hdnts=***&session_id=***",
+    "glpat-CANARY0123456789 npm_CANARY0123456789 ya29.CANARY0123456789": "[key] [key] [key]",
 }
 HARMLESS = [
     "https://host:8080/photos@2x/a.jpg",
@@ -55,6 +77,10 @@ HARMLESS = [
     "sample 'a': key: 000012, key=000012, max_tokens = 7, 3 tokens of 5",
     "Basic understanding of things",
     "a task-for-a-whole-day, the bearer of news",
+    "pad_token: '<pad>', eos_token = </s>, bos_token='BOS', tokens: 12345678901234",
+    "the key is not accepted: look at the environment variable that holds it",
+    "password of the database: unknown; a token of 1234567890123 characters",
+    "session 20240101 of the camera, signature: none, a cookie is baked",
 ]
 
 
@@ -124,8 +150,19 @@ def test_metadata_of_a_source_stays_json_and_keeps_its_addresses() -> None:
     }
 
 
-@pytest.mark.parametrize("part", ["a", "&a", "://", "a:", "secret", "%3A%2F%2F", "?a=%26a%3D"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("a", "&a", "://", "a:", "secret", "%3A%2F%2F", "?a=%26a%3D"),
+        *("canary/of+en", "-----BEGIN PRIVATE KEY-----"),
+    ],
+)
 def test_a_long_text_takes_no_long_time(part: str) -> None:
     began = time.monotonic()
     redacted(part * 300_000)
     assert time.monotonic() - began < 5
+
+
+def test_no_half_of_a_secret_is_left_where_a_text_is_cut() -> None:
+    for place in range(MOST_CHARACTERS - 12, MOST_CHARACTERS, 3):
+        assert "canary" not in redacted("x " * (place // 2) + "canary/of+env")

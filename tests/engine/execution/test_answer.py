@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import pytest
 
@@ -345,3 +346,51 @@ def test_answers_that_are_no_list_are_named(answers: Any, monkeypatch: pytest.Mo
     assert isinstance(error, SampleError)
     assert error.reason == "invalid_output"
     assert "as the answer to 1 sample: a list with an answer to each is wanted" in error.message
+
+
+class Curious(list[Annotation]):
+    """An answer that notes when it is looked at."""
+
+    def __init__(self, looks: list[bool], inside: list[bool]) -> None:
+        super().__init__([region("a")])
+        self.looks, self.inside = looks, inside
+
+    def __iter__(self) -> Iterator[Annotation]:
+        self.looks.append(bool(self.inside))
+        return super().__iter__()
+
+
+class Telling(Exception):
+    """An error that notes when it is put into words."""
+
+    looks: ClassVar[list[bool]] = []
+    inside: ClassVar[list[bool]] = []
+
+    def __str__(self) -> str:
+        self.looks.append(bool(self.inside))
+        return "told"
+
+
+@pytest.mark.attack("hangs")
+def test_answers_and_errors_are_looked_at_within_the_time_of_the_stage() -> None:
+    """What a stage returns or raises may run code of its own, which may never end."""
+    looks, inside = Telling.looks, Telling.inside
+
+    @contextmanager
+    def watched(_: Sequence[Sample]) -> Iterator[None]:
+        inside.append(True)
+        try:
+            yield
+        finally:
+            inside.pop()
+
+    def fail(_: Sample) -> list[Annotation]:
+        raise Telling
+
+    ((*answer,),) = ask(
+        node_of(Saying(lambda _: Curious(looks, inside))), [sample()], watched=watched
+    )
+    ask(node_of(Saying(fail)), [sample()], watched=watched)
+    assert answer == [region("a")]
+    assert len(looks) >= 3
+    assert all(looks)

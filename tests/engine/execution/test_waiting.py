@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,7 +85,7 @@ def test_a_build_tells_who_holds_the_gpu_that_it_waits_for_and_goes_on_when_it_i
     progress = Progress()
     manifest = execute(prepare(config), progress)
     assert manifest.totals.samples == 12
-    assert seen[0].startswith("waiting for 1 GPU: held by ")
+    assert re.match("waiting for (1 CPU and )?1 GPU: held by ", seen[0])
     assert f"{tmp_path / 'hold.py'}" in seen[0]
     assert f"(process {other.pid} on " in seen[0]
     assert not progress.waiting

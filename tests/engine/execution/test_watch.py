@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -8,7 +10,7 @@ import pytest
 
 from engine.core.errors import SampleError, WorkerDied, WorkerStuck
 from engine.execution import watch
-from engine.execution.watch import GRACE_S, Doing, Watch
+from engine.execution.watch import GRACE_S, Doing, Watch, memory_mb
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +133,32 @@ def test_an_error_that_would_end_the_process_is_a_death(error: type[BaseExceptio
 
     with pytest.raises(WorkerDied, match=error.__name__):
         Watch().call("stages", leave)
+
+
+@pytest.mark.attack("hangs")
+def test_what_the_engine_does_between_two_blocks_ends_too(released: threading.Event) -> None:
+    """As where a stage's answer runs code of its own when it is forgotten."""
+    one = Watch(own_seconds=0.05)
+
+    def work() -> None:
+        with one.over(doing(60)):
+            pass
+        released.wait()
+
+    with pytest.raises(WorkerStuck, match=r"longer than limits.shard_seconds = 0.05") as stuck:
+        one.call("stages", work)
+    assert (stuck.value.reason, stuck.value.samples) == ("shard_timeout", ())
+
+
+@pytest.mark.attack("memory")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_the_memory_of_processes_that_were_started_here_counts() -> None:
+    before = memory_mb()
+    code = "held = b'x' * (200 << 20); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert memory_mb() > before + 200
+        process.kill()

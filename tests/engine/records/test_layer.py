@@ -79,6 +79,22 @@ def test_a_written_layer_is_read_back_whole(store: LayerStore, node: Node[Any]) 
     assert read[0].failed == {2}
 
 
+@pytest.mark.attack("text")
+def test_what_a_stage_says_of_failures_is_ascii_in_the_metadata_of_parquet(
+    store: LayerStore, node: Node[Any], tmp_path: Path
+) -> None:
+    message = "\x1b]0;pwn\x07\x9b31m\u202e\x7f\0\n\U000e0041"
+    error = StageError(sample=0, reason="broken", message=message)
+    store.write(node, "now", make_layer(node, {}, [error]), DIGESTS[:1])
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    metadata = pq.read_schema(file).metadata
+    for text in metadata.values():
+        assert text.decode("ascii").replace("\x7f", "").isprintable()
+    read = store.read(node, "now")
+    assert read is not None
+    assert read[0].errors[0].message == message
+
+
 def test_measurements_are_read_back_with_nothing_where_nothing_was_measured(
     store: LayerStore, measuring: Node[Any]
 ) -> None:

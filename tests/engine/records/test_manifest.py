@@ -64,6 +64,19 @@ def test_totals_are_the_sums_of_the_shards() -> None:
     assert (totals.inputs, totals.samples, totals.dead_letters) == (8, 5, 3)
 
 
+@pytest.mark.attack("text")
+def test_of_more_tasks_than_anybody_reads_the_commonest_are_shown() -> None:
+    rare = {f"t{number:04}": {"kept": 1, "dropped": 2} for number in range(300)}
+    totals = Totals.of([stats(tasks={**rare, "zebra": {"kept": 9, "dropped": 0}})])
+    shown = totals.shown_tasks
+    assert len(shown) == 51
+    assert shown["zebra"] == {"kept": 9, "dropped": 0}
+    assert shown["251 other tasks"] == {"kept": 251, "dropped": 502}
+    assert sum(sides["kept"] for sides in shown.values()) == 309
+    few = Totals.of([stats()])
+    assert few.shown_tasks == few.tasks
+
+
 def test_no_shards_are_totals_of_nothing() -> None:
     totals = asdict(Totals.of([]))
     assert {value for value in totals.values() if isinstance(value, int)} == {0}

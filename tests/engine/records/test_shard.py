@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -34,6 +35,15 @@ class Given(Source):
 
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         return iter(self.given[item.location])
+
+
+class Copied(Given):
+    """One that holds no image itself."""
+
+    def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
+        for one in self.given[item.location]:
+            assert isinstance(one, Reading)
+            yield replace(one, data=bytes(bytearray(one.data)))
 
 
 class GivenTar(Given):
@@ -262,6 +272,19 @@ def test_bytes_are_given_without_a_copy() -> None:
     images = ShardBytes([b"abc", b"", b"defg"])
     assert [bytes(images[number]) for number in range(3)] == [b"abc", b"", b"defg"]
     assert isinstance(images[0], memoryview)
+
+
+@pytest.mark.attack("memory")
+def test_a_shard_is_in_memory_once_while_it_is_put_together() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 700)).save(buffer, "BMP")
+    source = Copied({f"{n}": [reading(f"{n}", buffer.getvalue())] for n in range(10)})
+    tracemalloc.start()
+    shard, _ = read(source)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(shard.records) == 10
+    assert peak < 15 * len(buffer.getvalue())
 
 
 def test_a_shard_is_named_by_its_number() -> None:

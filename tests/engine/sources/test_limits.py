@@ -24,9 +24,11 @@ from engine.core.annotation import Annotation, to_columns
 from engine.core.keys import packed_key
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
+from engine.sources import bounded_parquet
 from engine.sources import place as place_module
+from engine.sources.contract import without_bad
 from engine.sources.img2dataset import Img2DatasetSource
-from engine.sources.labels import Labels, without_bad
+from engine.sources.labels import Labels
 from engine.sources.place import printable
 from engine.sources.sheet import Sheet
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at
@@ -351,6 +353,44 @@ def test_a_sheet_has_so_many_lines_and_names() -> None:
     many = Sheet("metadata.jsonl", b"x\n" * 1000, limits=limits)
     assert (len(many.problems), many.bad_rows) == (100, 1000)
     assert "and 999 more" in many.first_problem()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told", "rows"),
+    [
+        ("csv", "file_name,a\n0.jpg,{long}\n1.jpg,b\n", "line 2: 5007 characters", 1),
+        ("jsonl", '{"file_name": "0.jpg", "a": "{long}"}\n{"file_name": "1.jpg"}\n', "line 1", 1),
+        ("csv", "file_name,{long}\n0.jpg,a\n", "header", 0),
+        ("csv", "file_name,{many}\n" + "0.jpg{empty}\n" * 30, "more than 4,096 cells", 10),
+        ("jsonl", '{"file_name": "0.jpg", "a": [{values}1]}\n{"file_name": "1.jpg"}', "values", 1),
+        ("jsonl", '{"file_name": "0.jpg", "file_name": "1.jpg"}\n', "there twice", 0),
+    ],
+)
+def test_a_row_of_a_sheet_is_no_larger_than_a_label(
+    name: str, text: str, told: str, rows: int
+) -> None:
+    texts = {"long": "x" * 5000, "many": ",".join(f"c{n}" for n in range(400))}
+    texts |= {"empty": "," * 400, "values": "1," * 600}
+    for key, value in texts.items():
+        text = text.replace(f"{{{key}}}", value)
+    limits = Limits(max_sheet_bytes=1 << 16, max_label_bytes=4000, max_json_values=500)
+    sheet = Sheet(f"metadata.{name}", text.encode(), limits=limits)
+    assert told in " ".join(sheet.problems)
+    assert len(sheet) == rows
+
+
+def test_columns_within_columns_are_found_at_once() -> None:
+    fields = {f"c{number}": pa.array([{"x": 1}]) for number in range(3000)}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"file_name": ["0.jpg"], **fields}), buffer)
+    started = time.process_time()
+    sheet = Sheet("metadata.parquet", buffer.getvalue())
+    assert len(sheet) == 1
+    assert sheet.row(0)["c2999"] == {"x": 1}
+    metadata = pq.read_metadata(io.BytesIO(buffer.getvalue()))
+    started = time.process_time()
+    assert bounded_parquet._sizes(metadata, 0, metadata.schema.to_arrow_schema().names)[0] > 0
+    assert time.process_time() - started < 0.3
 
 
 def test_sheets_of_other_folders_are_forgotten_when_all_are_too_large(

@@ -356,3 +356,27 @@ def test_remote_files_are_read(tmp_path: Path, jpeg: bytes) -> None:
     readings, _ = read_all(source_at("memory://remote-rows/*.parquet", shard_size=2))
     assert rows_of(readings) == [0, 1, 2]
     memory.rm("/remote-rows", recursive=True)
+
+
+@pytest.mark.attack("files")
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1], pa.timestamp("s")),
+        pa.array([1], pa.date32()),
+        pa.array([1], pa.time64("ns")),
+        pa.array([1], pa.duration("ns")),
+        pa.array([1]),
+        pa.array([True]),
+        pa.array([[["x"]]]),
+        pa.array([{"a": "x"}]),
+        pa.array(["\u200b"]),
+    ],
+)
+def test_what_is_no_text_becomes_no_caption(tmp_path: Path, jpeg: bytes, column: pa.Array) -> None:
+    pq.write_table(pa.table({"image": [jpeg], "caption": column}), tmp_path / "0.parquet")
+    (one,), letters = read_all(source_at(tmp_path))
+    assert not letters
+    assert not one.annotations
+    assert "caption: " in json.loads(one.metadata)["label_error"]
+    assert "caption" in json.loads(one.metadata)

@@ -20,11 +20,22 @@ def test_rounds_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert read_lineage(Folder(str(tmp_path))) == rounds
 
 
-@pytest.mark.parametrize("data", [b"no json", b"{}", b'{"rounds": [{"number": 1}]}'])
+@pytest.mark.attack("changes")
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"no json", b"{}", b"[]", b"5", b'{"rounds": 5}', b'{"rounds": [5]}'),
+        *(b'{"rounds": [{"number": 1}]}', b'{"rounds": [{"number": "x", "z": {"a": []}}]}'),
+    ],
+)
 def test_a_damaged_record_is_named_with_its_cure(tmp_path: Path, data: bytes) -> None:
     (tmp_path / LINEAGE).write_bytes(data)
-    with pytest.raises(StorageError, match=r"refine\.json is damaged.*`florilegium refine`"):
+    with pytest.raises(
+        StorageError, match=r"refine\.json is damaged.*`florilegium refine`"
+    ) as told:
         read_lineage(Folder(str(tmp_path)))
+    assert "validation error" not in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_a_report_of_other_rounds_does_not_stay(tmp_path: Path) -> None:

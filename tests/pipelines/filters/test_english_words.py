@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from pipelines.filters.english_words import (
+    LANGUAGES,
     EnglishWords,
     _are_several,
+    _is_latin,
     _is_small,
     _is_within_name,
     _logit,
+    _ordinary_words,
+    _Vocabulary,
 )
 from specialists.words.english import load_english
 
@@ -147,3 +152,106 @@ def test_foreign_letters_beside_english_words_do_not_make_a_text_foreign_at_once
     japanese = "東京オリンピック競技大会公式応援団東京オリンピック競技大会"
     assert english.probability(f"a dog {japanese}") == 0
     assert english.probability(f"the dog and the cat {japanese}") != 0
+
+
+def with_letters(english: EnglishWords, monkeypatch, **share: float) -> None:
+    """Fix what letters tell, whatever the text, and the words that are foreign."""
+    monkeypatch.setattr(english, "_common", {"und": ("de",), "dog": ("sv",)})
+    letters = SimpleNamespace(rank=lambda _: [*({"en": 0.5} | share).items()])
+    monkeypatch.setattr(english, "_identifier", letters)
+
+
+@pytest.mark.parametrize(
+    ("text", "log_odds"),
+    [
+        ("the puppy", 4.5),
+        ("a zzxq puppy", 2.3),
+        ("a dog puppy", 3),
+        ("up zzxq", 2.3),
+        ("the and of with from", 12),
+        ("the und", 0),
+        ("zzxq zzyq zzwq qqxz qqyz", -3.5),
+        ("zzxq zzyq zzwq qqxz qqyz " * 2, -3.5),
+        (" ".join(f"qqxz{letter}" for letter in "abcdefghijklmnopqrstuvw"), -12),
+    ],
+)
+def test_each_word_adds_what_its_kind_tells_once(english, monkeypatch, text, log_odds):
+    with_letters(english, monkeypatch)
+    assert english.probability(text) == pytest.approx(1 / (1 + math.exp(-log_odds)))
+
+
+def test_a_text_that_is_likely_english_needs_no_number_of_words(english, monkeypatch):
+    with_letters(english, monkeypatch, en=1 / (1 + math.exp(1)))
+    assert english.probability("puppy") == pytest.approx(1 / (1 + math.exp(-0.5)))
+    with_letters(english, monkeypatch, en=1 / (1 + math.exp(2)))
+    assert math.isnan(english.probability("puppy"))
+
+
+@pytest.mark.parametrize(
+    ("languages", "letters", "likeliest"),
+    [
+        ({"uno": ("fr", "it"), "due": ("it",)}, {"fr": 0.9}, "it"),
+        ({"uno": ("de", "fr")}, {"fr": 0.1, "en": 0.9}, "fr"),
+        ({"uno": ("af", "nl")}, {"nl": 0.1}, "nl"),
+        ({"uno": ("fr", "de")}, {}, "de"),
+        ({"the": ("fr", "vi"), "uno": (), "due": ("sv",)}, {"fr": 0.9}, "sv"),
+        ({"tre": ("fr",)}, {"fr": 0.9}, ""),
+    ],
+)
+def test_the_likeliest_language_has_most_of_the_words(
+    english, monkeypatch, languages, letters, likeliest
+):
+    monkeypatch.setattr(english, "_common", languages)
+    assert english._likeliest(["the", "uno", "due"], letters) == likeliest
+
+
+def test_letters_are_told_apart_among_these_languages_alone(english):
+    assert {name for name, _ in english._identifier.rank("a dog")} == set(LANGUAGES.split())
+
+
+def test_words_are_known_with_their_inflections():
+    vocabulary = _Vocabulary(load_english())
+    known = ("dog", "dogs", "geese", "ran", "running", "carries", "zzxq", "zzxqs", "zzxqing")
+    assert [word in vocabulary for word in known] == [True] * 6 + [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("prose", "words"),
+    [
+        ("A man", "a man"),
+        ("the X of x i b", "the of"),
+        ("Dog runs. Cat sleeps", "dog runs cat sleeps"),
+        ("Dog. Cat", ""),
+        ("Dog Cat runs", "runs"),
+        ("Dog de Cat runs", "runs"),
+        ("runs with Cat", "runs with"),
+        ("runs The Cat! The cat", "runs the cat"),
+        ("THE CAT AND DOG", "the and"),
+        ("THE CAT AND dog", "the dog"),
+        ("Plaza de la Paz, casa de la paz", "casa de la paz"),
+        ("İki café çay", "iki café çay"),
+        ("Dog runs", "dog runs"),
+        ("runs Dog", "runs"),
+        ("runs: Dog", "runs"),
+        ("", ""),
+    ],
+)
+def test_ordinary_words_are_those_that_are_no_names(prose, words):
+    assert list(_ordinary_words(prose, {"the", "and"}.__contains__)) == words.split()
+
+
+@pytest.mark.parametrize(
+    ("prose", "is_latin"),
+    [
+        ("12:30", True),
+        ("café 12 京", True),
+        ("京", True),
+        ("京東", False),
+        ("ab 京東", True),
+        ("a 京東", False),
+        ("ab 京東都", False),
+        ("abcd 京東都 123456", True),
+    ],
+)
+def test_latin_is_what_has_half_of_its_letters_or_all_but_one(prose, is_latin):
+    assert _is_latin(prose) is is_latin

@@ -90,7 +90,7 @@ def test_a_caption_is_compared_with_the_image_and_a_region_with_its_crop(
     place, window = (20.0, 10.0, 80.0, 60.0), (14, 5, 86, 65)
     annotations = [
         caption("a cat"),
-        caption("a cat that looks up", "detailed_caption"),
+        caption("a cat that looks up", "detailed_caption", box_xyxy=place),
         phrase(*place, text="an eye", span=(0, 6)),
         box(*place, label="furry thing", task="region_category"),
         box(*place, label="cat", text="a green eye", task="region_description"),

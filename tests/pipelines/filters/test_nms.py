@@ -159,6 +159,9 @@ def test_ties_go_to_the_one_said_first_however_many_there_are():
     mixed = [one for pair in zip(rows, two, strict=True) for one in pair]
     kept = [row for row, reason in enumerate(reasons(judged(mixed))) if not reason]
     assert kept == [1, 2], "the first proposal, and the first of the better boxes"
+    others = [box(0, 0, 50, 50, score=row % 3 / 4, specialist=f"{row}") for row in range(60)]
+    surest_first = sorted(range(60), key=lambda row: -(row % 3))
+    assert judged(others).merged_from == {2: tuple(surest_first[1:])}
 
 
 def test_images_and_tasks_do_not_mix():

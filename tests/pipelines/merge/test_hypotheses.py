@@ -195,7 +195,20 @@ def test_of_equals_the_one_that_was_said_first_comes_first_however_many_there_ar
     assert np.argsort(found).tolist() == order
     alike = [said(0, 0, 9, 9, specialist=who, score=0.9) for who in many]
     assert hypotheses_of(candidates_of(alike, "object_detection", many), iou=0.5).leader == [0]
-    # One says it once, another 60 times: the first of these joins, the others are left over.
-    twice = [said(0, 0, 9, 9, specialist="two", score=0.1) for _ in many]
-    heard = candidates_of([*twice, said(0, 0, 9, 9, specialist="one")], "object_detection", VOTERS)
-    assert np.flatnonzero(cluster(heard, 0.5) == 0).tolist() == [0, 60]
+    names = [
+        said(0, 0, 9, 9, label=f"{place // 3}", specialist=who, score=0.9 if place % 3 else 0.5)
+        for place, who in enumerate(many)
+    ]
+    surest = {int(names[place].label): place for place in reversed(order)}
+    found = hypotheses_of(candidates_of(names, "object_detection", many), iou=0.5)
+    assert {int(found.words[row]): found.leader[row] for row in range(20)} == surest
+    # Each of twenty says it three times: the first of the nearest joins, the others are left over.
+    close = [
+        said(0, 0, 9, 9 if place % 3 else 6, specialist=many[place // 3], score=0.1)
+        for place in range(60)
+    ]
+    heard = candidates_of(
+        [*close, said(0, 0, 9, 9, specialist="99")], "object_detection", [*many, "99"]
+    )
+    joined = {place // 3: place for place in reversed(order)}
+    assert np.flatnonzero(cluster(heard, 0.5) == 0).tolist() == sorted([*joined.values(), 60])

@@ -135,6 +135,11 @@ def test_of_equally_strong_places_the_surest_cluster_comes_first_however_many_th
     order = sorted(range(60), key=lambda place: place % 3 == 0)
     found = hypotheses(*heard)
     assert words(found, union(found, apart=0.5)) == [f"{place}" for place in order]
+    twice = [replace(one, specialist="b", score=0.5) for one in heard[::3]]
+    found = hypotheses(*heard, *twice)
+    order = sorted(range(60), key=lambda place: place % 3 > 0)
+    choice = agreement(found, min_votes=1, apart=0.5)
+    assert words(found, choice) == [f"{place}" for place in order]
     silent = hypotheses(*(replace(one, score=None) for one in heard))
     choice = agreement(silent, min_votes=1, apart=0.5)
     assert words(silent, choice) == [f"{place}" for place in range(60)]

@@ -70,6 +70,23 @@ def test_nor_is_what_shares_a_word_with_it(there, wanted):
 
 
 @pytest.mark.parametrize(
+    ("there", "wanted", "may_ask"),
+    [
+        ("florbshelf", "shelf", False),
+        ("shelfflorb", "shelf", False),
+        ("shelf", "florbshelf", False),
+        ("blashelf", "shelf", False),
+        ("blshelf", "shelf", True),
+        ("florbshelfflorb", "shelf", True),
+        ("florbdoor", "door", False),
+        ("florbcar", "car", True),
+    ],
+)
+def test_a_word_may_open_or_close_one_that_no_list_knows(there, wanted, may_ask):
+    assert is_asked(wanted, box(there)) is may_ask
+
+
+@pytest.mark.parametrize(
     ("there", "wanted"),
     [
         ("car", "wheel"),

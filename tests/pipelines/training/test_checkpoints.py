@@ -46,8 +46,25 @@ def test_the_latest_whole_checkpoint_counts_and_not_the_latest_folder(tmp_path):
         lambda folder: (folder / COMPLETE).write_text("[" * 100),
         lambda folder: (folder / COMPLETE).write_text("{}"),
         lambda folder: (folder / COMPLETE).write_text('{"digests": []}'),
+        lambda folder: (folder / COMPLETE).write_text("[" * 100_000),
+        lambda folder: (folder / COMPLETE).write_text(
+            (folder / COMPLETE).read_text().replace('"state": {', '"other": {')
+        ),
+        lambda folder: folder.rename(folder.with_name("checkpoint-x")),
     ],
-    ids=["a file more", "changed", "a file less", "linked", "a folder", "torn", "empty", "a list"],
+    ids=[
+        "a file more",
+        "changed",
+        "a file less",
+        "linked",
+        "a folder",
+        "torn",
+        "empty",
+        "a list",
+        "deep",
+        "no state",
+        "no step",
+    ],
 )
 def test_a_checkpoint_with_other_files_than_were_written_is_passed_over(tmp_path, spoil):
     """Its optimizer is a pickle, though one that is read as tensors: only our own is opened."""
@@ -58,6 +75,8 @@ def test_a_checkpoint_with_other_files_than_were_written_is_passed_over(tmp_path
     found = last_checkpoint(tmp_path)
     assert found is not None
     assert state_of(found) == {"step": 5}
+    assert len(sweep(tmp_path)) == 1, "what was changed is named, and gets into no later checkpoint"
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["checkpoint-5"]
 
 
 def test_old_ones_go_when_a_new_one_is_whole(tmp_path):
@@ -72,6 +91,6 @@ def test_what_is_not_whole_is_swept_away(tmp_path):
     written(tmp_path, 5)
     complete(tmp_path, 5, {}, keep=2)
     torn = written(tmp_path, 10)
-    sweep(tmp_path)
+    assert sweep(tmp_path) == []
     assert not torn.exists()
     assert last_checkpoint(tmp_path) is not None

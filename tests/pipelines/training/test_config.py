@@ -50,3 +50,12 @@ def test_a_band_of_ambiguous_confidences_goes_upwards_within_0_and_1(band):
     assert TrainConfig(model="here", ambiguous=(0.15, 0.6)).ambiguous == (0.15, 0.6)
     with pytest.raises(ValidationError, match="the lower one first"):
         TrainConfig(model="here", ambiguous=band)
+
+
+@pytest.mark.attack("text")
+@pytest.mark.parametrize(
+    "name", ["../../x", "a/b", "", "\x1b[31m", "x" * 200, "a b", "\u202e", ".."]
+)
+def test_a_custom_task_has_a_name_that_logs_and_files_take(name: str) -> None:
+    with pytest.raises(ValueError, match="is no name"):
+        TrainConfig(model="here", custom={name: QUESTIONS["docvqa"]})

@@ -141,6 +141,14 @@ def test_validation_samples_are_not_trained_on(reader):
     assert len(measured | set(keys(read(split, 30)))) == 14
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_so_many_samples_in_a_thousand_are_measured_as_the_share_says(share):
+    part = Part(validation_share=share)
+    digests = [f"{'0' * 12}{number:012x}" for number in range(1000)]
+    assert sum(map(part.validates, digests)) == 1000 * share
+    assert sum(map(part.trains, digests)) == 1000 - 1000 * share
+
+
 def test_what_is_measured_is_neither_trained_on_nor_in_the_fold_that_is_held_out(reader, scenes):
     samples = list(read_dataset(Folder(str(scenes))))
     part = Part(fold=1, folds=3, validation_share=0.4)

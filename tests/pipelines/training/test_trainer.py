@@ -21,6 +21,7 @@ from engine.core.errors import RunError, UsageError
 from engine.records.dataset import read_dataset
 from engine.storage.folder import Folder
 from pipelines.training import trainer as trainer_module
+from pipelines.training.checkpoints import complete
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example, ExampleMaker
 from pipelines.training.reader import Part
@@ -237,6 +238,29 @@ def test_a_pickle_that_was_put_into_a_checkpoint_is_not_run(
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         train(str(scenes), configure(steps=4), tmp_path / "out")
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.attack("models")
+def test_a_checkpoint_that_was_changed_is_reported_and_removed(
+    scenes, configure, tmp_path, monkeypatch
+):
+    def stops(job):
+        raise KeyError("the power went")
+
+    monkeypatch.setattr(trainer_module, "run_workers", stops)
+    with pytest.raises(KeyError):
+        train(str(scenes), configure(), tmp_path / "out")
+    folder = tmp_path / "out" / "checkpoints" / "checkpoint-2"
+    folder.mkdir(parents=True)
+    complete(tmp_path / "out", 2, {}, keep=2)
+    (folder / "pytorch_model.bin").write_bytes(b"of somebody else")
+    told = []
+    with pytest.raises(KeyError):
+        train(str(scenes), configure(), tmp_path / "out", on_note=told.append)
+    assert not folder.exists()
+    assert [note.split(",")[0] for note in told] == [
+        "checkpoint-2 of out has other files than were written there"
+    ]
 
 
 @pytest.mark.parametrize(

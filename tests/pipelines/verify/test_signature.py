@@ -22,6 +22,9 @@ from tests.building import BRIGHT_ENOUGH, build
 from tests.sealing import reseal_files
 
 pytestmark = pytest.mark.attack("changes")
+UNKNOWN_PRIVATE = "MC4CAQAwBQYDK2V3BCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g"
+UNKNOWN_PUBLIC = "MCowBQYDK2V3AyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="
+"""Keys of an algorithm with a number that nobody has."""
 
 
 def write_keys(folder: Path, name: str, key: Any) -> tuple[Path, Path]:
@@ -96,7 +99,11 @@ def test_what_is_damaged_is_not_signed(output: Folder, keys: tuple[Path, Path]) 
 def test_other_keys_are_refused_without_a_word_of_them(output: Folder, tmp_path: Path) -> None:
     other = write_keys(tmp_path, "other", generate_private_key(SECP256R1()))
     (tmp_path / "none").write_text("a secret that is no key", encoding="utf-8")
-    for path in (*other, tmp_path / "none", tmp_path / "absent"):
+    for name, octets in (("PRIVATE", UNKNOWN_PRIVATE), ("PUBLIC", UNKNOWN_PUBLIC)):
+        text = f"-----BEGIN {name} KEY-----\n{octets}\n-----END {name} KEY-----\n"
+        (tmp_path / name.lower()).write_text(text, encoding="ascii")
+    unknown = (tmp_path / "private", tmp_path / "public", Path("/dev/zero"))
+    for path in (*other, *unknown, tmp_path / "none", tmp_path / "absent"):
         with pytest.raises(ConfigError) as signing:
             sign(output, path)
         with pytest.raises(ConfigError) as checking:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.records.manifest import sealed
 from engine.storage.folder import Folder
 from pipelines.verify.shard_contract import SHARD_SCHEMA
 from pipelines.verify.verify import verify_dataset
@@ -24,6 +26,7 @@ from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 from tests.sealing import reseal, reseal_files
 
 Rows = list[dict[str, Any]]
+Members = list[tuple[tarfile.TarInfo, bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -393,6 +396,105 @@ SEALED: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+def rewrite_tar(dataset: Path, change: Callable[[Members], Members], end: bytes = b"") -> None:
+    """Rewrite the first tar from its members and their content, with digests that fit."""
+    path = shard_file(dataset, ".tar")
+    with tarfile.open(path) as tar:
+        members = [(one, tar.extractfile(one).read()) for one in tar]  # type: ignore[union-attr]
+    rewritten = io.BytesIO()
+    with tarfile.open(fileobj=rewritten, mode="w") as tar:
+        for member, content in change(members):
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    path.write_bytes(rewritten.getvalue() + end)
+    reseal(dataset)
+
+
+def reorder(members: Members) -> Members:
+    """Put the samples in the reverse order; the files of one stay together."""
+    return [one for start in range(len(members) - 3, -1, -3) for one in members[start : start + 3]]
+
+
+def date(members: Members) -> Members:
+    for member, _ in members:
+        member.mtime = 1
+    return members
+
+
+def double_width(members: Members) -> Members:
+    """Say the width twice, which each reader of JSON understands otherwise."""
+    return [
+        (one, b'{"width":7,' + data[1:] if one.name.endswith("json") else data)
+        for one, data in members
+    ]
+
+
+def reorder_rows(rows: Rows) -> None:
+    """Put captions before the boxes that they were made from, sample by sample."""
+    rows.sort(key=lambda row: row["key"] + ("0" if row["task"] == "caption" else "1"))
+
+
+def separate_rows(rows: Rows) -> None:
+    rows.sort(key=lambda row: row["kept"])
+
+
+def edit_metadata(dataset: Path) -> None:
+    table = read_table(dataset)
+    write_table(dataset, table.replace_schema_metadata({"note": "hidden"}))
+
+
+def edit_stats_file(dataset: Path) -> None:
+    """Add to the statistics what none of their readers looks at."""
+    path = shard_file(dataset, "_stats.json")
+    change_json(path, lambda stats: stats.update(extra=1))
+    data = path.read_bytes()
+    file = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    edit_manifest(dataset, lambda m: m["shards"][0].update(stats=file))
+
+
+SEALED |= {
+    "the order of samples": (
+        lambda d: rewrite_tar(d, reorder),
+        r"index\.parquet has other inputs, or another order",
+    ),
+    "the order of files": (
+        lambda d: rewrite_tar(d, lambda members: members[2::-1] + members[3:]),
+        r"\.tar has more in it than the files of its samples, or another order",
+    ),
+    "bytes behind the tar": (
+        lambda d: rewrite_tar(d, list, b"hidden" * 5120),
+        r"\.tar has more in it than the files",
+    ),
+    "a date": (lambda d: rewrite_tar(d, date), r"\.tar has more in it than the files"),
+    "a name twice": (
+        lambda d: rewrite_tar(d, double_width),
+        r"the key 'width' is there twice",
+    ),
+    "an orientation": (
+        lambda d: change_samples(d, lambda s: s.update(orientation=9)),
+        r"the orientation of its image is 1, its json says 9",
+    ),
+    "the bytes of the source": (
+        lambda d: change_samples(d, lambda s: s.update(sha256="0" * 64)),
+        r"has a sha256, metadata or source that its annotations were not made from",
+    ),
+    "what the source knew": (
+        lambda d: change_samples(d, lambda s: s.update(metadata='{"license":"CC0"}')),
+        r"has a sha256, metadata or source that its annotations were not made from",
+    ),
+    "the order of rows": (
+        lambda d: change_rows(d, reorder_rows),
+        r"has the rows of sample '.*' in another order than stages",
+    ),
+    "rows that are apart": (
+        lambda d: change_rows(d, separate_rows),
+        r"has its rows in another order than the tar its samples",
+    ),
+    "metadata of columns": (edit_metadata, r"the contract: metadata of the name 'note'"),
+    "more in the statistics": (edit_stats_file, r"_stats\.json has more in it than statistics"),
+}
+
+
 @pytest.mark.attack("changes")
 @pytest.mark.parametrize("name", SEALED)
 def test_an_edit_is_found_although_every_digest_was_made_to_fit(dataset: Path, name: str) -> None:
@@ -405,13 +507,43 @@ def test_an_edit_is_found_although_every_digest_was_made_to_fit(dataset: Path, n
 
 @pytest.mark.attack("changes")
 @pytest.mark.parametrize(
-    "name", ["manifest (copy).json", "notes.txt", "shards/x.txt", "versions/000001.json.bak"]
+    "name",
+    [
+        *("manifest (copy).json", "MANIFEST.json", ".hidden", "notes.txt", "shards/x.txt"),
+        *("versions/000001.json.bak", "layers/x.txt", "layers/x/y.parquet", ".lease/x.txt"),
+    ],
 )
 def test_a_file_too_many_is_named(dataset: Path, name: str) -> None:
     (dataset / name).parent.mkdir(exist_ok=True)
     (dataset / name).write_bytes(b"{}")
     (problem,) = problems(dataset)
-    assert problem.startswith(name)
+    assert problem.startswith(name.removesuffix("/y.parquet"))
+    (dataset / "recipe").write_text("x", encoding="utf-8")  # as if a build were under way
+    assert len(problems(dataset)) == 2
+
+
+@pytest.mark.attack("changes")
+def test_a_layer_that_no_shard_needs_any_more_is_read_too(album: Path, tmp_path: Path) -> None:
+    build(album, tmp_path, specialists=DESCRIBED)
+    build(album, tmp_path)  # without captions
+    assert problems(tmp_path) == []
+    (layer,) = (tmp_path / "layers").glob("describe-*/*.parquet")
+    data = layer.read_bytes()
+    layer.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+    (problem,) = problems(tmp_path)
+    assert re.match(r"layers/describe-\w+/\w+\.parquet is damaged", problem)
+
+
+@pytest.mark.attack("changes")
+@pytest.mark.parametrize("name", ["manifest.json", "README.md", "index.parquet", "shards/*.tar"])
+def test_a_pipe_or_a_device_in_the_place_of_a_file_is_not_read(dataset: Path, name: str) -> None:
+    path = min(dataset.glob(name))
+    path.unlink()
+    os.mkfifo(path)
+    assert any("no file but a pipe" in one for one in problems(dataset))
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert any("no file but a pipe" in one for one in problems(dataset))
 
 
 @pytest.mark.attack("changes")
@@ -464,3 +596,42 @@ def test_earlier_versions_that_are_kept_are_checked(album: Path, tmp_path: Path)
     assert any(earlier.name in one for one in problems(tmp_path))
     change_json(tmp_path / "versions" / "000001.json", lambda m: m.update(recipe="x"))
     assert any("versions/000001.json was changed" in one for one in problems(tmp_path))
+
+
+def edit_totals(earlier: Any) -> None:
+    earlier["totals"]["samples"] = 99
+
+
+def edit_stage(earlier: Any) -> None:
+    next(one for one in earlier["stages"].values() if one["name"] == "bright")["model"] = "x"
+
+
+@pytest.mark.attack("changes")
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (edit_totals, "samples is 99, the shards add up to 12"),
+        (edit_stage, "the stage 'bright' has another fingerprint"),
+        (lambda earlier: earlier.update(extra=1), "has not the fields of the contract: extra"),
+        (lambda earlier: earlier["shards"][0].update(samples=5), "samples is 6, the manifest says"),
+    ],
+)
+def test_an_edit_of_an_earlier_version_is_found_although_its_digest_fits(
+    album: Path, tmp_path: Path, edit: Callable[[Any], None], told: str
+) -> None:
+    build(album, tmp_path, shard_size=6, keep_versions=2)
+    build(album, tmp_path, shard_size=6, keep_versions=2, filters=BRIGHT_ENOUGH)
+    path = tmp_path / "versions" / "000001.json"
+    earlier = json.loads(path.read_bytes())
+    edit(earlier)
+    path.write_bytes(sealed(earlier))
+    assert any(told in one for one in problems(tmp_path))
+
+
+@pytest.mark.attack("changes")
+def test_a_shard_of_an_earlier_version_that_is_gone_is_missed(album: Path, tmp_path: Path) -> None:
+    build(album, tmp_path, keep_versions=2)
+    earlier = shard_file(tmp_path, ".tar")
+    build(album, tmp_path, keep_versions=2, filters=BRIGHT_ENOUGH)
+    earlier.unlink()
+    assert f"shards/{earlier.name} is missing" in problems(tmp_path)

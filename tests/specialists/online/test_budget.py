@@ -23,6 +23,7 @@ def spend(
         try:
             async with budget.request() as receipt:
                 await asyncio.sleep(0.001)
+                receipt.is_sent = True
                 outcome = tokens_of(number)
                 if isinstance(outcome, Failure):
                     raise outcome
@@ -51,6 +52,20 @@ def test_requests_are_counted_exactly_failed_ones_included() -> None:
     assert sent == [True] * 7 + [False] * 13
     assert budget.requests == 7
     assert budget.tokens == 4 * 18
+
+
+def test_a_request_that_was_not_sent_is_none() -> None:
+    budget = Budget(Limits(requests=2), PRICES)
+
+    async def given_up() -> None:
+        for _ in range(5):
+            with pytest.raises(Failure, match="left alone"):
+                async with budget.request():
+                    raise Failure(SERVICE_FAILED, "left alone")
+
+    asyncio.run(given_up())
+    assert (budget.requests, budget.cost) == (0, 0)
+    assert spend(budget, 3, lambda _: (1, 1)) == [True, True, False]
 
 
 def test_a_budget_of_nothing_sends_nothing() -> None:
@@ -94,6 +109,7 @@ def test_the_error_tells_what_was_spent_and_what_to_do() -> None:
     async def exhausted() -> Failure:
         budget = Budget(Limits(requests=1, tokens=500), Prices())
         async with budget.request() as receipt:
+            receipt.is_sent = True
             receipt.tokens = 120, 30
         with pytest.raises(Failure) as caught:
             async with budget.request():

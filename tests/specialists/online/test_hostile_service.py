@@ -216,6 +216,13 @@ def test_a_redirect_that_is_allowed_leaves_the_key_behind(asking: Asking) -> Non
     assert "authorization" not in request.headers
 
 
+def test_a_redirect_with_a_name_without_end_is_told_in_short(asking: Asking) -> None:
+    place = f"http://{'a' * 5000}/"
+    away = Behaviour(status=307, body=b"", headers=(("Location", place),))
+    with MisbehavingServer(away) as server:
+        assert len(refused(asking(server, attempts=1)).message) < 500
+
+
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/x", "file:///etc/passwd", "http://["])
 def test_a_redirect_to_no_server_is_a_failure(place: str, asking: Asking) -> None:
     away = Behaviour(status=307, body=b"", headers=(("Location", place),))
@@ -276,6 +283,15 @@ def test_the_address_that_was_looked_at_is_the_one_that_is_asked(
         ("::127.0.0.1", False),
         ("64:ff9b::a9fe:a9fe", False),
         ("2002:7f00:1::", False),
+        ("fec0::1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("::ffff:0:8.8.8.8", True),
+        ("2001:4860::5efe:10.0.0.1", False),
+        ("64:ff9b:1::808:808", False),
+        ("168.63.129.16", False),
+        ("::ffff:168.63.129.16", False),
+        ("192.88.99.1", False),
+        ("5f00::1", False),
     ],
 )
 def test_which_addresses_are_public(address: str, expected: bool) -> None:

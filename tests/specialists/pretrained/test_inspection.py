@@ -49,6 +49,7 @@ def put(name: str, *path: str | int, value: Any) -> Spoil:
         for step in path[:-1]:
             place = place.setdefault(step, {})
         place[path[-1]] = value
+        file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(document))
 
     return spoil
@@ -118,6 +119,22 @@ CONFIGS: dict[str, tuple[Spoil, str]] = {
     "files elsewhere": (
         put("tokenizer_config.json", "fast_tokenizer_files", value=["../tokenizer.4.json"]),
         "`fast_tokenizer_files`",
+    ),
+    "a file of another model": (
+        put("processor_config.json", "image_processor", "repo_path", value="evil/repository"),
+        "`repo_path` in processor_config.json names another model",
+    ),
+    "a folder elsewhere": (
+        put("processor_config.json", "speaker_embeddings_dict_path", value="/etc/x.json"),
+        "`speaker_embeddings_dict_path`",
+    ),
+    "a file on the network": (
+        put("processor_config.json", "image_processor", "class_info_file", value="https://h/x"),
+        "`class_info_file` in processor_config.json is 'https://h/x'",
+    ),
+    "code of a second tokenizer": (
+        put("qformer_tokenizer/tokenizer_config.json", "auto_map", value=CODE),
+        "`auto_map` in tokenizer_config.json",
     ),
     "a vocabulary of a trillion": (
         put("config.json", "text_config", "vocab_size", value=10**12), "`vocab_size` in config.json"
@@ -214,6 +231,35 @@ def test_loading_asks_no_network(copy: Path, monkeypatch: pytest.MonkeyPatch) ->
     model, _ = load_florence2(resolve_florence2(str(copy)))
     assert not model.training
     assert load_florence2(resolve_florence2(str(copy), is_random=True))
+
+
+def test_a_class_that_loads_another_model_by_itself_asks_no_network_either(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the processor of MGP-STR does, which a config may name: it passes no options on."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    from specialists.pretrained import loading
+
+    class Processor:
+        @staticmethod
+        def from_pretrained(*_: object, **__: object) -> None:
+            HfApi(endpoint="http://127.0.0.1:9").model_info("someone/else")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(loading, "_class", lambda _: Processor)
+    with pytest.raises(OfflineModeIsEnabled):
+        loading.load_part(resolve_florence2(str(copy)), "AutoProcessor")
+    assert not constants.HF_HUB_OFFLINE
+
+
+@pytest.mark.parametrize("name", ["additional_chat_templates/x.jinja", "a/tokenizer_config.json"])
+def test_a_text_below_a_model_is_bounded_too(copy: Path, name: str) -> None:
+    (copy / name).parent.mkdir()
+    with (copy / name).open("wb") as file:
+        file.truncate(MAX_CONFIG_BYTES + 1)
+    assert f"at most {MAX_CONFIG_BYTES} are read" in refusal(copy)
 
 
 def bomb(mark: Path) -> bytes:

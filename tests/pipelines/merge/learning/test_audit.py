@@ -189,6 +189,9 @@ def test_the_nearest_of_several_right_ones_is_the_thing() -> None:
 def test_what_lies_between_two_things_belongs_to_the_first_and_takes_no_other_along() -> None:
     known = found(*((said(left, 0, left + 20, 10, id=f"{left}"), True) for left in (0, 6, 12)))
     assert known.thing.tolist() == [0, 0, 1]
+    places = ((0, 50), (0, 100), (50, 100), (25, 75))
+    wide = [(said(left, 0, right, 10, id=f"{left}, {right}"), True) for left, right in places]
+    assert found(*wide).thing.tolist() == [0, 0, 1, 2]
 
 
 def test_a_region_and_the_whole_image_are_different_places() -> None:

@@ -56,7 +56,8 @@ def test_voters_that_never_differ_count_alike() -> None:
     assert edge_weights(np.zeros((27, 4)), voter, thing, 3).tolist() == [1, 1, 1]
 
 
-def test_errors_count_by_the_size_of_what_is_drawn_and_outliers_do_not() -> None:
+@pytest.mark.parametrize("scale", [1.0, 0.04])
+def test_errors_count_by_the_size_of_what_is_drawn_and_outliers_do_not(scale: float) -> None:
     """Two draw small things together, the other pairs large ones: three times all, errors too."""
     boxes, voter, thing = [], [], []
     for pair, size in (((0, 1), 1), ((0, 2), 3), ((1, 2), 3)):
@@ -64,7 +65,7 @@ def test_errors_count_by_the_size_of_what_is_drawn_and_outliers_do_not() -> None
             number = thing[-1] + 1 if thing else 0
             for one in pair:
                 shift = np.array(ERRORS[one]) * (50 if number == 4 else 1)
-                boxes.append((BOX + shift) * size)
+                boxes.append((BOX + shift) * size * scale)
                 voter.append(one)
                 thing.append(number)
     found = edge_weights(np.array(boxes), np.array(voter), np.array(thing), 3)

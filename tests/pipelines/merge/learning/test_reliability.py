@@ -45,11 +45,13 @@ def test_the_error_weighs_each_bin_by_its_size_and_bins_by_rank() -> None:
     assert expected_calibration_error(claimed, is_right, bins=2) == pytest.approx(1.1 / 5)
     # Never more bins than statements: 0.1 + 0.2 + 0.7 + 0.8 + 0.1.
     assert expected_calibration_error(claimed, is_right) == pytest.approx(1.9 / 5)
-    # Equals stay in their order: of eight bins of four at 0.5 and as many at 0.6 every second one
-    # is right, so 8 x 2 + 4 x 1.6 + 4 x 2.4.
-    place = np.arange(64)
-    mixed, is_right = np.where(place % 2, 0.6, 0.5), place // 8 % 2 == 0
-    assert expected_calibration_error(mixed, is_right, bins=16) == pytest.approx(32 / 64)
+    # Equals stay in their order.
+    place = np.arange(210)
+    mixed, is_right = 0.4 + place % 3 / 10, place**2 // 10 % 2 == 0
+    order = sorted(range(210), key=lambda row: mixed[row])
+    gaps = [sum(mixed[row] - is_right[row] for row in order[at : at + 7]) for at in place[::7]]
+    found = expected_calibration_error(mixed, is_right, bins=30)
+    assert found == pytest.approx(sum(map(abs, gaps)) / 210)
     # Ten of twenty: two each, claims of one half cancel within a bin and not between bins.
     half = np.full(20, 0.5)
     assert expected_calibration_error(half, np.arange(20) % 2 == 0) == pytest.approx(0)

@@ -20,6 +20,7 @@ def reference(configure: Configure, tmp_path_factory: pytest.TempPathFactory) ->
     return output, operations_of(partial(refine, configure(output)), output)
 
 
+@pytest.mark.attack("faults")
 @pytest.mark.parametrize("part", range(5))
 def test_a_loop_that_is_killed_goes_on_where_it_was(
     configure: Configure, reference: tuple[Path, int], tmp_path: Path, part: int
