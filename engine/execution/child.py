@@ -1,7 +1,7 @@
 """The process of a local worker: takes calls from a pipe, answers them, and ends with its owner.
 
-Messages are plain values of the engine. It is a group of its own, so that Ctrl-C on a terminal
-reaches its owner only, and whatever its stages started is ended together with it.
+Messages are pickled values of the engine. The process has a process group of its own, so that
+Ctrl-C on a terminal reaches its owner only, and processes that its stages started end with it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from engine.storage.folder import Folder
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A method of the worker and what it is called with; with `is_noted`, notes come before the
-    answer."""
+    """A call of a method of the worker. With `is_noted`, the worker sends the position of each
+    input before it reads it."""
 
     method: str
     arguments: tuple[Any, ...] = ()
@@ -46,7 +46,7 @@ def serve(
     layers: Folder,
     output: Folder,
 ) -> None:
-    """Answer calls until the owner hangs up."""
+    """Answer calls until the owner closes the pipe."""
     os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while it was started
     os.environ.clear()
@@ -61,7 +61,7 @@ def serve(
         try:
             request: Request = receive(connection)
         except EOFError:
-            os._exit(0)  # whatever still runs here is of no use
+            os._exit(0)  # threads that still run have no use
         send(connection, _answer(worker, watch, log, request, connection))
 
 

@@ -173,7 +173,7 @@ class RayRunner(Runner):
                 num_cpus=pool.num_cpus,
                 num_gpus=pool.num_gpus,
             )
-            make = partial(create.remote, self._config, Carried(self._graph), **self._folders)
+            make = partial(create.remote, self._config, PickledGraph(self._graph), **self._folders)
             self._pools[name] = ActorPool(pool, make, self._config.limits.worker_memory_mb)
         return self._pools[name]
 
@@ -201,7 +201,7 @@ def start_ray(runner: RunnerConfig) -> bool:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep what this process does on SIGTERM, for which Ray has a handler of its own."""
+    """Keep this process's handler of SIGTERM, which Ray replaces."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -226,7 +226,7 @@ def ray_started(runner: RunnerConfig) -> Iterator[None]:
 
 
 def machines_of_ray() -> Machines:
-    """Return what the nodes have that are alive."""
+    """Return the CPUs and GPUs of the nodes that are alive."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -253,11 +253,11 @@ def _init_options(address: str, workers: int | None, object_store_mb: int) -> di
 
 
 def _job_config() -> Any:
-    """Return the settings by which workers do not search the folder that the driver stands in."""
+    """Return settings with which workers do not import from the driver's current folder."""
     from ray.job_config import JobConfig
 
     installed = [ROOT] if sysconfig.get_path("purelib") != ROOT else []
-    # Of a job of a client Ray adds no folder; nothing else follows from it where none is uploaded.
+    # Ray adds no folder for a client's job; without uploads that flag has no other effect.
     return JobConfig(_client_job=True, _py_driver_sys_path=installed)
 
 
@@ -306,7 +306,7 @@ def _actor_class() -> Any:
 
 
 class _Notes:
-    """Remembers at which input a reader is, in a process that outlives it."""
+    """Remembers the input that a reader is at, in a process that outlives the reader."""
 
     def __init__(self) -> None:
         self._spot: Spot | None = None
@@ -321,8 +321,8 @@ class _Notes:
 
 
 class _Timer:
-    """Measures a call on an actor, to know a worker that its own timer ended from others: Ray does
-    not tell."""
+    """Measures a call on an actor. Ray does not report why a worker ended; a call that was too long
+    was ended by the worker's timer."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -341,23 +341,26 @@ class _Timer:
         return timed
 
     def explained(self, error: WorkerDied, reason: str) -> WorkerDied:
-        """Return a death with its reason, when the call took longer than it may."""
+        """Return the error with `reason`, when the call took longer than its limit."""
         if isinstance(error, WorkerStuck) or self._took_s < self._limit_s + GRACE_S:
             return error
         return WorkerDied(NO_TURN, reason=reason)
 
 
 def hide_gpus() -> None:
-    """Hide the GPUs of the node from a worker that was given none, which Ray does not do."""
+    """Hide the GPUs of the node from a worker that has none; Ray does not."""
     import ray
 
     if not ray.get_gpu_ids():
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-class Carried:
-    """A graph on its way to a worker: what it is made of may lie in folders that only the driver
-    searches, so the worker is told them first. There it is the graph itself."""
+class PickledGraph:
+    """A graph on its way to a worker; it is unpickled as the graph itself.
+
+    Its classes may be in folders of plugins that only the driver searches: they go along, and the
+    worker searches them before it unpickles the graph.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -365,10 +368,10 @@ class Carried:
     def __reduce__(self) -> tuple[Any, ...]:
         from ray import cloudpickle
 
-        return _arrived, (searched(), cloudpickle.dumps(self._graph))
+        return _unpickled, (searched(), cloudpickle.dumps(self._graph))
 
 
-def _arrived(folders: Sequence[str], packed: bytes) -> Graph:
+def _unpickled(folders: Sequence[str], packed: bytes) -> Graph:
     from ray import cloudpickle
 
     sys.path += [folder for folder in folders if folder not in sys.path]

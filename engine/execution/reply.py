@@ -67,6 +67,6 @@ def reply_to(
 def _fit_to_send(error: FlorilegiumError) -> FlorilegiumError:
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # one of a stage, made with other arguments than it takes
+    except Exception:  # of a stage: its `__init__` takes other arguments
         return RunError(f"a worker failed: {type(error).__name__}: {message_of(error)}")
     return error

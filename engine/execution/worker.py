@@ -1,7 +1,7 @@
-"""A worker: hosts stages, reads shards, runs stages over samples, publishes what came out.
+"""A worker: hosts stages, reads shards, runs stages over samples, publishes shards.
 
-The same class works in this process, in a child of it and inside a Ray actor. It knows neither the
-schedule nor the other workers; everything that passes between two workers is a layer.
+The same class works in this process, in a child process and inside a Ray actor. It knows neither
+the schedule nor other workers; workers exchange results as layers only.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ WINDOW_PIXELS = 48_000_000
 """Pixels that are held at once, at most, unless one image alone has more."""
 
 Part = dict[str, Layer]
-"""What some stages said about some samples of a shard, by stage name."""
+"""The answers of some stages for some samples of a shard, by stage name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A shard and what is left to do on it.
 
-    `todo` has, for each stage whose layer is not complete, the samples it has yet to see.
-    `earlier` is the digest the shard had before; unchanged samples keep their rows from there.
+    `todo` has, for each stage whose layer is not complete, the samples that it has to see.
+    `earlier` is the shard's previous digest; unchanged samples take their rows from that layer.
     """
 
     shard: Shard
@@ -60,12 +60,12 @@ class Task:
 
 
 Note = Callable[[Spot], None]
-"""Writes down, where it outlives the worker, at which input a reader is."""
+"""Stores the input that a reader is at, outside of the worker's process."""
 
 
 class Worker:
-    """Hosts the stages of a graph. `watch` holds its calls to the limits of the config, where
-    whoever makes them can replace the process."""
+    """Hosts the stages of a graph. `watch` enforces limits of time and memory on its calls; without
+    one there are none."""
 
     def __init__(
         self,
@@ -128,10 +128,10 @@ class Worker:
         given_up: Mapping[Spot, SampleError] | None = None,
         note: Note | None = None,
     ) -> tuple[Task, ShardBytes]:
-        """Read a shard and find out what each stage has left to say about it.
+        """Read a shard and find the samples that each stage has to see.
 
         With `retry`, stages are asked again about samples on which they failed. `given_up` as in
-        `read_shard`; `note` is told of each input before it is looked at.
+        `read_shard`; `note` is called with each input before it is read.
         """
         with about(shard=spec.name):
             shard, images = read_shard(
@@ -156,7 +156,7 @@ class Worker:
 
     @contextmanager
     def _reading(self, note: Note | None, spot: Spot, location: str) -> Iterator[None]:
-        """Limit the time in which an input is read, or decoded."""
+        """Limit the time for reading or decoding an input."""
         if note:
             note(spot)
         doing = Doing(
@@ -179,7 +179,7 @@ class Worker:
         conversation = Conversation(
             task.shard,
             images,
-            self._said(task, nodes, samples),
+            self._stored_answers(task, nodes, samples),
             limits=self._config.limits,
             watch=self._watch,
         )
@@ -195,25 +195,25 @@ class Worker:
         return {node.name: conversation.part(node) for node in nodes}
 
     def store(self, task: Task, names: Sequence[str], *parts: Part) -> dict[str, Layer]:
-        """Publish the layers of these stages from what was recalled and what was said now.
+        """Publish the layers of these stages from stored rows and new parts.
 
-        Called again after a death half-way it writes the same: what was recalled of the samples
-        that were asked about now is left out.
+        Calling it again after the worker died half-way writes the same: stored rows of samples
+        that were asked about now are left out.
         """
         layers = {}
         for name in names:
             node = self._nodes[name]
-            said = [part[name] for part in parts if name in part]
+            new = [part[name] for part in parts if name in part]
             recall = self._recall(node, task, is_asked=True)
             _refuse_gaps(node, recall, task.todo[name])
-            layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *said])
+            layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *new])
             self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
         return layers
 
     def publish(
         self, task: Task, images: ShardBytes, names: Sequence[str], *parts: Part
     ) -> ShardStats:
-        """Publish the last layers, judge everything that was said, and write the shard."""
+        """Publish the last layers, judge all annotations, and write the shard."""
         layers = self.store(task, names, *parts)
         stored = [node for node in self._graph.layered if node.name not in layers]
         recalls = [self._recall(node, task) for node in stored]  # all: each damaged one is found
@@ -241,7 +241,9 @@ class Worker:
             node, shard.digest, shard.sample_digests, earlier=task.earlier, again=again
         )
 
-    def _said(self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]) -> Said:
+    def _stored_answers(
+        self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]
+    ) -> Said:
         """Return the stored answers that these stages read.
 
         A stage that is about to be asked again is recalled without its failures; any other
@@ -252,14 +254,14 @@ class Worker:
         recalls = {
             name: self._recall(self._nodes[name], task, is_asked=name in asked) for name in inputs
         }  # all, before one is refused: each damaged one is found
-        said: dict[str, dict[int, Answer]] = {}
+        answers: dict[str, dict[int, Answer]] = {}
         for name, recall in recalls.items():
             _refuse_gaps(self._nodes[name], recall, task.todo[name] if name in asked else ())
-            known = [number for number in samples if number not in set(recall.missing)]
-            said[name] = {**recall.layer.annotations(known)}
+            known = sorted(set(samples).difference(recall.missing))
+            answers[name] = {**recall.layer.annotations(known)}
             for error in recall.layer.errors:
-                said[name][error.sample] = SampleError(error.reason, error.message)
-        return said
+                answers[name][error.sample] = SampleError(error.reason, error.message)
+        return answers
 
 
 def _is_asked_again(task: Task, error: StageError) -> bool:
@@ -269,7 +271,7 @@ def _is_asked_again(task: Task, error: StageError) -> bool:
 
 
 def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> None:
-    """Refuse to take an answer that is gone for one that says nothing.
+    """Refuse to go on with missing answers, which would look like answers without annotations.
 
     Raises:
         DataLost: a layer was deleted or damaged since the shard was opened.
@@ -282,10 +284,10 @@ def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> N
 
 
 def _import_for_threads() -> None:
-    """Import what reading and publishing need, before there are threads that do either.
+    """Import the packages that reading and publishing need, before other threads do.
 
-    They go on beside `load`, where models import what is heavy, one after the other. Two threads
-    that import the same packages may each find half of them.
+    Reading and publishing run beside `load`, where models import heavy packages. Two threads that
+    import the same package at once may each get half of it.
     """
     import cv2
 
@@ -296,7 +298,7 @@ def _import_for_threads() -> None:
 
 
 def _windows(shard: Shard, numbers: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
-    """Cut samples into runs whose pixels fit into memory together."""
+    """Cut samples into windows whose pixels fit into memory together."""
     window: list[int] = []
     held = 0
     for number in numbers:

@@ -50,7 +50,7 @@ def build(
     verbose: Verbose = False,
 ) -> None:
     """Build a dataset, or bring it up to date: what is done is not done again."""
-    from engine.execution.losses import refuse_losses, told
+    from engine.execution.losses import lines_of, refuse_losses
     from engine.execution.run import prepare
     from engine.planning.config import RunConfig, load_document, validated
     from engine.planning.plugins import modules_of, refuse_plugins
@@ -86,7 +86,7 @@ def build(
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
-    for line in told(letter for _, letter in manifest.dead_letters):
+    for line in lines_of(letter for _, letter in manifest.dead_letters):
         out.say(line)
     for line in manifest.remarks:
         out.say(line)
