@@ -160,6 +160,6 @@ def _written(output: Folder, layers: Folder) -> Iterator[tuple[Folder, _Path]]:
 
 def _refusal(folder: Folder, source: SourceConfig) -> ConfigError:
     return ConfigError(
-        f"{folder.url} is inside the source {source.url}, or the source inside it: the next run "
+        f"{folder.url} lies inside the source {source.url}, or the source inside it: the next run "
         f"would read it as images; choose an `output` and `layers` outside"
     )

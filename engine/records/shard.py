@@ -33,7 +33,7 @@ from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.source import SOURCE, Item, Reading, Source
 
 BOX_TOLERANCE = 1.0
-"""Pixels by which a box of the source may leave the image, as by rounding: it is clipped. A box that
+"""Pixels by which a box of the source may leave the image, as by rounding: it is clipped. One that
 leaves it further belongs to another size, and is left out."""
 
 SHARD_TOO_LARGE = "shard_too_large"

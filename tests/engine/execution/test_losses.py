@@ -5,7 +5,7 @@ import pytest
 from engine.core.errors import RunError
 from engine.core.sample import DeadLetter
 from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.execution.losses import MANY, Ledger, refuse_losses, lines_of
+from engine.execution.losses import MANY, Ledger, lines_of, refuse_losses
 from engine.planning.partition import Entry, ShardSpec
 from engine.records.manifest import Manifest
 from engine.records.publication import ShardStats

@@ -14,7 +14,7 @@ from engine.execution import ray_runner
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import RayRunner
 from engine.execution.run import execute, prepare
-from engine.execution.waiting import waiting_line, waiting_for
+from engine.execution.waiting import waiting_for, waiting_line
 from tests.building import configure
 
 HOLD = """
