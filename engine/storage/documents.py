@@ -56,7 +56,8 @@ def parse_json(data: bytes) -> Any:
     try:
         return parsed(data, max_depth=MAX_DEPTH, has_unique_keys=True, parse_constant=_refuse)
     except TooDeep:
-        raise ValueError(f"its lists and objects are more than {MAX_DEPTH} deep") from None
+        problem = f"its lists and objects are more than {MAX_DEPTH} deep in each other"
+        raise ValueError(problem) from None
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from error
 
