@@ -1,4 +1,4 @@
-"""The log of a run, for whoever has to find out what went wrong: `run.log` beside the manifest.
+"""The log of a run: `run.log` beside the manifest.
 
 It has what this process and the workers logged at WARNING and above, with shard and stage. It has
 times, grows with every run that loses something, and is no part of what a dataset promises. What

@@ -314,12 +314,12 @@ class Scheduler:
             except WorkerDied as error:
                 self._count_death(error, opened, segment)
                 failed[name] = _blamed(number, error)
-        said = await self._runner.fetch(part) if good else {}
+        answered = await self._runner.fetch(part) if good else {}
         for name in segment.names:
             is_asked = number in opened.task.todo[name]
             self._progress.answer(opened.task.shard.name, name, int(is_asked))
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
-        return {**said, **empty}
+        return {**answered, **empty}
 
     def _count_death(self, error: WorkerDied, opened: Opened, segment: Segment) -> None:
         subject = {"shard": opened.task.shard.name, "stage": ", ".join(segment.names)}

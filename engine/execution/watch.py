@@ -1,8 +1,8 @@
 """Limits of time and memory on what a worker process does, held while it does it.
 
-A call runs in a thread of its own, and whoever made it looks every quarter of a second whether it
+A call runs in a thread of its own, and its caller checks every quarter of a second whether it
 is within its limits. Code that never gives Python a turn is ended by the system: a timer that no
-Python has to answer kills the process. Either way the process is replaced, by whoever owns it.
+Python has to answer kills the process. Either way the owner replaces the process.
 """
 
 from __future__ import annotations

@@ -75,11 +75,11 @@ class Labels:
                 self.problems.append(f"{name}: {value.problem}")
             else:
                 metadata[name] = value
-        spoken = next((name for name in captions if metadata.get(name)), None)
-        if spoken is not None:
-            self.add_caption(metadata[spoken], name=spoken)
-            metadata[spoken] = self._readable(metadata[spoken])
-        for name in sorted(metadata.keys() - {spoken, OBJECTS}):
+        caption_key = next((name for name in captions if metadata.get(name)), None)
+        if caption_key is not None:
+            self.add_caption(metadata[caption_key], name=caption_key)
+            metadata[caption_key] = self._readable(metadata[caption_key])
+        for name in sorted(metadata.keys() - {caption_key, OBJECTS}):
             if isinstance(metadata[name], bytes):
                 metadata[name] = self._decoded(name, metadata[name])
         if metadata.get(OBJECTS) is None or self._add_objects(metadata):

@@ -76,10 +76,10 @@ class SheetReader:
                 labels.add_row(row, captions=self._captions)
                 continue
             labels.add_metadata(row)
-            spoken = [n for n in (*self._captions, OBJECTS) if row.get(n) is not None]
-            if spoken and not match.owner:
+            given = [n for n in (*self._captions, OBJECTS) if row.get(n) is not None]
+            if given and not match.owner:
                 labels.problems.append(
-                    f"{sheet.name} {sheet.place_of(match.row)}: {' and '.join(spoken)} of several "
+                    f"{sheet.name} {sheet.place_of(match.row)}: {' and '.join(given)} of several "
                     f"images; name the one that is meant in `file_name`"
                 )
 

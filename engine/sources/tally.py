@@ -137,7 +137,7 @@ class _Level:
             if self._uses[key] or not is_selected(self.path + folded(match.name)):
                 continue
             (nearer if self._nearer[key] else lost)[match.row] = match.name
-        for rows, verb, told in (
+        for rows, verb, what in (
             (lost, "name", "no image"),
             (nearer, "name", "an image that a nearer sheet names"),
             (several, "fit", "more than one image"),
@@ -146,7 +146,7 @@ class _Level:
                 verb = f"{verb}s" if len(rows) == 1 else verb
                 such = printable(rows[min(rows)])
                 count = f"{len(rows):,} of {counted(total, 'row')}"
-                yield f"{where}: {count} {verb} {told}, such as {such!r}"
+                yield f"{where}: {count} {verb} {what}, such as {such!r}"
 
 
 def _have(images: list[str]) -> str:

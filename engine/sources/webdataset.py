@@ -182,9 +182,9 @@ class _Group:
         labels.problems += self.problems
         if "json" in self.texts:
             labels.add_json(self.texts["json"])
-        spoken = next((name for name in _CAPTION_EXTENSIONS if name in self.texts), None)
-        if spoken:
-            labels.add_caption(self.texts[spoken], name=spoken)
+        kind = next((name for name in _CAPTION_EXTENSIONS if name in self.texts), None)
+        if kind:
+            labels.add_caption(self.texts[kind], name=kind)
         else:
             labels.add_caption(labels.metadata.get("caption"))
         for extension, data in self.texts.items():

@@ -69,7 +69,7 @@ def check_signature(output: Folder, key: Path) -> Iterator[str]:
     public = _public_key(key)
     written = output.read(SIGNATURE)
     if written is None:
-        yield f"{SIGNATURE} is missing: nobody has signed this version of the dataset"
+        yield f"{SIGNATURE} is missing: this version of the dataset is not signed"
         return
     from cryptography.exceptions import InvalidSignature
 
