@@ -16,16 +16,9 @@ from pydantic import Field
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, SampleError
 from engine.core.judgement import Statements, Verdicts
+from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import (
-    THRESHOLD,
-    Filter,
-    Measurement,
-    Specialist,
-    StageConfig,
-    maybe,
-    one_of,
-)
+from engine.core.stage import THRESHOLD, Filter, Specialist, StageConfig, maybe, one_of
 
 
 class Brightest(Specialist[StageConfig]):

@@ -1,54 +1,20 @@
-"""An annotation: one statement about one image, and its columns in Arrow.
+"""An annotation: one statement about one image, to Arrow columns and back.
 
-The three kinds are those of FLD-5B (Florence-2 paper, section 4): `text` about the whole
-image, `region` (a box, a quad, a mask) and `phrase` (a span of a caption with its region).
-This module knows no stage and no file.
+What each field means stands in `engine.core.columns`. This module knows no task, no stage and no
+file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-Kind = Literal["text", "region", "phrase"]
-
-CAPTION_TASKS = ("caption", "detailed_caption", "more_detailed_caption")
-
-
-class Fields(NamedTuple):
-    """What an annotation of a task must have: its kind, all of `needs`, and one of `either`."""
-
-    kind: Kind
-    needs: tuple[str, ...]
-    either: tuple[str, ...] = ()
-
-
-FIELDS_OF: dict[str, Fields] = {
-    "tag": Fields("text", ("label",)),
-    **dict.fromkeys((*CAPTION_TASKS, "transcript"), Fields("text", ("text",))),
-    "object_detection": Fields("region", ("label", "box_xyxy")),
-    "open_vocabulary_detection": Fields("region", ("label", "box_xyxy")),
-    "region_proposal": Fields("region", ("box_xyxy",)),
-    "dense_region_caption": Fields("region", ("text", "box_xyxy")),
-    "segmentation": Fields("region", ("mask_rle",)),
-    "referring_segmentation": Fields("region", ("mask_rle",), either=("text", "label")),
-    "region_category": Fields("region", ("label", "box_xyxy")),
-    "region_description": Fields("region", ("text", "box_xyxy")),
-    "region_ocr": Fields("region", ("text", "box_xyxy")),
-    "ocr": Fields("region", ("text", "box_xyxy")),
-    "phrase_grounding": Fields("phrase", ("text", "box_xyxy", "span", "parent_id")),
-}
-"""The tasks of the engine; a task of one's own needs nothing but a kind."""
-
-TASKS = tuple(FIELDS_OF)
-TEXT_TASKS, REGION_TASKS, PHRASE_TASKS = (
-    tuple(task for task, fields_of in FIELDS_OF.items() if fields_of.kind == kind)
-    for kind in get_args(Kind)
-)
+from engine.core.columns import ANNOTATION_COLUMNS, arrow_fields
+from engine.core.task import Kind
 
 COORDINATE_DECIMALS = 2
 SCORE_DECIMALS = 5
@@ -76,16 +42,9 @@ class Provenance:
 class Annotation:
     """One statement about a sample.
 
-    A specialist fills the upper half; the engine stamps identity and provenance.
-
-    Coordinates are absolute pixels of the upright image. `box_xyxy` has 4 floats or none,
-    `quad` 8 floats (clockwise from the top-left corner of the text) or none, `span` the first
-    and one-past-last character of the phrase in its caption or nothing. `score` is what the
-    specialist said, in 0..1, or `None` when it said nothing. `support`, likewise, is its second
-    score where it has one: of a grounded phrase how well the words fit the region, of a mask how
-    stable it is, of a line how likely there is text. `confidence` is a calibrated probability,
-    `None` until something calibrates. `parent_id` is the annotation this one was made from: the
-    caption of a phrase, the box of a mask.
+    `ANNOTATION_COLUMNS` has the meaning, unit and range of each field. A specialist fills the
+    upper half; the engine stamps identity and provenance. Empty means that there is none; a
+    number that nobody gave is `None`.
     """
 
     kind: Kind
@@ -160,34 +119,9 @@ def _rounded_score(score: float | None) -> float | None:
     return None if score is None else round(float(score), SCORE_DECIMALS)
 
 
-MASK_TYPE = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
-ANNOTATION_FIELDS: list[pa.Field] = [
-    pa.field("id", pa.string()),
-    pa.field("kind", pa.string()),
-    pa.field("task", pa.string()),
-    pa.field("text", pa.string()),
-    pa.field("label", pa.string()),
-    pa.field("language", pa.string()),
-    pa.field("box_xyxy", pa.list_(pa.float64())),
-    pa.field("quad", pa.list_(pa.float64())),
-    pa.field("mask_rle", MASK_TYPE),
-    pa.field("score", pa.float64()),
-    pa.field("support", pa.float64()),
-    pa.field("confidence", pa.float64()),
-    pa.field("parent_id", pa.string()),
-    pa.field("span", pa.list_(pa.int32())),
-    pa.field("merged_from", pa.list_(pa.string())),
-    pa.field("specialist", pa.string()),
-    pa.field("model", pa.string()),
-    pa.field("revision", pa.string()),
-    pa.field("round", pa.int32()),
-    pa.field("stage", pa.string()),
-]
-"""The columns of an annotation, in the order of the output contract."""
-
-ANNOTATION_NAMES = tuple(field.name for field in ANNOTATION_FIELDS)
-if {field.name for field in fields(Annotation)} != set(ANNOTATION_NAMES):
-    raise TypeError("ANNOTATION_FIELDS and Annotation have drifted apart")
+ANNOTATION_FIELDS = arrow_fields(ANNOTATION_COLUMNS)
+"""The columns of an annotation as Arrow has them, in the order of the output."""
+ANNOTATION_NAMES = tuple(column.name for column in ANNOTATION_COLUMNS)
 
 
 def to_columns(annotations: Sequence[Annotation]) -> dict[str, pa.Array]:

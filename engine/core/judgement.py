@@ -1,15 +1,15 @@
 """What filters judge and what they answer: the annotations of one shard, as columns.
 
 `Statements` is the question, `Verdicts` the answer. Rows are in the order in which they were
-said: sample by sample, stage by stage. Missing numbers are NaN. No loop per box is needed.
+predicted: sample by sample, stage by stage. Missing numbers are NaN. No loop per box is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,9 @@ import pyarrow as pa
 from engine.core.annotation import MaskRLE
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Statements:
-    """Annotations of one shard, one row each.
+    """Annotations of one shard, one row each. Columns are read from the table when first used.
 
     `sample` is the row's sample number, ascending; `image_wh` the size of its image, shape
     (n, 2); `is_live` is false for rows that an earlier filter dropped; `measurements` are the
@@ -31,6 +31,7 @@ class Statements:
     image_wh: np.ndarray
     is_live: np.ndarray
     measurements: Mapping[str, np.ndarray] = field(default_factory=dict)
+    _texts: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -43,17 +44,13 @@ class Statements:
         return self._texts[column]
 
     @cached_property
-    def _texts(self) -> dict[str, np.ndarray]:
-        return {}
-
-    @cached_property
     def task(self) -> np.ndarray:
         """The task of each row, str, shape (n,)."""
         return self.texts("task")
 
     @cached_property
     def score(self) -> np.ndarray:
-        """What the specialist said, float64, shape (n,), NaN where it gave none."""
+        """The score of the specialist, float64, shape (n,), NaN where it gave none."""
         return self._numbers("score")
 
     @cached_property
@@ -94,17 +91,14 @@ class Statements:
 
     def with_measurements(self, measurements: Mapping[str, np.ndarray]) -> Statements:
         """Return the same rows with the numbers that one filter stored."""
-        return self._changed(measurements=measurements)
+        other = copy(self)  # and with it the columns that were read from the table
+        other.measurements = measurements
+        return other
 
     def without(self, dropped: np.ndarray) -> Statements:
         """Return the same rows with some no longer live."""
-        return self._changed(is_live=self.is_live & ~dropped)
-
-    def _changed(self, **changes: Any) -> Statements:
-        """Return the rows with other fields; columns that were read from the table are kept."""
-        other = replace(self, **changes)
-        own = {one.name for one in fields(self)}
-        other.__dict__.update({key: val for key, val in self.__dict__.items() if key not in own})
+        other = copy(self)
+        other.is_live = self.is_live & ~dropped
         return other
 
     def of_tasks(self, tasks: Sequence[str]) -> np.ndarray:
@@ -113,7 +107,7 @@ class Statements:
 
 
 class Verdicts:
-    """What one filter says of each row: judged or not, keep or drop, why, and its numbers."""
+    """The verdict of one filter on each row: judged or not, keep or drop, why, and its numbers."""
 
     def __init__(self, count: int) -> None:
         self.is_judged = np.zeros(count, dtype=bool)
@@ -138,7 +132,7 @@ class Verdicts:
         self.reason[where & (self.reason == "")] = reason
 
     def restrict(self, where: np.ndarray) -> None:
-        """Take back what was said of rows outside `where`: a filter has no say on dropped rows."""
+        """Take back the verdicts on rows outside `where`: a filter does not judge dropped rows."""
         self.is_judged &= where
         self.reason[~where] = ""
 

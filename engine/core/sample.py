@@ -6,7 +6,7 @@ decoded when a stage first asks for them, once for all stages in the process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from threading import Lock
@@ -85,7 +85,9 @@ class Picture:
 class Sample:
     """What a stage gets: the image and the earlier annotations of the tasks that it reads.
 
-    `sha256` is that of the image's bytes, by which samples are split (`fold_of`).
+    `sha256` is that of the image's bytes, by which samples are split (`fold_of`). `upstream` are
+    the specialists that the stage reads, whether they found something here or not, and the tasks
+    that it reads of each.
     """
 
     key: str
@@ -94,6 +96,7 @@ class Sample:
     picture: Picture = field(repr=False)
     sha256: str = ""
     annotations: tuple[Annotation, ...] = ()
+    upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def image(self) -> np.ndarray:
@@ -101,7 +104,7 @@ class Sample:
         return self.picture.pixels()
 
     def of(self, *tasks: str) -> Iterator[Annotation]:
-        """Yield the annotations of these tasks, in the order in which they were made."""
+        """Yield the annotations of these tasks, in the order they were predicted."""
         return (annotation for annotation in self.annotations if annotation.task in tasks)
 
 

@@ -1,4 +1,4 @@
-"""What a stage is: a specialist that says things or a filter that judges them.
+"""What a stage is: a specialist that predicts annotations or a filter that judges them.
 
 A stage declares the tasks it reads and produces, so that the planner can order a graph and
 refuse a wrong one before anything starts. Weights and other heavy things come in `load`,
@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.core.annotation import Annotation
 from engine.core.errors import SampleError
 from engine.core.judgement import Statements, Verdicts
+from engine.core.rows import AnnotationRows, Measurement, MeasurementRows, Rows
 from engine.core.sample import Sample
 
 
@@ -51,7 +52,7 @@ class StageConfig(BaseModel):
     """Seconds for one call of the stage; by default `limits.stage_seconds`."""
 
     round: int = Field(default=0, ge=0)
-    """The round of refinement in which the stage speaks; stamped on what it says."""
+    """The round of refinement of the stage; stamped on its annotations."""
 
     @field_validator("num_gpus")
     @classmethod
@@ -88,19 +89,20 @@ ConfigT = TypeVar("ConfigT", bound=StageConfig)
 class Stage(ABC, Generic[ConfigT]):
     """A step of the graph. Subclass `Specialist` or `Filter`, not this."""
 
+    section: ClassVar[str] = ""
+    """The key of a run config under which stages of this kind stand."""
     Config: ClassVar[type[StageConfig]] = StageConfig
     """The pydantic model of the stage's options."""
     version: ClassVar[int] = 1
-    """Raise it when the code says something else for the same input."""
+    """Raise it when the code gives another answer for the same input."""
+    produces: tuple[str, ...] = ()
+    """The tasks of the annotations that the stage predicts; may be narrowed in `__init__`."""
     reads: tuple[Input, ...] = ()
     """Earlier annotations the stage looks at; a stage that can do more than its options ask for
     narrows it in `__init__`."""
-    relies_on: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    """Specialists that the options name, and the tasks that each must say; filled in `__init__`.
-    The planner refuses a graph without them."""
-    hears: Mapping[str, frozenset[str]] = MappingProxyType({})
-    """The specialists that the stage reads, and which of the tasks that it reads each says;
-    filled in by the planner."""
+    required_stages: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Specialists that the options name, and the tasks that each must produce; filled in
+    `__init__`. The planner refuses a graph without them."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Importable packages beyond the base installation."""
     extra: ClassVar[str] = ""
@@ -114,6 +116,25 @@ class Stage(ABC, Generic[ConfigT]):
 
     def __init__(self, config: ConfigT) -> None:
         self.config: ConfigT = config
+
+    @property
+    def read_tasks(self) -> frozenset[str]:
+        """All tasks that the stage reads."""
+        return frozenset(task for wanted in self.reads for task in wanted.tasks)
+
+    @property
+    @abstractmethod
+    def rows(self) -> Rows[Any]:
+        """What the stage answers about a sample, and what its layers hold."""
+
+    @abstractmethod
+    def answer(self, samples: Sequence[Sample]) -> Sequence[list[Any] | SampleError]:
+        """Answer about each sample: its rows or an error, one answer per sample, in their order."""
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether the stage is asked about samples, and its answers are stored."""
+        return True
 
     @property
     def model(self) -> str:
@@ -132,7 +153,7 @@ class Stage(ABC, Generic[ConfigT]):
         return ""
 
     def caveat(self) -> str:
-        """Say why nobody should learn from what the stage says; empty for a real model."""
+        """Say why the stage's annotations are worth nothing; empty for a model with weights."""
         return ""
 
     def load(self) -> None:
@@ -140,28 +161,26 @@ class Stage(ABC, Generic[ConfigT]):
 
 
 class Specialist(Stage[ConfigT]):
-    """A stage that looks at images and says something about them."""
+    """A stage that looks at images and predicts annotations of them."""
 
-    produces: tuple[str, ...] = ()
-    """The tasks of the annotations that the stage says; may be narrowed in `__init__`."""
+    section = "specialists"
+
+    @property
+    def rows(self) -> AnnotationRows:
+        return AnnotationRows(self.produces)
+
+    def answer(self, samples: Sequence[Sample]) -> Sequence[list[Annotation] | SampleError]:
+        return self.predict(samples)
 
     @abstractmethod
     def predict(self, samples: Sequence[Sample]) -> Sequence[list[Annotation] | SampleError]:
-        """Say something about each sample: one list per sample, in their order.
+        """Predict annotations of each sample: one list per sample, in their order.
 
         Pure: the answer for a sample does not depend on the others in the batch. Raise
         `SampleError` (or anything) for an image that cannot be handled; the engine then asks
         again, one image at a time, and only the guilty one becomes a dead letter. Where asking
-        again costs money, return the `SampleError` in the place of the answer.
+        again costs money, return the `SampleError` instead of the answer.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """Numbers that a filter measured on one annotation, by name."""
-
-    annotation_id: str
-    values: Mapping[str, float]
 
 
 class Filter(Stage[ConfigT]):
@@ -173,8 +192,20 @@ class Filter(Stage[ConfigT]):
     `Annotated[..., THRESHOLD]`.
     """
 
+    section = "filters"
     measured: ClassVar[tuple[str, ...]] = ()
     """Names of the numbers that `measure` stores; empty when there is no `measure`."""
+
+    @property
+    def rows(self) -> MeasurementRows:
+        return MeasurementRows(self.measured)
+
+    @property
+    def has_layer(self) -> bool:
+        return bool(self.measured)
+
+    def answer(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        return self.measure(samples)
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
         """Measure the annotations of each sample: one list per sample, in their order. Pure."""

@@ -11,7 +11,9 @@ from typing import get_args
 
 import numpy as np
 
-from engine.core.annotation import FIELDS_OF, Annotation, Kind, MaskRLE
+from engine.core.annotation import Annotation, MaskRLE
+from engine.core.task import Kind
+from engine.core.tasks import TABLE
 
 _KINDS = frozenset(get_args(Kind))
 _LONGEST_SPAN = 2**31
@@ -47,7 +49,7 @@ def problem_of(
 def _fields_problem(annotation: Annotation) -> str:
     """Return which required fields of its task an annotation lacks."""
     task = annotation.task
-    wanted = FIELDS_OF.get(task)
+    wanted = TABLE.get(task)
     if wanted is None:
         return ""
     name = f"{'an' if task[0] in 'aeiou' else 'a'} {task}"

@@ -1,4 +1,4 @@
-"""What has been said so far about some samples, while stages run over them one after another.
+"""The answers so far about some samples, while stages run over them one after another.
 
 Holds the pixels of the current window and the answers of all stages, and shows each stage only
 what it reads. Knows nothing of files, processes or shards on disk.
@@ -12,11 +12,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from engine.core.annotation import stamp
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
 from engine.core.sample import Picture, Sample
-from engine.core.stage import Specialist
 from engine.execution.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
 from engine.execution.watch import Doing, Watch
 from engine.planning.graph import Node
@@ -64,10 +62,10 @@ class Conversation:
                 ready.append(number)
         samples = [self._sample(node, number) for number in ready]
         self._numbers = {one.key: number for one, number in zip(samples, ready, strict=True)}
-        said = ask(
+        new = ask(
             node, samples, limits=self._limits, watched=lambda asked: self._watched(node, asked)
         )
-        for number, answer in zip(ready, said, strict=True):
+        for number, answer in zip(ready, new, strict=True):
             answers[number] = self._stamped(node, number, answer)
 
     def forget_pixels(self) -> None:
@@ -75,7 +73,7 @@ class Conversation:
         self._pictures.clear()
 
     def part(self, node: Node[Any]) -> Layer:
-        """Return what a stage said in this conversation, as a part of its layer."""
+        """Return the answers of a stage in this conversation, as a part of its layer."""
         answers: dict[int, Any] = {}
         errors: list[StageError] = []
         for number, answer in self._answers[node.name].maps[0].items():
@@ -107,7 +105,7 @@ class Conversation:
         )
 
     def _failed_input(self, node: Node[Any], number: int) -> SampleError | None:
-        for name in node.inputs:
+        for name in node.upstream:
             failed = self._answers[name].get(number)
             if isinstance(failed, SampleError):
                 message = f"stage {name!r}, which {node.name!r} reads, failed on this image"
@@ -118,9 +116,9 @@ class Conversation:
     def _sample(self, node: Node[Any], number: int) -> Sample:
         record = self._shard.records[number]
         tasks = node.tasks
-        heard = list(self._shard.labels[number])
-        for name in node.inputs:
-            heard += self._answers[name][number]  # type: ignore[arg-type]
+        earlier = list(self._shard.labels[number])
+        for name in node.upstream:
+            earlier += self._answers[name][number]  # type: ignore[arg-type]
         picture = self._pictures.get(number)
         if picture is None:
             picture = self._pictures[number] = Picture(self._images[number])
@@ -130,13 +128,15 @@ class Conversation:
             height=record.height,
             picture=picture,
             sha256=record.sha256,
-            annotations=tuple(annotation for annotation in heard if annotation.task in tasks),
+            annotations=tuple(annotation for annotation in earlier if annotation.task in tasks),
+            upstream=node.upstream,
         )
 
     def _stamped(self, node: Node[Any], number: int, answer: Answer) -> Answer:
-        if isinstance(answer, SampleError) or not isinstance(node.stage, Specialist):
+        if isinstance(answer, SampleError):
             return answer
-        return stamp(answer, node.provenance, self._shard.records[number].digest)  # type: ignore[arg-type]
+        digest = self._shard.records[number].digest
+        return node.stage.rows.stamped(answer, node.provenance, digest)
 
 
 def _described(node: Node[Any], samples: Sequence[Sample]) -> str:

@@ -24,7 +24,7 @@ from engine.planning.partition import ShardSpec
 from engine.records.publication import SHARDS
 from engine.sources.links import LINK_NOT_FOLLOWED
 from engine.sources.place import Place, original
-from engine.sources.source import Source, SourceConfig
+from engine.sources.source import FilesConfig, Source, SourceConfig
 from engine.sources.url import place_of
 from engine.storage.folder import Folder
 
@@ -57,7 +57,7 @@ def refuse_nesting(source: SourceConfig, output: Folder, layers: Folder) -> None
 
 
 def refuse_links(
-    sources: Sequence[Source], specs: Sequence[ShardSpec], output: Folder, layers: Folder
+    sources: Sequence[Source[Any]], specs: Sequence[ShardSpec], output: Folder, layers: Folder
 ) -> None:
     """Refuse sources with a link into the output or the layers, as the listing has shown.
 
@@ -121,8 +121,9 @@ def _place_of(source: SourceConfig) -> Place | None:
     """Return the location of a source's files, or `None` when it has none."""
     if source.url.startswith(f"{source.kind}://"):
         return None
+    files = source if isinstance(source, FilesConfig) else FilesConfig(url=source.url)
     try:
-        return place_of(source)
+        return place_of(files)
     except ConfigError:  # a source of another package may define its URLs differently
         return None
 

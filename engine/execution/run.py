@@ -12,13 +12,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from engine.core.annotation import TASKS
 from engine.core.counted import counted
 from engine.core.errors import ConfigError, MissingPackage, UsageError
 from engine.core.image import PIXELS_VERSION
 from engine.core.redaction import redacted
 from engine.core.sample import digest_of
+from engine.core.tasks import TASKS
 from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.execution.log import log_dead_letters, run_log
 from engine.execution.losses import Ledger
@@ -27,7 +28,7 @@ from engine.execution.progress import Progress
 from engine.execution.runner import InProcessRunner, Runner
 from engine.execution.scheduler import Job, Scheduler
 from engine.execution.worker import Worker
-from engine.planning.config import RunConfig
+from engine.planning.config import RunConfig, SourceEntry
 from engine.planning.graph import Graph, plan
 from engine.planning.open_source import open_source
 from engine.planning.partition import (
@@ -67,7 +68,7 @@ class Run:
 
     config: RunConfig
     graph: Graph
-    sources: tuple[Source, ...]
+    sources: tuple[Source[Any], ...]
     output: Folder
     layers: Folder
     problem: UsageError | None = None
@@ -97,11 +98,12 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
         if not is_dry:
             raise
         return _without_sources(config, problem, imports_modules=imports_modules)
-    config = config.model_copy(update={"source": tuple(source.config for source in sources)})
+    entries = (SourceEntry(**source.config.model_dump()) for source in sources)
+    config = config.model_copy(update={"source": tuple(entries)})
     output, layers = Folder(config.output), Folder(config.layers_url)
-    for source in config.source:
-        refuse_nesting(source, output, layers)
-    tasks = {task for source in sources for task in (*source.produces, *source.config.brings)}
+    for source in sources:
+        refuse_nesting(source.config, output, layers)
+    tasks = {task for source in sources for task in (*source.produces, *source.config.provides)}
     return Run(
         config=config,
         graph=plan(config, source_tasks=tasks, is_dry=is_dry, imports_modules=imports_modules),
@@ -210,7 +212,7 @@ def execute(
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
 
-def _remarks(sources: Sequence[Source]) -> list[str]:
+def _remarks(sources: Sequence[Source[Any]]) -> list[str]:
     """Return the sources' remarks on what was listed; with several sources, each line names one."""
     return [
         escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
@@ -220,16 +222,16 @@ def _remarks(sources: Sequence[Source]) -> list[str]:
 
 
 def refuse_caveats(run: Run) -> None:
-    """Refuse stages that nobody should learn from, unless the config allows them.
+    """Refuse stages whose annotations are worth nothing, unless the config allows them.
 
     Raises:
         ConfigError: with the stage and the reason.
     """
     for node in run.graph.nodes:
-        if (caveat := node.stage.caveat()) and not run.config.allow_caveats:
+        if (caveat := node.stage.caveat()) and not run.config.allow_random_weights:
             raise ConfigError(
-                f"stage {node.name!r} has {caveat}: nobody should learn from what it says; to "
-                "measure its speed all the same, set allow_caveats=true"
+                f"stage {node.name!r} has {caveat}: its annotations are worth nothing; to "
+                "measure its speed all the same, set allow_random_weights=true"
             )
 
 

@@ -250,7 +250,7 @@ class Worker:
         stage has its whole layer by now.
         """
         asked = {node.name for node in nodes}
-        inputs = {name for node in nodes for name in node.inputs}
+        inputs = {name for node in nodes for name in node.upstream}
         recalls = {
             name: self._recall(self._nodes[name], task, is_asked=name in asked) for name in inputs
         }  # all, before one is refused: each damaged one is found

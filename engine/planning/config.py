@@ -61,13 +61,29 @@ class RunnerConfig(BaseModel):
     """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
 
 
+class SourceEntry(SourceConfig):
+    """A source as a run config has it: options beyond the common ones are those of its kind, and
+    are checked when the kind is known."""
+
+    model_config = ConfigDict(extra="allow")
+
+    url: str = ""
+    """As that of its kind, which may need none."""
+
+    @model_validator(mode="after")
+    def _names_something(self) -> SourceEntry:
+        if not self.url and self.kind == "auto":
+            raise ValueError("give a `url`, or a `kind` that needs none")
+        return self
+
+
 class RunConfig(BaseModel):
     """A dataset to build: what is read, who speaks, who judges, where it goes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    source: tuple[SourceConfig, ...] = Field(min_length=1)
-    """A URL, a mapping with `url`, or a list of either."""
+    source: tuple[SourceEntry, ...] = Field(min_length=1)
+    """A URL, a mapping with `url` or `kind`, or a list of either."""
     output: str
     """Folder of the finished dataset; an fsspec URL or a path."""
     shard_size: int = Field(default=256, ge=1)
@@ -93,9 +109,9 @@ class RunConfig(BaseModel):
     plugin_path: tuple[str, ...] = ()
     """Folders that are searched for the modules that `use` and `kind` name, after all that is
     installed; `.` is the one you stand in."""
-    allow_caveats: bool = False
-    """Whether stages may speak that nobody should learn from, such as models with random weights;
-    for measuring speed."""
+    allow_random_weights: bool = False
+    """Whether stages may run whose annotations are worth nothing, those of models with random
+    weights; for measuring speed."""
 
     @property
     def layers_url(self) -> str:
@@ -107,11 +123,13 @@ class RunConfig(BaseModel):
     def _as_read(cls, values: Any) -> Any:
         if isinstance(values, Mapping):
             refuse_credentials(values)
-        if isinstance(values, Mapping) and "max_pixels" in values:
-            raise ValueError(
-                f"the key 'max_pixels' stands among the limits now: "
-                f"write `limits: {{max_pixels: {values['max_pixels']!r:.20}}}`"
-            )
+            if "max_pixels" in values:
+                raise ValueError(
+                    f"the key 'max_pixels' stands among the limits now: "
+                    f"write `limits: {{max_pixels: {values['max_pixels']!r:.20}}}`"
+                )
+            if "allow_caveats" in values:
+                raise ValueError("the key 'allow_caveats' is now called 'allow_random_weights'")
         return values
 
     @field_validator("runner", mode="before")
@@ -123,7 +141,7 @@ class RunConfig(BaseModel):
     @classmethod
     def _sources(cls, value: Any) -> Any:
         entries = value if isinstance(value, list | tuple) else [value]
-        if not all(isinstance(entry, str | Mapping | SourceConfig) for entry in entries):
+        if not all(isinstance(entry, str | Mapping | SourceEntry) for entry in entries):
             raise ValueError("give a URL or a path, a mapping with `url`, or a list of those")
         return [{"url": entry} if isinstance(entry, str) else entry for entry in entries]
 
@@ -166,13 +184,14 @@ def load_config(
 
 
 def load_document(
-    path: Path,
+    path: Path | None,
     *,
     overrides: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
     plan: Path | None = None,
 ) -> dict[str, Any]:
     """Read a YAML mapping, apply top-level `changes`, a `plan` of workers, then dotted overrides.
+    Without a `path` the mapping is empty.
 
     `filters.nms=null` as an override takes the stage away, and so with any mapping; `nms:` with
     nothing after it in a file is the stage with its defaults.
@@ -180,7 +199,7 @@ def load_document(
     Raises:
         ConfigError: the file cannot be read, is no mapping, or an override is not understood.
     """
-    document = read_yaml_file(path)
+    document = read_yaml_file(path) if path else {}
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold a mapping; see the examples in configs/")
     document.update(changes or {})

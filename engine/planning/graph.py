@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
-from engine.core.annotation import TASKS, Provenance
+from engine.core.annotation import Provenance
 from engine.core.errors import MissingModel, MissingPackage, PlanError, nearest
 from engine.core.image_member import ImageKind
 from engine.core.sample import digest_of
 from engine.core.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
+from engine.core.tasks import TASKS
 from engine.planning.config import RunConfig, validated
-from engine.planning.plugins import Unseen, UnseenFilter
+from engine.planning.plugins import UNSEEN
 from engine.planning.registry import absent_packages, find_stage, is_module
 from engine.sources.source import SOURCE
 
@@ -34,17 +35,20 @@ StageT_co = TypeVar("StageT_co", bound=Stage[Any], covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Node(Generic[StageT_co]):
-    """A stage in its place: what it reads, and the fingerprint that names its layers."""
+    """A stage in the graph: which others it reads, and the fingerprint that names its layers."""
 
     name: str
     use: str
     stage: StageT_co
-    inputs: tuple[str, ...]
-    """Names of the stages that are read."""
+    upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The specialists that are read, by name, in config order, and which of the tasks that the
+    stage reads each produces."""
     fingerprint: str
     revision: str = ""
     """What names the exact model, as it was found when the run was planned: a worker on another
     machine, which has neither weights nor keys, names the same."""
+    is_unseen: bool = False
+    """Whether `stage` only stands in for one whose module was not imported."""
     is_on_cpu: bool = False
     """Whether a GPU stage has to do without one."""
 
@@ -62,16 +66,11 @@ class Node(Generic[StageT_co]):
     @cached_property
     def tasks(self) -> frozenset[str]:
         """All tasks that the stage reads."""
-        return frozenset(task for wanted in self.stage.reads for task in wanted.tasks)
-
-    @property
-    def has_layer(self) -> bool:
-        """Whether the stage says or measures something that is stored."""
-        return not isinstance(self.stage, Filter) or bool(self.stage.measured)
+        return self.stage.read_tasks
 
     @cached_property
     def provenance(self) -> Provenance:
-        """Who speaks when this stage speaks."""
+        """What the annotations of the stage are stamped with."""
         stage = self.stage
         return Provenance(
             specialist=self.name,
@@ -83,7 +82,7 @@ class Node(Generic[StageT_co]):
 
     def configuration(self) -> dict[str, Any]:
         """Return everything the fingerprint stands for, and the thresholds, as JSON values."""
-        return _configuration(self.name, self.use, self.stage, self.revision, self.inputs)
+        return _configuration(self.name, self.use, self.stage, self.revision, tuple(self.upstream))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +105,7 @@ class Graph:
     @property
     def layered(self) -> tuple[Node[Any], ...]:
         """The stages that write layers, each after those that it reads."""
-        return (*self.specialists, *(node for node in self.filters if node.has_layer))
+        return (*self.specialists, *(node for node in self.filters if node.stage.has_layer))
 
     @property
     def nodes(self) -> tuple[Node[Any], ...]:
@@ -137,9 +136,9 @@ def plan(
 ) -> Graph:
     """Turn a config into a checked graph.
 
-    `source_tasks` are the tasks that the source itself may bring. A graph that is only looked at
-    (`is_dry`) may lack packages and models; without `imports_modules`, a stage that is no installed
-    one is not looked at. The fingerprints of such stages are not those of a run.
+    `source_tasks` are the tasks of which the source itself may have labels. A graph that is only
+    looked at (`is_dry`) may lack packages and models; without `imports_modules`, a stage that is
+    no installed one is not looked at. The fingerprints of such stages are not those of a run.
 
     Raises:
         MissingPackage: packages are not installed, all of them in one error.
@@ -150,14 +149,11 @@ def plan(
     both = set(config.specialists) & set(config.filters)
     if both:
         raise PlanError(f"{min(both)!r} names a specialist and a filter: rename one with `use`")
-    specialists = {
-        name: _draft("specialists", name, options, Specialist, imports=imports_modules)
-        for name, options in config.specialists.items()
-    }
-    filters = {
-        name: _draft("filters", name, options, Filter, imports=imports_modules)
-        for name, options in config.filters.items()
-    }
+    sections = ((Specialist.section, config.specialists), (Filter.section, config.filters))
+    specialists, filters = (
+        {name: _draft(section, name, own, imports=imports_modules) for name, own in stages.items()}
+        for section, stages in sections
+    )
     drafts = (*specialists.values(), *filters.values())
     revisions, missing, absent = _revisions(drafts)
     awaited = [package for error in missing.values() for package in error.packages]
@@ -166,12 +162,14 @@ def plan(
     if missing and not is_dry:
         raise _all_of(missing)
     for draft in drafts:
-        _check_reliance(draft, specialists)
-    edges = {draft.name: _inputs(draft, specialists, frozenset(source_tasks)) for draft in drafts}
+        _check_required(draft, specialists)
+    upstream = {
+        draft.name: _upstream(draft, specialists, frozenset(source_tasks)) for draft in drafts
+    }
     nodes: dict[str, Node[Any]] = {}
-    for name in (*_order(specialists, edges), *filters):
+    for name in (*_order(specialists, upstream), *filters):
         draft = specialists[name] if name in specialists else filters[name]
-        nodes[name] = _node(draft, revisions[name], edges[name], nodes)
+        nodes[name] = _node(draft, revisions[name], upstream[name], nodes)
     return Graph(
         specialists=tuple(node for name, node in nodes.items() if name in specialists),
         filters=tuple(node for name, node in nodes.items() if name in filters),
@@ -184,17 +182,19 @@ def plan(
 
 @dataclass(frozen=True, kw_only=True)
 class _Draft:
-    """A stage whose options are checked but whose place in the graph is not known yet."""
+    """A stage whose options are checked but whose edges in the graph are not known yet.
+
+    `reads` are the stages that the config names as those to read.
+    """
 
     name: str
     use: str
     stage: Stage[Any]
     reads: tuple[str, ...] | None
+    is_unseen: bool
 
 
-def _draft(
-    section: str, name: str, options: Mapping[str, Any], kind: type[Stage[Any]], *, imports: bool
-) -> _Draft:
+def _draft(section: str, name: str, options: Mapping[str, Any], *, imports: bool) -> _Draft:
     if name == SOURCE or name.startswith(f"{SOURCE}-"):
         raise PlanError(
             f"{section}.{name}: the name {SOURCE!r} belongs to the labels of the source, and "
@@ -205,88 +205,87 @@ def _draft(
     reads = own.pop("reads", None)
     if isinstance(reads, str):
         reads = [reads]
-    if is_module(use) and not imports:
-        stage_class: type[Stage[Any]] = Unseen if kind is Specialist else UnseenFilter
-    else:
-        stage_class = find_stage(use)
-    if not issubclass(stage_class, kind):
-        belongs = "specialists" if issubclass(stage_class, Specialist) else "filters"
-        raise PlanError(f"{section}.{name}: {use!r} belongs under `{belongs}`")
+    is_unseen = is_module(use) and not imports
+    stage_class: type[Stage[Any]] = UNSEEN[section] if is_unseen else find_stage(use)
+    if stage_class.section != section:
+        raise PlanError(f"{section}.{name}: {use!r} belongs under `{stage_class.section}`")
     stage_config = validated(stage_class.Config, own, where=f"{section}.{name}")
-    stage = stage_class(stage_config)
-    if reads is None or isinstance(stage, Unseen | UnseenFilter):
-        return _Draft(name=name, use=use, stage=stage, reads=None)
-    return _Draft(name=name, use=use, stage=stage, reads=tuple(reads))
+    return _Draft(
+        name=name,
+        use=use,
+        stage=stage_class(stage_config),
+        reads=None if reads is None or is_unseen else tuple(reads),
+        is_unseen=is_unseen,
+    )
 
 
-def _inputs(
+def _upstream(
     draft: _Draft, specialists: Mapping[str, _Draft], source_tasks: frozenset[str]
-) -> tuple[str, ...]:
-    """Return the names of the specialists that a stage reads, in config order."""
+) -> dict[str, frozenset[str]]:
+    """Return the specialists that a stage reads, in config order, each with the tasks it reads."""
     others = {name: other for name, other in specialists.items() if name != draft.name}
     if draft.reads is not None:
         _check_reads(draft, others)
         others = {name: other for name, other in others.items() if name in draft.reads}
-    else:  # of those that were not imported nobody knows what they say
-        seen = {name: one for name, one in others.items() if not isinstance(one.stage, Unseen)}
+    else:  # what those produce that were not imported is unknown
+        seen = {name: one for name, one in others.items() if not one.is_unseen}
         source_tasks = source_tasks if len(seen) == len(others) else frozenset(TASKS)
         others = seen
-    read: set[str] = set()
     for wanted in draft.stage.reads:
-        found = {name for name, other in others.items() if _says(other) & set(wanted.tasks)}
+        found = any(_produces(other) & set(wanted.tasks) for other in others.values())
         if not found and not wanted.optional and not source_tasks & set(wanted.tasks):
-            produced = source_tasks.union(*(_says(other) for other in others.values()))
-            section = "specialists" if isinstance(draft.stage, Specialist) else "filters"
+            produced = source_tasks.union(*(_produces(other) for other in others.values()))
             raise PlanError(
                 f"stage {draft.name!r} reads {wanted}, which no stage here produces (they produce "
                 f"{', '.join(sorted(produced)) or 'nothing'}): add a specialist that does, or "
-                f"switch the stage off by --set {section}.{draft.name}=null; when the source has "
-                f"such labels, say so: source: {{url: ..., brings: [{wanted.tasks[0]}]}}"
+                f"switch the stage off by --set {draft.stage.section}.{draft.name}=null; when the "
+                f"source has such labels, say so: "
+                f"source: {{url: ..., provides: [{wanted.tasks[0]}]}}"
             )
-        read |= found
-    return tuple(name for name in specialists if name in read)
+    read = {name: _produces(one) & draft.stage.read_tasks for name, one in others.items()}
+    return {name: tasks for name, tasks in read.items() if tasks}
 
 
 def _check_reads(draft: _Draft, others: Mapping[str, _Draft]) -> None:
-    wanted = {task for entry in draft.stage.reads for task in entry.tasks}
+    wanted = draft.stage.read_tasks
     for name in draft.reads or ():
         if name not in others:
             raise PlanError(
                 f"stage {draft.name!r} reads {name!r}, which is no specialist here; "
                 f"{nearest(name, others)}"
             )
-        if not _says(others[name]) & wanted:
-            fitting = [other for other, says in others.items() if _says(says) & wanted]
+        if not _produces(others[name]) & wanted:
+            fitting = [other for other, one in others.items() if _produces(one) & wanted]
             raise PlanError(
                 f"stage {draft.name!r} reads {' or '.join(sorted(wanted)) or 'nothing'}, but "
-                f"{name!r} produces {', '.join(sorted(_says(others[name])))}; "
+                f"{name!r} produces {', '.join(sorted(_produces(others[name])))}; "
                 f"{nearest(name, fitting)}"
             )
 
 
-def _check_reliance(draft: _Draft, specialists: Mapping[str, _Draft]) -> None:
-    """Refuse options that name a specialist which is not there, or says something else."""
-    for name, tasks in draft.stage.relies_on.items():
+def _check_required(draft: _Draft, specialists: Mapping[str, _Draft]) -> None:
+    """Refuse options that name a specialist which is not there, or produces other tasks."""
+    for name, tasks in draft.stage.required_stages.items():
         if name not in specialists:
             raise PlanError(
                 f"stage {draft.name!r} names {name!r}, which is no specialist here; "
                 f"{nearest(name, specialists)}"
             )
-        if missing := sorted(set(tasks) - _says(specialists[name])):
+        if missing := sorted(set(tasks) - _produces(specialists[name])):
             raise PlanError(
                 f"stage {draft.name!r} names {name!r} for {', '.join(missing)}, but it produces "
-                f"{', '.join(sorted(_says(specialists[name])))}"
+                f"{', '.join(sorted(_produces(specialists[name])))}"
             )
 
 
-def _says(draft: _Draft) -> frozenset[str]:
-    return frozenset(draft.stage.produces) if isinstance(draft.stage, Specialist) else frozenset()
+def _produces(draft: _Draft) -> frozenset[str]:
+    return frozenset(draft.stage.produces)
 
 
-def _order(specialists: Sequence[str] | Mapping[str, Any], edges: Mapping[str, Any]) -> list[str]:
+def _order(specialists: Iterable[str], upstream: Mapping[str, Iterable[str]]) -> list[str]:
     """Sort topologically; stages that could go in any order keep that of the config."""
     position = {name: index for index, name in enumerate(specialists)}
-    sorter = TopologicalSorter({name: edges[name] for name in specialists})
+    sorter = TopologicalSorter({name: upstream[name] for name in specialists})
     try:
         sorter.prepare()
     except CycleError as error:
@@ -340,33 +339,33 @@ def _all_of(missing: Mapping[str, MissingModel]) -> MissingModel:
 
 
 def _node(
-    draft: _Draft, revision: str, inputs: tuple[str, ...], earlier: Mapping[str, Node[Any]]
+    draft: _Draft,
+    revision: str,
+    upstream: Mapping[str, frozenset[str]],
+    earlier: Mapping[str, Node[Any]],
 ) -> Node[Any]:
-    stage = draft.stage
-    configuration = _configuration(draft.name, draft.use, stage, revision, inputs)
-    fingerprint = fingerprint_of(configuration, [earlier[name].fingerprint for name in inputs])
-    node = Node(
+    configuration = _configuration(draft.name, draft.use, draft.stage, revision, tuple(upstream))
+    return Node(
         name=draft.name,
         use=draft.use,
-        stage=stage,
-        inputs=inputs,
-        fingerprint=fingerprint,
+        stage=draft.stage,
+        upstream=upstream,
+        fingerprint=fingerprint_of(configuration, [earlier[name].fingerprint for name in upstream]),
         revision=revision,
+        is_unseen=draft.is_unseen,
     )
-    stage.hears = {name: node.tasks & frozenset(earlier[name].stage.produces) for name in inputs}
-    return node
 
 
 def fingerprint_of(configuration: Mapping[str, Any], read: Sequence[str]) -> str:
     """Return the fingerprint of a stage from its configuration, as a manifest has it, and the
     fingerprints of the stages that it reads."""
-    said = {
+    options = {
         name: value
         for name, value in configuration["config"].items()
         if name not in configuration["thresholds"]
     }
     texts = [str(configuration[name]) for name in ("name", "use", "version", "model", "revision")]
-    return digest_of([*texts, json.dumps(said, sort_keys=True), *read])[:16]
+    return digest_of([*texts, json.dumps(options, sort_keys=True), *read])[:16]
 
 
 def recipe_of(images: str, stages: Mapping[str, Mapping[str, Any]]) -> str:
@@ -376,7 +375,7 @@ def recipe_of(images: str, stages: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _configuration(
-    name: str, use: str, stage: Stage[Any], revision: str, inputs: Sequence[str]
+    name: str, use: str, stage: Stage[Any], revision: str, upstream: Sequence[str]
 ) -> dict[str, Any]:
     return {
         "name": name,
@@ -384,7 +383,7 @@ def _configuration(
         "version": stage.version,
         "model": stage.model,
         "revision": revision,
-        "reads": list(inputs),
+        "reads": list(upstream),
         "config": _options(stage.config, without=(RUNTIME,)),
         "thresholds": sorted(_marked(stage.config, (THRESHOLD,))),
     }

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.core.image import image_suffixes
 from engine.core.limits import Limits
+from engine.core.redaction import redacted
+from engine.planning.config import SourceEntry, validated
 from engine.planning.registry import find_source, source_names
 from engine.sources.files import suffix_of
 from engine.sources.parquet import PARQUET_SUFFIXES
-from engine.sources.place import Folder
+from engine.sources.place import SourceFolder
 from engine.sources.sheet import SHEET_NAMES
-from engine.sources.source import Source, SourceConfig
+from engine.sources.source import FilesConfig, Source, SourceConfig
 from engine.sources.url import place_of
 from engine.sources.webdataset import TAR_SUFFIXES, stem_of
 
 _FOLDERS_TO_LOOK_AT = 1000
 
 
-def open_source(config: SourceConfig, *, shard_size: int, limits: Limits | None = None) -> Source:
-    """Open the source that a config means; without `limits`, with those by default.
+def open_source(
+    entry: SourceEntry, *, shard_size: int, limits: Limits | None = None
+) -> Source[Any]:
+    """Open the source that an entry of a run config means; without `limits`, with the default ones.
 
     `auto` takes the kind that is the scheme of the URL (`shape_world://...`), else it looks at
     names, in the first folder that tells.
@@ -29,21 +34,38 @@ def open_source(config: SourceConfig, *, shard_size: int, limits: Limits | None 
     The source's own config has the kind that was found, so that workers need not look again.
 
     Raises:
-        ConfigError: nothing is at the URL, or nothing that a source reads.
+        ConfigError: nothing is at the URL, nothing that a source reads, or an option is wrong.
         MissingPackage: the URL needs a storage package that is not installed.
     """
-    if config.kind == "auto":
-        config = config.model_copy(update={"kind": _kind_of(config)})
+    config = config_of(entry)
     source = find_source(config.kind)(config, shard_size=shard_size)
     source.limits = limits or source.limits
     return source
 
 
-def _kind_of(config: SourceConfig) -> str:
-    scheme, separator, _ = config.url.partition("://")
+def config_of(entry: SourceEntry) -> SourceConfig:
+    """Return the options of a source, checked by those of its kind.
+
+    Raises:
+        ConfigError: the kind is not found, or an option is unknown or wrong.
+    """
+    kind = _kind_of(entry) if entry.kind == "auto" else entry.kind
+    options = {**entry.model_dump(exclude_unset=True), "kind": kind}
+    where = f"source {redacted(entry.url)} ({kind})" if entry.url else f"source ({kind})"
+    return validated(find_source(kind).Config, options, where=where)
+
+
+def urls_of(entries: Iterable[SourceEntry]) -> list[str]:
+    """Return the URLs of sources, of one that has none in its entry that which its options mean."""
+    return [entry.url or config_of(entry).url for entry in entries]
+
+
+def _kind_of(entry: SourceEntry) -> str:
+    scheme, separator, _ = entry.url.partition("://")
     if separator and scheme in source_names():
         return scheme
-    place = place_of(config)
+    common = entry.model_dump(include=set(FilesConfig.model_fields))
+    place = place_of(validated(FilesConfig, common, where=f"source {redacted(entry.url)}"))
     is_selected = place.selected()
     for folder in islice(place.folders(), _FOLDERS_TO_LOOK_AT):
         selected = [
@@ -55,12 +77,12 @@ def _kind_of(config: SourceConfig) -> str:
         if kind:
             return kind
     raise ConfigError(
-        f"{config.url} has no images, tars or Parquet files among its names; "
+        f"{entry.url} has no images, tars or Parquet files among its names; "
         f"check the URL, or say `kind`: {', '.join(source_names())}"
     )
 
 
-def _kind_of_names(selected: list[str], folder: Folder) -> str:
+def _kind_of_names(selected: list[str], folder: SourceFolder) -> str:
     """Tell the kind from the names in one folder; the more frequent one of images and tars."""
     tars = list(_with_suffix(selected, TAR_SUFFIXES))
     images = sum(suffix_of(name) in image_suffixes() for name in selected)
@@ -72,7 +94,7 @@ def _kind_of_names(selected: list[str], folder: Folder) -> str:
     return "parquet" if any(_with_suffix(selected, PARQUET_SUFFIXES)) else ""
 
 
-def _has_companions(stem: str, folder: Folder) -> bool:
+def _has_companions(stem: str, folder: SourceFolder) -> bool:
     return f"{stem}.parquet" in folder.files or f"{stem}_stats.json" in folder.files
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -85,7 +85,7 @@ def shard_name(number: int) -> str:
     return f"{number:06d}"
 
 
-def partition(sources: Sequence[Source], previous: Sequence[Entry]) -> list[ShardSpec]:
+def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry]) -> list[ShardSpec]:
     """Assign every item of the sources to a shard; `previous` entries keep theirs."""
     known = {_identity(entry.source, entry.item): entry for entry in previous}
     shards: dict[int, tuple[int, list[Entry]]] = {}
@@ -148,7 +148,7 @@ def _chunks(items: Sequence[Item], most: int, most_bytes: int) -> Iterator[list[
         yield chunk
 
 
-def places(sources: Sequence[Source]) -> Iterator[str]:
+def places(sources: Sequence[Source[Any]]) -> Iterator[str]:
     """Yield a name for each source that does not depend on how its URL is spelt, nor on how it is
     signed."""
     turns: Counter[str] = Counter()

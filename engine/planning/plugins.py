@@ -11,14 +11,15 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ConfigDict
 
-from engine.core.annotation import TASKS
 from engine.core.errors import ConfigError
 from engine.core.judgement import Statements, Verdicts
-from engine.core.stage import Filter, Specialist, StageConfig
+from engine.core.stage import Filter, Specialist, Stage, StageConfig
+from engine.core.tasks import TASKS
 from engine.planning.config import RunConfig
 from engine.planning.registry import is_module
 from engine.safety.escaped import cut
@@ -83,7 +84,7 @@ class _AnyOptions(StageConfig):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class Unseen(Specialist[_AnyOptions]):
+class _Unseen(Specialist[_AnyOptions]):
     """Stands in a plan that is only looked at for a specialist whose module is not imported."""
 
     Config = _AnyOptions
@@ -93,10 +94,16 @@ class Unseen(Specialist[_AnyOptions]):
         raise NotImplementedError("a stage that was not imported is not asked")
 
 
-class UnseenFilter(Filter[_AnyOptions]):
+class _UnseenFilter(Filter[_AnyOptions]):
     """The same for a filter."""
 
     Config = _AnyOptions
 
     def judge(self, statements: Statements) -> Verdicts:
         raise NotImplementedError("a stage that was not imported is not asked")
+
+
+UNSEEN: Mapping[str, type[Stage[Any]]] = MappingProxyType(
+    {stage.section: stage for stage in (_Unseen, _UnseenFilter)}
+)
+"""What stands in for a stage whose module is not imported, by the section of the config."""

@@ -1,8 +1,8 @@
-"""Stages and kinds of sources by name.
+"""Stages, kinds of sources and other plugins by name.
 
 Those that are built in and those of other packages are found the same way: by an entry point of
-the group `florilegium.stages` or `florilegium.sources`, or as `package.module:Class`. Only what
-is asked for is imported.
+a group such as `florilegium.stages`. A config may name a stage or a source that is not installed
+as `package.module:Class`. Only what is asked for is imported.
 """
 
 from __future__ import annotations
@@ -31,12 +31,17 @@ def is_module(use: str) -> bool:
 
 def stage_names() -> list[str]:
     """Return the names of all installed stages, sorted."""
-    return sorted(_points(STAGES))
+    return installed_names(STAGES)
 
 
 def source_names() -> list[str]:
     """Return the names of all installed kinds of sources, sorted."""
-    return sorted(_points(SOURCES))
+    return installed_names(SOURCES)
+
+
+def installed_names(group: str) -> list[str]:
+    """Return the names of all entry points of a group, sorted."""
+    return sorted(_points(group))
 
 
 def find_stage(use: str) -> type[Stage[Any]]:
@@ -45,10 +50,10 @@ def find_stage(use: str) -> type[Stage[Any]]:
     Raises:
         PlanError: there is no such stage, or the object is not a stage.
     """
-    return _find(STAGES, "stage", use, Stage, PlanError)
+    return _find(STAGES, "stage", use, Stage, PlanError)  # type: ignore[type-abstract]
 
 
-def find_source(kind: str) -> type[Source]:
+def find_source(kind: str) -> type[Source[Any]]:
     """Return the source class of a registered name or of `package.module:Class`.
 
     Raises:
@@ -97,24 +102,47 @@ def _points(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
+def find_installed(
+    group: str,
+    what: str,
+    name: str,
+    base: type[PluginT],
+    wrong: type[UsageError] = ConfigError,
+) -> type[PluginT]:
+    """Return the class that an entry point of a group names; `what` it is stands in errors.
+
+    Raises:
+        UsageError: of the type `wrong`: there is no such entry point, its module cannot be
+            imported, or the object does not derive from `base`.
+    """
+    points = _points(group)
+    if name not in points:
+        raise wrong(f"unknown {what} {cut(name)}, {nearest(name, points)}")
+    return _loaded(points[name], what, base, wrong)
+
+
 def _find(
     group: str, what: str, use: str, base: type[PluginT], wrong: type[UsageError]
 ) -> type[PluginT]:
-    is_own = is_module(use)
-    points = {use: EntryPoint(name=use, value=use, group=group)} if is_own else _points(group)
-    if use not in points:
-        raise wrong(f"unknown {what} {cut(use)}, {nearest(use, points)}")
-    origin = points[use].value
+    if is_module(use):
+        return _loaded(EntryPoint(name=use, value=use, group=group), what, base, wrong)
+    return find_installed(group, what, use, base, wrong)
+
+
+def _loaded(
+    point: EntryPoint, what: str, base: type[PluginT], wrong: type[UsageError]
+) -> type[PluginT]:
     try:
-        found = points[use].load()
+        found = point.load()
     except Exception as error:  # a module may raise anything
+        is_own = is_module(point.name)
         cure = "; does it lie in a folder of yours? Name that: `plugin_path: .`" if is_own else ""
         why = str(error) or repr(error)
         raise wrong(
-            f"{what} {cut(use)} cannot be imported from {cut(origin)}: {why}{cure}"
+            f"{what} {cut(point.name)} cannot be imported from {cut(point.value)}: {why}{cure}"
         ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise wrong(f"{cut(origin)} is not a {what}: subclass {_bases(base)}")
+        raise wrong(f"{cut(point.value)} is not a {what}: subclass {_bases(base)}")
     return found
 
 

@@ -1,60 +1,182 @@
-"""Reading a finished dataset back: from the tars its samples with their images and kept
-annotations, from the Parquet files beside them all that was said, without images.
+"""A finished dataset, read back: its samples with their images, its annotations as tables.
+
+    for sample in open_dataset("out/mine"):
+        print(sample.key, sample.pixels().shape, [one.task for one in sample.annotations])
+
+Images and kept annotations come from the tars, dropped annotations and verdicts from the Parquet
+files beside them.
 """
 
 from __future__ import annotations
 
-import re
-import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from io import RawIOBase
-from itertools import groupby
-from typing import IO, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 import pyarrow as pa
 
-from engine.core.annotation import ANNOTATION_FIELDS, Annotation, from_json
-from engine.core.errors import StorageError, UsageError
-from engine.core.keys import is_key
-from engine.records.judging import VERDICT_TYPE
+from engine.core.annotation import ANNOTATION_NAMES
+from engine.core.errors import UsageError, nearest
+from engine.records.contract import SHARD_SCHEMA
+from engine.records.dataset_sample import (
+    DatasetSample,
+    annotations_by_key,
+    read_samples,
+    verdicts_by_key,
+)
 from engine.records.manifest import MANIFEST, read_manifest
 from engine.records.publication import SHARDS
-from engine.storage.documents import in_one_line, parse_json
+from engine.records.selection import ALL_KEPT, Selection, VerdictChoice
+from engine.records.shard_files import EVERYTHING, Wanted, damaged_file, read_rows
 from engine.storage.folder import Folder
-from engine.storage.parquet import from_parquet
-
-SHARD_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        *ANNOTATION_FIELDS,
-        ("kept", pa.bool_()),
-        ("verdicts", pa.list_(VERDICT_TYPE)),
-    ]
-)
-"""The columns of a shard's Parquet file."""
-UNREADABLE = (
-    *(tarfile.TarError, pa.ArrowException, OSError),
-    *(AttributeError, LookupError, TypeError, ValueError),
-)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Labelled:
-    """A sample of a finished dataset: the image's original bytes and its kept annotations.
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A finished dataset; at first its kept annotations are selected, all of them.
 
-    `metadata` is what the source knew, as JSON text.
+    Iterate over it for its samples, shard by shard in stored order, one in memory at a time; a
+    sample of which no annotation is selected comes, too.
     """
 
-    key: str
-    sha256: str
-    width: int
-    height: int
-    annotations: tuple[Annotation, ...]
-    image: bytes = field(repr=False)
-    metadata: str = "{}"
+    folder: Folder
+    manifest: Mapping[str, Any] = field(repr=False)
+    selection: Selection = ALL_KEPT
+
+    @classmethod
+    def of(cls, folder: Folder) -> Dataset:
+        """Open the dataset in a folder.
+
+        Raises:
+            UsageError: it is not finished, or nothing is there.
+            StorageError: its manifest is damaged.
+        """
+        return cls(folder=folder, manifest=manifest_of(folder))
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The names of the shards, in stored order."""
+        return tuple(shard["name"] for shard in self.manifest["shards"])
+
+    @property
+    def source(self) -> tuple[str, ...]:
+        """The URLs of the sources of the images."""
+        return tuple(self.manifest["source"])
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return sum(shard["samples"] for shard in self.manifest["shards"])
+
+    def __iter__(self) -> Iterator[DatasetSample]:
+        """Yield all samples.
+
+        Raises:
+            StorageError: a shard cannot be read, or lacks samples.
+        """
+        for shard in self.manifest["shards"]:
+            count = 0
+            for count, sample in enumerate(self.samples(shard["name"]), start=1):  # noqa: B007
+                yield sample
+            if count != shard["samples"]:
+                reason = f"it has {count} samples, the manifest says {shard['samples']}"
+                raise damaged_file(self.folder, f"{SHARDS}/{shard['name']}.tar", reason)
+
+    def select(
+        self,
+        *,
+        tasks: str | Iterable[str] | None = None,
+        specialists: str | Iterable[str] | None = None,
+        verdict: VerdictChoice | None = None,
+        least_confidence: float | None = None,
+    ) -> Dataset:
+        """Return the dataset with fewer annotations, or with dropped ones; `None` changes nothing.
+
+        Args:
+            tasks: only annotations of these tasks.
+            specialists: only annotations of these specialists; `source` are the source's own.
+            verdict: `kept` annotations, `dropped` ones or `all`.
+            least_confidence: only annotations with a confidence of so much or more, 0..1; one
+                that was never calibrated has none.
+
+        Raises:
+            UsageError: the dataset has no annotation of such a task or specialist, or a value is
+                none of those above.
+        """
+        if verdict is not None and verdict not in get_args(VerdictChoice):
+            raise UsageError(f"verdict={verdict!r}: {nearest(verdict, get_args(VerdictChoice))}")
+        if least_confidence is not None and not 0 <= least_confidence <= 1:
+            raise UsageError(f"least_confidence={least_confidence!r}: give a number in 0..1")
+        changes: dict[str, Any] = {
+            "tasks": self._known("task", tasks),
+            "specialists": self._known("specialist", specialists),
+            "verdict": verdict,
+            "least_confidence": least_confidence,
+        }
+        given = {name: value for name, value in changes.items() if value is not None}
+        return replace(self, selection=replace(self.selection, **given))
+
+    def _known(self, what: str, names: str | Iterable[str] | None) -> frozenset[str] | None:
+        """Return names of which the dataset has annotations."""
+        if names is None:
+            return None
+        wanted = frozenset([names] if isinstance(names, str) else names)
+        known = self.manifest["totals"][f"{what}s"]
+        for name in sorted(wanted - known.keys()):
+            hint = nearest(name, known)
+            raise UsageError(f"{self.folder.url} has no annotation of the {what} {name!r}: {hint}")
+        return wanted
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the selected annotations of each shard as a table of these columns, or of all.
+
+        `SHARD_COLUMNS` in `engine.records.contract` has their meaning. No other column is read
+        but those that the selection needs, and no image.
+
+        Raises:
+            UsageError: there is no such column.
+            StorageError: a file cannot be read.
+        """
+        return (self.table(shard, columns) for shard in self.shards)
+
+    def table(self, shard: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the selected annotations of one shard, like `tables`."""
+        names = SHARD_SCHEMA.names if columns is None else list(columns)
+        for name in sorted(set(names) - set(SHARD_SCHEMA.names)):
+            raise UsageError(f"there is no column {name!r}: {nearest(name, SHARD_SCHEMA.names)}")
+        needed = dict.fromkeys([*names, *self.selection.columns])
+        rows = read_rows(self.folder, shard, list(needed))
+        return self.selection.of_rows(rows).select(names)
+
+    def samples(self, shard: str, wanted: Wanted = EVERYTHING) -> Iterator[DatasetSample]:
+        """Yield the samples of one shard, or those that are wanted.
+
+        Raises:
+            StorageError: the shard cannot be read.
+        """
+        samples = read_samples(self.folder, shard, wanted)
+        if self.selection.verdict == "kept":
+            for sample in samples:
+                yield replace(sample, annotations=self.selection.of_kept(sample.annotations))
+            return
+        table = self.table(shard, ["key", *ANNOTATION_NAMES, "verdicts"])
+        annotations = annotations_by_key(table)
+        verdicts = verdicts_by_key(table)
+        for sample in samples:
+            yield replace(
+                sample,
+                annotations=tuple(annotations.get(sample.key, ())),
+                verdicts=verdicts.get(sample.key, {}),
+            )
+
+
+def open_dataset(url: str) -> Dataset:
+    """Open a finished dataset at a path or any URL that fsspec knows.
+
+    Raises:
+        UsageError: it is not finished, or nothing is there.
+        StorageError: its manifest is damaged.
+    """
+    return Dataset.of(Folder(url))
 
 
 def manifest_of(folder: Folder) -> dict[str, Any]:
@@ -67,148 +189,3 @@ def manifest_of(folder: Folder) -> dict[str, Any]:
     if manifest is None:
         raise UsageError(f"{folder.url} has no {MANIFEST}: build the dataset first, to its end")
     return manifest
-
-
-def read_dataset(folder: Folder) -> Iterator[Labelled]:
-    """Yield all samples, shard by shard, in stored order, streaming.
-
-    Raises:
-        UsageError: the dataset is not finished.
-        StorageError: a shard cannot be read.
-    """
-    for shard in manifest_of(folder)["shards"]:
-        yield from read_shard_samples(folder, shard["name"])
-
-
-def read_shard_samples(folder: Folder, name: str) -> Iterator[Labelled]:
-    """Yield the samples of one shard.
-
-    Raises:
-        StorageError: the tar cannot be read.
-    """
-    path = f"{SHARDS}/{name}.tar"
-    try:
-        with folder.opened(path) as file:
-            for _, files in read_files(file):
-                yield labelled(files)
-    except UNREADABLE as error:
-        raise damaged_shard(folder, path, error) from error
-
-
-def read_shard_records(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the `json` of each sample of one shard; images are passed over.
-
-    Raises:
-        StorageError: the tar cannot be read.
-    """
-    path = f"{SHARDS}/{name}.tar"
-    try:
-        with folder.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                if member.name.endswith(".json") and (content := tar.extractfile(member)):
-                    yield sample_of(content.read())
-    except UNREADABLE as error:
-        raise damaged_shard(folder, path, error) from error
-
-
-def read_files(file: IO[bytes] | RawIOBase) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield the key and the files by extension of each sample of a tar, read as a stream.
-
-    Raises:
-        tarfile.TarError: it is no tar.
-    """
-    with tarfile.open(fileobj=file, mode="r|") as tar:
-        for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-            files: dict[str, bytes] = {}
-            for member in members:
-                content, extension = tar.extractfile(member), member.name.partition(".")[2]
-                if extension in files:
-                    raise tarfile.ReadError(f"{member.name!r} is there twice")
-                files[extension] = content.read() if content else b""
-            yield key, files
-
-
-def read_annotations(
-    folder: Folder, columns: Sequence[str] | None = None
-) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the name of each shard and its annotations, dropped ones too: `kept` tells.
-
-    Raises:
-        UsageError: the dataset is not finished.
-        StorageError: a file cannot be read.
-    """
-    for shard in manifest_of(folder)["shards"]:
-        yield shard["name"], read_shard_annotations(folder, shard["name"], columns)
-
-
-def read_shard_annotations(
-    folder: Folder, name: str, columns: Sequence[str] | None = None
-) -> pa.Table:
-    """Return the annotations of one shard.
-
-    Raises:
-        StorageError: the file cannot be read.
-    """
-    path = f"{SHARDS}/{name}.parquet"
-    try:
-        with folder.opened(path) as file:
-            table = from_parquet(file, columns=None if columns is None else [*columns])
-        if any(SHARD_SCHEMA.field(one.name).type != one.type for one in table.schema):
-            raise ValueError("a column has another type")
-        if missing := set(columns or SHARD_SCHEMA.names) - set(table.column_names):
-            raise ValueError(f"it has no column {min(missing)}")
-    except UNREADABLE as error:
-        raise damaged_shard(folder, path, error) from error
-    return table
-
-
-def labelled(files: dict[str, bytes]) -> Labelled:
-    """Build a sample from its files by extension: `json`, `txt` and the image.
-
-    Raises:
-        ValueError: its key or its digest is none; files are named by them.
-    """
-    row = sample_of(files["json"])
-    if not (is_key(row["key"]) and _is_digest(row["sha256"])):
-        raise ValueError(f"{row['key']!r:.200}, {row['sha256']!r:.200}: no key and digest")
-    image = next(data for name, data in files.items() if name not in ("json", "txt"))
-    return Labelled(
-        key=row["key"],
-        sha256=row["sha256"],
-        width=row["width"],
-        height=row["height"],
-        annotations=tuple(from_json(one) for one in row["annotations"]),
-        image=image,
-        metadata=row["metadata"],
-    )
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-
-_TEXTS = ("key", "sha256", "source", "metadata")
-_SIZES = ("width", "height")
-
-
-def sample_of(data: bytes) -> dict[str, Any]:
-    """Return the JSON of a sample, with the types that readers rely on.
-
-    Raises:
-        ValueError: it is no JSON, or of other types.
-    """
-    row = parse_json(data)
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in _TEXTS):
-        raise ValueError(f"a sample lacks some of the texts {', '.join(_TEXTS)}")
-    if not all(type(row.get(name)) is int and row[name] > 0 for name in _SIZES):
-        raise ValueError(f"a sample lacks {' or '.join(_SIZES)}")
-    return row
-
-
-def damaged_shard(folder: Folder, path: str, error: Exception) -> StorageError:
-    """Return the error of a shard's file that cannot be read, with its cure."""
-    reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
-    return StorageError(
-        f"{folder.path(path)} cannot be read: {in_one_line(reason)}; `florilegium verify` tells "
-        f"what is wrong, and `florilegium build --check` makes the shard again"
-    )

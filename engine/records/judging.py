@@ -16,22 +16,13 @@ import pyarrow as pa
 from engine.core.annotation import to_columns
 from engine.core.judgement import Statements, Verdicts
 from engine.planning.graph import Graph, Node
+from engine.records.contract import MEASUREMENT_TYPE, VERDICT_TYPE
 from engine.records.layer import ANNOTATION_SCHEMA, Layer
 from engine.records.shard import Shard
 
 PARENT_DROPPED = "parent_dropped"
 LINEAGE = "lineage"
 """The name under which `parent_dropped` appears among the verdicts of filters."""
-
-MEASUREMENT_TYPE = pa.struct([("name", pa.string()), ("value", pa.float64())])
-VERDICT_TYPE = pa.struct(
-    [
-        ("filter", pa.string()),
-        ("keep", pa.bool_()),
-        ("reason", pa.string()),
-        ("measurement", pa.list_(MEASUREMENT_TYPE)),
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True)

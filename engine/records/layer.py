@@ -1,4 +1,4 @@
-"""A layer: what one stage said about one shard, in one immutable Parquet file.
+"""A layer: what one stage answered about one shard, in one immutable Parquet file.
 
 Its name is (stage fingerprint, shard digest); what exists is done. Rows are annotations or
 measurements; the errors of single samples and the digests of all samples travel in the file's
@@ -17,8 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import ANNOTATION_FIELDS, Annotation, from_table, to_columns
-from engine.core.stage import Filter, Measurement
+from engine.core.annotation import ANNOTATION_FIELDS, Annotation, from_table
 from engine.planning.graph import Node
 from engine.storage.documents import parse_json
 from engine.storage.folder import Folder
@@ -38,7 +37,6 @@ _DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)
 """What reading a damaged layer may raise."""
 SAMPLE_FIELD = pa.field("sample", pa.int32())
 ANNOTATION_SCHEMA = pa.schema([SAMPLE_FIELD, *ANNOTATION_FIELDS])
-_NO_ANNOTATIONS = ANNOTATION_SCHEMA.empty_table()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +70,7 @@ class Layer:
         return frozenset(error.sample for error in self.errors)
 
     def without(self, samples: Iterable[int]) -> Layer:
-        """Return the layer without what it says of some samples."""
+        """Return the layer without its answers about some samples."""
         gone = frozenset(samples)
         numbers = pa.array(sorted(gone), pa.int32())
         keep = pc.invert(pc.is_in(self.table.column("sample"), value_set=numbers))
@@ -94,42 +92,28 @@ def _from_stream(stream: bytes, errors: tuple[StageError, ...]) -> Layer:
     return Layer(table=pa.ipc.open_stream(stream).read_all(), errors=errors)
 
 
-Answers = Mapping[int, Sequence[Annotation] | Sequence[Measurement]]
-
-
 def layer_schema(node: Node[Any]) -> pa.Schema:
     """Return the columns of a stage's layers: annotations, or one column per measured number."""
-    stage = node.stage
-    if not isinstance(stage, Filter):
-        return ANNOTATION_SCHEMA
-    measured = [pa.field(name, pa.float64()) for name in stage.measured]
-    return pa.schema([SAMPLE_FIELD, pa.field("annotation_id", pa.string()), *measured])
+    return pa.schema([SAMPLE_FIELD, *node.stage.rows.fields])
 
 
-def make_layer(node: Node[Any], answers: Answers, errors: Iterable[StageError]) -> Layer:
-    """Turn what a stage said, by sample number, into a layer."""
+def make_layer(
+    node: Node[Any], answers: Mapping[int, Sequence[Any]], errors: Iterable[StageError]
+) -> Layer:
+    """Turn the answers of a stage, by sample number, into a layer."""
     schema = layer_schema(node)
     failed = tuple(sorted(errors, key=lambda error: error.sample))
     if not any(answers.values()):
-        is_filter = isinstance(node.stage, Filter)
-        return Layer(table=schema.empty_table() if is_filter else _NO_ANNOTATIONS, errors=failed)
+        return Layer(table=schema.empty_table(), errors=failed)
     rows: list[tuple[int, Any]] = [
         (number, row) for number in sorted(answers) for row in answers[number]
     ]
-    numbers = pa.array([number for number, _ in rows], pa.int32())
-    if isinstance(node.stage, Filter):
-        columns = _measurement_columns(node.stage.measured, [row for _, row in rows])
-    else:
-        columns = to_columns([row for _, row in rows])
-    arrays = [numbers if name == "sample" else columns[name] for name in schema.names]
+    columns = {
+        "sample": pa.array([number for number, _ in rows], pa.int32()),
+        **node.stage.rows.columns([row for _, row in rows]),
+    }
+    arrays = [columns[name] for name in schema.names]
     return Layer(table=pa.Table.from_arrays(arrays, schema=schema), errors=failed)
-
-
-def _measurement_columns(names: Sequence[str], rows: Sequence[Measurement]) -> dict[str, pa.Array]:
-    columns = {"annotation_id": pa.array([row.annotation_id for row in rows], pa.string())}
-    for name in names:
-        columns[name] = pa.array([row.values.get(name) for row in rows], pa.float64())
-    return columns
 
 
 def join_layers(node: Node[Any], parts: Sequence[Layer]) -> Layer:
@@ -160,11 +144,11 @@ class LayerStore:
         self, node: Node[Any], shard_digest: str, layer: Layer, sample_digests: Sequence[str]
     ) -> None:
         """Publish a layer; `sample_digests` are those of all samples of the shard."""
-        said = {
+        stored = {
             "samples": list(sample_digests),
             "errors": [asdict(error) for error in layer.errors],
         }
-        metadata = {_METADATA_KEY: json.dumps(said, sort_keys=True, ensure_ascii=True).encode()}
+        metadata = {_METADATA_KEY: json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()}
         data = to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
         self._folder.publish(_file_name(node, shard_digest), data, durable=False)
 

@@ -27,6 +27,7 @@ from engine.core.image_member import ImageKind, ImageMember, image_member
 from engine.core.sample import DeadLetter, Record
 from engine.planning.graph import Graph
 from engine.planning.partition import shard_name
+from engine.records.contract import SAMPLE_TYPES, SHARD_SCHEMA
 from engine.records.judging import Judged, judge
 from engine.records.layer import Layer
 from engine.records.shard import Shard, ShardBytes
@@ -345,17 +346,9 @@ def _kept_annotations(judged: Judged) -> dict[int, list[dict[str, Any]]]:
 def _sample_json(
     record: Record, member: ImageMember, annotations: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    return {
-        "key": record.key,
-        "sha256": record.sha256,
-        "image_sha256": sha256(member.data).hexdigest(),
-        "width": record.width,
-        "height": record.height,
-        "orientation": record.orientation,
-        "source": record.source,
-        "metadata": record.metadata,
-        "annotations": annotations,
-    }
+    """Return the fields of the contract; those that are not made here are the record's."""
+    made = {"image_sha256": sha256(member.data).hexdigest(), "annotations": annotations}
+    return {name: made[name] if name in made else getattr(record, name) for name in SAMPLE_TYPES}
 
 
 def brief_caption(annotations: list[dict[str, Any]]) -> str:
@@ -365,21 +358,22 @@ def brief_caption(annotations: list[dict[str, Any]]) -> str:
 
 
 def _write_parquet(file: Any, shard: Shard, judged: Judged) -> None:
-    table = judged.table
-    records = shard.records
-    samples = pa.table(
+    """Write the columns of the contract; those that are not made here are the samples'."""
+    rows = judged.table
+    made = {name: rows.column(name) for name in ANNOTATION_NAMES}
+    made |= {"kept": pa.array(judged.kept), "verdicts": judged.verdicts}
+    of_samples = pa.table(
         {
-            "key": pa.array([record.key for record in records], pa.string()),
-            "width": pa.array([record.width for record in records], pa.int32()),
-            "height": pa.array([record.height for record in records], pa.int32()),
+            column.name: pa.array(
+                [getattr(record, column.name) for record in shard.records], column.type
+            )
+            for column in SHARD_SCHEMA
+            if column.name not in made
         }
-    )
-    of_rows = samples.take(table.column("sample"))
-    columns = {name: of_rows.column(name) for name in samples.column_names}
-    columns |= {name: table.column(name) for name in ANNOTATION_NAMES}
-    columns["kept"] = pa.array(judged.kept)
-    columns["verdicts"] = judged.verdicts
-    write_parquet(pa.table(columns), file)
+    ).take(rows.column("sample"))
+    made |= {name: of_samples.column(name) for name in of_samples.column_names}
+    columns = [made[name] for name in SHARD_SCHEMA.names]
+    write_parquet(pa.Table.from_arrays(columns, schema=SHARD_SCHEMA), file)
 
 
 def _count(judged: Judged, column: str) -> dict[str, dict[str, int]]:

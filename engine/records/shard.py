@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,9 +27,9 @@ from engine.core.redaction import redacted_urls
 from engine.core.sample import DeadLetter, Record, digest_of
 from engine.core.validity import is_number, problem_of
 from engine.planning.partition import ShardSpec, shard_name
-from engine.sources.contract import without_bad
 from engine.sources.files import dead_letter, failed
 from engine.sources.metadata import metadata_json, with_problems
+from engine.sources.own_output import without_bad
 from engine.sources.source import SOURCE, Item, Reading, Source
 
 BOX_TOLERANCE = 1.0
@@ -109,7 +109,7 @@ Watched = Callable[[Spot, str], AbstractContextManager[None]]
 
 def read_shard(
     spec: ShardSpec,
-    source: Source,
+    source: Source[Any],
     *,
     limits: Limits,
     given_up: Mapping[Spot, SampleError] | None = None,
@@ -156,7 +156,7 @@ def read_shard(
 
 
 def _readings(
-    spec: ShardSpec, source: Source, given_up: Mapping[Spot, SampleError], watched: Watched
+    spec: ShardSpec, source: Source[Any], given_up: Mapping[Spot, SampleError], watched: Watched
 ) -> Iterator[tuple[str, Reading | DeadLetter, Spot]]:
     """Yield what the source reads, each with a key that is unique in the dataset, and the step of
     decoding it."""
@@ -172,7 +172,7 @@ def _readings(
 def _steps(
     number: int,
     item: Item,
-    source: Source,
+    source: Source[Any],
     given_up: Mapping[Spot, SampleError],
     watched: Watched,
 ) -> Iterator[Reading | DeadLetter]:
@@ -191,7 +191,7 @@ def _steps(
         yield reading
 
 
-def _read(item: Item, source: Source) -> Iterator[Reading | DeadLetter]:
+def _read(item: Item, source: Source[Any]) -> Iterator[Reading | DeadLetter]:
     """Read one item; after an unforeseen error, the rest of it is a dead letter."""
     try:
         yield from source.read(item)

@@ -18,6 +18,9 @@ _CURE = (
     "config (~/.config/fsspec/NAME.json), or the variable that api_key_env names"
 )
 
+_SOURCE_URLS = (("source",), ("source", "url"))
+"""The keys of URLs that may be signed."""
+
 
 def refuse_credentials(config: Mapping[str, Any]) -> None:
     """Refuse a run's config with secrets in it.
@@ -34,7 +37,7 @@ def refuse_credentials(config: Mapping[str, Any]) -> None:
                 "the whole URL with --source"
             )
     for path, value in _texts(config, ()):
-        if path[0] != "source" and (problem := _problem(path, value)):
+        if path not in _SOURCE_URLS and (problem := _problem(path, value)):
             raise ValueError(f"{'.'.join(path)} {problem}: {_CURE}")
 
 

@@ -6,7 +6,7 @@ is secret in it is masked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import PurePath
 from traceback import StackSummary, extract_tb
 
@@ -16,10 +16,10 @@ _MOST_FRAMES = 12
 _MOST_CHARACTERS = 4000
 
 
-def traceback_of(error: BaseException, *, above: str = "") -> str:
+def traceback_of(error: BaseException, *, above: Collection[str] = ()) -> str:
     """Return where an error came from and what caused it, the cause first, in bounded length.
 
-    Frames of the file `above`, which only passed the call on, are left out.
+    Frames of the files `above`, which only passed the call on, are left out.
     """
     told: list[str] = []
     one: BaseException | None = error
@@ -30,8 +30,8 @@ def traceback_of(error: BaseException, *, above: str = "") -> str:
     return text if len(text) <= _MOST_CHARACTERS else f"...{text[3 - _MOST_CHARACTERS :]}"
 
 
-def _frames(stack: StackSummary, above: str) -> Iterator[str]:
-    frames = [frame for frame in stack if frame.filename != above]
+def _frames(stack: StackSummary, above: Collection[str]) -> Iterator[str]:
+    frames = [frame for frame in stack if frame.filename not in above]
     if len(frames) > _MOST_FRAMES:
         yield f"  ... {len(frames) - _MOST_FRAMES} more"
     for frame in frames[-_MOST_FRAMES:]:

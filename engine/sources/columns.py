@@ -16,7 +16,6 @@ from engine.core.errors import ConfigError, nearest
 from engine.sources.bounded_parquet import weight
 from engine.sources.labels import OBJECTS, Moment, Unread
 from engine.sources.objects import CATEGORY_KEYS
-from engine.sources.source import SourceConfig
 
 _CAPTIONS = ("caption", "text")
 
@@ -42,27 +41,27 @@ class Columns:
         )
 
 
-def find_columns(schema: pa.Schema, config: SourceConfig, location: str) -> Columns:
-    """Find the columns that a source's config names.
+def find_columns(schema: pa.Schema, location: str, *, image: str, caption: str) -> Columns:
+    """Find the columns that the options `image_column` and `caption_column` mean.
 
     Raises:
         ConfigError: a column is missing or holds something else; the nearest one is named.
     """
-    if config.image_column not in schema.names:
-        raise _missing("image_column", config.image_column, schema, location)
-    image_type = schema.field(config.image_column).type
+    if image not in schema.names:
+        raise _missing("image_column", image, schema, location)
+    image_type = schema.field(image).type
     if not _is_image(image_type):
         raise ConfigError(
-            f"{location}: column {config.image_column!r} is {image_type}, not binary and not a "
+            f"{location}: column {image!r} is {image_type}, not binary and not a "
             f"struct of bytes and path; set `image_column` to the one with the bytes of images"
         )
-    if config.caption_column and config.caption_column not in schema.names:
-        raise _missing("caption_column", config.caption_column, schema, location)
+    if caption and caption not in schema.names:
+        raise _missing("caption_column", caption, schema, location)
     default = next((name for name in _CAPTIONS if name in schema.names), "")
     others = tuple(f.name for f in schema if _is_scalar(f.type) or f.name == OBJECTS)
     return Columns(
-        image=config.image_column,
-        caption=config.caption_column or default,
+        image=image,
+        caption=caption or default,
         others=others,
         class_names=dict(_class_names(schema)),
     )

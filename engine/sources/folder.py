@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
+from typing import ClassVar
 
 from engine.core.image import image_suffixes
 from engine.core.sample import DeadLetter
@@ -21,7 +22,7 @@ from engine.sources.labels import Labels
 from engine.sources.place import original, printable, size_of
 from engine.sources.sheet import SHEET_NAMES
 from engine.sources.sheets import SheetReader
-from engine.sources.source import Item, Reading, Source, SourceConfig
+from engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
 from engine.sources.tally import SheetTally
 from engine.sources.url import place_of
 
@@ -31,10 +32,19 @@ UNDECODABLE_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".exr", ".dng", ".cr
 _CAPTION_MARK = re.compile(r" caption=(\d)=")
 
 
-class FolderSource(Source):
+class FolderConfig(FilesConfig):
+    """Options of a folder of images."""
+
+    caption_column: str = ""
+    """The column of captions in sheets; by default `caption` or `text`, if there is."""
+
+
+class FolderSource(Source[FolderConfig]):
     """Image files below a folder, or those that a glob selects."""
 
-    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
+    Config: ClassVar[type[SourceConfig]] = FolderConfig
+
+    def __init__(self, config: FolderConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
         self.place = place_of(config)
         self._remarks: tuple[str, ...] = ()

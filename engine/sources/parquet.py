@@ -25,7 +25,7 @@ from engine.sources.files import LeftAlone, dead_letter, failed, list_items
 from engine.sources.labels import OBJECTS, Labels
 from engine.sources.objects import CATEGORY_KEYS
 from engine.sources.place import original, printable
-from engine.sources.source import Item, Reading, Source, SourceConfig
+from engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
 from engine.sources.url import place_of
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -36,12 +36,22 @@ BATCH_ROWS = 16
 """Rows decoded at once, at most: bounds the memory, whatever the size of a row group."""
 
 
-class ParquetSource(Source):
+class ParquetConfig(FilesConfig):
+    """Options of Parquet files."""
+
+    image_column: str = "image"
+    """The column of image bytes, or of `{bytes, path}`."""
+    caption_column: str = ""
+    """The column of captions; by default `caption` or `text`, if there is."""
+
+
+class ParquetSource(Source[ParquetConfig]):
     """Row ranges of Parquet files: a file, a glob, or a folder of them."""
 
+    Config: ClassVar[type[SourceConfig]] = ParquetConfig
     is_packed: ClassVar[bool] = True
 
-    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
+    def __init__(self, config: ParquetConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
         self.place = place_of(config)
         self._left_alone = LeftAlone()
@@ -55,7 +65,7 @@ class ParquetSource(Source):
             location, signature = file_item.location, file_item.signature
             try:
                 with self._open(location) as file:
-                    find_columns(file.schema_arrow, self.config, location)
+                    self._columns(file, location)
                     rows = file.metadata.num_rows
                     check_rows(rows, file_item.size or rows)
             except ConfigError:
@@ -74,7 +84,7 @@ class ParquetSource(Source):
                 if item.stop == 0:
                     check_rows(file.metadata.num_rows, item.size or file.metadata.num_rows)
                     raise OSError("it could not be read when it was listed")
-                columns = find_columns(file.schema_arrow, self.config, item.location)
+                columns = self._columns(file, item.location)
                 for group, start, stop in _groups(file.metadata, item):
                     for result in self._read_group(file, group, (start, stop), columns, item):
                         done += 1
@@ -85,6 +95,10 @@ class ParquetSource(Source):
             if item.stop == 0:
                 yield _lost_row(item.location, item.location, error)
             yield from _lost(item, done, item.stop, error)
+
+    def _columns(self, file: pq.ParquetFile, location: str) -> Columns:
+        image, caption = self.config.image_column, self.config.caption_column
+        return find_columns(file.schema_arrow, location, image=image, caption=caption)
 
     @contextmanager
     def _open(self, location: str) -> Iterator[pq.ParquetFile]:

@@ -46,7 +46,7 @@ def original(location: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-class Folder(NamedTuple):
+class SourceFolder(NamedTuple):
     """One folder of a place: its path below the place ("" or ending in "/"), and its files.
 
     `files` maps names to signatures; a folder that is locked, or behind a link that is not
@@ -91,7 +91,7 @@ class Place:
         """Whether files are read by the operating system itself."""
         return "file" in _protocols(self.fs)
 
-    def folders(self) -> Iterator[Folder]:
+    def folders(self) -> Iterator[SourceFolder]:
         """List the folders of the place, each with its files sorted, parents first.
 
         Raises:
@@ -174,7 +174,7 @@ class Place:
             return 1_000_000
         return max(pattern.count("/") for pattern in self.patterns)
 
-    def _named_folders(self) -> Iterator[Folder]:
+    def _named_folders(self) -> Iterator[SourceFolder]:
         parents = {posixpath.dirname(name) for name in self.names}
         for parent in sorted(parents, key=lambda parent: parent.split("/")):  # parents first
             listed = self._listed(parent)
@@ -182,7 +182,7 @@ class Place:
             for name in wanted:
                 if posixpath.basename(name) not in listed:
                     listed[posixpath.basename(name)] = self._signature_of(name, listed)
-            yield Folder(f"{parent}/" if parent else "", dict(sorted(listed.items())))
+            yield SourceFolder(f"{parent}/" if parent else "", dict(sorted(listed.items())))
 
     def _listed(self, parent: str) -> dict[str, str]:
         try:
@@ -295,19 +295,19 @@ def check_unchanged(file: BinaryIO, before: tuple[int, int] | None) -> None:
         raise SampleError(CHANGED_WHILE_READ, f"the file changed while it was read; {cure}")
 
 
-def _walk(list_folder: Callable[[str], Listing], depth: int) -> Iterator[Folder]:
+def _walk(list_folder: Callable[[str], Listing], depth: int) -> Iterator[SourceFolder]:
     pending = [""]
     while pending:
         path = pending.pop()
         try:
             listing = list_folder(path)
         except OSError:
-            yield Folder(path, {"": UNREADABLE})
+            yield SourceFolder(path, {"": UNREADABLE})
             continue
-        yield Folder(path, dict(sorted(listing.files.items())))
+        yield SourceFolder(path, dict(sorted(listing.files.items())))
         if path.count("/") < depth:
             for name in sorted(listing.unfollowed):
-                yield Folder(f"{path}{name}/", {"": LINK_NOT_FOLLOWED})
+                yield SourceFolder(f"{path}{name}/", {"": LINK_NOT_FOLLOWED})
             pending += [f"{path}{name}/" for name in sorted(listing.folders, reverse=True)]
 
 

@@ -7,39 +7,50 @@ one item at a time. It knows nothing of shards, keys on disk or stages.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from engine.core.annotation import Annotation
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
 
 SOURCE = "source"
-"""Who speaks for the source: in provenance, and where an input cannot be read."""
+"""The name of the source in provenance, and where an input cannot be read."""
 
 
 class SourceConfig(BaseModel):
-    """Where the images are. In a run config a bare URL stands for `{url: URL}`."""
+    """Options that every source has; a kind's own `Config` adds to them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str
-    """An fsspec URL or a path; `package://NAME/FOLDER` is a folder in an installed package."""
+    """What names the source in the dataset; of files where they are."""
     kind: str = "auto"
     """`folder`, `webdataset`, `img2dataset`, `parquet` or another installed kind of source;
     `auto` looks at the URL, then at the names that lie there."""
+    provides: tuple[str, ...] = ()
+    """Tasks of which the source has labels that stages may build on: `object_detection`, ..."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_old_key(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "brings" in values:
+            raise ValueError("the key 'brings' of a source is now called 'provides'")
+        return values
+
+
+class FilesConfig(SourceConfig):
+    """Options of sources that read files.
+
+    `url` is an fsspec URL or a path; `package://NAME/FOLDER` is a folder in an installed package.
+    """
+
     include: tuple[str, ...] = ()
     """Glob patterns for locations relative to the URL; when given, only matching items are read.
     As in .gitignore, a pattern without a slash means the name in any folder."""
-    brings: tuple[str, ...] = ()
-    """Tasks of which the source has labels that stages may build on: `object_detection`, ..."""
-    image_column: str = "image"
-    """Parquet: the column of image bytes, or of `{bytes, path}`."""
-    caption_column: str = ""
-    """Parquet and sheets: the column of captions; by default `caption` or `text`, if there is."""
     follow_links: bool = False
     """Whether links on a local disk are followed out of the source's folder, and to hidden places
     in it; for folders of your own: a stranger's link may lead to your private files."""
@@ -77,7 +88,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """One input as the source gives it: bytes nobody has looked into, and first labels.
+    """One input as the source gives it: bytes that are not yet checked, and first labels.
 
     `name` is what the source calls it (any characters), `location` where it lies, for people.
     `metadata` is what the source knew, as JSON text with sorted keys. Annotations have no
@@ -91,18 +102,23 @@ class Reading:
     annotations: tuple[Annotation, ...] = ()
 
 
-class Source(ABC):
+ConfigT = TypeVar("ConfigT", bound=SourceConfig)
+
+
+class Source(ABC, Generic[ConfigT]):
     """A place that images come from."""
 
+    Config: ClassVar[type[SourceConfig]] = SourceConfig
+    """The pydantic model of the source's options."""
     produces: ClassVar[tuple[str, ...]] = ()
-    """Tasks of which every source of this kind has labels; a config adds to them by `brings`."""
+    """Tasks of which every source of this kind has labels; a config adds to them by `provides`."""
     is_packed: ClassVar[bool] = False
     """True when an item holds many inputs and is a shard of its own."""
     limits: Limits = Limits()
     """What a file may cost; `open_source` puts those of the run here, once the source is made."""
 
-    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
-        self.config = config
+    def __init__(self, config: ConfigT, *, shard_size: int) -> None:
+        self.config: ConfigT = config
         self.shard_size = shard_size
 
     @abstractmethod
@@ -118,7 +134,7 @@ class Source(ABC):
         """Read one item, streaming. An unreadable input comes as a dead letter, never an error."""
 
     def remarks(self) -> tuple[str, ...]:
-        """Say what people should know of the listing, such as files that nobody reads.
+        """Return what people should know of the listing, such as files that are not read.
 
         Complete when `items` is exhausted; the same listing gives the same lines.
         """

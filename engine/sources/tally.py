@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from engine.core.counted import counted
 from engine.core.limits import Limits
-from engine.sources.place import Folder, Place, printable
+from engine.sources.place import Place, SourceFolder, printable
 from engine.sources.sheet import SHEET_NAMES, Match, Sheet, folded
 from engine.sources.sheets import SHARED_MARK, read_sheet, rows_for, sheet_mark
 
@@ -31,7 +31,7 @@ class SheetTally:
         self._depth = 0
         self._remarks: list[str] = []
 
-    def enter(self, folder: Folder) -> None:
+    def enter(self, folder: SourceFolder) -> None:
         """Go on to a folder, and finish sheets that are not above it."""
         while self._levels and not folder.path.startswith(self._levels[-1].path):
             self._remarks += self._levels.pop().remarks(self._is_selected)
@@ -72,7 +72,7 @@ class SheetTally:
 class _Level:
     """The sheets of one folder, and which of their rows and images matched."""
 
-    def __init__(self, folder: Folder, sheets: dict[str, Sheet]) -> None:
+    def __init__(self, folder: SourceFolder, sheets: dict[str, Sheet]) -> None:
         self.path = folder.path
         self._sheets = sheets
         self._signatures = {name: folder.files[name] for name in sheets}

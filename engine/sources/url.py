@@ -19,7 +19,7 @@ from engine.core.errors import ConfigError, MissingPackage, nearest
 from engine.core.redaction import has_signature, redacted
 from engine.safety.escaped import LONGEST, cut
 from engine.sources.place import Place
-from engine.sources.source import SourceConfig
+from engine.sources.source import FilesConfig
 from engine.storage.folder import file_system
 
 _PACKAGE = "package://"
@@ -30,10 +30,10 @@ _GLOB = re.compile(r"[*?\[]")
 _RANGE = re.compile(r"\{(-?[0-9]+)\.\.(-?[0-9]+)")
 _MOST_NAMES = 1_000_000
 _MOST_CHARACTERS = 10_000
-"""Names that a pattern expands to, at most: they are held in memory."""
+"""Names that a pattern expands to, and characters of a pattern, at most."""
 
 
-def place_of(config: SourceConfig) -> Place:
+def place_of(config: FilesConfig) -> Place:
     """Find the files that a source's URL names.
 
     Raises:

@@ -36,7 +36,7 @@ from engine.sources.files import (
 )
 from engine.sources.labels import Labels
 from engine.sources.place import check_unchanged, original, state_of
-from engine.sources.source import Item, Reading, Source, SourceConfig
+from engine.sources.source import FilesConfig, Item, Reading, Source, SourceConfig
 from engine.sources.text import is_utf8
 from engine.sources.url import place_of
 
@@ -68,14 +68,15 @@ _TEXT_EXTENSIONS = frozenset(
 """Extensions of members that are always text; others are text when they are UTF-8."""
 
 
-class WebDatasetSource(Source):
+class WebDatasetSource(Source[FilesConfig]):
     """Tars of samples: a file, a brace range, a glob, or a folder of them."""
 
+    Config: ClassVar[type[SourceConfig]] = FilesConfig
     is_packed: ClassVar[bool] = True
     companions: ClassVar[tuple[str, ...]] = ()
     """Endings, after the stem of a tar, of files that belong to it."""
 
-    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
+    def __init__(self, config: FilesConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
         self.place = place_of(config)
         self._left_alone = LeftAlone()

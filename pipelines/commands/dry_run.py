@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from engine.core.errors import MissingPackage, UsageError
 from engine.execution.run import Run
-from engine.planning.plugins import Unseen, UnseenFilter
 from specialists.pretrained.hub import download_lines
 
 
 def dry_run_lines(run: Run) -> Iterator[str]:
     """Yield what a run has that people should know, and what it would have to fetch."""
     for node in run.graph.nodes:
-        if isinstance(node.stage, Unseen | UnseenFilter):
+        if node.is_unseen:
             yield (
                 f"{node.name} is {node.use}, a module, which a dry run does not import: what it "
                 f"reads and says, and whether its options are right, is not known"

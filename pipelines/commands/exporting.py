@@ -1,4 +1,4 @@
-"""Commands that write labels in the form that other programs read."""
+"""The command that writes a dataset in the form that other programs read."""
 
 from __future__ import annotations
 
@@ -7,46 +7,32 @@ from typing import Annotated
 
 import typer
 
-from engine.core.counted import counted
-from pipelines.commands.options import (
-    Directory,
-    NoPlugins,
-    Overrides,
-    out,
-    warn_untaught,
-)
+from pipelines.commands.options import Directory, NoPlugins, Overrides, out, warn
 
 
-def export_florence2(
+def export(
     directory: Directory,
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/train.yaml.")],
+    form: Annotated[
+        str, typer.Option("--format", help="`florence2`, `coco`, `few_shot` or one of a plugin.")
+    ],
     output: Annotated[Path, typer.Option(help="The folder to write.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with options of the format.")
+    ] = None,
     overrides: Overrides = None,
-    no_plugins: NoPlugins = False,  # the config of a training names no class
+    no_plugins: NoPlugins = False,  # the config of an export names no class
 ) -> None:
-    """Write the training set of a dataset as the JSONL that Florence-2 fine-tuning tools read."""
+    """Write a dataset for other programs: Florence-2 JSONL, COCO, few-shot examples."""
     from engine.planning.config import load_document, validated
-    from pipelines.export.florence2 import export_jsonl
-    from pipelines.training.config import TrainConfig
+    from pipelines.export.exporter import export as export_dataset
+    from pipelines.export.exporter import find_exporter
 
+    exporter = find_exporter(form)
     document = load_document(config, overrides=overrides or [])
-    exported = export_jsonl(directory, validated(TrainConfig, document, where=str(config)), output)
-    warn_untaught([task for task, lines in exported.tasks.items() if not lines])
-    for part, lines in exported.lines.items():
-        images = counted(exported.images[part], "image")
-        out.say(f"{part:6} {images}, {counted(lines, 'line')}")
+    where = str(config or f"--format {form}")
+    options = validated(exporter.Config, document, where=where)
+    exported = export_dataset(directory, exporter(options), output)
+    warn(exported.warnings())
+    for line in exported.summary():
+        out.say(line)
     out.say(str(output))
-
-
-def examples(
-    directory: Directory,
-    audit: Annotated[str, typer.Argument(help='A file of {"id": ..., "right": true} lines.')],
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
-    per_task: Annotated[int, typer.Option(min=1, help="Examples of each task at most.")] = 16,
-) -> None:
-    """Write captions that an audit found right, as examples for a few-shot annotator."""
-    from pipelines.export.few_shot import EXAMPLES, write_examples
-
-    for task, count in write_examples(directory, audit, output, per_task).items():
-        out.say(f"{task:22} {counted(count, 'example')}")
-    out.say(f"{output}/{EXAMPLES}")

@@ -20,7 +20,7 @@ import typer
 
 from engine.core.errors import FlorilegiumError, OutputInUse, UsageError
 from engine.core.redaction import redacted
-from pipelines.commands.exporting import examples, export_florence2
+from pipelines.commands.exporting import export
 from pipelines.commands.looking import clean, report, sign, stages, status, verify, why
 from pipelines.commands.making import build, plan
 from pipelines.commands.options import err, out
@@ -64,7 +64,7 @@ def program(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(build, plan, refine, train, score, diff, export_florence2, examples),
+    *(build, plan, refine, train, score, diff, export),
     *(status, verify, sign, clean, why, report, stages),
 )
 """In the order of `--help`."""

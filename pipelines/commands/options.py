@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -49,10 +49,9 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show the log of the ru
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
 
 
-def warn_untaught(untaught: Sequence[str]) -> None:
-    """Name the tasks that a dataset does not teach."""
-    for task in untaught:
-        line = f"{task}: no examples in this dataset, it is not trained"
+def warn(lines: Iterable[str]) -> None:
+    """Print what a user should know although the command goes on."""
+    for line in lines:
         err.say(line, label="warning", style="yellow")
 
 

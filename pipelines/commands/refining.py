@@ -24,7 +24,7 @@ from pipelines.commands.options import (
     Verbose,
     given,
     out,
-    warn_untaught,
+    warn,
 )
 
 
@@ -104,6 +104,7 @@ def train(
     from engine.planning.config import load_document, validated
     from pipelines.terminal.progress import shown
     from pipelines.training.config import TrainConfig
+    from pipelines.training.survey import untaught
     from pipelines.training.trainer import train as run_training
 
     document = load_document(config, overrides=overrides or [])
@@ -116,13 +117,13 @@ def train(
             options,
             output,
             on_progress=show,
-            on_survey=lambda found: warn_untaught(found.unfed),
+            on_survey=lambda found: warn(untaught(found.unfed)),
             on_wait=partial(setattr, progress, "waiting"),
             on_note=progress.notes.append,
         )
     for task, loss in result.losses.items():
         out.say(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
-    warn_untaught([task for task in options.chosen if task not in result.examples])
+    warn(untaught(task for task in options.chosen if task not in result.examples))
     out.say(f"checkpoint  {output}")
 
 

@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.core.errors import UsageError
-from engine.core.stage import Input, Specialist, Stage
+from engine.core.stage import Input, Stage
 from engine.execution.run import Run
-from engine.planning.plugins import Unseen, UnseenFilter
 from engine.planning.registry import find_stage, stage_names
 from engine.records.manifest import Totals
 from engine.safety.escaped import LONGEST, cut
@@ -58,12 +57,12 @@ def plan_table(run: Run) -> Table:
     for column in ("stage", "reads", "produces", "pool"):
         table.add_column(column)
     for node in run.graph.nodes:
-        says = node.stage.produces if isinstance(node.stage, Specialist) else ("verdicts",)
-        says = ("not imported",) if isinstance(node.stage, Unseen | UnseenFilter) else says
+        says = node.stage.produces or ("verdicts",)
+        says = ("not imported",) if node.is_unseen else says
         use = node.use if len(node.use) <= LONGEST else cut(node.use)
         name = node.name if node.use == node.name else f"{node.name}\n  {use}"
         where = f"{node.pool}\n  {node.fingerprint}"
-        table.add_row(name, "\n".join(node.inputs), "\n".join(says), where)
+        table.add_row(name, "\n".join(node.upstream), "\n".join(says), where)
     return table
 
 
@@ -104,11 +103,9 @@ def stages_table() -> Table:
         except UsageError as error:
             table.add_row(name, f"broken: {error}", "")
             continue
-        says: tuple[str, ...] = ("verdicts",)
-        if issubclass(stage_class, Specialist):
-            says = stage_class.produces
+        produces = stage_class.produces or stage.produces or ("verdicts",)
         reads = "\n".join(map(_told, stage_class.reads or stage.reads))
-        table.add_row("\n".join((name, *_needs(stage))), reads, "\n".join(says))
+        table.add_row("\n".join((name, *_needs(stage))), reads, "\n".join(produces))
     return table
 
 

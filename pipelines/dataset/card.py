@@ -7,13 +7,15 @@ front matter is dumped as YAML, and what strangers wrote is plain text in the bo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from engine.core.annotation import ANNOTATION_FIELDS
+from engine.core.columns import ANNOTATION_COLUMNS, Column
 from engine.core.counted import counted
 from engine.core.image_member import ImageKind
+from engine.records.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
 from engine.records.manifest import Manifest
 from engine.records.publication import SHARDS, FileStats
 from engine.safety.escaped import visible
@@ -24,17 +26,6 @@ from pipelines.dataset.files import CARD
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_SAMPLE_FIELDS = [
-    pa.field("key", pa.string()),
-    pa.field("sha256", pa.string()),
-    pa.field("image_sha256", pa.string()),
-    pa.field("width", pa.int64()),
-    pa.field("height", pa.int64()),
-    pa.field("orientation", pa.int64()),
-    pa.field("source", pa.string()),
-    pa.field("metadata", pa.string()),
-    pa.field("annotations", pa.list_(pa.struct(ANNOTATION_FIELDS))),
-]
 _IMAGES: dict[ImageKind, str] = {
     "jpg": "Images are upright JPEGs; an upright baseline JPEG of the source has kept its bytes.",
     "png": "Images are upright PNGs.",
@@ -72,9 +63,7 @@ dataset = load_dataset("PATH", split="train")
 ```
 
 The tars that `manifest.json` names are WebDataset shards: the image, `json` with all kept
-annotations, `txt` with the brief caption. {{ images }} Boxes are absolute pixels of the upright
-image. In `json`, `sha256` is the digest of the source's bytes, `image_sha256` that of the image in
-the tar.
+annotations, `txt` with the brief caption. {{ images }}
 The Parquet file beside each tar has every annotation, dropped ones too, with the verdict of every
 filter. `dead_letters.parquet` lists the inputs that did not become samples
 ({{ totals.dead_letters }} of {{ totals.inputs }}); `run.yaml` builds the dataset again.
@@ -97,7 +86,7 @@ def card_of(manifest: Manifest) -> bytes:
     totals = manifest.totals
     columns = [
         *({"name": name, "dtype": "image"} for name in totals.extensions),
-        {"name": "json", "struct": [_feature(field) for field in _SAMPLE_FIELDS]},
+        {"name": "json", "struct": [_feature(one) for one in SAMPLE_COLUMNS]},
         *({"name": name, "dtype": "string"} for name in ("txt", "__key__", "__url__")),
     ]
     data = DatasetCardData(
@@ -122,7 +111,35 @@ def card_of(manifest: Manifest) -> bytes:
         images=_IMAGES[manifest.images],
         counted=counted,
     )
-    return f"---\n{front}\n---\n\n{body}\n".encode()
+    return f"---\n{front}\n---\n\n{body}\n{fields_section()}\n".encode()
+
+
+def fields_section() -> str:
+    """Return what each field of a sample's JSON and each column of a shard's Parquet means."""
+    shared = {column.name for column in (*SAMPLE_COLUMNS, *ANNOTATION_COLUMNS)}
+    return "\n".join(
+        [
+            "## Fields\n\nOf the `json` of a sample:\n",
+            *_listed(SAMPLE_COLUMNS),
+            "\nOf the Parquet file, with a row for each annotation: `key`, `width` and `height` of "
+            "the\nsample, the fields of the annotation, and\n",
+            *_listed(column for column in SHARD_COLUMNS if column.name not in shared),
+        ]
+    )
+
+
+def _listed(columns: Iterable[Column], depth: int = 0) -> Iterator[str]:
+    """Yield a line of a list for each column, and below it those of its fields."""
+    for column in columns:
+        kind = _kind(column.type) + (" or null" if column.is_nullable else "")
+        yield f"{'  ' * depth}- `{column.name}` ({kind}): {column.doc}"
+        yield from _listed(column.fields, depth + 1)
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"list of {_kind(kind.value_type)}"
+    return "object" if pa.types.is_struct(kind) else _dtype(kind)
 
 
 def _template() -> Template:
@@ -151,8 +168,8 @@ def _tars(manifest: Manifest) -> list[str]:
     return [f"{SHARDS}/{shard.name}.tar" for shard in manifest.shards]
 
 
-def _feature(field: pa.Field) -> dict[str, Any]:
-    """Describe an Arrow field the way a dataset card does."""
+def _feature(field: Column | pa.Field) -> dict[str, Any]:
+    """Describe a column, or a field within one, the way a dataset card does."""
     return {"name": field.name, **_feature_type(field.type)}
 
 

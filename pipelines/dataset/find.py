@@ -15,9 +15,9 @@ from unicodedata import normalize
 from engine.core.counted import counted
 from engine.core.errors import ConfigError, StorageError
 from engine.planning.partition import index_table
-from engine.records.dataset import read_shard_annotations, read_shard_records
 from engine.records.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
 from engine.records.publication import SHARDS, finished_names, read_stats
+from engine.records.shard_files import read_rows, read_sample_json
 from engine.safety.escaped import escaped
 from engine.safety.names import is_shard_name
 from engine.storage.folder import Folder
@@ -101,20 +101,20 @@ def _letters(output: Folder, shards: Sequence[str]) -> list[Image]:
 
 
 def _samples(output: Folder, shard: str) -> Iterator[Image]:
-    for record in read_shard_records(output, shard):
-        digests = (record["sha256"], record.get("image_sha256", ""))
+    for record in read_sample_json(output, shard):
+        digests = (record["sha256"], record["image_sha256"])
         yield Image(
             shard=shard,
             key=record["key"],
             source=record["source"],
-            digests=tuple(dict.fromkeys(filter(None, digests))),
+            digests=tuple(dict.fromkeys(digests)),
         )
 
 
 def _by_key(output: Folder, shards: Sequence[str], key: str) -> Iterator[Image]:
     """Yield the samples with a key among those that have annotations."""
     for shard in shards:
-        if key in set(read_shard_annotations(output, shard, ["key"])["key"].to_pylist()):
+        if key in set(read_rows(output, shard, ["key"])["key"].to_pylist()):
             yield from (one for one in _samples(output, shard) if one.key == key)
 
 

@@ -36,7 +36,7 @@ def resolved_config(run: Run) -> bytes:
         document[section] = {
             node.name: {
                 "use": node.use,
-                "reads": list(node.inputs),
+                "reads": list(node.upstream),
                 **node.stage.config.model_dump(mode="json"),
             }
             for node in nodes

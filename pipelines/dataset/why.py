@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.text import Text
 
-from engine.records.dataset import read_shard_annotations
+from engine.records.shard_files import read_rows
 from engine.safety.escaped import escaped
 from engine.storage.folder import Folder
 from pipelines.dataset.find import Image, find_image
@@ -41,7 +41,7 @@ def explain(output: Folder, wanted: str) -> Iterator[Text]:
 
 def _rows(output: Folder, image: Image) -> list[dict[str, Any]]:
     """Return the rows of an image as escaped text."""
-    table = read_shard_annotations(output, image.shard)
+    table = read_rows(output, image.shard)
     return escaped(table.filter(pc.equal(table["key"], image.key)).to_pylist())
 
 

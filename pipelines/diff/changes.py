@@ -12,7 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import names_of
 from pipelines.merge.candidates import box_of, rle
 from specialists.regions.overlap import box_overlap, mask_overlap
 
@@ -20,7 +21,7 @@ SAME_PLACE = 0.5
 """Least intersection over union of two regions that are paired."""
 UNMOVED = 0.95
 """Intersection over union above which a region did not move."""
-REWRITTEN = (*CAPTION_TASKS, "transcript")
+REWRITTEN = names_of(lambda task: task.kind == "text" and task.words in ("sentence", "reading"))
 """Tasks with one text for an image: another text is a change, not an addition."""
 
 How = Literal["added", "changed", "dropped"]

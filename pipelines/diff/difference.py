@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields
 from heapq import nsmallest
 from typing import Any
 
-from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_table
-from engine.records.dataset import manifest_of, read_shard_annotations
+from engine.core.annotation import ANNOTATION_NAMES, Annotation
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import annotations_by_key
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_dataset
 from pipelines.diff.changes import Change, Changes, compare
@@ -155,10 +156,10 @@ class _Pair:
     """Two finished datasets side by side, shard by shard."""
 
     def __init__(self, *, before: Folder, after: Folder) -> None:
-        self._folders = (before, after)
+        self._datasets = (Dataset.of(before), Dataset.of(after))
         self._shards = tuple(
-            {shard["number"]: shard for shard in manifest_of(folder)["shards"]}
-            for folder in self._folders
+            {shard["number"]: shard for shard in dataset.manifest["shards"]}
+            for dataset in self._datasets
         )
         self.numbers = sorted(set().union(*self._shards))
 
@@ -178,8 +179,8 @@ class _Pair:
         waiting: dict[str, tuple[int, bool, list[Annotation]]] = {}
         for number in numbers:
             old, new = (
-                _read_labels(folder, shards[number]["name"]) if number in shards else {}
-                for folder, shards in zip(self._folders, self._shards, strict=True)
+                _read_labels(dataset, shards[number]["name"]) if number in shards else {}
+                for dataset, shards in zip(self._datasets, self._shards, strict=True)
             )
             if not self._is_alike(number):
                 _meet(waiting, number, old, new)
@@ -211,13 +212,8 @@ def _meet(
                 waiting[key] = (number, is_old, mine.pop(key))
 
 
-def _read_labels(folder: Folder, name: str) -> _Labels:
-    table = read_shard_annotations(folder, name, ["key", "kept", *ANNOTATION_NAMES])
-    kept = table.filter(table["kept"])
-    labels: _Labels = {}
-    for key, annotation in zip(kept["key"].to_pylist(), from_table(kept), strict=True):
-        labels.setdefault(key, []).append(annotation)
-    return labels
+def _read_labels(dataset: Dataset, shard: str) -> _Labels:
+    return annotations_by_key(dataset.table(shard, ["key", *ANNOTATION_NAMES]))
 
 
 def _by_task(counted: Counter[tuple[str, str]]) -> dict[str, LabelCounts]:

@@ -1,1 +1,1 @@
-"""Labels in the form that other programs read."""
+"""Finished datasets in the form that other programs read, a module for each format."""

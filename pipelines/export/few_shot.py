@@ -10,19 +10,24 @@ tell when it is asked about one of them.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import ClassVar
 
-from engine.core.annotation import CAPTION_TASKS
+from pydantic import BaseModel, Field
+
+from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.image import read_header
-from engine.records.dataset import read_annotations, read_shard_samples
+from engine.core.tasks import CAPTION_TASKS
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import read_samples
+from engine.records.shard_files import Wanted
 from engine.storage.folder import Folder
+from pipelines.export.exporter import ExportConfig, Exported, Exporter
 from pipelines.merge.learning.audit import Audit, read_audit
 from specialists.online.examples import MOST_BYTES, MOST_CHARACTERS
 
@@ -42,44 +47,65 @@ class Choice:
     text: str
 
 
-def write_examples(dataset: str, audit: str, output: Path, per_task: int = 16) -> Mapping[str, int]:
-    """Write captions that an audit found right, at most `per_task` of each task and one an image.
+class FewShotConfig(ExportConfig):
+    """Which captions become examples."""
+
+    audit: str
+    """Path of an audit, a file of `{"id": ..., "right": true}` lines."""
+    per_task: int = Field(default=16, ge=1)
+    """Examples of each task at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotExported(Exported):
+    """How many examples there are of each task."""
+
+    tasks: Mapping[str, int]
+
+    def summary(self) -> Iterator[str]:
+        """Yield a line for each task."""
+        for task, count in self.tasks.items():
+            yield f"{task:22} {counted(count, 'example')}"
+
+    def warnings(self) -> Iterator[str]:
+        """Yield nothing: examples are a choice by design."""
+        return iter(())
+
+
+class FewShotExporter(Exporter[FewShotConfig, FewShotExported]):
+    """Writes captions that an audit found right, at most `per_task` of each task and one an image.
 
     The choice follows from the captions' ids alone. Captions that a filter dropped, and images
-    too large for an example, are left out. The folder appears when it is complete.
-
-    Returns:
-        How many examples there are of each task.
-
-    Raises:
-        UsageError: the dataset is not finished, no caption was found right, or the output exists.
-        ConfigError: the audit cannot be read, or is one of another dataset.
+    too large for an example, are left out.
     """
-    output = Path(output).absolute()
-    if output.exists():
-        raise UsageError(f"{output} exists: choose another folder, or remove it")
-    folder = Folder(dataset)
-    chosen = _chosen(_right_captions(folder, read_audit(audit)), per_task)
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    rows = _with_images(folder, chosen, partial)
-    if not rows:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise UsageError(
-            f"the audit {audit} finds no caption right that is kept in {dataset}: audit some "
-            f"({', '.join(CAPTION_TASKS)})"
-        )
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    Folder(str(partial)).publish(EXAMPLES, lines.encode())
-    os.replace(partial, output)
-    return Counter(row["task"] for row in rows)
+
+    Config: ClassVar[type[BaseModel]] = FewShotConfig
+
+    def write(self, dataset: Folder, output: Path) -> FewShotExported:
+        """Write the examples and their images.
+
+        Raises:
+            UsageError: the dataset is not finished, or no caption was found right.
+            ConfigError: the audit cannot be read, or is one of another dataset.
+        """
+        right = _right_captions(dataset, read_audit(self.config.audit))
+        rows = _with_images(dataset, _chosen(right, self.config.per_task), output)
+        if not rows:
+            raise UsageError(
+                f"the audit {self.config.audit} finds no caption right that is kept in "
+                f"{dataset.url}: audit some ({', '.join(CAPTION_TASKS)})"
+            )
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (output / EXAMPLES).write_text(lines, encoding="utf-8")
+        return FewShotExported(tasks=Counter(row["task"] for row in rows))
 
 
 def _right_captions(dataset: Folder, audit: Audit) -> list[Choice]:
     """Return all kept captions that were found right; a merged one is as right as its voters."""
     right: list[Choice] = []
     known: set[str] = set()
-    for shard, table in read_annotations(dataset, _COLUMNS):
+    found = Dataset.of(dataset).select(verdict="all")
+    for shard, table in zip(found.shards, found.tables(_COLUMNS), strict=True):
         columns = (table.column(name).to_pylist() for name in _COLUMNS)
         for name, key, task, text, kept, voters in zip(*columns, strict=True):
             known.add(name)
@@ -102,12 +128,12 @@ def _chosen(right: Sequence[Choice], per_task: int) -> list[Choice]:
 
 def _with_images(dataset: Folder, chosen: Sequence[Choice], output: Path) -> list[dict[str, str]]:
     """Write the images of the chosen captions; return the lines of the file."""
-    (output / IMAGES).mkdir(parents=True)
+    (output / IMAGES).mkdir()
     images: dict[tuple[str, str], dict[str, str]] = {}
     for shard in sorted({one.shard for one in chosen}):
         wanted = {one.key for one in chosen if one.shard == shard}
-        for sample in read_shard_samples(dataset, shard):
-            if sample.key in wanted and len(sample.image) <= MOST_BYTES:
+        for sample in read_samples(dataset, shard, Wanted(keys=wanted)):
+            if len(sample.image) <= MOST_BYTES:
                 name = f"{IMAGES}/{sample.sha256[:16]}.{read_header(sample.image).extension}"
                 (output / name).write_bytes(sample.image)
                 images[shard, sample.key] = {"image": name, "source_sha256": sample.sha256}

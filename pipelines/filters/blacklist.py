@@ -12,9 +12,9 @@ from typing import Annotated
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, PHRASE_TASKS, REGION_TASKS
 from engine.core.judgement import Statements, Verdicts
 from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS, REGION_TASKS
 from pipelines.filters.caption_measures import prose_of
 from specialists.words.word_list import WordList, read_word_list
 

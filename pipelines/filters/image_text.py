@@ -13,11 +13,13 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.core.annotation import CAPTION_TASKS, SCORE_DECIMALS, Annotation
+from engine.core.annotation import SCORE_DECIMALS, Annotation
 from engine.core.errors import nearest
 from engine.core.judgement import Statements, Verdicts
+from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import THRESHOLD, Filter, Input, Measurement, one_of
+from engine.core.stage import THRESHOLD, Filter, Input, one_of
+from engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS, PHRASE_TASKS
 from pipelines.filters.per_task import Fraction
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
@@ -28,9 +30,7 @@ LOW_SIMILARITY = "low_similarity"
 
 DEFAULT_LEAST: dict[str, float | None] = {
     **dict.fromkeys(CAPTION_TASKS, 0.01),
-    **dict.fromkeys(("phrase_grounding", "referring_segmentation"), 0.001),
-    **dict.fromkeys(("region_category", "region_description", "dense_region_caption"), 0.001),
-    **dict.fromkeys(("object_detection", "open_vocabulary_detection"), 0.001),
+    **dict.fromkeys((*DESCRIBED_TASKS, *PHRASE_TASKS, "referring_segmentation"), 0.001),
 }
 """Least similarity for each task that can be compared: probabilities of SigLIP, low enough to drop
 only texts that clearly do not belong to the image. A cosine of CLIP is about 0.15 for an unrelated

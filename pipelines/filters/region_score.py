@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from engine.core.annotation import PHRASE_TASKS, REGION_TASKS
 from engine.core.judgement import Statements, Verdicts
 from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from engine.core.tasks import PHRASE_TASKS, REGION_TASKS
 from pipelines.filters.per_task import Fraction, over_defaults
 from pipelines.filters.regions import Regions
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, field_validator
 
-from engine.core.annotation import TASKS
 from engine.core.errors import nearest
 from engine.core.judgement import Statements, Verdicts
 from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
+from engine.core.tasks import TASKS
 from pipelines.filters.per_task import Fraction
 
 MERGED = "merged"
@@ -57,7 +57,7 @@ class Superseded(Filter[SupersededConfig]):
 
     def __init__(self, config: SupersededConfig) -> None:
         super().__init__(config)
-        self.relies_on = config.by  # a wrong name would drop all annotations
+        self.required_stages = config.by  # a wrong name would drop everything
 
     def judge(self, statements: Statements) -> Verdicts:
         """Keep annotations of the merge stages, drop those that they merged."""

@@ -15,10 +15,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.judgement import Statements, Verdicts
+from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import THRESHOLD, Filter, Measurement, StageConfig, maybe, one_of
+from engine.core.stage import THRESHOLD, Filter, StageConfig, maybe, one_of
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.filters.caption_measures import count_grammar, ocr_overlap, prose_of, words_of
 from pipelines.filters.english_words import EnglishWords
 from pipelines.filters.per_task import Fraction, over_defaults

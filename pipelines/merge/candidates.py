@@ -7,34 +7,38 @@ worth; how much candidates overlap and how much their words agree. Nothing is de
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import PHRASE_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import DETECTION_TASKS, MASK_TASKS, PHRASE_TASKS, names_of
 from pipelines.merge.calibration import TaskCalibration
 from specialists.regions.overlap import box_overlap, mask_overlap
 
-NAMED_TASKS = ("object_detection", "open_vocabulary_detection")
-"""Boxes with a name."""
-BOX_TASKS = (*NAMED_TASKS, "region_proposal", "dense_region_caption")
-MASK_TASKS = ("segmentation", "referring_segmentation")
-READ_TASKS = ("ocr", "dense_region_caption")
+BOX_TASKS = (*DETECTION_TASKS, "region_proposal", "dense_region_caption")
+FREE_TEXT_TASKS = names_of(
+    lambda task: (
+        task.kind == "region" and not task.is_of_region and task.words in ("sentence", "reading")
+    )
+)
 """Tasks whose words are read or written freely: two may be nearly the same."""
 QUERIED_TASKS = ("open_vocabulary_detection",)
 """Tasks whose label is a question that was asked: other labels on the same place are no rivals."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Candidates:
     """The n statements about one image for one task, in the order they were said.
 
     `voter` is the place of each one's specialist in `voters`, int, (n,); `box_xyxy` its box or
     that around its quad or mask, pixels, (n, 4); `score` what it said, NaN for nothing, (n,);
-    `trust` the calibrated probability that it is right, NaN before `trusted`, (n,).
+    `trust` the calibrated probability that it is right, NaN before `trusted`, (n,). Other columns
+    are worked out when first used.
     """
 
     task: str
@@ -60,7 +64,7 @@ class Candidates:
         codes = [numbers.setdefault(words, len(numbers)) for words in self.words]
         return np.array(codes, dtype=np.int64)
 
-    @cached_property
+    @property
     def rank(self) -> np.ndarray:
         """By what the surest are found: trust, else score, else -1, (n,)."""
         return np.nan_to_num(np.where(np.isnan(self.trust), self.score, self.trust), nan=-1.0)
@@ -85,7 +89,7 @@ class Candidates:
     @cached_property
     def likeness(self) -> np.ndarray:
         """How much the words of two agree, 0..1, (n, n): names are the same or not."""
-        if self.task not in READ_TASKS:
+        if self.task not in FREE_TEXT_TASKS:
             return (self.word[:, None] == self.word).astype(np.float64)
         from rapidfuzz.distance import Levenshtein
         from rapidfuzz.process import cdist
@@ -100,14 +104,9 @@ class Candidates:
             rows = self.voter == place
             if rows.any():
                 trust[rows] = calibration.voters[name].probability(self.score[rows])  # type: ignore[union-attr]
-        other = replace(self, trust=trust)
-        cached = {name: self.__dict__[name] for name in _LASTING if name in self.__dict__}
-        other.__dict__.update(cached)
+        other = copy(self)  # and with it the columns that were worked out
+        other.trust = trust
         return other
-
-
-_LASTING = ("words", "word", "subject", "overlap", "likeness")
-"""Columns that do not depend on trust."""
 
 
 def candidates_of(
@@ -137,7 +136,7 @@ def candidates_of(
 
 def words_of(annotation: Annotation) -> str:
     """Return the words that a statement is about, without case and outer space."""
-    is_name = annotation.kind == "region" and annotation.task not in READ_TASKS
+    is_name = annotation.kind == "region" and annotation.task not in FREE_TEXT_TASKS
     first, second = annotation.text, annotation.label
     return ((second or first) if is_name else (first or second)).strip().casefold()
 

@@ -1,25 +1,127 @@
-"""The rules by which hypotheses become statements: what is said, and how sure one can be.
+"""The rules by which the voters' annotations become merged ones: which stay, and how sure one is.
 
-A rule gives every hypothesis a strength; the best of each cluster is chosen if it is strong
-enough, and of two that lie on one place the stronger. Nothing is written here.
+A rule is a class with one method, found by an entry point of `florilegium.merge_rules`. Most
+derive from `Choosing` and only choose among hypotheses: each gets a strength, the best of each
+cluster is chosen if it is strong enough, and of two that lie on one place the stronger.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from pydantic import BaseModel, Field
 
+from engine.core.annotation import Annotation
+from engine.core.tasks import CAPTION_TASKS
+from engine.planning.registry import find_installed, installed_names
 from pipelines.merge.calibration import TaskCalibration
-from pipelines.merge.hypotheses import Hypotheses, feature_names, features
+from pipelines.merge.candidates import Candidates
+from pipelines.merge.captions import chosen_caption
+from pipelines.merge.hypotheses import (
+    Hypotheses,
+    feature_names,
+    features,
+    hypotheses_of,
+    weights_of,
+)
+from pipelines.merge.statement import repeated, statement_of
 from specialists.regions.overlap import box_overlap
+
+MERGE_RULES = "florilegium.merge_rules"
+AGREEMENT = "agreement"
+"""The rule that decides where another one needs a calibration that is not there."""
+
+_WEIGHT_OF_SUPPORT = 0.9
+"""Below 1, so that one more vote outweighs any support, which is at most 1."""
+
+
+class RuleOptions(BaseModel):
+    """Options of a merge that its rule reads."""
+
+    student: str = ""
+    """Name of the voter that `replace` believes."""
+    iou: float = Field(default=0.5, gt=0, le=1)
+    """Intersection over union from which on two regions may mean one thing, 0..1."""
+    apart: float = Field(default=0.5, gt=0, le=1)
+    """Intersection over union from which on two merged regions are one too many, 0..1."""
+    min_votes: int = Field(default=2, ge=1)
+    """Voters that must agree, under the rule `agreement`."""
+    least_confidence: float | None = Field(default=None, ge=0, le=1)
+    """Probability below which nothing is merged, 0..1; by default the calibration's, per task."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """What a rule decides about: the candidates of one task in one image.
+
+    `size_wh` is the size of the image in pixels. `has_one_voter` tells that a single stage of the
+    graph has this task: it has nobody to agree with. `objects` are the objects of the image and
+    `names` the labels that objects have elsewhere, both for captions.
+    """
+
+    candidates: Candidates
+    size_wh: tuple[int, int]
+    calibration: TaskCalibration | None = None
+    has_one_voter: bool = False
+    objects: tuple[Annotation, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class Rule(ABC):
+    """A way to make one annotation of several voters' annotations."""
+
+    needs_calibration: ClassVar[bool] = False
+    """Whether it decides by a calibration of all voters together. Without one, or for a task whose
+    audit did not suffice, `agreement` decides."""
+
+    def __init__(self, options: RuleOptions) -> None:
+        """Take the options of a merge.
+
+        Raises:
+            ValueError: an option that the rule needs is missing.
+        """
+        self.options = options
+
+    @abstractmethod
+    def merge(self, case: Case) -> list[Annotation]:
+        """Return the merged annotations, the surest first; ids and provenance are the engine's."""
+
+
+def find_rule(name: str) -> type[Rule]:
+    """Return the class of a rule.
+
+    Raises:
+        ConfigError: there is no such rule.
+    """
+    return find_installed(MERGE_RULES, "merge rule", name, Rule)  # type: ignore[type-abstract]
+
+
+def rule_names() -> list[str]:
+    """Return the names of all installed rules, sorted."""
+    return installed_names(MERGE_RULES)
+
+
+class Replace(Rule):
+    """Repeats what the student says."""
+
+    def __init__(self, options: RuleOptions) -> None:
+        super().__init__(options)
+        if not options.student:
+            raise ValueError("the rule `replace` needs `student`, the name of a voter")
+
+    def merge(self, case: Case) -> list[Annotation]:
+        """Return the student's annotations."""
+        return repeated(case.candidates, self.options.student)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Choice:
-    """The k hypotheses that are said, the strongest first.
+    """The k hypotheses that are chosen, the strongest first.
 
-    `row` is their place among the hypotheses, int, (k,); `confidence` the calibrated probability
+    `row` is their index among the hypotheses, int, (k,); `confidence` the calibrated probability
     that they are right, NaN where nothing is calibrated, (k,).
     """
 
@@ -27,46 +129,87 @@ class Choice:
     confidence: np.ndarray
 
 
-def calibrated_fusion(
-    hypotheses: Hypotheses,
-    calibration: TaskCalibration,
-    *,
-    size_wh: tuple[int, int],
-    least_confidence: float,
-    apart: float,
-) -> Choice:
-    """Choose by the probability that the audit gives to what all voters say together."""
-    fusion = calibration.fusion
-    if fusion is None:
-        raise ValueError(f"nothing is fused: {calibration.reason}")
-    columns = feature_names(hypotheses.candidates.voters, fusion.names)
-    probability = fusion.probability(columns, features(hypotheses, fusion.names, size_wh))
-    rows = _best_of_clusters(hypotheses, probability)
-    rows = separate(hypotheses, rows[probability[rows] >= least_confidence], apart)
-    return Choice(row=rows, confidence=probability[rows])
+class Choosing(Rule):
+    """A rule that chooses among the hypotheses about regions. Of captions one is chosen, in the
+    same way by all of these rules."""
+
+    @abstractmethod
+    def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
+        """Choose the hypotheses that become annotations."""
+
+    def merge(self, case: Case) -> list[Annotation]:
+        """Return an annotation for each chosen hypothesis."""
+        candidates = case.candidates
+        if candidates.task in CAPTION_TASKS:
+            return chosen_caption(candidates, case.objects, case.names)
+        if not len(candidates):
+            return []
+        iou = self.options.iou
+        hypotheses = hypotheses_of(candidates, iou=iou, calibration=case.calibration)
+        choice = self.choose(hypotheses, case)
+        weight = weights_of(candidates.voters, case.calibration)
+        return [
+            statement_of(hypotheses, row, confidence, weight)
+            for row, confidence in zip(choice.row.tolist(), choice.confidence, strict=True)
+        ]
 
 
-def agreement(hypotheses: Hypotheses, *, min_votes: int, apart: float) -> Choice:
-    """Choose what at least so many voters name alike.
+class CalibratedFusion(Choosing):
+    """Chooses by the probability that the audit gives to all that the voters say together."""
+
+    needs_calibration: ClassVar[bool] = True
+
+    def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
+        """Choose what is probable enough.
+
+        Raises:
+            ValueError: the case has no calibration, or one without a fusion.
+        """
+        calibration = case.calibration
+        fusion = calibration.fusion if calibration else None
+        if calibration is None or fusion is None:
+            raise ValueError(f"nothing is fused: {calibration.reason if calibration else ''}")
+        least = self.options.least_confidence
+        if least is None:
+            least = calibration.least_confidence
+        columns = feature_names(hypotheses.candidates.voters, fusion.names)
+        features_of = features(hypotheses, fusion.names, case.size_wh)
+        probability = fusion.probability(columns, features_of)
+        rows = _best_of_clusters(hypotheses, probability)
+        rows = separate(hypotheses, rows[probability[rows] >= least], self.options.apart)
+        return Choice(row=rows, confidence=probability[rows])
+
+
+class Union(Choosing):
+    """Chooses everything that any voter says, the surest of each place."""
+
+    def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
+        """Choose the surest of each cluster, with what its voter's score is worth."""
+        strength = hypotheses.candidates.rank[hypotheses.leader]
+        rows = separate(hypotheses, _best_of_clusters(hypotheses, strength), self.options.apart)
+        trust = hypotheses.candidates.trust[hypotheses.leader[rows]]
+        return Choice(row=rows, confidence=trust)
+
+
+class Agreement(Choosing):
+    """Chooses what at least `min_votes` voters name alike; of a single voter everything.
 
     More votes come first; of as many, the words that are nearest to those of all voters, each
     counted by what it is worth.
     """
-    votes = hypotheses.agreement.round().sum(axis=1)
-    trust = np.nan_to_num(hypotheses.of_members(hypotheses.candidates.rank)).clip(0, 1)
-    support = (hypotheses.agreement * trust).sum(axis=1) / hypotheses.is_present.sum(axis=1)
-    strength = votes + 0.9 * support
-    rows = _best_of_clusters(hypotheses, strength)
-    rows = separate(hypotheses, rows[votes[rows] >= min_votes], apart)
-    return Choice(row=rows, confidence=np.full(len(rows), np.nan))
 
-
-def union(hypotheses: Hypotheses, *, apart: float) -> Choice:
-    """Choose everything that anybody says, the surest of each place."""
-    strength = hypotheses.candidates.rank[hypotheses.leader]
-    rows = separate(hypotheses, _best_of_clusters(hypotheses, strength), apart)
-    trust = hypotheses.candidates.trust[hypotheses.leader[rows]]
-    return Choice(row=rows, confidence=trust)
+    def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
+        """Choose what has enough votes."""
+        if case.has_one_voter:
+            return Union(self.options).choose(hypotheses, case)
+        votes = hypotheses.agreement.round().sum(axis=1)
+        trust = np.nan_to_num(hypotheses.of_members(hypotheses.candidates.rank)).clip(0, 1)
+        support = (hypotheses.agreement * trust).sum(axis=1) / hypotheses.is_present.sum(axis=1)
+        strength = votes + _WEIGHT_OF_SUPPORT * support
+        rows = _best_of_clusters(hypotheses, strength)
+        rows = rows[votes[rows] >= self.options.min_votes]
+        rows = separate(hypotheses, rows, self.options.apart)
+        return Choice(row=rows, confidence=np.full(len(rows), np.nan))
 
 
 def _best_of_clusters(hypotheses: Hypotheses, strength: np.ndarray) -> np.ndarray:
@@ -88,7 +231,7 @@ def separate(hypotheses: Hypotheses, rows: np.ndarray, apart: float) -> np.ndarr
     subject = hypotheses.candidates.subject[hypotheses.leader[rows]]
     is_same_place = (iou >= apart) & (subject[:, None] == subject)
     kept: list[int] = []
-    for place in range(len(rows)):
-        if not is_same_place[place, kept].any():
-            kept.append(place)
+    for index in range(len(rows)):
+        if not is_same_place[index, kept].any():
+            kept.append(index)
     return rows[kept]

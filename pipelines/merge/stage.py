@@ -6,25 +6,22 @@ voter's word is worth comes from a calibration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.core.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, nearest
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, maybe, one_of
-from pipelines.merge import rules
+from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS
 from pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
 from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
-from pipelines.merge.captions import chosen_caption, moved
-from pipelines.merge.hypotheses import Hypotheses, hypotheses_of, weights_of
-from pipelines.merge.statement import repeated, statement_of
+from pipelines.merge.captions import moved
+from pipelines.merge.rules import AGREEMENT, Case, Rule, RuleOptions, find_rule
 from specialists.words.instructions import count_instructions
-
-Rule = Literal["calibrated_fusion", "agreement", "union", "replace"]
 
 MERGED_TASKS = (
     *BOX_TASKS,
@@ -45,31 +42,21 @@ _MADE_FROM = {
 """What annotations of a task are made from, so that parents are known."""
 
 
-class MergeConfig(StageConfig):
+class MergeConfig(RuleOptions, StageConfig):
     """What is merged, by which rule."""
 
     batch_size: Annotated[int, RUNTIME, Field(ge=1)] = 256
     """Images handed to the stage at once."""
-    rule: Rule = "calibrated_fusion"
+    rule: str = "calibrated_fusion"
     """`calibrated_fusion`: what is probably right by the audit; where that does not suffice,
     `agreement`.
-    `agreement`: what `min_votes` voters say. `union`: what anybody says. `replace`: what the
-    `student` says."""
+    `agreement`: what `min_votes` voters say. `union`: what any voter says. `replace`: what the
+    `student` says. Plugins may add others."""
     tasks: tuple[str, ...] = MERGED_TASKS
     """Tasks that are merged."""
     calibration: Annotated[str, RUNTIME] = ""
     """Path of a calibration, JSON; empty: none. Its digest is the stage's revision, so only what
     it says counts, not where it lies."""
-    student: str = ""
-    """Name of the voter that `replace` believes."""
-    iou: float = Field(default=0.5, gt=0, le=1)
-    """Intersection over union from which on two regions may mean one thing, 0..1."""
-    apart: float = Field(default=0.5, gt=0, le=1)
-    """Intersection over union from which on two merged regions are one too many, 0..1."""
-    min_votes: int = Field(default=2, ge=1)
-    """Voters that must agree, under the rule `agreement`."""
-    least_confidence: float | None = Field(default=None, ge=0, le=1)
-    """Probability below which nothing is said, 0..1; by default the calibration's, per task."""
 
     @field_validator("tasks")
     @classmethod
@@ -82,9 +69,11 @@ class MergeConfig(StageConfig):
         return tasks
 
     @model_validator(mode="after")
-    def _student_is_named(self) -> MergeConfig:
-        if self.rule == "replace" and not self.student:
-            raise ValueError("the rule `replace` needs `student`, the name of a voter")
+    def _has_what_its_rule_needs(self) -> MergeConfig:
+        try:
+            find_rule(self.rule)(self)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         return self
 
 
@@ -114,12 +103,14 @@ class Merge(Specialist[MergeConfig]):
         self._calibration: Calibration | None = None
         if config.calibration:
             self._calibration = read_calibration(config.calibration)
+        self.rule: Rule = find_rule(config.rule)(config)
+        self._without_calibration: Rule = find_rule(AGREEMENT)(config)
 
     @property
     def model(self) -> str:
-        """The rule; `agreement` where nothing is calibrated."""
-        is_fused = self.config.rule == "calibrated_fusion"
-        return "agreement" if is_fused and self._calibration is None else self.config.rule
+        """The rule; `agreement` where it needs a calibration and has none."""
+        is_missing = self.rule.needs_calibration and self._calibration is None
+        return AGREEMENT if is_missing else self.config.rule
 
     def revision(self) -> str:
         """Name the calibration by its digest."""
@@ -160,12 +151,17 @@ class Merge(Specialist[MergeConfig]):
         if task in CAPTION_TASKS:  # what tells its reader what to do is no caption, whoever says it
             heard = [one for one in heard if not count_instructions(one.text)]
         candidates = candidates_of(heard, task, voters).trusted(calibration)
-        if self.config.rule == "replace":
-            return repeated(candidates, self.config.student)
-        if task in CAPTION_TASKS:
-            names = self._calibration.names if self._calibration else ()
-            return chosen_caption(candidates, _objects(sample, said), names)
-        return self._merged_regions(candidates, calibration, (sample.width, sample.height))
+        case = Case(
+            candidates=candidates,
+            size_wh=(sample.width, sample.height),
+            calibration=calibration,
+            has_one_voter=_has_one_voter(candidates, sample.upstream),
+            objects=tuple(_objects(sample, said)) if task in CAPTION_TASKS else (),
+            names=self._calibration.names if self._calibration else (),
+        )
+        is_fused = calibration is not None and calibration.fusion is not None
+        can_decide = is_fused or not self.rule.needs_calibration
+        return (self.rule if can_decide else self._without_calibration).merge(case)
 
     def _voters(
         self, heard: Sequence[Annotation], calibration: TaskCalibration | None
@@ -184,50 +180,14 @@ class Merge(Specialist[MergeConfig]):
                 )
         return voters
 
-    def _merged_regions(
-        self,
-        candidates: Candidates,
-        calibration: TaskCalibration | None,
-        size_wh: tuple[int, int],
-    ) -> list[Annotation]:
-        if not len(candidates):
-            return []
-        hypotheses = hypotheses_of(candidates, iou=self.config.iou, calibration=calibration)
-        choice = self._choice(hypotheses, calibration, size_wh)
-        weight = weights_of(candidates.voters, calibration)
-        return [
-            statement_of(hypotheses, row, confidence, weight)
-            for row, confidence in zip(choice.row.tolist(), choice.confidence, strict=True)
-        ]
 
-    def _choice(
-        self,
-        hypotheses: Hypotheses,
-        calibration: TaskCalibration | None,
-        size_wh: tuple[int, int],
-    ) -> rules.Choice:
-        config = self.config
-        if config.rule == "union":
-            return rules.union(hypotheses, apart=config.apart)
-        if config.rule == "agreement" or calibration is None or calibration.fusion is None:
-            if self._has_one_voter(hypotheses.candidates):
-                return rules.union(hypotheses, apart=config.apart)
-            return rules.agreement(hypotheses, min_votes=config.min_votes, apart=config.apart)
-        least = config.least_confidence
-        return rules.calibrated_fusion(
-            hypotheses,
-            calibration,
-            size_wh=size_wh,
-            least_confidence=calibration.least_confidence if least is None else least,
-            apart=config.apart,
-        )
+def _has_one_voter(candidates: Candidates, upstream: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a task has a single voter in the whole run, which no other can agree with.
 
-    def _has_one_voter(self, candidates: Candidates) -> bool:
-        """Tell whether a task has a single voter in all: it has nobody to agree with, and its
-        word stands for what it is worth. One that is alone in an image is something else.
-        """
-        voters = {name for name, tasks in self.hears.items() if candidates.task in tasks}
-        return len(voters) == 1 and {one.specialist for one in candidates.annotations} == voters
+    A voter that is only alone in this image is something else.
+    """
+    voters = {name for name, tasks in upstream.items() if candidates.task in tasks}
+    return len(voters) == 1 and {one.specialist for one in candidates.annotations} == voters
 
 
 def _with_known_parent(annotation: Annotation, known: set[str]) -> Annotation:

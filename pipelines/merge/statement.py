@@ -13,7 +13,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from engine.core.annotation import SCORE_DECIMALS, Annotation, MaskRLE, Provenance
-from pipelines.merge.candidates import MASK_TASKS, Candidates, rle
+from engine.core.tasks import MASK_TASKS
+from pipelines.merge.candidates import Candidates, rle
 from pipelines.merge.hypotheses import Hypotheses
 
 

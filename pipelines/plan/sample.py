@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def sample_source(run: Run, count: int) -> list[Sampled]:
     ]
 
 
-def _spread(entries: Sequence[Entry], source: Source, count: float) -> list[Entry]:
+def _spread(entries: Sequence[Entry], source: Source[Any], count: float) -> list[Entry]:
     """Return entries at even distances; of archives one."""
     wanted = 1 if source.is_packed else min(len(entries), max(1, round(count)))
     places = np.linspace(0, len(entries), wanted, endpoint=False).astype(int)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from engine.core.annotation import Annotation
-from engine.records.dataset import Labelled
+from engine.planning.open_source import urls_of
+from engine.records.dataset_sample import DatasetSample
 from pipelines.dataset.lineage import TRUTH
 from pipelines.merge.calibration import read_file
 from pipelines.merge.learning.audit import Audit, read_audit
@@ -26,12 +27,12 @@ class Audited:
     """Samples with what the voters said of them, what of that was found right or wrong, and the
     same samples with earlier statements that findings are about."""
 
-    samples: tuple[Labelled, ...]
+    samples: tuple[DatasetSample, ...]
     audit: Audit
-    earlier: tuple[Labelled, ...] = ()
+    earlier: tuple[DatasetSample, ...] = ()
 
 
-def first_by_digest(samples: Iterable[Labelled], count: int) -> tuple[Labelled, ...]:
+def first_by_digest(samples: Iterable[DatasetSample], count: int) -> tuple[DatasetSample, ...]:
     """Return the samples with the smallest digests: a random choice that stays the same."""
     return tuple(nsmallest(count, samples, key=lambda sample: sample.sha256))
 
@@ -45,7 +46,7 @@ class Auditor(ABC):
         """Keys of the samples that were audited so far."""
 
     @abstractmethod
-    def look_at(self, candidates: Iterable[Labelled]) -> Audited:
+    def look_at(self, candidates: Iterable[DatasetSample]) -> Audited:
         """Audit what voters said."""
 
 
@@ -61,7 +62,7 @@ class TruthAuditor(Auditor):
     def keys(self) -> Collection[str]:
         return self._keys
 
-    def look_at(self, candidates: Iterable[Labelled]) -> Audited:
+    def look_at(self, candidates: Iterable[DatasetSample]) -> Audited:
         samples = first_by_digest(candidates, self._count)
         self._keys = frozenset(sample.key for sample in samples)
         return Audited(samples=samples, audit=audit_from_truth(samples, self.truth))
@@ -89,7 +90,7 @@ class FileAuditor(Auditor):
         """Return the audited statements about a sample."""
         return list(self._found.get(key, {}).values())
 
-    def look_at(self, candidates: Iterable[Labelled]) -> Audited:
+    def look_at(self, candidates: Iterable[DatasetSample]) -> Audited:
         samples = []
         for sample in candidates:
             for one in self._audit.of(sample.annotations):
@@ -121,6 +122,6 @@ def auditor_of(config: RefineConfig) -> Auditor | None:
     """
     options = config.refine
     if options.audit == TRUTH:
-        truth = truth_of([source.url for source in config.source])
+        truth = truth_of(urls_of(config.source))
         return TruthAuditor(truth, options.audit_samples)
     return FileAuditor(options.audit) if options.audit else None

@@ -15,7 +15,7 @@ from engine.execution.losses import refuse_losses
 from engine.execution.run import Run, prepare
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
-from engine.records.dataset import read_dataset
+from engine.records.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.build import build_dataset
 from pipelines.dataset.lineage import CANDIDATES
@@ -86,14 +86,14 @@ def _calibrate(
     candidates: Folder, folder: Folder, graph: Graph, merges: Collection[str], auditor: Auditor
 ) -> dict[str, Path | None]:
     """Fit a calibration for each of these merge stages and store it beside the round."""
-    audited = auditor.look_at(read_dataset(candidates))
+    audited = auditor.look_at(Dataset.of(candidates))
     paths: dict[str, Path | None] = {}
     for node in graph.specialists:
         if node.name in merges:
             calibration = fit(
                 audited.samples,
                 audited.audit,
-                voters=node.inputs,
+                voters=tuple(node.upstream),
                 tasks=node.stage.config.tasks,
                 earlier=audited.earlier,
             )

@@ -18,6 +18,7 @@ from engine.core.errors import ConfigError, MissingPackage
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started
 from engine.execution.run import Run, execute, prepare
+from engine.planning.open_source import urls_of
 from engine.planning.registry import require
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
@@ -107,7 +108,7 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
         )
     first = look(plain(config, output=config.output))
     if config.refine.measure == TRUTH:
-        truth_of([source.url for source in config.source])
+        truth_of(urls_of(config.source))
     if not is_dry or not is_missing(config.refine.audit):
         auditor_of(config)
     start = [config.refine.train.model] * config.refine.folds

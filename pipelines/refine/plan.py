@@ -65,5 +65,5 @@ def _joins(later: Run, student: str) -> str:
     """Tell what a student says, and which merge stages read it."""
     nodes = later.graph.specialists
     says = next(node.stage.produces for node in nodes if node.name == student)
-    merges = [n.name for n in nodes if isinstance(n.stage, Merge) and student in n.inputs]
+    merges = [n.name for n in nodes if isinstance(n.stage, Merge) and student in n.upstream]
     return f"says {', '.join(says)}, merged by {', '.join(merges)}"

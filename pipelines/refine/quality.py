@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, PHRASE_TASKS, Annotation, from_table
+from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_table
 from engine.core.counted import counted
 from engine.core.errors import ConfigError
-from engine.records.dataset import read_annotations, read_dataset
+from engine.core.tasks import CAPTION_TASKS, MASK_TASKS, PHRASE_TASKS
+from engine.planning.open_source import urls_of
+from engine.records.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
-from pipelines.merge.candidates import BOX_TASKS, MASK_TASKS
+from pipelines.merge.candidates import BOX_TASKS
 from pipelines.merge.learning.audit import Audit, findings
 from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
 from pipelines.refine.config import RefineConfig
@@ -73,9 +75,9 @@ def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Q
 def _by_truth(
     config: RefineConfig, dataset: Folder, auditor: Auditor | None
 ) -> dict[str, float | None]:
-    truth = truth_of([source.url for source in config.source])
+    truth = truth_of(urls_of(config.source))
     keys = auditor.keys if auditor else ()
-    score = score_labels(read_dataset(dataset), truth, without=frozenset(keys))
+    score = score_labels(Dataset.of(dataset), truth, without=frozenset(keys))
     if not score.samples:
         raise ConfigError(
             f"all {counted(len(keys), 'sample is', 'samples are')} audited, and none is left to "
@@ -110,7 +112,7 @@ def by_kind(score: Score) -> dict[str, float | None]:
 
 def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, Counts]]:
     """Yield by task how much of what the audit found right a sample's labels say."""
-    for sample in read_dataset(dataset):
+    for sample in Dataset.of(dataset):
         found = auditor.found(sample.key)
         yield from _compared(auditor.audit, found, sample.annotations, is_all=False)
 
@@ -162,7 +164,8 @@ def _f1(counts: Iterable[tuple[str, Counts]]) -> dict[str, float | None]:
 
 def _rows(dataset: Folder) -> Iterator[tuple[list[Annotation], list[Annotation]]]:
     """Yield the kept and the dropped annotations of each sample that has any."""
-    for _, table in read_annotations(dataset):
+    columns = ["key", "kept", *ANNOTATION_NAMES]
+    for table in Dataset.of(dataset).select(verdict="all").tables(columns):
         sample: dict[str, tuple[list[Annotation], list[Annotation]]] = {}
         rows = zip(
             table["key"].to_pylist(), table["kept"].to_pylist(), from_table(table), strict=True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
 
 from engine.core.errors import UsageError
 from engine.core.sample import Picture, Sample
-from engine.records.dataset import Labelled, manifest_of, read_dataset
+from engine.records.dataset import Dataset, open_dataset
+from engine.records.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
-from pipelines.merge.stage import Merge, MergeConfig, Rule
+from pipelines.merge.rules import find_rule, rule_names
+from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.shape_world.score.measure import Tally, score_dataset, truth_of
 from pipelines.shape_world.score.score import Score
 
@@ -48,13 +49,13 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
     if not rounds or not rounds[-1].students:
         raise UsageError(f"{dataset.url} has no round with students: refine it first")
     last = rounds[-1]
-    truth = truth_of(manifest_of(dataset)["source"])
+    truth = truth_of(Dataset.of(dataset).source)
     stages = dict(_stages(dataset, last.number))
     tallies = {rule: Tally() for rule in stages}
     candidates = f"{round_folder(dataset, last.number).url}/{CANDIDATES}/0"
-    for labelled in read_dataset(Folder(candidates)):
-        if labelled.key not in last.audited:
-            sample, scene = _heard(labelled), truth(labelled.key)
+    for stored in open_dataset(candidates):
+        if stored.key not in last.audited:
+            sample, scene = _as_seen(stored), truth(stored.key)
             for rule, stage in stages.items():
                 tallies[rule].add(stage.predict([sample])[0], scene)
     return {rule: tally.score() for rule, tally in tallies.items()}
@@ -62,7 +63,7 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
 
 def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
     """Yield the rules and a stage that merges the boxes by each."""
-    stages = manifest_of(round_folder(dataset, number))["stages"].values()
+    stages = Dataset.of(round_folder(dataset, number)).manifest["stages"].values()
     boxes = next(
         stage
         for stage in stages
@@ -72,22 +73,22 @@ def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
     )
     students = [stage["name"] for stage in stages if stage.get("use") == "florence2"]
     calibration = round_folder(dataset, number).path(f"calibration/{boxes['name']}.json")
-    for rule in get_args(Rule):
+    for rule in rule_names():
         config = MergeConfig(
             rule=rule,
             tasks=("object_detection",),
             student=students[0],
-            calibration=calibration if rule == "calibrated_fusion" else "",
+            calibration=calibration if find_rule(rule).needs_calibration else "",
         )
         yield rule, Merge(config)
 
 
-def _heard(labelled: Labelled) -> Sample:
+def _as_seen(stored: DatasetSample) -> Sample:
     """Return a sample as a merge stage sees it."""
     return Sample(
-        key=labelled.key,
-        width=labelled.width,
-        height=labelled.height,
-        picture=Picture(labelled.image),
-        annotations=labelled.annotations,
+        key=stored.key,
+        width=stored.width,
+        height=stored.height,
+        picture=Picture(stored.image),
+        annotations=stored.annotations,
     )

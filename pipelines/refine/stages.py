@@ -124,10 +124,10 @@ def levels(graph: Graph) -> list[Level]:
     for node in graph.specialists:
         is_wanting = (
             isinstance(node.stage, Merge)
-            and node.stage.config.rule == "calibrated_fusion"
+            and node.stage.rule.needs_calibration
             and not node.stage.config.calibration
         )
-        level[node.name] = max((level[name] for name in node.inputs), default=0) + is_wanting
+        level[node.name] = max((level[name] for name in node.upstream), default=0) + is_wanting
         if is_wanting:
             wanted.setdefault(level[node.name], []).append(node.name)
     heard = _behind(graph, {name for merges in wanted.values() for name in merges})
@@ -145,5 +145,5 @@ def _behind(graph: Graph, names: Collection[str]) -> set[str]:
     found: set[str] = set()
     for node in reversed(graph.specialists):
         if node.name in found or node.name in names:
-            found.update(node.inputs)
+            found.update(node.upstream)
     return found

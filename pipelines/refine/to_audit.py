@@ -21,7 +21,8 @@ from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
 from engine.execution.ray_runner import ray_started
 from engine.execution.run import prepare
-from engine.records.dataset import Labelled, read_dataset
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
 from pipelines.dataset.lineage import CANDIDATES, round_folder
@@ -74,12 +75,12 @@ def prepare_audit(config: RefineConfig) -> ToAudit:
     merges = {name for level in found for name in level.merges}
     merging = [node.stage for node in graph.specialists if node.name in merges]
     tasks = {task for stage in merging for task in stage.config.tasks}
-    samples = first_by_digest(read_dataset(candidates), config.refine.audit_samples)
+    samples = first_by_digest(Dataset.of(candidates), config.refine.audit_samples)
     return _write(folder, candidates, samples, tasks)
 
 
 def _write(
-    folder: Folder, candidates: Folder, samples: Iterable[Labelled], tasks: set[str]
+    folder: Folder, candidates: Folder, samples: Iterable[DatasetSample], tasks: set[str]
 ) -> ToAudit:
     name = f"{CANDIDATES}/{AUDIT_FILE}"
     earlier = answers_in(folder.read(name) or b"", folder.path(name))
@@ -98,7 +99,7 @@ def _write(
 
 
 def _rows(
-    sample: Labelled, tasks: set[str], earlier: Mapping[str, bool]
+    sample: DatasetSample, tasks: set[str], earlier: Mapping[str, bool]
 ) -> Iterator[dict[str, Any]]:
     """Yield a line for each statement about a sample: what it says of what, and who says it."""
     for one in sample.annotations:

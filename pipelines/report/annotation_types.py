@@ -12,15 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import PHRASE_TASKS
+from engine.core.tasks import DETECTION_TASKS, PHRASE_TASKS, names_of
 from pipelines.report.paper import LENGTHS, TABLE_2, TABLE_3, TypeFigures
 
 COLUMNS = ("key", "id", "task", "text", "label", "parent_id", "kept", "verdicts")
 """The columns of a shard's Parquet file that are read."""
-NAMED_BOXES = ("object_detection", "open_vocabulary_detection")
-"""Boxes whose label is their phrase, unless a better one was chosen (`region_category`)."""
 PHRASES = "region_category"
-DESCRIPTIONS = ("region_description", "dense_region_caption")
+"""The phrase of a box; where none was chosen, the box's label is."""
+DESCRIPTIONS = names_of(lambda task: task.kind == "region" and task.words == "sentence")
 _TOKEN = r"\w+|[^\w\s]"
 """A token is a word or a mark of punctuation. The paper does not tell how it counts."""
 
@@ -99,7 +98,7 @@ def _is_phrase(kept: pa.Table) -> pa.ChunkedArray:
     is_chosen = pc.equal(task, PHRASES)
     chosen_for = kept.column("parent_id").filter(is_chosen).combine_chunks()
     has_better = pc.is_in(kept.column("id"), chosen_for)
-    is_named = pc.and_(pc.is_in(task, pa.array(NAMED_BOXES)), pc.invert(has_better))
+    is_named = pc.and_(pc.is_in(task, pa.array(DETECTION_TASKS)), pc.invert(has_better))
     return pc.or_(is_chosen, is_named)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.core.annotation import Annotation
-from engine.records.dataset import Labelled, read_shard_samples
+from engine.core.tasks import NAMELESS_TASKS
+from engine.records.dataset_sample import DatasetSample, read_samples
+from engine.records.shard_files import Wanted
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_folder
 from pipelines.diff.changes import Change
@@ -15,7 +17,7 @@ from pipelines.diff.difference import Diff, SampleDiff
 from pipelines.report.chips import Chip, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, jpeg_uri
 from pipelines.report.plates import pixels_of
-from pipelines.report.statements import UNNAMED, area_of, around, outline_of
+from pipelines.report.statements import area_of, around, outline_of
 
 LONG_SIDE = 400
 """Units of a panel's longer side."""
@@ -77,18 +79,17 @@ def compare_samples(output: Folder, diff: Diff) -> list[Comparison]:
     return [_comparison(diff, one, number, images[one.key]) for number, one in found]
 
 
-def _images(output: Folder, samples: Sequence[SampleDiff]) -> Iterator[tuple[str, Labelled]]:
+def _images(output: Folder, samples: Sequence[SampleDiff]) -> Iterator[tuple[str, DatasetSample]]:
     """Yield the stored samples by key, each shard read once."""
     wanted: dict[tuple[int, str], set[str]] = {}
     for one in samples:
         wanted.setdefault((one.round, one.shard), set()).add(one.key)
     for (number, shard), keys in wanted.items():
-        for sample in read_shard_samples(round_folder(output, number), shard):
-            if sample.key in keys:
-                yield sample.key, sample
+        for sample in read_samples(round_folder(output, number), shard, Wanted(keys=keys)):
+            yield sample.key, sample
 
 
-def _comparison(diff: Diff, one: SampleDiff, number: int, sample: Labelled) -> Comparison:
+def _comparison(diff: Diff, one: SampleDiff, number: int, sample: DatasetSample) -> Comparison:
     pixels, failure = pixels_of(sample.image)
     canvas = Canvas.over((sample.width, sample.height), LONG_SIDE)
     changes = sorted(one.found.changes, key=lambda change: -change.weight)
@@ -120,7 +121,7 @@ def _panel(number: int, labels: Sequence[tuple[str, Annotation]], canvas: Canvas
     for how, one, (path, form, corners) in drawn:
         words = one.text or one.label
         chip = None
-        if words and how != SAME and one.task not in UNNAMED and (how, path) not in marks:
+        if words and how != SAME and one.task not in NAMELESS_TASKS and (how, path) not in marks:
             chip = place_chip(words, around((path, form, corners)), canvas, taken)
             chip = None if chip.is_crowded else chip
             taken += [chip.rectangle] if chip else []

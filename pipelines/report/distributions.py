@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import CAPTION_TASKS
+from engine.core.tasks import CAPTION_TASKS, names_of
 from specialists.regions.crops import WORDS_OF_BOXES
 
 SIDE_EDGES = np.linspace(0, 1, 41)
@@ -27,6 +27,10 @@ HEAT_CELLS = 24
 COLUMNS = ("width", "height", "id", "kind", "task", "text", "box_xyxy", "parent_id", "kept")
 """The columns of a shard's Parquet file that are read."""
 REGION_TEXT, PHRASE_REGION = "region-text", "text-phrase-region"
+
+_WORDLESS = names_of(
+    lambda task: task.kind == "region" and not task.is_of_region and task.words in ("", "reading")
+)
 
 
 class Boxes:
@@ -100,7 +104,7 @@ def _has_words(table: pa.Table) -> np.ndarray:
     is_first = pc.equal(parent, "")
     named = pc.and_(table.column("kept"), pc.is_in(task, pa.array(WORDS_OF_BOXES)))
     has_name = pc.is_in(table.column("id"), parent.filter(named).combine_chunks())
-    is_wordless = pc.is_in(task, pa.array(("ocr", "region_proposal")))
+    is_wordless = pc.is_in(task, pa.array(_WORDLESS))
     found = pc.and_(is_first, pc.or_(pc.invert(is_wordless), has_name))
     return found.to_numpy(zero_copy_only=False).astype(bool)
 

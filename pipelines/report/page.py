@@ -15,6 +15,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from engine.core.counted import counted
+from engine.core.task import GREY
+from engine.core.tasks import TABLE, names_of
 from engine.records.manifest import Totals
 from engine.records.publication import FileStats, ShardStats
 from engine.safety.escaped import visible
@@ -35,7 +37,8 @@ _KEPT = "\n\u200c\u200d\ufe0e\ufe0f\u00a0\u2002\u2003\u2009\u202f\u3000"
 """Joiners that scripts and emoji need, and spaces: what a page may show as it is."""
 _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
 """Marks of direction that act to the end of their element, where that is isolated."""
-_OFF = ("region_proposal",)  # nameless and many: shown when asked for
+_OFF = names_of(lambda task: task.kind == "region" and not task.words and not task.is_of_region)
+"""Nameless and many, as proposals are: shown when asked for."""
 
 
 def write_report(output: Folder, shards: Sequence[ShardStats]) -> dict[str, FileStats]:
@@ -59,6 +62,7 @@ def _content(
     speakers = {name: number for number, name in enumerate(totals.specialists)}
     plates = list(choose_plates(output, shards, speakers))
     shown = {one.annotation.task for plate in plates for one in plate.statements}
+    used = {*totals.tasks, *shown}
     return {
         "totals": totals,
         "shards": len(shards),
@@ -85,6 +89,7 @@ def _content(
         "plates": plates,
         "shown_tasks": sorted(shown),
         "off_tasks": _OFF,
+        "task_colours": {task: TABLE[task].colour if task in TABLE else GREY for task in used},
         "style": _resource("style.css"),
         "rounds_style": _resource("rounds.css"),
         "script": _resource("script.js"),

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import SampleError
 from engine.core.image import decode
+from engine.core.tasks import CAPTION_TASKS
+from engine.records.dataset_sample import DatasetSample, read_samples
 from engine.records.publication import ShardStats
+from engine.records.shard_files import Wanted, read_rows
 from engine.storage.folder import Folder
 from pipelines.report.captions import Caption, cut_caption
 from pipelines.report.drawing import Canvas, jpeg_uri, thumbnail_uri
-from pipelines.report.shards import StoredSample, annotation_batches, spread, stored_samples
 from pipelines.report.statements import Statement, read_statements
+from pipelines.report.statistics import spread
 
 PLATES = 24
 """Samples that the report shows."""
@@ -29,7 +32,7 @@ class Plate:
     """One sample on the page."""
 
     number: int
-    sample: StoredSample
+    sample: DatasetSample
     canvas: Canvas
     image_uri: str
     thumbnail_uri: str
@@ -68,7 +71,7 @@ class Plate:
         return [
             one
             for one in self.statements
-            if one.annotation.kind == "text" and one.annotation.task not in (*CAPTION_TASKS, "ocr")
+            if one.annotation.kind == "text" and one.annotation.task not in CAPTION_TASKS
         ]
 
     @property
@@ -105,12 +108,8 @@ def _plates(
     speakers: Mapping[str, int],
     number: int,
 ) -> Iterator[Plate]:
-    plates: list[Plate] = []
-    for position, sample in enumerate(stored_samples(output, shard)):
-        if position in wanted:
-            plates.append(_without_statements(sample, number + len(plates)))
-        if len(plates) == len(wanted):
-            break
+    samples = islice(read_samples(output, shard.name, Wanted(positions=wanted)), len(wanted))
+    plates = [_without_statements(sample, each) for each, sample in enumerate(samples, number)]
     rows = _rows(output, shard, [plate.sample.key for plate in plates])
     for plate in plates:
         statements = read_statements(rows[plate.sample.key], plate.canvas, speakers)
@@ -125,8 +124,8 @@ def pixels_of(image: bytes) -> tuple[np.ndarray, str]:
         return np.full((1, 1, 3), 128, np.uint8), error.reason
 
 
-def _without_statements(sample: StoredSample, number: int) -> Plate:
-    pixels, failure = pixels_of(sample.image())
+def _without_statements(sample: DatasetSample, number: int) -> Plate:
+    pixels, failure = pixels_of(sample.image)
     return Plate(
         number=number,
         sample=sample,
@@ -141,8 +140,7 @@ def _without_statements(sample: StoredSample, number: int) -> Plate:
 def _rows(output: Folder, shard: ShardStats, keys: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of a few samples, by key."""
     rows: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
-    for batch in annotation_batches(output, shard):
-        is_wanted = pc.is_in(batch.column("key"), pa.array(keys, pa.string()))
-        for row in batch.filter(is_wanted).to_pylist():
-            rows[row["key"]].append(row)
+    table = read_rows(output, shard.name)
+    for row in table.filter(pc.is_in(table["key"], pa.array(keys, pa.string()))).to_pylist():
+        rows[row["key"]].append(row)
     return rows

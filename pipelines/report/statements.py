@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation, from_json
+from engine.core.annotation import Annotation, from_json
+from engine.core.tasks import CAPTION_TASKS, NAMELESS_TASKS
 from pipelines.report.chips import Chip, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, box_path, mask_path, polygon_path
-
-UNNAMED = ("region_proposal", "segmentation", "referring_segmentation")
-"""Tasks whose regions bear no name on the canvas: there is none, or the box has it already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +147,7 @@ def _shapes(
         outline = outlines[row] or ("", "", np.zeros((1, 2), int))
         chip = None
         name = annotations[row].text or annotations[row].label
-        if name and annotations[row].task not in UNNAMED:
+        if name and annotations[row].task not in NAMELESS_TASKS:
             # Names of one place may cover each other: only the first of them is shown.
             others = [one for place, one in taken if place != places[row]]
             chip = place_chip(name, around(outline), canvas, others)

@@ -12,15 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.records.dataset import read_shard_annotations
 from engine.records.publication import FileStats, ShardStats, to_json
+from engine.records.shard_files import read_rows
 from engine.storage.folder import Folder
 from pipelines.dataset.files import STATISTICS
 from pipelines.report import annotation_types, distributions
 from pipelines.report.annotation_types import AnnotationTypes
 from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
 from pipelines.report.paper import TABLE_2, TABLE_3
-from pipelines.report.shards import spread
 
 MEASURED_SHARDS = 256
 """Shards that are measured, spread evenly; the time to write a report does not grow further."""
@@ -91,8 +90,15 @@ def measure(output: Folder, shards: Sequence[ShardStats]) -> Statistics:
     found = Statistics.of_shards(len(shards))
     for place, shard in enumerate(shards):
         if place in found.places:
-            found.add(read_shard_annotations(output, shard.name, _COLUMNS))
+            found.add(read_rows(output, shard.name, _COLUMNS))
     return found
+
+
+def spread(count: int, among: int) -> list[int]:
+    """Return `count` numbers below `among`, evenly spread; all of them when there are fewer."""
+    if count >= among:
+        return list(range(among))
+    return [(2 * step + 1) * among // (2 * count) for step in range(count)]
 
 
 def write_statistics(output: Folder, statistics: Statistics) -> FileStats:

@@ -1,4 +1,4 @@
-"""The known world: what a scene is, which worlds there are, and how a URL names one.
+"""The drawn world: what a scene is, which worlds there are, and how a URL names one.
 
 The truth about a scene is in `Scene` and nowhere else: what a source of this world hands to
 the engine is pixels only. This module knows nothing of drawing.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -46,7 +46,7 @@ INVERSE: Mapping[Predicate, Predicate] = {
 
 
 class WorldConfig(BaseModel):
-    """Which scenes there are: `shape_world://COUNT?seed=3&px=128&difficulty=easy&start=0`."""
+    """Which scenes there are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,6 +65,12 @@ class WorldConfig(BaseModel):
     def numbers(self) -> range:
         """The numbers of the scenes, ascending."""
         return range(self.start, self.start + self.count)
+
+    @property
+    def spelling(self) -> str:
+        """The URL that names these scenes, without what it has by default."""
+        given = self.model_dump(exclude={"count"}, exclude_defaults=True)
+        return f"{SCHEME}://{self.count}" + (f"?{urlencode(given)}" if given else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""The known world as a source: scenes drawn when they are read, as PNG, pixels only.
+"""The drawn world as a source: scenes drawn when they are read, as PNG, pixels only.
 
 No label, name or piece of metadata carries the truth; who is to measure against it draws the
 scene again (`scene_of`). This module knows no file: nothing is stored.
@@ -6,45 +6,66 @@ scene again (`scene_of`). This module knows no file: nothing is stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
-from engine.core.errors import ConfigError
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
 from engine.core.sample import DeadLetter
 from engine.sources.source import Item, Reading, Source, SourceConfig
 from pipelines.shape_world.drawing import draw
-from pipelines.shape_world.scene import SCHEME, WORLD_VERSION, key_of, world_of
+from pipelines.shape_world.scene import SCHEME, WORLD_VERSION, WorldConfig, key_of, world_of
 
 
-class ShapeWorldSource(Source):
-    """The scenes of `shape_world://5000?seed=3&px=128&difficulty=easy&start=0`, by number.
+class ShapeWorldConfig(SourceConfig, WorldConfig):
+    """Options of the drawn world: its scenes.
 
-    Raises:
-        ConfigError: the URL names no world, or `include` is given, which is for files.
+    `url` names the same scenes, `shape_world://5000?seed=3&px=64`: it may stand for the other keys,
+    and is made from them when it is not given.
     """
 
-    def __init__(self, config: SourceConfig, *, shard_size: int) -> None:
-        super().__init__(config, shard_size=shard_size)
-        self.world = world_of(config.url)
-        if config.include:
-            raise ConfigError(
-                f"{config.url}: a drawn world has no files for include: {list(config.include)} to "
-                f"select; choose scenes by their numbers: {SCHEME}://COUNT?start=NUMBER"
-            )
+    url: str = Field(default="", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_url_has_it(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not (url := values.get("url")):
+            return values
+        world = world_of(url).model_dump()
+        for name, value in world.items():
+            if str(values.get(name, value)) != str(value):
+                raise ValueError(
+                    f"{name} is {values[name]!r} but {value!r} in {url}: give the scenes either as "
+                    f"keys or as a URL"
+                )
+        return {**values, **world}
+
+    @field_validator("url")
+    @classmethod
+    def _names_the_scenes(cls, url: str, info: ValidationInfo) -> str:
+        scenes = {name: info.data[name] for name in WorldConfig.model_fields if name in info.data}
+        return url or WorldConfig(**scenes).spelling
+
+
+class ShapeWorldSource(Source[ShapeWorldConfig]):
+    """The scenes of a drawn world, by number."""
+
+    Config: ClassVar[type[SourceConfig]] = ShapeWorldConfig
 
     def items(self) -> Iterator[Item]:
         """List the scenes by number. The same scene of a longer world is the same item."""
         import cv2
 
-        said = self.world.model_dump(exclude={"count", "start"})
-        parameters = " ".join(f"{name}={value}" for name, value in sorted(said.items()))
+        shaping = self.config.model_dump(include={*WorldConfig.model_fields} - {"count", "start"})
+        parameters = " ".join(f"{name}={value}" for name, value in sorted(shaping.items()))
         # Another OpenCV may draw a letter differently, and then the bytes are others.
         signature = f"{SCHEME} {WORLD_VERSION} {parameters} opencv={cv2.__version__}"
-        for number in self.world.numbers:
+        for number in self.config.numbers:
             yield Item(location=key_of(number), signature=signature)
 
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         import cv2
 
-        scene = draw(self.world, int(item.location))
+        scene = draw(self.config, int(item.location))
         _, encoded = cv2.imencode(".png", cv2.cvtColor(scene.pixels, cv2.COLOR_RGB2BGR))
         yield Reading(name=item.location, location=item.location, data=encoded.tobytes())

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from random import Random
 
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from specialists.words.colours import COLOURS
 from specialists.words.nouns import NUMBERS, stem
 from specialists.words.relations import Name, Relations, name_of, names_in
@@ -39,7 +39,7 @@ class Absence:
     def __init__(self, relations: Relations) -> None:
         self._relations = relations
 
-    def draw(self, sample: Labelled, vocabulary: Sequence[str], random: Random) -> str:
+    def draw(self, sample: DatasetSample, vocabulary: Sequence[str], random: Random) -> str:
         """Return a word or phrase of the dataset that is absent from a sample.
 
         Empty when a few draws find none.
@@ -54,7 +54,7 @@ class Absence:
 class _There:
     """What may be in an image by all that was said about it."""
 
-    def __init__(self, sample: Labelled, relations: Relations) -> None:
+    def __init__(self, sample: DatasetSample, relations: Relations) -> None:
         self._longest = relations.longest
         texts = {text for one in sample.annotations for text in (one.label, one.text) if text}
         said = [name_of(text) for text in texts]

@@ -13,11 +13,12 @@ from itertools import groupby
 from random import Random
 from types import MappingProxyType
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
-from engine.records.dataset import Labelled
+from engine.core.annotation import Annotation
+from engine.records.dataset_sample import DatasetSample
 from pipelines.training.absent import Absence
 from pipelines.training.config import TrainConfig
 from specialists.florence2.format import (
+    FLORENCE2_TASKS,
     TARGETS,
     clean,
     joined,
@@ -31,16 +32,11 @@ from specialists.words.relations import read_relations
 
 FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        **{task: (task,) for task in CAPTION_TASKS},
+        **{task: (task,) for task in FLORENCE2_TASKS},
         "transcript": ("transcript", "ocr"),
-        "ocr": ("ocr",),
-        "object_detection": ("object_detection",),
-        "dense_region_caption": ("dense_region_caption",),
         "region_proposal": ("region_proposal", "object_detection"),
-        "phrase_grounding": ("phrase_grounding",),
         "open_vocabulary_detection": ("open_vocabulary_detection", "object_detection"),
         "referring_segmentation": ("referring_segmentation", "segmentation"),
-        "segmentation": ("segmentation",),
         "region_category": ("region_category", "object_detection"),
         "region_description": ("region_description", "dense_region_caption"),
         "region_ocr": ("region_ocr", "ocr"),
@@ -56,7 +52,7 @@ BESIDE: Mapping[tuple[str, str], str] = MappingProxyType(
 class Labels:
     """The annotations of a sample, by task and by id."""
 
-    def __init__(self, sample: Labelled, ambiguous: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, sample: DatasetSample, ambiguous: frozenset[tuple[str, str]]) -> None:
         self.sample = sample
         self._ambiguous = ambiguous
         self.size_wh = (sample.width, sample.height)
@@ -102,10 +98,20 @@ def makers_of(
         "phrase_grounding": partial(
             _grounded, absence=absence, absent_share=share, phrases=phrases
         ),
-        "segmentation": partial(_one_mask, corners=corners),
         "referring_segmentation": partial(_referred, corners=corners),
+        "transcript": _transcript,
     }
-    return {**{task: partial(maker, task) for task, maker in _MAKERS.items()}, **special}
+    by_form: Mapping[tuple[str, str], Callable[[str, Labels, Random], Said | None]] = {
+        ("nothing", "text"): _one_text,
+        ("nothing", "boxes"): _all_boxes,
+        ("nothing", "quads"): _all_lines,
+        ("region", "text"): _one_region,
+        ("region", "polygons"): partial(_one_mask, corners=corners),
+    }
+    return {
+        name: special.get(name) or partial(by_form[task.takes, task.answers], name)
+        for name, task in FLORENCE2_TASKS.items()
+    }
 
 
 def _one_text(task: str, labels: Labels, random: Random) -> Said | None:
@@ -113,9 +119,9 @@ def _one_text(task: str, labels: Labels, random: Random) -> Said | None:
     return ("", random.choice(texts)) if texts else None
 
 
-def _transcript(task: str, labels: Labels, random: Random) -> Said | None:
-    if labels.of(task):
-        return _one_text(task, labels, random)
+def _transcript(labels: Labels, random: Random) -> Said | None:
+    if labels.of("transcript"):
+        return _one_text("transcript", labels, random)
     lines = labels.of("ocr")
     order = reading_order([_quad(line) for line in lines])
     text = clean(" ".join(lines[place].text for place in order))
@@ -124,7 +130,8 @@ def _transcript(task: str, labels: Labels, random: Random) -> Said | None:
 
 def _all_boxes(task: str, labels: Labels, random: Random) -> Said | None:
     boxed = [one for one in labels.feeding(task) if one.box_xyxy]
-    words = [(one.text or one.label) if _is_described(task) else one.label for one in boxed]
+    is_name = FLORENCE2_TASKS[task].words != "sentence"
+    words = [one.label if is_name else (one.text or one.label) for one in boxed]
     target = TARGETS[task](words, [one.box_xyxy for one in boxed], labels.size_wh)
     return ("", target) if target else None
 
@@ -145,13 +152,9 @@ def _one_region(task: str, labels: Labels, random: Random) -> Said | None:
 
 
 def _word(task: str, annotation: Annotation) -> str:
-    if task == "region_category":
+    if FLORENCE2_TASKS[task].words == "name":
         return clean(annotation.label or annotation.text)
     return clean(annotation.text or annotation.label)
-
-
-def _is_described(task: str) -> bool:
-    return task == "dense_region_caption"
 
 
 def _quad(line: Annotation) -> tuple[float, ...]:
@@ -221,8 +224,8 @@ def _mention(phrase: Annotation) -> tuple[tuple[int, ...], str]:
     return phrase.span, phrase.text
 
 
-def _one_mask(labels: Labels, random: Random, *, corners: int) -> Said | None:
-    masks = [mask for mask in labels.of("segmentation") if mask.mask_rle]
+def _one_mask(task: str, labels: Labels, random: Random, *, corners: int) -> Said | None:
+    masks = [mask for mask in labels.of(task) if mask.mask_rle]
     if not masks:
         return None
     mask = random.choice(masks)
@@ -272,18 +275,3 @@ def _outlined(masks: Sequence[Annotation], corners: int, labels: Labels) -> str:
     share = max(4, corners // len(masks))
     instances = [outline(mask.mask_rle, corners=share) for mask in masks if mask.mask_rle]
     return polygon_target(instances, labels.size_wh)
-
-
-_MAKERS: Mapping[str, Callable[[str, Labels, Random], Said | None]] = MappingProxyType(
-    {
-        **dict.fromkeys(CAPTION_TASKS, _one_text),
-        "transcript": _transcript,
-        "ocr": _all_lines,
-        "object_detection": _all_boxes,
-        "dense_region_caption": _all_boxes,
-        "region_proposal": _all_boxes,
-        "region_category": _one_region,
-        "region_description": _one_region,
-        "region_ocr": _one_region,
-    }
-)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from pipelines.training.answers import Labels, makers_of
 from pipelines.training.config import TrainConfig
 from pipelines.training.templates import fill
@@ -56,7 +56,7 @@ class ExampleMaker:
         self._weights = {name: config.tasks[name] for name in config.chosen}
         self._makers = makers_of(config, classes=classes, phrases=phrases)
 
-    def draw(self, sample: Labelled, epoch: int) -> Example | None:
+    def draw(self, sample: DatasetSample, epoch: int) -> Example | None:
         """Return one example of a sample, or nothing where its labels feed no task.
 
         The task is drawn by the weights of those that the sample can feed.
@@ -70,7 +70,7 @@ class ExampleMaker:
         drawn = (self._mirrored(name, labels, random) for name in ranked)
         return next((made for made in drawn if made), None)
 
-    def every(self, sample: Labelled) -> Iterator[Example]:
+    def every(self, sample: DatasetSample) -> Iterator[Example]:
         """Yield one example for each task that a sample can feed."""
         labels = Labels(sample, self._ambiguous)
         for name in self._weights:

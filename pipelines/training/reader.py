@@ -7,21 +7,17 @@ samples. Started further on, a stream gives what it would have given there.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from random import Random
-from typing import Any
 
 from engine.core.counted import counted
-from engine.core.errors import StorageError, UsageError
+from engine.core.errors import UsageError
 from engine.core.sample import fold_of
-from engine.records.dataset import Labelled, labelled, manifest_of
-from engine.records.publication import SHARDS
-from engine.storage.folder import Folder
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import DatasetSample
 from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example
@@ -62,10 +58,10 @@ class Reader:
     nothing of is passed over.
     """
 
-    dataset: Folder
+    dataset: Dataset
     config: TrainConfig
     part: Part
-    draw: Callable[[Labelled, int], Example | None]
+    draw: Callable[[DatasetSample, int], Example | None]
     encode: Callable[[Example], Encoded | None]
 
     def batches(self, *, consumer: int, consumers: int, skip: int = 0) -> Iterator[list[Encoded]]:
@@ -89,15 +85,11 @@ class Reader:
 
     def for_validation(self, *, at_most: int) -> Iterator[Encoded]:
         """Yield the examples that only measure, always the same."""
-        shards = self._shards()
-        stream = self._stream(shards, 0, is_wanted=self.part.validates, take=(0, 1))
+        stream = self._stream(self.dataset.shards, 0, is_wanted=self.part.validates, take=(0, 1))
         return islice(stream, at_most)
 
-    def _shards(self) -> list[str]:
-        return [shard["name"] for shard in manifest_of(self.dataset)["shards"]]
-
     def _epochs(self, consumer: int, consumers: int) -> Iterator[Encoded]:
-        shards = self._shards()
+        shards = self.dataset.shards
         for epoch in count():
             order = Random(f"{self.config.seed}/{epoch}").sample(shards, len(shards))
             takes_shards = len(shards) >= consumers
@@ -109,7 +101,7 @@ class Reader:
                 yield encoded
             if is_empty:
                 raise UsageError(
-                    f"no sample of {self.dataset.url} gives an example of "
+                    f"no sample of {self.dataset.folder.url} gives an example of "
                     f"{', '.join(self.config.tasks)} in a whole pass (fold {self.part.fold} of "
                     f"{self.part.folds} held out, {counted(len(own), 'shard')}): check `tasks`, "
                     f"`ambiguous` and `max_target_tokens`, or take more samples, fewer workers or "
@@ -134,11 +126,8 @@ class Reader:
             epoch=epoch - 1,  # it counts up before it shuffles
         )
         pipeline = wds.DataPipeline(
-            partial(_opened, self.dataset, shards),
-            wds.tariterators.tar_file_expander,
-            wds.tariterators.group_by_keys,
+            partial(_samples, self.dataset, shards),
             partial(_every, *take),
-            wds.map(_labelled),
             wds.select(lambda sample: is_wanted(sample.sha256)),
             shuffle,
             wds.map(lambda sample: self.draw(sample, epoch)),
@@ -146,24 +135,13 @@ class Reader:
             wds.map(self.encode),
             wds.select(lambda encoded: encoded is not None),
         )
-        try:
-            yield from pipeline
-        except (tarfile.TarError, OSError, ValueError, KeyError) as error:
-            raise StorageError(
-                f"a shard of {self.dataset.url} cannot be read: {error.args[0]}; build it again"
-            ) from error
+        yield from pipeline
 
 
-def _opened(dataset: Folder, shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for name in shards:
-        path = f"{SHARDS}/{name}.tar"
-        with ExitStack() as stack:
-            yield {"url": path, "stream": stack.enter_context(dataset.opened(path))}
+def _samples(dataset: Dataset, shards: Sequence[str]) -> Iterator[DatasetSample]:
+    for shard in shards:
+        yield from dataset.samples(shard)
 
 
-def _every(first: int, every: int, samples: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _every(first: int, every: int, samples: Iterator[DatasetSample]) -> Iterator[DatasetSample]:
     return islice(samples, first, None, every)
-
-
-def _labelled(files: dict[str, Any]) -> Labelled:
-    return labelled({name: data for name, data in files.items() if not name.startswith("__")})

@@ -6,7 +6,7 @@ Reads the Parquet files beside the shards, where dropped annotations are, too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 
 from engine.core.counted import counted
 from engine.core.errors import UsageError
-from engine.records.dataset import read_annotations
+from engine.core.tasks import DETECTION_TASKS
+from engine.records.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.training.answers import BESIDE, FEEDS
 from pipelines.training.config import TrainConfig
 
 _COLUMNS = ["key", "task", "text", "label", "confidence", "kept"]
-_CLASSES = ("object_detection", "open_vocabulary_detection")
 _MOST_WORDS = 10_000
 
 
@@ -52,10 +52,10 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
     classes: Counter[str] = Counter()
     phrases: Counter[str] = Counter()
     ambiguous: set[tuple[str, str]] = set()
-    for _, table in read_annotations(dataset, _COLUMNS):
+    for table in Dataset.of(dataset).select(verdict="all").tables(_COLUMNS):
         said = table.filter(table["kept"])
         kept.update(_count(said["task"]))
-        is_class = pc.is_in(said["task"], value_set=pa.array(_CLASSES))
+        is_class = pc.is_in(said["task"], value_set=pa.array(DETECTION_TASKS))
         classes.update(_count(said.filter(is_class)["label"]))
         phrases.update(_count(said.filter(pc.equal(said["task"], "phrase_grounding"))["text"]))
         if config.ambiguous:
@@ -69,6 +69,12 @@ def survey(dataset: Folder, config: TrainConfig) -> Survey:
     )
     _check(found, config, dataset)
     return found
+
+
+def untaught(tasks: Iterable[str]) -> Iterator[str]:
+    """Yield a warning for each task that a dataset does not teach."""
+    for task in tasks:
+        yield f"{task}: no examples in this dataset, it is not trained"
 
 
 def _check(found: Survey, config: TrainConfig, dataset: Folder) -> None:

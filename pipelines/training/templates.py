@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from pipelines.training.config import CustomTask
 from specialists.florence2.format import clean, locations
 
@@ -16,7 +16,7 @@ _METADATA = "metadata"
 _LOCATIONS = ("box", "quad")
 
 
-def fill(task: CustomTask, sample: Labelled) -> list[tuple[str, str]]:
+def fill(task: CustomTask, sample: DatasetSample) -> list[tuple[str, str]]:
     """Return prompt and target for each thing in the sample that has all values of both."""
     filled = [
         (_filled(task.prompt, values), _filled(task.target, values))
@@ -25,7 +25,7 @@ def fill(task: CustomTask, sample: Labelled) -> list[tuple[str, str]]:
     return [(prompt, target) for prompt, target in filled if prompt and target]
 
 
-def _values(each: str, sample: Labelled) -> Iterator[dict[str, Any]]:
+def _values(each: str, sample: DatasetSample) -> Iterator[dict[str, Any]]:
     metadata = json.loads(sample.metadata or "{}")
     common = {_METADATA: metadata}
     if not each:

@@ -25,7 +25,7 @@ from engine.core.errors import RunError
 from engine.core.sample import digest_of
 from engine.execution.waiting import PATIENCE_S
 from engine.planning.registry import require
-from engine.records.dataset import manifest_of
+from engine.records.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.training.checkpoints import CHECKPOINTS, sweep
 from pipelines.training.config import TrainConfig
@@ -151,13 +151,12 @@ def finished_training(output: Path) -> TrainResult | None:
 
 
 def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> dict[str, Any]:
-    shards = [shard["name"] for shard in manifest_of(Folder(dataset))["shards"]]
     identity = config.identity()
     # The same weights are the same start, wherever they lie.
     del identity["model"], identity["revision"]
     return {
         "version": VERSION,
-        "dataset": digest_of(shards),
+        "dataset": digest_of(open_dataset(dataset).shards),
         "model": resolve_florence2(config.model, config.revision).digest,
         "fold": fold,
         "folds": folds,

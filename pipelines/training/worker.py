@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import RunError
-from engine.storage.folder import Folder
+from engine.records.dataset import open_dataset
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
@@ -117,7 +117,7 @@ def _reader(job: Job, collator: Collator) -> Reader:
         ambiguous=job.survey.ambiguous,
     )
     return Reader(
-        dataset=Folder(job.dataset),
+        dataset=open_dataset(job.dataset),
         config=job.config,
         part=job.part,
         draw=maker.draw,

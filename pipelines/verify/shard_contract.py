@@ -24,7 +24,7 @@ from engine.core.counted import counted
 from engine.core.errors import SampleError, StorageError
 from engine.core.image import decode, read_header
 from engine.core.limits import MOST_PIXELS
-from engine.records.dataset import SHARD_SCHEMA, read_files
+from engine.records.contract import SAMPLE_TYPES, SHARD_COLUMNS, SHARD_SCHEMA
 from engine.records.publication import (
     SHARDS,
     STATS,
@@ -36,32 +36,17 @@ from engine.records.publication import (
     tar_of,
     to_json,
 )
+from engine.records.shard_files import BESIDE_IMAGE, read_files
 from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder
 from engine.storage.parquet import from_parquet
 from pipelines.verify.differences import differences
 
-SAMPLE_TYPES: Mapping[str, type] = {
-    "key": str,
-    "sha256": str,
-    "image_sha256": str,
-    "width": int,
-    "height": int,
-    "orientation": int,
-    "source": str,
-    "metadata": str,
-    "annotations": list,
-}
-"""The fields of a sample's JSON."""
 SHARD_NAMES = frozenset(
     {"name", "number", "samples", "samples_digest", "annotations_kept", "annotations_dropped"}
     | {"dead_letters", "tar", "parquet", "stats"}
 )
 """The fields of a shard in the manifest."""
-NULLABLE = frozenset({"mask_rle", "score", "support", "confidence"})
-"""The columns that may say nothing."""
-LENGTHS = {"box_xyxy": 4, "quad": 8, "span": 2}
-"""The numbers in a list that is not empty."""
 _UNREADABLE = (
     tarfile.TarError,
     pa.ArrowException,
@@ -183,7 +168,7 @@ class ShardCheck:
             self.samples[key] = {}
             sample = _checked(key, members)
             self.samples[key] = {**sample, "annotations": []}
-            self._extensions.update(members.keys() - {"json", "txt"})
+            self._extensions.update(members.keys() - set(BESIDE_IMAGE))
             problem = (
                 rows.problem_of(sample)
                 or _image_problem(members, sample)
@@ -213,13 +198,16 @@ def _problems_of_rows(table: pa.Table, shard: Mapping[str, Any]) -> Iterator[str
         yield "has dropped rows without a verdict"
     if _is_kept(table["verdicts"]) != table["kept"].to_pylist():
         yield "has rows that are kept or dropped against their verdicts"
-    for name in table.column_names:
-        if name not in NULLABLE and table[name].null_count:
-            yield f"has rows without {name}"
-    for name, length in LENGTHS.items():
-        lengths = pc.list_value_length(table[name])
-        if pc.any(pc.invert(pc.is_in(lengths, pa.array([0, length], pa.int32())))).as_py():
-            yield f"has a {name} that is not of 0 or {length} numbers"
+    for column in SHARD_COLUMNS:
+        if not column.is_nullable and table[column.name].null_count:
+            yield f"has rows without {column.name}"
+    for column in SHARD_COLUMNS:
+        if column.lengths:
+            lengths = pc.list_value_length(table[column.name])
+            allowed = pa.array(column.lengths, pa.int32())
+            if pc.any(pc.invert(pc.is_in(lengths, value_set=allowed))).as_py():
+                told = " or ".join(map(str, column.lengths))
+                yield f"has a {column.name} that is not of {told} numbers"
     pairs = table.select(["key", "id"]).group_by(["key", "id"], use_threads=False).aggregate([])
     if pairs.num_rows < table.num_rows:
         yield "has two annotations of one id on the same sample"
@@ -321,7 +309,7 @@ def _checked(key: str, members: dict[str, bytes]) -> dict[str, Any]:
     Raises:
         ValueError: a file is missing, or a field or a digest is wrong.
     """
-    images = [name for name in members if name not in ("json", "txt")]
+    images = [name for name in members if name not in BESIDE_IMAGE]
     if len(images) != 1 or len(members) != 3:
         raise ValueError(f"sample {key!r} has {sorted(members)}, not image, json and txt")
     sample = parse_json(members["json"])
@@ -339,7 +327,7 @@ def _checked(key: str, members: dict[str, bytes]) -> dict[str, Any]:
 
 def _image_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> str:
     """Say how an image differs from what its JSON says of it, in the upright frame; or nothing."""
-    (data,) = (data for name, data in members.items() if name not in ("json", "txt"))
+    (data,) = (data for name, data in members.items() if name not in BESIDE_IMAGE)
     try:
         header = read_header(data, max_pixels=MOST_PIXELS, max_bytes=len(data))
         height, width = decode(data).shape[:2]

@@ -12,10 +12,11 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import SampleError, nearest
 from engine.core.sample import Sample
 from engine.core.stage import Specialist, StageConfig
+from engine.core.tasks import CAPTION_TASKS
 from specialists.captions.image_chat import FAMILY, ImageChat, ImageChatConfig, Question, Reply
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained

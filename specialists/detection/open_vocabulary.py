@@ -13,10 +13,11 @@ from typing import Annotated, ClassVar, Literal, Protocol, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from engine.core.tasks import CAPTION_TASKS
 from specialists.detection.wanted import PLACE, Found, Wanted
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.config import PretrainedConfig

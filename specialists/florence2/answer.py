@@ -31,9 +31,13 @@ from specialists.words.occurrences import Span, located, occurrences
 _CANVAS = (2000, 2000)
 """On it the post-processor puts the centre of bin b at 2 b + 1, an integer."""
 _PLACES = ("bboxes", "quad_boxes", "polygons")
-_NAMES = ("object_detection", "open_vocabulary_detection", "phrase_grounding", "region_category")
-"""Tasks whose words are names; those of the others are sentences."""
-_NAMELESS = ("region_proposal", "segmentation", "referring_segmentation")
+_GRAMMARS = {
+    "text": "<CAPTION>",
+    "boxes": "<OD>",
+    "quads": "<OCR_WITH_REGION>",
+    "polygons": "<REGION_TO_SEGMENTATION>",
+}
+"""Markers by which the processor knows how the answers of other tasks are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +77,7 @@ class Reader:
 
     def instances(self, task: Florence2Task, said: Utterance) -> list[Instance]:
         """Let the processor parse an answer, and find the tokens of each instance."""
-        answer = self._processor.post_process_generation(
-            text=self._tokens.written(said.ids), task=task.marker, image_size=_CANVAS
-        )[task.marker]
+        answer = self._parsed(task, self._tokens.written(said.ids))
         found = []
         for key in _PLACES:
             for outlines in answer.get(key, ()):
@@ -87,12 +89,18 @@ class Reader:
                 found.append(Instance(run=run, outlines=positions, is_polygon=is_polygon))
         return found
 
+    def _parsed(self, task: Florence2Task, text: str) -> Any:
+        """Return an answer as the processor reads it; tasks of plugins it knows by their form."""
+        is_known = task.marker in self._processor.tasks_answer_post_processing_type
+        marker = task.marker if is_known else _GRAMMARS[task.answers]
+        return self._processor.post_process_generation(text=text, task=marker, image_size=_CANVAS)[
+            marker
+        ]
+
     def _words(self, question: Question, said: Utterance) -> list[Annotation]:
         task, subject = question.task, question.subject
         text = self._tokens.text(said.ids)
-        answer = self._processor.post_process_generation(
-            text=text, task=task.marker, image_size=_CANVAS
-        )[task.marker]
+        answer = self._parsed(task, text)
         if not clean(answer):
             return []
         score = rounded(_score_of_words(task)(said.chances))
@@ -120,11 +128,11 @@ class Reader:
         task, subject = question.task, question.subject
         for instance in instances:
             words = clean(instance.run.text)
-            if task.name in _NAMELESS:
+            if not task.words:
                 words = ""
             elif task.name == "open_vocabulary_detection":
                 words = next((one for one in question.queries if _same(one, words)), "")
-            if not words and task.name not in _NAMELESS:
+            if not words and task.words:
                 continue
             region = self._region(instance, said, question.size_wh)
             if region is None:
@@ -185,7 +193,7 @@ class Reader:
 
     def _score(self, task: Florence2Task, instance: Instance, said: Utterance) -> float:
         words = said.chances[instance.run.start : instance.run.stop]
-        if task.name in _NAMELESS:
+        if not task.words:
             words = words[:0]
         places = said.chances[np.concatenate(instance.outlines)]
         return rounded(_score_of_words(task)(words) * place_score(places))
@@ -255,12 +263,12 @@ def _masked(polygons: Sequence[np.ndarray], size_wh: SizeWH) -> Annotation | Non
 
 
 def _score_of_words(task: Florence2Task) -> Callable[[np.ndarray], float]:
-    return name_score if task.name in _NAMES else sentence_score
+    return name_score if task.words == "name" else sentence_score
 
 
 def _named(task: Florence2Task, words: str) -> tuple[str, str]:
     """Return label and text: a name is a label, a sentence a text."""
-    return (words, "") if task.name in _NAMES else ("", words)
+    return (words, "") if task.words == "name" else ("", words)
 
 
 def _same(query: str, words: str) -> bool:

@@ -1,4 +1,4 @@
-"""The language of Florence-2: its 15 tasks, their prompts, and how labels are written as text.
+"""The language of Florence-2: its tasks, their prompts, and how labels are written as text.
 
 Facts from the Florence-2 paper (section 3.1), the published processor and published outputs.
 This module turns labels and regions into words and back to pixels; it knows no weights, no
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from engine.core.task import Florence2Prompt, Words
+from engine.core.tasks import TABLE
 
 BINS = 1000
 """Location tokens per axis: `<loc_0>` to `<loc_999>`."""
@@ -26,115 +28,24 @@ STRUCTURE_TOKENS = (AND, SEP, POLY, END_POLY)
 LOCATION_TOKENS = tuple(f"<loc_{number}>" for number in range(BINS))
 
 SizeWH = tuple[int, int]
-Input = Literal["nothing", "text", "region"]
-Answer = Literal["text", "boxes", "quads", "polygons"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Florence2Task:
-    """One task: our name for it, Florence-2's marker, the English prompt, what goes in and out."""
+class Florence2Task(Florence2Prompt):
+    """The prompt of a task, with its name and what its words are."""
 
     name: str
-    marker: str
-    prompt: str
-    takes: Input = "nothing"
-    answers: Answer = "text"
+    words: Words
 
 
-_TASKS = (
-    Florence2Task(
-        name="caption",
-        marker="<CAPTION>",
-        prompt="What does the image describe?",
-    ),
-    Florence2Task(
-        name="detailed_caption",
-        marker="<DETAILED_CAPTION>",
-        prompt="Describe in detail what is shown in the image.",
-    ),
-    Florence2Task(
-        name="more_detailed_caption",
-        marker="<MORE_DETAILED_CAPTION>",
-        prompt="Describe with a paragraph what is shown in the image.",
-    ),
-    Florence2Task(
-        name="transcript",
-        marker="<OCR>",
-        prompt="What is the text in the image?",
-    ),
-    Florence2Task(
-        name="ocr",
-        marker="<OCR_WITH_REGION>",
-        prompt="What is the text in the image, with regions?",
-        answers="quads",
-    ),
-    Florence2Task(
-        name="object_detection",
-        marker="<OD>",
-        prompt="Locate the objects with category name in the image.",
-        answers="boxes",
-    ),
-    Florence2Task(
-        name="dense_region_caption",
-        marker="<DENSE_REGION_CAPTION>",
-        prompt="Locate the objects in the image, with their descriptions.",
-        answers="boxes",
-    ),
-    Florence2Task(
-        name="region_proposal",
-        marker="<REGION_PROPOSAL>",
-        prompt="Locate the region proposals in the image.",
-        answers="boxes",
-    ),
-    Florence2Task(
-        name="phrase_grounding",
-        marker="<CAPTION_TO_PHRASE_GROUNDING>",
-        prompt="Locate the phrases in the caption: {input}",
-        takes="text",
-        answers="boxes",
-    ),
-    Florence2Task(
-        name="open_vocabulary_detection",
-        marker="<OPEN_VOCABULARY_DETECTION>",
-        prompt="Locate {input} in the image.",
-        takes="text",
-        answers="boxes",
-    ),
-    Florence2Task(
-        name="referring_segmentation",
-        marker="<REFERRING_EXPRESSION_SEGMENTATION>",
-        prompt="Locate {input} in the image with mask",
-        takes="text",
-        answers="polygons",
-    ),
-    Florence2Task(
-        name="segmentation",
-        marker="<REGION_TO_SEGMENTATION>",
-        prompt="What is the polygon mask of region {input}",
-        takes="region",
-        answers="polygons",
-    ),
-    Florence2Task(
-        name="region_category",
-        marker="<REGION_TO_CATEGORY>",
-        prompt="What is the region {input}?",
-        takes="region",
-    ),
-    Florence2Task(
-        name="region_description",
-        marker="<REGION_TO_DESCRIPTION>",
-        prompt="What does the region {input} describe?",
-        takes="region",
-    ),
-    Florence2Task(
-        name="region_ocr",
-        marker="<REGION_TO_OCR>",
-        prompt="What text is in the region {input}?",
-        takes="region",
-    ),
+FLORENCE2_TASKS: Mapping[str, Florence2Task] = MappingProxyType(
+    {
+        name: Florence2Task(name=name, words=task.words, **asdict(task.florence2))
+        for name, task in TABLE.items()
+        if task.florence2
+    }
 )
-FLORENCE2_TASKS: Mapping[str, Florence2Task] = MappingProxyType({one.name: one for one in _TASKS})
-"""The 15 tasks by our name."""
+"""The 15 tasks by our name, and those of plugins."""
 
 
 def prompt_of(task: str, given: str = "") -> str:
@@ -233,14 +144,24 @@ def polygon_target(instances: Sequence[Sequence[ArrayLike]], size_wh: SizeWH) ->
     return "".join(f"{POLY}{one}{END_POLY}" for one in written)
 
 
-TARGETS: Mapping[str, Callable[[Sequence[str], ArrayLike, SizeWH], str]] = MappingProxyType(
+Target = Callable[[Sequence[str], ArrayLike, SizeWH], str]
+_OF_BOXES: Mapping[Words, Target] = MappingProxyType(
     {
-        "object_detection": detection_target,
-        "dense_region_caption": description_target,
-        "region_proposal": lambda labels, boxes, size_wh: proposal_target(boxes, size_wh),
-        "open_vocabulary_detection": query_target,
-        "phrase_grounding": grounding_target,
-        "ocr": reading_target,
+        "name": detection_target,
+        "sentence": description_target,
+        "": lambda labels, boxes, size_wh: proposal_target(boxes, size_wh),
+    }
+)
+_OF_QUERIES: Mapping[str, Target] = MappingProxyType(
+    {"open_vocabulary_detection": query_target, "phrase_grounding": grounding_target}
+)
+TARGETS: Mapping[str, Target] = MappingProxyType(
+    {
+        name: reading_target
+        if task.answers == "quads"
+        else _OF_QUERIES.get(name, _OF_BOXES[task.words])
+        for name, task in FLORENCE2_TASKS.items()
+        if task.answers in ("boxes", "quads")
     }
 )
 """For tasks that answer with boxes or quads: (labels, coordinates, size) -> target."""

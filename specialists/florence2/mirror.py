@@ -12,8 +12,11 @@ from dataclasses import replace
 import numpy as np
 
 from engine.core.annotation import Annotation
+from engine.core.tasks import names_of
 
-MIRRORED_TASKS = ("object_detection", "open_vocabulary_detection", "region_proposal")
+MIRRORED_TASKS = names_of(
+    lambda task: task.kind == "region" and not task.is_of_region and task.words in ("name", "")
+)
 """Tasks whose answer about the mirror image is the mirrored answer."""
 
 

@@ -12,8 +12,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.stage import Input, one_of
+from engine.core.tasks import CAPTION_TASKS
 from specialists.florence2.format import (
     FLORENCE2_TASKS,
     Florence2Task,
@@ -27,12 +28,9 @@ from specialists.florence2.format import (
 _OF_BOXES = ("object_detection",)
 SUBJECTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        **{name: _OF_BOXES for name, task in FLORENCE2_TASKS.items() if task.takes == "region"},
         "phrase_grounding": CAPTION_TASKS,
         "referring_segmentation": ("phrase_grounding", *_OF_BOXES),
-        "segmentation": _OF_BOXES,
-        "region_category": _OF_BOXES,
-        "region_description": _OF_BOXES,
-        "region_ocr": _OF_BOXES,
     }
 )
 """What the tasks with an input are asked about."""

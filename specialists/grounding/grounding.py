@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import nearest
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
+from engine.core.tasks import CAPTION_TASKS
 from specialists.detection.grounding_dino import Answer, GroundingDino, Question
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.config import PretrainedConfig

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.sample import Sample
 from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
+from engine.core.tasks import CAPTION_TASKS
 from specialists.grounding.mentions import Mention, distinct_lines, meant
 from specialists.words.colours import COLOURS
 from specialists.words.english import english_captions, english_revision, load_english, parse

@@ -13,10 +13,10 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field, field_validator
 
-from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import SampleError, nearest
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME
+from engine.core.tasks import CAPTION_TASKS
 from specialists.online.chat import ChatConfig, ChatSpecialist, Message
 from specialists.online.heard import PromptLimits
 from specialists.online.prompts import RULES, Prompt, read_prompt, revision_of

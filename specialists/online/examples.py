@@ -3,7 +3,7 @@
     {"image": "images/000001.jpg", "task": "detailed_caption", "text": "A cat asleep on ..."}
 
 Paths are relative to the file and stay in its folder. Who found the captions good is not known
-here; `florilegium examples` writes such a file from a dataset and its audit.
+here; `florilegium export --format few_shot` writes such a file from a dataset and its audit.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
-from engine.core.annotation import CAPTION_TASKS
 from engine.core.errors import ConfigError, SampleError, nearest
 from engine.core.image import read_header
 from engine.core.sample import Sample, digest_of
+from engine.core.tasks import CAPTION_TASKS
 from specialists.online.heard import one_line
 
 MOST_EXAMPLES = 400
@@ -89,7 +89,8 @@ def read_examples(path: str) -> Examples:
     """
     if not path:
         raise ConfigError(
-            "examples is empty: give the path of a JSONL file, as `florilegium examples` writes it"
+            "examples is empty: give the path of a JSONL file, as `florilegium export --format "
+            "few_shot` writes it"
         )
     lines = _bytes(Path(path), f"examples = {path!r}").splitlines()
     examples = tuple(_examples(Path(path), lines))

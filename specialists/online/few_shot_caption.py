@@ -28,8 +28,8 @@ class FewShotCaptionConfig(LmmCaptionConfig):
     """Which examples are shown, and how many."""
 
     examples: Annotated[str, RUNTIME] = ""
-    """Path of a JSONL file of examples beside its images, as `florilegium examples` writes it.
-    Where it lies costs nothing, other examples do."""
+    """Path of a JSONL file of examples beside its images, as `florilegium export --format few_shot`
+    writes it. Where it lies costs nothing, other examples do."""
     shots: int = Field(default=4, ge=1, le=32)
     """Examples shown before each question; one fewer for an image that is an example itself and
     has no other to take its place."""

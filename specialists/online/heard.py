@@ -13,16 +13,16 @@ from dataclasses import dataclass, fields
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.sample import Sample
-from specialists.words.evidence import NAMED_TASKS
+from engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS
 
 TASKS_OF = {
     "captions": CAPTION_TASKS,
     "brief_captions": ("caption",),
     "detailed_captions": ("detailed_caption",),
     "more_detailed_captions": ("more_detailed_caption",),
-    "regions": NAMED_TASKS,
+    "regions": DESCRIBED_TASKS,
     "lines": ("ocr",),
     "tags": ("tag",),
 }
@@ -131,7 +131,7 @@ def _captions(sample: Sample, task: str, limits: PromptLimits) -> tuple[str, ...
 
 def _regions(sample: Sample, most_characters: int) -> Iterator[HeardRegion]:
     told: set[HeardRegion] = set()
-    for one in _surest_first(sample, *NAMED_TASKS):
+    for one in _surest_first(sample, *DESCRIBED_TASKS):
         name = quoted(name_of(one), most_characters)
         if name and one.box_xyxy:
             region = HeardRegion(name=name, box=relative_box(one.box_xyxy, sample))

@@ -15,10 +15,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import SampleError
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, StageConfig, maybe, one_of
+from engine.core.tasks import CAPTION_TASKS
 from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
 from specialists.online.chat import Message
 from specialists.online.heard import heard_of

@@ -40,7 +40,7 @@ class LoadingConfig(StageConfig):
 
     @property
     def caveat(self) -> str:
-        """Why nobody should learn from what the model says; empty for a trained one."""
+        """Why the annotations of the model are worth nothing; empty for a trained one."""
         return RANDOM_WEIGHTS if self.weights == "random" else ""
 
     def named(self, model: str) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field, field_validator
 
-from engine.core.annotation import REGION_TASKS
 from engine.core.errors import nearest
 from engine.core.stage import StageConfig
+from engine.core.tasks import REGION_TASKS, names_of
 from specialists.regions.window import Window, around
 
-WORDS_OF_BOXES = ("region_description", "region_category")
+WORDS_OF_BOXES = names_of(lambda task: task.is_of_region and task.words in ("name", "sentence"))
 """Tasks that say something about a box that is there already."""
 
 

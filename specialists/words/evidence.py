@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS
 from specialists.words.colours import COLOURS
 from specialists.words.english import load_english, parse
 from specialists.words.instructions import (
@@ -29,17 +30,9 @@ from specialists.words.word_list import WordList
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
 
-NAMED_TASKS = (
-    "object_detection",
-    "open_vocabulary_detection",
-    "dense_region_caption",
-    "region_category",
-    "region_description",
-)
-"""Tasks whose regions bear a name of what is in them."""
 NO_EVIDENCE = "no_evidence"
 INSTRUCTION = "instruction"
-EVIDENCE_TASKS = (*CAPTION_TASKS, *NAMED_TASKS, "ocr", "tag")
+EVIDENCE_TASKS = (*CAPTION_TASKS, *DESCRIBED_TASKS, "ocr", "tag")
 """Tasks whose words speak for a text."""
 
 _READ = "text word letter writing"

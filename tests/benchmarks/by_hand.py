@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +23,10 @@ import pyarrow as pa
 from engine.core.annotation import Annotation, stamp, to_columns
 from engine.core.image import read_header
 from engine.core.judgement import Statements
+from engine.core.rows import Measurement
 from engine.core.sample import Picture, Sample
-from engine.core.stage import Measurement
 from engine.planning.config import RunConfig, validated
-from engine.planning.graph import Graph, plan
+from engine.planning.graph import Graph, Node, plan
 from tests.benchmarks.marks import FINISHED, FIRST_IMAGE, SHARD, STARTED, mark
 
 BATCH = 8
@@ -61,12 +62,12 @@ class Annotator:
         batch = [_read(path) for path in paths]
         pictures = [Picture(photograph.data) for photograph in batch]
         for node in self._graph.specialists:
-            samples = _samples(batch, pictures, node.tasks)
+            samples = _samples(batch, pictures, node)
             for photograph, said in zip(batch, node.stage.predict(samples), strict=True):
                 photograph.said += stamp(said, node.provenance, photograph.key)
         for judge in self._graph.filters:
-            if judge.has_layer:
-                samples = _samples(batch, pictures, judge.tasks)
+            if judge.stage.has_layer:
+                samples = _samples(batch, pictures, judge)
                 for photograph, rows in zip(batch, judge.stage.measure(samples), strict=True):
                     photograph.measured[judge.name] = rows
         return batch
@@ -78,16 +79,15 @@ def _read(path: Path) -> Photograph:
     return Photograph(key=path.stem, data=data, size_wh=(header.width, header.height))
 
 
-def _samples(
-    batch: list[Photograph], pictures: list[Picture], tasks: frozenset[str]
-) -> list[Sample]:
+def _samples(batch: list[Photograph], pictures: list[Picture], node: Node[Any]) -> list[Sample]:
     return [
         Sample(
             key=photograph.key,
             width=photograph.size_wh[0],
             height=photograph.size_wh[1],
             picture=picture,
-            annotations=tuple(said for said in photograph.said if said.task in tasks),
+            annotations=tuple(said for said in photograph.said if said.task in node.tasks),
+            upstream=node.upstream,
         )
         for photograph, picture in zip(batch, pictures, strict=True)
     ]

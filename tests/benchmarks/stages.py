@@ -10,16 +10,9 @@ from pydantic import Field
 
 from engine.core.annotation import Annotation
 from engine.core.judgement import Statements, Verdicts
+from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import (
-    RUNTIME,
-    THRESHOLD,
-    Filter,
-    Measurement,
-    Specialist,
-    StageConfig,
-    one_of,
-)
+from engine.core.stage import RUNTIME, THRESHOLD, Filter, Specialist, StageConfig, one_of
 from tests.benchmarks.marks import FIRST_IMAGE, mark
 
 

@@ -28,12 +28,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import engine.core.annotation as words
-from engine.core.annotation import Annotation, Provenance, stamp
+import engine.core.tasks as words
+from engine.core.annotation import Annotation, Provenance
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
+from engine.core.rows import Measurement
 from engine.core.sample import Picture, Sample
-from engine.core.stage import Filter, Measurement, Specialist, Stage
+from engine.core.stage import Filter, Specialist, Stage
 from engine.execution.answer import ask
 from engine.execution.conversation import Conversation
 from engine.execution.run import Run, prepare
@@ -48,9 +49,8 @@ from tests.checkpoints import needs_torchvision
 
 ROOT = Path(__file__).parents[2]
 KINDS = {
-    "text": words.TEXT_TASKS,
-    "region": words.REGION_TASKS,
-    "phrase": words.PHRASE_TASKS,
+    kind: words.names_of(lambda task, kind=kind: task.kind == kind)
+    for kind in ("text", "region", "phrase")
 }
 HEAVY = ("torch", "transformers", "spacy", "cv2", "onnxruntime", "rapidocr", "ray")
 HAS_TORCHVISION = find_spec("torchvision") is not None
@@ -142,12 +142,10 @@ def told(run: Run) -> Told:
 
 def answer(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
     """Ask a stage through the engine, which refuses nonsense and keeps five decimals."""
-    node = Node[Any](name="it", use="it", stage=stage, inputs=(), fingerprint="f")
+    node = Node[Any](name="it", use="it", stage=stage, fingerprint="f")
     provenance = Provenance()
     return [
-        said
-        if isinstance(said, SampleError) or isinstance(stage, Filter)
-        else stamp(said, provenance, sample.key)  # type: ignore[arg-type]
+        said if isinstance(said, SampleError) else stage.rows.stamped(said, provenance, sample.key)
         for said, sample in zip(ask(node, samples), samples, strict=True)
     ]
 
@@ -177,7 +175,7 @@ def numbers_of(said: Annotation | Measurement) -> list[float]:
 
 def call(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
     """Call a stage directly: whatever it raises comes through."""
-    return stage.measure(samples) if isinstance(stage, Filter) else stage.predict(samples)  # type: ignore[attr-defined]
+    return list(stage.answer(samples))
 
 
 def test_the_quickstart_shows_every_stage_something(told: Told) -> None:
@@ -256,8 +254,8 @@ def test_a_filter_measures_only_what_it_heard(name: str, told: Told) -> None:
 def verdicts(name: str, told: Told, order: Sequence[int]) -> dict[str, Any]:
     """Judge the samples in some order by one filter; return what became of each annotation."""
     stage = loaded(name)
-    inputs = tuple(each.name for each in told.graph.specialists)
-    node = Node[Any](name=name, use=name, stage=stage, inputs=inputs, fingerprint="f")
+    upstream = {each.name: frozenset(each.stage.produces) for each in told.graph.specialists}
+    node = Node[Any](name=name, use=name, stage=stage, upstream=upstream, fingerprint="f")
     graph = Graph(specialists=told.graph.specialists, filters=(node,))  # type: ignore[arg-type]
     shard = Shard(
         number=0,
@@ -272,7 +270,7 @@ def verdicts(name: str, told: Told, order: Sequence[int]) -> dict[str, Any]:
         said = told.layers[each.name].annotations(range(len(told.shard.records)))
         earlier[each.name] = {new: said[old] for new, old in enumerate(order)}
         layers[each.name] = make_layer(each, earlier[each.name], ())
-    if node.has_layer:
+    if node.stage.has_layer:
         talk = Conversation(shard, images, earlier)
         talk.ask(node, range(len(order)))
         layers[name] = talk.part(node)

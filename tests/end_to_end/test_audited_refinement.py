@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.records.dataset import read_dataset
-from engine.storage.folder import Folder
+from engine.records.dataset import open_dataset
 from pipelines.shape_world.score.audit import audit_from_truth
 from pipelines.shape_world.score.measure import truth_of
 from tests.end_to_end.conftest import Command
@@ -51,7 +50,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 
 def fill_in(file: Path) -> dict[str, bool]:
     """Answer as somebody who sees the pictures would; return the answers."""
-    found = audit_from_truth(read_dataset(Folder(str(file.parent / "0"))), truth_of([SCENES]))
+    found = audit_from_truth(open_dataset(str(file.parent / "0")), truth_of([SCENES]))
     rows = [{**row, "right": found.right.get(row["id"])} for row in rows_of(file)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return {row["id"]: row["right"] for row in rows}
@@ -93,7 +92,8 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     assert florilegium("verify", out).code == 0
 
     for dataset, folder in ((audit.parent / "0", "voters"), (out, "merged")):
-        told = florilegium("examples", dataset, audit, "--output", tmp_path / folder)
+        given = ("--format", "few_shot", "--set", f"audit={audit}")
+        told = florilegium("export", dataset, *given, "--output", tmp_path / folder)
         assert told.code == 0, told.err
         right = {row["says"] for row in rows if row["task"] == "caption" and answers[row["id"]]}
         assert {row["text"] for row in rows_of(tmp_path / folder / "examples.jsonl")} == right
@@ -111,7 +111,8 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     told = florilegium("train", out, training, "--output", tmp_path / "student")
     assert told.code == 0, told.err
     assert (tmp_path / "student" / "model.safetensors").exists()
-    told = florilegium("export-florence2", out, training, "--output", tmp_path / "lines")
+    given = ("--format", "florence2", "--config", training)
+    told = florilegium("export", out, *given, "--output", tmp_path / "lines")
     assert told.code == 0, told.err
     prefixes = {row["prefix"] for row in rows_of(tmp_path / "lines/train/annotations.jsonl")}
     assert prefixes == {"<OD>", "<CAPTION>"}

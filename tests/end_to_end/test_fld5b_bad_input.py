@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from engine.core.annotation import TASKS
+from engine.core.tasks import TASKS
 from tests.checkpoints import detector, few_shot_caption
 from tests.end_to_end.conftest import Command, Told
 from tests.recipes import CONFIGS
@@ -40,7 +40,7 @@ def build(florilegium: Command, small_photographs: Path, tmp_path: Path) -> Buil
 
     def run(specialists: dict[str, Any], *arguments: str, **keys: Any) -> Told:
         document = {
-            "source": {"url": str(small_photographs), "brings": list(TASKS)},
+            "source": {"url": str(small_photographs), "provides": list(TASKS)},
             "output": str(tmp_path / "out"),
             "runner": "in_process",
             "specialists": specialists,
@@ -80,9 +80,9 @@ def test_random_weights_are_refused_unless_asked_for(build: Build, tmp_path: Pat
     refused = build({"objects": stage})
     assert refused.code == 2
     assert "stage 'objects' has random weights" in refused.err
-    assert "allow_caveats=true" in refused.err
+    assert "allow_random_weights=true" in refused.err
     assert not (tmp_path / "out").exists()
-    allowed = build({"objects": stage}, "--set", "allow_caveats=true")
+    allowed = build({"objects": stage}, "--set", "allow_random_weights=true")
     assert allowed.code == 0
     [shard] = (tmp_path / "out" / "shards").glob("*.parquet")
     models = pq.read_table(shard, columns=["model"])["model"].to_pylist()

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from engine.core.annotation import TASKS
 from engine.core.stage import Filter
+from engine.core.tasks import TASKS
 from engine.planning.registry import find_stage, stage_names
 from specialists.pretrained.stage import Pretrained
 from tests.end_to_end.conftest import Command, Told
@@ -44,7 +44,7 @@ def planned(florilegium: Command, holiday: Path, tmp_path: Path) -> Plan:
     def run(name: str, *, is_dry: bool = True, **options: Any) -> Told:
         section = "filters" if issubclass(find_stage(name), Filter) else "specialists"
         document: dict[str, Any] = {
-            "source": {"url": str(holiday), "brings": list(TASKS)},
+            "source": {"url": str(holiday), "provides": list(TASKS)},
             "output": str(tmp_path / "out"),
             "runner": "in_process",
             "specialists": {"bright": {"use": "tests.stages:Brightest"}},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tests.end_to_end.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-READING, PLUGIN = "load_dataset(", "(Specialist)"
+READING, LOADING, PLUGIN = "open_dataset(", "load_dataset(", "(Specialist)"
 
 
 def block(mark: str) -> str:
@@ -27,8 +29,31 @@ def block(mark: str) -> str:
 
 
 def test_every_block_of_python_has_a_test() -> None:
-    assert len(BLOCKS) == 2
-    assert block(READING) != block(PLUGIN)
+    assert len(BLOCKS) == 3
+    assert len({block(READING), block(LOADING), block(PLUGIN)}) == 3
+
+
+@pytest.fixture
+def mine(quickstart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The quickstart's dataset where README has it."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").symlink_to(quickstart)
+    monkeypatch.chdir(tmp_path)
+    return quickstart
+
+
+def test_a_dataset_is_read_as_readme_reads_it(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(block(READING), {})
+    totals = json.loads((mine / "manifest.json").read_bytes())["totals"]
+    lines = capsys.readouterr().out.splitlines()
+    samples, tables = lines[: totals["samples"]], lines[totals["samples"] :]
+    tasks = Counter(task for line in samples for task in re.findall(r"'(\w+)'", line))
+    assert tasks == {task: n["kept"] for task, n in totals["tasks"].items() if n["kept"]}
+    dropped = [row for line in tables for row in ast.literal_eval(line)]
+    assert len(dropped) == totals["tasks"]["object_detection"]["dropped"] > 0
+    assert {frozenset(row) for row in dropped} == {frozenset(["key", "label", "score", "verdicts"])}
 
 
 @pytest.mark.filterwarnings(
@@ -36,18 +61,15 @@ def test_every_block_of_python_has_a_test() -> None:
     "ignore:unclosed file",
     "ignore:Exception ignored in",
 )
-def test_a_dataset_is_read_as_readme_reads_it(
-    quickstart: Path,
+def test_datasets_reads_it_as_readme_has_it(
+    mine: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").symlink_to(quickstart)
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    exec(block(READING), {})
-    totals = json.loads((quickstart / "manifest.json").read_bytes())["totals"]
+    exec(block(LOADING), {})
+    totals = json.loads((mine / "manifest.json").read_bytes())["totals"]
     assert len(capsys.readouterr().out.splitlines()) == totals["annotations_kept"]
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.records.dataset import read_dataset
-from engine.storage.folder import Folder
+from engine.records.dataset import open_dataset
 from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
 from pipelines.training import steps, trainer
 from tests.building import build
@@ -306,7 +305,7 @@ def test_an_audit_that_makes_no_sense_is_refused_before_anything_starts(
 def test_an_audit_of_unknown_annotations_is_refused_and_can_be_mended(
     florilegium: Command, write: Write, round_zero: dict[str, bytes], output: Path, tmp_path: Path
 ) -> None:
-    said = read_dataset(Folder(str(output / "rounds" / "0" / "candidates" / "0")))
+    said = open_dataset(str(output / "rounds" / "0" / "candidates" / "0"))
     found = [{"id": one.id, "right": True} for sample in said for one in sample.annotations]
     audit = tmp_path / "audit.jsonl"
     audit.write_text("\n".join(map(json.dumps, [*found, {"id": "beef", "right": True}])))
@@ -348,7 +347,7 @@ def trainable(tmp_path: Path, untrained: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.mark.parametrize("command", ["train", "export-florence2"])
+@pytest.mark.parametrize("command", ["train", "export"])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -367,7 +366,9 @@ def test_a_config_that_nothing_can_be_learned_by_is_refused(
     message: str,
 ) -> None:
     made = tmp_path / "made"
-    told = florilegium(command, begun / "rounds" / "0", trainable(**options), "--output", made)
+    config = trainable(**options)
+    given = (config,) if command == "train" else ("--format", "florence2", "--config", config)
+    told = florilegium(command, begun / "rounds" / "0", *given, "--output", made)
     assert told.code == 2
     assert message in told.err
     assert not made.exists()
@@ -387,12 +388,13 @@ def test_a_training_that_fails_ends_with_1_and_goes_on_after_the_cure(
 
 
 def test_a_folder_that_exists_is_not_exported_into(
-    florilegium: Command, trainable: Callable[..., Path], begun: Path, tmp_path: Path
+    florilegium: Command, begun: Path, tmp_path: Path
 ) -> None:
     made = tmp_path / "made"
     made.mkdir()
     (made / "mine.txt").touch()
-    told = florilegium("export-florence2", begun / "rounds" / "0", trainable(), "--output", made)
+    labels = begun / "rounds" / "0"
+    told = florilegium("export", labels, "--format", "coco", "--output", made)
     assert told.code == 2
     assert "exists: choose another folder" in told.err
     assert [path.name for path in made.iterdir()] == ["mine.txt"]
@@ -410,7 +412,9 @@ def test_what_is_no_refined_dataset_of_a_known_world_is_told_so(
         (("diff", nothing, 0, 1), "it was never refined"),
         (("diff", photographs, 0, 1), "it was never refined"),
         (("train", nothing, trainable(), *made), "build the dataset first"),
-        (("export-florence2", nothing, trainable(), *made), "build the dataset first"),
+        (("export", nothing, "--format", "florence2", *made), "build the dataset first"),
+        (("export", nothing, "--format", "coco", *made), "build the dataset first"),
+        (("export", nothing, "--format", "cocoa", *made), "did you mean 'coco'?"),
     ):
         told = florilegium(*arguments)
         assert told.code == 2

@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.end_to_end.conftest import ROOT, Command
+from tests.end_to_end.conftest import ROOT, Command, Told
 from tests.end_to_end.refinement import write_refinement
 
 pytestmark = [
     # Ray Data, which Ray Train imports, warns of its own defaults.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
 ]
+
+
+def export_lines(florilegium: Command, dataset: Path, config: Path, output: Path) -> Told:
+    given = ("--format", "florence2", "--config", config, "--output", output)
+    return florilegium("export", dataset, *given)
 
 
 def words(text: str) -> str:
@@ -154,7 +159,7 @@ def test_a_task_of_ones_own_is_trained_and_exported(
     assert f"checkpoint {tmp_path / 'student'}" in words(told.out)
     again = florilegium("train", output, config, "--output", tmp_path / "student")
     assert again.out == told.out
-    told = florilegium("export-florence2", output, config, "--output", tmp_path / "lines")
+    told = export_lines(florilegium, output, config, tmp_path / "lines")
     assert told.code == 0
     lines = (tmp_path / "lines" / "train" / "annotations.jsonl").read_text().splitlines()
     asked = {json.loads(line)["prefix"].split("<loc")[0] for line in lines}
@@ -175,15 +180,19 @@ def test_tasks_without_an_example_are_reported(
     }
     config.write_text(yaml.safe_dump(document))
     line = "warning region_description: no examples in this dataset, it is not trained"
-    for command in ("train", "export-florence2"):
-        told = florilegium(command, output, config, "--output", tmp_path / command)
+    for told in (
+        florilegium("train", output, config, "--output", tmp_path / "student"),
+        export_lines(florilegium, output, config, tmp_path / "lines"),
+    ):
         assert told.code == 0
         assert line in words(told.err)
         assert "object_detection: no" not in told.err
     document["tasks"] = {"region_description": 1}
     config.write_text(yaml.safe_dump(document))
-    for command in ("train", "export-florence2"):
-        told = florilegium(command, output, config, "--output", tmp_path / f"{command}_none")
+    for told in (
+        florilegium("train", output, config, "--output", tmp_path / "no_student"),
+        export_lines(florilegium, output, config, tmp_path / "no_lines"),
+    ):
         assert told.code == 2
         assert "no kept labels to train region_description" in words(told.err)
 

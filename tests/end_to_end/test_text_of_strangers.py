@@ -119,7 +119,9 @@ def test_no_command_lets_a_stranger_steer_the_terminal(
         ["status", f"{tmp_path}/\x1b[31m\u202e"],
         ["score", output],
         ["diff", output, "0", "1"],
-        ["export-florence2", output, config, "--output", tmp_path / "\x1b[31m"],
+        ["export", output, "--format", "florence2", "--output", tmp_path / "\x1b[31m"],
+        ["export", output, "--format", "coco", "--output", tmp_path / "\x9b31m"],
+        ["export", output, "--format", "\x1b[31m", "--output", tmp_path / "other"],
     ]
     told = {tuple(map(str, command)): florilegium(*command) for command in commands}
     for command, ended in told.items():

@@ -14,7 +14,7 @@ import pytest
 from engine.core.errors import FlorilegiumError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
-from engine.records.dataset import read_annotations, read_dataset
+from engine.records.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
 from pipelines.dataset.clean import clean
@@ -23,9 +23,10 @@ from pipelines.dataset.lineage import read_lineage
 from pipelines.dataset.status import read_status
 from pipelines.dataset.why import explain
 from pipelines.diff.difference import diff_rounds
-from pipelines.export.few_shot import write_examples
-from pipelines.export.florence2 import export_jsonl
-from pipelines.training.config import TrainConfig
+from pipelines.export.coco import CocoConfig, CocoExporter
+from pipelines.export.exporter import Exporter, export
+from pipelines.export.few_shot import FewShotConfig, FewShotExporter
+from pipelines.export.florence2 import Florence2Config, Florence2Exporter
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, build, configure
 
@@ -41,7 +42,8 @@ def finished(album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_all(dataset: Path) -> None:
-    for _ in (*read_dataset(Folder(str(dataset))), *read_annotations(Folder(str(dataset)))):
+    found = open_dataset(str(dataset)).select(verdict="all")
+    for _ in (*found, *found.tables()):
         pass
 
 
@@ -49,6 +51,12 @@ def rebuild(dataset: Path) -> None:
     source = json.loads((dataset.parent / "source").read_text("utf-8"))
     run = prepare(configure(source, dataset, filters=BRIGHT_ENOUGH))
     put_in_place(run, execute(run, Progress(), check=True))
+
+
+def exported(dataset: Path, exporter: Exporter[Any, Any]) -> None:
+    output = dataset.parent / "exported"
+    shutil.rmtree(output, ignore_errors=True)
+    export(str(dataset), exporter, output)
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -60,8 +68,11 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "lineage": lambda d: read_lineage(Folder(str(d))),
     "diff": lambda d: diff_rounds(Folder(str(d)), 0, 1),
     "train": read_all,
-    "export": lambda d: export_jsonl(str(d), TrainConfig(model="x"), d.parent / "exported"),
-    "examples": lambda d: write_examples(str(d), str(d / "manifest.json"), d.parent / "few", 1),
+    "florence2": lambda d: exported(d, Florence2Exporter(Florence2Config())),
+    "coco": lambda d: exported(d, CocoExporter(CocoConfig())),
+    "few_shot": lambda d: exported(
+        d, FewShotExporter(FewShotConfig(audit=str(d / "manifest.json")))
+    ),
     "build": rebuild,
 }
 NAMES = ("manifest.json", "refine.json", "run.yaml", "index.parquet", "dead_letters.parquet")

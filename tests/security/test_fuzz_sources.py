@@ -28,6 +28,7 @@ from PIL import Image
 from engine.core.errors import ConfigError
 from engine.core.limits import Limits
 from engine.core.validity import problem_of
+from engine.planning.config import SourceEntry
 from engine.planning.open_source import open_source
 from engine.planning.partition import partition
 from engine.records.shard import Shard, read_shard
@@ -35,7 +36,6 @@ from engine.safety.bounded_json import depth_of
 from engine.sources.files import SOURCE_FAILED
 from engine.sources.labels import Labels
 from engine.sources.metadata import MAX_METADATA_BYTES
-from engine.sources.source import SourceConfig
 from tests.security.documents import (
     FILE_NAMES,
     JSON,
@@ -96,7 +96,7 @@ IMAGES = {
 
 def read(url: Path, kind: str) -> tuple[int, list[Shard]]:
     """Read a source; return how many items it lists, and its shards, which keep to the limits."""
-    config = SourceConfig(url=str(url), kind=kind)
+    config = SourceEntry(url=str(url), kind=kind)
     source = open_source(config, shard_size=3, limits=LIMITS)
     specs = partition([source], [])
     shards = [read_shard(spec, source, limits=LIMITS)[0] for spec in specs]

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import CAPTION_TASKS, DETECTION_TASKS
 from pipelines.merge.calibration import Calibration, TaskCalibration
-from pipelines.merge.candidates import NAMED_TASKS, candidates_of, words_of
+from pipelines.merge.candidates import candidates_of, words_of
 from pipelines.merge.learning.audit import Audit, Said, findings
 from pipelines.merge.learning.per_task import IOU, Scene, learn
 from pipelines.merge.learning.reliability import expected_calibration_error, wilson
-from pipelines.merge.rules import calibrated_fusion
+from pipelines.merge.rules import CalibratedFusion, Case, RuleOptions
 
 FOLDS = 5
 
@@ -54,7 +55,7 @@ def fit(
         words_of(one)
         for sample, _ in audited
         for one in sample.annotations
-        if one.task in NAMED_TASKS
+        if one.task in DETECTION_TASKS
     }
     return Calibration(
         voters=tuple(voters),
@@ -152,9 +153,9 @@ def _together(outcomes: Sequence[_Outcome]) -> _Outcome:
 def _merged(scene: Scene, model: TaskCalibration) -> _Outcome:
     """Return what the merged statements about a scene turn out to be, the unsure ones too."""
     hypotheses = scene.hypotheses(model)
-    choice = calibrated_fusion(
-        hypotheses, model, size_wh=scene.size_wh, least_confidence=0.0, apart=IOU
-    )
+    rule = CalibratedFusion(RuleOptions(least_confidence=0.0, apart=IOU))
+    case = Case(candidates=hypotheses.candidates, size_wh=scene.size_wh, calibration=model)
+    choice = rule.choose(hypotheses, case)
     verdict, thing = (column[choice.row] for column in scene.verdicts(hypotheses))
     # The second statement of one thing is wrong: it is one too many.
     _, first = np.unique(thing, return_index=True)

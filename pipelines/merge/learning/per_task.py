@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.merge.calibration import Fusion, TaskCalibration, Voter
 from pipelines.merge.candidates import Candidates
 from pipelines.merge.hypotheses import Hypotheses, feature_names, features, hypotheses_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from pipelines.merge.learning.audit import Audit
 from pipelines.shape_world.score.measure import Truth
 from pipelines.shape_world.score.rightness import rightness
@@ -22,12 +22,12 @@ class AuditRow(TypedDict):
     right: bool
 
 
-def audit_from_truth(samples: Iterable[Labelled], truth: Truth) -> Audit:
+def audit_from_truth(samples: Iterable[DatasetSample], truth: Truth) -> Audit:
     """Return what an audit of all annotations of samples finds, where truth can judge them."""
     return Audit(right={row["id"]: row["right"] for row in audit_rows(samples, truth)})
 
 
-def audit_rows(samples: Iterable[Labelled], truth: Truth) -> Iterator[AuditRow]:
+def audit_rows(samples: Iterable[DatasetSample], truth: Truth) -> Iterator[AuditRow]:
     """Yield the rows of an audit file: one per annotation that truth can judge, streaming."""
     for sample in samples:
         verdicts = rightness(sample.annotations, truth(sample.key))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.scene import Predicate, Thing
 from pipelines.shape_world.score.claims import Claim, Claims, claims_of
 from pipelines.shape_world.score.comparison import Comparison, comparable, surest

@@ -8,7 +8,8 @@ from functools import partial
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
 from engine.planning.registry import require
-from engine.records.dataset import Labelled, manifest_of, read_dataset
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.shape_world.scene import SCHEME, Scene
 from pipelines.shape_world.score.boxes import BoxTally
@@ -26,7 +27,7 @@ Truth = Callable[[str], Scene]
 
 
 def score_labels(
-    samples: Iterable[Labelled], truth: Truth, *, without: Collection[str] = ()
+    samples: Iterable[DatasetSample], truth: Truth, *, without: Collection[str] = ()
 ) -> Score:
     """Measure the kept annotations of samples.
 
@@ -80,9 +81,8 @@ def score_dataset(folder: Folder, *, without: Collection[str] = ()) -> Score:
     """
     packages = ("faster_coco_eval", "jiwer", "pycocoevalcap", "rapidfuzz", "scipy")
     require("scoring", packages, extra="refine")
-    return score_labels(
-        read_dataset(folder), truth_of(manifest_of(folder)["source"]), without=without
-    )
+    dataset = Dataset.of(folder)
+    return score_labels(dataset, truth_of(dataset.source), without=without)
 
 
 def truth_of(urls: Sequence[str]) -> Truth:

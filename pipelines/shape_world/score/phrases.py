@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.score.boxes import LEAST_IOU
 from pipelines.shape_world.score.claims import Claim, Claims, claim_of, claims_of
 from pipelines.shape_world.score.comparison import Comparison, surest

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.scene import Scene
 from pipelines.shape_world.score.boxes import LEAST_IOU
 from pipelines.shape_world.score.captions import is_true

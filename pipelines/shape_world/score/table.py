@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from engine.core.annotation import CAPTION_TASKS
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.score.score import Number, Score
 
 _ROWS: Mapping[str, Mapping[str, str]] = {

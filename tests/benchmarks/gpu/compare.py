@@ -65,7 +65,7 @@ def compare(
         "output": str(folder / "out"),
         "runner": dict(runner or runner_of(is_real)),
         "shard_size": shard_size(count),
-        "allow_caveats": True,
+        "allow_random_weights": True,
         "max_dead_letter_share": 1,
         "specialists": {
             **JOBS[name].inputs,

@@ -54,7 +54,9 @@ def _tiny(name: str, models: Path, _: Sequence[Path], keys: dict[str, Any]) -> R
 
 def _real(name: str, models: Path, paths: Sequence[Path], keys: dict[str, Any]) -> RunConfig:
     """Return a recipe whose models are of the sizes in `architectures`."""
-    document = load_document(CONFIGS / f"{name}.yaml", changes={**keys, "allow_caveats": True})
+    document = load_document(
+        CONFIGS / f"{name}.yaml", changes={**keys, "allow_random_weights": True}
+    )
     for section in ("specialists", "filters"):
         for stage, options in document[section].items():
             use = (options or {}).get("use", stage)

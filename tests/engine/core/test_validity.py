@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.core.annotation import FIELDS_OF, TASKS, Annotation, MaskRLE
+from engine.core.annotation import Annotation, MaskRLE
+from engine.core.tasks import TABLE, TASKS
 from engine.core.validity import problem_of
 
 WHOLE: dict[str, Any] = {
@@ -108,18 +109,18 @@ def test_nonsense_is_named(fields: dict[str, Any], told: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_what_a_task_wants_is_enough(task: str) -> None:
-    wanted = FIELDS_OF[task]
+    wanted = TABLE[task]
     for field in wanted.either or wanted.needs:
         given = {one: WHOLE[one] for one in (*wanted.needs, field)}
         assert problem_of(Annotation(kind=wanted.kind, task=task, **given), width=4, height=3) == ""
 
 
 @pytest.mark.parametrize(
-    ("task", "field"), [(task, field) for task in TASKS for field in FIELDS_OF[task].needs]
+    ("task", "field"), [(task, field) for task in TASKS for field in TABLE[task].needs]
 )
 def test_a_field_that_a_task_wants_is_named_where_it_is_missing(task: str, field: str) -> None:
     given = {**WHOLE, field: type(WHOLE[field])() if field != "mask_rle" else None}
-    told = problem_of(Annotation(kind=FIELDS_OF[task].kind, task=task, **given), width=4, height=3)
+    told = problem_of(Annotation(kind=TABLE[task].kind, task=task, **given), width=4, height=3)
     assert f"{task} needs `{field}`; it has only `" in told
 
 

@@ -11,8 +11,9 @@ import pytest
 from engine.core.annotation import Annotation, MaskRLE
 from engine.core.errors import MissingPackage, SampleError
 from engine.core.limits import Limits
+from engine.core.rows import Measurement
 from engine.core.sample import Picture, Sample
-from engine.core.stage import Measurement, Specialist, StageConfig
+from engine.core.stage import Specialist, StageConfig
 from engine.execution.answer import ask
 from engine.planning.graph import Node
 from tests.building import BRIGHT_ENOUGH
@@ -38,7 +39,7 @@ class Saying(Specialist[StageConfig]):
 
 
 def node_of(stage: Any) -> Node[Any]:
-    return Node(name="stage", use="stage", stage=stage, inputs=(), fingerprint="f")
+    return Node(name="stage", use="stage", stage=stage, fingerprint="f")
 
 
 def sample(key: str = "a", *annotations: Annotation) -> Sample:
@@ -158,9 +159,9 @@ class Unspeakable(Exception):
     ("error", "told"),
     [
         (Unspeakable(), "Unspeakable: (its message cannot be written)"),
-        (SampleError("Too Ugly!", "no"), "no (its reason is no word of small letters"),
-        (SampleError(["x"], "no"), "no (its reason is no word of small letters"),  # type: ignore[arg-type]
-        (SampleError("x" * 99, "no"), "no (its reason is no word of small letters"),
+        (SampleError("Too Ugly!", "no"), "no (its reason is not made of small letters"),
+        (SampleError(["x"], "no"), "no (its reason is not made of small letters"),  # type: ignore[arg-type]
+        (SampleError("x" * 99, "no"), "no (its reason is not made of small letters"),
     ],
 )
 def test_an_error_that_no_dead_letter_could_hold_is_told_as_far_as_it_goes(
@@ -281,16 +282,16 @@ def test_nonsense_about_one_image_costs_only_that_image() -> None:
 class Measuring(BrightEnough):
     """Measures what it is told to."""
 
-    rows: list[list[Measurement]]
+    measurements: list[list[Measurement]]
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
-        return self.rows
+        return self.measurements
 
 
 def measuring(*rows: list[Measurement]) -> Any:
     node = planned(filters=BRIGHT_ENOUGH).filters[0]
     stage = Measuring(node.stage.config)
-    stage.rows = list(rows)
+    stage.measurements = list(rows)
     (answer,) = ask(node_of(stage), [sample()])
     return answer
 

@@ -55,6 +55,23 @@ def test_an_annotation_is_named_by_its_own_sample(images: ShardBytes) -> None:
         assert [one.id for one in said[number]] == ids
 
 
+def test_a_stage_is_shown_what_it_reads_of_whom_even_where_there_is_nothing(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bright, describe = planned(specialists=DESCRIBED).specialists
+    seen: list[Sample] = []
+    monkeypatch.setattr(bright.stage, "predict", lambda samples: [[] for _ in samples])
+    monkeypatch.setattr(
+        describe.stage, "predict", lambda samples: [seen.append(one) or [] for one in samples]
+    )
+    talk = conversation(images)
+    for node in (bright, describe):
+        talk.ask(node, [0])
+    assert [(one.upstream, one.annotations) for one in seen] == [
+        ({"bright": frozenset({"object_detection"})}, ())
+    ]
+
+
 def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> None:
     graph = planned(specialists=DESCRIBED)
     bright, describe = graph.specialists

@@ -33,10 +33,11 @@ def graph_of(*stages: tuple[str, str, tuple[str, ...]], batch_size: int = 8) -> 
     """Return a graph of stages, each with its name, pool (or `cpu`) and the stages it reads."""
     stage = planned().specialists[0].stage
     nodes = []
-    for name, pool, inputs in stages:
+    for name, pool, reads in stages:
         config = StageConfig(num_gpus=0 if pool == CPU_POOL else 1, batch_size=batch_size)
         own = type(stage)(config)
-        nodes.append(Node[Any](name=name, use="", stage=own, inputs=inputs, fingerprint=name))
+        upstream = dict.fromkeys(reads, frozenset[str]())
+        nodes.append(Node[Any](name=name, use="", stage=own, upstream=upstream, fingerprint=name))
     return Graph(specialists=tuple(nodes), filters=())
 
 
@@ -81,7 +82,7 @@ def test_every_stage_is_in_one_visit_and_after_all_that_it_reads() -> None:
     place = {name: index for index, one in enumerate(plan) for name in one.names}
     assert sorted(place) == sorted(node.name for node in SANDWICH.layered)
     for node in SANDWICH.layered:
-        for read in node.inputs:
+        for read in node.upstream:
             same = place[read] == place[node.name]
             assert same or place[read] in plan[place[node.name]].after
     assert all(earlier < index for index, one in enumerate(plan) for earlier in one.after)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,8 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
     [
         (MINIMAL + "shard_sise: 3\n", "did you mean 'shard_size'"),
         (MINIMAL + "runner: {kind: ray, adress: auto}\n", "did you mean 'address'"),
-        (MINIMAL.replace("photos", "{url: a, kynd: folder}"), "did you mean 'kind'"),
+        (MINIMAL.replace("photos", "{provides: [tag]}"), "give a `url`, or a `kind` that needs"),
+        (MINIMAL.replace("photos", "{url: a, brings: [tag]}"), "now called 'provides'"),
         (MINIMAL + "shard_size: 0\n", "shard_size"),
         (MINIMAL + "runner: spark\n", "runner"),
         ("output: out\nspecialists: {a: }\n", "'source' is missing"),
@@ -105,3 +107,15 @@ def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
 def test_a_malformed_override_is_named(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="override"):
         load_config(write(tmp_path, MINIMAL), overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("old", "told"),
+    [
+        ("max_pixels: 9", "write `limits: {max_pixels: 9}`"),
+        ("allow_caveats: true", "now called 'allow_random_weights'"),
+    ],
+)
+def test_an_old_key_is_an_error_that_names_the_new_one(tmp_path: Path, old: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load_config(write(tmp_path, f"{MINIMAL}\n{old}\n"))

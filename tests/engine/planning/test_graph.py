@@ -26,7 +26,7 @@ def test_stages_are_sorted_so_that_each_comes_after_what_it_reads() -> None:
     backwards = dict(reversed(DESCRIBED.items()))
     graph = planned(specialists=backwards, filters=BRIGHT_ENOUGH)
     assert [node.name for node in graph.layered] == ["bright", "describe", "enough"]
-    assert graph.specialists[1].inputs == ("bright",)
+    assert graph.specialists[1].upstream == {"bright": frozenset({"object_detection"})}
 
 
 def test_an_unknown_stage_is_named_with_the_nearest_one() -> None:
@@ -46,7 +46,7 @@ def test_a_missing_input_is_named_with_the_nearest_one() -> None:
 
 def test_an_input_may_come_from_the_source() -> None:
     config = configure("photos", Path("out"), specialists={"first": {"use": "tests.stages:First"}})
-    assert plan(config, source_tasks=("caption",)).specialists[0].inputs == ()
+    assert plan(config, source_tasks=("caption",)).specialists[0].upstream == {}
 
 
 def test_a_circle_is_told_in_full() -> None:
@@ -66,7 +66,7 @@ def test_a_stage_may_be_told_which_stages_to_read() -> None:
         "other": {"use": "tests.stages:Brightest"},
         "describe": {"use": "tests.stages:Describe", "reads": ["other"]},
     }
-    assert planned(specialists=two).specialists[2].inputs == ("other",)
+    assert planned(specialists=two).specialists[2].upstream.keys() == {"other"}
     two["describe"]["reads"] = ["othr"]
     with pytest.raises(PlanError, match=r"reads 'othr', which is no specialist here; did you mean"):
         planned(specialists=two)
@@ -84,13 +84,15 @@ def test_reading_a_stage_that_says_the_wrong_thing_is_a_wrong_type() -> None:
 class NamesOthers(Brightest):
     """Has an option that names other stages."""
 
-    relies_on: ClassVar[Mapping[str, tuple[str, ...]]] = {"bright": ("object_detection",)}
+    required_stages: ClassVar[Mapping[str, tuple[str, ...]]] = {"bright": ("object_detection",)}
 
 
 class NamesOneForMore(Brightest):
     """Believes that another stage says what it does not say."""
 
-    relies_on: ClassVar[Mapping[str, tuple[str, ...]]] = {"bright": ("object_detection", "ocr")}
+    required_stages: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "bright": ("object_detection", "ocr")
+    }
 
 
 def test_a_stage_that_options_name_must_be_there_and_say_what_is_wanted() -> None:
@@ -105,9 +107,9 @@ def test_a_stage_that_options_name_must_be_there_and_say_what_is_wanted() -> Non
         naming("NamesOneForMore", "bright")
 
 
-def test_a_stage_knows_whom_it_hears() -> None:
+def test_a_node_has_the_stages_that_it_reads_and_the_tasks_of_each() -> None:
     graph = planned(specialists=DESCRIBED)
-    assert [node.stage.hears for node in graph.specialists] == [
+    assert [node.upstream for node in graph.specialists] == [
         {},
         {"bright": frozenset({"object_detection"})},
     ]

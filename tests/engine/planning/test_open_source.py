@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 from PIL import Image
 
 from engine.core.errors import ConfigError, MissingPackage
+from engine.execution.run import prepare
+from engine.planning.config import RunConfig, SourceEntry
+from engine.planning.open_source import config_of
 from engine.sources.place import original, printable
+from engine.sources.source import Item, Reading, Source, SourceConfig
 from engine.sources.url import package_folder
+from tests.building import configure
 from tests.engine.sources.conftest import source_at
 
 KINDS = {
@@ -100,8 +108,8 @@ def test_a_package_is_found_without_running_it() -> None:
     code = (
         "import sys\n"
         "from engine.planning.open_source import open_source\n"
-        "from engine.sources.source import SourceConfig\n"
-        "config = SourceConfig(url='package://sklearn.datasets/images')\n"
+        "from engine.planning.config import SourceEntry\n"
+        "config = SourceEntry(url='package://sklearn.datasets/images')\n"
         "assert list(open_source(config, shard_size=1).items())\n"
         "assert 'sklearn' not in sys.modules and 'cv2' not in sys.modules"
     )
@@ -211,3 +219,63 @@ def test_no_path_leads_out_of_a_package(package: Path, path: str) -> None:
 def test_paths_within_a_package_are_found(package: Path) -> None:
     for path in ("", "/", "/images", "/images/", "/images/a.png", "/within", ".images", ".images/"):
         assert package_folder(f"package://acme_photos{path}").startswith(str(package))
+
+
+class NumbersConfig(SourceConfig):
+    """Options of a source without files."""
+
+    url: str = "numbers://"
+    first: int = 0
+    """The number to begin with."""
+    names: tuple[str, ...] = ()
+    """What the images are called."""
+
+
+class Numbers(Source[NumbersConfig]):
+    """A source of another package, with options of its own."""
+
+    Config = NumbersConfig
+
+    def items(self) -> Iterator[Item]:
+        for number, name in enumerate(self.config.names, self.config.first):
+            yield Item(location=f"{name}-{number}", signature="1")
+
+    def read(self, item: Item) -> Iterator[Reading]:
+        yield Reading(name=item.location, location=item.location, data=b"")
+
+
+NUMBERS = f"{__name__}:Numbers"
+
+
+def test_a_source_of_another_package_has_options_of_its_own(tmp_path: Path) -> None:
+    options = {"kind": NUMBERS, "first": 7, "names": ["a", "b"]}
+    run = prepare(configure([options], tmp_path / "out"))
+    assert [item.location for item in run.sources[0].items()] == ["a-7", "b-8"]
+    (entry,) = run.config.source
+    assert entry.model_dump(mode="json") == {"url": "numbers://", "provides": [], **options}
+    copied = RunConfig.model_validate(run.config.model_dump(mode="json"))
+    assert config_of(copied.source[0]) == run.sources[0].config, "a worker opens the same"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"kind": NUMBERS, "frist": 7}, "unknown key 'frist', did you mean 'first'"),
+        ({"kind": NUMBERS, "first": "x"}, "first = 'x': give a whole number"),
+        ({"kind": NUMBERS, "include": ["*.jpg"]}, "unknown key 'include', did you mean"),
+        ({"url": "photos", "kynd": "folder"}, "unknown key 'kynd', did you mean 'kind'"),
+        ({"url": "photos", "caption_colum": "x"}, "did you mean 'caption_column'"),
+        ({"url": "photos", "image_column": "x"}, "unknown key 'image_column'"),
+        ({"url": "photos", "follow_links": "perhaps"}, "follow_links = 'perhaps': give true or"),
+        ({"url": "photos", "encoding": "latin-99"}, "unknown encoding: latin-99"),
+        ({"kind": "folder"}, "the key 'url' is missing"),
+    ],
+)
+def test_wrong_options_of_a_source_are_named_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], told: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"^source .*{re.escape(told)}"):
+        config_of(SourceEntry(**options))

@@ -20,14 +20,14 @@ from engine.planning.partition import (
     read_index,
     write_index,
 )
-from engine.sources.folder import FolderSource
+from engine.sources.folder import FolderConfig, FolderSource
 from engine.sources.source import Item, Reading, Source, SourceConfig
 from engine.storage.folder import Folder
 from engine.storage.parquet import to_sealed_parquet
 from tests.building import build, contents
 
 
-class Listed(Source):
+class Listed(Source[SourceConfig]):
     """A source of items that nobody reads."""
 
     def __init__(self, *locations: str, url: str = "photos", size: int = 3) -> None:
@@ -372,7 +372,7 @@ def test_hostile_names_on_disk_get_keys_of_their_own(album: Path, tmp_path: Path
              "a_b.jpg", "名前.jpg", "-.jpg", "noextension"]  # fmt: skip
     for name in names:
         (tmp_path / name).write_bytes((album / "cat.jpg").read_bytes())
-    source = FolderSource(SourceConfig(url=str(tmp_path)), shard_size=100)
+    source = FolderSource(FolderConfig(url=str(tmp_path)), shard_size=100)
     found = [entry.key for entry in entries(partition([source], []))]
     assert len(set(found)) == len(names)
     assert all(re.fullmatch(r"[\w-]+", key) and len(key.encode()) <= 92 for key in found)

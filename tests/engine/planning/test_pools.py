@@ -19,7 +19,7 @@ def graph_of(**stages: dict[str, Any]) -> Graph:
     nodes = [
         Node(
             name=name, use=name, stage=options.pop("of", Brightest)(StageConfig(**options)),
-            inputs=(), fingerprint=name,
+            fingerprint=name,
         )
         for name, options in stages.items()
     ]  # fmt: skip

@@ -10,9 +10,11 @@ import pytest
 
 from engine.core.annotation import Annotation
 from engine.core.judgement import Statements, Verdicts
-from engine.core.stage import Filter, Measurement, StageConfig
+from engine.core.rows import Measurement
+from engine.core.stage import Filter, StageConfig
 from engine.planning.graph import Graph, Node
-from engine.records.judging import VERDICT_TYPE, Judged, judge
+from engine.records.contract import VERDICT_TYPE
+from engine.records.judging import Judged, judge
 from engine.records.layer import make_layer
 from tests.building import BRIGHTEST
 from tests.engine.by_hand import Said, caption, layers_of, planned, record, region, shard_of
@@ -43,7 +45,11 @@ def graph_of(*rules: Rule, kind: type[Ruling] = Ruling) -> Graph:
     graph = planned(specialists=BRIGHTEST)
     filters = tuple(
         Node[Any](
-            name=f"f{place}", use="", stage=kind(rule), inputs=("bright",), fingerprint=f"{place}"
+            name=f"f{place}",
+            use="",
+            stage=kind(rule),
+            upstream={"bright": frozenset()},
+            fingerprint=f"{place}",
         )
         for place, rule in enumerate(rules)
     )
@@ -365,7 +371,7 @@ def test_a_shard_about_which_nothing_was_said_is_judged(filters: dict[str, Any])
     shard = shard_of(2)
     layers = layers_of(graph, shard, {})
     for node in graph.filters:
-        if node.has_layer:
+        if node.stage.has_layer:
             layers[node.name] = make_layer(node, {}, ())
     found = judge(shard, graph, layers, frozenset())
     assert (found.table.num_rows, len(found.kept), len(found.verdicts)) == (0, 0, 0)

@@ -10,7 +10,8 @@ import pytest
 
 from engine.core.annotation import Annotation, stamp
 from engine.core.judgement import Statements, Verdicts
-from engine.core.stage import Filter, Measurement, StageConfig
+from engine.core.rows import Measurement
+from engine.core.stage import Filter, StageConfig
 from engine.planning.graph import Node
 from engine.records import layer as layer_module
 from engine.records.layer import Layer, LayerStore, StageError, join_layers, make_layer
@@ -115,7 +116,7 @@ def test_each_number_of_a_measurement_has_a_column_of_its_own() -> None:
         def judge(self, statements: Statements) -> Verdicts:
             raise NotImplementedError
 
-    node = Node[Any](name="two", use="", stage=Two(StageConfig()), inputs=(), fingerprint="f")
+    node = Node[Any](name="two", use="", stage=Two(StageConfig()), fingerprint="f")
     rows = [Measurement("x", {"weight": 2.0, "size": 1.0}), Measurement("y", {"weight": 3.0})]
     assert make_layer(node, {4: rows}, ()).table.to_pylist() == [
         {"sample": 4, "annotation_id": "x", "size": 1.0, "weight": 2.0},

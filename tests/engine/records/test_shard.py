@@ -23,7 +23,7 @@ from tests.engine.by_hand import caption, region
 Readings = Sequence[Reading | DeadLetter]
 
 
-class Given(Source):
+class Given(Source[SourceConfig]):
     """A source whose items are given."""
 
     def __init__(self, items: Mapping[str, Readings]) -> None:

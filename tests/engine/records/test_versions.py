@@ -9,7 +9,7 @@ import pytest
 from engine.core.errors import ConfigError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
-from engine.records.dataset import read_dataset
+from engine.records.dataset import open_dataset
 from engine.records.manifest import MANIFEST, RECIPE, named_shards
 from engine.records.versions import VERSIONS, live_shards
 from engine.storage.folder import Folder
@@ -47,12 +47,12 @@ def test_the_version_before_stays_whole_while_the_next_is_built(
     album: Path, tmp_path: Path
 ) -> None:
     build(album, tmp_path, shard_size=5)
-    before, samples = named(tmp_path), [one.key for one in read_dataset(Folder(str(tmp_path)))]
+    before, samples = named(tmp_path), [one.key for one in open_dataset(str(tmp_path))]
     interrupt(album, tmp_path, 2, shard_size=5, specialists=DESCRIBED)
     assert named(tmp_path) == before
     assert before < tars(tmp_path), "two shards of the next version lie beside them"
     assert verified(tmp_path) == []
-    assert [one.key for one in read_dataset(Folder(str(tmp_path)))] == samples
+    assert [one.key for one in open_dataset(str(tmp_path))] == samples
 
 
 def test_a_finished_build_leaves_one_version_and_nothing_else(album: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_another_source_needs_to_be_asked_for(album: Path, tmp_path: Path) -> No
         build(other, output, shard_size=5)
     assert contents(output) == before
     build(other, output, shard_size=5, replace=True)
-    assert [one.key for one in read_dataset(Folder(str(output)))] == ["one"]
+    assert [one.key for one in open_dataset(str(output))] == ["one"]
 
 
 def test_another_source_is_refused_with_another_shard_size_too(album: Path, tmp_path: Path) -> None:

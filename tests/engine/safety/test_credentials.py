@@ -24,6 +24,8 @@ def document(**changes: Any) -> dict[str, Any]:
         ({"source": "https://anna:CANARY@host/a.tar"}, "the URL of the source"),
         ({"source": ["photos", {"url": "s3://CANARY:CAN/ARY@bucket"}]}, "the URL of the source"),
         ({"source": "simplecache::https://anna:CANARY@host/a.tar"}, "the URL of the source"),
+        ({"source": {"kind": "gallery", "api_key": "CANARY"}}, "source.api_key holds"),
+        ({"source": [{"url": "x", "login": "https://a:CANARY@host"}]}, "source.login holds a user"),
         ({"output": "s3://CANARY:CANARY@bucket/out"}, "output holds a user"),
         ({"output": SIGNED}, "output holds a signature"),
         ({"layers": "https://host/layers?sv=1&sig=CANARY"}, "layers holds a signature"),

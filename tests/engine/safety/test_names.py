@@ -14,7 +14,8 @@ import pytest
 from engine.core.errors import ConfigError, PlanError, StorageError, UsageError
 from engine.planning.graph import plan
 from engine.planning.partition import Entry, ShardSpec, read_index, write_index
-from engine.records.dataset import labelled
+from engine.records.contract import SAMPLE_TYPES
+from engine.records.dataset_sample import sample_of
 from engine.records.manifest import DEAD_LETTERS, MANIFEST, read_manifest
 from engine.records.versions import remove_stale
 from engine.safety.names import LONGEST
@@ -147,10 +148,12 @@ def test_a_dead_letter_a_key_of_the_index_and_a_round_name_no_path(dataset: Path
     ],
 )
 def test_a_sample_read_back_has_a_key_and_a_digest(key: Any, sha256: Any) -> None:
-    row = {"key": key, "sha256": sha256, "width": 1, "height": 1, "metadata": "{}", "source": "a"}
-    files = {"json": json.dumps({**row, "annotations": []}).encode(), "jpg": b""}
-    with pytest.raises(ValueError, match=r"no key and digest|lacks some"):
-        labelled(files)
+    whole = {name: kind(1) if kind is int else kind() for name, kind in SAMPLE_TYPES.items()}
+    files = {"json": json.dumps({**whole, "key": "a", "sha256": "0" * 64}).encode(), "jpg": b""}
+    assert sample_of(files).key == "a"
+    files["json"] = json.dumps({**whole, "key": key, "sha256": sha256}).encode()
+    with pytest.raises(ValueError, match=r"no key and digest|lacks (key|sha256)"):
+        sample_of(files)
 
 
 @pytest.mark.attack("files")

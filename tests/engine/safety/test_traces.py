@@ -32,7 +32,7 @@ def test_no_path_of_this_machine_is_in_it() -> None:
 
 
 def test_frames_of_who_only_passed_the_call_on_are_left_out() -> None:
-    assert traceback_of(caught(), above=__file__) == "ValueError: not to my taste"
+    assert traceback_of(caught(), above=(__file__,)) == "ValueError: not to my taste"
 
 
 def failing_for(cause: Exception, *, is_told: bool) -> Exception:

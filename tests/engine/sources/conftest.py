@@ -6,13 +6,15 @@ import io
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
+from engine.planning.config import SourceEntry
 from engine.planning.open_source import open_source
-from engine.sources.source import Reading, Source, SourceConfig
+from engine.sources.source import Reading, Source
 
 Members = Sequence[tuple[str, bytes]] | Mapping[str, bytes]
 WriteTar = Callable[[str, Members], Path]
@@ -36,15 +38,15 @@ def write_tar(tmp_path: Path) -> WriteTar:
     return write
 
 
-def source_at(url: object, **options: object) -> Source:
+def source_at(url: object, **options: object) -> Source[Any]:
     """Open a source; options are those of its config, its limits, and `shard_size`."""
     shard_size = options.pop("shard_size", 256)
     limits = {name: options.pop(name) for name in [*options] if name in Limits.model_fields}
-    config = SourceConfig.model_validate({"url": str(url), **options})
+    config = SourceEntry.model_validate({"url": str(url), **options})
     return open_source(config, shard_size=shard_size, limits=Limits(**limits))  # type: ignore[arg-type]
 
 
-def read_all(source: Source) -> tuple[list[Reading], list[DeadLetter]]:
+def read_all(source: Source[Any]) -> tuple[list[Reading], list[DeadLetter]]:
     """Read every item of a source."""
     results = [result for item in source.items() for result in source.read(item)]
     readings = [result for result in results if isinstance(result, Reading)]

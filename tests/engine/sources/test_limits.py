@@ -26,9 +26,9 @@ from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
 from engine.sources import bounded_parquet
 from engine.sources import place as place_module
-from engine.sources.contract import without_bad
 from engine.sources.img2dataset import Img2DatasetSource
 from engine.sources.labels import Labels
+from engine.sources.own_output import without_bad
 from engine.sources.place import printable
 from engine.sources.sheet import Sheet
 from tests.engine.sources.conftest import WriteTar, captions_of, read_all, source_at

@@ -7,7 +7,7 @@ import codecs
 import pytest
 from pydantic import ValidationError
 
-from engine.sources.source import SourceConfig
+from engine.sources.source import FilesConfig
 from engine.sources.text import NotText, decoded, decoded_lines
 
 TEXT = "A café, 狗 и кот\n"
@@ -74,5 +74,5 @@ def test_lines_that_fit_utf8_by_chance_are_not_believed() -> None:
 @pytest.mark.parametrize("name", ["cp12520", "base64", "rot13"])
 def test_an_encoding_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="encoding"):
-        SourceConfig(url="x", encoding=name)
-    assert SourceConfig(url="x", encoding="utf-16").encoding == "utf-16"
+        FilesConfig(url="x", encoding=name)
+    assert FilesConfig(url="x", encoding="utf-16").encoding == "utf-16"

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from engine.core.errors import ConfigError
-from engine.records import dataset
+from engine.records import shard_files
+from engine.records.contract import SHARD_SCHEMA
 from engine.storage.folder import Folder
 from pipelines.dataset.why import explain
 from tests.building import build
@@ -44,15 +45,15 @@ def test_only_the_shard_with_the_key_is_read_whole(
     names = ("cat", "dog", "emu")
     publish(output, *([Photo(key=key, data=plain(), said=(caption(),))] for key in names))
     asked: list[list[str] | None] = []
-    read = dataset.from_parquet
+    read = shard_files.from_parquet
 
     def note(file: IO[bytes], *, columns: list[str] | None = None) -> pa.Table:
         asked.append(columns)
         return read(file, columns=columns)
 
-    monkeypatch.setattr(dataset, "from_parquet", note)
+    monkeypatch.setattr(shard_files, "from_parquet", note)
     assert "A cat sleeps." in told(output, "dog")
-    assert asked == [["key"], ["key"], ["key"], None]
+    assert asked == [["key"], ["key"], ["key"], SHARD_SCHEMA.names]
 
 
 def test_the_hint_knows_the_keys_of_all_shards(tmp_path: Path) -> None:

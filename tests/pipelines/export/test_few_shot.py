@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from engine.core.errors import ConfigError, UsageError
 from engine.core.sample import Picture, Sample
-from engine.records.dataset import read_dataset
-from engine.storage.folder import Folder
-from pipelines.export.few_shot import write_examples
+from engine.records.dataset import open_dataset
+from pipelines.export.exporter import export
+from pipelines.export.few_shot import FewShotConfig, FewShotExporter
 from specialists.online.examples import read_examples
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
 
@@ -36,6 +37,11 @@ def audit(path: Path, right: dict[str, bool]) -> str:
     rows = [json.dumps({"id": name, "right": is_right}) for name, is_right in right.items()]
     path.write_text("\n".join(rows), encoding="utf-8")
     return str(path)
+
+
+def write_examples(dataset: str, audit: str, output: Path, per_task: int = 16) -> Mapping[str, int]:
+    config = FewShotConfig(audit=audit, per_task=per_task)
+    return export(dataset, FewShotExporter(config), output).tasks
 
 
 def test_kept_captions_that_were_found_right_become_examples(
@@ -72,7 +78,7 @@ def test_the_choice_is_the_same_again_and_grows_with_its_number(
     write_examples(str(dataset), path, tmp_path / "all", 99)
     examples = read_examples(str(tmp_path / "all" / "examples.jsonl")).examples
     chosen = [one.source_sha256 for one in examples]
-    stored = [one.sha256 for one in read_dataset(Folder(str(dataset))) if one.sha256 in chosen]
+    stored = [one.sha256 for one in open_dataset(str(dataset)) if one.sha256 in chosen]
     assert sorted(chosen) == sorted(stored)
     assert chosen != stored  # not the first images of the dataset
 

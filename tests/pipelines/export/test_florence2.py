@@ -5,30 +5,42 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from itertools import islice
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from engine.core.errors import UsageError
-from engine.records.dataset import read_dataset
+from engine.records.dataset import open_dataset
 from engine.storage.folder import Folder
-from pipelines.export.florence2 import ANNOTATIONS, TEST, TRAIN, VALID, export_jsonl, part_of
-from pipelines.training.config import TrainConfig
+from pipelines.export.exporter import export
+from pipelines.export.florence2 import (
+    ANNOTATIONS,
+    TEST,
+    TRAIN,
+    VALID,
+    Florence2Config,
+    Florence2Exporter,
+    part_of,
+)
+from pipelines.training.examples import ExampleMaker
+from pipelines.training.reader import Part, Reader
 from specialists.florence2.format import FLORENCE2_TASKS
 from tests.building import build
+from tests.pipelines.training.labels import encode
 
-CONFIG = TrainConfig(model="here", allow_one_class=True)
+CONFIG = Florence2Config(allow_one_class=True)
 
 
 def test_every_sample_lies_in_the_folder_of_its_digest_with_a_line_per_task(scenes, tmp_path):
-    exported = export_jsonl(str(scenes), TrainConfig(model="here"), tmp_path / "out")
+    exported = export(str(scenes), Florence2Exporter(Florence2Config()), tmp_path / "out")
     rows = {}
     for part in (TRAIN, VALID, TEST):
         lines = (tmp_path / "out" / part / ANNOTATIONS).read_text("utf-8").splitlines()
         rows[part] = [json.loads(line) for line in lines]
         assert exported.lines.get(part, 0) == len(lines)
-    for sample in read_dataset(Folder(str(scenes))):
+    for sample in open_dataset(str(scenes)):
         part = part_of(sample.sha256)
         name = f"{sample.key}.jpg"
         assert (tmp_path / "out" / part / name).read_bytes() == sample.image
@@ -39,7 +51,7 @@ def test_every_sample_lies_in_the_folder_of_its_digest_with_a_line_per_task(scen
 
 
 def test_lines_have_the_three_fields_and_known_markers(scenes, tmp_path):
-    export_jsonl(str(scenes), TrainConfig(model="here"), tmp_path / "out")
+    export(str(scenes), Florence2Exporter(Florence2Config()), tmp_path / "out")
     markers = tuple(task.marker for task in FLORENCE2_TASKS.values())
     for line in (tmp_path / "out" / TRAIN / ANNOTATIONS).read_text("utf-8").splitlines():
         row = json.loads(line)
@@ -48,16 +60,16 @@ def test_lines_have_the_three_fields_and_known_markers(scenes, tmp_path):
 
 
 def test_lines_are_counted_by_task_and_a_task_without_any_has_none(scenes, tmp_path):
-    config = TrainConfig(model="here", tasks={"caption": 1, "region_description": 1, "ocr": 0})
-    exported = export_jsonl(str(scenes), config, tmp_path / "out")
+    config = Florence2Config(tasks={"caption": 1, "region_description": 1, "ocr": 0})
+    exported = export(str(scenes), Florence2Exporter(config), tmp_path / "out")
     assert exported.tasks == {"caption": 14, "region_description": 0}
 
 
 def test_a_dataset_that_gives_no_example_is_refused_and_nothing_is_left(scenes, tmp_path):
     question = {"each": "metadata.questions", "prompt": "{question}", "target": "{answer}"}
-    config = TrainConfig(model="here", tasks={"ask": 1}, custom={"ask": question})
+    config = Florence2Config(tasks={"ask": 1}, custom={"ask": question})
     with pytest.raises(UsageError, match=r"gives an example of ask: check `tasks`"):
-        export_jsonl(str(scenes), config, tmp_path / "out")
+        export(str(scenes), Florence2Exporter(config), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,14 +78,14 @@ def test_a_folder_that_exists_is_left_alone_and_a_broken_export_leaves_nothing(
 ):
     (tmp_path / "out").mkdir()
     with pytest.raises(UsageError, match="exists"):
-        export_jsonl(str(scenes), TrainConfig(model="here"), tmp_path / "out")
+        export(str(scenes), Florence2Exporter(Florence2Config()), tmp_path / "out")
 
     def broken(sha256: str) -> str:
         raise OSError("the disk is full")
 
     monkeypatch.setattr("pipelines.export.florence2.part_of", broken)
     with pytest.raises(OSError, match="full"):
-        export_jsonl(str(scenes), TrainConfig(model="here"), tmp_path / "other")
+        export(str(scenes), Florence2Exporter(Florence2Config()), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -87,7 +99,7 @@ def test_images_of_an_original_dataset_are_exported_upright(tmp_path):
     stored.save(tmp_path / "photos" / "a.jpg", exif=exif, quality=95)
     for images in ("original", "jpg", "png"):
         build(tmp_path / "photos", tmp_path / images, images=images)
-        export_jsonl(str(tmp_path / images), CONFIG, tmp_path / f"export-{images}")
+        export(str(tmp_path / images), Florence2Exporter(CONFIG), tmp_path / f"export-{images}")
         (exported,) = (tmp_path / f"export-{images}").glob("*/a.*")
         with Image.open(exported) as image:
             assert image.size == (48, 64)
@@ -108,7 +120,7 @@ def test_two_tars_with_one_key_give_two_images_with_lines_of_their_own(tmp_path)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
     build(tmp_path / "tars", tmp_path / "out")
-    export_jsonl(str(tmp_path / "out"), CONFIG, tmp_path / "export")
+    export(str(tmp_path / "out"), Florence2Exporter(CONFIG), tmp_path / "export")
     captions = {}
     for path in (tmp_path / "export").glob(f"*/{ANNOTATIONS}"):
         for line in path.read_text("utf-8").splitlines():
@@ -124,3 +136,27 @@ def test_two_tars_with_one_key_give_two_images_with_lines_of_their_own(tmp_path)
 def test_one_image_in_twenty_is_for_validation_and_one_for_the_test():
     parts = [part_of(f"{number:012x}" + "0" * 52) for number in range(40)]
     assert parts == [VALID, TEST, *[TRAIN] * 18] * 2
+
+
+@pytest.mark.parametrize("task", ["object_detection", "detailed_caption", "ocr"])
+def test_lines_are_what_the_trainer_reads(scenes, tmp_path, task):
+    """Of tasks without chance: one prompt and one target an image."""
+    config = Florence2Config(tasks={task: 1})
+    exported = export(str(scenes), Florence2Exporter(config), tmp_path / "out")
+    count = sum(exported.lines.values())
+    reader = Reader(
+        dataset=Folder(str(scenes)),
+        config=config.model_copy(update={"batch_size": 1, "length_pool": 1}),
+        part=Part(),
+        draw=ExampleMaker(config).draw,
+        encode=encode,
+    )
+    batches = islice(reader.batches(consumer=0, consumers=1), count)
+    read = [one.example for batch in batches for one in batch]
+    rows = {}
+    for path in (tmp_path / "out").glob(f"*/{ANNOTATIONS}"):
+        for line in path.read_text("utf-8").splitlines():
+            row = json.loads(line)
+            rows[row["prefix"], row["suffix"]] = (path.parent / row["image"]).read_bytes()
+    assert {(one.prefix, one.target): one.image for one in read} == rows
+    assert 0 < count == len(read)

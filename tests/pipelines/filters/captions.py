@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.core.annotation import CAPTION_TASKS
 from engine.core.sample import Picture, Sample
+from engine.core.tasks import CAPTION_TASKS
 from engine.planning.config import load_config
 from engine.planning.graph import plan
 from tests.pipelines.filters.statements import caption, reasons, statements

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.judgement import Verdicts
 from engine.core.sample import Picture, Sample
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.filters.text_filter import (
     LOW_ACTION_COMPLEXITY,
     LOW_OBJECT_COMPLEXITY,

@@ -117,4 +117,4 @@ def test_the_revision_names_the_words_that_need_no_evidence(tmp_path: Path) -> N
     digest = read_word_list(str(path)).digest
     revision = Unsupported(UnsupportedConfig(general_words=str(path))).revision()
     assert revision.endswith(f", spacy {version('spacy')}, words {digest[:16]}")
-    assert Unsupported(UnsupportedConfig(specialists=("a",))).relies_on == {"a": ()}
+    assert Unsupported(UnsupportedConfig(specialists=("a",))).required_stages == {"a": ()}

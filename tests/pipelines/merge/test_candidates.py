@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from engine.core.annotation import Annotation
+from engine.core.tasks import DETECTION_TASKS, MASK_TASKS
 from pipelines.merge.calibration import TaskCalibration
 from pipelines.merge.candidates import (
     BOX_TASKS,
-    MASK_TASKS,
-    NAMED_TASKS,
+    FREE_TEXT_TASKS,
     QUERIED_TASKS,
-    READ_TASKS,
     box_of,
     candidates_of,
     rle,
@@ -80,11 +79,11 @@ def test_a_name_is_a_label_and_what_is_read_is_a_text(task: str, kind: str, word
 
 
 def test_the_tasks_of_each_kind_are_those_of_the_format() -> None:
-    assert NAMED_TASKS == ("object_detection", "open_vocabulary_detection")
+    assert DETECTION_TASKS == ("object_detection", "open_vocabulary_detection")
     others = ("region_proposal", "dense_region_caption")
-    assert (*NAMED_TASKS, *others) == BOX_TASKS
-    assert MASK_TASKS == ("segmentation", "referring_segmentation")
-    assert READ_TASKS == ("ocr", "dense_region_caption")
+    assert (*DETECTION_TASKS, *others) == BOX_TASKS
+    assert set(MASK_TASKS) == {"segmentation", "referring_segmentation"}
+    assert FREE_TEXT_TASKS == ("ocr", "dense_region_caption")
     assert QUERIED_TASKS == ("open_vocabulary_detection",)
 
 

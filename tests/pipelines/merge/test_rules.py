@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import numpy as np
 import pytest
 
 from engine.core.annotation import Annotation
+from engine.core.errors import ConfigError
+from engine.planning.config import validated
 from pipelines.merge.calibration import Fusion, TaskCalibration
 from pipelines.merge.candidates import candidates_of
 from pipelines.merge.hypotheses import Hypotheses, feature_names, hypotheses_of
-from pipelines.merge.rules import Choice, agreement, calibrated_fusion, separate, union
-from tests.pipelines.merge.voters import said, worth
+from pipelines.merge.rules import (
+    MERGE_RULES,
+    Agreement,
+    CalibratedFusion,
+    Case,
+    Choice,
+    Rule,
+    RuleOptions,
+    Union,
+    separate,
+)
+from pipelines.merge.stage import Merge, MergeConfig
+from tests.pipelines.merge.voters import said, sample_of, worth
 
 VOTERS = ("a", "b", "c")
 
 
 def hypotheses(*heard: Annotation) -> Hypotheses:
     return hypotheses_of(candidates_of(heard, heard[0].task, VOTERS), iou=0.5)
+
+
+def case(found: Hypotheses, **known: Any) -> Case:
+    return Case(**{"candidates": found.candidates, "size_wh": (200, 100), **known})
+
+
+def agreement(found: Hypotheses, **options: Any) -> Choice:
+    return Agreement(RuleOptions(**options)).choose(found, case(found))
+
+
+def union(found: Hypotheses, **options: Any) -> Choice:
+    return Union(RuleOptions(**options)).choose(found, case(found))
+
+
+def calibrated_fusion(found: Hypotheses, learned: TaskCalibration, **options: Any) -> Choice:
+    rule = CalibratedFusion(RuleOptions(**options))
+    return rule.choose(found, case(found, calibration=learned))
 
 
 def words(found: Hypotheses, choice: Choice) -> list[str]:
@@ -85,9 +117,7 @@ def fused(least_confidence: float, *, apart: float = 0.5) -> tuple[list[str], li
     weights |= {"agrees/a": 2.0, "agrees/b": -1.0, "name/twin": -0.5}
     fusion = Fusion(weights=weights, intercept=0.5, names=("twin",))
     learned = TaskCalibration(voters={}, fusion=fusion)
-    choice = calibrated_fusion(
-        found, learned, size_wh=(200, 100), least_confidence=least_confidence, apart=apart
-    )
+    choice = calibrated_fusion(found, learned, least_confidence=least_confidence, apart=apart)
     return words(found, choice), choice.confidence.tolist()
 
 
@@ -105,9 +135,7 @@ def test_fusion_says_the_most_probable_of_each_place_from_the_least_confidence_o
 def test_without_a_fusion_nothing_is_fused_and_the_reason_is_named() -> None:
     learned = TaskCalibration(voters={}, reason="too_few_audited")
     with pytest.raises(ValueError, match="nothing is fused: too_few_audited"):
-        calibrated_fusion(
-            hypotheses(said(0, 0, 9, 9)), learned, size_wh=(9, 9), least_confidence=0, apart=0.5
-        )
+        calibrated_fusion(hypotheses(said(0, 0, 9, 9)), learned, least_confidence=0, apart=0.5)
 
 
 def test_what_lies_on_the_place_of_a_better_one_is_left_out_from_that_overlap_on() -> None:
@@ -143,3 +171,47 @@ def test_of_equally_strong_places_the_surest_cluster_comes_first_however_many_th
     silent = hypotheses(*(replace(one, score=None) for one in heard))
     choice = agreement(silent, min_votes=1, apart=0.5)
     assert words(silent, choice) == [f"{place}" for place in range(60)]
+
+
+class Longest(Rule):
+    """A rule of a plugin: the longest text, whoever says it."""
+
+    def merge(self, case: Case) -> list[Annotation]:
+        longest = max(case.candidates.annotations, key=lambda one: len(one.text))
+        return [replace(longest, id="", merged_from=(longest.id,))]
+
+
+class Calibrated(Longest):
+    """The same, with a calibration only."""
+
+    needs_calibration = True
+
+
+@pytest.fixture
+def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = [*entry_points(group=MERGE_RULES)]
+    for name, rule in (("longest", Longest), ("calibrated_longest", Calibrated)):
+        value = f"{__name__}:{rule.__name__}"
+        installed.append(EntryPoint(name=name, value=value, group=MERGE_RULES))
+    monkeypatch.setattr("engine.planning.registry.entry_points", lambda group: installed)
+
+
+@pytest.mark.usefixtures("_plugin")
+def test_a_rule_of_a_plugin_is_found_and_used() -> None:
+    lines = [line("BANK", "a", 0.9), line("BANKNOTE", "b", 0.1), line("BANK", "c", 0.9)]
+    sample = sample_of(*lines)
+    stage = Merge(MergeConfig(rule="longest", tasks=("ocr",)))
+    assert stage.model == "longest"
+    [[merged]] = stage.predict([sample])
+    assert (merged.text, merged.specialist) == ("BANKNOTE", "b")
+    uncalibrated = Merge(MergeConfig(rule="calibrated_longest", tasks=("ocr",)))
+    assert uncalibrated.model == "agreement"
+    [[agreed]] = uncalibrated.predict([sample])
+    assert agreed.text == "BANK"
+
+
+def test_only_what_is_installed_is_a_rule_and_the_nearest_is_named() -> None:
+    with pytest.raises(ConfigError, match="unknown merge rule 'unoin', did you mean 'union'"):
+        validated(MergeConfig, {"rule": "unoin"}, where="test")
+    with pytest.raises(ConfigError, match="unknown merge rule"):
+        validated(MergeConfig, {"rule": f"{__name__}:Longest"}, where="test")

@@ -96,7 +96,8 @@ def test_a_single_voter_is_believed_and_one_that_is_alone_in_an_image_is_not() -
             "boxes": {"use": "merge", "tasks": ["object_detection"], "reads": [*reads]},
         }
         graph = plan(configure("photos", Path("out"), specialists=specialists))
-        return graph.specialists[-1].stage.predict([heard])[0]
+        boxes = graph.specialists[-1]
+        return boxes.stage.predict([replace(heard, upstream=boxes.upstream)])[0]  # type: ignore[attr-defined]
 
     assert len(merged_by("shapes_edges")) == 1
     assert merged_by("shapes_edges", "shapes_colour") == []

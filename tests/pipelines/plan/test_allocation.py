@@ -28,7 +28,7 @@ def measured(machines: Machines, *costs: Cost, remote: tuple[str, ...] = ()) -> 
     for one in costs:
         stage: Any = Remote if one.name in remote else Brightest
         config = StageConfig(num_gpus=1 if one.gpu_mb else 0)
-        nodes.append(Node(name=one.name, use="it", stage=stage(config), inputs=(), fingerprint="f"))
+        nodes.append(Node(name=one.name, use="it", stage=stage(config), fingerprint="f"))
     return Measured(
         graph=Graph(specialists=tuple(nodes), filters=()), machines=machines, costs=costs,
         images=1000, image_bytes=1e5, shard_bytes=1e5, layer_bytes=1e3,
@@ -70,7 +70,7 @@ def test_what_is_planned_fits_when_it_is_built() -> None:
     )
     nodes = [
         Node(
-            name=pool.name, use="it", inputs=(), fingerprint="f",
+            name=pool.name, use="it", fingerprint="f",
             stage=Brightest(StageConfig(num_gpus=pool.num_gpus, workers=pool.workers)),
         )
         for pool in plan.pools

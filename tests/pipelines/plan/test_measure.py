@@ -143,6 +143,8 @@ def test_a_service_is_asked_once_about_each_image(
 
 def test_stages_with_a_caveat_do_not_build_unless_allowed(album: Path, tmp_path: Path) -> None:
     doubtful = {"doubtful": {"use": "tests.stages:Doubtful"}}
-    with pytest.raises(ConfigError, match=r"'doubtful' has random weights: .* allow_caveats=true"):
+    with pytest.raises(
+        ConfigError, match=r"'doubtful' has random weights: .* allow_random_weights=true"
+    ):
         build(album, tmp_path / "out", specialists=doubtful)
-    build(album, tmp_path / "out", specialists=doubtful, allow_caveats=True)
+    build(album, tmp_path / "out", specialists=doubtful, allow_random_weights=True)

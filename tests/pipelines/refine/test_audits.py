@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import ConfigError
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from pipelines.refine.audits import FileAuditor, TruthAuditor, first_by_digest
 from tests.pipelines.refine.rounds import box
 from tests.pipelines.shape_world.score.labels import labelled, perfect, scene
@@ -17,9 +17,9 @@ from tests.pipelines.shape_world.score.labels import labelled, perfect, scene
 DIGESTS = {"a": "9", "b": "1", "c": "5", "d": "3"}
 
 
-def sample(key: str, *ids: str) -> Labelled:
+def sample(key: str, *ids: str) -> DatasetSample:
     said = tuple(box("star", 0, 0, 9, 9, id=name) for name in ids)
-    return Labelled(
+    return DatasetSample(
         key=key, sha256=DIGESTS[key] * 64, width=64, height=64, annotations=said, image=b""
     )
 

@@ -12,7 +12,7 @@ import pytest
 from engine.core.errors import ConfigError, OutputInUse, UsageError
 from engine.execution.progress import Progress
 from engine.execution.run import Run
-from engine.records.dataset import read_dataset
+from engine.records.dataset import Dataset, open_dataset
 from engine.records.manifest import Manifest
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
@@ -41,7 +41,7 @@ def test_every_round_is_a_dataset_and_the_promoted_one_is_the_output(undisturbed
         assert list(verify_dataset(folder)) == []
     best = max(one.number for one in rounds if one.is_promoted)
     promoted = round_dataset(Folder(str(undisturbed)), best)
-    assert list(read_dataset(promoted)) == list(read_dataset(Folder(str(undisturbed))))
+    assert list(Dataset.of(promoted)) == list(open_dataset(str(undisturbed)))
 
 
 def test_the_lineage_names_students_by_digest_and_the_audited_samples(undisturbed: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_lineage_names_students_by_digest_and_the_audited_samples(undisturbe
 
 
 def test_labels_name_all_their_voters_and_carry_a_probability(undisturbed: Path) -> None:
-    boxes = [one for sample in read_dataset(Folder(str(undisturbed))) for one in sample.annotations]
+    boxes = [one for sample in open_dataset(str(undisturbed)) for one in sample.annotations]
     assert boxes
     assert {one.specialist for one in boxes} == {"boxes"}
     assert all(one.merged_from and one.confidence is not None for one in boxes)
@@ -144,8 +144,8 @@ def test_a_round_that_lowers_quality_stays_on_record_and_is_not_promoted(
     rounds = refine(configure(tmp_path / "out", rounds=2))
     assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, False)]
     assert rounds[1].reason == "the mean quality gains -0.1000 on round 0, which stays"
-    kept = read_dataset(Folder(str(tmp_path / "out")))
-    assert list(kept) == list(read_dataset(round_folder(Folder(str(tmp_path / "out")), 0)))
+    kept = open_dataset(str(tmp_path / "out"))
+    assert list(kept) == list(Dataset.of(round_folder(Folder(str(tmp_path / "out")), 0)))
 
 
 def test_a_small_gain_is_promoted_and_ends_the_loop(
@@ -202,7 +202,7 @@ def test_without_an_audit_votes_decide_and_the_lineage_says_so(
 def test_an_audit_file_is_written_once_and_serves_every_round(
     configure: Configure, undisturbed: Path, tmp_path: Path
 ) -> None:
-    candidates = list(read_dataset(Folder(f"{undisturbed}/rounds/0/candidates/0")))
+    candidates = list(open_dataset(f"{undisturbed}/rounds/0/candidates/0"))
     rows = [
         {"id": one.id, "right": (one.score or 0) > 0.6}
         for sample in candidates[:20]
@@ -242,7 +242,7 @@ def test_a_checkpoint_that_is_not_there_is_refused_before_anything_starts(
 
 def test_merge_rules_are_scored_beside_each_other(undisturbed: Path) -> None:
     scores = score_rules(Folder(str(undisturbed)))
-    assert list(scores) == ["calibrated_fusion", "agreement", "union", "replace"]
+    assert list(scores) == ["agreement", "calibrated_fusion", "replace", "union"]
     assert scores["union"].boxes.said > scores["agreement"].boxes.said
     assert scores["replace"].samples == 12
     in_place = score_rounds(Folder(str(undisturbed)))["round 1"].boxes

@@ -11,7 +11,7 @@ import pytest
 
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_folder
 from pipelines.refine import quality
@@ -61,9 +61,11 @@ def audited(
     lines = [json.dumps({"id": name, "right": is_right}) for name, is_right in right.items()]
     path.write_text("\n".join(lines))
     auditor = FileAuditor(str(path))
-    sample = Labelled(key="a", sha256="0" * 64, width=64, height=64, annotations=said, image=b"")
+    sample = DatasetSample(
+        key="a", sha256="0" * 64, width=64, height=64, annotations=said, image=b""
+    )
     auditor.look_at([sample])
-    monkeypatch.setattr(quality, "read_dataset", lambda _: iter([sample]))
+    monkeypatch.setattr(quality.Dataset, "of", lambda _: iter([sample]))
     config = configure("out", audit=str(path), measure="audit")
     return measure(config, Folder("nowhere"), auditor).by_kind
 
@@ -129,7 +131,7 @@ def test_by_the_truth_every_sample_counts_that_was_not_audited(
         counted.append(score.samples)
         return score
 
-    monkeypatch.setattr(quality, "read_dataset", lambda _: iter(samples))
+    monkeypatch.setattr(quality.Dataset, "of", lambda _: iter(samples))
     monkeypatch.setattr(quality, "truth_of", lambda _: lambda key: scene())
     monkeypatch.setattr(quality, "score_labels", noted)
     auditor = TruthAuditor(lambda _: scene(), 2)
@@ -146,7 +148,7 @@ def test_where_all_samples_are_audited_none_is_left_to_measure(
     monkeypatch: pytest.MonkeyPatch, configure: Configure
 ) -> None:
     samples = [replace(labelled(scene(), []), key=key) for key in "ab"]
-    monkeypatch.setattr(quality, "read_dataset", lambda _: iter(samples))
+    monkeypatch.setattr(quality.Dataset, "of", lambda _: iter(samples))
     monkeypatch.setattr(quality, "truth_of", lambda _: lambda key: scene())
     auditor = TruthAuditor(lambda _: scene(), 2)
     auditor.look_at(samples)
@@ -171,13 +173,13 @@ def test_by_an_audit_one_thing_is_right_once_and_what_is_not_said_is_missed(
     lines = [{"id": one.id, "right": one.id.startswith("right")} for one in audited]
     path.write_text("\n".join(json.dumps(line) for line in lines))
     auditor = FileAuditor(str(path))
-    before = Labelled(key="a", sha256="0" * 64, width=64, height=64,
+    before = DatasetSample(key="a", sha256="0" * 64, width=64, height=64,
                       annotations=tuple(audited), image=b"")  # fmt: skip
     auditor.look_at([before])
     strange = replace(text("EXIT"), task="ocr", kind="region", box_xyxy=(0.0, 0.0, 9.0, 9.0))
     others = replace(before, key="b", annotations=(strange,))
     samples = [replace(before, annotations=tuple(kept)), others]
-    monkeypatch.setattr(quality, "read_dataset", lambda _: iter(samples))
+    monkeypatch.setattr(quality.Dataset, "of", lambda _: iter(samples))
     found = measure(configure("out", audit=str(path)), Folder("nowhere"), auditor)
     # Right 1 of 3 that are known, and 1 of 2 true: 2 x 1/3 x 1/2 / (1/3 + 1/2).
     assert found.measured_by == "audit"

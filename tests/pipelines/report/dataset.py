@@ -49,7 +49,7 @@ def publish(
     output: Folder, *shards: Sequence[Photo], dead_letters: Sequence[DeadLetter] = ()
 ) -> list[ShardStats]:
     """Publish shards; the dead letters are those of the first."""
-    strong = Node(name="strong", use="", stage=Strong(StageConfig()), inputs=(), fingerprint="f")
+    strong = Node(name="strong", use="", stage=Strong(StageConfig()), fingerprint="f")
     graph = Graph(specialists=(), filters=(strong,), images="original")
     stats = []
     for number, photos in enumerate(shards):

@@ -18,8 +18,7 @@ from pipelines.report.distributions import (
     Distributions,
     quantile,
 )
-from pipelines.report.shards import spread
-from pipelines.report.statistics import measure
+from pipelines.report.statistics import measure, spread
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
 
 

@@ -112,7 +112,7 @@ def test_plots_are_counts_in_bins(tmp_path: Path) -> None:
 
 
 def test_captions_are_measured_as_the_text_filter_did(album: Path, tmp_path: Path) -> None:
-    from engine.records.dataset import read_dataset
+    from engine.records.dataset import open_dataset
     from pipelines.filters.caption_measures import count_grammar
     from specialists.words.english import load_english
 
@@ -124,7 +124,7 @@ def test_captions_are_measured_as_the_text_filter_did(album: Path, tmp_path: Pat
     found = json.loads((tmp_path / "statistics.json").read_text())["table_3"]
     texts = [
         one.text
-        for sample in read_dataset(Folder(str(tmp_path)))
+        for sample in open_dataset(str(tmp_path))
         for one in sample.annotations
         if one.task == "caption"
     ]

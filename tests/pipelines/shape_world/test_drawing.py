@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from engine.core.annotation import CAPTION_TASKS
+from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world import painting
 from pipelines.shape_world.captions import phrase
 from pipelines.shape_world.drawing import HARDNESS, draw

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 
 from engine.core.errors import ConfigError
-from engine.sources.source import Reading, SourceConfig
+from engine.planning.config import SourceEntry
+from engine.planning.open_source import config_of, open_source
+from engine.sources.source import Reading, Source
 from pipelines.shape_world.scene import WorldConfig, world_of
-from pipelines.shape_world.source import ShapeWorldSource
+from pipelines.shape_world.source import ShapeWorldConfig, ShapeWorldSource
 from pipelines.shape_world.truth import scene_of
 
 URL = "shape_world://20?seed=3&px=64&start=5"
 
 
 def _source(url: str = URL) -> ShapeWorldSource:
-    return ShapeWorldSource(SourceConfig(url=url), shard_size=10)
+    return ShapeWorldSource(ShapeWorldConfig(url=url), shard_size=10)
 
 
 def _readings(url: str = URL) -> list[Reading]:
@@ -88,9 +93,36 @@ def test_a_url_that_names_no_world_is_an_error_with_the_cure(url: str, message: 
     assert "shape_world://" in str(caught.value)
 
 
+def _opened(**options: Any) -> Source[Any]:
+    return open_source(SourceEntry(**options), shard_size=10)
+
+
 def test_globs_are_refused_since_there_are_no_files() -> None:
-    with pytest.raises(ConfigError, match="choose scenes by their numbers"):
-        ShapeWorldSource(SourceConfig(url=URL, include=("*.png",)), shard_size=10)
+    with pytest.raises(ConfigError, match=r"source shape_world://20.*unknown key 'include'"):
+        _opened(url=URL, include=("*.png",))
+
+
+def test_keys_and_a_url_are_two_ways_to_name_the_same_scenes() -> None:
+    by_keys = _opened(kind="shape_world", count=20, seed=3, px=64, start=5)
+    assert by_keys.config == _opened(url=URL).config
+    assert by_keys.config.url == URL
+    assert list(by_keys.items()) == list(_source(URL).items())
+    assert _opened(kind="shape_world", count=7).config.url == "shape_world://7"
+    again = SourceEntry(**by_keys.config.model_dump())
+    assert config_of(again) == by_keys.config
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"count": 0}, "count = 0: it should be greater"),
+        ({"sed": 3}, "unknown key 'sed', did you mean 'seed'"),
+        ({"url": URL, "seed": 4}, f"seed is 4 but 3 in {URL}: give the scenes either as keys or"),
+    ],
+)
+def test_wrong_options_of_a_world_are_told(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        _opened(kind="shape_world", **options)
 
 
 @pytest.mark.parametrize("key", ["000004", "000025", "000005-2", "", "cat"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.storage.folder import Folder
+from engine.records.dataset import open_dataset
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
@@ -28,7 +28,7 @@ def reader(scenes: Path) -> Callable[..., Reader]:
         config = TrainConfig(model="here", **{"batch_size": 2, **options})
         draw = ExampleMaker(config).draw
         return Reader(
-            dataset=Folder(str(dataset)), config=config, part=part, draw=draw, encode=encode
+            dataset=open_dataset(str(dataset)), config=config, part=part, draw=draw, encode=encode
         )
 
     return make

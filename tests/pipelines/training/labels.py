@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from engine.core.annotation import Annotation, MaskRLE
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example, ExampleMaker
@@ -65,8 +65,8 @@ def sample(
     key: str = "a",
     metadata: str = "{}",
     size_wh: tuple[int, int] = SIZE,
-) -> Labelled:
-    return Labelled(
+) -> DatasetSample:
+    return DatasetSample(
         key=key,
         sha256="0f" * 32,
         width=size_wh[0],
@@ -90,7 +90,10 @@ def contents(batch: Iterable[Encoded]) -> list[tuple[str, str]]:
 
 
 def examples(
-    of: Labelled, *tasks: str, ambiguous: frozenset[tuple[str, str]] = frozenset(), **options: Any
+    of: DatasetSample,
+    *tasks: str,
+    ambiguous: frozenset[tuple[str, str]] = frozenset(),
+    **options: Any,
 ) -> dict[str, Example]:
     """One example for each task that the sample feeds, by task."""
     words = {name: options.pop(name, ()) for name in ("classes", "phrases")}

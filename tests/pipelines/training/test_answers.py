@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from engine.core.annotation import Annotation, MaskRLE
-from engine.records.dataset import Labelled
+from engine.records.dataset_sample import DatasetSample
 from pipelines.training.answers import FEEDS
 from pipelines.training.config import CustomTask, TrainConfig
 from pipelines.training.examples import Example, ExampleMaker, _random
@@ -33,7 +33,7 @@ BOXES = (
 )
 
 
-def wide(*annotations: Annotation, **changes: Any) -> Labelled:
+def wide(*annotations: Annotation, **changes: Any) -> DatasetSample:
     said = [replace(one, id=one.id or f"id {place}") for place, one in enumerate(annotations)]
     return replace(sample(*said), width=WIDE[0], height=WIDE[1], **changes)
 

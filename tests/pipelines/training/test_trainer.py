@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from engine.core.errors import RunError, UsageError
-from engine.records.dataset import read_dataset
+from engine.records.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.training import trainer as trainer_module
 from pipelines.training.checkpoints import complete
@@ -30,7 +30,7 @@ from pipelines.training.trainer import FINISHED, TrainResult, train
 from pipelines.training.worker import OutOfMemory
 from specialists.florence2.checkpoint import resolve_florence2
 from tests.building import build
-from tests.pipelines.training.conftest import WORLD
+from tests.pipelines.conftest import WORLD
 
 pytestmark = [
     # Ray Data, which Ray Train imports, warns of its own defaults, and peft asks for old names.
@@ -340,7 +340,7 @@ def test_loss_is_measured_on_samples_that_were_not_trained_on(
     monkeypatch.setattr(ExampleMaker, "draw", watched)
     config = configure(steps=4, validation_share=0.4, tasks={"caption": 1, "object_detection": 2})
     result = train(str(scenes), config, tmp_path, fold=1, folds=3)
-    samples = {one.key: one for one in read_dataset(Folder(str(scenes)))}
+    samples = {one.key: one for one in open_dataset(str(scenes))}
     part = Part(fold=1, folds=3, validation_share=0.4)
     measured = [one for one in samples.values() if part.validates(one.sha256)]
     unseen = {one.key for one in measured}

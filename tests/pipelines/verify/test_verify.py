@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.records.contract import SHARD_SCHEMA
 from engine.records.manifest import sealed
 from engine.storage.folder import Folder
-from pipelines.verify.shard_contract import SHARD_SCHEMA
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file
 from tests.sealing import reseal, reseal_files

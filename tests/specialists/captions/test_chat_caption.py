@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, MissingPackage, SampleError
 from engine.core.sample import Picture, Sample
+from engine.core.tasks import CAPTION_TASKS
 from specialists.captions.answer_text import cleaned, whole_sentences
 from specialists.captions.chat_caption import ChatCaption, ChatCaptionConfig
 from specialists.captions.image_chat import EMPTY_ANSWER, FAMILY, UNFINISHED_ANSWER

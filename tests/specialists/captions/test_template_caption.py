@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.sample import Sample
+from engine.core.tasks import CAPTION_TASKS
 from specialists.captions.template_caption import TemplateCaption
 from specialists.detection.imagenet_cam import ImageNetCam
 from specialists.ocr.rapidocr import RapidOcr

@@ -186,7 +186,7 @@ def test_awkward_images_are_answered_or_refused_for_their_shape(
     name: str, written: Written, awkward: list[Sample]
 ) -> None:
     detector = stage(written(name))
-    node = Node[Any](name="it", use="it", stage=detector, inputs=(), fingerprint="f")
+    node = Node[Any](name="it", use="it", stage=detector, fingerprint="f")
     for said, sample in zip(ask(node, awkward), awkward, strict=True):
         if isinstance(said, SampleError):
             assert said.reason == TOO_THIN

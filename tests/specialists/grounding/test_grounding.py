@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, SampleError, UsageError
 from engine.core.sample import Sample
 from engine.core.stage import one_of
+from engine.core.tasks import CAPTION_TASKS
 from engine.core.validity import problem_of
 from specialists.detection.grounding_dino import GroundingDino, Question
 from specialists.grounding.grounding import Grounding, GroundingConfig

@@ -16,7 +16,7 @@ from PIL import Image
 
 from engine.core.errors import ConfigError
 from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.records.dataset import read_dataset
+from engine.records.dataset import Dataset
 from engine.records.manifest import Manifest
 from engine.storage.folder import Folder
 from specialists.online.failure import EMPTY_ANSWER, SERVICE_FAILED
@@ -83,7 +83,7 @@ def reasons(manifest: Manifest) -> Counter[str]:
 
 def captions(pictures: Path) -> dict[str, list[str]]:
     output = Folder(str(pictures.parent / "out"))
-    return {one.key: [said.text for said in one.annotations] for one in read_dataset(output)}
+    return {one.key: [said.text for said in one.annotations] for one in Dataset.of(output)}
 
 
 def test_a_budget_ends_half_way_and_the_rest_is_paid_later(pictures: Path) -> None:

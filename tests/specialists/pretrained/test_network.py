@@ -148,7 +148,7 @@ def test_one_image_that_is_too_large_costs_only_itself(
 ) -> None:
     stage = Adding(LoadingConfig())
     stage.load()
-    node = Node[Any](name="it", use="it", stage=stage, inputs=(), fingerprint="f")
+    node = Node[Any](name="it", use="it", stage=stage, fingerprint="f")
     small = [drawing(np.full((30, 40, 3), tone, np.uint8)) for tone in (1, 2, 3)]
     large = drawing(np.ones((401, 301, 3), np.uint8))
     answers = ask(node, [*small[:2], large, small[2]])

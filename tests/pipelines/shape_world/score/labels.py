@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import CAPTION_TASKS, Annotation, MaskRLE
-from engine.records.dataset import Labelled
+from engine.core.annotation import Annotation, MaskRLE
+from engine.core.tasks import CAPTION_TASKS
+from engine.records.dataset_sample import DatasetSample
 from pipelines.shape_world.scene import Relation, Scene, Thing
 from pipelines.shape_world.score import Score, score_labels
 from pipelines.shape_world.score.claims import claims_of
@@ -143,9 +144,9 @@ def phrase(
     )
 
 
-def labelled(scene: Scene, annotations: Sequence[Annotation]) -> Labelled:
+def labelled(scene: Scene, annotations: Sequence[Annotation]) -> DatasetSample:
     """A sample of a scene, by its number."""
-    return Labelled(
+    return DatasetSample(
         key=f"{scene.number:06d}",
         sha256="",
         width=SIDE,

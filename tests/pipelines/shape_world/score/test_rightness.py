@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.annotation import TASKS, Annotation
+from engine.core.annotation import Annotation
+from engine.core.tasks import TASKS
 from pipelines.merge.learning.audit import read_audit
 from pipelines.shape_world.score import audit_from_truth, audit_rows, is_right, rightness
 from tests.pipelines.shape_world.score.labels import (

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.core.annotation import CAPTION_TASKS, Annotation
+from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, UsageError
+from engine.core.tasks import CAPTION_TASKS
 from engine.storage.folder import Folder
 from pipelines.shape_world.scene import key_of
 from pipelines.shape_world.score import Score, score_dataset, score_labels, truth_of

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.core.annotation import ANNOTATION_NAMES, FIELDS_OF, Annotation, from_json
+from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_json
+from engine.core.tasks import TASKS
 from engine.core.validity import problem_of
 from engine.safety.escaped import cut, has_ink
 from engine.safety.names import is_name
@@ -106,7 +107,7 @@ class _OfContract:
         return f"{one.task}: {problem}" if problem else ""
 
     def _task_problem(self, task: str) -> str:
-        if task in FIELDS_OF or task in self._own_tasks:
+        if task in TASKS or task in self._own_tasks:
             return ""
         if not is_name(task):
             return f"a task {cut(task)}, which is no name"

@@ -1,0 +1,266 @@
+"""COCO: instances with boxes and masks, captions, and upright images.
+
+    OUTPUT/annotations/instances.json   images, categories, an annotation for each thing
+    OUTPUT/annotations/captions.json    images, an annotation for each caption
+    OUTPUT/images/9f2c....jpg           upright, named by the digest of the source's image
+
+A box and the mask made from it are one thing, so one annotation: the box is that of the box's
+annotation, the mask compressed RLE. `iscrowd` is 0 everywhere, for a dataset has single things
+only; crowd regions of a source never become annotations. Ids count from 1 in stored order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+from pycocotools import mask as coco_mask
+from pydantic import BaseModel, Field, field_validator
+
+from engine.core.annotation import (
+    ANNOTATION_NAMES,
+    COORDINATE_DECIMALS,
+    Annotation,
+    MaskRLE,
+    from_table,
+)
+from engine.core.counted import counted
+from engine.core.errors import StorageError, UsageError, nearest
+from engine.core.image_member import ImageKind
+from engine.core.tasks import names_of
+from engine.records.dataset import Dataset
+from engine.records.dataset_sample import DatasetSample
+from engine.storage.folder import Folder
+from pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
+
+ANNOTATIONS, IMAGES = "annotations", "images"
+INSTANCES, CAPTIONS = f"{ANNOTATIONS}/instances.json", f"{ANNOTATIONS}/captions.json"
+INFO = {"description": "Built by Florilegium"}
+INSTANCE_TASKS = names_of(lambda task: task.coco == "instance")
+CAPTION_TASKS = names_of(lambda task: task.coco == "caption")
+
+NOT_EXPORTED = "task_not_exported"
+NO_LABEL = "no_label"
+NO_BOX = "no_box_and_no_mask"
+SECOND_MASK = "second_mask_of_a_box"
+
+LeftOut = Counter[tuple[str, str]]
+"""Annotations that are not exported, by task and reason."""
+
+
+class CocoConfig(ExportConfig):
+    """What is exported."""
+
+    tasks: tuple[str, ...] = Field(default=(*INSTANCE_TASKS, *CAPTION_TASKS), min_length=1)
+    """Tasks whose annotations become instances or captions. What two tasks found is two instances:
+    leave one of them out."""
+    categories: tuple[str, ...] = ()
+    """Labels that get the ids 1, 2, ...; all others follow in alphabetical order. Name those of an
+    earlier export to keep their ids."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _have_a_meaning(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*INSTANCE_TASKS, *CAPTION_TASKS)
+        for task in tasks:
+            if task not in known:
+                raise ValueError(f"{task!r} has no meaning in COCO, {nearest(task, known)}")
+        return tasks
+
+    @field_validator("categories")
+    @classmethod
+    def _are_distinct(cls, categories: tuple[str, ...]) -> tuple[str, ...]:
+        for label, count in Counter(categories).items():
+            if count > 1 or not label.strip():
+                raise ValueError(f"{label!r} stands {counted(count, 'time')}: name each label once")
+        return categories
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoExported(Exported):
+    """What was written, and the annotations that were left out."""
+
+    images: int
+    instances: int
+    captions: int
+    categories: int
+    left_out: LeftOut
+
+    def summary(self) -> Iterator[str]:
+        """Yield the counts."""
+        instances = counted(self.instances, "instance")
+        yield counted(self.images, "image")
+        yield f"{instances} of {counted(self.categories, 'category', 'categories')}"
+        yield counted(self.captions, "caption")
+
+    def warnings(self) -> Iterator[str]:
+        """Yield how many annotations of a task were left out, and why."""
+        for (task, reason), count in sorted(self.left_out.items()):
+            yield f"{task}: {counted(count, 'annotation')} left out, {reason}"
+
+
+class CocoExporter(Exporter[CocoConfig, CocoExported]):
+    """Writes instances, captions and images; in memory stay the entries of images only."""
+
+    Config: ClassVar[type[BaseModel]] = CocoConfig
+
+    def write(self, dataset: Folder, output: Path) -> CocoExported:
+        """Write both files and the images.
+
+        Raises:
+            UsageError: the dataset is not finished, or has nothing that COCO has.
+            StorageError: a shard cannot be read.
+        """
+        finished = Dataset.of(dataset)
+        kind = finished.manifest["images"]
+        ids = self._category_ids(finished)
+        images: list[dict[str, Any]] = []
+        left_out = LeftOut()
+        for folder in (ANNOTATIONS, IMAGES):
+            (output / folder).mkdir()
+        with (
+            (output / INSTANCES).open("w", encoding="ascii") as instances_file,
+            (output / CAPTIONS).open("w", encoding="ascii") as captions_file,
+        ):
+            instances, captions = _Entries(instances_file), _Entries(captions_file)
+            for number, sample in enumerate(finished, start=1):
+                images.append(_written(sample, number, kind, output))
+                for thing in things_of(sample.annotations, self.config.tasks, left_out):
+                    instances.add(image_id=number, **thing.fields(ids))
+                for one in sample.annotations:
+                    if one.task not in self.config.tasks:
+                        left_out[one.task, NOT_EXPORTED] += 1
+                    elif one.task in CAPTION_TASKS:
+                        captions.add(image_id=number, caption=one.text, task=one.task)
+            categories = [{"id": number, "name": label} for label, number in ids.items()]
+            instances.end(images=images, categories=categories)
+            captions.end(images=images)
+        if not (instances.count or captions.count):
+            tasks = ", ".join(self.config.tasks)
+            raise UsageError(f"{dataset.url} has nothing to export of {tasks}: label more samples")
+        counts = {"instances": instances.count, "captions": captions.count}
+        return CocoExported(
+            images=len(images), categories=len(categories), left_out=left_out, **counts
+        )
+
+    def _category_ids(self, dataset: Dataset) -> dict[str, int]:
+        labels: set[str] = set()
+        for table in dataset.tables(ANNOTATION_NAMES):
+            annotations = from_table(table)
+            labels.update(one.label for one in things_of(annotations, self.config.tasks, LeftOut()))
+        first = self.config.categories
+        ordered = (*first, *sorted(labels - set(first)))
+        return {label: number for number, label in enumerate(ordered, start=1)}
+
+
+def _written(sample: DatasetSample, number: int, kind: ImageKind, output: Path) -> dict[str, Any]:
+    """Write the image of a sample; return its entry."""
+    image = upright(sample.image, kind)
+    name = f"{sample.sha256}.{image.extension}"
+    (output / IMAGES / name).write_bytes(image.data)
+    size = {"width": sample.width, "height": sample.height}
+    return {"id": number, "file_name": name, **size, "key": sample.key}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thing:
+    """An instance: its label, its box, and its mask where there is one."""
+
+    id: str
+    label: str
+    box_xyxy: tuple[float, ...]
+    mask_rle: MaskRLE | None
+    score: float | None
+
+    def fields(self, category_ids: Mapping[str, int]) -> dict[str, Any]:
+        """Return the fields of a COCO annotation; `area` is that of the mask, else of the box.
+
+        Raises:
+            StorageError: the label has no id: it is in a tar, and not in the Parquet file.
+        """
+        if self.label not in category_ids:
+            raise StorageError(
+                f"the annotation {self.id!r} differs between the tar and the Parquet file of its "
+                f"shard: `florilegium verify` tells what is wrong"
+            )
+        left, top, right, bottom = self.box_xyxy
+        size_wh = [round(side, COORDINATE_DECIMALS) for side in (right - left, bottom - top)]
+        fields = {
+            "category_id": category_ids[self.label],
+            "bbox": [left, top, *size_wh],
+            "area": round(size_wh[0] * size_wh[1], COORDINATE_DECIMALS),
+            "iscrowd": 0,
+            "annotation_id": self.id,
+        }
+        if self.score is not None:
+            fields["score"] = self.score
+        if self.mask_rle:
+            fields["segmentation"] = self.mask_rle._asdict()
+            fields["area"] = int(coco_mask.area(self.mask_rle._asdict()))
+        return fields
+
+
+def things_of(
+    annotations: Sequence[Annotation], tasks: Sequence[str], left_out: LeftOut
+) -> Iterator[Thing]:
+    """Yield the instances among annotations, and count those of these tasks that become none.
+
+    A mask belongs to the box that it was made from. One whose box is not there is a thing of its
+    own, with its own label or else that of whatever it was made from.
+    """
+    chosen = [one for one in annotations if one.task in INSTANCE_TASKS and one.task in tasks]
+    boxes = {one.id for one in chosen if one.box_xyxy and one.label and not one.mask_rle}
+    labels = {one.id: one.label for one in annotations}
+    masks: dict[str, MaskRLE] = {}
+    alone: list[Annotation] = []
+    for one in chosen:
+        if one.mask_rle is None or one.parent_id not in boxes:
+            alone.append(one)
+        elif one.parent_id in masks:
+            left_out[one.task, SECOND_MASK] += 1
+        else:
+            masks[one.parent_id] = one.mask_rle
+    for one in alone:
+        label = one.label or labels.get(one.parent_id, "")
+        box_xyxy = one.box_xyxy or _box_around(one.mask_rle)
+        if label and box_xyxy:
+            yield Thing(
+                id=one.id,
+                label=label,
+                box_xyxy=box_xyxy,
+                mask_rle=one.mask_rle or masks.get(one.id),
+                score=one.score,
+            )
+        else:
+            left_out[one.task, NO_BOX if label else NO_LABEL] += 1
+
+
+def _box_around(mask: MaskRLE | None) -> tuple[float, ...]:
+    if mask is None:
+        return ()
+    left, top, width, height = coco_mask.toBbox(mask._asdict()).tolist()
+    return (left, top, left + width, top + height)
+
+
+class _Entries:
+    """A COCO file, written annotation by annotation; they are numbered from 1."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self.count = 0
+        file.write('{"annotations": [')
+
+    def add(self, **fields: Any) -> None:
+        """Write an annotation."""
+        self._file.write(",\n" if self.count else "\n")
+        self.count += 1
+        self._file.write(json.dumps({"id": self.count, **fields}, allow_nan=False))
+
+    def end(self, **lists: list[dict[str, Any]]) -> None:
+        """Write all else: images, categories."""
+        rest = json.dumps({"info": INFO, "licenses": [], **lists}, allow_nan=False)
+        self._file.write(f"\n],\n{rest.removeprefix('{')}\n")

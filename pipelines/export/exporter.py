@@ -1,0 +1,107 @@
+"""What an export is: a finished dataset in the form that other programs read.
+
+A format is one class with one method, found by an entry point of `florilegium.exporters`, and a
+pydantic model of its options beside it. The folder appears when it is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.core.errors import UsageError
+from engine.core.image import read_header
+from engine.core.image_member import ImageKind, ImageMember, image_member
+from engine.planning.registry import find_installed
+from engine.storage.folder import Folder
+
+EXPORTERS = "florilegium.exporters"
+
+
+class ExportConfig(BaseModel):
+    """Options of a format; its own `Config` adds to them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Exported(ABC):
+    """What an export wrote, and what it left out."""
+
+    @abstractmethod
+    def summary(self) -> Iterator[str]:
+        """Yield lines that count what was written."""
+
+    @abstractmethod
+    def warnings(self) -> Iterator[str]:
+        """Yield a line for all that the dataset has and the export has not."""
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ExportedT = TypeVar("ExportedT", bound=Exported)
+
+
+class Exporter(ABC, Generic[ConfigT, ExportedT]):
+    """Writes a dataset in one format."""
+
+    Config: ClassVar[type[BaseModel]] = ExportConfig
+    """The pydantic model of the format's options."""
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config: ConfigT = config
+
+    @abstractmethod
+    def write(self, dataset: Folder, output: Path) -> ExportedT:
+        """Write a finished dataset into an empty folder.
+
+        Raises:
+            UsageError: the dataset is not finished, or there is nothing to write.
+            StorageError: a shard cannot be read.
+        """
+
+
+def find_exporter(name: str) -> type[Exporter[Any, Any]]:
+    """Return the class of a format.
+
+    Raises:
+        ConfigError: there is no such format.
+    """
+    return find_installed(EXPORTERS, "export format", name, Exporter)  # type: ignore[type-abstract]
+
+
+def export(dataset: str, exporter: Exporter[Any, ExportedT], output: Path) -> ExportedT:
+    """Write a finished dataset into a new folder, which appears when it is complete.
+
+    Raises:
+        UsageError: the output exists, the dataset is not finished, or there is nothing to write.
+        StorageError: a shard cannot be read.
+    """
+    output = Path(output).absolute()
+    if output.exists():
+        raise UsageError(f"{output} exists: choose another folder, or remove it")
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
+    partial.mkdir(parents=True)
+    try:
+        exported = exporter.write(Folder(dataset), partial)
+        os.replace(partial, output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return exported
+
+
+def upright(image: bytes, kind: ImageKind) -> ImageMember:
+    """Return an image as readers take it that ignore EXIF and know few formats.
+
+    `kind` is that of the dataset: `jpg` and `png` images are upright already and keep their bytes.
+    """
+    extension = read_header(image).extension
+    return image_member(
+        image, kind="jpg" if kind == "original" else "original", extension=extension
+    )
