@@ -1,4 +1,4 @@
-"""`python -m pipelines` is `florilegium`, where its script is not on the path."""
+"""`python -m pipelines` runs `florilegium`, for when its script is not on the path."""
 
 from pipelines.commands.main import main
 

@@ -1,4 +1,4 @@
-"""What a dry run tells beside the plan: caveats, models to fetch, and all that is in the way."""
+"""What a dry run prints after the plan: caveats, models to download, and what prevents a start."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from specialists.pretrained.hub import download_lines
 
 
 def dry_run_lines(run: Run) -> Iterator[str]:
-    """Yield what a run has that people should know, and what it would have to fetch."""
+    """Yield the caveats of a run's stages, and the models and packages that are still missing."""
     for node in run.graph.nodes:
         if node.is_unseen:
             yield (
-                f"{node.name} is {node.use}, a module, which a dry run does not import: what it "
-                f"reads and says, and whether its options are right, is not known"
+                f"{node.name} is {node.use}, a module, which a dry run does not import: its "
+                f"inputs, outputs and options were not checked"
             )
         if caveat := node.stage.caveat():
             yield f"{node.name} has {caveat}"
@@ -26,8 +26,8 @@ def dry_run_lines(run: Run) -> Iterator[str]:
 
 
 def refuse_problems(run: Run) -> None:
-    """Refuse a run that could not start, with everything that is in its way; of models that are to
-    be fetched, it was told.
+    """Refuse a run that could not start, with all its problems in one error. Missing models are no
+    problem here: `dry_run_lines` lists them.
 
     Raises:
         MissingPackage: packages are missing, and nothing else is wrong.

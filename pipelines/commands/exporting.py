@@ -1,4 +1,4 @@
-"""The command that writes a dataset in the form that other programs read."""
+"""The command that exports a dataset in the formats of other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that look at a finished dataset or care for it."""
+"""Commands that inspect, verify, sign and clean a finished dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def status(
     directory: Directory,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell how far a dataset is."""
+    """Show how much of a dataset is done."""
     from engine.storage.folder import Folder
     from pipelines.commands.tables import print_table, status_table
     from pipelines.dataset.lineage import read_lineage
@@ -40,10 +40,10 @@ def status(
 def verify(
     directory: Directory,
     public_key: Annotated[
-        Path | None, typer.Option(help="A public Ed25519 key (PEM) that must fit the signature.")
+        Path | None, typer.Option(help="A public Ed25519 key (PEM) to check the signature with.")
     ] = None,
 ) -> None:
-    """Read every file of a finished dataset: digests, counts, schema, where it comes from."""
+    """Check every file of a finished dataset: digests, counts, schema, provenance."""
     from engine.storage.folder import Folder
     from pipelines.verify.verify import verify_dataset
 
@@ -78,10 +78,10 @@ def sign(
 def clean(
     directory: Directory,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how much would go, delete nothing.")
+        bool, typer.Option("--dry-run", help="Show how much would be deleted, delete nothing.")
     ] = False,
 ) -> None:
-    """Delete the layers that the dataset no longer needs, and say how much that was."""
+    """Delete the layers that the dataset no longer needs, and show how much that was."""
     from engine.storage.folder import Folder
     from pipelines.dataset.clean import clean as clean_layers
 
@@ -99,7 +99,7 @@ def why(
         str, typer.Argument(help="Its key, its path or the end of it, or 6 digits of its SHA-256.")
     ],
 ) -> None:
-    """Print everything that was said about an image, by whom, and what became of it."""
+    """Print all annotations of an image: which stage made them, which filters judged them."""
     from engine.storage.folder import Folder
     from pipelines.dataset.why import explain
 
@@ -119,7 +119,7 @@ def report(directory: Directory) -> None:
 
 
 def stages() -> None:
-    """List the installed stages: name, what they read and produce, what they need."""
+    """List the installed stages: name, input tasks, output tasks, packages they need."""
     from pipelines.commands.tables import print_table, stages_table
 
     print_table(out, stages_table())

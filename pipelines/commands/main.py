@@ -36,11 +36,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-_TYPED_WRONG = typer.BadParameter.__mro__[1]
-"""Every error about arguments and options, whichever click it is that typer brings."""
+_USAGE_ERROR = typer.BadParameter.__mro__[1]
+"""The base class of errors about arguments and options; typer bundles its own click."""
 _SAFE_PATH = "PYTHONSAFEPATH"
 INTERRUPTED = 130
-"""What a shell calls the exit after Ctrl-C."""
+"""Exit code of shells after Ctrl-C: 128 + SIGINT."""
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -84,10 +84,10 @@ def main() -> None:
 
 
 def _run(stop: Stop) -> int:
-    """Run a command and return its exit code. What is raised after a signal is of no interest:
-    libraries whose imports or callbacks it interrupts make errors of their own of it."""
+    """Run a command and return its exit code. Errors after a signal are not shown: a library that
+    is interrupted in an import or a callback raises errors of its own."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a letter ends nothing
+        if isinstance(stream, TextIOWrapper):  # else some letters raise
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
@@ -100,18 +100,18 @@ def _run(stop: Stop) -> int:
         if isinstance(error, FlorilegiumError):
             err.error(str(error))
             return _exit_code(error)
-        return _unforeseen(error)
+        return _unexpected(error)
 
 
-def _unforeseen(error: Exception) -> int:
-    """Tell what was typed wrong, which file failed, or else where: a fault of ours or a library."""
+def _unexpected(error: Exception) -> int:
+    """Print a usage error, the file that failed, or else a traceback: a bug."""
     from engine.storage.folder import CURES, storage_error
 
-    if isinstance(error, _TYPED_WRONG):
+    if isinstance(error, _USAGE_ERROR):
         _show_usage(error)
         return 2
     if isinstance(error, OSError) and error.errno in CURES:
-        # Of a file that no dataset has, such as a plan or an export.
+        # A file outside of a dataset, such as a plan or an export.
         err.error(str(storage_error("use", str(error.filename or "a file"), error)))
     else:
         err.say(redacted("".join(format_exception(error)).rstrip()))
@@ -120,10 +120,10 @@ def _unforeseen(error: Exception) -> int:
 
 @contextmanager
 def _outside_of_current_folder() -> Iterator[None]:
-    """Keep Python from searching the folder one stands in for modules, here and in each process
-    that is started from here: `python -m` and `-c` would, and so do those of `multiprocessing`.
+    """Keep Python from importing modules from the current folder, here and in child processes:
+    `python -m`, `python -c` and `multiprocessing` put it first on the path.
 
-    It stays where this program lies in it, or PYTHONPATH names it.
+    It stays on the path if this program lies in it, or PYTHONPATH names it.
     """
     here, ours = os.getcwd(), str(Path(__file__).parents[2])
     chosen = map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
@@ -140,7 +140,7 @@ def _outside_of_current_folder() -> Iterator[None]:
 
 
 def _show_usage(error: Any) -> None:
-    """Tell what was typed wrong; a name of a file may be in it."""
+    """Print the usage and the error of click; its text may have a file name in it."""
     if error.ctx is not None and error.ctx.command_path:
         err.say(error.ctx.get_usage())
     if message := error.format_message():

@@ -34,22 +34,23 @@ def build(
     ] = None,
     overrides: Overrides = None,
     plan_file: Annotated[
-        Path | None, typer.Option("--plan", help="Workers as `florilegium plan` shared them out.")
+        Path | None,
+        typer.Option("--plan", help="Workers and GPUs of each stage: a file of `plan --save`."),
     ] = None,
     dry_run: DryRun = False,
     max_dead_letter_share: MaxDeadLetterShare = None,
     retry_dead_letters: Annotated[
-        bool, typer.Option("--retry-dead-letters", help="Try images that failed again.")
+        bool, typer.Option("--retry-dead-letters", help="Try failed images again.")
     ] = False,
     replace: Replace = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Read finished shards; make damaged ones again.")
+        bool, typer.Option("--check", help="Read finished shards and rebuild damaged ones.")
     ] = False,
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
     verbose: Verbose = False,
 ) -> None:
-    """Build a dataset, or bring it up to date: what is done is not done again."""
+    """Build a dataset, or bring it up to date: finished work is not repeated."""
     from engine.execution.losses import lines_of, refuse_losses
     from engine.execution.run import prepare
     from engine.planning.config import RunConfig, load_document, validated
@@ -100,14 +101,14 @@ def plan(
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
-    samples: Annotated[int, typer.Option(min=1, help="Images that are sent through.")] = 32,
+    samples: Annotated[int, typer.Option(min=1, help="Images to measure with.")] = 32,
     save: Annotated[
         Path | None, typer.Option(help="Write the pools here, for `build --plan`.")
     ] = None,
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
 ) -> None:
-    """Measure each stage on some images; share the cluster out; predict time and bytes."""
+    """Measure each stage on a few images, divide the cluster among them, predict time and bytes."""
     from engine.execution.progress import Progress
     from engine.execution.run import prepare
     from engine.planning.config import RunConfig, load_config
@@ -119,7 +120,7 @@ def plan(
     from pipelines.terminal.progress import shown
 
     if save and not save.parent.is_dir():
-        raise UsageError(f"there is no folder {save.parent} to save the plan in: make it first")
+        raise UsageError(f"the folder {save.parent} for the plan does not exist: create it first")
     changes = given(source=source, output=output, plugin_path=plugin_path)
     loaded: RunConfig = load_config(config, changes=changes, overrides=overrides or [])
     if no_plugins:

@@ -1,4 +1,4 @@
-"""What commands share: the consoles that they print on, and options that several of them have."""
+"""What the commands share: standard output and error, and common options."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Overrides = Annotated[
 ]
 Replace = Annotated[
     bool,
-    typer.Option("--replace", help="Let samples go whose source the config no longer reads."),
+    typer.Option("--replace", help="Drop samples whose source the config no longer reads."),
 ]
 MaxDeadLetterShare = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Fail when more than this share of the inputs is lost; default 0.1."
+        min=0, max=1, help="Fail when more than this share of the inputs fails; default 0.1."
     ),
 ]
 NoPlugins = Annotated[
@@ -42,7 +42,9 @@ NoPlugins = Annotated[
 PluginPath = Annotated[
     list[str] | None,
     typer.Option(
-        "--plugin-path", metavar="DIR", help="Search this folder for modules, too; `.` is here."
+        "--plugin-path",
+        metavar="DIR",
+        help="Search this folder for modules, too; `.` is the current one.",
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the log of the run.")]
@@ -56,5 +58,5 @@ def warn(lines: Iterable[str]) -> None:
 
 
 def given(**changes: str | float | list[str] | None) -> dict[str, Any]:
-    """Return the options that were given."""
+    """Return the options that were set on the command line."""
     return {name: value for name, value in changes.items() if value is not None}

@@ -29,7 +29,7 @@ from pipelines.commands.options import (
 
 
 class Until(StrEnum):
-    """Where a refinement can be told to stop."""
+    """Where a refinement can stop early."""
 
     CANDIDATES = "candidates"
 
@@ -43,7 +43,7 @@ def refine(
     until: Annotated[
         Until | None,
         typer.Option(
-            help="Stop there: `candidates` are what is to be audited, with a file for it."
+            help="Stop early: `candidates` writes the annotations to audit, with a file to fill in."
         ),
     ] = None,
     dry_run: DryRun = False,
@@ -104,7 +104,7 @@ def train(
     from engine.planning.config import load_document, validated
     from pipelines.terminal.progress import shown
     from pipelines.training.config import TrainConfig
-    from pipelines.training.survey import untaught
+    from pipelines.training.survey import untrained
     from pipelines.training.trainer import train as run_training
 
     document = load_document(config, overrides=overrides or [])
@@ -117,13 +117,13 @@ def train(
             options,
             output,
             on_progress=show,
-            on_survey=lambda found: warn(untaught(found.unfed)),
+            on_survey=lambda found: warn(untrained(found.without_data)),
             on_wait=partial(setattr, progress, "waiting"),
             on_note=progress.notes.append,
         )
     for task, loss in result.losses.items():
         out.say(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
-    warn(untaught(task for task in options.chosen if task not in result.examples))
+    warn(untrained(task for task in options.chosen if task not in result.examples))
     out.say(f"checkpoint  {output}")
 
 
@@ -134,7 +134,7 @@ def score(
         bool, typer.Option("--rules", help="Compare the merge rules on the last round's voters.")
     ] = False,
 ) -> None:
-    """Measure a dataset of a known world against its truth, round by round where there are any."""
+    """Measure a dataset of drawn scenes against its ground truth, round by round if refined."""
     from engine.storage.folder import Folder
     from pipelines.commands.tables import print_table
     from pipelines.refine.scores import score_rounds, score_rules
@@ -151,10 +151,10 @@ def score(
 def diff(
     directory: Directory,
     before: Annotated[int, typer.Argument(metavar="ROUND_A", help="A round's number.")],
-    after: Annotated[int, typer.Argument(metavar="ROUND_B", help="Another round's number.")],
+    after: Annotated[int, typer.Argument(metavar="ROUND_B", help="The other round's number.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell which labels were added, changed and dropped between two rounds of a refinement."""
+    """Show which labels were added, changed and dropped between two rounds of a refinement."""
     from engine.storage.folder import Folder
     from pipelines.commands.tables import print_table
     from pipelines.diff.difference import diff_rounds

@@ -19,22 +19,22 @@ from engine.safety.escaped import LONGEST, cut
 from pipelines.dataset.status import Status
 from pipelines.terminal.console import Terminal
 
-_MOST_TASKS = 6
+_MAX_LISTED_TASKS = 6
 _WORD = re.compile(r"^ *\S+|\S+|^$", re.MULTILINE)
 _UNBOUNDED = 10_000
 
 
 def print_table(console: Terminal, table: Table) -> None:
-    """Print a table of which nothing is cut, however narrow the terminal.
+    """Print a table without cutting any text, however narrow the terminal is.
 
-    Names stay whole, so that they can be searched, and the table becomes wider where it has to;
-    only on a terminal that it does not fit do names go on in the next line.
+    Names are not broken, so that they can be searched; the table becomes wider instead. Only on a
+    terminal that is too narrow, names wrap to the next line.
     """
     for column in table.columns:
         column.overflow = "fold"
         texts = [_plain(console, cell) for cell in (column.header, *column.cells)]
         column.min_width = max(cell_len(word) for text in texts for word in _WORD.findall(text))
-        # Else the width that lacks would be taken from columns of names, too.
+        # Else rich would take missing width from columns of names, too.
         lines = [line for text in texts for line in text.split("\n")]
         column.no_wrap = column.min_width == max(map(cell_len, lines))
     unbounded = console.options.update(max_width=_UNBOUNDED)
@@ -52,22 +52,22 @@ def _plain(console: Terminal, cell: RenderableType) -> str:
 
 
 def plan_table(run: Run) -> Table:
-    """Return the stages of a run in the order in which they will speak."""
+    """Return the stages of a run in their order of execution."""
     table = Table(title="plan", show_lines=True, show_edge=False, pad_edge=False)
     for column in ("stage", "reads", "produces", "pool"):
         table.add_column(column)
     for node in run.graph.nodes:
-        says = node.stage.produces or ("verdicts",)
-        says = ("not imported",) if node.is_unseen else says
+        output = node.stage.produces or ("verdicts",)
+        output = ("not imported",) if node.is_unseen else output
         use = node.use if len(node.use) <= LONGEST else cut(node.use)
         name = node.name if node.use == node.name else f"{node.name}\n  {use}"
         where = f"{node.pool}\n  {node.fingerprint}"
-        table.add_row(name, "\n".join(node.upstream), "\n".join(says), where)
+        table.add_row(name, "\n".join(node.upstream), "\n".join(output), where)
     return table
 
 
 def totals_table(totals: Totals) -> Table:
-    """Return what a dataset holds, by task."""
+    """Return the numbers of kept and dropped annotations, by task."""
     table = Table()
     table.add_column("task")
     table.add_column("kept", justify="right")
@@ -80,7 +80,7 @@ def totals_table(totals: Totals) -> Table:
 
 
 def status_table(status: Status) -> Table:
-    """Return how far a dataset is."""
+    """Return how much of a dataset is done."""
     table = Table(show_header=False)
     for name, value in status.to_json().items():
         table.add_row(name.replace("_", " "), str(value))
@@ -88,8 +88,8 @@ def status_table(status: Status) -> Table:
 
 
 def stages_table() -> Table:
-    """Return all installed stages: what they can say, and what they read by default."""
-    caption = "?: read where there is any"
+    """Return all installed stages: the tasks that they can produce, and read by default."""
+    caption = "?: optional, read if some stage produces it"
     table = Table(
         caption=caption, caption_justify="left", show_lines=True, show_edge=False, pad_edge=False
     )
@@ -104,15 +104,15 @@ def stages_table() -> Table:
             table.add_row(name, f"broken: {error}", "")
             continue
         produces = stage_class.produces or stage.produces or ("verdicts",)
-        reads = "\n".join(map(_told, stage_class.reads or stage.reads))
+        reads = "\n".join(map(_input_lines, stage_class.reads or stage.reads))
         table.add_row("\n".join((name, *_needs(stage))), reads, "\n".join(produces))
     return table
 
 
-def _told(wanted: Input) -> str:
-    """Tell an input in lines: its tasks, or how many where nobody would read them all."""
+def _input_lines(wanted: Input) -> str:
+    """Return the tasks of an input in lines, or their number where they are many."""
     mark = "?" if wanted.optional else ""
-    if len(wanted.tasks) > _MOST_TASKS:
+    if len(wanted.tasks) > _MAX_LISTED_TASKS:
         return f"any of {len(wanted.tasks)} tasks{mark}"
     return "\n".join(f"{task}{mark}" for task in wanted.tasks)
 

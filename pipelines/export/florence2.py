@@ -27,7 +27,7 @@ from engine.storage.folder import Folder
 from pipelines.export.exporter import Exported, Exporter, upright
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
-from pipelines.training.survey import survey, untaught
+from pipelines.training.survey import survey, untrained
 
 ANNOTATIONS = "annotations.jsonl"
 TRAIN, VALID, TEST = "train", "valid", "test"
@@ -57,7 +57,7 @@ class Florence2Exported(Exported):
 
     def warnings(self) -> Iterator[str]:
         """Yield a line for each task without an example."""
-        return untaught(task for task, lines in self.tasks.items() if not lines)
+        return untrained(task for task, lines in self.tasks.items() if not lines)
 
 
 class Florence2Exporter(Exporter[Florence2Config, Florence2Exported]):

@@ -1,4 +1,4 @@
-"""What a run will cost: a sample of images is sent through each stage and measured.
+"""Predicting the cost of a run: each stage is measured on a sample of the images.
 
 source -> sample -> probe: time and memory of each stage -> allocation: workers of each pool
 """

@@ -1,7 +1,7 @@
-"""Sharing machines out among stages, so that none waits long for another.
+"""Dividing the machines of a cluster among stages, so that none waits long for another.
 
-Pure arithmetic on measured costs. Stages on one GPU take turns, so together they are no faster
-than their times added up; a share of a GPU is a promise about memory.
+Pure arithmetic on measured costs. Stages on one GPU take turns: their times add up. A share of a
+GPU reserves memory, not speed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pipelines.plan.cost import Cost
 from pipelines.plan.measure import Measured
 
 MEMORY_MARGIN = 1.2
-"""A worker may need more memory than the sample showed."""
+"""Factor on the measured GPU memory: other images may need more than those of the sample."""
 SHARES = (0.1, 0.2, 0.25, 0.33, 0.5, 1.0)
-"""Shares of a GPU that are given out: each fits a whole number of times."""
+"""The shares of a GPU that a worker can get; each fits into a GPU a whole number of times."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedPool:
-    """Workers of one pool, each with `num_gpus`, and the images that they do in a second."""
+    """The workers of one pool, the GPUs of each, and the images per second of all of them."""
 
     name: str
     workers: int
@@ -34,7 +34,7 @@ class PlannedPool:
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """The pools of a run, the images per second of all together, and what holds them up."""
+    """The pools of a run, the images per second of the whole run, and the slowest pool."""
 
     pools: tuple[PlannedPool, ...]
     images_per_s: float
@@ -43,7 +43,7 @@ class Allocation:
 
 
 def allocate(measured: Measured, *, cpu_workers: int | None = None) -> Allocation:
-    """Share the machines out.
+    """Divide the machines among the measured stages.
 
     Raises:
         RunError: the cluster is too small for one worker of every stage.
@@ -89,17 +89,18 @@ def _pool(cost: Cost, *, workers: int, num_gpus: float) -> PlannedPool:
 def _gpu_pools(
     costs: Mapping[str, Cost], wanted: Mapping[str, float], machines: Machines
 ) -> list[PlannedPool]:
-    """Give every stage one worker, then the slowest another, while one fits and is of use.
+    """Give every stage one worker; then give the slowest stage one more, again and again.
 
-    Once no stage is slower than all GPUs together, more workers would only take turns.
+    It ends when no worker fits any more, or the slowest stage keeps pace with all GPUs together:
+    more workers would only take turns.
     """
     shares = {name: _share(cost, wanted[name]) for name, cost in costs.items()}
     workers = dict.fromkeys(costs, 1)
     if not machines.holds(_wanted(workers, shares)):
-        told = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+        needed = ", ".join(f"{name} {share:g}" for name, share in shares.items())
         raise RunError(
-            f"one worker of every stage wants {told} GPU and the cluster has {machines.gpus}: add "
-            "GPUs, take smaller models or batches, or build in two runs that share `layers`"
+            f"one worker of every stage needs {needed} GPU and the cluster has {machines.gpus}: "
+            "add GPUs, take smaller models or batches, or build in two runs that share `layers`"
         )
     turn_s = sum(cost.s_per_image for cost in costs.values()) / max(machines.gpus, 1)
     growing = set(costs)
@@ -122,9 +123,9 @@ def _wanted(workers: Mapping[str, int], shares: Mapping[str, float]) -> list[flo
 
 
 def _share(cost: Cost, wanted: float) -> float:
-    """Return the smallest share of a GPU in which the stage's memory fits; what its config wants
-    where torch saw none of its memory."""
-    if not cost.gpu_total_mb:
+    """Return the smallest share of a GPU that holds the stage's memory; `num_gpus` of its config if
+    torch did not measure any."""
+    if not cost.gpu_total_mib:
         return wanted
-    needed = cost.gpu_mb * MEMORY_MARGIN / cost.gpu_total_mb
+    needed = cost.gpu_mib * MEMORY_MARGIN / cost.gpu_total_mib
     return next((share for share in SHARES if share >= needed), math.ceil(needed))

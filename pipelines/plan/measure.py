@@ -1,4 +1,4 @@
-"""Sending a sample of a source through every stage, each in a fresh worker of the cluster."""
+"""Measuring every stage on a sample of the source, each in a fresh worker of the cluster."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pipelines.plan.sample import sample_source
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What the stages of a run cost on these machines.
+    """The costs of the stages of a run on these machines.
 
-    `images` are those of the whole source, estimated where archives hold them; bytes are those of
-    one image: as it lies in the source, in finished shards, and in layers.
+    `images` is the number in the whole source, estimated if they lie in archives. Bytes are per
+    image: in the source, in finished shards, and in layers.
     """
 
     graph: Graph
@@ -48,7 +48,7 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
         machines = machines_of_ray()
         graph = run.graph if machines.gpus else run.graph.on_cpus()
         _refuse_what_never_fits(graph, machines)
-        first = _probe(run, graph, scratch, num_cpus=0)  # rests while the others are measured
+        first = _probe(run, graph, scratch, num_cpus=0)  # idle while the others are measured
         sampled = sample_source(run, count)
         opened = [first.open.remote(one.spec, count) for one in sampled]
         shards = ray.get(opened)
@@ -89,7 +89,7 @@ def _refuse_what_never_fits(graph: Graph, machines: Machines) -> None:
         gpus = node.stage.config.num_gpus
         if node.wants_gpu and not node.is_on_cpu and not machines.holds([gpus]):
             raise RunError(
-                f"stage {node.name!r} wants {gpus:g} GPU and no node of the cluster has that (GPUs "
+                f"stage {node.name!r} needs {gpus:g} GPU and no node of the cluster has that (GPUs "
                 f"by node: {', '.join(map(str, machines.gpus_by_node))}): lower num_gpus"
             )
 
@@ -104,7 +104,7 @@ def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
 
 
 def _until_placed(probe: Any, *, cpus: float, gpus: float) -> Iterator[str]:
-    """Yield what a worker waits for, every few seconds until it is there."""
+    """Yield what a worker waits for, every few seconds until it has started."""
     import ray
 
     ready = probe.__ray_ready__.remote()
@@ -113,7 +113,7 @@ def _until_placed(probe: Any, *, cpus: float, gpus: float) -> Iterator[str]:
 
 
 def _answer(call: Any) -> Any:
-    """Wait for a call; an error of a worker is one of ours."""
+    """Wait for a call of an actor; an error of Ray becomes one of ours."""
     import ray
     from ray.exceptions import RayError
 
@@ -127,9 +127,9 @@ def _answer(call: Any) -> Any:
 
 @contextmanager
 def _scratch(run: Run) -> Iterator[Folder]:
-    """Give a folder that all nodes reach, gone afterwards."""
+    """Give a temporary folder that all nodes can reach."""
     scratch = Folder(f"{run.output.url}/plan")
-    scratch.clear()  # a killed plan leaves layers, of which nothing would be left to measure
+    scratch.clear()  # layers of a killed plan would be reused instead of measured
     try:
         yield scratch
     finally:

@@ -1,4 +1,4 @@
-"""Measuring stages: a worker that says what its stages cost."""
+"""A worker that measures time and memory of its stages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from engine.records.shard import ShardBytes
 from engine.storage.folder import Folder
 from pipelines.plan.cost import Cost
 
-_MB = 1024 * 1024
-_PEAK_UNIT = _MB if sys.platform == "darwin" else 1024
+_MIB = 1024 * 1024
+_PEAKS_PER_MIB = _MIB if sys.platform == "darwin" else 1024
+"""`ru_maxrss` is in bytes on macOS, in KiB on Linux."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A sampled shard that was read; `samples` are those that are asked about."""
+    """A sampled shard that was read; `samples` are the indices of the images to measure on."""
 
     task: Task
     images: ShardBytes
@@ -35,53 +36,53 @@ class Opened:
 
 
 class Probe:
-    """A worker that measures its stages; an actor of Ray, with a process of its own."""
+    """A worker that measures its stages; a Ray actor, with a process of its own."""
 
     def __init__(self, config: RunConfig, graph: Graph, scratch: Folder) -> None:
         hide_gpus()
-        self._base_mb = _peak_mb()
+        self._base_mib = _peak_mib()
         self._nodes = {node.name: node for node in graph.nodes}
         self._watch = Watch(memory_mb=config.limits.worker_memory_mb)
         self._worker = Worker(config, graph, layers=scratch, output=scratch, watch=self._watch)
 
     def open(self, spec: ShardSpec, count: int) -> Opened:
-        """Read a shard; of an archive only the first images are asked about."""
+        """Read a shard; at most its first `count` images are measured."""
         task, images = self._watch.call("io", self._worker.open, spec, earlier="", retry=False)
         samples = tuple(range(min(count, len(task.shard.records))))
         return Opened(task=task, images=images, samples=samples)
 
     def measure(self, name: str, *shards: Opened) -> Cost:
-        """Ask a stage about the sample, and store what it says for the stages that read it."""
+        """Run a stage on the sample, and store its layers for the stages that read them."""
         node = self._nodes[name]
         begin = time.perf_counter()
         self._watch.call("stages", self._worker.load, [name])
         loaded = time.perf_counter()
-        if not node.stage.is_remote:  # it needs no warming up, and is paid
+        if not node.stage.is_remote:  # it needs no warming up, and each call costs money
             self._ask(node, shards[0], shards[0].samples[: node.stage.config.batch_size])
         warm = time.perf_counter()
         parts = [self._ask(node, opened, opened.samples) for opened in shards]
         seconds = time.perf_counter() - warm
-        for opened, said in zip(shards, parts, strict=True):
-            self._worker.store(opened.task, [name], *said)
-        layers = [part[name] for said in parts for part in said]
+        for opened, answers in zip(shards, parts, strict=True):
+            self._worker.store(opened.task, [name], *answers)
+        layers = [part[name] for answers in parts for part in answers]
         return Cost(
             name=name,
             images=sum(len(opened.samples) for opened in shards),
             seconds=seconds,
             load_s=loaded - begin,
-            base_mb=self._base_mb,
-            memory_mb=max(0.0, _peak_mb() - self._base_mb),
+            base_mib=self._base_mib,
+            memory_mib=max(0.0, _peak_mib() - self._base_mib),
             layer_bytes=sum(layer.table.nbytes for layer in layers),
             failures=tuple(error.message for layer in layers for error in layer.errors),
             **_gpu_memory(),
         )
 
     def publish(self, opened: Opened) -> ShardStats:
-        """Judge and write a shard, for its size."""
+        """Judge and write a shard, to measure its size."""
         return self._watch.call("io", self._worker.publish, opened.task, opened.images, [])
 
     def _ask(self, node: Node[Any], opened: Opened, samples: Sequence[int]) -> list[Part]:
-        """Make the calls that a run would make, as many at once."""
+        """Make the calls that a run would make, with the same concurrency."""
         size = node.stage.config.batch_size
         calls = [samples[start : start + size] for start in range(0, len(samples), size)]
         with ThreadPoolExecutor(node.stage.calls_at_once) as threads:
@@ -95,16 +96,16 @@ class Probe:
             )
 
 
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK_UNIT
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAKS_PER_MIB
 
 
 def _gpu_memory() -> dict[str, float]:
-    """Return what torch reserved on the GPU at most, when the stage has used one."""
+    """Return the peak memory that torch reserved on the GPU, if the stage used one."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return {}
     return {
-        "gpu_mb": torch.cuda.max_memory_reserved() / _MB,
-        "gpu_total_mb": torch.cuda.get_device_properties(0).total_memory / _MB,
+        "gpu_mib": torch.cuda.max_memory_reserved() / _MIB,
+        "gpu_total_mib": torch.cuda.get_device_properties(0).total_memory / _MIB,
     }

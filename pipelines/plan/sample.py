@@ -1,6 +1,6 @@
-"""A sample of a source: images from all over it, and how many it has in all.
+"""A sample of a source: images spread evenly over it, and the number of all its images.
 
-Only what is sampled is opened. An archive is read whole and stands for the others.
+Only sampled files are opened. One archive is read whole and represents the others.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from engine.sources.source import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
-    """Some items of one source as a shard; `items` are all there are, of which `spec` has some."""
+    """Some items of one source as a shard, `spec`; the source has `items` in all."""
 
     spec: ShardSpec
     items: int
 
     def inputs(self, found: int) -> int:
-        """Return the inputs of the whole source, when those in the sample are `found`."""
+        """Estimate the inputs of the whole source from the number `found` in the sample."""
         return round(self.items * found / len(self.spec.entries))
 
 
 def sample_source(run: Run, count: int) -> list[Sampled]:
-    """Take about `count` images, from each source its share.
+    """Take about `count` images, in proportion to the size of each source.
 
     Raises:
-        ConfigError: there is no image.
+        ConfigError: the source has no images.
     """
     entries: dict[int, list[Entry]] = {}
     for spec in partition(run.sources, []):
@@ -55,7 +55,7 @@ def sample_source(run: Run, count: int) -> list[Sampled]:
 
 
 def _spread(entries: Sequence[Entry], source: Source[Any], count: float) -> list[Entry]:
-    """Return entries at even distances; of archives one."""
+    """Return evenly spaced entries; one if they are archives."""
     wanted = 1 if source.is_packed else min(len(entries), max(1, round(count)))
-    places = np.linspace(0, len(entries), wanted, endpoint=False).astype(int)
-    return [entries[place] for place in places]
+    indices = np.linspace(0, len(entries), wanted, endpoint=False).astype(int)
+    return [entries[index] for index in indices]

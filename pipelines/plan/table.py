@@ -1,4 +1,4 @@
-"""The plan as people read it, and as `build --plan` does."""
+"""The plan as tables for the terminal, and as YAML for `build --plan`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipelines.plan.measure import Measured
 
 
 def costs_table(measured: Measured) -> Table:
-    """Return what each stage costs."""
+    """Return the measured cost of each stage."""
     table = Table(title="measured, one worker of each stage")
     table.add_column("stage")
     table.add_column("pool")
-    for column in ("ms/image", "load s", "memory MB", "GPU MB", "layer B/image", "failed"):
+    for column in ("ms/image", "load s", "memory MiB", "GPU MiB", "layer B/image", "failed"):
         table.add_column(column, justify="right")
     pools = {node.name: node.pool for node in measured.graph.layered}
     for cost in measured.costs:
@@ -28,8 +28,8 @@ def costs_table(measured: Measured) -> Table:
             pools[cost.name],
             f"{cost.s_per_image * 1000:.1f}",
             f"{cost.load_s:.1f}",
-            f"{cost.memory_mb:.0f}",
-            f"{cost.gpu_mb:.0f}" if cost.gpu_total_mb else "",
+            f"{cost.memory_mib:.0f}",
+            f"{cost.gpu_mib:.0f}" if cost.gpu_total_mib else "",
             f"{cost.layer_bytes / max(cost.images, 1):.0f}",
             f"{len(cost.failures)} of {cost.images}" if cost.failures else "",
         )
@@ -49,16 +49,16 @@ def pools_table(allocation: Allocation) -> Table:
 
 
 def prediction(measured: Measured, allocation: Allocation) -> list[str]:
-    """Return what the whole source will take, in lines."""
+    """Return the predicted time and bytes for the whole source, in lines."""
     images, machines = measured.images, measured.machines
     hours = images / allocation.images_per_s / 3600
     gpu_hours = images * allocation.gpu_s_per_image / 3600
-    rate = f"{allocation.images_per_s:.1f} images/s, held up by {allocation.bottleneck}"
+    rate = f"{allocation.images_per_s:.1f} images/s, limited by {allocation.bottleneck}"
     without = [node.name for node in measured.graph.nodes if node.wants_gpu and node.is_on_cpu]
-    told = f"; on the CPUs run {', '.join(without)}" if without else ""
+    on_cpus = f"; on the CPUs run {', '.join(without)}" if without else ""
     return [
         *(f"failed     {one.name}: {one.failures[0]}" for one in measured.costs if one.failures),
-        f"cluster    {counted(machines.cpus, 'CPU')}, {counted(machines.gpus, 'GPU')}{told}",
+        f"cluster    {counted(machines.cpus, 'CPU')}, {counted(machines.gpus, 'GPU')}{on_cpus}",
         f"predicted  {rate}",
         f"source     {counted(images, 'image')}, {decimal(round(images * measured.image_bytes))}: "
         f"{hours:.2f} h, {gpu_hours:.2f} GPU-hours",
@@ -68,7 +68,7 @@ def prediction(measured: Measured, allocation: Allocation) -> list[str]:
 
 
 def plan_file(measured: Measured, allocation: Allocation) -> str:
-    """Return the YAML that `build --plan` lays over a config."""
+    """Return the YAML that `build --plan` merges into a config."""
     document: dict[str, Any] = {}
     sections = {node.name: "specialists" for node in measured.graph.specialists}
     sections |= {node.name: "filters" for node in measured.graph.filters}

@@ -1,1 +1,1 @@
-"""The refinement loop: train a student on the labels, let it relabel, merge, measure, decide."""
+"""The refinement loop: train a student on the labels, relabel with it, merge, measure, decide."""

@@ -1,7 +1,7 @@
-"""Where findings come from: a file that people wrote, or the truth of a known world.
+"""Auditors: they mark annotations right or wrong, from a file or from the known ground truth.
 
-In a known world the same few samples are audited anew in every round. A file is written once,
-about what the specialists said; its findings are carried over to what students say later.
+With known truth, the same few samples are audited again in every round. A file is written once,
+about the annotations of the specialists; its findings are carried over to those of the students.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from pipelines.shape_world.score.measure import Truth, truth_of
 
 @dataclass(frozen=True, kw_only=True)
 class Audited:
-    """Samples with what the voters said of them, what of that was found right or wrong, and the
-    same samples with earlier statements that findings are about."""
+    """Samples with the annotations of the voters, and an audit of these.
+
+    `earlier` has the same samples with the annotations that the audit is about, if it was written
+    about others.
+    """
 
     samples: tuple[DatasetSample, ...]
     audit: Audit
@@ -38,20 +41,20 @@ def first_by_digest(samples: Iterable[DatasetSample], count: int) -> tuple[Datas
 
 
 class Auditor(ABC):
-    """Somebody who knows of some statements whether they are right."""
+    """Marks some annotations right or wrong."""
 
     @property
     @abstractmethod
     def keys(self) -> Collection[str]:
-        """Keys of the samples that were audited so far."""
+        """Keys of the samples audited so far."""
 
     @abstractmethod
-    def look_at(self, candidates: Iterable[DatasetSample]) -> Audited:
-        """Audit what voters said."""
+    def review(self, candidates: Iterable[DatasetSample]) -> Audited:
+        """Audit the annotations of the voters."""
 
 
 class TruthAuditor(Auditor):
-    """Audits the samples with the smallest digests by their truth."""
+    """Audits the samples with the smallest digests against their ground truth."""
 
     def __init__(self, truth: Truth, count: int) -> None:
         self.truth = truth
@@ -62,14 +65,14 @@ class TruthAuditor(Auditor):
     def keys(self) -> Collection[str]:
         return self._keys
 
-    def look_at(self, candidates: Iterable[DatasetSample]) -> Audited:
+    def review(self, candidates: Iterable[DatasetSample]) -> Audited:
         samples = first_by_digest(candidates, self._count)
         self._keys = frozenset(sample.key for sample in samples)
         return Audited(samples=samples, audit=audit_from_truth(samples, self.truth))
 
 
 class FileAuditor(Auditor):
-    """Knows what a file says; remembers the statements that it is about as they come by."""
+    """Applies an audit file, and remembers the annotations that it is about."""
 
     def __init__(self, path: str) -> None:
         self._audit = read_audit(path)
@@ -81,16 +84,16 @@ class FileAuditor(Auditor):
 
     @property
     def audit(self) -> Audit:
-        """What the file says of statements that came by."""
+        """The findings of the file about annotations that were reviewed."""
         known = {name for found in self._found.values() for name in found}
         right = {name: is_right for name, is_right in self._audit.right.items() if name in known}
         return replace(self._audit, right=right)
 
     def found(self, key: str) -> list[Annotation]:
-        """Return the audited statements about a sample."""
+        """Return the audited annotations of a sample."""
         return list(self._found.get(key, {}).values())
 
-    def look_at(self, candidates: Iterable[DatasetSample]) -> Audited:
+    def review(self, candidates: Iterable[DatasetSample]) -> Audited:
         samples = []
         for sample in candidates:
             for one in self._audit.of(sample.annotations):
@@ -101,21 +104,21 @@ class FileAuditor(Auditor):
         return Audited(samples=tuple(samples), audit=self.audit, earlier=earlier)
 
     def check(self) -> None:
-        """Refuse a file about statements that never came by.
+        """Refuse a file about annotations that were never reviewed.
 
         Raises:
-            ConfigError: it names a few of them, and the cure.
+            ConfigError: it names a few of them.
         """
         self._audit.check({name for found in self._found.values() for name in found})
 
 
 def is_missing(audit: str) -> bool:
-    """Return whether an audit is a file that nobody has written yet."""
+    """Return whether an audit is a file that does not exist yet."""
     return audit not in ("", TRUTH) and read_file(audit) is None
 
 
 def auditor_of(config: RefineConfig) -> Auditor | None:
-    """Return the auditor that a config names; `None` when votes decide.
+    """Return the auditor that a config names; `None` if merges go by votes alone.
 
     Raises:
         ConfigError: the file cannot be read, or the source has no known truth.

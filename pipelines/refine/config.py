@@ -1,7 +1,7 @@
-"""A refinement as data: a run, and how it is refined.
+"""The config of a refinement: a run, and how it is refined.
 
-The stages of round 0 are those of the run. Merge stages (`use: merge`) are where a student joins
-in: from round 1 on, each reads the students that say its tasks, too.
+The stages of round 0 are those of the run. From round 1 on, each merge stage (`use: merge`) also
+reads the students that produce its tasks.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ class RefineOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rounds: int = Field(default=2, ge=0)
-    """Rounds after round 0 at most; with 0 no student is trained."""
+    """Maximum number of rounds after round 0; with 0 no student is trained."""
     folds: int = Field(default=2, ge=1)
     """Students per round: each is trained without one fold of the samples and relabels that fold.
     With 1, one student relabels what it was trained on."""
     students: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Stages by name that the trained checkpoints speak through: the options of `florence2`
-    without `model`. One per set of tasks that reads the same stages."""
+    """Stages by name that run the trained checkpoints: the options of `florence2` without `model`.
+    One for each set of tasks that reads the same stages."""
     students_at_once: int = Field(default=1, ge=1)
-    """Students that are trained side by side; each takes the workers that `train` names."""
+    """Students that are trained in parallel; each takes the workers that `train` names."""
     train: TrainConfig
-    """How a student is trained; its `model` is where round 1 starts."""
+    """How a student is trained; round 1 starts from its `model`."""
     is_warm: bool = True
     """Later rounds start from the students of the promoted round, fold by fold."""
     audit: str = ""
-    """An audit file, or `truth` where the source's truth is known; without one, votes decide."""
+    """An audit file, or `truth` if the ground truth of the source is known; without one, merges go
+    by the votes alone."""
     audit_samples: int = Field(default=200, ge=1)
-    """Samples that are audited when the truth is known; quality is measured on the others."""
+    """Samples that are audited against a known truth; quality is measured on the others."""
     margin: float = Field(default=0.005, ge=0, le=1)
     """The loop stops when the mean quality gains less than this in a round, 0..1."""
     measure: Literal["auto", "truth", "audit", "agreement"] = "auto"
-    """What quality is measured by; `auto` takes the first of the three that there is."""
+    """What quality is measured against; `auto` takes the first of the three that is available."""
 
     @field_validator("students")
     @classmethod
@@ -63,7 +64,7 @@ class RefineOptions(BaseModel):
         if self.students_at_once > 1 and self.train.workers == 0:
             raise ValueError(
                 f"students_at_once is {self.students_at_once}, but train.workers: 0 trains in this "
-                f"process, where students would share one source of chance: set train.workers: 1"
+                f"process, where students would share one seed: set train.workers: 1"
             )
         return self
 

@@ -1,8 +1,7 @@
-"""The labels of a round: what the voters say, what the audit makes of it, and what is merged.
+"""Labelling a round: run the voters, fit calibrations on their audit, build the merged dataset.
 
-Merges are calibrated in the order in which they build on each other. The voters of one level are
-heard first, in a dataset of candidates that nobody judges; its layers are those of the final
-dataset, so nothing is asked twice.
+Merges are calibrated in order of dependence. The voters of one level run first, into a dataset of
+candidates without filters; the final dataset reuses its layers, so no stage runs twice.
 """
 
 from __future__ import annotations
@@ -22,14 +21,15 @@ from pipelines.dataset.lineage import CANDIDATES
 from pipelines.merge.learning.fit import fit
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import Stages, levels, plain, with_calibrations
+from pipelines.refine.stages import Stages, levels, round_config, with_calibrations
 
 CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
-    """The finished dataset of a round; by merge stage the calibration, `None` for want of one."""
+class LabelledRound:
+    """The finished dataset of a round; the calibration of each merge stage, `None` without
+    audit."""
 
     run: Run
     calibrations: dict[str, Path | None]
@@ -37,14 +37,14 @@ class Labels:
 
 def label(
     config: RefineConfig, folder: Folder, stages: Stages, auditor: Auditor | None, *, step: str
-) -> Labels:
-    """Build the dataset of a round into a folder; what is there is not made again.
+) -> LabelledRound:
+    """Build the dataset of a round into a folder; finished work is reused.
 
     Raises:
-        UsageError: the stages do not fit, or the audit does not.
+        UsageError: the stages do not fit together, or the audit is about other annotations.
         RunError: too many images failed, or the workers cannot go on.
     """
-    graph = prepare(plain(config, output=folder.url, stages=stages)).graph
+    graph = prepare(round_config(config, output=folder.url, stages=stages)).graph
     calibrations: dict[str, Path | None] = {}
     for depth, level in enumerate(levels(graph)):
         if auditor is None:
@@ -52,26 +52,26 @@ def label(
             continue
         known = with_calibrations(stages, calibrations)
         voters = {name: known[name] for name in known if name in level.voters}
-        candidates = ask_voters(config, folder, voters, depth, step=step)
+        candidates = build_candidates(config, folder, voters, depth, step=step)
         calibrations |= _calibrate(candidates, folder, graph, level.merges, auditor)
     if isinstance(auditor, FileAuditor):
         auditor.check()
-    final = plain(config, output=folder.url, stages=with_calibrations(stages, calibrations))
+    final = round_config(config, output=folder.url, stages=with_calibrations(stages, calibrations))
     run = _build(final, step=f"{step}, merging and judging")
-    return Labels(run=run, calibrations=calibrations)
+    return LabelledRound(run=run, calibrations=calibrations)
 
 
-def ask_voters(
+def build_candidates(
     config: RefineConfig, folder: Folder, voters: Stages, depth: int, *, step: str
 ) -> Folder:
-    """Build the dataset of what the voters of one level say, judged by nobody; return its folder.
+    """Build the dataset of the voters of one level, without filters; return its folder.
 
     Raises:
         RunError: too many images failed, or the workers cannot go on.
     """
     candidates = f"{folder.url}/{CANDIDATES}/{depth}"
-    said = plain(config, output=candidates, stages=voters, has_filters=False)
-    return _build(said, step=f"{step}, what the voters say").output
+    unmerged = round_config(config, output=candidates, stages=voters, has_filters=False)
+    return _build(unmerged, step=f"{step}, running the voters").output
 
 
 def _build(config: RunConfig, *, step: str) -> Run:
@@ -85,8 +85,8 @@ def _build(config: RunConfig, *, step: str) -> Run:
 def _calibrate(
     candidates: Folder, folder: Folder, graph: Graph, merges: Collection[str], auditor: Auditor
 ) -> dict[str, Path | None]:
-    """Fit a calibration for each of these merge stages and store it beside the round."""
-    audited = auditor.look_at(Dataset.of(candidates))
+    """Fit a calibration for each of these merge stages and store it in the folder of the round."""
+    audited = auditor.review(Dataset.of(candidates))
     paths: dict[str, Path | None] = {}
     for node in graph.specialists:
         if node.name in merges:

@@ -1,7 +1,7 @@
 """The loop: train, relabel, merge, measure, decide; round after round.
 
-Every step leaves a file by which it is known to be done, so a loop that was killed goes on where
-it was: a student its `training.json`, a dataset its layers and shards. `round.json` is for people.
+Every step writes a file when it is done, so a killed loop resumes: a student writes
+`training.json`, a dataset its layers and shards. `round.json` is for people only.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from pipelines.merge.calibration import read_calibration
 from pipelines.merge.stage import Merge
 from pipelines.refine.audits import auditor_of, is_missing
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import Labels, label
+from pipelines.refine.labelling import LabelledRound, label
 from pipelines.refine.quality import measure
-from pipelines.refine.stages import Stages, plain, with_students
+from pipelines.refine.stages import Stages, round_config, with_students
 from pipelines.shape_world.score.measure import truth_of
 from pipelines.terminal.progress import shown
 from pipelines.training.trainer import train
@@ -47,7 +47,7 @@ _PACKAGES = (
     *("accelerate", "faster_coco_eval", "jiwer", "pandas", "peft", "pycocoevalcap"),
     *("rapidfuzz", "scipy", "sklearn", "tensorboard"),
 )
-"""What the loop imports beyond the base installation; pandas by Ray Train."""
+"""What the loop imports beyond the base installation; Ray Train imports pandas."""
 FIRST = "it is the first round"
 BETTER = "the mean quality gains {gain:.4f} on round {parent}"
 NOT_BETTER = "the mean quality gains {gain:.4f} on round {parent}, which stays"
@@ -56,18 +56,18 @@ NOT_BETTER = "the mean quality gains {gain:.4f} on round {parent}, which stays"
 def refine(
     config: RefineConfig, *, finished: Callable[[Round], None] = lambda _: None
 ) -> list[Round]:
-    """Refine a dataset, or go on with a loop that was stopped; return all rounds.
+    """Refine a dataset, or resume a stopped loop; return all rounds.
 
-    The dataset of the promoted round is put into the output itself. `finished` is told of each
+    The dataset of the promoted round is put into the output itself. `finished` is called with each
     round.
 
     Raises:
-        UsageError: the config cannot be run, or an audit does not fit.
+        UsageError: the config cannot be run, or the audit is about other annotations.
         OutputInUse: another command writes the output.
-        RunError: a training or a relabelling cannot go on.
+        RunError: a training or a relabelling failed.
     """
     needs_ray = config.runner.kind == "ray" or config.refine.train.workers > 0
-    loop = _Loop(config)  # it checks the config, before anything is written
+    loop = _Loop(config)  # checks the config before anything is written
     with (
         writing(Folder(config.output)) as lease,
         ray_started(config.runner) if needs_ray else nullcontext(),
@@ -90,8 +90,8 @@ def refine(
 def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     """Refuse a config that cannot run, students included, before anything starts.
 
-    A loop that is only looked at (`is_dry`) may lack models and the audit, and imports nothing that
-    the config names but what is installed.
+    With `is_dry`, models and the audit may be missing, and modules that the config names are not
+    imported.
 
     Returns:
         The runs of round 0 and of a round with students.
@@ -99,30 +99,30 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     Raises:
         UsageError: the message says what to change.
     """
-    look = partial(prepare, is_dry=is_dry, imports_modules=not is_dry)
+    prepared = partial(prepare, is_dry=is_dry, imports_modules=not is_dry)
     _refuse_absent_packages(config, imports_modules=not is_dry)
     if not Folder(config.output).is_local:
         raise ConfigError(
-            f"output = {config.output!r}: students are trained on a mounted file system, which "
-            f"every machine of the cluster sees: choose a folder there"
+            f"output = {config.output!r}: students are trained on a mounted file system that "
+            f"every machine of the cluster can read: choose a folder there"
         )
-    first = look(plain(config, output=config.output))
+    first = prepared(round_config(config, output=config.output))
     if config.refine.measure == TRUTH:
         truth_of(urls_of(config.source))
     if not is_dry or not is_missing(config.refine.audit):
         auditor_of(config)
     start = [config.refine.train.model] * config.refine.folds
     stages = with_students(config, start, 1)
-    return first, look(plain(config, output=config.output, stages=stages))
+    return first, prepared(round_config(config, output=config.output, stages=stages))
 
 
 def _refuse_absent_packages(config: RefineConfig, *, imports_modules: bool) -> None:
-    """Refuse to begin without what round 0, training, merging and scoring import.
+    """Refuse to start if a package for round 0, training, merging or scoring is missing.
 
     Raises:
-        MissingPackage: with the pip line that brings all of it.
+        MissingPackage: with the pip line that installs all of them.
     """
-    round_0 = plain(config, output=config.output)
+    round_0 = round_config(config, output=config.output)
     graph = prepare(round_0, is_dry=True, imports_modules=imports_modules).graph
     absent = list(graph.absent)
     try:
@@ -141,30 +141,30 @@ class _Loop:
         self._config = config
         self._output = Folder(config.output)
         self._auditor = auditor_of(config)
-        self._labels: dict[int, Labels] = {}
+        self._labels: dict[int, LabelledRound] = {}
 
     def first(self) -> Round:
         """Label the source with the specialists alone."""
         return self._decide(0, parent=None, students=())
 
     def next(self, number: int, parent: Round) -> Round:
-        """Train students on the labels of the parent, relabel, merge, measure and decide."""
+        """Train students on the labels of the parent, relabel, merge, measure, decide."""
         return self._decide(number, parent=parent, students=self._train(number, parent))
 
     def promote(
         self, best: Round, rounds: Sequence[Round], *, before_switch: Callable[[], None]
     ) -> None:
-        """Put the dataset of the best round in place; all that is in it was said already."""
+        """Publish the dataset of the best round as the output; all its layers exist already."""
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
         progress = Progress(step=f"round {best.number} is promoted")
         with shown(progress):
             manifest = execute(run, progress)
-            write_lineage(self._output, rounds)  # first, for the report tells of the rounds
+            write_lineage(self._output, rounds)  # first: the report shows the rounds
             put_in_place(run, manifest, before_switch=before_switch)
 
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
-        """Train a student per fold, each on the samples of all other folds."""
+        """Train a student for each fold, on the samples of all other folds."""
         options = self._config.refine
         step = f"round {number}, {counted(options.folds, 'student')}"
         progress = Progress(current="starting", step=step)
@@ -194,11 +194,11 @@ class _Loop:
             threads = ThreadPoolExecutor(options.students_at_once)
             try:
                 return tuple(threads.map(trained, range(options.folds)))
-            finally:  # an interrupt does not wait for the other students
+            finally:  # after an interrupt, do not wait for the other students
                 threads.shutdown(wait=False, cancel_futures=True)
 
     def _decide(self, number: int, *, parent: Round | None, students: Sequence[Student]) -> Round:
-        """Label, measure, and promote the round if it is better than its parent."""
+        """Label and measure a round, and promote it if it is better than its parent."""
         folder = round_folder(self._output, number)
         labels = label(
             self._config, folder, self._stages(number), self._auditor, step=f"round {number}"
@@ -225,7 +225,7 @@ class _Loop:
         return one
 
     def _stages(self, number: int) -> Stages:
-        """Return the stages of a round, with its students when it has any."""
+        """Return the stages of a round, its students included."""
         if number == 0:
             return dict(self._config.specialists)
         folds = range(self._config.refine.folds)
@@ -236,8 +236,8 @@ class _Loop:
         return Path(round_folder(self._output, number).path(f"students/fold_{fold}"))
 
 
-def _merges(labels: Labels) -> dict[str, dict[str, Any]]:
-    """Return for each merge stage its rule and what the audit taught about it, by task."""
+def _merges(labels: LabelledRound) -> dict[str, dict[str, Any]]:
+    """Return for each merge stage its rule and its calibration, by task."""
     merges: dict[str, dict[str, Any]] = {}
     for node in labels.run.graph.specialists:
         if isinstance(node.stage, Merge):

@@ -1,4 +1,4 @@
-"""What a refinement will do, in lines for people: `florilegium refine CONFIG --dry-run`."""
+"""The plan of a refinement as text: `florilegium refine CONFIG --dry-run`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.refine.stages import levels
 
 
 def plan_lines(config: RefineConfig, first: Run, later: Run) -> Iterator[str]:
-    """Yield what the loop does after the table of round 0, and what it lacks.
+    """Yield what the loop will do, and what is missing, after the table of round 0.
 
     `first` is the run of round 0, `later` that of a round with students.
     """
@@ -30,9 +30,9 @@ def plan_lines(config: RefineConfig, first: Run, later: Run) -> Iterator[str]:
         return
     rounds = f"{counted(options.rounds, 'round')} with students at most"
     yield f"rounds     {rounds}; fewer when one gains less than {options.margin:g}"
-    side = f", {options.students_at_once} side by side" if options.students_at_once > 1 else ""
+    parallel = f", {options.students_at_once} in parallel" if options.students_at_once > 1 else ""
     split = ", each without one fold of the samples" if options.folds > 1 else ""
-    yield f"students   {options.folds} a round{split}{side}"
+    yield f"students   {options.folds} a round{split}{parallel}"
     steps = f"{counted(train.steps, 'step')} of {counted(train.batch_size, 'example')}"
     yield f"           trained from {train.model}, {steps}, on {', '.join(train.tasks)}"
     for name in options.students:
@@ -44,9 +44,9 @@ def plan_lines(config: RefineConfig, first: Run, later: Run) -> Iterator[str]:
 def _audit(config: RefineConfig, first: Run) -> str:
     audit = config.refine.audit
     if not levels(first.graph):
-        return "none is needed: no merge stage wants a calibration"
+        return "none is needed: no merge stage takes a calibration"
     if not audit:
-        return "none: votes decide; `refine --until candidates` makes a file to fill in"
+        return "none: merged by votes; `refine --until candidates` makes a file to fill in"
     if audit == TRUTH:
         return f"by truth, {counted(config.refine.audit_samples, 'sample')}"
     if is_missing(audit):
@@ -62,8 +62,8 @@ def _measure(config: RefineConfig) -> str:
 
 
 def _joins(later: Run, student: str) -> str:
-    """Tell what a student says, and which merge stages read it."""
+    """Describe which tasks a student produces, and which merge stages read it."""
     nodes = later.graph.specialists
-    says = next(node.stage.produces for node in nodes if node.name == student)
+    tasks = next(node.stage.produces for node in nodes if node.name == student)
     merges = [n.name for n in nodes if isinstance(n.stage, Merge) and student in n.upstream]
-    return f"says {', '.join(says)}, merged by {', '.join(merges)}"
+    return f"produces {', '.join(tasks)}, merged by {', '.join(merges)}"

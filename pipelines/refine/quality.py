@@ -1,13 +1,13 @@
-"""How good the labels of a round are: by the truth, by an audit, or by the voters' agreement.
+"""The quality of the labels of a round: against truth, against an audit, or among the voters.
 
-The truth is asked about samples that were not audited. An audit and the voters know only what
-somebody said: what nobody found is not missed.
+Truth is compared on samples that were not audited. An audit and the voters cover only things that
+some stage found: an object that all stages missed costs no recall.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from pipelines.merge.candidates import BOX_TASKS
 from pipelines.merge.learning.audit import Audit, findings
 from pipelines.refine.audits import Auditor, FileAuditor, TruthAuditor
 from pipelines.refine.config import RefineConfig
-from pipelines.shape_world.score.matching import Counts
+from pipelines.shape_world.score.matching import MatchCounts
 from pipelines.shape_world.score.measure import score_labels, truth_of
 from pipelines.shape_world.score.score import Score
 
@@ -40,10 +40,10 @@ _KIND_OF = {task: kind for kind, tasks in KINDS.items() for task in tasks}
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What was measured, 0..1 by kind of label.
+    """The quality by kind of label, 0..1.
 
-    A kind that nobody says is not there; one that nobody measured, for it was not audited or
-    there is nothing true to tell, is `None`.
+    A kind without annotations is absent; a kind that could not be measured, because none of it was
+    audited or the truth has none, is `None`.
     """
 
     measured_by: str
@@ -54,7 +54,8 @@ def measure(config: RefineConfig, dataset: Folder, auditor: Auditor | None) -> Q
     """Measure the labels of a round's dataset.
 
     Raises:
-        ConfigError: it is to be measured by what there is not.
+        ConfigError: `measure` is `audit` without an audit file, or `truth` without known truth or
+            without a sample that was not audited.
     """
     how: str = config.refine.measure
     if how == "auto" and isinstance(auditor, TruthAuditor):
@@ -87,78 +88,93 @@ def _by_truth(
 
 
 def by_kind(score: Score) -> dict[str, float | None]:
-    """Return one number for each kind of label that was said, 0..1, `None` where there is none.
+    """Return one number for each kind of label that has annotations, 0..1, or `None`.
 
     The F1 of boxes, masks and phrases; for text 1 - character error rate; for captions the mean
-    F1 of objects, attributes and relations over the lengths, as far as there are any to tell.
+    F1 of objects, attributes and relations over the caption tasks that could be measured.
     """
-    lengths = [caption for caption in score.captions.values() if caption.said]
+    captions = [caption for caption in score.captions.values() if caption.said]
     facts = [
         fact.f1
-        for caption in lengths
+        for caption in captions
         for fact in (caption.objects, caption.attributes, caption.relations)
         if fact.f1 is not None
     ]
     misread = 1.0 if score.ocr.cer is None else min(score.ocr.cer, 1.0)
     measured = {
         "boxes": (score.boxes.said, score.boxes.f1),
-        "captions": (len(lengths), sum(facts) / len(facts) if facts else None),
+        "captions": (len(captions), sum(facts) / len(facts) if facts else None),
         "masks": (score.masks.said, score.masks.f1),
         "ocr": (score.ocr.said, 1 - misread),
         "phrases": (score.phrases.said, score.phrases.f1),
     }
-    return {kind: value for kind, (said, value) in measured.items() if said}
+    return {kind: value for kind, (count, value) in measured.items() if count}
 
 
-def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, Counts]]:
-    """Yield by task how much of what the audit found right a sample's labels say."""
+def _audited(dataset: Folder, auditor: FileAuditor) -> Iterator[tuple[str, MatchCounts]]:
+    """Yield for each sample and task how many of the things audited as right are labelled."""
     for sample in Dataset.of(dataset):
         found = auditor.found(sample.key)
-        yield from _compared(auditor.audit, found, sample.annotations, is_all=False)
+        yield from _against_audit(auditor.audit, found, sample.annotations)
 
 
-def _agreed(dataset: Folder) -> Iterator[tuple[str, Counts]]:
-    """Yield by task how much of a sample's labels each voter says, and of what it says is there.
+def _agreed(dataset: Folder) -> Iterator[tuple[str, MatchCounts]]:
+    """Yield for each sample, voter and task how well the voter agrees with the kept labels.
 
-    No voter was trained on the sample that it speaks of, if there are folds. Who merges what
-    others say is no voter: it would agree with itself.
+    With folds, no voter was trained on the sample that it labels. Merged annotations are no votes:
+    they would agree with themselves.
     """
     for kept, dropped in _rows(dataset):
         audit = Audit(right=dict.fromkeys((one.id for one in kept), True))
         votes = [one for one in dropped if not one.merged_from]
         for voter in {one.specialist: None for one in votes}:
-            said = [one for one in votes if one.specialist == voter]
-            yield from _compared(audit, kept, said, is_all=True)
+            own = [one for one in votes if one.specialist == voter]
+            yield from _against_labels(audit, kept, own)
 
 
-def _compared(
-    audit: Audit, audited: Sequence[Annotation], said: Sequence[Annotation], *, is_all: bool
-) -> Iterator[tuple[str, Counts]]:
-    """Compare by task.
+def _against_audit(
+    audit: Audit, audited: Sequence[Annotation], labels: Sequence[Annotation]
+) -> Iterator[tuple[str, MatchCounts]]:
+    """Compare labels with audited annotations, by task.
 
-    With `is_all`, what was audited is all there is: what is unknown is wrong, and nobody is asked
-    for tasks of which he does not speak. Else the unknown does not count, and silence is a miss.
+    A label that the audit does not cover does not count; a task without labels misses all things.
     """
-    for task in {one.task: None for one in (*said, *(() if is_all else audited))}:
-        if task in _KIND_OF:
-            spoken = [one for one in said if one.task == task]
-            found = findings(audit, audited, task)
-            verdict, thing = found.of(spoken)
-            yield (
-                task,
-                Counts(
-                    right=len(set(thing[thing >= 0].tolist())),
-                    said=len(spoken) if is_all else int((~np.isnan(verdict)).sum()),
-                    true=found.things,
-                ),
-            )
+    for task in _measured_tasks((*labels, *audited)):
+        counts, verdict = _matched(audit, audited, labels, task)
+        yield task, replace(counts, predicted=int((~np.isnan(verdict)).sum()))
 
 
-def _f1(counts: Iterable[tuple[str, Counts]]) -> dict[str, float | None]:
-    """Sum up by kind; return the F1 of each, `None` where nothing was found right or wrong."""
-    totals: dict[str, Counts] = {}
+def _against_labels(
+    audit: Audit, kept: Sequence[Annotation], votes: Sequence[Annotation]
+) -> Iterator[tuple[str, MatchCounts]]:
+    """Compare the votes of one voter with the kept labels, for the tasks that it voted on.
+
+    A vote that matches no kept label is wrong.
+    """
+    for task in _measured_tasks(votes):
+        yield task, _matched(audit, kept, votes, task)[0]
+
+
+def _measured_tasks(annotations: Iterable[Annotation]) -> list[str]:
+    return list(dict.fromkeys(one.task for one in annotations if one.task in _KIND_OF))
+
+
+def _matched(
+    audit: Audit, audited: Sequence[Annotation], others: Sequence[Annotation], task: str
+) -> tuple[MatchCounts, np.ndarray]:
+    """Count the things that `others` found, and return the verdict on each: NaN is unknown."""
+    own = [one for one in others if one.task == task]
+    found = findings(audit, audited, task)
+    verdict, thing = found.of(own)
+    right = len(set(thing[thing >= 0].tolist()))
+    return MatchCounts(right=right, predicted=len(own), true=found.things), verdict
+
+
+def _f1(counts: Iterable[tuple[str, MatchCounts]]) -> dict[str, float | None]:
+    """Sum up by kind; return the F1 of each, `None` if nothing was compared."""
+    totals: dict[str, MatchCounts] = {}
     for task, count in counts:
-        totals[_KIND_OF[task]] = totals.get(_KIND_OF[task], Counts()) + count
+        totals[_KIND_OF[task]] = totals.get(_KIND_OF[task], MatchCounts()) + count
     return {kind: total.f1 for kind, total in sorted(totals.items())}
 
 

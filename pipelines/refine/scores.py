@@ -1,4 +1,4 @@
-"""A refined run against its truth: round by round, or one merge rule beside the other."""
+"""Scores of a refined run against the ground truth: of each round, or of each merge rule."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
 from pipelines.merge.rules import find_rule, rule_names
 from pipelines.merge.stage import Merge, MergeConfig
-from pipelines.shape_world.score.measure import Tally, score_dataset, truth_of
+from pipelines.shape_world.score.measure import ScoreTally, score_dataset, truth_of
 from pipelines.shape_world.score.score import Score
 
 
 def score_rounds(dataset: Folder) -> dict[str, Score]:
-    """Score a dataset of a known world; of a refined one every round, `round 0` first.
+    """Score a dataset with known truth; if it was refined, every round, `round 0` first.
 
-    Samples that were audited do not count.
+    Audited samples are left out.
 
     Raises:
-        UsageError: the dataset is not finished, or nobody knows the truth about its source.
+        UsageError: the dataset is not finished, or the truth about its source is unknown.
         StorageError: a shard cannot be read.
     """
     rounds = read_lineage(dataset)
@@ -37,12 +37,12 @@ def score_rounds(dataset: Folder) -> dict[str, Score]:
 
 
 def score_rules(dataset: Folder) -> dict[str, Score]:
-    """Score each merge rule on what the voters of the last round said of objects.
+    """Score each merge rule on the boxes of the voters of the last round.
 
-    Only boxes are merged, so only boxes are worth reading in these scores.
+    Only boxes are merged: ignore the other scores.
 
     Raises:
-        UsageError: the run was never refined, or nobody knows the truth about its source.
+        UsageError: the run was never refined, or the truth about its source is unknown.
         StorageError: a shard cannot be read.
     """
     rounds = read_lineage(dataset)
@@ -51,18 +51,18 @@ def score_rules(dataset: Folder) -> dict[str, Score]:
     last = rounds[-1]
     truth = truth_of(Dataset.of(dataset).source)
     stages = dict(_stages(dataset, last.number))
-    tallies = {rule: Tally() for rule in stages}
+    tallies = {rule: ScoreTally() for rule in stages}
     candidates = f"{round_folder(dataset, last.number).url}/{CANDIDATES}/0"
     for stored in open_dataset(candidates):
         if stored.key not in last.audited:
-            sample, scene = _as_seen(stored), truth(stored.key)
+            sample, scene = _as_sample(stored), truth(stored.key)
             for rule, stage in stages.items():
                 tallies[rule].add(stage.predict([sample])[0], scene)
     return {rule: tally.score() for rule, tally in tallies.items()}
 
 
 def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
-    """Yield the rules and a stage that merges the boxes by each."""
+    """Yield each rule with a stage that merges the boxes by it."""
     stages = Dataset.of(round_folder(dataset, number)).manifest["stages"].values()
     boxes = next(
         stage
@@ -83,8 +83,8 @@ def _stages(dataset: Folder, number: int) -> Iterator[tuple[str, Merge]]:
         yield rule, Merge(config)
 
 
-def _as_seen(stored: DatasetSample) -> Sample:
-    """Return a sample as a merge stage sees it."""
+def _as_sample(stored: DatasetSample) -> Sample:
+    """Return a stored sample as the input of a merge stage."""
     return Sample(
         key=stored.key,
         width=stored.width,

@@ -1,6 +1,6 @@
-"""The stages of a round: the run's own, the students, and what the merge stages read.
+"""The configs of the rounds: the stages of the run, the students, and the inputs of merge stages.
 
-From one config to others; no file is opened and nothing is run.
+Pure functions on configs: no file is opened and nothing is run.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from specialists.florence2.config import Florence2Config
 Stages = dict[str, dict[str, Any]]
 
 
-def plain(
+def round_config(
     config: RefineConfig, *, output: str, stages: Stages | None = None, has_filters: bool = True
 ) -> RunConfig:
-    """Return the run of a round: the same source and layers, another output and other stages."""
+    """Return the config of a round: the same source and layers, another output and other stages."""
     values = {name: getattr(config, name) for name in RunConfig.model_fields}
     values |= {"output": output, "layers": config.layers_url}
     values |= {} if stages is None else {"specialists": stages}
@@ -32,10 +32,10 @@ def plain(
 
 
 def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int) -> Stages:
-    """Return the stages of a round in which trained checkpoints have their say.
+    """Return the stages of a round with trained checkpoints as students.
 
     Raises:
-        ConfigError: a student has the name of a stage, or no merge stage could hear it.
+        ConfigError: a student has the name of a stage, or no merge stage takes its tasks.
     """
     stages = {name: dict(options) for name, options in config.specialists.items()}
     for name, options in config.refine.students.items():
@@ -48,16 +48,16 @@ def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int)
             "model": list(checkpoints),
             "round": number,
         }
-        says = _tasks_of(student, Florence2Config, where=f"refine.students.{name}")
+        produced = _tasks_of(student, Florence2Config, where=f"refine.students.{name}")
         joined = [
             merge
             for merge in merges_of(stages)
-            if says & _tasks_of(stages[merge], MergeConfig, where=f"specialists.{merge}")
+            if produced & _tasks_of(stages[merge], MergeConfig, where=f"specialists.{merge}")
         ]
         if not joined:
-            tasks = ", ".join(sorted(says))
+            tasks = ", ".join(sorted(produced))
             raise ConfigError(
-                f"refine.students.{name} says {tasks}, which no merge stage takes: add a "
+                f"refine.students.{name} produces {tasks}, which no merge stage takes: add a "
                 f"specialist with `use: merge` and `tasks: [{tasks}]`"
             )
         for merge in joined:
@@ -81,8 +81,8 @@ def _refuse_calibration(merge: str, options: Mapping[str, Any]) -> None:
     if options.get("calibration"):
         raise ConfigError(
             f"specialists.{merge}.calibration = {options['calibration']!r} was made without the "
-            f"students, which speak in it from round 1 on: leave it out, and give `refine.audit` "
-            f"from which every round fits its own"
+            f"students, which vote from round 1 on: leave it out, and set `refine.audit`, from "
+            f"which every round fits its own"
         )
 
 
@@ -94,7 +94,7 @@ def merges_of(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -> Stages:
     """Return the stages with the calibrations of merge stages filled in.
 
-    A merge stage that has none, for want of an audit, goes by agreement.
+    A merge stage without one, because there is no audit, gets the rule `agreement`.
     """
     filled = {name: dict(options) for name, options in stages.items()}
     for name, path in calibrations.items():
@@ -104,10 +104,10 @@ def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """Merge stages that want a calibration, and the stages that are asked before it is fitted.
+    """Merge stages that need a calibration, and the stages that run before it is fitted.
 
-    `voters` are all that any merge stage listens to, directly or through others, and that build
-    on no merge of this level or a later one: what can be said by then can be audited.
+    `voters` are all stages that any merge stage reads, directly or indirectly, and that depend on
+    no merge of this level or a later one.
     """
 
     merges: tuple[str, ...]
@@ -115,33 +115,33 @@ class Level:
 
 
 def levels(graph: Graph) -> list[Level]:
-    """Return the merge stages that want a calibration, after those that their voters build on.
+    """Return the merge stages that need a calibration, in order of dependence.
 
-    One that brings its own keeps it.
+    A merge stage whose options name a calibration keeps it.
     """
     level: dict[str, int] = {}
     wanted: dict[int, list[str]] = {}
     for node in graph.specialists:
-        is_wanting = (
+        needs_one = (
             isinstance(node.stage, Merge)
             and node.stage.rule.needs_calibration
             and not node.stage.config.calibration
         )
-        level[node.name] = max((level[name] for name in node.upstream), default=0) + is_wanting
-        if is_wanting:
+        level[node.name] = max((level[name] for name in node.upstream), default=0) + needs_one
+        if needs_one:
             wanted.setdefault(level[node.name], []).append(node.name)
-    heard = _behind(graph, {name for merges in wanted.values() for name in merges})
+    voters = _ancestors(graph, {name for merges in wanted.values() for name in merges})
     return [
         Level(
             merges=tuple(wanted[number]),
-            voters=frozenset(name for name in heard if level[name] < number),
+            voters=frozenset(name for name in voters if level[name] < number),
         )
         for number in sorted(wanted)
     ]
 
 
-def _behind(graph: Graph, names: Collection[str]) -> set[str]:
-    """Return the specialists that these read, directly or through others."""
+def _ancestors(graph: Graph, names: Collection[str]) -> set[str]:
+    """Return the specialists that these stages read, directly or indirectly."""
     found: set[str] = set()
     for node in reversed(graph.specialists):
         if node.name in found or node.name in names:

@@ -1,4 +1,4 @@
-"""Rounds in the terminal."""
+"""Rounds and audits as lines for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.refine.to_audit import ToAudit
 
 
 def round_line(one: Round) -> Text:
-    """Return what came of a round in one line."""
+    """Return the result of a round in one line."""
     kinds = "  ".join(f"{kind} {_shown(value, 3)}" for kind, value in one.quality.items())
     verdict = ("promoted", "green") if one.is_promoted else ("not promoted", "yellow")
     line = Text(f"round {one.number}  {kinds}  mean {_shown(one.mean_quality, 4)} ")
@@ -23,14 +23,14 @@ def round_line(one: Round) -> Text:
 
 
 def audit_lines(audit: ToAudit) -> Iterator[str]:
-    """Yield where there is something to audit, and what to do with it."""
+    """Yield where the candidates and the audit file are, and what to do with them."""
     yield f"candidates  {audit.candidates}, report.html beside them"
     yield (
-        f"audit       {audit.file}: {counted(audit.statements, 'statement')} about "
+        f"audit       {audit.file}: {counted(audit.annotations, 'annotation')} of "
         f"{counted(audit.samples, 'sample')}, {audit.answered} answered"
     )
     yield (
-        'Put true or false after "right" in its lines, as many as you like: null teaches nothing. '
+        'Put true or false after "right" in its lines, as many as you like: null is ignored. '
         f"Then run the same command without --until and with --set refine.audit={audit.file}"
     )
 
@@ -40,7 +40,7 @@ def _shown(value: float | None, digits: int) -> str:
 
 
 def _uncalibrated(one: Round) -> Iterator[tuple[str, str]]:
-    """Yield what is merged without a calibration, and why."""
+    """Yield the merges without a calibration, and the reason."""
     for name, merge in one.merges.items():
         if merge["rule"] == "agreement" and one.measured_by == AGREEMENT:
             yield f"{name}: merged", "there is no audit (refine --until candidates starts one)"

@@ -1,10 +1,10 @@
-"""The start of an audit: what the voters say before anybody merges it, and a file to fill in.
+"""Preparing an audit: the annotations of the voters before any merge, and a file to fill in.
 
-    OUTPUT/rounds/0/candidates/0             a dataset of what they say, with its report
-    OUTPUT/rounds/0/candidates/audit.jsonl   a line for each statement about some of its samples
+    OUTPUT/rounds/0/candidates/0             a dataset of their annotations, with its report
+    OUTPUT/rounds/0/candidates/audit.jsonl   a line for each annotation of some of its samples
 
-Who fills the file in puts true or false after `right`; a line that stays null teaches nothing. What
-is filled in survives that the file is made again.
+To audit, put true or false after `right`; a line that stays null is ignored. Answers are kept when
+the file is written again.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ from pipelines.merge.candidates import box_of
 from pipelines.merge.learning.audit import answers_in
 from pipelines.refine.audits import first_by_digest
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import ask_voters
-from pipelines.refine.stages import levels, plain
+from pipelines.refine.labelling import build_candidates
+from pipelines.refine.stages import levels, round_config
 
 AUDIT_FILE = "audit.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToAudit:
-    """What there is to audit: the dataset and the file, and how much of it was looked at."""
+    """What there is to audit: the dataset, the file, and how much of it is answered."""
 
     candidates: str
     file: str
     samples: int
-    statements: int
+    annotations: int
     answered: int
 
 
 def prepare_audit(config: RefineConfig) -> ToAudit:
-    """Ask the specialists, and write the file to audit; what is there is not made again.
+    """Run the voters, and write the file to fill in; finished work is reused.
 
-    The file has the first `audit_samples` samples by digest, which is a random choice.
+    The file has the `audit_samples` samples with the smallest digests, which is a random choice.
 
     Raises:
-        UsageError: the config cannot be run, or nothing in it learns from an audit.
+        UsageError: the config cannot be run, or no stage of it uses an audit.
         OutputInUse: another command writes the output.
         RunError: too many images failed, or the workers cannot go on.
     """
     folder = round_folder(Folder(config.output), 0)
-    graph = prepare(plain(config, output=folder.url)).graph
+    graph = prepare(round_config(config, output=folder.url)).graph
     found = levels(graph)
     if not found:
         raise ConfigError(
-            "no stage of this config learns from an audit: `use: merge` with `rule: "
-            "calibrated_fusion` and without a `calibration` of its own does"
+            "no stage of this config uses an audit: add one with `use: merge`, `rule: "
+            "calibrated_fusion` and no `calibration`"
         )
     stages = config.specialists
     voters = {name: stages[name] for name in stages if name in found[0].voters}
@@ -71,7 +71,7 @@ def prepare_audit(config: RefineConfig) -> ToAudit:
         writing(Folder(config.output)),
         ray_started(config.runner) if config.runner.kind == "ray" else nullcontext(),
     ):
-        candidates = ask_voters(config, folder, voters, 0, step="round 0")
+        candidates = build_candidates(config, folder, voters, 0, step="round 0")
     merges = {name for level in found for name in level.merges}
     merging = [node.stage for node in graph.specialists if node.name in merges]
     tasks = {task for stage in merging for task in stage.config.tasks}
@@ -93,7 +93,7 @@ def _write(
         candidates=candidates.url,
         file=f"{folder.url}/{name}",
         samples=len({row["key"] for row in rows}),
-        statements=len(rows),
+        annotations=len(rows),
         answered=sum(row["right"] is not None for row in rows),
     )
 
@@ -101,7 +101,7 @@ def _write(
 def _rows(
     sample: DatasetSample, tasks: set[str], earlier: Mapping[str, bool]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a line for each statement about a sample: what it says of what, and who says it."""
+    """Yield a line for each annotation of a sample: its text, its region, its specialist."""
     for one in sample.annotations:
         if one.task in tasks:
             yield {
@@ -110,12 +110,12 @@ def _rows(
                 "key": sample.key,
                 "task": one.task,
                 "says": one.text or one.label,
-                **_place(one),
+                **_region(one),
                 "by": one.specialist,
             }
 
 
-def _place(annotation: Annotation) -> dict[str, list[float]]:
-    """Return where a statement is about, unless it is about the whole image."""
+def _region(annotation: Annotation) -> dict[str, list[float]]:
+    """Return the box of an annotation, nothing if it is about the whole image."""
     box = box_of(annotation)
     return {} if np.isnan(box).any() else {"box_xyxy": list(box)}

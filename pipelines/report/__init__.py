@@ -1,6 +1,6 @@
-"""The report of a dataset: one page to look at, with its numbers and some of its images.
+"""The report of a dataset: one HTML page with its numbers and some of its images.
 
-It reads a finished dataset's folder, wherever fsspec reaches, and knows no stage and no model.
+It reads the folder of a finished dataset, local or remote, and loads no stage and no model.
 """
 
 from pipelines.report.page import write_report

@@ -1,6 +1,6 @@
-"""The eight annotation types of FLD-5B, counted, and what its captions are made of.
+"""Counts of the eight annotation types of FLD-5B, and the grammar of captions.
 
-Tables 2 and 3 of the Florence-2 paper over kept annotations. Shards are added one by one.
+Tables 2 and 3 of the Florence-2 paper, on kept annotations. Shards are added one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PHRASES = "region_category"
 """The phrase of a box; where none was chosen, the box's label is."""
 DESCRIPTIONS = names_of(lambda task: task.kind == "region" and task.words == "sentence")
 _TOKEN = r"\w+|[^\w\s]"
-"""A token is a word or a mark of punctuation. The paper does not tell how it counts."""
+"""A token is a word or a punctuation mark. The paper does not state its tokenizer."""
 
 _Sums = Counter[str]
 
@@ -47,7 +47,7 @@ class AnnotationTypes:
         self._add_regions(("region-text", "brief"), kept, tokens, described)
 
     def table_2(self) -> Mapping[tuple[str, str], TypeFigures]:
-        """Return the figures of each type; a mean of nothing is `None`."""
+        """Return the figures of each type; the mean of zero values is `None`."""
         return {key: _figures(sums) for key, sums in self._types.items()}
 
     def table_3(self) -> Mapping[str, Mapping[str, float | None]]:
@@ -93,7 +93,8 @@ class AnnotationTypes:
 
 
 def _is_phrase(kept: pa.Table) -> pa.ChunkedArray:
-    """Tell which rows name a region in a word or two: the chosen phrase, else the box's label."""
+    """Return which rows hold the phrase of a region: its `region_category`, else the box's
+    label."""
     task = kept.column("task")
     is_chosen = pc.equal(task, PHRASES)
     chosen_for = kept.column("parent_id").filter(is_chosen).combine_chunks()
@@ -111,8 +112,8 @@ def _tokens(table: pa.Table) -> np.ndarray:
 
 def _measurements(verdicts: pa.ChunkedArray) -> Iterator[tuple[str, np.ndarray]]:
     """Yield what filters measured on these rows, by name."""
-    said = pc.list_flatten(verdicts)
-    numbers = pc.list_flatten(pc.struct_field(said, "measurement"))
+    flat = pc.list_flatten(verdicts)
+    numbers = pc.list_flatten(pc.struct_field(flat, "measurement"))
     names = pc.struct_field(numbers, "name")
     values = pc.struct_field(numbers, "value")
     for name in pc.unique(names).to_pylist():

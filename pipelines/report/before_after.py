@@ -1,4 +1,4 @@
-"""Samples in two rounds side by side: what was dropped, what changed, what was added."""
+"""Samples in two rounds, side by side: dropped, changed and added annotations."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_folder
 from pipelines.diff.changes import Change
 from pipelines.diff.difference import Diff, SampleDiff
+from pipelines.report.annotations import area_of, around, outline_of
 from pipelines.report.chips import Chip, Rectangle, place_chip
 from pipelines.report.drawing import Canvas, jpeg_uri
 from pipelines.report.plates import pixels_of
-from pipelines.report.statements import area_of, around, outline_of
 
 LONG_SIDE = 400
 """Units of a panel's longer side."""
-MOST_TOLD = 10
-"""Changes of a sample that are told in words."""
+MAX_LISTED_CHANGES = 10
+"""Changes of a sample that are listed as text."""
 SAME = "same"
-_LAYERS = (SAME, "changed", "dropped", "added")  # what changed lies on top
+_LAYERS = (SAME, "changed", "dropped", "added")  # drawn in this order
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A region in one round: an SVG path, its form, and what became of it."""
+    """A region in one round: an SVG path, its form, and how it changed (`how`)."""
 
     path: str
     form: str
@@ -44,12 +44,12 @@ class Panel:
 
     round: int
     marks: tuple[Mark, ...]
-    says: str
+    summary: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """A change in words; `moved` tells how far when only the place changed."""
+class ChangeText:
+    """A change as text; `moved` gives the overlap if only the region changed."""
 
     how: str
     tasks: str
@@ -60,27 +60,27 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A sample before and after; `more` changes are not told."""
+    """A sample before and after; `more` changes are not listed."""
 
     number: int
     key: str
     canvas: Canvas
     image_uri: str
     panels: tuple[Panel, Panel]
-    told: tuple[Told, ...]
+    texts: tuple[ChangeText, ...]
     more: int
     failure: str
 
 
 def compare_samples(output: Folder, diff: Diff) -> list[Comparison]:
-    """Draw the samples that changed most in both rounds, those that changed more first."""
+    """Draw the samples that changed most in both rounds, most changes first."""
     images = dict(_images(output, diff.samples))
     found = enumerate(diff.samples, start=1)
     return [_comparison(diff, one, number, images[one.key]) for number, one in found]
 
 
 def _images(output: Folder, samples: Sequence[SampleDiff]) -> Iterator[tuple[str, DatasetSample]]:
-    """Yield the stored samples by key, each shard read once."""
+    """Yield the stored samples by key; each shard is read once."""
     wanted: dict[tuple[int, str], set[str]] = {}
     for one in samples:
         wanted.setdefault((one.round, one.shard), set()).add(one.key)
@@ -93,7 +93,7 @@ def _comparison(diff: Diff, one: SampleDiff, number: int, sample: DatasetSample)
     pixels, failure = pixels_of(sample.image)
     canvas = Canvas.over((sample.width, sample.height), LONG_SIDE)
     changes = sorted(one.found.changes, key=lambda change: -change.weight)
-    told = _tell(changes)
+    texts = _texts(changes)
     stayed = [(SAME, label) for label in one.found.same]
     before = [(change.how, change.before) for change in changes if change.before]
     after = [(change.how, change.after) for change in changes if change.after]
@@ -106,14 +106,14 @@ def _comparison(diff: Diff, one: SampleDiff, number: int, sample: DatasetSample)
             _panel(diff.before, [*stayed, *before], canvas),
             _panel(diff.after, [*stayed, *after], canvas),
         ),
-        told=tuple(told[:MOST_TOLD]),
-        more=max(0, len(told) - MOST_TOLD),
+        texts=tuple(texts[:MAX_LISTED_CHANGES]),
+        more=max(0, len(texts) - MAX_LISTED_CHANGES),
         failure=failure,
     )
 
 
 def _panel(number: int, labels: Sequence[tuple[str, Annotation]], canvas: Canvas) -> Panel:
-    """Draw regions: what changed over what stayed, the small over the large."""
+    """Draw regions: changed ones over unchanged ones, small ones over large ones."""
     drawn = [(how, one, outline) for how, one in labels if (outline := outline_of(one, canvas))]
     drawn.sort(key=lambda mark: (_LAYERS.index(mark[0]), -area_of(mark[2])))
     marks: dict[tuple[str, str], Mark] = {}
@@ -128,21 +128,21 @@ def _panel(number: int, labels: Sequence[tuple[str, Annotation]], canvas: Canvas
         tip = ": ".join(filter(None, (f"{how}, {one.task.replace('_', ' ')}", words)))
         marks.setdefault((how, path), Mark(path=path, form=form, how=how, tip=tip, chip=chip))
     counts = Counter(how for how, _, _ in drawn)
-    says = ", ".join(f"{counts[how]} {how}" for how in reversed(_LAYERS) if counts[how])
-    return Panel(round=number, marks=tuple(marks.values()), says=says or "no regions")
+    summary = ", ".join(f"{counts[how]} {how}" for how in reversed(_LAYERS) if counts[how])
+    return Panel(round=number, marks=tuple(marks.values()), summary=summary or "no regions")
 
 
-def _tell(changes: Sequence[Change]) -> list[Told]:
-    """Put changes in words; what is the same in several tasks, boxes and masks, is said once."""
+def _texts(changes: Sequence[Change]) -> list[ChangeText]:
+    """Describe changes; the same change in several tasks, such as box and mask, is listed once."""
     tasks: dict[tuple[str, str, str, str], Counter[str]] = {}
     for change in changes:
         old, new = (one.text or one.label if one else "" for one in (change.before, change.after))
         is_moved = change.overlap is not None and not change.is_reworded
         moved = f"moved, overlap {change.overlap:.2f}" if is_moved else ""
-        said = tasks.setdefault((change.how, old, new, moved), Counter())
-        said[change.task.replace("_", " ")] += 1
+        counts = tasks.setdefault((change.how, old, new, moved), Counter())
+        counts[change.task.replace("_", " ")] += 1
     return [
-        Told(how=how, tasks=_listed(counts), old=old, new=new, moved=moved)
+        ChangeText(how=how, tasks=_listed(counts), old=old, new=new, moved=moved)
         for (how, old, new, moved), counts in tasks.items()
     ]
 

@@ -1,4 +1,4 @@
-"""A caption cut where grounded phrases begin and end, so that each piece can be highlighted."""
+"""A caption, split where grounded phrases start and end, so that each piece can be highlighted."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pipelines.report.statements import Statement
+from pipelines.report.annotations import ShownAnnotation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Part of a caption, and the phrases that it belongs to, kept ones first."""
+    """A part of a caption, and the phrases that contain it, kept ones first."""
 
     text: str
-    phrases: tuple[Statement, ...]
+    phrases: tuple[ShownAnnotation, ...]
 
     @property
-    def places(self) -> str:
-        """The places of the phrases, separated by blanks."""
-        return " ".join(dict.fromkeys(one.place for one in self.phrases if one.place))
+    def region_ids(self) -> str:
+        """The region ids of the phrases, separated by spaces."""
+        return " ".join(dict.fromkeys(one.region_id for one in self.phrases if one.region_id))
 
     @property
     def tip(self) -> str:
-        """What is known of each phrase."""
+        """The tips of the phrases."""
         return "\n\n".join(dict.fromkeys(phrase.tip for phrase in self.phrases))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """A caption and its pieces, in order; together they are its text."""
+    """A caption and its pieces in order; joined they are its text."""
 
-    statement: Statement
+    shown: ShownAnnotation
     pieces: tuple[Piece, ...]
 
 
-def cut_caption(statement: Statement, phrases: Sequence[Statement]) -> Caption:
-    """Cut a caption at the edges of its phrases; spans may nest, overlap or lie outside."""
-    text = statement.annotation.text
+def cut_caption(shown: ShownAnnotation, phrases: Sequence[ShownAnnotation]) -> Caption:
+    """Split a caption at the edges of its phrases; spans may nest, overlap or exceed the text."""
+    text = shown.annotation.text
     spans = [(*_span(phrase, len(text)), phrase) for phrase in phrases]
     edges = {0, len(text)}.union(*((start, stop) for start, stop, _ in spans))
     ordered = sorted(edges)
@@ -46,10 +46,10 @@ def cut_caption(statement: Statement, phrases: Sequence[Statement]) -> Caption:
         covering = [one for begin, end, one in spans if begin <= start and stop <= end]
         covering.sort(key=lambda phrase: not phrase.kept)
         pieces.append(Piece(text=text[start:stop], phrases=tuple(covering)))
-    return Caption(statement=statement, pieces=tuple(pieces))
+    return Caption(shown=shown, pieces=tuple(pieces))
 
 
-def _span(phrase: Statement, length: int) -> tuple[int, int]:
+def _span(phrase: ShownAnnotation, length: int) -> tuple[int, int]:
     if len(phrase.annotation.span) != 2:
         return 0, 0
     start, stop = (min(max(edge, 0), length) for edge in phrase.annotation.span)

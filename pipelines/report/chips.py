@@ -1,6 +1,6 @@
-"""Where the names of regions are written on a canvas, so that they do not cover each other.
+"""Placing the labels of regions on a canvas without overlap.
 
-A name that finds no free place is written only while its region is pointed at.
+A label without free space (`is_crowded`) is shown only while the pointer is on its region.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipelines.report.drawing import Canvas
 
 HEIGHT = 17
 _PADDING = 5
-_MOST_LETTERS = 28
+_MAX_LETTERS = 28
 
 
 class Rectangle(NamedTuple):
@@ -26,14 +26,14 @@ class Rectangle(NamedTuple):
     bottom: int
 
     def overlaps(self, other: Rectangle) -> bool:
-        """Return whether two rectangles have more than an edge in common."""
+        """Return whether two rectangles share more than an edge."""
         is_beside = self.left >= other.right or other.left >= self.right
         return not is_beside and self.top < other.bottom and other.top < self.bottom
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """A name on the canvas; `is_crowded` when it would cover something."""
+    """A label on the canvas; `is_crowded` if it would cover something."""
 
     text: str
     x: int
@@ -43,13 +43,13 @@ class Chip:
 
     @property
     def rectangle(self) -> Rectangle:
-        """Where it lies."""
+        """The area that it covers."""
         return Rectangle(self.x, self.y, self.x + self.width, self.y + HEIGHT)
 
 
 def place_chip(text: str, region: Rectangle, canvas: Canvas, taken: Sequence[Rectangle]) -> Chip:
-    """Write a name at a region, clear of the rectangles that are taken."""
-    text = text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1].rstrip() + "…"
+    """Place a label at a region, clear of the rectangles that are taken."""
+    text = text if len(text) <= _MAX_LETTERS else text[: _MAX_LETTERS - 1].rstrip() + "…"
     width = round(sum(map(_letter_width, text))) + 2 * _PADDING
     chips = [Chip(text=text, x=x, y=y, width=width) for x, y in _corners(region, width, canvas)]
     for chip in chips:
@@ -59,7 +59,7 @@ def place_chip(text: str, region: Rectangle, canvas: Canvas, taken: Sequence[Rec
 
 
 def _letter_width(letter: str) -> float:
-    """Return about how wide a letter is in a sans-serif of 11 units: the reader's is not known."""
+    """Estimate the width of a letter in a sans-serif of 11 units; the reader's font is unknown."""
     if letter in "fijlrtI1.,:;'!|()[] ":
         return 3.8
     if east_asian_width(letter) in "WF":
@@ -70,7 +70,7 @@ def _letter_width(letter: str) -> float:
 
 
 def _corners(region: Rectangle, width: int, canvas: Canvas) -> Iterator[tuple[int, int]]:
-    """Yield where a name may stand at a region, within the canvas, best first; at least once."""
+    """Yield the possible positions of a label at a region, best first; at least one."""
     rightmost = max(0, canvas.width - width)
     lowest = max(0, canvas.height - HEIGHT)
     for x in (region.left, region.right - width):

@@ -1,6 +1,6 @@
-"""Where boxes are, how large and how long, and how long captions are: counts in fixed bins.
+"""Histograms of box centres, sizes and aspect ratios, and of caption lengths, in fixed bins.
 
-Shards are added one by one; nothing grows with the dataset. The plots are those of the
+Shards are added one by one, in constant memory. The plots are those of the
 Florence-2 paper (Fig 5), for regions with a text and for phrases of captions: square root of the
 normalised area, log aspect ratio, box centres.
 """
@@ -19,11 +19,11 @@ from specialists.regions.crops import WORDS_OF_BOXES
 SIDE_EDGES = np.linspace(0, 1, 41)
 """Edges of the bins of sqrt(box area / image area)."""
 ASPECT_EDGES = np.linspace(-4, 4, 49)
-"""Edges of the bins of log2(width / height); what lies beyond is counted at the ends."""
+"""Edges of the bins of log2(width / height); values beyond are counted in the outer bins."""
 WORD_EDGES = np.arange(0, 162, 2)
 """Edges of the bins of words in a caption; longer ones are counted in the last."""
 HEAT_CELLS = 24
-"""Cells of the map of box centres along each side."""
+"""Cells of the heat map of box centres along each side."""
 COLUMNS = ("width", "height", "id", "kind", "task", "text", "box_xyxy", "parent_id", "kept")
 """The columns of a shard's Parquet file that are read."""
 REGION_TEXT, PHRASE_REGION = "region-text", "text-phrase-region"
@@ -42,7 +42,7 @@ class Boxes:
         self.centres = np.zeros((HEAT_CELLS, HEAT_CELLS), np.int64)
 
     def add(self, boxes: np.ndarray, image_wh: np.ndarray, kept: np.ndarray) -> None:
-        """Count boxes (n, 4) by what is visible of them."""
+        """Count boxes (n, 4), clipped to their images."""
         corners = boxes.reshape(-1, 2, 2).clip(0, image_wh[:, None])
         size = corners[:, 1] - corners[:, 0]
         visible = (size > 0).all(axis=1)
@@ -95,10 +95,10 @@ class Distributions:
 
 
 def _has_words(table: pa.Table) -> np.ndarray:
-    """Return which rows are regions with a text of their own, each place once, (n,).
+    """Return which rows are regions with a text of their own, (n,), each region once.
 
-    A mask or a name for a box says again where the box is that it was made from; a proposal
-    counts when it was given a name, and a line of text is no thing that a text is about.
+    Masks of boxes and texts for boxes do not count: their boxes do. A proposal counts if a text was
+    made for it. Lines of OCR do not count.
     """
     task, parent = table.column("task"), table.column("parent_id")
     is_first = pc.equal(parent, "")
@@ -110,7 +110,7 @@ def _has_words(table: pa.Table) -> np.ndarray:
 
 
 def quantile(counts: Sequence[int] | np.ndarray, edges: np.ndarray, share: float) -> float | None:
-    """Return where this share of what was counted lies below, to a bin; `None` of nothing."""
+    """Return a quantile of a histogram, as the middle of its bin; `None` if it is empty."""
     cumulative = np.cumsum(counts)
     if not len(cumulative) or cumulative[-1] == 0:
         return None

@@ -1,7 +1,7 @@
-"""Regions as SVG: boxes, quads and masks in the units of a canvas laid over the photograph.
+"""Regions as SVG: boxes, quads and masks in the units of a canvas over the image.
 
-A canvas is as long whatever the image's size, so strokes and letters look alike on
-every photograph. Knows no annotation's meaning and no HTML.
+The canvas has the same length for all images, so strokes and letters look alike on all. Knows
+geometry only, no tasks and no HTML.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from PIL import Image
 from engine.core.annotation import MaskRLE
 
 LONG_SIDE = 640
-"""Units of a plate's longer side, and pixels of the embedded image's at most."""
+"""Units of the canvas's longer side; at most as many pixels of the embedded image's."""
 SHORT_SIDE = 24
-"""Units of the canvas's shorter side at least: an image of 20000 x 3 pixels can be seen."""
+"""Minimum units of the canvas's shorter side, so that an image of 20000 x 3 pixels is visible."""
 THUMBNAIL_SIDE = 160
 JPEG_QUALITY = 82
 _SMOOTHING = 0.6  # units by which the outline of a mask may be simplified
@@ -41,7 +41,7 @@ class Canvas:
         return cls(image_wh=image_wh, width=width, height=height)
 
     def points(self, coordinates: Sequence[float]) -> np.ndarray:
-        """Turn pixels x, y, x, y, ... into whole units on the canvas, int, shape (n, 2)."""
+        """Convert pixels x, y, x, y, ... to units of the canvas, int, shape (n, 2)."""
         size = (self.width, self.height)
         units = np.reshape(coordinates, (-1, 2)) / self.image_wh * size
         return np.rint(units.clip(0, size)).astype(int)
@@ -54,14 +54,14 @@ def box_path(box: np.ndarray) -> str:
 
 
 def polygon_path(points: np.ndarray) -> str:
-    """Return the SVG path of a closed polygon, (n, 2), in steps from point to point."""
+    """Return the SVG path of a closed polygon, (n, 2), in relative steps."""
     (left, top), *_ = points.tolist()
     steps = " ".join(f"{x} {y}" for x, y in np.diff(points, axis=0).tolist())
     return f"M{left} {top}l{steps}Z"
 
 
 def mask_path(mask: MaskRLE, canvas: Canvas) -> str:
-    """Return the SVG path of a mask, to be filled by the even-odd rule; empty if none is left."""
+    """Return the SVG path of a mask, for the even-odd fill rule; empty if too small to draw."""
     import cv2
     from pycocotools import mask as coco
 

@@ -1,4 +1,4 @@
-"""Histograms as SVG paths, with their ticks and a sentence that says the same in words."""
+"""Histograms as SVG paths, with ticks and a summary as text."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """Kept annotations as an area, dropped ones stacked on it. `says` tells it in words."""
+    """SVG paths of kept annotations and of dropped ones stacked on them; `summary` as text."""
 
     title: str
     kept: str
     dropped: str
     height: int
     ticks: tuple[Tick, ...]
-    says: str
+    summary: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell of the heat map, 0..1 strong."""
+    """A cell of the heat map; `strength` is 0..1."""
 
     x: int
     y: int
@@ -52,19 +52,19 @@ class Cell:
 
 
 def side_histogram(boxes: Boxes) -> Histogram:
-    """Draw how large boxes are: the square root of their share of the image."""
+    """Draw the sizes of boxes: the square root of their share of the image's area."""
     ticks = [(share, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
     return _histogram("Box size", boxes.side, SIDE_EDGES, ticks, "{:.0%} of the side")
 
 
 def aspect_histogram(boxes: Boxes) -> Histogram:
-    """Draw how long boxes are: the logarithm of width over height."""
+    """Draw the aspect ratios of boxes: the logarithm of width / height."""
     marks = ((-4, "1:16"), (-2, "1:4"), (0, "1:1"), (2, "4:1"), (4, "16:1"))
     return _histogram("Box aspect", boxes.aspect, ASPECT_EDGES, marks, _ratio)
 
 
 def caption_histograms(distributions: Distributions) -> list[Histogram]:
-    """Draw the words of captions, task by task, on one common axis."""
+    """Draw the lengths of captions in words, by task, on a common axis."""
     used = [counts.sum(axis=0) for counts in distributions.words.values()]
     last = max((int(np.flatnonzero(counts)[-1]) for counts in used if counts.any()), default=0)
     stop = min(-(-(last + 1) // 10) * 10, len(WORD_EDGES) - 1)
@@ -88,12 +88,12 @@ def caption_histograms(distributions: Distributions) -> list[Histogram]:
 
 
 def heat_map(boxes: Boxes) -> list[Cell]:
-    """Return the cells in which kept boxes have their centres."""
+    """Return the cells that contain centres of kept boxes."""
     centres = boxes.centres
     most = max(int(centres.max()), 1)
     lines, columns = np.nonzero(centres)
     return [
-        # The root lets rare places be seen beside the middle, where most things are.
+        # The square root keeps rare positions visible: most centres lie in the middle.
         Cell(x=x, y=y, strength=round(float((centres[y, x] / most) ** 0.5), 2))
         for y, x in zip(lines.tolist(), columns.tolist(), strict=True)
     ]
@@ -123,7 +123,7 @@ def _histogram(
             Tick(x=round((value - start) / (stop - start) * WIDTH, 1), text=text)
             for value, text in ticks
         ),
-        says="nothing kept" if median is None else f"median {spell(median)}",
+        summary="nothing kept" if median is None else f"median {spell(median)}",
     )
 
 

@@ -1,8 +1,7 @@
-"""Putting the report together: one HTML file that asks for nothing from outside.
+"""Rendering the report: one HTML file without external resources.
 
-Texts of the dataset are made visible and escaped wherever the template prints them; a content
-security policy lets no script run but ours. The same dataset gives the same bytes, wherever it
-lies.
+The template escapes all texts of the dataset, and shows control characters as escapes; a content
+security policy allows no script but ours. The same dataset gives the same bytes in any location.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _KEPT = "\n\u200c\u200d\ufe0e\ufe0f\u00a0\u2002\u2003\u2009\u202f\u3000"
-"""Joiners that scripts and emoji need, and spaces: what a page may show as it is."""
+"""Joiners that scripts and emoji need, and spaces: printed unescaped."""
 _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
-"""Marks of direction that act to the end of their element, where that is isolated."""
+"""Marks of text direction; in an isolated element they act to its end only."""
 _OFF = names_of(lambda task: task.kind == "region" and not task.words and not task.is_of_region)
-"""Nameless and many, as proposals are: shown when asked for."""
+"""Tasks that are hidden until their box is ticked: many regions without labels."""
 
 
 def write_report(output: Folder, shards: Sequence[ShardStats]) -> dict[str, FileStats]:
-    """Draw the report of these shards, `report.html`, and publish its `statistics.json`; return
-    both files by name.
+    """Write the report of these shards, `report.html`, and `statistics.json`; return both files by
+    name.
 
     Raises:
         StorageError: a shard cannot be read, or the report cannot be written.
@@ -59,16 +58,16 @@ def _content(
     output: Folder, shards: Sequence[ShardStats], statistics: Statistics
 ) -> dict[str, Any]:
     totals = Totals.of(shards)
-    speakers = {name: number for number, name in enumerate(totals.specialists)}
-    plates = list(choose_plates(output, shards, speakers))
-    shown = {one.annotation.task for plate in plates for one in plate.statements}
+    specialist_numbers = {name: number for number, name in enumerate(totals.specialists)}
+    plates = list(choose_plates(output, shards, specialist_numbers))
+    shown = {one.annotation.task for plate in plates for one in plate.annotations}
     used = {*totals.tasks, *shown}
     return {
         "totals": totals,
         "shards": len(shards),
         "measured": statistics.measured,
-        "speakers": speakers,
-        "colours": [colour(number) for number in range(len(speakers))],
+        "specialist_numbers": specialist_numbers,
+        "colours": [colour(number) for number in range(len(specialist_numbers))],
         "tasks": summary.bars(totals.shown_tasks),
         "specialists": summary.bars(totals.specialists),
         "funnel": summary.funnel(totals, _filters(output)),
@@ -98,7 +97,7 @@ def _content(
 
 
 def _filters(output: Folder) -> list[str]:
-    """Return the filters in the order in which they judge, as the run's config has them."""
+    """Return the filters in the order of the run's config, in which they judge."""
     filters = read_resolved(output).get("filters")
     return list(filters) if isinstance(filters, dict) else []
 
@@ -123,14 +122,14 @@ def _template() -> Template:
 
 
 def _shown(value: Any) -> Any:
-    """Make what is printed visible, before it is escaped for HTML: a mark of direction in a label
-    would turn around what stands beside it. What is markup already is ours, or was here before."""
+    """Escape control characters before HTML is escaped: a mark of direction in a label would
+    reverse the text beside it. Markup is the template's own, or was escaped before."""
     is_text = isinstance(value, str) and not hasattr(value, "__html__")
     return visible(value, keep=_KEPT) if is_text else value
 
 
 def _isolated(text: str) -> Any:
-    """Let a text within `bdi` or `dir="auto"` have its marks of direction, which end with it."""
+    """Escape a text inside `bdi` or `dir="auto"`, which may keep its marks of direction."""
     from markupsafe import escape
 
     return escape(visible(text, keep=_KEPT + _DIRECTIONS))
@@ -142,5 +141,5 @@ def _resource(name: str) -> str:
 
 
 def _digest(script: str) -> str:
-    """Return the digest by which the page's policy knows its script."""
+    """Return the digest that allows the script in the content security policy."""
     return base64.b64encode(sha256(script.encode()).digest()).decode()

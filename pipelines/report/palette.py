@@ -1,7 +1,7 @@
-"""A colour for each specialist, from a palette that colour-blind readers can tell apart.
+"""A colour for each specialist, from a palette for colour-blind readers.
 
-The colours are those of Okabe and Ito (Color Universal Design, 2008). Past seven they repeat;
-names are always written beside them, so no meaning hangs on a colour alone.
+The colours are those of Okabe and Ito (Color Universal Design, 2008). After seven they repeat;
+names are always written beside them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DARK_INK, _LIGHT_INK = "#14120f", "#ffffff"
 
 @dataclass(frozen=True, kw_only=True)
 class Colour:
-    """A colour and the ink that can be read on it."""
+    """A fill colour, and a text colour that is readable on it."""
 
     fill: str
     ink: str

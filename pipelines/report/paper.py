@@ -10,12 +10,12 @@ LENGTHS = {
     "detailed_caption": "detailed",
     "more_detailed_caption": "more detailed",
 }
-"""What the paper calls the lengths of captions, by our task."""
+"""The paper's names for the lengths of captions, by our task."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TypeFigures:
-    """A row of Table 2; means are per annotation, counts absolute, `None` where it has none."""
+    """A row of Table 2: absolute counts and means per annotation; `None` for empty cells."""
 
     annotations: float
     tokens: float | None = None

@@ -1,4 +1,4 @@
-"""The samples that the report shows, chosen evenly over the whole dataset, never by hand."""
+"""The samples that the report shows (plates), spread evenly over the whole dataset."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from engine.records.dataset_sample import DatasetSample, read_samples
 from engine.records.publication import ShardStats
 from engine.records.shard_files import Wanted, read_rows
 from engine.storage.folder import Folder
+from pipelines.report.annotations import ShownAnnotation, shown_annotations
 from pipelines.report.captions import Caption, cut_caption
 from pipelines.report.drawing import Canvas, jpeg_uri, thumbnail_uri
-from pipelines.report.statements import Statement, read_statements
 from pipelines.report.statistics import spread
 
 PLATES = 24
@@ -36,67 +36,67 @@ class Plate:
     canvas: Canvas
     image_uri: str
     thumbnail_uri: str
-    statements: tuple[Statement, ...]
+    annotations: tuple[ShownAnnotation, ...]
     failure: str = ""
-    """Why the image cannot be shown: no stage of the dataset decoded it either."""
+    """Why the image cannot be decoded, and is not shown."""
 
     @property
-    def regions(self) -> list[Statement]:
-        """What was said of a region, the largest first, so that the small lie on top."""
-        drawn = (one for one in self.statements if one.shape)
+    def regions(self) -> list[ShownAnnotation]:
+        """Annotations with a region, largest first, so that small ones are drawn on top."""
+        drawn = (one for one in self.annotations if one.shape)
         return sorted(drawn, key=lambda one: (-one.shape.area if one.shape else 0, not one.kept))
 
     @property
     def captions(self) -> list[Caption]:
         """The captions from brief to detailed, with their phrases."""
-        phrases: dict[str, list[Statement]] = {}
-        for one in self.statements:
+        phrases: dict[str, list[ShownAnnotation]] = {}
+        for one in self.annotations:
             if one.annotation.kind == "phrase":
                 phrases.setdefault(one.annotation.parent_id, []).append(one)
         return [
             cut_caption(one, phrases.get(one.annotation.id, ()))
             for task in CAPTION_TASKS
-            for one in self.statements
+            for one in self.annotations
             if one.annotation.task == task
         ]
 
     @property
-    def readings(self) -> list[Statement]:
+    def readings(self) -> list[ShownAnnotation]:
         """Text that was read in the image."""
-        return [one for one in self.statements if one.annotation.task == "ocr"]
+        return [one for one in self.annotations if one.annotation.task == "ocr"]
 
     @property
-    def remarks(self) -> list[Statement]:
-        """What else was said of the whole image, such as tags."""
+    def remarks(self) -> list[ShownAnnotation]:
+        """Other annotations of the whole image, such as tags."""
         return [
             one
-            for one in self.statements
+            for one in self.annotations
             if one.annotation.kind == "text" and one.annotation.task not in CAPTION_TASKS
         ]
 
     @property
     def dropped(self) -> int:
-        """How many annotations were dropped."""
-        return sum(not one.kept for one in self.statements)
+        """The number of dropped annotations."""
+        return sum(not one.kept for one in self.annotations)
 
     @property
     def title(self) -> str:
         """The first kept caption, or the key."""
-        captions = (one.statement for one in self.captions)
-        return next((one.words for one in captions if one.kept), self.sample.key)
+        captions = (one.shown for one in self.captions)
+        return next((one.text for one in captions if one.kept), self.sample.key)
 
 
 def choose_plates(
-    output: Folder, shards: Sequence[ShardStats], speakers: Mapping[str, int]
+    output: Folder, shards: Sequence[ShardStats], specialist_numbers: Mapping[str, int]
 ) -> Iterator[Plate]:
-    """Yield the samples to show, one shard open at a time."""
+    """Yield the samples to show; one shard is open at a time."""
     chosen = spread(PLATES, sum(shard.samples for shard in shards))
     number, first = 1, 0
     for shard in shards:
         wanted = {one - first for one in chosen if first <= one < first + shard.samples}
         first += shard.samples
         if wanted:
-            for plate in _plates(output, shard, wanted, speakers, number):
+            for plate in _plates(output, shard, wanted, specialist_numbers, number):
                 yield plate
                 number += 1
 
@@ -105,26 +105,26 @@ def _plates(
     output: Folder,
     shard: ShardStats,
     wanted: set[int],
-    speakers: Mapping[str, int],
+    specialist_numbers: Mapping[str, int],
     number: int,
 ) -> Iterator[Plate]:
     samples = islice(read_samples(output, shard.name, Wanted(positions=wanted)), len(wanted))
-    plates = [_without_statements(sample, each) for each, sample in enumerate(samples, number)]
+    plates = [_without_annotations(sample, each) for each, sample in enumerate(samples, number)]
     rows = _rows(output, shard, [plate.sample.key for plate in plates])
     for plate in plates:
-        statements = read_statements(rows[plate.sample.key], plate.canvas, speakers)
-        yield replace(plate, statements=tuple(statements))
+        annotations = shown_annotations(rows[plate.sample.key], plate.canvas, specialist_numbers)
+        yield replace(plate, annotations=tuple(annotations))
 
 
 def pixels_of(image: bytes) -> tuple[np.ndarray, str]:
-    """Return the RGB pixels of an image, or one grey one and why it cannot be shown."""
+    """Return the RGB pixels of an image and ""; else one grey pixel and the reason."""
     try:
         return decode(image), ""
     except SampleError as error:
         return np.full((1, 1, 3), 128, np.uint8), error.reason
 
 
-def _without_statements(sample: DatasetSample, number: int) -> Plate:
+def _without_annotations(sample: DatasetSample, number: int) -> Plate:
     pixels, failure = pixels_of(sample.image)
     return Plate(
         number=number,
@@ -132,7 +132,7 @@ def _without_statements(sample: DatasetSample, number: int) -> Plate:
         canvas=Canvas.over((sample.width, sample.height)),
         image_uri=jpeg_uri(pixels),
         thumbnail_uri=thumbnail_uri(pixels),
-        statements=(),
+        annotations=(),
         failure=failure,
     )
 

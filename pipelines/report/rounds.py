@@ -1,6 +1,6 @@
-"""The rounds of a refined run on the page: how good each was, and what came of the labels.
+"""The rounds of a refined run on the page: their quality, and how labels changed.
 
-Where the datasets of the rounds are no longer there, only their entries are shown.
+If the datasets of the rounds were deleted, only their entries are shown.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from engine.storage.folder import Folder
 from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH, Round, Student, read_lineage
 from pipelines.diff.difference import Diff, diff_rounds
 from pipelines.report.before_after import Comparison, compare_samples
-from pipelines.report.progress import Progress, draw_progress
+from pipelines.report.quality import QualityFigure, draw_quality
 
 COMPARED_SHARDS = 32
-"""Shards of the rounds that are compared, spread evenly; the time does not grow further."""
+"""Maximum number of shards that are compared, spread evenly; it bounds the time."""
 _DIGITS = 8  # of a digest
 _MEASURES = {
     TRUTH: "the known truth",
@@ -27,16 +27,16 @@ _MEASURES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worth:
-    """What an audit says of one voter's statements, or of the merged ones, for one task.
+class AuditedPrecision:
+    """The audited precision of one voter, or of the merged annotations, for one task.
 
-    `share` of the `audited` are right, `low` to `high` is its interval, `None` where nothing was
-    audited; `ece` is the expected calibration error of merged confidences.
+    `share` of the `audited` annotations are right, `low` to `high` is its 95% interval; all are
+    `None` if nothing was audited. `ece` is the expected calibration error of merged confidences.
     """
 
     merge: str
     task: str
-    who: str
+    voter: str
     audited: int
     share: float | None
     low: float | None
@@ -46,33 +46,33 @@ class Worth:
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
-    """What the page shows of a run's rounds; `promoted` is the one whose labels are in place."""
+    """The rounds on the page; the labels of `promoted` are those of the dataset."""
 
     entries: tuple[Round, ...]
     promoted: Round
     kinds: tuple[str, ...]
-    progress: Progress
-    worths: tuple[Worth, ...]
+    figure: QualityFigure
+    precisions: tuple[AuditedPrecision, ...]
     diff: Diff | None
     comparisons: tuple[Comparison, ...]
 
     @property
     def first(self) -> Round:
-        """The round before there was any student."""
+        """Round 0, before any student."""
         return self.entries[0]
 
     @property
     def measure(self) -> str:
-        """What the quality of the promoted round was measured by."""
+        """How the quality of the promoted round was measured."""
         return _MEASURES.get(self.promoted.measured_by, self.promoted.measured_by)
 
     def students(self, one: Round) -> list[tuple[str, str]]:
-        """Return the digest of each student, shortened, and what is known of it."""
+        """Return the shortened digest of each student, and a tip about it."""
         return [(student.digest[:_DIGITS], _tip(student)) for student in one.students]
 
 
 def read_rounds(output: Folder) -> Rounds | None:
-    """Read what there is to show; `None` of a dataset that was never refined.
+    """Read the rounds of a dataset; `None` if it was never refined.
 
     Raises:
         StorageError: a shard cannot be read.
@@ -82,33 +82,34 @@ def read_rounds(output: Folder) -> Rounds | None:
     if not promoted:
         return None
     diff = _diff(output, entries[0], promoted[-1])
-    worths = tuple(_worths(promoted[-1]))
+    precisions = tuple(_precisions(promoted[-1]))
     return Rounds(
         entries=tuple(entries),
         promoted=promoted[-1],
         kinds=tuple(sorted({kind for one in entries for kind in one.quality})),
-        progress=draw_progress(entries, promoted[-1]),
-        worths=worths if any(one.audited for one in worths) else (),
+        figure=draw_quality(entries, promoted[-1]),
+        precisions=precisions if any(one.audited for one in precisions) else (),
         diff=diff,
         comparisons=tuple(compare_samples(output, diff)) if diff else (),
     )
 
 
-def _worths(one: Round) -> Iterator[Worth]:
-    """Yield what an audit found of each merge and task: the merged statements, then its voters."""
+def _precisions(one: Round) -> Iterator[AuditedPrecision]:
+    """Yield the audited precision for each merge and task: of merged annotations, then of
+    voters."""
     for merge, learned in one.merges.items():
-        for task, said in learned["tasks"].items():
-            voters = {name: voter["precision"] for name, voter in said["voters"].items()}
-            for who, found in {"merged": said["precision"], **voters}.items():
-                yield Worth(
+        for task, audit in learned["tasks"].items():
+            voters = {name: voter["precision"] for name, voter in audit["voters"].items()}
+            for voter, found in {"merged": audit["precision"], **voters}.items():
+                yield AuditedPrecision(
                     merge=merge,
                     task=task,
-                    who=who,
+                    voter=voter,
                     audited=found["audited"],
                     share=found["share"],
                     low=found["low"],
                     high=found["high"],
-                    ece=said["ece"] if who == "merged" else None,
+                    ece=audit["ece"] if voter == "merged" else None,
                 )
 
 

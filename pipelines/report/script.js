@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const switches = [...document.querySelectorAll("#switches input")];
-  const said = [...document.querySelectorAll("[data-of]")];
+  const toggled = [...document.querySelectorAll("[data-of]")];
   const layers = [...document.querySelectorAll(".regions, .chips")];
   const tip = document.getElementById("tip");
 
@@ -19,7 +19,7 @@
 
   function refresh() {
     const off = new Set(switches.filter((one) => !one.checked).map((one) => one.value));
-    for (const element of said) {
+    for (const element of toggled) {
       element.classList.toggle("off", element.dataset.of.split(" ").some((of) => off.has(of)));
     }
     // Of equal outlines the first is drawn, so that colours do not pile up.
@@ -33,12 +33,12 @@
     }
   }
 
-  function light(plate, places) {
+  function light(plate, regionIds) {
     for (const element of plate.querySelectorAll("[data-at]")) {
-      const isLit = element.dataset.at.split(" ").some((place) => places.includes(place));
+      const isLit = element.dataset.at.split(" ").some((regionId) => regionIds.includes(regionId));
       element.classList.toggle("lit", isLit);
     }
-    plate.classList.toggle("has-lit", places.length > 0);
+    plate.classList.toggle("has-lit", regionIds.length > 0);
   }
 
   function show(element, x, y) {
@@ -52,10 +52,10 @@
 
   function point(target, x, y) {
     const plate = target.closest(".plate");
-    const told = target.closest("[data-tip]");
-    const placed = target.closest("[data-at]");
-    if (plate) light(plate, placed && !placed.matches(".off") ? placed.dataset.at.split(" ") : []);
-    if (plate && told && !told.matches(".off")) show(told, x, y);
+    const tipped = target.closest("[data-tip]");
+    const located = target.closest("[data-at]");
+    if (plate) light(plate, located && !located.matches(".off") ? located.dataset.at.split(" ") : []);
+    if (plate && tipped && !tipped.matches(".off")) show(tipped, x, y);
     else tip.hidden = true;
   }
 

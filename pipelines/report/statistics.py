@@ -1,6 +1,6 @@
-"""What is in a dataset, in numbers beside those of FLD-5B: `statistics.json`.
+"""The numbers of a dataset beside those of FLD-5B: `statistics.json`.
 
-Tables 2 and 3 and the plots of Fig 5 of the Florence-2 paper, from finished shards.
+Tables 2 and 3 and Figure 5 of the Florence-2 paper, computed from finished shards.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributio
 from pipelines.report.paper import TABLE_2, TABLE_3
 
 MEASURED_SHARDS = 256
-"""Shards that are measured, spread evenly; the time to write a report does not grow further."""
+"""Maximum number of shards that are measured, spread evenly; it bounds the time."""
 
 _COLUMNS = list(dict.fromkeys((*distributions.COLUMNS, *annotation_types.COLUMNS)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What was measured on `measured` of all `shards`."""
+    """Statistics of `measured` of all `shards`."""
 
     shards: int
     measured: int
@@ -38,7 +38,7 @@ class Statistics:
 
     @classmethod
     def of_shards(cls, count: int) -> Statistics:
-        """Return the statistics of a dataset of so many shards, none of which was measured yet."""
+        """Return empty statistics for a dataset of `count` shards."""
         return cls(
             shards=count,
             measured=min(count, MEASURED_SHARDS),
@@ -47,8 +47,8 @@ class Statistics:
         )
 
     @cached_property
-    def places(self) -> frozenset[int]:
-        """The places of the shards that are measured, among all shards."""
+    def sampled(self) -> frozenset[int]:
+        """The indices of the shards to measure, among all shards."""
         return frozenset(spread(MEASURED_SHARDS, self.shards))
 
     def add(self, table: pa.Table) -> None:
@@ -82,27 +82,27 @@ class Statistics:
 
 
 def measure(output: Folder, shards: Sequence[ShardStats]) -> Statistics:
-    """Measure shards one after the other, so many that it does not take for ever.
+    """Measure at most `MEASURED_SHARDS` shards, one after the other.
 
     Raises:
         StorageError: a shard cannot be read.
     """
     found = Statistics.of_shards(len(shards))
-    for place, shard in enumerate(shards):
-        if place in found.places:
+    for index, shard in enumerate(shards):
+        if index in found.sampled:
             found.add(read_rows(output, shard.name, _COLUMNS))
     return found
 
 
 def spread(count: int, among: int) -> list[int]:
-    """Return `count` numbers below `among`, evenly spread; all of them when there are fewer."""
+    """Return `count` evenly spread indices below `among`; all if `among` is smaller."""
     if count >= among:
         return list(range(among))
     return [(2 * step + 1) * among // (2 * count) for step in range(count)]
 
 
 def write_statistics(output: Folder, statistics: Statistics) -> FileStats:
-    """Publish `statistics.json`; return what it is."""
+    """Publish `statistics.json`; return its size and digest."""
     content = to_json(statistics.to_json(), indent=1)
     output.publish(STATISTICS, content)
     return FileStats.of(memoryview(content))

@@ -1,4 +1,4 @@
-"""The counts of a dataset as rows to read: who said what, what filters dropped, what was lost."""
+"""The counts of a dataset as table rows: annotations, drops by filter, failed inputs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from engine.records.manifest import Counts, Totals
 from engine.records.publication import ShardStats
 
 EXAMPLES = 3
-"""Dead letters shown for each reason."""
+"""Dead letters that are shown for each reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """Kept and dropped annotations of one name; lengths in percent of the longest bar."""
+    """The kept and dropped annotations of one task or specialist; lengths are percent of the
+    longest bar."""
 
     name: str
     kept: int
@@ -27,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Sieve:
-    """One filter of the funnel: what came in, what it dropped by reason, what is left."""
+    """One filter: how many annotations it dropped, by reason, and how many are left after it."""
 
     filter: str
     dropped: int
@@ -63,10 +64,10 @@ def bars(counts: Counts) -> list[Bar]:
 
 
 def funnel(totals: Totals, order: Sequence[str]) -> list[Sieve]:
-    """Return what each filter dropped, in the order in which they judge, largest reason first.
+    """Return a row for each filter in the order of judging, the most frequent reasons first.
 
-    Filters that dropped nothing are rows too. What fell with its parent comes last: it falls
-    behind whichever filter dropped the parent.
+    Filters that dropped nothing have rows, too. Annotations that were dropped because of their
+    parent come last: any filter may have dropped the parent.
     """
     drops: dict[str, dict[str, int]] = {name: {} for name in order}
     for name, count in totals.drops.items():
@@ -74,7 +75,7 @@ def funnel(totals: Totals, order: Sequence[str]) -> list[Sieve]:
         drops.setdefault(judge, {})[reason] = count
     if LINEAGE in drops:
         drops[LINEAGE] = drops.pop(LINEAGE)
-    left = said = totals.annotations_kept + totals.annotations_dropped
+    left = total = totals.annotations_kept + totals.annotations_dropped
     sieves = []
     for judge, reasons in drops.items():
         dropped = sum(reasons.values())
@@ -84,8 +85,8 @@ def funnel(totals: Totals, order: Sequence[str]) -> list[Sieve]:
                 filter=judge,
                 dropped=dropped,
                 left=left,
-                left_length=_percent(left, said),
-                dropped_length=_percent(dropped, said),
+                left_length=_percent(left, total),
+                dropped_length=_percent(dropped, total),
                 reasons=tuple(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
             )
         )
@@ -93,7 +94,7 @@ def funnel(totals: Totals, order: Sequence[str]) -> list[Sieve]:
 
 
 def losses(shards: Iterable[ShardStats], failures: Mapping[str, int]) -> list[Loss]:
-    """Return the dead letters by reason, the commonest first, with the first few of each."""
+    """Return the dead letters by reason, most frequent first, with a few examples of each."""
     examples: dict[str, list[DeadLetter]] = {reason: [] for reason in failures}
     for shard in shards:
         for letter in shard.dead_letters:

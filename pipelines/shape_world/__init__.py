@@ -1,1 +1,2 @@
-"""A drawn world whose truth is known: scenes, specialists, scores, and a student made on it."""
+"""Synthetic scenes with known ground truth: drawing, detectors, scores, and a pretrained
+student."""

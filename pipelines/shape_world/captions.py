@@ -1,7 +1,7 @@
-"""What is true about a scene, in English of three lengths.
+"""True captions of a scene in English, in three lengths.
 
-The words are those of the scene's truth and nothing else; the wording varies little, so that
-a small language model can learn it. This module knows no pixels.
+They use the words of the ground truth only, and vary little, so that a small language model can
+learn them. Knows no pixels.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from pipelines.shape_world.scene import SIGN, Relation, Thing
 _NUMBERS = ("no things", "one thing", "two things", "three things", "four things", "five things",
             "six things")  # fmt: skip
 _LARGE, _SMALL = 0.3, 0.19
-"""Side of a square with the area of the box, as a share of the image's side."""
+"""Above and below these, a thing is called large or small: the side of a square with the area of
+its box, as a share of the image's side."""
 _FULL_LENGTH = 52
-"""A more detailed caption takes in relations until it has about this many words."""
+"""A more detailed caption adds relations until it has about this many words."""
 
 
 def captions(
     things: Sequence[Thing], relations: Sequence[Relation], ground: str, rng: np.random.Generator
 ) -> dict[str, str]:
-    """Say three captions; `ground` is what the background looks like, e.g. `light gray`.
+    """Write three captions, by caption task.
 
     Args:
         things: in any order; captions take the largest first.
-        relations: places in `things`; each with its inverse.
-        ground: an adjective for the background.
+        relations: indices into `things`; each with its inverse.
+        ground: an adjective for the background, such as `light`.
         rng: chooses between equally good wordings.
     """
-    order = sorted(range(len(things)), key=lambda place: -_side(things[place]))
-    told = _without_inverse(relations, order)
+    order = sorted(range(len(things)), key=lambda index: -_side(things[index]))
+    relations_once = _without_inverse(relations, order)
     return {
-        "caption": _brief(things, order, told, ground),
-        "detailed_caption": _detailed(things, order, told, ground, rng),
-        "more_detailed_caption": _more_detailed(things, order, told, ground, rng),
+        "caption": _brief(things, order, relations_once, ground),
+        "detailed_caption": _detailed(things, order, relations_once, ground, rng),
+        "more_detailed_caption": _more_detailed(things, order, relations_once, ground, rng),
     }
 
 
@@ -50,18 +51,18 @@ def phrase(thing: Thing, article: str = "a", size: str = "") -> str:
 
 
 def _introduced(thing: Thing, size: str = "") -> str:
-    """A phrase, with the word if it is a sign."""
-    said = f' that says "{thing.word}"' if thing.name == SIGN else ""
-    return phrase(thing, size=size) + said
+    """A phrase; for a sign, with its word."""
+    inscription = f' that says "{thing.word}"' if thing.name == SIGN else ""
+    return phrase(thing, size=size) + inscription
 
 
 def _brief(
-    things: Sequence[Thing], order: Sequence[int], told: Sequence[Relation], ground: str
+    things: Sequence[Thing], order: Sequence[int], relations_once: Sequence[Relation], ground: str
 ) -> str:
     if len(order) == 1:
         return _sentence(f"{phrase(things[order[0]])} on a {ground} background")
     pair = set(order[:2])
-    for relation in told:
+    for relation in relations_once:
         if {relation.subject, relation.object} == pair:
             subject, other = things[relation.subject], things[relation.object]
             return _sentence(f"{phrase(subject)} {_side_of(relation)} {phrase(other)}")
@@ -71,14 +72,14 @@ def _brief(
 def _detailed(
     things: Sequence[Thing],
     order: Sequence[int],
-    told: Sequence[Relation],
+    relations_once: Sequence[Relation],
     ground: str,
     rng: np.random.Generator,
 ) -> str:
     opening = ("The image shows", "The picture shows")[rng.integers(2)]
-    sentences = [f"{opening} {_listed([_introduced(things[place]) for place in order])}"]
-    if told:
-        sentences.append(_related(things, told[0]))
+    sentences = [f"{opening} {_listed([_introduced(things[index]) for index in order])}"]
+    if relations_once:
+        sentences.append(_related(things, relations_once[0]))
     if len(order) < 4:
         sentences.append(f"the background is {ground}")
     return " ".join(map(_sentence, sentences))
@@ -87,17 +88,17 @@ def _detailed(
 def _more_detailed(
     things: Sequence[Thing],
     order: Sequence[int],
-    told: Sequence[Relation],
+    relations_once: Sequence[Relation],
     ground: str,
     rng: np.random.Generator,
 ) -> str:
     noun = ("image", "picture")[rng.integers(2)]
     verb = "is" if len(order) == 1 else "are"
     sentences = [f"there {verb} {_NUMBERS[len(order)]} in the {noun}, on a {ground} background"]
-    for place in order:
-        thing = things[place]
-        sentences.append(f"{_introduced(thing, _size(thing))} is {_place(thing)}")
-    for relation in told:
+    for index in order:
+        thing = things[index]
+        sentences.append(f"{_introduced(thing, _size(thing))} is {_position(thing)}")
+    for relation in relations_once:
         if sum(len(sentence.split()) for sentence in sentences) > _FULL_LENGTH:
             break
         sentences.append(_related(things, relation))
@@ -115,8 +116,8 @@ def _side_of(relation: Relation) -> str:
 
 
 def _without_inverse(relations: Sequence[Relation], order: Sequence[int]) -> list[Relation]:
-    """Keep one of each two directions, those between the largest things first."""
-    rank = {place: position for position, place in enumerate(order)}
+    """Keep one of each two directions, sorted by the sizes of the things, largest first."""
+    rank = {index: position for position, index in enumerate(order)}
     kept = [each for each in relations if rank[each.subject] < rank[each.object]]
     return sorted(kept, key=lambda each: (rank[each.subject], rank[each.object]))
 
@@ -141,8 +142,8 @@ def _size(thing: Thing) -> str:
     return "large" if side > _LARGE else "small" if side < _SMALL else ""
 
 
-def _place(thing: Thing) -> str:
-    """Where the middle of a thing lies, in thirds of the image."""
+def _position(thing: Thing) -> str:
+    """Describe the position of a thing's centre, in thirds of the image."""
     x1, y1, x2, y2 = thing.box_xyxy
     height, width = thing.mask.shape
     column = int(3 * (x1 + x2) / 2 / width)

@@ -1,8 +1,8 @@
-"""Draws the scenes of the known world: from a seed and a number to pixels and their truth.
+"""Drawing scenes: from a seed and a number to pixels and their ground truth.
 
-Things are laid one over the other; a map of owners keeps which of them each pixel shows, and
-the visible masks are read from it at the end. Lengths are shares of the image's side, so a
-scene looks alike at any size. This module knows no source and no file.
+Things are painted one over the other; `owners`, a map of indices, records which thing each pixel
+shows, and gives the visible masks at the end. Lengths are shares of the image's side, so a scene
+looks alike at any size.
 """
 
 from __future__ import annotations
@@ -32,45 +32,45 @@ from pipelines.shape_world.scene import (
 from pipelines.shape_world.shapes import Silhouette, board, outline
 
 _ATTEMPTS = 12
-"""Things tried before a place in the scene stays empty; many more for the first."""
-_NOBODY = 255
-"""In the map of owners: the background."""
+"""Random things that are tried before one is given up; 20 times as many for the first."""
+_BACKGROUND = 255
+"""The background in the map of owners."""
 _PATTERN_SHARES = (0.5, 0.28, 0.22)
-"""How often a shape is solid, striped, dotted."""
+"""Probabilities that a shape is solid, striped, dotted."""
 _SIGN_SHARES = (0.62, 0.3, 0.08)
-"""How often a scene has no, one, two signs."""
+"""Probabilities that a scene has no, one, two signs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardness:
-    """How much trouble there is in a world's scenes. Lengths are shares of the image's side."""
+    """The parameters of a difficulty. Lengths are shares of the image's side."""
 
     things: tuple[int, int]
-    """Fewest and most things aimed at, inclusive."""
+    """Minimum and maximum number of things, inclusive; fewer if they do not fit."""
     least_visible: float
-    """Share of a thing's pixels that others leave visible; at 1 none touches another."""
+    """Minimum share of a thing's pixels that stays visible; at 1 things do not touch."""
     beyond_edge: float
-    """Share of its radius by which a shape may reach beyond the image."""
+    """Share of its radius by which a shape may extend beyond the image."""
     transparent: float
-    """Share of the shapes that let through what is behind them."""
+    """Share of the shapes that are transparent."""
     faint: float
-    """Share of the shapes whose colour is drawn towards what is behind them."""
+    """Share of the shapes whose colour is mixed with that behind them."""
     least_contrast: float
-    """Least distance in CIELAB between a thing's colour and what it lies on."""
+    """Minimum distance in CIELAB between a thing's colour and that behind it."""
     strokes: int
-    """Most strokes and blots that are no things."""
+    """Maximum number of distracting strokes and blots."""
     noise: float
-    """Largest standard deviation of the noise, in levels of 0..255."""
+    """Maximum standard deviation of the noise, in levels of 0..255."""
     flat: float
-    """Share of the scenes whose contrast is low as a whole."""
+    """Share of the scenes with low contrast."""
     tint: float
-    """Largest saturation of the background, 0..1."""
+    """Maximum saturation of the background, 0..1."""
     radii: tuple[float, float] = (0.075, 0.2)
-    """Smallest and largest radius of a shape."""
+    """Minimum and maximum radius of a shape."""
     letters: tuple[float, float] = (0.1, 0.14)
-    """Smallest and largest height of a sign's letters."""
+    """Minimum and maximum height of a sign's letters."""
     least_sign_visible: float = 0.95
-    """As `least_visible`, for signs, whose words are to be read."""
+    """`least_visible` for signs, whose words must be legible."""
 
 
 HARDNESS: dict[Difficulty, Hardness] = {
@@ -95,12 +95,12 @@ def draw(config: WorldConfig, number: int) -> Scene:
     canvas = painting.background(config.px, rng, hard.tint)
     painting.scribble(canvas, rng, int(rng.integers(hard.strokes + 1)))
     easel = _Easel(canvas=canvas, hard=hard, rng=rng)
-    for is_sign in _aims(hard, rng):
+    for is_sign in _draw_kinds(hard, rng):
         easel.add(is_sign)
     pixels = painting.exposed(canvas, rng, noise=hard.noise, flat=hard.flat)
     things = easel.things()
     relations = tuple(_relations(things))
-    ground = _ground(pixels[easel.owners == _NOBODY])
+    ground = _ground(pixels[easel.owners == _BACKGROUND])
     return Scene(
         number=number,
         pixels=pixels,
@@ -110,8 +110,8 @@ def draw(config: WorldConfig, number: int) -> Scene:
     )
 
 
-def _aims(hard: Hardness, rng: np.random.Generator) -> list[bool]:
-    """Choose how many shapes and, last and so in front, how many signs: whether it is a sign."""
+def _draw_kinds(hard: Hardness, rng: np.random.Generator) -> list[bool]:
+    """Draw the number of shapes and signs: `True` for a sign. Signs are last, hence in front."""
     count = int(rng.integers(hard.things[0], hard.things[1] + 1))
     signs = min(count, int(rng.choice(3, p=_SIGN_SHARES)))
     return [False] * (count - signs) + [True] * signs
@@ -119,7 +119,7 @@ def _aims(hard: Hardness, rng: np.random.Generator) -> list[bool]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sketch:
-    """A thing before it is painted: what it is, and its polygons in pixels."""
+    """A thing before it is painted: its attributes, and its polygons in pixels."""
 
     name: str
     colour: str
@@ -132,26 +132,26 @@ class _Sketch:
 
 @dataclass(kw_only=True, slots=True)
 class _Easel:
-    """A scene while it is painted."""
+    """A scene that is being painted."""
 
     canvas: np.ndarray
     hard: Hardness
     rng: np.random.Generator
     owners: np.ndarray = field(init=False)
-    """Which sketch each pixel shows, (px, px) uint8."""
+    """The index of the sketch that each pixel shows, (px, px) uint8."""
     sketches: list[_Sketch] = field(default_factory=list)
     least_pixels: list[int] = field(default_factory=list)
-    """How many pixels of each sketch must stay visible."""
+    """The number of pixels of each sketch that must stay visible."""
 
     def __post_init__(self) -> None:
-        self.owners = np.full(self.canvas.shape[:2], _NOBODY, dtype=np.uint8)
+        self.owners = np.full(self.canvas.shape[:2], _BACKGROUND, dtype=np.uint8)
 
     @property
     def px(self) -> int:
         return int(self.canvas.shape[0])
 
     def add(self, is_sign: bool) -> None:
-        """Paint another thing, unless none of those tried fits."""
+        """Paint another thing, unless none of the attempts fits."""
         for _ in range(_ATTEMPTS if self.sketches else 20 * _ATTEMPTS):
             sketch = self._sign() if is_sign else self._shape()
             cover = painting.coverage(sketch.silhouette, self.px)
@@ -164,17 +164,17 @@ class _Easel:
                 return
 
     def things(self) -> tuple[Thing, ...]:
-        """Return the truth about what has been painted."""
+        """Return the ground truth of the painted things."""
         return tuple(
-            _thing(sketch, self.owners == place) for place, sketch in enumerate(self.sketches)
+            _thing(sketch, self.owners == index) for index, sketch in enumerate(self.sketches)
         )
 
     def _shape(self) -> _Sketch:
         rng = self.rng
         name = SHAPES[rng.integers(len(SHAPES))]
-        # A square that is turned too far would be a diamond.
-        most = 0.26 if name in ("square", "diamond") else 0.5
-        angle = rng.uniform(-most, most)
+        # A square that is rotated too far would be a diamond.
+        limit = 0.26 if name in ("square", "diamond") else 0.5
+        angle = rng.uniform(-limit, limit)
         radius = self.px * rng.uniform(*self.hard.radii)
         reach = np.abs(np.concatenate(outline(name, radius=radius, angle=angle))).max(axis=0)
         margin = reach + 1.5 - self.hard.beyond_edge * radius
@@ -206,7 +206,7 @@ class _Easel:
         )
 
     def _is_new(self, sketch: _Sketch) -> bool:
-        """Whether no other thing would be called the same."""
+        """Whether no other thing has the same name and colour, or the same word."""
         return all(
             (other.name, other.colour) != (sketch.name, sketch.colour)
             and (not sketch.word or other.word != sketch.word)
@@ -214,7 +214,7 @@ class _Easel:
         )
 
     def _fits(self, mask: np.ndarray) -> bool:
-        """Whether enough of every other thing stays visible; with a gap when nothing may touch."""
+        """Whether enough of all other things stays visible; with a gap if things must not touch."""
         if self.hard.least_visible == 1:
             import cv2
 
@@ -224,7 +224,7 @@ class _Easel:
         return bool((visible >= self.least_pixels).all())
 
     def _paint(self, sketch: _Sketch, cover: np.ndarray, mask: np.ndarray) -> bool:
-        """Paint a sketch; not when it could not be told from what is behind it."""
+        """Paint a sketch, unless its contrast is too low; return whether it was painted."""
         rng, hard = self.rng, self.hard
         behind = self.canvas[mask].mean(axis=0)
         colour = painting.RGB[sketch.colour] + rng.uniform(-12, 12, 3)
@@ -257,7 +257,7 @@ def _thing(sketch: _Sketch, mask: np.ndarray) -> Thing:
 
 
 def _relations(things: tuple[Thing, ...]) -> Iterator[Relation]:
-    """Say what is clearly beside or above what: apart on one axis, hardly off on the other."""
+    """Yield the unambiguous relations: boxes apart on one axis, and offset mainly along it."""
     boxes = np.array([thing.box_xyxy for thing in things]).reshape(-1, 2, 2)
     for first, second in combinations(range(len(things)), 2):
         offset = boxes[second].mean(axis=0) - boxes[first].mean(axis=0)
@@ -274,6 +274,6 @@ def _relations(things: tuple[Thing, ...]) -> Iterator[Relation]:
 
 
 def _ground(pixels: np.ndarray) -> str:
-    """Say what a background looks like, from its pixels, (n, 3)."""
+    """Return an adjective for a background, from its pixels, (n, 3)."""
     luminance = pixels.mean()
     return "light" if luminance > 165 else "dark" if luminance < 105 else "muted"

@@ -1,7 +1,6 @@
-"""Paint for the known world: backgrounds, clutter, fills, words, and what a poor camera does.
+"""Painting operations: backgrounds, clutter, patterns, words, blur and noise.
 
-A canvas is (height, width, 3) float32, RGB in 0..255, painted in place. This module knows
-neither things nor truth.
+A canvas is (height, width, 3) float32, RGB in 0..255, painted in place.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ RGB: Mapping[str, np.ndarray] = {
     "pink": np.array((246, 132, 188)),
     "black": np.array((26, 26, 30)),
 }
-"""The colours as they are well lit; a thing's own differs a little."""
+"""The base colours; each thing varies its own a little."""
 _LUMINANCE = np.array((0.299, 0.587, 0.114))
-"""How much red, green and blue add to lightness (ITU-R BT.601)."""
+"""Weights of red, green and blue in luminance (ITU-R BT.601)."""
 _FRACTION_BITS = 4
-"""OpenCV takes polygon corners in sixteenths of a pixel."""
+"""Polygon corners are passed to OpenCV in 1/2**4 pixels."""
 _FONT_THICKNESS = 0.13
 """Width of a letter's stroke as a share of its height."""
 
 
 def background(px: int, rng: np.random.Generator, tint: float) -> np.ndarray:
-    """Make a canvas: a linear or radial gradient between two muted colours."""
+    """Return a canvas with a linear or radial gradient between two muted colours."""
     first = _muted(rng, tint)
     second = np.clip(first + rng.uniform(-45, 45, 3), 20, 250).astype(np.float32)
     x, y = _grid(px)
@@ -48,7 +47,7 @@ def background(px: int, rng: np.random.Generator, tint: float) -> np.ndarray:
 
 
 def scribble(canvas: np.ndarray, rng: np.random.Generator, strokes: int) -> None:
-    """Paint what is no thing: thin lines, arcs, specks, and large faint blots."""
+    """Paint distractors: thin lines, arcs, specks, and large faint blots."""
     import cv2
 
     px = canvas.shape[0]
@@ -79,7 +78,7 @@ def scribble(canvas: np.ndarray, rng: np.random.Generator, strokes: int) -> None
 
 
 def blend(canvas: np.ndarray, cover: np.ndarray, colour: np.ndarray, alpha: float) -> None:
-    """Lay a colour, (3,) or (height, width, 3), over a canvas where `cover`, 0..255, says so."""
+    """Blend a colour, (3,) or (height, width, 3), into a canvas with the mask `cover`, 0..255."""
     canvas += (np.float32(alpha / 255) * cover)[..., None] * (colour - canvas)
 
 
@@ -88,7 +87,7 @@ def coverage(silhouette: Silhouette, px: int) -> np.ndarray:
     import cv2
 
     cover = np.zeros((px, px), dtype=np.uint8)
-    # A pixel's middle is its integer coordinate for OpenCV, and half a pixel further for us.
+    # OpenCV has pixel centres at integer coordinates, we have them at half integers.
     corners = [
         np.round((ring - 0.5) * (1 << _FRACTION_BITS)).astype(np.int32) for ring in silhouette
     ]
@@ -97,7 +96,7 @@ def coverage(silhouette: Silhouette, px: int) -> np.ndarray:
 
 
 def window(cover: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns outside of which nothing is covered."""
+    """Return the rows and columns of the bounding box of the covered pixels."""
     import cv2
 
     x, y, width, height = cv2.boundingRect(cover)
@@ -107,9 +106,9 @@ def window(cover: np.ndarray) -> tuple[slice, slice]:
 def tones(
     colour: np.ndarray, pattern: str, size_wh: tuple[int, int], px: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the paint of a pattern for a thing of a size: two tones of one colour.
+    """Return the paint of a pattern for a thing of a given size: two tones of one colour.
 
-    (3,) when it is solid, else (height, width, 3).
+    (3,) for a solid one, else (height, width, 3).
     """
     if pattern == "solid":
         return colour
@@ -120,7 +119,7 @@ def tones(
     width, height = size_wh
     x, y = (axis[:height, :width] for axis in _grid(px))
     across = (x * np.cos(angle) + y * np.sin(angle)) / period
-    # The slope makes the change from tone to tone about a pixel wide.
+    # The slope makes the transition between the tones about one pixel wide.
     slope = period * px
     if pattern == "striped":
         share = 0.5 + slope * (np.abs(across % 1 - 0.5) - 0.25)
@@ -139,7 +138,7 @@ def word_width(word: str, letter_px: float) -> float:
 
 
 def write(canvas: np.ndarray, word: str, letter_px: float, centre_xy: np.ndarray) -> None:
-    """Write a word around a place, in black or white, whichever is the more legible there."""
+    """Write a word centred at a point, in black or white, whichever has more contrast there."""
     import cv2
 
     face, scale, thickness = _font(letter_px)
@@ -156,7 +155,7 @@ def write(canvas: np.ndarray, word: str, letter_px: float, centre_xy: np.ndarray
 def exposed(
     canvas: np.ndarray, rng: np.random.Generator, *, noise: float, flat: float
 ) -> np.ndarray:
-    """Turn a canvas into pixels, uint8: with less contrast, a little blur, and noise."""
+    """Convert a canvas to uint8 pixels, with reduced contrast, a little blur, and noise."""
     import cv2
 
     if rng.random() < flat:
@@ -170,7 +169,7 @@ def exposed(
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return how far apart two RGB colours look: their distance in CIELAB (CIE76)."""
+    """Return the perceptual distance of two RGB colours: CIE76 in CIELAB."""
     import cv2
 
     pair = np.stack([first, second]).astype(np.float32)[None] / 255
@@ -179,7 +178,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _muted(rng: np.random.Generator, tint: float) -> np.ndarray:
-    """A colour of low saturation, neither nearly black nor nearly white."""
+    """Return a colour of low saturation, neither nearly black nor nearly white."""
     value = rng.uniform(80, 240)
     strength = rng.uniform(0, tint)
     return (value * (1 - strength * rng.random(3))).astype(np.float32)
@@ -196,7 +195,7 @@ def _font(letter_px: float) -> tuple[int, float, int]:
 
 @lru_cache(maxsize=4)
 def _grid(px: int) -> tuple[np.ndarray, np.ndarray]:
-    """The x and y of every pixel's middle, as shares of the side."""
+    """Return the x and y of all pixel centres, as shares of the side."""
     axis = (np.arange(px, dtype=np.float32) + 0.5) / px
     x, y = np.meshgrid(axis, axis)
     x.flags.writeable = y.flags.writeable = False

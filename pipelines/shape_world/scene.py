@@ -1,7 +1,7 @@
-"""The drawn world: what a scene is, which worlds there are, and how a URL names one.
+"""Scenes with ground truth, the parameters of a world of scenes, and its URL.
 
-The truth about a scene is in `Scene` and nowhere else: what a source of this world hands to
-the engine is pixels only. This module knows nothing of drawing.
+Ground truth is in `Scene` only: the source passes nothing but pixels to the engine. A world is the
+set of scenes of one `WorldConfig`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from engine.core.errors import ConfigError, nearest
 
 SCHEME = "shape_world"
 WORLD_VERSION = 1
-"""Counts changes after which the same number means another scene."""
+"""Raise it when the same config and number give another scene."""
 
 _EXAMPLE = f"{SCHEME}://5000?seed=3&px=128&difficulty=easy&start=0"
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond")
 SIGN = "sign"
-"""The ninth name: a board with a word on it."""
+"""A board with a word on it."""
 NAMES = (*SHAPES, SIGN)
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black")
 PATTERNS = ("solid", "striped", "dotted")
@@ -46,20 +46,20 @@ INVERSE: Mapping[Predicate, Predicate] = {
 
 
 class WorldConfig(BaseModel):
-    """Which scenes there are."""
+    """The parameters of a world."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     count: int = Field(default=1000, ge=1)
-    """How many scenes."""
+    """Number of scenes."""
     seed: int = Field(default=0, ge=0)
-    """Another seed is another world."""
+    """Seed of all scenes."""
     px: int = Field(default=128, ge=32, le=2048)
     """Height and width of a scene in pixels."""
     difficulty: Difficulty = "full"
     """`easy` has fewer things and no noise, clutter, transparency or occlusion."""
     start: int = Field(default=0, ge=0)
-    """Number of the first scene: worlds that share a seed but no number share no scene."""
+    """Number of the first scene; worlds with disjoint ranges of numbers share no scene."""
 
     @property
     def numbers(self) -> range:
@@ -75,10 +75,10 @@ class WorldConfig(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Thing:
-    """One thing as it is seen: `mask` (height, width, bool) holds its visible pixels only.
+    """One object of a scene. `mask` (height, width, bool) has its visible pixels only.
 
     `box_xyxy` bounds the visible pixels, in pixels, right and bottom exclusive. `name` is one
-    of NAMES; `word` is empty unless it is a sign.
+    of NAMES; `word` is empty except for signs.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Relation:
-    """`subject` lies `predicate` `object`; both are places in the scene's `things`."""
+    """`subject` lies `predicate` `object`; both are indices into the scene's `things`."""
 
     subject: int
     predicate: Predicate
@@ -100,10 +100,10 @@ class Relation:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scene:
-    """Pixels (height, width, 3; RGB, uint8) and everything that is true about them.
+    """Pixels (height, width, 3; RGB, uint8) and their ground truth.
 
-    No two things share both name and colour. `relations` are all that are beyond doubt, each
-    with its inverse. `captions` has one text for each of the three caption tasks.
+    No two things share both name and colour. `relations` are all unambiguous ones, each with its
+    inverse. `captions` has one text for each of the three caption tasks.
     """
 
     number: int
@@ -114,16 +114,16 @@ class Scene:
 
 
 def world_of(url: str) -> WorldConfig:
-    """Read the URL of a world.
+    """Parse the URL of a world.
 
     Raises:
         ConfigError: another scheme, an unknown parameter, or a value out of its range.
     """
-    # By hand: for urllib a scheme has no underscore.
+    # Not by urllib: it allows no underscore in a scheme.
     scheme, _, rest = url.partition("://")
     count, _, query = rest.partition("?")
     if scheme != SCHEME:
-        raise ConfigError(f"{url!r} names no known world; write {_EXAMPLE}")
+        raise ConfigError(f"{url!r} is not the URL of a drawn world; write {_EXAMPLE}")
     given: dict[str, str] = {"count": count} if count else {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in WorldConfig.model_fields:
@@ -142,5 +142,5 @@ def world_of(url: str) -> WorldConfig:
 
 
 def key_of(number: int) -> str:
-    """Spell the number of a scene as the key of its sample: `000123`."""
+    """Return the key of the sample of a scene: `000123`."""
     return f"{number:06d}"

@@ -1,7 +1,7 @@
-"""The silhouettes of the known world, as polygons around the origin.
+"""The outlines of the shapes, as polygons around the origin.
 
-A silhouette is a list of closed rings, each (n, 2), of a radius about 1; a ring inside a ring
-is a hole. This module knows neither pixels nor colours.
+A silhouette is a list of closed rings, each (n, 2), with a radius of about 1; a ring inside a ring
+is a hole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _round(radius: float = 1.0) -> np.ndarray:
 
 
 def _regular(*radii: float, corners: int) -> np.ndarray:
-    """A polygon whose corners alternate between the given radii, the first one on top."""
+    """Return a polygon whose corners alternate between the given radii; the first is on top."""
     angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) - np.pi / 2
     lengths = np.resize(radii, corners)
     return np.stack([lengths * np.cos(angles), lengths * np.sin(angles)], axis=1)

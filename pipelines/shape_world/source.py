@@ -1,7 +1,6 @@
-"""The drawn world as a source: scenes drawn when they are read, as PNG, pixels only.
+"""The drawn scenes as a source: they are drawn when read, and given as PNG.
 
-No label, name or piece of metadata carries the truth; who is to measure against it draws the
-scene again (`scene_of`). This module knows no file: nothing is stored.
+No label, name or metadata carries the ground truth; scores draw the scene again (`scene_of`).
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from pipelines.shape_world.scene import SCHEME, WORLD_VERSION, WorldConfig, key_
 class ShapeWorldConfig(SourceConfig, WorldConfig):
     """Options of the drawn world: its scenes.
 
-    `url` names the same scenes, `shape_world://5000?seed=3&px=64`: it may stand for the other keys,
-    and is made from them when it is not given.
+    `url` describes the same scenes, `shape_world://5000?seed=3&px=64`: it may replace the other
+    keys, and is built from them if it is not given.
     """
 
     url: str = Field(default="", validate_default=True)
@@ -53,13 +52,15 @@ class ShapeWorldSource(Source[ShapeWorldConfig]):
     Config: ClassVar[type[SourceConfig]] = ShapeWorldConfig
 
     def items(self) -> Iterator[Item]:
-        """List the scenes by number. The same scene of a longer world is the same item."""
+        """List the scenes by number. The same scene in a larger world is the same item."""
         import cv2
 
-        shaping = self.config.model_dump(include={*WorldConfig.model_fields} - {"count", "start"})
-        parameters = " ".join(f"{name}={value}" for name, value in sorted(shaping.items()))
-        # Another OpenCV may draw a letter differently, and then the bytes are others.
-        signature = f"{SCHEME} {WORLD_VERSION} {parameters} opencv={cv2.__version__}"
+        parameters = self.config.model_dump(
+            include={*WorldConfig.model_fields} - {"count", "start"}
+        )
+        text = " ".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+        # Other releases of OpenCV may draw letters differently.
+        signature = f"{SCHEME} {WORLD_VERSION} {text} opencv={cv2.__version__}"
         for number in self.config.numbers:
             yield Item(location=key_of(number), signature=signature)
 

@@ -1,4 +1,4 @@
-"""The truth about a scene of the known world: drawn again from the URL of the world and its key."""
+"""The ground truth of a sample: its scene, drawn again from the URL of the world and the key."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pipelines.shape_world.scene import Scene, key_of, world_of
 
 
 def scene_of(url: str, key: str) -> Scene:
-    """Draw the scene that a sample of this world shows, with its truth.
+    """Draw the scene of a sample, with its ground truth.
 
     Raises:
-        ConfigError: the URL names no world, or the key no scene of it.
+        ConfigError: the URL is wrong, or the world has no scene with this key.
     """
     config = world_of(url)
     numbers = config.numbers

@@ -1,1 +1,1 @@
-"""What a terminal shows and sends: text made harmless, progress, Ctrl-C."""
+"""The terminal: printing untrusted text safely, showing progress, handling Ctrl-C."""

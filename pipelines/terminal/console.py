@@ -1,7 +1,7 @@
-"""What commands print on: a console that shows what is in a text, and obeys none of it.
+"""The console that all commands print on; it never interprets the text that it prints.
 
-Everything that is printed passes here: no markup is read, and what a terminal would take for a
-command is written as in source code. Colours are ours alone.
+Markup is printed as it is, and control characters are printed as escapes, as in source code. Only
+this program sets colours.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from rich.text import Text
 
 from engine.safety.escaped import visible
 
-LONGEST_LINE = 2000
-"""Characters of a line of an error at most."""
-MOST_LINES = 60
-"""Lines of an error at most."""
+MAX_LINE_LENGTH = 2000
+"""Maximum characters of a line of an error."""
+MAX_LINES = 60
+"""Maximum lines of an error."""
 
 
 class Terminal(Console):
@@ -28,11 +28,12 @@ class Terminal(Console):
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Make plain text of a string; before rich does, which would drop characters unseen."""
+        """Make plain text of a string, before rich does: it would drop control characters
+        silently."""
         return super().render_str(visible(text, keep="\n"), **options)
 
     def render(self, renderable: RenderableType, options: Any = None) -> Iterable[Segment]:
-        """Yield what is written, made visible, but for what rich itself tells the terminal."""
+        """Yield the text with control characters escaped; rich's own control codes stay."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text, keep="\n"), style, control)
 
@@ -45,10 +46,10 @@ class Terminal(Console):
         self.print(Text.assemble((f"{label} ", style), text), soft_wrap=True)
 
     def error(self, message: str) -> None:
-        """Print what went wrong, cut to what somebody reads."""
+        """Print an error message, cut to `MAX_LINES` lines of `MAX_LINE_LENGTH` characters."""
         lines = message.split("\n")
-        if len(lines) > MOST_LINES:
-            lines[MOST_LINES:] = [f"... and {len(lines) - MOST_LINES} more lines"]
+        if len(lines) > MAX_LINES:
+            lines[MAX_LINES:] = [f"... and {len(lines) - MAX_LINES} more lines"]
         self.say("\n".join(map(_cut, lines)), label="error", style="bold red")
 
 
@@ -57,6 +58,6 @@ ERR = Terminal(stderr=True)
 
 
 def _cut(line: str) -> str:
-    if len(line) <= LONGEST_LINE:
+    if len(line) <= MAX_LINE_LENGTH:
         return line
-    return f"{line[:LONGEST_LINE]}... ({len(line)} characters)"
+    return f"{line[:MAX_LINE_LENGTH]}... ({len(line)} characters)"

@@ -1,4 +1,4 @@
-"""Showing a run's progress: a live table on a terminal, elsewhere a line every few seconds."""
+"""Showing the progress of a run: a live table on a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAIN_INTERVAL_S = 5.0
 
 @contextmanager
 def shown(progress: Progress) -> Iterator[None]:
-    """Show a run's progress on standard error while the block runs, and how it ended."""
+    """Show the progress of a run on standard error while the block runs, and a summary after it."""
     try:
         with _updated(progress, ERR):
             yield
@@ -76,7 +76,7 @@ def summary(progress: Progress) -> str:
 
 
 def end_of(progress: Progress) -> str:
-    """Return in one line how a run or a training ended; nothing about what has no counts."""
+    """Return the result of a run or a training in one line; "" where nothing was counted."""
     if progress.shards or progress.shards_before:
         took = f"took {_duration(progress.elapsed_s)}"
         return ", ".join([*_step(progress), *_counts(progress), took])

@@ -1,8 +1,8 @@
-"""Ending a command from outside: one Ctrl-C or SIGTERM stops it, whatever it waits for.
+"""Stopping a command by Ctrl-C or SIGTERM, whatever it waits for.
 
-The first signal is raised in the main thread as `KeyboardInterrupt`, and what runs tidies up. Where
-that takes too long, or another signal comes, a thread ends the process at once; the system tells
-the thread of signals even while the main thread waits in C code.
+The first signal raises `KeyboardInterrupt` in the main thread, so that the command cleans up. If
+that takes too long, or a second signal comes, a thread ends the process at once. The thread gets
+signals through a socket (`signal.set_wakeup_fd`), even while the main thread waits in C code.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import psutil
 
 PATIENCE_S = 15.0
-"""Seconds in which a command that was stopped may tidy up."""
-STOPPED = "stopped; nothing that is finished is lost: run the same command to resume"
+"""Seconds that a stopped command has for cleaning up."""
+STOPPED = "stopped; finished work is kept: run the same command again to resume"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stop:
-    """Whether a signal came that ends the command, and which one."""
+    """The signal that stops the command, if one came."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -40,26 +40,26 @@ class Stop:
         return self._number != 0
 
     def ask(self, number: int) -> None:
-        """Note a signal, also one that a library handles in its own way."""
+        """Remember a signal, also one that a library handles itself."""
         self._number = self._number or number
 
     def raised(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal; of a second one the thread takes care."""
+        """Handle the first signal; the thread handles a second one."""
         self.ask(number)
         if self._family is None:
-            self._family = _descendants()  # now, as one that is ended may leave its own behind
+            self._family = _descendants()  # now: a child that exits may leave children of its own
             raise KeyboardInterrupt
 
     def end(self) -> NoReturn:
-        """Say that nothing is lost, and exit with the code that shells use after the signal: 130
-        after Ctrl-C, 143 after SIGTERM."""
-        if self._number:  # libraries in the middle of their start may crash in a tidy exit
+        """Print `STOPPED` and exit with the code of shells after the signal: 130 after Ctrl-C, 143
+        after SIGTERM."""
+        if self._number:  # a regular exit may crash libraries that were just starting
             self.end_now()
         sys.stderr.write(f"{STOPPED}\n")
         sys.exit(128 + signal.SIGINT)
 
     def end_now(self) -> NoReturn:
-        """End this process and all that it started."""
+        """Kill all child processes and exit at once."""
         import psutil
 
         for process in (*(self._family or ()), *_descendants()):
@@ -73,17 +73,18 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Let signals end what the block does; elsewhere than in the main thread none arrive."""
+    """Let signals stop the block; outside of the main thread this does nothing."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {one: signal.getsignal(one) for one in _SIGNALS}
-    before = {one: now for one, now in before.items() if now is not signal.SIG_IGN}  # as by nohup
-    told, tell = socket.socketpair()
-    tell.setblocking(False)
-    threading.Thread(target=_watch, args=(told, stop), daemon=True).start()
-    earlier_fd = signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+    # A signal that nohup ignores stays ignored.
+    before = {one: now for one, now in before.items() if now is not signal.SIG_IGN}
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    threading.Thread(target=_watch, args=(receiver, stop), daemon=True).start()
+    previous_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     for one in before:
         signal.signal(one, stop.raised)
     try:
@@ -91,36 +92,36 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-        signal.set_wakeup_fd(earlier_fd)
-        tell.close()
+        signal.set_wakeup_fd(previous_fd)
+        sender.close()
 
 
-def _watch(told: socket.socket, stop: Stop) -> None:
-    """End the process when a second signal comes, or the first one does not end it in time."""
-    with told:
-        first = _next(told)
+def _watch(receiver: socket.socket, stop: Stop) -> None:
+    """End the process when a second signal comes, or `PATIENCE_S` after the first one."""
+    with receiver:
+        first = _next(receiver)
         if not first:
             return
         stop.ask(first)
-        told.settimeout(PATIENCE_S)
+        receiver.settimeout(PATIENCE_S)
         try:
-            is_over = not _next(told)
+            is_over = not _next(receiver)
         except TimeoutError:
             is_over = False
         if not is_over:
             stop.end_now()
 
 
-def _next(told: socket.socket) -> int:
+def _next(receiver: socket.socket) -> int:
     """Wait for a signal that ends the process; return 0 when the block is over."""
-    while data := told.recv(1):
+    while data := receiver.recv(1):
         if data[0] in _SIGNALS:
             return data[0]
     return 0
 
 
 def _descendants() -> list[psutil.Process]:
-    """Return the processes that this one started, and those that they started."""
+    """Return all child processes, direct and indirect."""
     import psutil  # not before it is needed: `--help` answers at once
 
     with suppress(psutil.Error):

@@ -1,1 +1,1 @@
-"""From the labels of a finished dataset to a trained Florence-2."""
+"""Training Florence-2 on the kept annotations of a finished dataset."""

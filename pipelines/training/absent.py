@@ -1,7 +1,7 @@
-"""What to ask for that is not there, so that a model learns to answer nothing.
+"""Negative prompts: names of objects that are absent from an image, with an empty target.
 
-A prompt may ask for a thing only if nothing that was said about the image is that thing in
-another number or by another name, a kind or a part of it, or shares a word with it.
+A name counts as absent only if no annotation of the image is the same noun in singular or plural, a
+synonym, a hyponym or a part of it, and none shares a content word with it.
 """
 
 from __future__ import annotations
@@ -15,77 +15,78 @@ from specialists.words.colours import COLOURS
 from specialists.words.nouns import NUMBERS, stem
 from specialists.words.relations import Name, Relations, name_of, names_in
 
-_TRIES = 8
-_LOOKS = (
+_DRAWS = 8
+"""Random names that are tried for one prompt."""
+_MODIFIERS = (
     "a an the this that these those his her its their some many several of in on at with and or by "
     "to from for near next behind front under over above below between beside large big small "
     "little tiny huge tall short long old young new bright colorful wooden metal striped spotted "
     "solid left right top bottom other another first second gray golden"
 )
-_THINGS_TOO = frozenset({"light", "no"})
-"""Stems of colours and numbers that are those of things, too: a light, a nose."""
-_SHARED = (
-    frozenset(stem(word) for words in (_LOOKS, *COLOURS, *NUMBERS) for word in words.split())
-    - _THINGS_TOO
+_ALSO_NOUNS = frozenset({"light", "no"})
+"""Stems of colours and numbers that are also stems of nouns: a light, a nose."""
+_IGNORED_STEMS = (
+    frozenset(stem(word) for words in (_MODIFIERS, *COLOURS, *NUMBERS) for word in words.split())
+    - _ALSO_NOUNS
 )
-"""Stems of words that things may share which have nothing else in common."""
-_SHORTEST = 4
-"""Letters from which on the beginning or the end of a word is a word itself: "streetlight"."""
+"""Stems that two unrelated names may share: articles, prepositions, adjectives, numbers."""
+_MIN_AFFIX = 4
+"""Minimum letters of a word that starts or ends a compound: "light" in "streetlight"."""
 
 
 class Absence:
-    """What is absent from samples, as far as labels, captions and relations tell."""
+    """Draws names that are absent from a sample, by its annotations and the relations of words."""
 
     def __init__(self, relations: Relations) -> None:
         self._relations = relations
 
     def draw(self, sample: DatasetSample, vocabulary: Sequence[str], random: Random) -> str:
-        """Return a word or phrase of the dataset that is absent from a sample.
+        """Return a random name of the vocabulary that is absent from a sample.
 
-        Empty when a few draws find none.
+        "" if `_DRAWS` draws find none.
         """
         if not vocabulary:
             return ""
-        there = _There(sample, self._relations)
-        drawn = (random.choice(vocabulary) for _ in range(_TRIES))
-        return next((words for words in drawn if not there.may_have(words)), "")
+        present = _Present(sample, self._relations)
+        drawn = (random.choice(vocabulary) for _ in range(_DRAWS))
+        return next((words for words in drawn if not present.may_have(words)), "")
 
 
-class _There:
-    """What may be in an image by all that was said about it."""
+class _Present:
+    """What may be in an image, by all its annotations."""
 
     def __init__(self, sample: DatasetSample, relations: Relations) -> None:
         self._longest = relations.longest
         texts = {text for one in sample.annotations for text in (one.label, one.text) if text}
-        said = [name_of(text) for text in texts]
-        joined = {word for words in said for word in _joined(words)}
-        self._words = {word for words in said for word in words}
-        self._told = self._words | joined
-        names = {name for words in said for name in names_in(words, self._longest)}
+        mentioned = [name_of(text) for text in texts]
+        joined = {word for words in mentioned for word in _joined(words)}
+        self._words = {word for words in mentioned for word in words}
+        self._all_words = self._words | joined
+        names = {name for words in mentioned for name in names_in(words, self._longest)}
         self._implied = relations.implied(names | {(word,) for word in joined})
 
     def may_have(self, phrase: str) -> bool:
-        """Tell whether what a phrase names may be there."""
+        """Return whether the object that a phrase names may be in the image."""
         words = name_of(phrase)
-        things = tuple(word for word in words if word not in _SHARED) or words
+        content = tuple(word for word in words if word not in _IGNORED_STEMS) or words
         return (
-            not things
-            or not self._told.isdisjoint((*things, *_joined(things)))
-            or any(name in self._implied for name in names_in(things, self._longest))
-            or any(_is_within(one, other) for one in things for other in self._words)
+            not content
+            or not self._all_words.isdisjoint((*content, *_joined(content)))
+            or any(name in self._implied for name in names_in(content, self._longest))
+            or any(_is_within(one, other) for one in content for other in self._words)
         )
 
 
 def _joined(words: Name) -> Iterator[str]:
-    """Yield neighbours written as one word: "hotdog" for "hot dog"."""
+    """Yield adjacent words joined: "hotdog" for "hot dog"."""
     return (f"{one}{other}" for one, other in pairwise(words))
 
 
 def _is_within(one: str, other: str) -> bool:
-    """Tell whether one word opens or closes the other, as "light" closes "streetlight"."""
+    """Return whether one word starts or ends the other, as "light" ends "streetlight"."""
     short, long = sorted((one, other), key=len)
     return (
-        len(short) >= _SHORTEST
-        and len(long) >= len(short) + _SHORTEST - 1
+        len(short) >= _MIN_AFFIX
+        and len(long) >= len(short) + _MIN_AFFIX - 1
         and (long.startswith(short) or long.endswith(short))
     )

@@ -1,7 +1,7 @@
-"""From the kept labels of a sample to a task's input and its target, for each task.
+"""Making training pairs: from the annotations of a sample to the input and target of each task.
 
-A maker takes the labels and a source of chance, and returns nothing where there is nothing to
-learn from.
+A maker takes the labels and a random generator; it returns `None` if the labels do not feed its
+task.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from specialists.florence2.mirror import mirrored
 from specialists.regions.outline import outline
 from specialists.words.relations import read_relations
 
-FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+SOURCE_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **{task: (task,) for task in FLORENCE2_TASKS},
         "transcript": ("transcript", "ocr"),
@@ -42,15 +42,15 @@ FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "region_ocr": ("region_ocr", "ocr"),
     }
 )
-"""The annotations that feed a task: those of the first of these tasks that a sample has."""
-BESIDE: Mapping[tuple[str, str], str] = MappingProxyType(
+"""The tasks whose annotations feed a Florence-2 task; the first that a sample has is used."""
+REQUIRED_TASKS: Mapping[tuple[str, str], str] = MappingProxyType(
     {("referring_segmentation", "segmentation"): "phrase_grounding"}
 )
-"""What a task needs beside the annotations that feed it."""
+"""A second task that a Florence-2 task needs, by (Florence-2 task, source task)."""
 
 
-class Labels:
-    """The annotations of a sample, by task and by id."""
+class SampleLabels:
+    """The annotations of a sample, by task and by id; ambiguous ones are left out of `of`."""
 
     def __init__(self, sample: DatasetSample, ambiguous: frozenset[tuple[str, str]]) -> None:
         self.sample = sample
@@ -61,10 +61,10 @@ class Labels:
             if (sample.key, annotation.task) not in ambiguous:
                 self._by_task.setdefault(annotation.task, []).append(annotation)
 
-    def mirrored(self) -> Labels:
-        """Return the labels of the mirror image; only those of regions are true of it."""
-        said = tuple(mirrored(one, self.sample.width) for one in self.sample.annotations)
-        return Labels(replace(self.sample, annotations=said), self._ambiguous)
+    def mirrored(self) -> SampleLabels:
+        """Return the labels of the mirrored image; only those of regions are valid for it."""
+        flipped = tuple(mirrored(one, self.sample.width) for one in self.sample.annotations)
+        return SampleLabels(replace(self.sample, annotations=flipped), self._ambiguous)
 
     def of(self, task: str) -> Sequence[Annotation]:
         """Return the annotations of a task."""
@@ -72,7 +72,7 @@ class Labels:
 
     def feeding(self, task: str) -> Sequence[Annotation]:
         """Return the annotations that feed a Florence-2 task."""
-        return next((found for source in FEEDS[task] if (found := self.of(source))), ())
+        return next((found for source in SOURCE_TASKS[task] if (found := self.of(source))), ())
 
     @cached_property
     def by_id(self) -> dict[str, Annotation]:
@@ -80,15 +80,15 @@ class Labels:
         return {annotation.id: annotation for annotation in self.sample.annotations}
 
 
-Said = tuple[str, str]
-"""A task's input (empty when it takes none) and the target."""
-Maker = Callable[[Labels, Random], Said | None]
+Pair = tuple[str, str]
+"""The input of a task ("" if it takes none) and the target."""
+Maker = Callable[[SampleLabels, Random], Pair | None]
 
 
 def makers_of(
     config: TrainConfig, *, classes: Sequence[str], phrases: Sequence[str]
 ) -> dict[str, Maker]:
-    """Return the makers of all Florence-2 tasks, with the options of a config."""
+    """Return the maker of each Florence-2 task, with the options of a config."""
     share, corners = config.absent_share, config.polygon_corners
     absence = Absence(read_relations(config.kinds_and_parts))
     special: dict[str, Maker] = {
@@ -101,7 +101,7 @@ def makers_of(
         "referring_segmentation": partial(_referred, corners=corners),
         "transcript": _transcript,
     }
-    by_form: Mapping[tuple[str, str], Callable[[str, Labels, Random], Said | None]] = {
+    by_form: Mapping[tuple[str, str], Callable[[str, SampleLabels, Random], Pair | None]] = {
         ("nothing", "text"): _one_text,
         ("nothing", "boxes"): _all_boxes,
         ("nothing", "quads"): _all_lines,
@@ -114,21 +114,21 @@ def makers_of(
     }
 
 
-def _one_text(task: str, labels: Labels, random: Random) -> Said | None:
+def _one_text(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     texts = [text for one in labels.of(task) if (text := clean(one.text))]
     return ("", random.choice(texts)) if texts else None
 
 
-def _transcript(labels: Labels, random: Random) -> Said | None:
+def _transcript(labels: SampleLabels, random: Random) -> Pair | None:
     if labels.of("transcript"):
         return _one_text("transcript", labels, random)
     lines = labels.of("ocr")
     order = reading_order([_quad(line) for line in lines])
-    text = clean(" ".join(lines[place].text for place in order))
+    text = clean(" ".join(lines[index].text for index in order))
     return ("", text) if text else None
 
 
-def _all_boxes(task: str, labels: Labels, random: Random) -> Said | None:
+def _all_boxes(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     boxed = [one for one in labels.feeding(task) if one.box_xyxy]
     is_name = FLORENCE2_TASKS[task].words != "sentence"
     words = [one.label if is_name else (one.text or one.label) for one in boxed]
@@ -136,22 +136,22 @@ def _all_boxes(task: str, labels: Labels, random: Random) -> Said | None:
     return ("", target) if target else None
 
 
-def _all_lines(task: str, labels: Labels, random: Random) -> Said | None:
+def _all_lines(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     lines = [line for line in labels.of(task) if line.quad or line.box_xyxy]
     texts = [line.text for line in lines]
     target = TARGETS[task](texts, [_quad(line) for line in lines], labels.size_wh)
     return ("", target) if target else None
 
 
-def _one_region(task: str, labels: Labels, random: Random) -> Said | None:
-    boxed = [one for one in labels.feeding(task) if one.box_xyxy and _word(task, one)]
+def _one_region(task: str, labels: SampleLabels, random: Random) -> Pair | None:
+    boxed = [one for one in labels.feeding(task) if one.box_xyxy and _region_text(task, one)]
     if not boxed:
         return None
     chosen = random.choice(boxed)
-    return locations(chosen.box_xyxy, labels.size_wh), _word(task, chosen)
+    return locations(chosen.box_xyxy, labels.size_wh), _region_text(task, chosen)
 
 
-def _word(task: str, annotation: Annotation) -> str:
+def _region_text(task: str, annotation: Annotation) -> str:
     if FLORENCE2_TASKS[task].words == "name":
         return clean(annotation.label or annotation.text)
     return clean(annotation.text or annotation.label)
@@ -165,13 +165,13 @@ def _quad(line: Annotation) -> tuple[float, ...]:
 
 
 def _queries(
-    labels: Labels,
+    labels: SampleLabels,
     random: Random,
     *,
     absence: Absence,
     absent_share: float,
     classes: Sequence[str],
-) -> Said | None:
+) -> Pair | None:
     boxed = [one for one in labels.feeding("open_vocabulary_detection") if one.box_xyxy]
     boxes_of: dict[str, list[tuple[float, ...]]] = {}
     for one in sorted(boxed, key=_area, reverse=True):
@@ -193,13 +193,13 @@ def _area(annotation: Annotation) -> float:
 
 
 def _grounded(
-    labels: Labels,
+    labels: SampleLabels,
     random: Random,
     *,
     absence: Absence,
     absent_share: float,
     phrases: Sequence[str],
-) -> Said | None:
+) -> Pair | None:
     phrases_of: dict[str, list[Annotation]] = {}
     for phrase in labels.of("phrase_grounding"):
         if phrase.box_xyxy and phrase.parent_id in labels.by_id:
@@ -210,7 +210,7 @@ def _grounded(
         return clean(absent), ""
     caption = random.choice(sorted(phrases_of))
     mentioned = sorted(phrases_of[caption], key=_mention)
-    # "a man" that is said twice is written twice: each mention has its own boxes.
+    # A phrase that occurs twice is written twice: each mention has its own boxes.
     target = "".join(
         TARGETS["phrase_grounding"](
             [phrase.text for phrase in own], [phrase.box_xyxy for phrase in own], labels.size_wh
@@ -224,7 +224,7 @@ def _mention(phrase: Annotation) -> tuple[tuple[int, ...], str]:
     return phrase.span, phrase.text
 
 
-def _one_mask(task: str, labels: Labels, random: Random, *, corners: int) -> Said | None:
+def _one_mask(task: str, labels: SampleLabels, random: Random, *, corners: int) -> Pair | None:
     masks = [mask for mask in labels.of(task) if mask.mask_rle]
     if not masks:
         return None
@@ -234,16 +234,16 @@ def _one_mask(task: str, labels: Labels, random: Random, *, corners: int) -> Sai
     return (locations(box_xyxy, labels.size_wh), target) if box_xyxy and target else None
 
 
-def _asked_box(mask: Annotation, labels: Labels) -> tuple[float, ...]:
-    """Return the box that a mask was made from, or the mask's own."""
+def _asked_box(mask: Annotation, labels: SampleLabels) -> tuple[float, ...]:
+    """Return the box that a mask was made from, else the mask's own."""
     parent = labels.by_id.get(mask.parent_id)
     return (parent.box_xyxy if parent else ()) or mask.box_xyxy
 
 
-def _referred(labels: Labels, random: Random, *, corners: int) -> Said | None:
-    """A phrase and the mask of what it means: its own, or the one made from the same box.
+def _referred(labels: SampleLabels, random: Random, *, corners: int) -> Pair | None:
+    """Pair a phrase with its masks: its own, or those made from its boxes.
 
-    A phrase that means several things in one caption, such as "a man ... a man", asks for nothing.
+    A phrase that refers to several objects in one caption, such as "a man ... a man", is skipped.
     """
     masks_of: dict[str, list[Annotation]] = {}
     for mask in labels.of("referring_segmentation"):
@@ -261,7 +261,7 @@ def _referred(labels: Labels, random: Random, *, corners: int) -> Said | None:
     for mention in phrases.values():
         word = clean(mention[0].text)
         meant = [by_box[one.box_xyxy] for one in mention if one.box_xyxy in by_box]
-        # A phrase for three things whose masks are two would teach to leave one out.
+        # Skip a phrase for three objects with two masks: it would train the model to omit one.
         if word and word not in ambiguous and meant and len(meant) == len(mention):
             masks_of.setdefault(word, meant)
     if not masks_of:
@@ -271,7 +271,7 @@ def _referred(labels: Labels, random: Random, *, corners: int) -> Said | None:
     return (word, target) if target else None
 
 
-def _outlined(masks: Sequence[Annotation], corners: int, labels: Labels) -> str:
+def _outlined(masks: Sequence[Annotation], corners: int, labels: SampleLabels) -> str:
     share = max(4, corners // len(masks))
     instances = [outline(mask.mask_rle, corners=share) for mask in masks if mask.mask_rle]
     return polygon_target(instances, labels.size_wh)

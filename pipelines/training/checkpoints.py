@@ -1,7 +1,7 @@
-"""Checkpoints of a training under way: whole ones only.
+"""Checkpoints of a running training.
 
-A checkpoint is a folder that others fill; its last file makes it one and has the digests of all
-others, so that nothing is read that was not written here. Knows nothing of what is in it.
+The trainer writes the files of a checkpoint; `complete` adds the last one, with the digests of all
+others. A folder without it, or with other files, is never loaded.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pipelines.training.files import digest_of_file, make_durable, write_json
 
 CHECKPOINTS = "checkpoints"
 COMPLETE = "complete.json"
-"""The last file of a checkpoint; a folder without it is not one."""
+"""The last file of a checkpoint; a folder without it is incomplete."""
 _NAME = re.compile(r"checkpoint-[0-9]{1,18}")
 
 
 def last_checkpoint(output: Path) -> Path | None:
-    """Return the latest whole checkpoint; one with a changed file or a file too many is none."""
+    """Return the latest complete checkpoint; changed or additional files make one invalid."""
     found = [path.parent for path in (output / CHECKPOINTS).glob(f"checkpoint-*/{COMPLETE}")]
     named = [path for path in found if _NAME.fullmatch(path.name)]
-    return next(filter(_is_whole, sorted(named, key=step_of, reverse=True)), None)
+    return next(filter(_is_complete, sorted(named, key=step_of, reverse=True)), None)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -34,11 +34,11 @@ def step_of(checkpoint: Path) -> int:
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
-    """Return what was stored when the checkpoint was completed."""
+    """Return the state that was passed to `complete`."""
     return json.loads((checkpoint / COMPLETE).read_bytes())["state"]
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_complete(checkpoint: Path) -> bool:
     try:
         completed = json.loads((checkpoint / COMPLETE).read_bytes())
         is_ours = _NAME.fullmatch(checkpoint.name) and isinstance(completed["state"], dict)
@@ -48,7 +48,7 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:
-    """Return the digest of each file but the last one; a link or a folder is no file of ours.
+    """Return the digest of each file except `COMPLETE`; "" for a link.
 
     Raises:
         OSError: a file cannot be read.
@@ -61,28 +61,28 @@ def _digests(checkpoint: Path) -> dict[str, str]:
 
 
 def complete(output: Path, step: int, state: Mapping[str, Any], *, keep: int) -> None:
-    """Make the folder of a step a checkpoint, and remove all but the last `keep`."""
+    """Complete the checkpoint of a step, and remove all but the last `keep`."""
     checkpoint = output / CHECKPOINTS / f"checkpoint-{step}"
     make_durable(checkpoint)
     write_json(checkpoint, COMPLETE, {"state": state, "digests": _digests(checkpoint)})
     older = sorted(checkpoint.parent.glob("checkpoint-*"), key=step_of)
     for old in older[:-keep]:
-        (old / COMPLETE).unlink(missing_ok=True)  # what is half removed is no checkpoint
+        (old / COMPLETE).unlink(missing_ok=True)  # first: a half removed folder is incomplete
         shutil.rmtree(old)
 
 
 def sweep(output: Path) -> list[str]:
-    """Remove what is no whole checkpoint, so that nothing of it gets into a later one.
+    """Remove all but the complete checkpoints, so that none of their files gets into a later one.
 
     Returns:
-        The names of those that have other files than were written; what a process left that was
-        killed while it wrote or removed is not among them.
+        The names of those with changed or additional files; those that a killed process left
+        incomplete are not among them.
     """
     damaged = []
     for folder in sorted((output / CHECKPOINTS).glob("*")):
         if folder.is_symlink() or not folder.is_dir():
             folder.unlink()
-        elif not _is_whole(folder):
+        elif not _is_complete(folder):
             damaged += [folder.name] * (folder / COMPLETE).exists()
             shutil.rmtree(folder)
     return damaged

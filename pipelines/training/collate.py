@@ -1,7 +1,7 @@
-"""From examples to tensors, with what the model's own processor would give, but cheaper.
+"""From examples to tensors: the results of the model's own processor, computed faster.
 
-Prompts repeat, so their tokens are remembered; 256 brightnesses have 256 normalised values, so
-pixels are looked up instead of computed. Targets get `<s>` and `</s>`; padding is -100 in labels.
+Tokens of prompts are cached; the normalised values of the 256 brightnesses are looked up in a
+table. Targets get `<s>` and `</s>`; padding is -100 in labels.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from engine.core.image import decode
 from pipelines.training.examples import Example
 
 IGNORED = -100
-"""The label that no loss counts."""
-_PROMPTS_REMEMBERED = 4096
+"""The label that the loss ignores."""
+_CACHED_PROMPTS = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoded:
-    """An example as token ids, its image still as bytes."""
+    """An example with its token ids; its image is not decoded yet."""
 
     example: Example
     prompt_ids: np.ndarray
@@ -36,25 +36,25 @@ class Encoded:
 
 
 class Collator:
-    """Turns examples into the inputs of one training step.
+    """Makes the inputs of a training step from examples.
 
-    `start_id` opens the decoder's input, `most_tokens` is the longest target and `positions`
-    the longest input, image tokens included, that the model has.
+    `start_id` is the first token of the decoder's input, `max_tokens` the maximum length of a
+    target, `positions` that of the input, image tokens included.
     """
 
-    def __init__(self, processor: Any, *, start_id: int, most_tokens: int, positions: int) -> None:
+    def __init__(self, processor: Any, *, start_id: int, max_tokens: int, positions: int) -> None:
         self._tokenizer = processor.tokenizer
         self._image_ids = np.full(processor.num_image_tokens, processor.image_token_id)
         self._pixels = PixelReader(processor.image_processor)
         self._start_id = start_id
-        self._most_tokens, self._positions = min(most_tokens, positions), positions
-        self._prompt_ids = lru_cache(_PROMPTS_REMEMBERED)(self._prompt_ids_of)
+        self._max_tokens, self._positions = min(max_tokens, positions), positions
+        self._prompt_ids = lru_cache(_CACHED_PROMPTS)(self._prompt_ids_of)
 
     def encode(self, example: Example) -> Encoded | None:
-        """Return the tokens of an example, or nothing when they are too many for the model."""
+        """Return the tokens of an example, or `None` if they are too many for the model."""
         prompt_ids = self._prompt_ids(example.prompt)
         target_ids = self._wrapped(example.target)
-        if len(prompt_ids) > self._positions or len(target_ids) > self._most_tokens:
+        if len(prompt_ids) > self._positions or len(target_ids) > self._max_tokens:
             return None
         return Encoded(example=example, prompt_ids=prompt_ids, target_ids=target_ids)
 
@@ -72,7 +72,7 @@ class Collator:
         lengths = np.array([len(one.prompt_ids) for one in batch])
         attention = np.arange(prompts.shape[1]) < lengths[:, None]
         arrays = {
-            "pixel_values": np.stack([self._shown(one.example) for one in batch]),
+            "pixel_values": np.stack([self._pixels_of(one.example) for one in batch]),
             "input_ids": prompts,
             "attention_mask": attention.astype(np.int64),
             "decoder_input_ids": shifted,
@@ -81,7 +81,7 @@ class Collator:
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return {**tensors, "tasks": [one.example.task for one in batch]}
 
-    def _shown(self, example: Example) -> np.ndarray:
+    def _pixels_of(self, example: Example) -> np.ndarray:
         pixels = self._pixels(example.image)
         return pixels[:, :, ::-1] if example.is_mirrored else pixels
 
@@ -94,10 +94,10 @@ class Collator:
 
 
 class PixelReader:
-    """Image bytes to normalised pixels, float32 (3, height, width), as an image processor says.
+    """Converts image bytes to normalised pixels, float32 (3, height, width), as a processor does.
 
-    What the processor makes of each brightness is asked once and looked up. A processor that
-    does more than resize, rescale and normalise is asked for each image.
+    The processor's value of each brightness is computed once and looked up. A processor that does
+    more than resize, rescale and normalise is called for each image.
     """
 
     def __init__(self, image_processor: Any) -> None:

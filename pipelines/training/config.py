@@ -1,7 +1,7 @@
-"""What can be chosen about a training, as data.
+"""The options of a training.
 
-The defaults are for fine-tuning the released weights: a rate of 1e-6, which the published advice
-gives as the safe start. Knows no dataset and no torch.
+The defaults are for fine-tuning the released weights: a learning rate of 1e-6, which the published
+advice gives as the safe start. Imports no torch.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from engine.core.errors import nearest
 from engine.safety.names import check_name
 from specialists.florence2.format import FLORENCE2_TASKS
 
-RUNTIME = {
+SPEED_OPTIONS = {
     *("num_gpus", "threads", "checkpoint_every", "log_every", "keep_checkpoints"),
     "kinds_and_parts",
 }
-"""Fields that change how fast the same weights come to be, not which; of the list of kinds and
-parts the content decides, not its path."""
+"""Options that do not change the weights; of `kinds_and_parts` the content counts, not the path.
+"""
 
 
 class LoraConfig(BaseModel):
@@ -31,7 +31,7 @@ class LoraConfig(BaseModel):
     r: int = Field(default=8, ge=1)
     """Rank."""
     alpha: int = Field(default=16, ge=1)
-    """Scale: what is learnt counts `alpha / r` times."""
+    """Scale: adapters are multiplied by `alpha / r`."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Share of an adapter's input that is dropped in training."""
     target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
@@ -39,9 +39,9 @@ class LoraConfig(BaseModel):
 
 
 class CustomTask(BaseModel):
-    """A task of one's own: a prompt and its target, filled from labels or metadata.
+    """A custom task: templates of a prompt and a target, filled from annotations or metadata.
 
-    `{metadata.a.b}` is a value in the sample's metadata (a number is a place in a list).
+    `{metadata.a.b}` is a value in the sample's metadata (a number is an index in a list).
     `{text}`, `{label}`, `{box}` and `{quad}` are those of an annotation, the last two as location
     tokens; with `each: metadata.PATH`, `{name}` is a value in an entry of that list. A sample
     that lacks a value of the prompt or the target gives no example.
@@ -50,88 +50,90 @@ class CustomTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str = Field(min_length=1)
-    """Template of what the model is asked."""
+    """Template of the prompt."""
     target: str = Field(min_length=1)
-    """Template of what it should answer."""
+    """Template of the expected answer."""
     each: str = ""
-    """What one example is made of: a task whose annotations it takes one by one, `metadata.PATH`
-    of a list, or nothing: the sample as a whole."""
+    """What one example is made from: a task, for one example per annotation; `metadata.PATH` of a
+    list, for one per entry; or nothing, for one per sample."""
 
 
 class TrainConfig(BaseModel):
-    """How a Florence-2 is trained on a finished dataset."""
+    """How Florence-2 is trained on a finished dataset."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
     """A folder, `package://NAME/FOLDER` or a hub id, in safetensors, already on this machine."""
     revision: str = ""
-    """Commit or branch of a model of the hub; leave it out for a folder."""
+    """Commit or branch of a model on the hub; leave it out for a folder."""
 
     tasks: dict[str, float] = Field(default_factory=lambda: dict.fromkeys(FLORENCE2_TASKS, 1.0))
-    """Weights of the tasks, our names; each time a sample is seen, one of the tasks that its
-    labels can feed is drawn by them. Names from `custom` may be added."""
+    """Weights of the tasks; each time a sample is read, one of the tasks that its labels can feed
+    is drawn by weight. Names from `custom` may be added."""
     custom: dict[str, CustomTask] = Field(default_factory=dict)
-    """Tasks of one's own by name; weight 1 unless `tasks` says another."""
+    """Custom tasks by name; weight 1 unless `tasks` has another."""
     absent_share: float = Field(default=0.1, ge=0, le=1)
-    """Share of grounding and open-vocabulary prompts that ask for what is not there."""
+    """Share of grounding and open-vocabulary prompts that ask for an absent object."""
     kinds_and_parts: str = "configs/kinds_and_parts.txt"
-    """Path of a list of what is there when something else is: such prompts do not ask for it."""
+    """Path of a list of synonyms, kinds and parts: negative prompts do not ask for these of a
+    labelled object."""
     mirrored_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of detection examples whose image and boxes are shown mirrored, left for right."""
+    """Share of detection examples whose image and boxes are mirrored horizontally."""
     ambiguous: tuple[float, float] | None = None
-    """Calibrated confidences, lowest and highest: a task skips a sample that has an annotation
-    of its kind in this band, kept or dropped, for it may be right or wrong."""
+    """A band of calibrated confidences, lowest and highest: a task skips a sample that has an
+    annotation of the task in this band, kept or dropped, which may be right or wrong."""
     allow_one_class: bool = False
-    """Train detection even if all labels are the same word."""
+    """Train detection even if all boxes have the same label."""
     polygon_corners: int = Field(default=24, ge=4)
-    """Corners of all polygons in a target at most, four for each of many; each is two tokens."""
+    """Maximum corners of all polygons in a target, at least four each; a corner is two tokens."""
     max_target_tokens: int = Field(default=1024, ge=2)
     """Examples with longer targets are left out."""
     validation_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the samples, chosen by their hash, on which the loss is only measured."""
+    """Share of the samples, chosen by hash, that are not trained on: only their loss is
+    measured."""
     shuffle_buffer: int = Field(default=1000, ge=1)
-    """Samples held in memory to draw from; shards are shuffled, too."""
+    """Samples in the shuffle buffer; the order of shards is shuffled, too."""
     length_pool: int = Field(default=4, ge=1)
-    """Batches that are filled together, by length, so that less is padded; 1 does not sort."""
+    """Batches that are sorted by length together, for less padding; 1 does not sort."""
 
     steps: int = Field(default=1000, ge=1)
     """Optimiser steps."""
     batch_size: int = Field(default=8, ge=1)
-    """Examples a worker sees at once."""
+    """Examples in a batch of one worker."""
     gradient_accumulation: int = Field(default=1, ge=1)
     """Batches per step."""
     learning_rate: float = Field(default=1e-6, gt=0)
-    """Highest rate of all weights but the vision tower's."""
+    """Peak learning rate of all weights except the vision tower's."""
     tower_learning_rate: float | None = Field(default=None, gt=0)
-    """Highest rate of the vision tower; by default that of the rest."""
+    """Peak learning rate of the vision tower; by default `learning_rate`."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Decay of matrices, as AdamW has it."""
+    """Weight decay of AdamW; for matrices only."""
     warmup: float = Field(default=0.05, ge=0, le=1)
-    """Share of the steps in which the rate rises from nothing."""
+    """Share of the steps in which the learning rate rises from 0."""
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the rate falls afterwards."""
+    """How the learning rate falls afterwards."""
     max_gradient: float = Field(default=1.0, ge=0)
     """Norm to which gradients are clipped; 0 does not clip."""
     freeze_vision: bool = False
-    """Leave the vision tower as it is; saves memory, and costs quality in detection."""
+    """Do not train the vision tower; saves memory, costs quality in detection."""
     lora: LoraConfig | None = None
-    """Train adapters only."""
+    """Train low-rank adapters only."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bfloat16 where the GPU has it, else float32."""
+    """`auto` is bfloat16 if the GPU supports it, else float32."""
     seed: int = 0
     """Seed of order, task choice and dropout."""
 
     workers: int = Field(default=1, ge=0)
-    """Processes that train together, by Ray; 0 trains in this process."""
+    """Training processes, started by Ray; 0 trains in this process."""
     num_gpus: float = Field(default=0.0, ge=0)
     """GPUs per worker."""
     threads: int = Field(default=1, ge=1)
     """CPU threads per worker."""
     loader_workers: int = Field(default=0, ge=0)
-    """Processes per worker that prepare batches ahead; 0 prepares them in between."""
+    """Processes per worker that load batches ahead; 0 loads them in the worker itself."""
     checkpoint_every: int = Field(default=500, ge=1)
-    """Steps between checkpoints; a killed training repeats at most that many."""
+    """Steps between checkpoints; a killed training repeats at most this many."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Checkpoints kept while training."""
     log_every: int = Field(default=10, ge=1)
@@ -174,5 +176,5 @@ class TrainConfig(BaseModel):
         return tuple(name for name, weight in self.tasks.items() if weight > 0)
 
     def identity(self) -> dict[str, Any]:
-        """Return all that decides about the weights, as JSON values."""
-        return self.model_dump(mode="json", exclude=RUNTIME)
+        """Return all options that determine the weights, as JSON values."""
+        return self.model_dump(mode="json", exclude=SPEED_OPTIONS)

@@ -1,7 +1,7 @@
-"""Training examples: an image, what is asked of it, and the answer to learn.
+"""Training examples: an image, a prompt, and a target text.
 
-Which task a sample serves, and which of its captions, regions and queries, follows from its
-digest, the epoch and the seed. Knows no tokenizer and no tensor.
+The task of a sample, and which of its captions, regions and queries are used, are random; the
+generator is seeded with the sample's digest, the epoch and the seed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hashlib import blake2b
 from random import Random
 
 from engine.records.dataset_sample import DatasetSample
-from pipelines.training.answers import Labels, makers_of
+from pipelines.training.answers import SampleLabels, makers_of
 from pipelines.training.config import TrainConfig
 from pipelines.training.templates import fill
 from specialists.florence2.format import FLORENCE2_TASKS, prompt_of
@@ -21,10 +21,10 @@ from specialists.florence2.mirror import MIRRORED_TASKS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """One image, what is asked of it, and the answer to learn.
+    """One image, its prompt and its target.
 
-    `prefix` is the prompt in its short form, with the task's marker, `given` the task's input.
-    Where it `is_mirrored`, the image is to be shown with left and right exchanged.
+    `prefix` is the prompt in its short form: the task's marker and its input. If `is_mirrored`, the
+    target is about the image with left and right exchanged.
     """
 
     key: str
@@ -39,8 +39,8 @@ class Example:
 class ExampleMaker:
     """Makes examples from samples.
 
-    `classes` and `phrases` are what the dataset speaks of: prompts for things that are absent
-    from a sample are taken from them.
+    `classes` and `phrases` are the vocabulary of the dataset, for prompts about absent objects.
+    `ambiguous` has (key, task) of samples that a task must skip.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class ExampleMaker:
         self._makers = makers_of(config, classes=classes, phrases=phrases)
 
     def draw(self, sample: DatasetSample, epoch: int) -> Example | None:
-        """Return one example of a sample, or nothing where its labels feed no task.
+        """Return one example of a sample, or `None` if its labels feed no task.
 
-        The task is drawn by the weights of those that the sample can feed.
+        The task is drawn by weight from those that the sample can feed.
         """
         random = _random(self._config.seed, epoch, sample.sha256)
-        labels = Labels(sample, self._ambiguous)
+        labels = SampleLabels(sample, self._ambiguous)
         keys = {name: random.random() ** (1 / weight) for name, weight in self._weights.items()}
         # The largest of random ** (1 / weight) is a draw by weight, the next one a draw from
         # the rest (Efraimidis and Spirakis, 2006).
@@ -72,36 +72,36 @@ class ExampleMaker:
 
     def every(self, sample: DatasetSample) -> Iterator[Example]:
         """Yield one example for each task that a sample can feed."""
-        labels = Labels(sample, self._ambiguous)
+        labels = SampleLabels(sample, self._ambiguous)
         for name in self._weights:
             random = _random(self._config.seed, name, sample.sha256)
             if made := self._make(name, labels, random):
                 yield made
 
-    def _mirrored(self, task: str, labels: Labels, random: Random) -> Example | None:
-        """Make an example, of the mirror image as often as the config says."""
+    def _mirrored(self, task: str, labels: SampleLabels, random: Random) -> Example | None:
+        """Make an example; a share of them is mirrored (`mirrored_share`)."""
         share = self._config.mirrored_share if task in MIRRORED_TASKS else 0.0
         is_mirrored = random.random() < share
         made = self._make(task, labels.mirrored() if is_mirrored else labels, random)
         return replace(made, is_mirrored=is_mirrored) if made else None
 
-    def _make(self, task: str, labels: Labels, random: Random) -> Example | None:
+    def _make(self, task: str, labels: SampleLabels, random: Random) -> Example | None:
         if task in self._config.custom:
             return self._custom(task, labels, random)
-        said = self._makers[task](labels, random)
-        if said is None:
+        pair = self._makers[task](labels, random)
+        if pair is None:
             return None
-        given, target = said
+        task_input, target = pair
         return Example(
             key=labels.sample.key,
             task=task,
-            prefix=FLORENCE2_TASKS[task].marker + given,
-            prompt=prompt_of(task, given),
+            prefix=FLORENCE2_TASKS[task].marker + task_input,
+            prompt=prompt_of(task, task_input),
             target=target,
             image=labels.sample.image,
         )
 
-    def _custom(self, task: str, labels: Labels, random: Random) -> Example | None:
+    def _custom(self, task: str, labels: SampleLabels, random: Random) -> Example | None:
         filled = fill(self._config.custom[task], labels.sample)
         if not filled:
             return None

@@ -1,4 +1,4 @@
-"""Files of a training on a mounted file system: digests, durable folders, atomic JSON."""
+"""Files of a training on a mounted file system: digests, fsync, atomic JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def make_durable(folder: Path) -> None:
-    """Wait until the files of a folder are on the disk."""
+    """Flush the files of a folder to disk (fsync)."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The workers of a training, by Ray Train; with no workers, the same in this process."""
+"""Starting the workers of a training by Ray Train; with 0 workers, it trains in this process."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from engine.execution.ray_runner import start_ray
 from engine.execution.waiting import waiting_for
 from engine.planning.config import RunnerConfig
 from pipelines.training.config import TrainConfig
-from pipelines.training.worker import Job, Outcome, OutOfMemory, work
+from pipelines.training.worker import Outcome, OutOfMemory, TrainingJob, work
 
 RAY = ".ray"
-"""What Ray Train writes lies in this folder of the output while it trains."""
+"""The folder in the output where Ray Train writes, while training."""
 
 
-def run_workers(job: Job) -> Outcome:
-    """Train with as many workers as the config says and return what came of it.
+def run_workers(job: TrainingJob) -> Outcome:
+    """Train with the workers of the config and return the outcome.
 
     Raises:
-        UsageError: what a worker refused.
+        UsageError: a worker refused the config or the dataset.
         OutOfMemory: a batch did not fit.
         RunError: a worker failed in another way.
     """
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # else the end waits for 2 s
+    os.environ.setdefault(
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"
+    )  # else Ray polls every 2 s at the end
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # else it says how it works
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # else it logs its internals
     config = job.config
     trainer = TorchTrainer(
         work,
@@ -52,15 +54,15 @@ def run_workers(job: Job) -> Outcome:
         ),
     )
     try:
-        result = trainer.fit() if config.workers == 0 else _beside(trainer.fit)
+        result = trainer.fit() if config.workers == 0 else _in_thread(trainer.fit)
         return result.return_value
     except TrainingFailedError as error:
         raise _cause(error) from error
 
 
-def _beside(call: Callable[[], Any]) -> Any:
-    """Call something in another thread and wait: in the main thread Ray Train would take over
-    Ctrl-C, for good, and end the process as if all were well.
+def _in_thread(call: Callable[[], Any]) -> Any:
+    """Run a call in another thread and wait: in the main thread Ray Train would install its own
+    handler of Ctrl-C for good, and exit with code 0.
     """
     done: Future[Any] = Future()
 
@@ -75,7 +77,7 @@ def _beside(call: Callable[[], Any]) -> Any:
 
 
 def _cause(error: Any) -> FlorilegiumError:
-    """Return what went wrong in a worker, in our words where they are ours."""
+    """Return the error of a worker; an error of ours is returned as it was raised."""
     from ray.exceptions import OutOfMemoryError
 
     failures = list(getattr(error, "worker_failures", {}).values())
@@ -85,22 +87,22 @@ def _cause(error: Any) -> FlorilegiumError:
             return cause
         if isinstance(cause, OutOfMemoryError):
             return OutOfMemory(str(cause))
-    said = str(causes[0] if causes else error).strip()
+    message = str(causes[0] if causes else error).strip()
     return RunError(
-        f"a training worker failed: {said}; run the same command again, it goes on from the "
+        f"a training worker failed: {message}; run the same command again: it resumes from the "
         f"last checkpoint"
     )
 
 
 def waiting_workers(config: TrainConfig) -> str:
-    """Tell what the workers wait for; "" when they have their places, or need none."""
+    """Return what the workers wait for; "" if they run, or there are none."""
     if config.workers == 0:
         return ""
     from ray.util import placement_group_table
 
-    try:  # Ray Train asks for all its workers at once, by a placement group.
+    try:  # Ray Train requests all its workers at once, by a placement group.
         states = [group["state"] for group in placement_group_table().values()]
-    except Exception:  # what cannot be found out does not end a training
+    except Exception:  # a failed request must not end the training
         return ""
     if "PENDING" not in states:
         return ""
@@ -109,7 +111,7 @@ def waiting_workers(config: TrainConfig) -> str:
 
 @contextmanager
 def cluster(config: TrainConfig, address: str) -> Iterator[None]:
-    """Have a Ray with room for the workers; one that was started for them ends with them."""
+    """Connect to Ray, or start it for the block, and check that it has room for the workers."""
     if config.workers == 0:
         yield
         return
@@ -120,11 +122,11 @@ def cluster(config: TrainConfig, address: str) -> Iterator[None]:
         there = ray.cluster_resources()
         cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
         if config.workers > cpus or config.workers * config.num_gpus > gpus:
-            want = counted(config.workers, "training worker wants", "training workers want")
+            need = counted(config.workers, "training worker needs", "training workers need")
             raise RunError(
-                f"{want} a CPU and {counted(config.num_gpus, 'GPU')} each, and the cluster has "
+                f"{need} a CPU and {counted(config.num_gpus, 'GPU')} each, and the cluster has "
                 f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}: set workers and num_gpus to "
-                f"what is there, or add nodes"
+                f"these, or add nodes"
             )
         yield
     finally:

@@ -1,8 +1,8 @@
-"""Endless training examples from the shards of a finished dataset, by WebDataset.
+"""An endless stream of training examples from the shards of a finished dataset, by WebDataset.
 
-The order of shards and samples is shuffled anew each epoch by the seed. Each consumer (a
-worker's loader) has its own shards, or, where there are fewer shards than consumers, its own
-samples. Started further on, a stream gives what it would have given there.
+Each epoch shuffles shards and samples, seeded. Each consumer (a loader process of a worker) reads
+its own shards, or, if there are fewer shards than consumers, its own samples. A stream that starts
+at batch n gives the same batches as one that starts at 0 and skips n.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example
 
-_PARTS = 1000
+_BUCKETS = 1000
+"""Resolution of `validation_share`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The part of a dataset to train on: without a fold, and without what validates."""
+    """The part of a dataset to train on: without the held-out fold and the validation samples."""
 
     fold: int | None = None
     folds: int = 1
     validation_share: float = 0.0
 
     def is_held_out(self, sha256: str) -> bool:
-        """Whether a sample lies in the fold that the model must not see."""
+        """Whether a sample lies in the held-out fold."""
         return self.fold is not None and fold_of(sha256, self.folds) == self.fold
 
     def is_for_validation(self, sha256: str) -> bool:
-        """Whether a sample only measures the loss; other digits than those of the fold tell."""
-        return fold_of(sha256[12:], _PARTS) < self.validation_share * _PARTS
+        """Whether a sample is for validation; other digits of its hash decide than for the fold."""
+        return fold_of(sha256[12:], _BUCKETS) < self.validation_share * _BUCKETS
 
     def trains(self, sha256: str) -> bool:
         """Whether a sample is trained on."""
         return not self.is_held_out(sha256) and not self.is_for_validation(sha256)
 
     def validates(self, sha256: str) -> bool:
-        """Whether a sample is measured."""
+        """Whether a sample is used for the validation loss."""
         return not self.is_held_out(sha256) and self.is_for_validation(sha256)
 
 
@@ -54,8 +55,8 @@ class Part:
 class Reader:
     """Reads examples of a dataset.
 
-    `draw` makes an example of a sample and an epoch, `encode` its tokens; what either makes
-    nothing of is passed over.
+    `draw` makes an example from a sample and an epoch, `encode` its tokens; samples for which
+    either returns `None` are skipped.
     """
 
     dataset: Dataset
@@ -65,12 +66,12 @@ class Reader:
     encode: Callable[[Example], Encoded | None]
 
     def batches(self, *, consumer: int, consumers: int, skip: int = 0) -> Iterator[list[Encoded]]:
-        """Yield batches for ever, after the first `skip`.
+        """Yield batches without end, after the first `skip`.
 
-        The examples of a few batches at a time are sorted by length, so that little is padded.
+        The examples of `length_pool` batches are sorted by length, for less padding.
 
         Raises:
-            UsageError: an epoch went by without an example.
+            UsageError: an epoch had no example.
             StorageError: a shard cannot be read.
         """
         size, pooled = self.config.batch_size, self.config.length_pool
@@ -84,7 +85,7 @@ class Reader:
             within = 0
 
     def for_validation(self, *, at_most: int) -> Iterator[Encoded]:
-        """Yield the examples that only measure, always the same."""
+        """Yield the validation examples, always the same."""
         stream = self._stream(self.dataset.shards, 0, is_wanted=self.part.validates, take=(0, 1))
         return islice(stream, at_most)
 
@@ -102,7 +103,7 @@ class Reader:
             if is_empty:
                 raise UsageError(
                     f"no sample of {self.dataset.folder.url} gives an example of "
-                    f"{', '.join(self.config.tasks)} in a whole pass (fold {self.part.fold} of "
+                    f"{', '.join(self.config.tasks)} in a whole epoch (fold {self.part.fold} of "
                     f"{self.part.folds} held out, {counted(len(own), 'shard')}): check `tasks`, "
                     f"`ambiguous` and `max_target_tokens`, or take more samples, fewer workers or "
                     f"folds"
@@ -116,14 +117,14 @@ class Reader:
         is_wanted: Callable[[str], bool],
         take: tuple[int, int],
     ) -> Iterator[Encoded]:
-        """Yield the examples of some shards; `take` is (first, every): which samples of them."""
+        """Yield the examples of some shards; `take` is (first, step) of the samples to read."""
         import webdataset as wds
 
         shuffle = wds.detshuffle(
             bufsize=self.config.shuffle_buffer,
             initial=self.config.shuffle_buffer,
             seed=self.config.seed,
-            epoch=epoch - 1,  # it counts up before it shuffles
+            epoch=epoch - 1,  # detshuffle adds 1 before it shuffles
         )
         pipeline = wds.DataPipeline(
             partial(_samples, self.dataset, shards),

@@ -1,4 +1,4 @@
-"""The steps of a training: Hugging Face's `Trainer`, told how Florence-2 learns.
+"""The training steps: a subclass of Hugging Face's `Trainer` for Florence-2.
 
 Imports torch and transformers; only a process that trains imports this module.
 """
@@ -39,44 +39,45 @@ from pipelines.training.config import TrainConfig
 from pipelines.training.files import write_json
 from pipelines.training.reader import Reader
 from pipelines.training.student import parameter_groups
-from pipelines.training.tally import Tally
+from pipelines.training.tally import LossTally
 
 PROGRESS = "progress.json"
 LOGS = "logs"
-_MEASURED_SHARE = 0.75
-"""Losses that are reported are means over the steps after this share."""
+_SHARE_BEFORE_REPORT = 0.75
+"""Reported losses are means over the steps after this share of all steps."""
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a worker stands among the others."""
+class WorkerRank:
+    """The rank of a worker, and the number of workers."""
 
     rank: int = 0
     workers: int = 1
 
 
 class Batches(IterableDataset):  # type: ignore[type-arg]
-    """The endless batches of one worker, from one on."""
+    """The endless batches of one worker, starting at batch `first`."""
 
-    def __init__(self, reader: Reader, place: Place, *, first: int) -> None:
-        self._reader, self._place, self._first = reader, place, first
+    def __init__(self, reader: Reader, worker_rank: WorkerRank, *, first: int) -> None:
+        self._reader, self._worker_rank, self._first = reader, worker_rank, first
 
     def __iter__(self) -> Iterator[list[Encoded]]:
-        """Yield batches; of several loader processes each yields every n-th."""
+        """Yield batches; each of n loader processes yields every n-th."""
         info = get_worker_info()
         loaders, number = (info.num_workers, info.id) if info else (1, 0)
-        # The loader asks its processes in turn: the first one asked must be whose turn it was.
+        # The loader takes batches from its processes in turn, starting with process 0, which must
+        # therefore yield batch `first`.
         turn = (number + self._first) % loaders
         return self._reader.batches(
-            consumer=self._place.rank * loaders + turn,
-            consumers=self._place.workers * loaders,
+            consumer=self._worker_rank.rank * loaders + turn,
+            consumers=self._worker_rank.workers * loaders,
             skip=max(0, -(-(self._first - turn) // loaders)),
         )
 
 
 class _LastStepLogged(TrainerCallback):
-    """Has the last step logged, whether or not its turn has come, so that who watches sees it."""
+    """Logs the last step even if it is no multiple of `log_every`, for the progress display."""
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -86,7 +87,7 @@ class _LastStepLogged(TrainerCallback):
 
 
 class Florence2Trainer(Trainer):
-    """Trains on examples with two rates, watches the loss by task, keeps whole checkpoints."""
+    """Trains with two learning rates, records losses by task, and writes complete checkpoints."""
 
     def __init__(
         self,
@@ -96,50 +97,52 @@ class Florence2Trainer(Trainer):
         *,
         reader: Reader,
         collator: Collator,
-        place: Place,
+        worker_rank: WorkerRank,
     ) -> None:
         super().__init__(model=model, args=_arguments(config, output), data_collator=collator)
         self.remove_callback(PrinterCallback)
         self.add_callback(_LastStepLogged())
-        # The loss below is normalised over all tokens of a step, so batches may be cut anyhow.
+        # The loss below is normalised over all tokens of a step, however it is split into batches.
         self.model_accepts_loss_kwargs = False
         self.loss_is_scaled_for_ga = True
-        self._config, self._output, self._place = config, output, place
+        self._config, self._output, self._worker_rank = config, output, worker_rank
         self._reader, self._collator = reader, collator
         self._writer: SummaryWriter | None = None
-        self._recent = Tally()
+        self._recent = LossTally()
         self._head = model.get_output_embeddings()
-        self.tally = Tally()
+        self.tally = LossTally()
 
     def run(self) -> None:
-        """Train, from the last checkpoint if there is one.
+        """Train; resume from the last checkpoint if there is one.
 
         Raises:
-            RunError: the loss is no number.
+            RunError: the loss is not finite.
         """
         checkpoint = last_checkpoint(self._output)
         first = step_of(checkpoint) if checkpoint else 0
-        if checkpoint and self._place.rank == 0:
-            self.tally = Tally(**state_of(checkpoint))
-        if self._place.rank == 0:
+        if checkpoint and self._worker_rank.rank == 0:
+            self.tally = LossTally(**state_of(checkpoint))
+        if self._worker_rank.rank == 0:
             self._writer = SummaryWriter(str(self._output / LOGS), purge_step=first)
         self._loader = DataLoader(
-            Batches(self._reader, self._place, first=first * self._config.gradient_accumulation),
+            Batches(
+                self._reader, self._worker_rank, first=first * self._config.gradient_accumulation
+            ),
             batch_size=None,
             collate_fn=self._collator,
             num_workers=self._config.loader_workers,
-            generator=torch.Generator(),  # else it would draw from the generator of dropout
+            generator=torch.Generator(),  # else it would use the generator of dropout
         )
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self._writer:
             self._writer.close()
 
     def get_train_dataloader(self) -> Any:
-        """Return the loader as it is: every worker reads its own shards."""
+        """Return our loader: every worker reads its own shards."""
         return self._loader
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """Make AdamW with the groups of the config."""
+        """Create AdamW with the parameter groups of the config."""
         if self.optimizer is None:
             groups = parameter_groups(self.model, self._config)
             self.optimizer = torch.optim.AdamW(groups, lr=self._config.learning_rate, fused=True)
@@ -157,7 +160,7 @@ class Florence2Trainer(Trainer):
         by_example = example_losses(model, inputs, labels, head=self._head)
         self._count(tasks, by_example, (labels != IGNORED).sum(dim=1))
         # Workers' gradients are averaged, and the tokens are those of all workers.
-        return by_example.sum() * self._place.workers / num_items_in_batch
+        return by_example.sum() * self._worker_rank.workers / num_items_in_batch
 
     def _count(self, tasks: list[str], losses: torch.Tensor, tokens: torch.Tensor) -> None:
         numbers = losses.detach().tolist()
@@ -165,45 +168,45 @@ class Florence2Trainer(Trainer):
             if not math.isfinite(loss):
                 raise RunError(
                     f"the loss of a {task} example is {loss} at step {self.state.global_step}: "
-                    f"lower learning_rate (it is {self._config.learning_rate:g}), or take "
-                    f"precision: fp32, and run it again; what was finished before is kept"
+                    f"lower learning_rate (it is {self._config.learning_rate:g}), or set "
+                    f"precision: fp32, and run it again"
                 )
         for tally in (self.tally, self._recent):
             tally.add(tasks, numbers, tokens.tolist())
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
         tokens = torch.stack([(batch["labels"] != IGNORED).sum() for batch in batch_samples]).sum()
-        if self._place.workers > 1:
+        if self._worker_rank.workers > 1:
             tokens = tokens.to(device)
             dist.all_reduce(tokens)
         return tokens.to(device)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return nothing: counting them at every step costs more than it tells."""
+        """Return 0: counting them at every step is not worth its time."""
         return 0
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Write the losses, by task too, for TensorBoard and for who watches."""
-        total, self._recent = Tally.of_all_workers(self._recent), Tally()
+        """Write the losses, also by task, to TensorBoard and to the progress file."""
+        total, self._recent = LossTally.of_all_workers(self._recent), LossTally()
         step = self.state.global_step
-        if step <= _MEASURED_SHARE * self._config.steps:
+        if step <= _SHARE_BEFORE_REPORT * self._config.steps:
             self.tally.restart()
         if self._writer and "loss" in logs:
             by_task = {f"loss/{task}": loss for task, loss in total.means().items()}
             for name, value in {**logs, **by_task}.items():
                 self._writer.add_scalar(name, value, step)
-            shown = {"step": step, "steps": self._config.steps, "loss": logs["loss"]}
-            write_json(self._output, PROGRESS, shown, durable=False)
+            progress = {"step": step, "steps": self._config.steps, "loss": logs["loss"]}
+            write_json(self._output, PROGRESS, progress, durable=False)
         super().log(logs, start_time)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.state.global_step >= self.state.max_steps:
             return  # the finished weights are saved instead
         super()._save_checkpoint(model, trial)
-        total = Tally.of_all_workers(self.tally)
-        if self._place.workers > 1:
+        total = LossTally.of_all_workers(self.tally)
+        if self._worker_rank.workers > 1:
             dist.barrier()
-        if self._place.rank == 0:
+        if self._worker_rank.rank == 0:
             complete(
                 self._output,
                 self.state.global_step,
@@ -217,7 +220,7 @@ def example_losses(
 ) -> torch.Tensor:
     """Return the cross entropy of each example, summed over its tokens, (n,).
 
-    The model's head, with a row per word, is asked about tokens only and not about padding.
+    The model's head, the largest layer, is applied to target tokens only, not to padding.
     """
     is_token = labels != IGNORED
     with _only(head, is_token):
@@ -229,7 +232,7 @@ def example_losses(
 
 @contextmanager
 def _only(head: Any, rows: torch.Tensor) -> Iterator[None]:
-    """Let a layer see some rows (n, length) of its input (n, length, width) only."""
+    """Apply a layer only to the rows (n, length) of its input (n, length, width)."""
     handle = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][rows],))
     try:
         yield
@@ -239,10 +242,10 @@ def _only(head: Any, rows: torch.Tensor) -> Iterator[None]:
 
 def validation_losses(model: Any, reader: Reader, collator: Collator) -> dict[str, float]:
     """Return the mean loss per token by task on samples that were not trained on."""
-    tally, device = Tally(), next(model.parameters()).device
+    tally, device = LossTally(), next(model.parameters()).device
     model.eval()
     with torch.inference_mode():
-        encoded = list(reader.for_validation(at_most=_MOST_VALIDATION))
+        encoded = list(reader.for_validation(at_most=_MAX_VALIDATION))
         size = reader.config.batch_size
         for start in range(0, len(encoded), size):
             batch = collator(encoded[start : start + size])
@@ -254,7 +257,7 @@ def validation_losses(model: Any, reader: Reader, collator: Collator) -> dict[st
     return tally.means()
 
 
-_MOST_VALIDATION = 1024
+_MAX_VALIDATION = 1024
 
 
 def _arguments(config: TrainConfig, output: Path) -> TrainingArguments:
@@ -276,7 +279,7 @@ def _arguments(config: TrainConfig, output: Path) -> TrainingArguments:
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.checkpoint_every,
-        ignore_data_skip=True,  # our stream starts where the checkpoint ended
+        ignore_data_skip=True,  # our stream itself starts where the checkpoint ended
         ddp_find_unused_parameters=False,
         disable_tqdm=True,
         report_to="none",

@@ -1,6 +1,6 @@
-"""A Florence-2 to be trained: opened, prepared, its weights in groups, saved.
+"""The Florence-2 that is trained: loading, freezing, adapters, parameter groups, saving.
 
-Where it lies and whether it is one, `specialists.pretrained.checkpoint` knows.
+`specialists.florence2.checkpoint` finds and checks its files.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from specialists.pretrained.checkpoint import Checkpoint
 
 WEIGHTS = "model.safetensors"
 TOWER = "vision_tower"
-"""The part of a parameter's name that tells the vision tower from the rest."""
+"""Part of the names of all parameters of the vision tower."""
 
 
 def open_student(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """Load a Florence-2 in float32 and its processor.
+    """Load Florence-2 in float32, and its processor.
 
     Raises:
-        ConfigError: it is damaged or another model's, or its tokenizer lacks tokens.
+        ConfigError: it is damaged or another model, or its tokenizer lacks tokens.
     """
     model, processor = load_florence2(checkpoint)
     _check_tokens(checkpoint.model, processor.tokenizer)
@@ -38,13 +38,13 @@ def _check_tokens(model: str, tokenizer: Any) -> None:
     missing = [token for token in STRUCTURE_TOKENS if token not in known]
     if missing:
         raise ConfigError(
-            f"model {model!r}: its tokenizer lacks {', '.join(missing)}, which keep polygons and "
-            f"queries apart; use the tokenizer that came with the weights"
+            f"model {model!r}: its tokenizer lacks {', '.join(missing)}, which separate polygons "
+            f"and queries; use the tokenizer that came with the weights"
         )
 
 
 def prepare(model: Any, config: TrainConfig) -> Any:
-    """Freeze what is not trained and add adapters where they are asked for."""
+    """Freeze the vision tower and add adapters, as the config says."""
     if config.lora:
         model = _with_adapters(model, config.lora)
     if config.freeze_vision:
@@ -70,12 +70,12 @@ def _with_adapters(model: Any, lora: LoraConfig) -> Any:
         )
     except ValueError as error:
         raise ConfigError(
-            f"lora.target_modules = {lora.target_modules} fit no layer: {error}"
+            f"lora.target_modules = {lora.target_modules} match no layer: {error}"
         ) from error
 
 
 def parameter_groups(model: Any, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: tower or rest, matrices (which decay) or not."""
+    """Return the optimiser's groups: by vision tower or not, by matrix (with decay) or not."""
     tower_rate = config.tower_learning_rate or config.learning_rate
     groups: dict[tuple[bool, bool], list[Any]] = {}
     for name, parameter in model.named_parameters():
@@ -92,7 +92,7 @@ def parameter_groups(model: Any, config: TrainConfig) -> list[dict[str, Any]]:
 
 
 def save_student(model: Any, processor: Any, output: Path) -> None:
-    """Write a folder that `from_pretrained` opens; adapters are merged into the weights."""
+    """Save a folder for `from_pretrained`; adapters are merged into the weights."""
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     saving = output / ".saving"

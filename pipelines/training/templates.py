@@ -1,4 +1,4 @@
-"""Prompts and targets of custom tasks, filled from a sample's annotations or its metadata."""
+"""Filling the prompt and target templates of custom tasks from annotations or metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOCATIONS = ("box", "quad")
 
 
 def fill(task: CustomTask, sample: DatasetSample) -> list[tuple[str, str]]:
-    """Return prompt and target for each thing in the sample that has all values of both."""
+    """Return prompt and target for each entry of the sample that has all values of both."""
     filled = [
         (_filled(task.prompt, values), _filled(task.target, values))
         for values in _values(task.each, sample)
@@ -48,14 +48,14 @@ def _values(each: str, sample: DatasetSample) -> Iterator[dict[str, Any]]:
 
 
 def _filled(template: str, values: Mapping[str, Any]) -> str:
-    """Return a template with its values, or nothing where one is missing."""
-    found = {path: _written(path, values) for path in _FIELD.findall(template)}
+    """Return a template with its values; "" if one is missing."""
+    found = {path: _text_of(path, values) for path in _FIELD.findall(template)}
     if not all(found.values()):
         return ""
     return _FIELD.sub(lambda match: found[match[1]], template)
 
 
-def _written(path: str, values: Mapping[str, Any]) -> str:
+def _text_of(path: str, values: Mapping[str, Any]) -> str:
     value = _value(path, values)
     if value is None or isinstance(value, list | dict):
         return ""

@@ -1,12 +1,12 @@
-"""Training on a finished dataset: from a folder of labels to a folder with a Florence-2.
+"""Training Florence-2 on a finished dataset.
 
 OUTPUT/
-  inputs.json       what decides about the weights; other inputs start anew
-  checkpoints/      while it trains; a killed training goes on from the last whole one
+  inputs.json       all that determines the weights; other inputs start a new training
+  checkpoints/      while it trains; a killed training resumes from the last complete one
   progress.json     step, steps and loss, while it trains
   logs/             for TensorBoard
   model.safetensors config.json tokenizer.json ...
-  training.json     what came of it, written last
+  training.json     the result, written last
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from pipelines.training.launch import RAY, cluster, run_workers, waiting_workers
 from pipelines.training.reader import Part
 from pipelines.training.student import WEIGHTS
 from pipelines.training.survey import Survey, survey
-from pipelines.training.worker import Job, Outcome, OutOfMemory
+from pipelines.training.worker import Outcome, OutOfMemory, TrainingJob
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.words.relations import read_relations
 
 VERSION = 2
-"""Raise it when the same inputs would be trained otherwise."""
+"""Raise it when the same inputs would give other weights."""
 FINISHED = "training.json"
 INPUTS = "inputs.json"
 PROGRESS = "progress.json"
@@ -47,17 +47,17 @@ _OURS = (FINISHED, INPUTS, PROGRESS, WEIGHTS, CHECKPOINTS, "logs", RAY, ".saving
 _POLL_S = 0.5
 
 OnProgress = Callable[[int, int, float], None]
-"""Is told the step, the number of steps and the loss."""
+"""Called with the step, the number of steps and the loss."""
 OnWait = Callable[[str], None]
-"""Is told what the workers wait for, and "" when they do not."""
+"""Called with what the workers wait for, "" if nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """A finished training; the content of `training.json`.
+    """The result of a training; the content of `training.json`.
 
-    `losses` are means per token over the last quarter of the steps, `validation_losses` those
-    of samples that were not trained on, by task like `examples`. `digest` is the SHA-256 of the
+    `losses` are means per token over the last quarter of the steps, `validation_losses` those of
+    samples that were not trained on; both by task, like `examples`. `digest` is the SHA-256 of the
     weights. `batch_size` and `gradient_accumulation` are those that fitted into memory.
     """
 
@@ -84,16 +84,16 @@ def train(
     on_wait: OnWait | None = None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> TrainResult:
-    """Train a Florence-2 on the kept labels of a finished dataset.
+    """Train Florence-2 on the kept annotations of a finished dataset.
 
-    What is finished with the same inputs is returned at once, what was stopped goes on from its
-    last checkpoint, and other inputs start anew. With `fold`, the samples of that fold of
-    `folds` are not looked at. `output` must be a folder that all workers see. `on_survey` is told
-    what there is to learn from, `on_note` what people should know.
+    A finished training with the same inputs is returned at once; a stopped one resumes from its
+    last checkpoint; other inputs start a new one. With `fold`, the samples of that fold of `folds`
+    are held out. `output` must be a folder that all workers can access. `on_survey` is called with
+    the training data, `on_note` with each note for the user.
 
     Raises:
-        UsageError: the dataset, its labels or the model cannot be trained with.
-        RunError: the loss is no number, memory does not suffice, or a worker died.
+        UsageError: the dataset, its annotations or the model cannot be used.
+        RunError: the loss is not finite, memory is insufficient, or a worker died.
     """
     require("training", ("accelerate", "pandas", "peft", "tensorboard"), extra="refine")
     output = Path(output).absolute()
@@ -106,19 +106,19 @@ def train(
     for name in _start(output, inputs):
         on_note(
             f"{name} of {output.name} has other files than were written there, so it is removed "
-            "and not read: the training goes on from an earlier one, or starts anew"
+            "and not read: the training resumes from an earlier one, or starts anew"
         )
-    job = Job(
-        dataset=everywhere(Folder(dataset)),
+    job = TrainingJob(
+        dataset=absolute_url(Folder(dataset)),
         config=config,
         part=Part(fold=fold, folds=folds, validation_share=config.validation_share),
         survey=labels,
         output=output,
     )
     with (
-        _watched(partial(_tell, output), on_progress, every_s=_POLL_S),
+        _polled(partial(_poll_progress, output), on_progress, every_s=_POLL_S),
         cluster(config, address),
-        _watched(partial(_tell_wait, config), on_wait, every_s=PATIENCE_S),
+        _polled(partial(_poll_waiting, config), on_wait, every_s=PATIENCE_S),
     ):
         used, outcome = _run_halving(job)
     result = TrainResult(
@@ -135,24 +135,24 @@ def train(
     return result
 
 
-def everywhere(folder: Folder) -> str:
-    """Return the URL of a folder for workers, whose current and home folders may be others."""
+def absolute_url(folder: Folder) -> str:
+    """Return a URL that is valid in workers, which may have another current and home folder."""
     return folder.path("").rstrip("/") if folder.is_local else folder.url
 
 
 def finished_training(output: Path) -> TrainResult | None:
-    """Return what came of a training, or `None` when it is not finished, or was damaged since."""
+    """Return the result of a training, or `None` if it is unfinished or damaged."""
     try:
         result = TrainResult(**json.loads((output / FINISHED).read_bytes()))
         is_whole = digest_of_file(output / WEIGHTS) == result.digest
     except (OSError, TypeError, ValueError):
-        return None  # not there, or of another version: it is made again
+        return None  # missing, or of another version: it is trained again
     return result if is_whole else None
 
 
 def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> dict[str, Any]:
     identity = config.identity()
-    # The same weights are the same start, wherever they lie.
+    # The digest of the weights counts, not their location.
     del identity["model"], identity["revision"]
     return {
         "version": VERSION,
@@ -166,8 +166,8 @@ def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> 
 
 
 def _start(output: Path, inputs: dict[str, Any]) -> list[str]:
-    """Make the folder ready; what other inputs have left there goes. Return the names of the
-    checkpoints that somebody changed."""
+    """Prepare the folder; files of a training with other inputs are removed. Return the names of
+    changed checkpoints."""
     try:
         earlier = json.loads((output / INPUTS).read_bytes())
     except (OSError, ValueError):
@@ -181,16 +181,16 @@ def _start(output: Path, inputs: dict[str, Any]) -> list[str]:
     return sweep(output)
 
 
-def _run_halving(job: Job) -> tuple[TrainConfig, Outcome]:
-    """Run a job; when memory does not suffice, once more with half the batch."""
+def _run_halving(job: TrainingJob) -> tuple[TrainConfig, Outcome]:
+    """Run a job; if memory is insufficient, once more with half the batch."""
     config = job.config
     try:
         return config, run_workers(job)
     except OutOfMemory as error:
         if config.batch_size == 1:
             raise RunError(
-                f"a single example does not fit into memory ({error}): freeze_vision, lora, "
-                f"precision: bf16 or a larger device"
+                f"a single example does not fit into memory ({error}): set freeze_vision, lora or "
+                f"precision: bf16, or use a larger device"
             ) from error
         half = config.model_copy(
             update={
@@ -209,18 +209,19 @@ def _run_halving(job: Job) -> tuple[TrainConfig, Outcome]:
 
 
 @contextmanager
-def _watched(tell: Callable[[Any, Any], Any], on_news: Any, *, every_s: float) -> Iterator[None]:
-    """Look for news again and again, and once more at the end; `tell` gets what was told last."""
-    if on_news is None:
+def _polled(poll: Callable[[Any, Any], Any], callback: Any, *, every_s: float) -> Iterator[None]:
+    """Poll every `every_s` seconds and once at the end: `poll(last, callback)` calls `callback` if
+    something changed since `last`, and returns the new state."""
+    if callback is None:
         yield
         return
     is_over = Event()
 
     def watch() -> None:
-        told = None
+        last = None
         while not is_over.wait(every_s):
-            told = tell(told, on_news)
-        tell(told, on_news)
+            last = poll(last, callback)
+        poll(last, callback)
 
     thread = Thread(target=watch, daemon=True)
     thread.start()
@@ -231,20 +232,20 @@ def _watched(tell: Callable[[Any, Any], Any], on_news: Any, *, every_s: float) -
         thread.join()
 
 
-def _tell(output: Path, told: Any, on_progress: OnProgress) -> Any:
-    """Tell of the progress that the first worker writes down."""
+def _poll_progress(output: Path, last: Any, on_progress: OnProgress) -> Any:
+    """Report the progress file that the worker of rank 0 writes."""
     try:
         now = json.loads((output / PROGRESS).read_bytes())
     except (OSError, ValueError):
-        return told
-    if now != told:
+        return last
+    if now != last:
         on_progress(now["step"], now["steps"], now["loss"])
     return now
 
 
-def _tell_wait(config: TrainConfig, told: Any, on_wait: OnWait) -> Any:
-    """Tell what the workers of Ray wait for, as long as there is no place for all of them."""
+def _poll_waiting(config: TrainConfig, last: Any, on_wait: OnWait) -> Any:
+    """Report what the workers of Ray wait for."""
     now = waiting_workers(config)
-    if now != told:
+    if now != last:
         on_wait(now)
     return now

@@ -1,4 +1,4 @@
-"""What each process of a training does: open the model, read its examples, train, save."""
+"""The work of each training process: load the model, read examples, train, save."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory"
 
 
 class OutOfMemory(RunError):
-    """A batch does not fit into memory; a smaller one may."""
+    """A batch does not fit into memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """A training, as its workers get it: the part of which dataset, how, and where it goes."""
+class TrainingJob:
+    """The arguments of a training for its workers."""
 
     dataset: str
     config: TrainConfig
@@ -37,20 +37,20 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a training was like, by task: losses per token and numbers of examples."""
+    """The outcome of a training by task: losses per token and numbers of examples."""
 
     losses: dict[str, float]
     validation_losses: dict[str, float]
     examples: dict[str, int]
 
 
-def work(loop: dict[str, Job]) -> Outcome:
-    """Train as one of the workers; what Ray calls.
+def work(loop: dict[str, TrainingJob]) -> Outcome:
+    """Train as one of the workers; Ray calls this function.
 
     Raises:
-        UsageError: the model is not one, or the dataset gives no examples.
+        UsageError: the model is not Florence-2, or the dataset gives no examples.
         OutOfMemory: a batch does not fit.
-        RunError: the loss is no number.
+        RunError: the loss is not finite.
     """
     import torch
 
@@ -65,28 +65,28 @@ def work(loop: dict[str, Job]) -> Outcome:
         raise
 
 
-def _train(job: Job) -> Outcome:
+def _train(job: TrainingJob) -> Outcome:
     import torch
     from ray.train import get_context
 
-    from pipelines.training.steps import Florence2Trainer, Place, validation_losses
+    from pipelines.training.steps import Florence2Trainer, WorkerRank, validation_losses
     from pipelines.training.student import open_student, prepare, save_student
-    from pipelines.training.tally import Tally
+    from pipelines.training.tally import LossTally
 
     context = get_context()
-    place = Place(rank=context.get_world_rank(), workers=context.get_world_size())
+    worker_rank = WorkerRank(rank=context.get_world_rank(), workers=context.get_world_size())
     model, processor = open_student(resolve_florence2(job.config.model, job.config.revision))
     torch.manual_seed(job.config.seed)  # adapters start at random
     collator = _collator(model, processor, job.config)
     model = prepare(model, job.config)
     reader = _reader(job, collator)
     trainer = Florence2Trainer(
-        model, job.config, job.output, reader=reader, collator=collator, place=place
+        model, job.config, job.output, reader=reader, collator=collator, worker_rank=worker_rank
     )
     trainer.run()
-    total = Tally.of_all_workers(trainer.tally)
+    total = LossTally.of_all_workers(trainer.tally)
     validation: dict[str, float] = {}
-    if place.rank == 0:
+    if worker_rank.rank == 0:
         if job.config.validation_share:
             validation = validation_losses(model, reader, collator)
         save_student(model, processor, job.output)
@@ -104,12 +104,12 @@ def _collator(model: Any, processor: Any, config: TrainConfig) -> Collator:
     return Collator(
         processor,
         start_id=text.decoder_start_token_id,
-        most_tokens=config.max_target_tokens,
+        max_tokens=config.max_target_tokens,
         positions=text.max_position_embeddings,
     )
 
 
-def _reader(job: Job, collator: Collator) -> Reader:
+def _reader(job: TrainingJob, collator: Collator) -> Reader:
     maker = ExampleMaker(
         job.config,
         classes=job.survey.classes,

@@ -151,7 +151,7 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
         stats += [shard.stats] if shard.stats else []
         if shard.table is not None:
             tables += 1
-            if index in statistics.places:
+            if index in statistics.sampled:
                 statistics.add(shard.table)
     manifest = Manifest.from_document(document, stats)
     for path, stated, found in differences(document["totals"], asdict(manifest.totals)):

@@ -1,1 +1,1 @@
-"""Who describes images and regions in words."""
+"""Specialists that write captions of images and texts about regions."""

@@ -1,7 +1,6 @@
-"""Captions of three lengths by a model that answers prompts about images.
+"""Captions of three lengths by any image-text-to-text model of `transformers` (`image_chat`).
 
-The prompts are options: a caption is as long, and about what, as was asked for. Any
-image-text-to-text model of `transformers` can be asked, see `image_chat`.
+Prompts are options; they determine length and content.
 """
 
 from __future__ import annotations
@@ -17,7 +16,13 @@ from engine.core.errors import SampleError, nearest
 from engine.core.sample import Sample
 from engine.core.stage import Specialist, StageConfig
 from engine.core.tasks import CAPTION_TASKS
-from specialists.captions.image_chat import FAMILY, ImageChat, ImageChatConfig, Question, Reply
+from specialists.captions.image_chat import (
+    FAMILY,
+    ChatPrompt,
+    ChatReply,
+    ImageChat,
+    ImageChatConfig,
+)
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
 
@@ -38,27 +43,27 @@ PROMPTS: Mapping[str, str] = MappingProxyType(
 MAX_NEW_TOKENS: Mapping[str, int] = MappingProxyType(
     {"caption": 48, "detailed_caption": 160, "more_detailed_caption": 400}
 )
-"""Several times what captions of FLD-5B have on average: 8, 32 and 71 tokens (table 2)."""
+"""Several times the mean length of captions in FLD-5B: 8, 32 and 71 tokens (table 2)."""
 
 
 class ChatCaptionConfig(ImageChatConfig):
-    """Which model is asked for which captions."""
+    """Options of `chat_caption`."""
 
     prompts: dict[str, str] = Field(default_factory=lambda: dict(PROMPTS), min_length=1)
-    """What is asked for, by task: `caption`, `detailed_caption`, `more_detailed_caption`; tasks
-    left out are not said. BLIP-2 goes on with a text: ask it for {caption: "a photo of"}."""
+    """The prompt of each task: `caption`, `detailed_caption`, `more_detailed_caption`; other tasks
+    are not produced. BLIP-2 continues a text: give it {caption: "a photo of"}."""
     max_new_tokens: dict[str, int] = Field(default_factory=dict)
-    """Tokens of an answer at most, by task; by default 48, 160 and 400. An answer that reaches
-    the limit is cut after its last whole sentence."""
+    """Maximum tokens of an answer, by task; by default 48, 160 and 400. An answer that reaches the
+    limit is cut after its last complete sentence."""
     language: str = "en"
-    """Language of the prompts and so of the captions, ISO 639-1; empty when unknown."""
+    """Language of the prompts, hence of the captions, ISO 639-1; empty if unknown."""
 
     @field_validator("prompts", "max_new_tokens")
     @classmethod
     def _of_captions(cls, by_task: dict[str, str | int]) -> dict[str, str | int]:
         for task in by_task:
             if task not in CAPTION_TASKS:
-                raise ValueError(f"no caption is called {task!r}, {nearest(task, CAPTION_TASKS)}")
+                raise ValueError(f"{task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")
         return by_task
 
     @field_validator("max_new_tokens")
@@ -70,24 +75,25 @@ class ChatCaptionConfig(ImageChatConfig):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The captions that are asked for, the shortest first."""
+        """The caption tasks that have a prompt, shortest first."""
         return tuple(task for task in CAPTION_TASKS if task in self.prompts)
 
     @property
-    def questions(self) -> list[Question]:
-        """What is asked, in the order of the tasks."""
+    def chat_prompts(self) -> list[ChatPrompt]:
+        """The prompts, in the order of the tasks."""
         limits = {**MAX_NEW_TOKENS, **self.max_new_tokens}
         return [
-            Question(prompt=self.prompts[task], max_new_tokens=limits[task]) for task in self.tasks
+            ChatPrompt(prompt=self.prompts[task], max_new_tokens=limits[task])
+            for task in self.tasks
         ]
 
 
 class ChatCaption(Pretrained[ChatCaptionConfig], Specialist[ChatCaptionConfig]):
-    """Captions by an image-text-to-text model, the most probable token at a time.
+    """Captions by an image-text-to-text model, with greedy search.
 
     The score is the geometric mean of the probabilities of a caption's tokens. An image gets all
-    its captions or none: where the model says nothing to a prompt (`empty_answer`), or ends no
-    sentence (`unfinished_answer`), that is its error.
+    its captions or none: an empty answer (`empty_answer`), or one without a complete sentence
+    (`unfinished_answer`), is an error of the sample.
     """
 
     Config: ClassVar[type[StageConfig]] = ChatCaptionConfig
@@ -99,16 +105,18 @@ class ChatCaption(Pretrained[ChatCaptionConfig], Specialist[ChatCaptionConfig]):
         self.produces = config.tasks
 
     def load(self) -> None:
-        """Load the weights, and ask about a blank image."""
+        """Load the weights, and try the prompts on a blank image."""
         super().load()
-        self._chat = ImageChat(self.network, self.config, self.config.questions)
+        self._chat = ImageChat(self.network, self.config, self.config.chat_prompts)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
-        """Ask for the captions of each sample."""
+        """Caption each sample."""
         replies = self._chat.answer(samples, lambda sample: sample.image)
         return [self._captions(of_sample) for of_sample in replies]
 
-    def _captions(self, replies: Sequence[Reply | SampleError]) -> list[Annotation] | SampleError:
+    def _captions(
+        self, replies: Sequence[ChatReply | SampleError]
+    ) -> list[Annotation] | SampleError:
         captions = []
         for task, reply in zip(self.config.tasks, replies, strict=True):
             if isinstance(reply, SampleError):

@@ -1,7 +1,7 @@
-"""Questions about images, answered in words by any image-text-to-text model of `transformers`.
+"""Prompting any image-text-to-text model of `transformers` about images.
 
-A model with a chat template is asked as in a chat, another gets the plain prompt. Images are
-prepared once for all questions. Knows no annotations.
+A model with a chat template gets a chat message, another the plain prompt. Each image is
+preprocessed once for all prompts. Knows no annotations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from specialists.captions.answer_text import cleaned, own_turn, whole_sentences
 from specialists.pretrained.chat_template import rendered_chat
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.greedy_search import GreedySearch, Spoken
+from specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
 from specialists.pretrained.network import TOO_THIN, Network
 from specialists.pretrained.token_scores import rounded, sentence_score
 
@@ -36,7 +36,7 @@ UNFINISHED_ANSWER = "unfinished_answer"
 _WITH_VIDEOS = (
     *("llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "smolvlm"),
 )
-"""Their processors prepare videos too, and those only with torchvision."""
+"""Model types whose processors need torchvision, for videos."""
 FAMILY = Family(
     title="an image-text-to-text model",
     example="HuggingFaceTB/SmolVLM-Instruct",
@@ -47,16 +47,16 @@ FAMILY = Family(
     ),
     needs_torchvision=_WITH_VIDEOS,
 )
-_REHEARSED_PX = 64
-"""Side of the blank image that is asked about before the first real one."""
-_REHEARSED_TOKENS = 4
-"""More than one: the second step is another than the first."""
-_PREPARED = 4
-"""Batches of images that are prepared, and in memory, at once."""
+_TRIAL_PX = 64
+"""Side of the blank image that the prompts are tried on when the model is loaded."""
+_TRIAL_TOKENS = 4
+"""Tokens of the trial answer; more than one, as the first step of generation is special."""
+_BATCHES_IN_MEMORY = 4
+"""Batches of preprocessed images in memory at once."""
 
 
 class ImageChatConfig(PretrainedConfig):
-    """Which model is asked."""
+    """Options of stages that prompt a model about images."""
 
     model: Annotated[str, RUNTIME] = FAMILY.example
     """A folder, `package://NAME/FOLDER` or a hub id: BLIP, BLIP-2, or a chat model such as
@@ -64,75 +64,74 @@ class ImageChatConfig(PretrainedConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """A prompt, and how many tokens its answer may have."""
+class ChatPrompt:
+    """A prompt, and the maximum tokens of its answer."""
 
     prompt: str
     max_new_tokens: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
-    """An answer in words; `score` is the geometric mean of its tokens' probabilities, 0..1."""
+class ChatReply:
+    """An answer; `score` is the geometric mean of the probabilities of its tokens, 0..1."""
 
     text: str
     score: float
 
 
 class ImageChat:
-    """A loaded model that answers the same questions about any image.
+    """A loaded model with a fixed list of prompts.
 
     Raises:
-        ConfigError: the model cannot answer a question, seen on a blank image.
+        ConfigError: the model cannot answer a prompt about a blank image.
     """
 
     def __init__(
-        self, network: Network, config: ImageChatConfig, questions: Sequence[Question]
+        self, network: Network, config: ImageChatConfig, prompts: Sequence[ChatPrompt]
     ) -> None:
         self._network = network
         self._processor = network.processor
         self._config = config
-        self._questions = tuple(questions)
+        self._chat_prompts = tuple(prompts)
         self._search = GreedySearch(network.model, self._processor.tokenizer)
         try:
-            self._prompts = [self._prompt(question.prompt) for question in questions]
-            self._rehearse()
-        except Exception as error:  # templates, processors and torch raise whatever they meet
+            self._prompts = [self._rendered(one.prompt) for one in prompts]
+            self._try()
+        except Exception as error:  # templates, processors and torch raise any exception
             raise ConfigError(
-                f"model {config.model!r} cannot be asked about a blank image: {error}; change the "
+                f"model {config.model!r} cannot answer about a blank image: {error}; change the "
                 "prompt, or leave `image_size` out"
             ) from error
 
     def answer(
-        self, things: Sequence[T], view: Callable[[T], np.ndarray]
-    ) -> list[list[Reply | SampleError]]:
-        """Answer all questions about each thing, of which `view` gives RGB pixels, uint8.
+        self, items: Sequence[T], view: Callable[[T], np.ndarray]
+    ) -> list[list[ChatReply | SampleError]]:
+        """Answer all prompts about each item; `view` returns its RGB pixels, uint8.
 
-        In the place of an answer stands the error where there is none: of a thing that cannot
-        be seen, `empty_answer`, or `unfinished_answer` where not one sentence came to an end
-        within `max_new_tokens`.
+        An answer may be an error: that of `view`, `too_thin`, `empty_answer`, or
+        `unfinished_answer` if no sentence ends within `max_new_tokens`.
         """
-        size = _PREPARED * self._config.batch_size
+        size = _BATCHES_IN_MEMORY * self._config.batch_size
         return [
             replies
-            for start in range(0, len(things), size)
-            for replies in self._answer(things[start : start + size], view)
+            for start in range(0, len(items), size)
+            for replies in self._answer(items[start : start + size], view)
         ]
 
     def _answer(
-        self, things: Sequence[T], view: Callable[[T], np.ndarray]
-    ) -> list[list[Reply | SampleError]]:
-        def prepare(thing: T) -> list[dict[str, Tensor]] | SampleError:
+        self, items: Sequence[T], view: Callable[[T], np.ndarray]
+    ) -> list[list[ChatReply | SampleError]]:
+        def prepare(item: T) -> list[dict[str, Tensor]] | SampleError:
             try:
-                return self._inputs(view(thing))
+                return self._inputs(view(item))
             except SampleError as error:
                 return error
 
-        prepared = self._network.prepare(things, prepare)
-        seen = [inputs for inputs in prepared if not isinstance(inputs, SampleError)]
+        prepared = self._network.prepare(items, prepare)
+        usable = [inputs for inputs in prepared if not isinstance(inputs, SampleError)]
         replies = [
-            iter(self._replies([inputs[number] for inputs in seen], question))
-            for number, question in enumerate(self._questions)
+            iter(self._replies([inputs[number] for inputs in usable], prompt))
+            for number, prompt in enumerate(self._chat_prompts)
         ]
         return [
             [inputs if isinstance(inputs, SampleError) else next(column) for column in replies]
@@ -140,81 +139,83 @@ class ImageChat:
         ]
 
     def _replies(
-        self, inputs: Sequence[Mapping[str, Tensor]], question: Question
-    ) -> list[Reply | SampleError]:
-        def speak(batch: dict[str, Tensor], _: object) -> list[Spoken]:
-            # What a processor makes of one image has a first dimension of one image or of its
-            # patches or tiles: either way, those of several images follow each other.
+        self, inputs: Sequence[Mapping[str, Tensor]], prompt: ChatPrompt
+    ) -> list[ChatReply | SampleError]:
+        def generate(batch: dict[str, Tensor], _: object) -> list[GeneratedTokens]:
+            # The first dimension is 1, or the patches or tiles of an image: either way, those of
+            # several images are concatenated.
             together = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
-            return self._search.speak(together, question.max_new_tokens)
+            return self._search.generate(together, prompt.max_new_tokens)
 
-        return [self._reply(spoken, question) for spoken in self._network.run(inputs, speak)]
+        return [self._reply(tokens, prompt) for tokens in self._network.run(inputs, generate)]
 
-    def _reply(self, spoken: Spoken, question: Question) -> Reply | SampleError:
-        whole = self._text(spoken.ids)
+    def _reply(self, tokens: GeneratedTokens, prompt: ChatPrompt) -> ChatReply | SampleError:
+        whole = self._text(tokens.ids)
         text = own_turn(whole)
-        if text == whole and not spoken.is_finished:
+        if text == whole and not tokens.is_finished:
             text = whole_sentences(whole)
         if words := cleaned(text):
-            count = len(spoken.ids) if text == whole else self._count(spoken.ids, len(text))
-            return Reply(text=words, score=rounded(sentence_score(spoken.chances[:count])))
+            count = len(tokens.ids) if text == whole else self._count(tokens.ids, len(text))
+            return ChatReply(
+                text=words, score=rounded(sentence_score(tokens.probabilities[:count]))
+            )
         if cleaned(whole):
             return SampleError(
                 UNFINISHED_ANSWER,
-                f"no sentence ends within {question.max_new_tokens} tokens: "
-                f"{cleaned(whole)[:80]!r}; raise `max_new_tokens`, or ask for less",
+                f"no sentence ends within {prompt.max_new_tokens} tokens: "
+                f"{cleaned(whole)[:80]!r}; raise `max_new_tokens`, or prompt for less",
             )
-        return SampleError(EMPTY_ANSWER, f"the model says nothing to {question.prompt!r}")
+        return SampleError(EMPTY_ANSWER, f"the answer to {prompt.prompt!r} is empty")
 
     def _text(self, ids: np.ndarray) -> str:
         text: str = self._processor.tokenizer.decode(ids.tolist(), skip_special_tokens=True)
         return text
 
     def _count(self, ids: np.ndarray, characters: int) -> int:
-        """Return how many tokens it takes to say so many characters."""
+        """Return the number of tokens that decode to a number of characters."""
         counts = range(1, len(ids))
         return 1 + bisect_left(counts, characters, key=lambda n: len(self._text(ids[:n])))
 
-    def _prompt(self, prompt: str) -> str:
-        """Return a prompt as the processor takes it, with a place for the image."""
+    def _rendered(self, prompt: str) -> str:
+        """Return a prompt as the processor takes it, with its image placeholder."""
         if not is_chat(self._processor):
             return prompt
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         return rendered_chat(self._processor, [{"role": "user", "content": content}])
 
     def _inputs(self, pixels: np.ndarray) -> list[dict[str, Tensor]]:
-        """Return the model's inputs for each question.
+        """Return the model's inputs for each prompt.
 
         Raises:
-            SampleError: `too_thin`, when the processor cannot take an image of this shape.
+            SampleError: `too_thin`: the processor cannot take an image of this shape.
         """
         from PIL import Image
 
-        # As an image and not an array: of a strip of three pixels nobody knows the channels.
+        # A PIL image and no array: in an array with a side of three, the channel axis is ambiguous.
         image = Image.fromarray(pixels)
         processor = copy(self._processor)
-        processor.image_processor = _Remembering(self._processor.image_processor)
+        processor.image_processor = _CachedImageProcessor(self._processor.image_processor)
         try:
             return [_features(processor, image, prompt) for prompt in self._prompts]
         except ValueError as error:
             raise SampleError(
                 TOO_THIN,
-                f"{image.width}x{image.height} pixels cannot be prepared for this model: {error}",
+                f"{image.width}x{image.height} pixels do not suit this model: {error}",
             ) from error
 
-    def _rehearse(self) -> None:
-        """Ask about a blank image: prompts, pixels and weights must fit each other.
+    def _try(self) -> None:
+        """Answer about a blank image, to check that prompts, pixels and weights fit together.
 
-        A fast tokenizer changes itself when it is first asked; afterwards threads can share it.
+        A fast tokenizer changes its state on first use; afterwards threads can share it.
         """
-        blank = self._inputs(np.zeros((_REHEARSED_PX, _REHEARSED_PX, 3), np.uint8))
-        for question, inputs in zip(self._questions, blank, strict=True):
-            tokens = min(question.max_new_tokens, _REHEARSED_TOKENS)
-            self._replies([inputs], replace(question, max_new_tokens=tokens))
+        blank = self._inputs(np.zeros((_TRIAL_PX, _TRIAL_PX, 3), np.uint8))
+        for prompt, inputs in zip(self._chat_prompts, blank, strict=True):
+            tokens = min(prompt.max_new_tokens, _TRIAL_TOKENS)
+            self._replies([inputs], replace(prompt, max_new_tokens=tokens))
 
 
-class _Remembering:
-    """An image processor for one image, which it prepares once for all prompts about it."""
+class _CachedImageProcessor:
+    """An image processor for one image, which it preprocesses once for all prompts."""
 
     def __init__(self, image_processor: Any) -> None:
         self._image_processor = image_processor
@@ -230,7 +231,7 @@ class _Remembering:
 
 
 def is_chat(processor: Any) -> bool:
-    """Tell whether a model is asked as in a chat."""
+    """Return whether a model has a chat template."""
     return getattr(processor, "chat_template", None) is not None
 
 
@@ -238,11 +239,11 @@ def _features(processor: Any, image: Image, prompt: str) -> dict[str, Tensor]:
     import torch
 
     begin = processor.tokenizer.bos_token
-    is_begun = is_chat(processor) and begin is not None and prompt.startswith(begin)
+    has_begin = is_chat(processor) and begin is not None and prompt.startswith(begin)
     features = processor(
         images=[image],
         text=[prompt],
         return_tensors="pt",
-        **({"add_special_tokens": False} if is_begun else {}),
+        **({"add_special_tokens": False} if has_begin else {}),
     )
     return {name: one for name, one in features.items() if isinstance(one, torch.Tensor)}

@@ -1,8 +1,8 @@
-"""What is in each box, in a few words: a brief caption of its crop, and the noun phrases of it.
+"""Texts for boxes: a brief caption of each box's crop, and the noun phrases of that caption.
 
-The region text of the Florence-2 paper (arXiv 2311.06242, section 4.1): an image-to-text model
-describes the crop, and description, noun phrases and category compete for the label afterwards
-(`region_label`). Finds no boxes and chooses no label.
+The region texts of the Florence-2 paper (arXiv 2311.06242, section 4.3): an image-to-text model
+describes the crop; later, `region_label` chooses the label among description, noun phrases and
+category.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from engine.core.sample import Sample
 from engine.core.stage import Input, Specialist, StageConfig, one_of
 from specialists.captions.image_chat import (
     FAMILY,
+    ChatPrompt,
+    ChatReply,
     ImageChat,
     ImageChatConfig,
-    Question,
-    Reply,
     is_chat,
 )
 from specialists.pretrained.checkpoint import Family
@@ -38,26 +38,26 @@ PLAIN_PROMPT = "a photo of"
 _OF_PICTURES = frozenset(
     ("close-up", "closeup", "image", "photo", "photograph", "picture", "shot", "view")
 )
-"""Nouns by which a caption speaks of itself and not of what is in the box."""
+"""Nouns that refer to the image and not to an object in it."""
 
 
 class RegionTextConfig(ImageChatConfig, BoxesConfig):
-    """Which boxes are described, and by whom."""
+    """Options of `region_text`."""
 
     prompt: str | None = None
-    """What is asked about a crop; by default a chat model is asked for a few words, and BLIP-2
-    goes on with "a photo of"."""
+    """The prompt about a crop; by default a chat model is asked for a few words, and BLIP-2
+    continues "a photo of"."""
     max_new_tokens: int = Field(default=40, ge=1)
-    """Tokens of a description at most; one that reaches the limit is cut after its last whole
-    sentence, and without one it is none."""
+    """Maximum tokens of a description; one that reaches the limit is cut after its last complete
+    sentence, and discarded without one."""
     max_boxes: int | None = Field(default=None, ge=1)
-    """Boxes of an image that are described at most, the surest that are large enough; by default
-    all. A box that was left out is one without a `region_description`."""
+    """Maximum boxes of an image that are described, those with the highest scores; by default all.
+    A box that is left out has no `region_description`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """A part of an image, and the boxes that it shows: those that differ in name only."""
+    """A part of an image, and its boxes, which differ in name only."""
 
     sample: Sample
     window: Window
@@ -65,7 +65,7 @@ class Crop:
 
     @property
     def aspect(self) -> float:
-        """Width over height."""
+        """Width / height."""
         width, height = self.window.size_wh
         return width / height
 
@@ -79,8 +79,8 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
 
     Each is a `region_description` or `region_category` whose parent is the box; the score is the
     geometric mean of the probabilities of the description's tokens. A box that is too small, or
-    of which the model says nothing, gets none; an image of which no box could be described is an
-    error with the reason of its first box.
+    gets an empty answer, has none; an image without any described box fails with the reason of its
+    first box.
     """
 
     Config: ClassVar[type[StageConfig]] = RegionTextConfig
@@ -101,49 +101,50 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         return f"{super().revision()}, {english_revision()}"
 
     def load(self) -> None:
-        """Load the weights and spaCy's English pipeline, and ask about a blank image."""
+        """Load the weights and spaCy's English pipeline, and try the prompt on a blank image."""
         super().load()
         default = CHAT_PROMPT if is_chat(self.network.processor) else PLAIN_PROMPT
         prompt = default if self.config.prompt is None else self.config.prompt
-        question = Question(prompt=prompt, max_new_tokens=self.config.max_new_tokens)
-        self._chat = ImageChat(self.network, self.config, [question])
+        chat_prompt = ChatPrompt(prompt=prompt, max_new_tokens=self.config.max_new_tokens)
+        self._chat = ImageChat(self.network, self.config, [chat_prompt])
         load_english()
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         """Describe the boxes of all samples together."""
         crops = [self._crops(sample) for sample in samples]
         every = [crop for of_sample in crops for crop in of_sample]
-        # Crops of one aspect are likely to be of one shape for the model, and share a batch.
+        # Crops of similar aspect often have the same input shape, and share a batch.
         order = sorted(range(len(every)), key=lambda number: every[number].aspect)
         replies = self._chat.answer([every[number] for number in order], Crop.pixels)
         by_number = {number: reply for number, (reply,) in zip(order, replies, strict=True)}
         names = self._names(by_number.values())
-        heard = iter(by_number[number] for number in range(len(every)))
+        ordered = iter(by_number[number] for number in range(len(every)))
         return [
-            self._said([(crop, next(heard)) for crop in of_sample], names) for of_sample in crops
+            self._annotations([(crop, next(ordered)) for crop in of_sample], names)
+            for of_sample in crops
         ]
 
     def _crops(self, sample: Sample) -> list[Crop]:
-        """Return the parts of an image to be described, each once."""
+        """Return the parts of an image to describe, each once."""
         size = (sample.width, sample.height)
-        seen = [
+        windows = [
             (box, window)
             for box in sample.of(*self.config.tasks)
             if (window := crop_window(box.box_xyxy, size, self.config))
         ]
-        seen.sort(key=lambda one: -1.0 if one[0].score is None else one[0].score, reverse=True)
-        shown: dict[Window, list[Annotation]] = {}
-        for box, window in seen[: self.config.max_boxes]:
-            shown.setdefault(window, []).append(box)
+        windows.sort(key=lambda one: -1.0 if one[0].score is None else one[0].score, reverse=True)
+        boxes: dict[Window, list[Annotation]] = {}
+        for box, window in windows[: self.config.max_boxes]:
+            boxes.setdefault(window, []).append(box)
         return [
             Crop(sample=sample, window=window, boxes=tuple(of_window))
-            for window, of_window in shown.items()
+            for window, of_window in boxes.items()
         ]
 
-    def _names(self, replies: Iterable[Reply | SampleError]) -> dict[str, list[str]]:
-        """Return what is named in each description, without articles and each name once."""
+    def _names(self, replies: Iterable[ChatReply | SampleError]) -> dict[str, list[str]]:
+        """Return the distinct noun phrases of each description, without articles."""
         named: dict[str, list[str]] = {}
-        texts = (one.text for one in replies if isinstance(one, Reply))
+        texts = (one.text for one in replies if isinstance(one, ChatReply))
         for text, document in parse(texts).items():
             names = [
                 text[slice(*phrase.words)]
@@ -156,19 +157,21 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
             named[text] = list(distinct.values())
         return named
 
-    def _said(
-        self, answers: Sequence[tuple[Crop, Reply | SampleError]], names: Mapping[str, list[str]]
+    def _annotations(
+        self,
+        answers: Sequence[tuple[Crop, ChatReply | SampleError]],
+        names: Mapping[str, list[str]],
     ) -> list[Annotation] | SampleError:
-        said: list[Annotation] = []
+        found: list[Annotation] = []
         for crop, reply in answers:
-            if isinstance(reply, Reply):
+            if isinstance(reply, ChatReply):
                 for box in crop.boxes:
-                    said += _statements(box, reply, names[reply.text])
+                    found += _texts_of(box, reply, names[reply.text])
         errors = [reply for _, reply in answers if isinstance(reply, SampleError)]
-        return errors[0] if errors and not said else said
+        return errors[0] if errors and not found else found
 
 
-def _statements(box: Annotation, reply: Reply, names: Sequence[str]) -> Iterator[Annotation]:
+def _texts_of(box: Annotation, reply: ChatReply, names: Sequence[str]) -> Iterator[Annotation]:
     description = Annotation(
         kind="region",
         task="region_description",

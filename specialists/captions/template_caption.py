@@ -1,7 +1,7 @@
-"""Captions composed from what others said: objects, tags, text, and colours measured between.
+"""Captions from templates, filled with the objects, tags and OCR of other stages and with colours.
 
-Nothing is stated that nobody said or that was not measured on the pixels. Where little is
-known the caption is short, where nothing is known there is none. It does not look for things.
+Colours are measured on the pixels. With few annotations the caption is short, with none there is
+no caption.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ from pydantic import Field
 from engine.core.annotation import Annotation
 from engine.core.sample import Sample
 from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
-from specialists.captions.templates import Line, Thing, brief, detailed, more_detailed
+from specialists.captions.templates import Line, ObjectGroup, brief, detailed, more_detailed
 from specialists.regions.overlap import box_overlap
 from specialists.words.colours import background, own_colours, thumbnail
 
 
 class TemplateCaptionConfig(StageConfig):
-    """What is sure enough to be told."""
+    """Thresholds for what a caption mentions."""
 
     least_object: float = Field(default=0.15, ge=0, le=1)
-    """Objects with a lower score are not mentioned, 0..1."""
+    """Minimum score of an object, 0..1."""
     least_tag: float = Field(default=0.5, ge=0, le=1)
-    """Tags without a box are mentioned from this score on, 0..1."""
+    """Minimum score of a tag without a box, 0..1."""
     least_text: float = Field(default=0.7, ge=0, le=1)
-    """Recognised text is quoted from this score on, 0..1."""
+    """Minimum score of a line of text, 0..1."""
     most_overlap: float = Field(default=0.5, ge=0, le=1)
-    """Of two boxes that share more of the smaller one than this, the better is told, 0..1."""
+    """Of two boxes that share more than this share of the smaller one, only the one with the higher
+    score is mentioned, 0..1."""
     most_things: int = Field(default=4, ge=1)
-    """Different things in a caption at most."""
+    """Maximum number of different objects in a caption."""
     most_lines: int = Field(default=4, ge=0)
-    """Lines of text quoted in the longest caption at most."""
+    """Maximum lines of text quoted in the longest caption."""
 
 
 class TemplateCaption(Specialist[TemplateCaptionConfig]):
     """A brief, a detailed and a more detailed caption, in English.
 
-    The score is the lowest score of what the caption mentions: it is as sure as its least
-    sure part. A longer caption that would only repeat the shorter one is not said.
+    The score is the lowest score of what the caption mentions. A longer caption that would only
+    repeat the shorter one is left out.
     """
 
     Config: ClassVar[type[StageConfig]] = TemplateCaptionConfig
@@ -55,7 +56,7 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
         return "template"
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Compose the captions of each sample on its own."""
+        """Write the captions of each sample."""
         return [self._compose(sample) for sample in samples]
 
     def _compose(self, sample: Sample) -> list[Annotation]:
@@ -65,13 +66,13 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
             return []
         few, many = lines[:1], lines[: self.config.most_lines]
         around = background(small, [box for thing in things for box in thing.boxes])
-        told: list[tuple[str, str, list[Thing | Line]]] = [
+        drafts: list[tuple[str, str, list[ObjectGroup | Line]]] = [
             ("caption", brief(things, lines), [*(things or lines)[:1]]),
             ("detailed_caption", detailed(things[:3], few, around), [*things[:3], *few]),
             ("more_detailed_caption", more_detailed(things, many, around), [*things, *many]),
         ]
         captions: list[Annotation] = []
-        for task, text, parts in told:
+        for task, text, parts in drafts:
             if not captions or len(text) > len(captions[-1].text):
                 score = min((part.score for part in parts if part.score is not None), default=None)
                 captions.append(
@@ -79,33 +80,33 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
                 )
         return captions
 
-    def _things(self, sample: Sample, small: np.ndarray) -> list[Thing]:
-        """Return what is worth telling, the surest first."""
-        sure = [
+    def _things(self, sample: Sample, small: np.ndarray) -> list[ObjectGroup]:
+        """Return the objects and tags to mention, highest scores first."""
+        boxes = [
             box
             for box in sample.of("object_detection")
-            if box.label and box.box_xyxy and _is_sure(box, self.config.least_object)
+            if box.label and box.box_xyxy and _reaches(box, self.config.least_object)
         ]
-        sure.sort(key=lambda box: -(box.score or 0))
+        boxes.sort(key=lambda box: -(box.score or 0))
         grouped: dict[str, list[Annotation]] = {}
-        for box in separate(sure, self.config.most_overlap):
+        for box in separate(boxes, self.config.most_overlap):
             grouped.setdefault(box.label, []).append(box)
-        told = list(grouped.items())[: self.config.most_things]
-        colours = own_colours(small, [_relative(boxes[0], sample) for _, boxes in told])
+        groups = list(grouped.items())[: self.config.most_things]
+        colours = own_colours(small, [_relative(own[0], sample) for _, own in groups])
         things = [
-            Thing(
+            ObjectGroup(
                 name=label,
-                boxes=tuple(_relative(box, sample) for box in boxes),
+                boxes=tuple(_relative(box, sample) for box in own),
                 colour=colour,
-                score=boxes[0].score,
+                score=own[0].score,
             )
-            for (label, boxes), colour in zip(told, colours, strict=True)
+            for (label, own), colour in zip(groups, colours, strict=True)
         ]
-        seen = {box.label for box in sample.of("object_detection")}
+        detected = {box.label for box in sample.of("object_detection")}
         things += [
-            Thing(name=tag.label, score=tag.score)
+            ObjectGroup(name=tag.label, score=tag.score)
             for tag in sample.of("tag")
-            if tag.label not in seen and _is_sure(tag, self.config.least_tag)
+            if tag.label not in detected and _reaches(tag, self.config.least_tag)
         ]
         return things[: self.config.most_things]
 
@@ -114,13 +115,13 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
             Line(text=line.text, box_xyxy=_relative(line, sample), score=line.score)
             for line in sample.of("ocr")
             if line.box_xyxy
-            and _is_sure(line, self.config.least_text)
+            and _reaches(line, self.config.least_text)
             and sum(letter.isalnum() for letter in line.text) > 1
         ]
 
 
-def _is_sure(annotation: Annotation, least: float) -> bool:
-    """Tell whether a score reaches a threshold; who gave none is believed."""
+def _reaches(annotation: Annotation, least: float) -> bool:
+    """Return whether a score reaches a threshold; an annotation without a score does."""
     return annotation.score is None or annotation.score >= least
 
 
@@ -130,12 +131,12 @@ def _relative(region: Annotation, sample: Sample) -> tuple[float, ...]:
 
 
 def separate(boxes: Sequence[Annotation], most_overlap: float) -> list[Annotation]:
-    """Keep each box that no earlier box covers: the overlap is a share of the smaller one."""
+    """Keep each box that no earlier one covers; overlap is a share of the smaller box."""
     boxes_xyxy = [box.box_xyxy for box in boxes]
     _, inside = box_overlap(boxes_xyxy, boxes_xyxy)
     is_covered = np.maximum(inside, inside.T) > most_overlap
     kept: list[int] = []
-    for place in range(len(boxes)):
-        if not is_covered[place, kept].any():
-            kept.append(place)
-    return [boxes[place] for place in kept]
+    for row in range(len(boxes)):
+        if not is_covered[row, kept].any():
+            kept.append(row)
+    return [boxes[row] for row in kept]

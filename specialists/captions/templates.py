@@ -1,6 +1,6 @@
-"""What a caption says, in English sentences: from things and lines of text to three lengths.
+"""Templates of captions in three lengths, in English, from groups of objects and lines of text.
 
-Each sentence states only what the things and lines hold. Knows no annotation and no pixel.
+Each sentence states only what these contain. Knows no annotations and no pixels.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from specialists.captions.layout import (
     is_filling,
-    place_of,
+    position_text,
     share_of,
+    share_text,
     side_of,
     size_of,
-    spoken_share,
 )
 from specialists.words.nouns import (
     NUMBERS,
@@ -28,10 +28,10 @@ from specialists.words.nouns import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thing:
-    """One kind of thing in the picture: where each one is, the surest first, and how sure.
+class ObjectGroup:
+    """The objects of one name in an image, and their highest score.
 
-    Boxes are relative to the image, 0..1; there is none when only a tag knows of the thing.
+    `boxes` are relative to the image, 0..1, highest scores first; there is none for a tag.
     """
 
     name: str
@@ -41,22 +41,22 @@ class Thing:
 
     @property
     def count(self) -> int:
-        """How many there are, at least one."""
+        """The number of objects, at least one."""
         return max(1, len(self.boxes))
 
     @property
     def box_xyxy(self) -> tuple[float, ...]:
-        """The box of a single thing, or nothing."""
+        """The box of a single object, else empty."""
         return self.boxes[0] if len(self.boxes) == 1 else ()
 
     @property
     def is_many(self) -> bool:
-        """Whether verbs are plural."""
+        """Whether its verbs are plural."""
         return self.count > 1 or is_plural(self.name)
 
     @property
     def noun(self) -> str:
-        """The name in its number, without adjectives."""
+        """The name, in the plural if there are several, without adjectives."""
         return plural(self.name) if self.count > 1 else self.name
 
     def phrase(self, *, has_size: bool = True) -> str:
@@ -70,7 +70,7 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of recognised text and where it is, relative to the image."""
+    """A line of OCR and its box, relative to the image."""
 
     text: str
     box_xyxy: tuple[float, ...]
@@ -82,15 +82,15 @@ class Line:
         return quoted(self.text)
 
 
-def brief(things: Sequence[Thing], lines: Sequence[Line]) -> str:
-    """Tell the surest thing and its place in one short sentence."""
+def brief(things: Sequence[ObjectGroup], lines: Sequence[Line]) -> str:
+    """Return a short sentence about the first object and its position."""
     if not things:
         return sentence(f"text that reads {lines[0].quote}")
     return sentence(_placed(things[0]))
 
 
-def detailed(things: Sequence[Thing], lines: Sequence[Line], around: Sequence[str]) -> str:
-    """Tell some things with places, a line of text and the background."""
+def detailed(things: Sequence[ObjectGroup], lines: Sequence[Line], around: Sequence[str]) -> str:
+    """Return sentences about some objects with positions, a line of text and the background."""
     return " ".join(
         [
             *([sentence(listing([_placed(thing) for thing in things]))] if things else []),
@@ -100,8 +100,10 @@ def detailed(things: Sequence[Thing], lines: Sequence[Line], around: Sequence[st
     )
 
 
-def more_detailed(things: Sequence[Thing], lines: Sequence[Line], around: Sequence[str]) -> str:
-    """Tell all things, each with its place and extent, how they lie, and the text."""
+def more_detailed(
+    things: Sequence[ObjectGroup], lines: Sequence[Line], around: Sequence[str]
+) -> str:
+    """Return sentences about all objects, their positions, sizes and relations, and the text."""
     shown = [sentence(f"the picture shows {listing([thing.phrase() for thing in things])}")]
     return " ".join(
         [
@@ -114,27 +116,27 @@ def more_detailed(things: Sequence[Thing], lines: Sequence[Line], around: Sequen
     )
 
 
-def _placed(thing: Thing) -> str:
+def _placed(thing: ObjectGroup) -> str:
     if not thing.box_xyxy:
         return thing.phrase()
     if is_filling(thing.box_xyxy):
         return f"{thing.phrase(has_size=False)} filling most of the picture"
-    return f"{thing.phrase()} {place_of(thing.box_xyxy)}"
+    return f"{thing.phrase()} {position_text(thing.box_xyxy)}"
 
 
-def _extents(things: Sequence[Thing]) -> Iterator[str]:
+def _extents(things: Sequence[ObjectGroup]) -> Iterator[str]:
     for thing in things:
         be, take, fill = ("are", "take", "fill") if thing.is_many else ("is", "takes", "fills")
         if thing.box_xyxy and is_filling(thing.box_xyxy):
             yield sentence(f"the {thing.noun} {fill} most of the picture")
         elif thing.boxes:
-            places = listing(list(dict.fromkeys(place_of(box) for box in thing.boxes)))
-            share = spoken_share(share_of(thing.box_xyxy)) if thing.box_xyxy else ""
+            places = listing(list(dict.fromkeys(position_text(box) for box in thing.boxes)))
+            share = share_text(share_of(thing.box_xyxy)) if thing.box_xyxy else ""
             extent = f" and {take} up {share} of the picture" if share else ""
             yield sentence(f"the {thing.noun} {be} {places}{extent}")
 
 
-def _relations(things: Sequence[Thing]) -> Iterator[str]:
+def _relations(things: Sequence[ObjectGroup]) -> Iterator[str]:
     placed = [thing for thing in things if thing.box_xyxy]
     for other in placed[1:]:
         side = side_of(other.box_xyxy, placed[0].box_xyxy)
@@ -145,7 +147,7 @@ def _relations(things: Sequence[Thing]) -> Iterator[str]:
 
 def _written(lines: Sequence[Line]) -> Iterator[str]:
     if len(lines) == 1:
-        yield sentence(f"the text {lines[0].quote} is written {place_of(lines[0].box_xyxy)}")
+        yield sentence(f"the text {lines[0].quote} is written {position_text(lines[0].box_xyxy)}")
     elif lines:
         yield sentence(f"the text reads {listing([line.quote for line in lines])}")
 

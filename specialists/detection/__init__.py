@@ -1,1 +1,1 @@
-"""Who finds objects: by the classes of a checkpoint, or by names that are asked for."""
+"""Specialists that detect objects: fixed classes of a checkpoint, or given names."""

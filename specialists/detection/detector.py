@@ -1,8 +1,7 @@
-"""Objects by name and box: any detector of the DETR kind that `transformers` reads.
+"""Object detection by any detector of the DETR family in `transformers`.
 
-Such detectors differ in what their outputs mean; that is their image processor's business. The
-same boxes without names, one for each place, are region proposals. Knows no words but the
-classes of its checkpoint: looking for others is open-vocabulary detection.
+Each image processor interprets the outputs of its own family. The same boxes without names, after
+non-maximum suppression, are region proposals.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.network import exact, pictured
+from specialists.pretrained.network import preprocess, to_float32
 from specialists.pretrained.precision import to_full_precision
 from specialists.pretrained.stage import Pretrained
 
@@ -29,34 +28,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NAMELESS = ("", "N/A")
-"""The numbering of COCO has gaps, and many checkpoints have a label for each."""
+"""Labels of the gaps in COCO's numbering of classes, which many checkpoints contain."""
 
-_PLACING = (
+_BOX_LAYERS = (
     *("model.decoder", "bbox_embed", "class_embed"),
     *("bbox_predictor", "class_labels_classifier"),  # of DETR, Conditional DETR and YOLOS
 )
-"""What places boxes, by the names that the families have for it."""
+"""Names of the layers that predict boxes and classes, in all families; they run in float32."""
 
 DetectorTask = Literal["object_detection", "region_proposal"]
 
 
 class DetectorConfig(PretrainedConfig):
-    """Which detector, what it is asked, and from which score on it is heard."""
+    """Options of `detector`."""
 
     model: Annotated[str, RUNTIME] = "ustc-community/dfine-xlarge-obj365"
-    """A folder, `package://NAME/FOLDER` or a hub id. This one knows the 365 classes of
-    Objects365; most others know the 80 of COCO."""
+    """A folder, `package://NAME/FOLDER` or a hub id. The default has the 365 classes of Objects365;
+    most others have the 80 of COCO."""
     tasks: tuple[DetectorTask, ...] = Field(default=("object_detection",), min_length=1)
-    """`object_detection` for boxes with names, `region_proposal` for boxes without; both cost one
-    look."""
+    """`object_detection` for boxes with names, `region_proposal` for boxes without; both together
+    take one forward pass."""
     least_score: float = Field(default=0.1, ge=0, lt=1)
-    """Objects that are not scored above this are not said, 0..1. Low: filters judge."""
+    """Score that objects must exceed, 0..1. Low by default: filters judge later."""
     least_proposal_score: float = Field(default=0.05, ge=0, lt=1)
-    """The same of proposals: a thing may be there though no name fits."""
+    """The same for proposals: an object may exist though no class fits."""
     proposal_iou: float = Field(default=0.7, gt=0, le=1)
-    """Of proposals that overlap more than this (intersection over union) the best one is said."""
+    """Intersection over union above which non-maximum suppression keeps only the best proposal."""
     max_proposals: int = Field(default=100, ge=1)
-    """Proposals of one image at most, the best ones."""
+    """Maximum proposals of one image, highest scores first."""
 
     @field_validator("tasks")
     @classmethod
@@ -64,8 +63,8 @@ class DetectorConfig(PretrainedConfig):
         return tuple(dict.fromkeys(tasks))
 
 
-class Found(NamedTuple):
-    """What a detector found in one image: boxes (n, 4) in pixels, scores and classes (n,)."""
+class Detections(NamedTuple):
+    """The detections in one image: boxes (n, 4) in pixels, scores and classes (n,)."""
 
     boxes_xyxy: np.ndarray
     scores: np.ndarray
@@ -75,8 +74,8 @@ class Found(NamedTuple):
 class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
     """Boxes with the class names of a checkpoint, or without.
 
-    The score is the probability of the class, as the checkpoint's own post-processing gives it;
-    of a proposal, that of its most probable class. Boxes are clipped to the image.
+    The score is the probability of the class, by the post-processing of the checkpoint's processor;
+    for a proposal, that of its most probable class. Boxes are clipped to the image.
     """
 
     Config: ClassVar[type[StageConfig]] = DetectorConfig
@@ -101,7 +100,7 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
         """Find the checkpoint.
 
         Raises:
-            ConfigError: it is not here, cannot be used, or does not name its classes.
+            ConfigError: it is missing, cannot be used, or does not name its classes.
             MissingPackage: it needs torchvision or timm.
         """
         checkpoint = super().checkpoint()
@@ -111,46 +110,48 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
         return checkpoint
 
     def load(self) -> None:
-        """Load the weights, and try an image size that is not the checkpoint's own."""
+        """Load the weights, and try `image_size` if it is set."""
         super().load()
         modules = dict(self.network.model.named_modules())
-        to_full_precision(self.network, *(modules[name] for name in _PLACING if name in modules))
+        to_full_precision(self.network, *(modules[name] for name in _BOX_LAYERS if name in modules))
         if self.config.image_size is None:
             return
         try:
             grey = np.full((64, 64, 3), 127, dtype=np.uint8)
-            self._look([pictured(self.network.processor, grey)], [(64, 64)])
-        except Exception as error:  # the network raises whatever it meets
+            self._detect([preprocess(self.network.processor, grey)], [(64, 64)])
+        except Exception as error:  # the network raises any exception
             raise ConfigError(
                 f"model {self.config.model!r} cannot take images of image_size "
                 f"{self.config.image_size}: {error}; leave it out, or take a multiple of 32"
             ) from error
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Find objects, proposals, or both."""
+        """Detect objects, proposals, or both."""
         prepared = self.network.prepare(
-            samples, lambda sample: pictured(self.network.processor, sample.image)
+            samples, lambda sample: preprocess(self.network.processor, sample.image)
         )
         sizes_hw = [(sample.height, sample.width) for sample in samples]
         return [
             list(self._annotations(_clipped(found, size_hw)))
-            for found, size_hw in zip(self._look(prepared, sizes_hw), sizes_hw, strict=True)
+            for found, size_hw in zip(self._detect(prepared, sizes_hw), sizes_hw, strict=True)
         ]
 
-    def _look(
+    def _detect(
         self, prepared: Sequence[Mapping[str, Tensor]], sizes_hw: Sequence[tuple[int, int]]
-    ) -> list[Found]:
+    ) -> list[Detections]:
         least = {
             "object_detection": self.config.least_score,
             "region_proposal": self.config.least_proposal_score,
         }
 
-        def forward(inputs: dict[str, Tensor], numbers: list[int]) -> list[Found]:
-            said = self.network.model(**inputs)
+        def forward(inputs: dict[str, Tensor], numbers: list[int]) -> list[Detections]:
+            output = self.network.model(**inputs)
             return [
-                Found(*(one[name].cpu().numpy() for name in ("boxes", "scores", "labels")))
+                Detections(*(one[name].cpu().numpy() for name in ("boxes", "scores", "labels")))
                 for one in self.network.processor.post_process_object_detection(
-                    SimpleNamespace(logits=exact(said.logits), pred_boxes=exact(said.pred_boxes)),
+                    SimpleNamespace(
+                        logits=to_float32(output.logits), pred_boxes=to_float32(output.pred_boxes)
+                    ),
                     threshold=min(least[task] for task in self.config.tasks),
                     target_sizes=[sizes_hw[number] for number in numbers],
                 )
@@ -158,19 +159,19 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
 
         return self.network.run(prepared, forward)
 
-    def _annotations(self, found: Found) -> Iterator[Annotation]:
+    def _annotations(self, found: Detections) -> Iterator[Annotation]:
         names = self.network.model.config.id2label
         if "object_detection" in self.config.tasks:
-            for place in np.flatnonzero(found.scores > self.config.least_score).tolist():
-                name = names[int(found.classes[place])]
+            for row in np.flatnonzero(found.scores > self.config.least_score).tolist():
+                name = names[int(found.classes[row])]
                 if name.strip() not in _NAMELESS:
-                    yield _region("object_detection", found, place, name)
+                    yield _region("object_detection", found, row, name)
         if "region_proposal" in self.config.tasks:
-            for place in self._proposals(found):
-                yield _region("region_proposal", found, place)
+            for row in self._proposals(found):
+                yield _region("region_proposal", found, row)
 
-    def _proposals(self, found: Found) -> Sequence[int]:
-        """Return which boxes are proposals, the best first: one for each place."""
+    def _proposals(self, found: Detections) -> Sequence[int]:
+        """Return the indices of the boxes that non-maximum suppression keeps, best first."""
         import cv2
 
         boxes_xywh = found.boxes_xyxy.astype(np.float64)
@@ -181,25 +182,25 @@ class Detector(Pretrained[DetectorConfig], Specialist[DetectorConfig]):
             self.config.least_proposal_score,
             self.config.proposal_iou,
         )
-        return [int(place) for place in kept[: self.config.max_proposals]]
+        return [int(row) for row in kept[: self.config.max_proposals]]
 
 
-def _region(task: DetectorTask, found: Found, place: int, label: str = "") -> Annotation:
+def _region(task: DetectorTask, found: Detections, row: int, label: str = "") -> Annotation:
     return Annotation(
         kind="region",
         task=task,
         label=label,
-        box_xyxy=tuple(found.boxes_xyxy[place].tolist()),
-        score=float(found.scores[place]),
+        box_xyxy=tuple(found.boxes_xyxy[row].tolist()),
+        score=float(found.scores[row]),
     )
 
 
-def _clipped(found: Found, size_hw: tuple[int, int]) -> Found:
-    """Return boxes within the image; those with nothing inside are gone."""
+def _clipped(found: Detections, size_hw: tuple[int, int]) -> Detections:
+    """Clip boxes to the image; boxes outside of it are removed."""
     height, width = size_hw
     boxes_xyxy = found.boxes_xyxy.clip(0, (width, height, width, height))
     inside = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
-    return Found(boxes_xyxy[inside], found.scores[inside], found.classes[inside])
+    return Detections(boxes_xyxy[inside], found.scores[inside], found.classes[inside])
 
 
 def _check_names(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the network alone: pixels in, feature map and class logits out.
+"""The network EfficientNet-Lite0: from pixels to a feature map and class logits.
 
 Tan and Le, arXiv 1905.11946, in the TensorFlow team's "lite" variant: no squeeze-and-excite,
 ReLU6, stem and head of fixed width. Attributes are named as in the published checkpoint. This
@@ -29,8 +29,8 @@ _EPS = 1e-3
 class _DownConv2d(nn.Conv2d):
     """A convolution of stride 2 with TensorFlow's "SAME" padding of an even side.
 
-    The odd pixel goes right and below. Two zeros before the kernel say the same as an unequal
-    padding of the input, which would copy the largest maps of the network.
+    The odd pixel is padded at the right and below. Two zeros before the kernel are equivalent to
+    unequal padding of the input, which would copy the largest maps of the network.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class _DownConv2d(nn.Conv2d):
 
 
 class _PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution as a matrix product, in which torch is faster on one thread."""
+    """A 1x1 convolution as a matrix product, which is faster in torch on one thread."""
 
     def forward(self, x: Tensor) -> Tensor:
         pixels = x.permute(0, 2, 3, 1)
@@ -58,7 +58,7 @@ def _conv(
 
 
 class _Block(nn.Module):
-    """Inverted bottleneck: expand, depthwise, project, and a shortcut where shapes allow."""
+    """Inverted bottleneck: expand, depthwise, project, and a shortcut if the shapes are equal."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -95,13 +95,13 @@ class EfficientNetLite0(nn.Module):
 
     @property
     def classifier(self) -> nn.Linear:
-        """From 1280 features to the logits of 1000 classes."""
+        """The layer from 1280 features to the logits of 1000 classes."""
         return self._fc
 
     def forward(self, x: Tensor) -> Tensor:
         """Return feature maps (n, 1280, h/32, w/32) of RGB pixels (n, 3, h, w), (x - 127) / 128.
 
-        The logits of an image are `classifier` of its features averaged over the image.
+        The logits of an image are `classifier` applied to its features, averaged over the image.
         """
         x = relu6(self._bn0(self._conv_stem(x)), inplace=True)
         for block in self._blocks:
@@ -110,7 +110,7 @@ class EfficientNetLite0(nn.Module):
 
 
 def fuse_batch_norms(network: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it, in place: same answer, half the time."""
+    """Fold each batch norm into the convolution before it, in place; this halves the time."""
     for module in list(network.modules()):
         children = list(module.named_children())
         for (conv_name, conv), (norm_name, norm) in pairwise(children):

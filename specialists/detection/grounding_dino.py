@@ -1,8 +1,8 @@
-"""A loaded Grounding DINO: boxes for a text, and how well each phrase of the text fits each.
+"""Grounding DINO: boxes for a text, with a score for each phrase of the text.
 
-Of the original (arXiv 2303.05499) and of MM-Grounding-DINO (arXiv 2401.02361). A full stop or a
-question mark ends what words can hear of each other; the text ends with one. Knows no caption:
-only texts with phrases in them, a list of names for one.
+The original (arXiv 2303.05499) and MM-Grounding-DINO (arXiv 2401.02361). Text attention is masked
+at full stops and question marks; the text ends with one. The text may be a caption, or a list of
+names.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from specialists.detection.wanted import Found, Wanted, corners
-from specialists.pretrained.network import Network, finite, pictured, unbatched
+from specialists.detection.queries import NamedBoxes, NameQueries, corners
+from specialists.pretrained.network import Network, preprocess, to_numpy, unbatched
 from specialists.pretrained.precision import to_full_precision
 
 if TYPE_CHECKING:
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
     from engine.core.sample import Sample
 
-_STOP = ". "
+_SEPARATOR = ". "
 _PADDING = 16
-"""Texts are padded to a multiple of this many tokens, so that some share a batch. How much does
-not depend on the neighbours."""
+"""Texts are padded to a multiple of this many tokens, so that more share a batch; the padding of a
+text does not depend on the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """A text and the characters of its phrases, first and one past last."""
+class GroundingText:
+    """A text and the spans of its phrases, in characters, end exclusive."""
 
     text: str
     phrases: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """Boxes (n, 4) from 0 to 1 of the image's sides, their scores (n,), and those of all phrases
+class GroundedBoxes:
+    """Boxes (n, 4) relative to the image, 0..1, their scores (n,), and the scores of all phrases
     for each of them (n, phrases).
 
-    The score of a box is the highest probability of any token of the text, as `transformers` has
-    it; of a phrase the mean over its tokens, as in GLIP and MM-Grounding-DINO.
+    The score of a box is the highest probability of any token of the text, as in `transformers`;
+    that of a phrase the mean over its tokens, as in GLIP and MM-Grounding-DINO.
     """
 
     box_xyxy: np.ndarray
@@ -53,47 +53,50 @@ class Answer:
 
 
 class GroundingDino:
-    """Asks a Grounding DINO about texts."""
+    """A loaded Grounding DINO."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         model = network.model
         self._tokenizer = network.processor.tokenizer
         to_full_precision(network, model.model.decoder, *model.bbox_embed, *model.class_embed)
-        self._reading = threading.Lock()  # a tokenizer keeps how it was last asked to pad
+        self._tokenizer_lock = threading.Lock()  # a tokenizer stores its last padding
         self._longest: int = model.config.max_text_len // _PADDING * _PADDING
         self.room = self._longest - len(self._tokenizer("").input_ids) - 1
-        """Tokens of a text that are heard; the rest is for the marks around it and a full stop."""
+        """Maximum tokens of a text, without special tokens and the last full stop."""
 
     def look(self, samples: Sequence[Sample]) -> list[dict[str, Tensor]]:
-        """Prepare images, for `answer`."""
+        """Preprocess images, for `answer`."""
         image_processor = self._network.processor.image_processor
-        return self._network.prepare(samples, lambda one: pictured(image_processor, one.image))
+        return self._network.prepare(samples, lambda one: preprocess(image_processor, one.image))
 
-    def token_places(self, text: str) -> list[tuple[int, int]]:
-        """Return the characters of each token of a text of any length."""
-        with self._reading:
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the span of each token of a text of any length, in characters."""
+        with self._tokenizer_lock:
             encoded = self._tokenizer(
-                _spoken(text), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+                _normalised(text),
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                verbose=False,
             )
-        return [tuple(place) for place in encoded.offset_mapping]
+        return [tuple(span) for span in encoded.offset_mapping]
 
     def answer(
         self,
-        seen: Sequence[Mapping[str, Tensor]],
+        images: Sequence[Mapping[str, Tensor]],
         rows: Sequence[int],
-        questions: Sequence[Question],
-    ) -> list[Answer]:
-        """Answer questions, each about the image in one row of `seen`."""
-        with self._reading:
-            encoded = [self._encoded(question) for question in questions]
+        texts: Sequence[GroundingText],
+    ) -> list[GroundedBoxes]:
+        """Ground texts, each in the image in one row of `images`."""
+        with self._tokenizer_lock:
+            encoded = [self._encoded(text) for text in texts]
 
-        def ask(batch: dict[str, Tensor], numbers: list[int]) -> list[Answer]:
-            said = self._network.model(**batch)
-            probability = finite(said.logits.float().sigmoid())
-            boxes_xyxy = corners(finite(said.pred_boxes))
+        def forward(batch: dict[str, Tensor], numbers: list[int]) -> list[GroundedBoxes]:
+            output = self._network.model(**batch)
+            probability = to_numpy(output.logits.float().sigmoid())
+            boxes_xyxy = corners(to_numpy(output.pred_boxes))
             return [
-                Answer(
+                GroundedBoxes(
                     box_xyxy=boxes_xyxy[row],
                     score=probability[row].max(axis=1),
                     phrase_score=probability[row, :, : len(weight)] @ weight,
@@ -101,13 +104,13 @@ class GroundingDino:
                 for row, (_, weight) in enumerate(encoded[number] for number in numbers)
             ]
 
-        inputs = [{**seen[row], **text} for row, (text, _) in zip(rows, encoded, strict=True)]
-        return self._network.run(inputs, ask)
+        inputs = [{**images[row], **text} for row, (text, _) in zip(rows, encoded, strict=True)]
+        return self._network.run(inputs, forward)
 
-    def _encoded(self, question: Question) -> tuple[dict[str, Tensor], np.ndarray]:
-        """Return a text as tokens, and what each weighs in the score of each phrase."""
+    def _encoded(self, text: GroundingText) -> tuple[dict[str, Tensor], np.ndarray]:
+        """Return a text as tokens, and the weight of each token in the score of each phrase."""
         encoded = self._tokenizer(
-            _spoken(question.text),
+            _normalised(text.text),
             truncation=True,
             max_length=self._longest,
             padding=True,
@@ -117,62 +120,62 @@ class GroundingDino:
             return_tensors="pt",
         )
         start, stop = encoded.pop("offset_mapping")[0].numpy().T
-        first, last = np.array(question.phrases, dtype=np.int64).reshape(-1, 2).T
+        first, last = np.array(text.phrases, dtype=np.int64).reshape(-1, 2).T
         is_in = (start[:, None] < last) & (stop[:, None] > first) & (stop > start)[:, None]
         weight = is_in / np.maximum(is_in.sum(axis=0), 1)
         return unbatched(encoded), weight.astype(np.float32)
 
 
 class GroundingDinoNames:
-    """Finds names by a Grounding DINO: a list of names is a text, each prompt a phrase of it."""
+    """Detects names by Grounding DINO: the text is a list of names, each prompt a phrase of it."""
 
     def __init__(self, network: Network, *, at_once: int) -> None:
         self._dino = GroundingDino(network)
         self._at_once = at_once
 
     def find(
-        self, samples: Sequence[Sample], wanted: Sequence[Wanted], *, least: float
-    ) -> list[list[Found]]:
-        """Find what is wanted in each sample: the best name of each box above a score."""
-        seen = self._dino.look(samples)
-        asked = [(row, part) for row, whole in enumerate(wanted) for part in self._parts(whole)]
+        self, samples: Sequence[Sample], queries: Sequence[NameQueries], *, least: float
+    ) -> list[list[NamedBoxes]]:
+        """Detect names in each sample: the best name of each box above a score."""
+        images = self._dino.look(samples)
+        parts = [(row, part) for row, whole in enumerate(queries) for part in self._parts(whole)]
         answers = self._dino.answer(
-            seen, [row for row, _ in asked], [_listed(part.prompts) for _, part in asked]
+            images, [row for row, _ in parts], [_listed(part.prompts) for _, part in parts]
         )
-        found: list[list[Found]] = [[] for _ in samples]
-        for (row, part), answer in zip(asked, answers, strict=True):
+        found: list[list[NamedBoxes]] = [[] for _ in samples]
+        for (row, part), answer in zip(parts, answers, strict=True):
             found[row].append(_found(answer, part, samples[row], least))
         return found
 
-    def _parts(self, wanted: Wanted) -> Iterator[Wanted]:
+    def _parts(self, queries: NameQueries) -> Iterator[NameQueries]:
         def size(prompt: str) -> int:
-            return len(self._dino.token_places(prompt)) + 1  # and a full stop
+            return len(self._dino.token_spans(prompt)) + 1  # and a full stop
 
-        return wanted.parts(self._at_once, room=self._dino.room, size=size)
+        return queries.parts(self._at_once, room=self._dino.room, size=size)
 
 
-def _listed(prompts: Sequence[str]) -> Question:
-    starts = accumulate((len(prompt) + len(_STOP) for prompt in prompts), initial=0)
-    places = tuple(
+def _listed(prompts: Sequence[str]) -> GroundingText:
+    starts = accumulate((len(prompt) + len(_SEPARATOR) for prompt in prompts), initial=0)
+    spans = tuple(
         (start, start + len(prompt)) for start, prompt in zip(starts, prompts, strict=False)
     )
-    return Question(text=_STOP.join(prompts), phrases=places)
+    return GroundingText(text=_SEPARATOR.join(prompts), phrases=spans)
 
 
-def _found(answer: Answer, wanted: Wanted, sample: Sample, least: float) -> Found:
-    fit = wanted.of_names(answer.phrase_score)
+def _found(answer: GroundedBoxes, queries: NameQueries, sample: Sample, least: float) -> NamedBoxes:
+    fit = queries.of_names(answer.phrase_score)
     name = fit.argmax(axis=1)
-    is_said = answer.score > least
-    return Found(
-        wanted=wanted,
-        box_xyxy=answer.box_xyxy[is_said] * np.tile((sample.width, sample.height), 2),
-        name=name[is_said],
-        score=answer.score[is_said],
-        support=fit[is_said, name[is_said]],
+    is_kept = answer.score > least
+    return NamedBoxes(
+        queries=queries,
+        box_xyxy=answer.box_xyxy[is_kept] * np.tile((sample.width, sample.height), 2),
+        name=name[is_kept],
+        score=answer.score[is_kept],
+        support=fit[is_kept, name[is_kept]],
     )
 
 
-def _spoken(text: str) -> str:
-    """Return a text as the model was trained to read it, each character in its place."""
+def _normalised(text: str) -> str:
+    """Return a text in lower case with a final full stop, as in training; offsets stay valid."""
     lower = "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
     return lower if lower.rstrip().endswith((".", "?")) else f"{lower.rstrip()}."

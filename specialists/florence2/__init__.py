@@ -1,1 +1,1 @@
-"""Florence-2, released or trained by the refinement loop: 15 tasks, every answer scored."""
+"""Florence-2, released or trained by the refinement loop: 15 tasks, with scores."""

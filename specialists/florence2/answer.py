@@ -1,8 +1,8 @@
-"""From what Florence-2 said to annotations: the processor's grammar, our coordinates and scores.
+"""From generated answers to annotations: parsed by the checkpoint's processor, with our coordinates
+and scores.
 
-Parsing is the job of the checkpoint's own post-processor. It is given positions of tokens in
-the place of bins and a canvas on which its integers lose nothing, and so tells which tokens make
-which instance. Knows no weights.
+The processor's parser gets the indices of tokens instead of bins, on a canvas on which its integers
+are exact: from its result we know which tokens belong to which instance. Knows no weights.
 """
 
 from __future__ import annotations
@@ -17,99 +17,98 @@ import numpy as np
 
 from engine.core.annotation import Annotation, MaskRLE
 from specialists.florence2.format import Florence2Task, SizeWH, clean, dequantise
-from specialists.florence2.questions import Question
+from specialists.florence2.prompts import FilledPrompt
 from specialists.florence2.scores import (
-    Utterance,
+    GeneratedAnswer,
+    location_score,
     name_score,
-    place_score,
 )
-from specialists.florence2.tokens import Run, Tokens
+from specialists.florence2.tokens import TokenRun, Tokens
 from specialists.pretrained.token_scores import rounded, sentence_score
 from specialists.words.nouns import REFERENCES
 from specialists.words.occurrences import Span, located, occurrences
 
 _CANVAS = (2000, 2000)
-"""On it the post-processor puts the centre of bin b at 2 b + 1, an integer."""
-_PLACES = ("bboxes", "quad_boxes", "polygons")
+"""On this canvas the post-processor puts the centre of bin b at 2 b + 1, an integer."""
+_REGION_KEYS = ("bboxes", "quad_boxes", "polygons")
 _GRAMMARS = {
     "text": "<CAPTION>",
     "boxes": "<OD>",
     "quads": "<OCR_WITH_REGION>",
     "polygons": "<REGION_TO_SEGMENTATION>",
 }
-"""Markers by which the processor knows how the answers of other tasks are written."""
+"""The marker of a published task with the same kind of answer, for tasks of plugins."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """One thing the model pointed at: its words and the tokens of its outlines.
+    """One region of an answer: its text and the tokens of its outlines.
 
-    `outlines` has an array of token positions for a box (4), a quad (8) or each polygon
-    (x, y, x, y, ...). Instances with the same `run` were said under one label.
+    `outlines` has an array of token indices for a box (4), a quad (8) or each polygon
+    (x, y, x, y, ...). Instances with the same `run` share one label.
     """
 
-    run: Run
+    run: TokenRun
     outlines: tuple[np.ndarray, ...]
     is_polygon: bool
 
 
-class Reader:
-    """Turns utterances of one checkpoint into annotations."""
+class AnswerParser:
+    """Converts the answers of one checkpoint to annotations."""
 
     def __init__(self, processor: Any, tokens: Tokens, *, language: str) -> None:
         self._processor = processor
         self._tokens = tokens
         self._language = language
 
-    def annotations(self, question: Question, said: Utterance) -> list[Annotation]:
-        """Return what was said to a question; the same thing said twice is one annotation."""
-        if question.task.answers == "text":
-            return self._words(question, said)
-        instances = self.instances(question.task, said)
-        if question.task.name == "phrase_grounding":
-            found = self._phrases(question, said, instances)
+    def annotations(self, prompt: FilledPrompt, answer: GeneratedAnswer) -> list[Annotation]:
+        """Return the annotations of an answer, without duplicates."""
+        if prompt.task.answers == "text":
+            return self._text(prompt, answer)
+        instances = self.instances(prompt.task, answer)
+        if prompt.task.name == "phrase_grounding":
+            found = self._phrases(prompt, answer, instances)
         else:
-            found = self._regions(question, said, instances)
+            found = self._regions(prompt, answer, instances)
         distinct: dict[tuple[Any, ...], Annotation] = {}
         for one in found:
             distinct.setdefault(_identity(one), one)
         return list(distinct.values())
 
-    def instances(self, task: Florence2Task, said: Utterance) -> list[Instance]:
-        """Let the processor parse an answer, and find the tokens of each instance."""
-        answer = self._parsed(task, self._tokens.written(said.ids))
+    def instances(self, task: Florence2Task, answer: GeneratedAnswer) -> list[Instance]:
+        """Parse an answer by the processor, and find the tokens of each instance."""
+        parsed = self._parsed(task, self._tokens.written(answer.ids))
         found = []
-        for key in _PLACES:
-            for outlines in answer.get(key, ()):
+        for key in _REGION_KEYS:
+            for outlines in parsed.get(key, ()):
                 each = outlines if key == "polygons" else [outlines]
                 positions = tuple(np.array(one, dtype=np.int64) // 2 for one in each)
                 first = min((int(one[0]) for one in positions if len(one)), default=0)
                 is_polygon = key == "polygons"
-                run = self._tokens.label_of(said.ids, first, in_brackets=is_polygon)
+                run = self._tokens.label_of(answer.ids, first, in_brackets=is_polygon)
                 found.append(Instance(run=run, outlines=positions, is_polygon=is_polygon))
         return found
 
     def _parsed(self, task: Florence2Task, text: str) -> Any:
-        """Return an answer as the processor reads it; tasks of plugins it knows by their form."""
+        """Parse an answer by the processor; that of a plugin's task by its kind of answer."""
         is_known = task.marker in self._processor.tasks_answer_post_processing_type
         marker = task.marker if is_known else _GRAMMARS[task.answers]
         return self._processor.post_process_generation(text=text, task=marker, image_size=_CANVAS)[
             marker
         ]
 
-    def _words(self, question: Question, said: Utterance) -> list[Annotation]:
-        task, subject = question.task, question.subject
-        text = self._tokens.text(said.ids)
-        answer = self._parsed(task, text)
-        if not clean(answer):
+    def _text(self, prompt: FilledPrompt, answer: GeneratedAnswer) -> list[Annotation]:
+        task, subject = prompt.task, prompt.subject
+        text = self._parsed(task, self._tokens.text(answer.ids))
+        if not clean(text):
             return []
-        score = rounded(_score_of_words(task)(said.chances))
+        score = rounded(_score_of_words(task)(answer.probabilities))
         if subject is None:
             language = "" if task.name == "transcript" else self._language
             return [
-                Annotation(kind="text", task=task.name, text=answer, language=language, score=score)
+                Annotation(kind="text", task=task.name, text=text, language=language, score=score)
             ]
-        label, words = _named(task, clean(answer))
+        label, words = _named(task, clean(text))
         return [
             Annotation(
                 kind="region",
@@ -123,59 +122,61 @@ class Reader:
         ]
 
     def _regions(
-        self, question: Question, said: Utterance, instances: Sequence[Instance]
+        self, prompt: FilledPrompt, answer: GeneratedAnswer, instances: Sequence[Instance]
     ) -> Iterator[Annotation]:
-        task, subject = question.task, question.subject
+        task, subject = prompt.task, prompt.subject
         for instance in instances:
             words = clean(instance.run.text)
             if not task.words:
                 words = ""
             elif task.name == "open_vocabulary_detection":
-                words = next((one for one in question.queries if _same(one, words)), "")
+                words = next((one for one in prompt.queries if _same(one, words)), "")
             if not words and task.words:
                 continue
-            region = self._region(instance, said, question.size_wh)
+            region = self._region(instance, answer, prompt.size_wh)
             if region is None:
                 continue
-            label, text = (question.label, "") if subject else _named(task, words)
+            label, text = (prompt.label, "") if subject else _named(task, words)
             yield replace(
                 region,
                 task=task.name,
-                score=self._score(task, instance, said),
+                score=self._score(task, instance, answer),
                 parent_id=subject.id if subject else "",
                 label=label,
                 text=text,
             )
 
     def _phrases(
-        self, question: Question, said: Utterance, instances: Sequence[Instance]
+        self, prompt: FilledPrompt, answer: GeneratedAnswer, instances: Sequence[Instance]
     ) -> Iterator[Annotation]:
-        caption = question.subject
+        caption = prompt.subject
         if caption is None:
             return
         phrases = {one.run.start: clean(one.run.text) for one in instances}
         spans = dict(zip(phrases, mentions([*phrases.values()], caption.text), strict=True))
         for instance in instances:
             phrase, span = phrases[instance.run.start], spans[instance.run.start]
-            region = self._region(instance, said, question.size_wh)
+            region = self._region(instance, answer, prompt.size_wh)
             if span is None or region is None:
                 continue
             yield replace(
                 region,
                 kind="phrase",
-                task=question.task.name,
+                task=prompt.task.name,
                 text=caption.text[slice(*span)],
                 label=phrase,
                 language=caption.language,
                 span=span,
-                score=self._score(question.task, instance, said),
+                score=self._score(prompt.task, instance, answer),
                 parent_id=caption.id,
             )
 
-    def _region(self, instance: Instance, said: Utterance, size_wh: SizeWH) -> Annotation | None:
-        """Return where an instance is, or nothing when it has no extent."""
+    def _region(
+        self, instance: Instance, answer: GeneratedAnswer, size_wh: SizeWH
+    ) -> Annotation | None:
+        """Return the region of an instance, or `None` if it is empty."""
         outlines = [
-            dequantise(self._tokens.bins(said.ids[each]).reshape(-1, 2), size_wh).ravel()
+            dequantise(self._tokens.bins(answer.ids[each]).reshape(-1, 2), size_wh).ravel()
             for each in instance.outlines
         ]
         if instance.is_polygon:
@@ -183,7 +184,7 @@ class Reader:
         x, y = outlines[0][0::2], outlines[0][1::2]
         quad: tuple[float, ...] = ()
         if len(x) == 4:
-            # As the model was taught: clockwise from the top left of the text.
+            # As in training: clockwise from the top left of the text.
             quad = tuple(outlines[0].tolist())
             x, y = np.array([x.min(), x.max()]), np.array([y.min(), y.max()])
         if x[1] <= x[0] or y[1] <= y[0]:
@@ -191,32 +192,32 @@ class Reader:
         box_xyxy = (float(x[0]), float(y[0]), float(x[1]), float(y[1]))
         return Annotation(kind="region", task="", box_xyxy=box_xyxy, quad=quad)
 
-    def _score(self, task: Florence2Task, instance: Instance, said: Utterance) -> float:
-        words = said.chances[instance.run.start : instance.run.stop]
+    def _score(self, task: Florence2Task, instance: Instance, answer: GeneratedAnswer) -> float:
+        words = answer.probabilities[instance.run.start : instance.run.stop]
         if not task.words:
             words = words[:0]
-        places = said.chances[np.concatenate(instance.outlines)]
-        return rounded(_score_of_words(task)(words) * place_score(places))
+        locations = answer.probabilities[np.concatenate(instance.outlines)]
+        return rounded(_score_of_words(task)(words) * location_score(locations))
 
 
 def mentions(phrases: Sequence[str], caption: str) -> list[Span | None]:
-    """Return the characters of each phrase of an answer in a caption; no two get the same.
+    """Return the span of each phrase of an answer in a caption, in characters; all are different.
 
-    The phrases come in the order of mention. Those that are answered as often as they are
-    mentioned are the mentions one after another; those answered more often than that are none.
-    One that is answered less often is the only mention between its neighbours in the answer, if
-    there is just one there. If not, "the man" is the first mention, for all are of the same man,
-    and "a man" is none, for nobody can tell which.
+    Phrases are in order of mention. If a phrase is answered as often as the caption mentions it,
+    the mentions are assigned in order; surplus answers get none. If it is answered less often, it
+    gets the only mention between its neighbours in the answer, if there is exactly one. If not,
+    "the man" gets the first mention, as all refer to the same man, and "a man" none, as it is
+    ambiguous.
     """
     keys = [" ".join(phrase.split()).casefold() for phrase in phrases]
-    places = {key: occurrences(key, caption) for key in keys}
+    spans_of = {key: occurrences(key, caption) for key in keys}
     found: dict[int, Span] = {}
-    for key, spans in places.items():
+    for key, spans in spans_of.items():
         rows = [row for row, one in enumerate(keys) if one == key]
         if len(rows) >= len(spans):
             found.update(zip(rows, spans, strict=False))
-    doubtful = [row for row, key in enumerate(keys) if keys.count(key) < len(places[key])]
-    only = {row: _only_between(places[keys[row]], row, found) for row in doubtful}
+    doubtful = [row for row, key in enumerate(keys) if keys.count(key) < len(spans_of[key])]
+    only = {row: _only_between(spans_of[keys[row]], row, found) for row in doubtful}
     claims = Counter(only.values())
     found |= {row: span for row, span in only.items() if span and claims[span] == 1}
     for row in doubtful:
@@ -229,9 +230,9 @@ def mentions(phrases: Sequence[str], caption: str) -> list[Span | None]:
 
 
 def _only_between(spans: Sequence[Span], row: int, found: Mapping[int, Span]) -> Span | None:
-    """Return the only one of some spans between those found before and after a row, if it is one.
+    """Return the only one of some spans between the neighbours of a row, if there is exactly one.
 
-    Where the answer does not keep the order of the caption, its neighbours tell nothing.
+    `None` if the answer does not keep the order of the caption.
     """
     rows = sorted(found)
     if any(found[one] > found[other] for one, other in pairwise(rows)):
@@ -243,7 +244,7 @@ def _only_between(spans: Sequence[Span], row: int, found: Mapping[int, Span]) ->
 
 
 def _masked(polygons: Sequence[np.ndarray], size_wh: SizeWH) -> Annotation | None:
-    """Return the union of polygons as a mask with its tight box, or nothing where it is empty."""
+    """Return the union of polygons as a mask with its tight box, or `None` if it is empty."""
     from pycocotools import mask as coco_mask
 
     width, height = size_wh
@@ -267,7 +268,7 @@ def _score_of_words(task: Florence2Task) -> Callable[[np.ndarray], float]:
 
 
 def _named(task: Florence2Task, words: str) -> tuple[str, str]:
-    """Return label and text: a name is a label, a sentence a text."""
+    """Return (label, text): a name is a label, a sentence a text."""
     return (words, "") if task.words == "name" else ("", words)
 
 

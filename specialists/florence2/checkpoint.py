@@ -1,7 +1,7 @@
-"""Florence-2 checkpoints: released weights and students of the refinement loop.
+"""Florence-2 checkpoints: released weights, and students of the refinement loop.
 
-Beside what holds for every checkpoint, the processor has to be Florence-2's own: its parser of
-answers and a tokenizer with all location tokens.
+The processor must be Florence-2's own: with its parser of answers, and with a tokenizer that has
+all location tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from specialists.pretrained.checkpoint import Checkpoint, Family, resolve
 from specialists.pretrained.loading import load_pretrained
 
 NATIVE = "florence-community/Florence-2-base"
-"""The released weights in the format of the native class."""
+"""The released weights, in the format of the class in `transformers`."""
 FLORENCE2 = Family(
     title="a Florence-2",
     example=NATIVE,
@@ -24,7 +24,7 @@ FLORENCE2 = Family(
 
 
 def resolve_florence2(model: str, revision: str = "", *, is_random: bool = False) -> Checkpoint:
-    """Find a Florence-2 (`checkpoint.resolve`)."""
+    """Find a Florence-2 checkpoint (`checkpoint.resolve`)."""
     return resolve(model, FLORENCE2, revision, is_random=is_random)
 
 
@@ -34,14 +34,14 @@ def load_florence2(checkpoint: Checkpoint, **options: Any) -> tuple[Any, Any]:
     `options` are those of `load_pretrained`.
 
     Raises:
-        ConfigError: the weights do not fit the config, are damaged or not finite, or the
-            processor is not that of a Florence-2.
+        ConfigError: the weights do not match the config, are damaged or not finite, or the
+            processor is not that of Florence-2.
     """
     model, processor = load_pretrained(checkpoint, **options)
     if not hasattr(processor, "post_process_generation") or not processor.post_processor_config:
         raise ConfigError(
             f"model {checkpoint.model!r}: its processor is a {type(processor).__name__} without "
-            f"the parser of Florence-2's answers; take the processor files of {NATIVE!r}"
+            f"the parser of Florence-2's answers; use the processor files of {NATIVE!r}"
         )
     entries = processor.tokenizer.get_vocab()
     missing = [token for token in LOCATION_TOKENS if token not in entries]

@@ -1,4 +1,4 @@
-"""What can be chosen about Florence-2: which weights, which tasks, how answers are looked for."""
+"""Options of the stage `florence2`."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from specialists.pretrained.config import LoadingConfig
 
 
 class Florence2Config(LoadingConfig):
-    """Which weights, which tasks, and how answers are looked for."""
+    """Options of `florence2`: weights, tasks, search."""
 
     model: Annotated[str | tuple[str, ...], RUNTIME] = "package://specialists/tiny_florence2"
     """A folder, `package://NAME/FOLDER` or a hub id, such as `florence-community/Florence-2-base`.
-    A list is for cross-fit: a sample of fold i (`fold_of`) is asked of the i-th model, which was
-    trained on the other folds. Where the weights lie costs nothing, other weights do."""
+    A list is for cross-fitting: a sample of fold i (`fold_of`) is labelled by the i-th model, which
+    was trained on the other folds. The digest of the weights counts, not their path."""
     tasks: tuple[str, ...] = Field(default=("object_detection",), min_length=1)
-    """What is asked: our names of the 15 tasks, from `caption` to `region_ocr`. Tasks about
-    captions, phrases or boxes read them from other stages, or from this one if it says them."""
+    """Names of the tasks, from `caption` to `region_ocr`. Tasks about captions, phrases or boxes
+    read them from other stages, or from this one if it produces them."""
     queries: tuple[str, ...] = ()
-    """Names looked for by `open_vocabulary_detection`, on every image."""
+    """Names for `open_vocabulary_detection`, on every image."""
     queries_at_once: int = Field(default=8, ge=1)
-    """Names in one prompt; more make shorter work of it, fewer are easier to answer."""
+    """Names in one prompt; more are faster, fewer are easier for the model."""
     mirrored: bool = False
-    """Ask about the mirror image, and mirror what is found back: a second opinion of one model."""
+    """Run on the mirrored image, and mirror the results back: a second opinion of the same
+    model."""
     language: str = "en"
-    """Language of the captions, ISO 639-1; empty when unknown."""
+    """Language of the captions, ISO 639-1; empty if unknown."""
     beams: int = Field(default=1, ge=1)
-    """Beams of the search; 1 is greedy."""
+    """Number of beams; 1 is greedy search."""
     max_new_tokens: int = Field(default=1024, ge=1)
-    """Tokens of an answer at most; no more than the checkpoint has positions."""
+    """Maximum tokens of an answer; limited by the positions of the checkpoint."""
     least_score: float = Field(default=0.0, ge=0, le=1)
-    """What the model is less sure of is not said, 0..1."""
+    """Minimum score of an annotation, 0..1."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -47,7 +48,7 @@ class Florence2Config(LoadingConfig):
     @classmethod
     def _has_one(cls, model: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if not model:
-            raise ValueError("give a folder or a hub id")
+            raise ValueError("model is empty: give a folder or a hub id")
         return model
 
     @field_validator("tasks")
@@ -64,11 +65,11 @@ class Florence2Config(LoadingConfig):
     def _can_be_mirrored(self) -> Self:
         lost = [task for task in self.tasks if task not in MIRRORED_TASKS]
         if self.mirrored and lost:
-            raise ValueError(f"a mirror image cannot be asked for {lost[0]}; leave `mirrored` out")
+            raise ValueError(f"{lost[0]} cannot be run on a mirrored image; leave `mirrored` out")
         return self
 
     @model_validator(mode="after")
     def _has_queries(self) -> Self:
         if "open_vocabulary_detection" in self.tasks and not any(map(clean, self.queries)):
-            raise ValueError("open_vocabulary_detection has nothing to look for; give `queries`")
+            raise ValueError("open_vocabulary_detection has no names to detect; set `queries`")
         return self

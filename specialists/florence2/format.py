@@ -1,8 +1,7 @@
-"""The language of Florence-2: its tasks, their prompts, and how labels are written as text.
+"""The text format of Florence-2: its tasks, their prompts, and labels and regions as text.
 
-Facts from the Florence-2 paper (section 3.1), the published processor and published outputs.
-This module turns labels and regions into words and back to pixels; it knows no weights, no
-tokenizer and no torch.
+From the Florence-2 paper (section 3.1), the published processor and published outputs. Knows no
+weights, no tokenizer and no torch.
 """
 
 from __future__ import annotations
@@ -45,44 +44,45 @@ FLORENCE2_TASKS: Mapping[str, Florence2Task] = MappingProxyType(
         if task.florence2
     }
 )
-"""The 15 tasks by our name, and those of plugins."""
+"""The 15 tasks, by our names, and those of plugins."""
 
 
-def prompt_of(task: str, given: str = "") -> str:
+def prompt_of(task: str, task_input: str = "") -> str:
     """Return the English prompt of a task.
 
-    `given` is the text that the task takes (queries joined by `<and>`), or its region as
-    location tokens.
+    `task_input` is the text of the task (queries joined by `<and>`), or its region as location
+    tokens.
     """
-    asked = FLORENCE2_TASKS[task]
-    if asked.takes == "text":
-        given = joined(given.split(AND))
-    return asked.prompt.replace("{input}", given)
+    one = FLORENCE2_TASKS[task]
+    if one.takes == "text":
+        task_input = joined(task_input.split(AND))
+    return one.prompt.replace("{input}", task_input)
 
 
 def joined(queries: Iterable[str]) -> str:
-    """Join several things to look for into one input of open-vocabulary detection."""
+    """Join several queries into one input of open-vocabulary detection."""
     return AND.join(map(clean, queries))
 
 
 def clean(text: str) -> str:
-    """Return text that cannot be mistaken for a token: no `<`, single spaces."""
+    """Return a text that cannot be confused with tokens: no `<`, single spaces."""
     return " ".join(re.sub(r"<[/\w]*>|<", " ", text).split())
 
 
-# --- where things are -------------------------------------------------------------------------
+# --- coordinates ------------------------------------------------------------------------------
 
 
 def quantise(coordinates: ArrayLike, size_wh: SizeWH) -> np.ndarray:
-    """Return bins, 0..999, of pixel coordinates x, y, x, y, ... along the last axis, any shape."""
+    """Return the bins, 0..999, of pixel coordinates x, y, x, y, ... along the last axis, any
+    shape."""
     pixels = np.asarray(coordinates, dtype=np.float64)
     return np.clip(np.floor(pixels / _bin_sizes(pixels, size_wh)), 0, BINS - 1).astype(np.int64)
 
 
 def dequantise(bins: ArrayLike, size_wh: SizeWH) -> np.ndarray:
     """Return the pixel coordinates, floats, at the centres of bins; the shape is kept."""
-    places = np.asarray(bins, dtype=np.float64)
-    return (places + 0.5) * _bin_sizes(places, size_wh)
+    numbers = np.asarray(bins, dtype=np.float64)
+    return (numbers + 0.5) * _bin_sizes(numbers, size_wh)
 
 
 def _bin_sizes(values: np.ndarray, size_wh: SizeWH) -> np.ndarray:
@@ -90,26 +90,26 @@ def _bin_sizes(values: np.ndarray, size_wh: SizeWH) -> np.ndarray:
 
 
 def locations(coordinates: ArrayLike, size_wh: SizeWH) -> str:
-    """Write one box, quad or polygon as location tokens; pixel coordinates, any shape."""
+    """Return one box, quad or polygon in pixels, any shape, as location tokens."""
     flat = np.asarray(coordinates, dtype=np.float64).reshape(-1)
     return "".join(map(LOCATION_TOKENS.__getitem__, quantise(flat, size_wh).tolist()))
 
 
-# --- what is there ----------------------------------------------------------------------------
-# Labels and boxes (n, 4), quads (n, 8), polygons (n, 2), in pixels, become the target of a task.
-# What has no label after cleaning is left out.
+# --- targets ----------------------------------------------------------------------------------
+# From labels and boxes (n, 4), quads (n, 8) or polygons (n, 2), in pixels, to the target of a task.
+# Regions whose label is empty after cleaning are left out.
 
 
 def detection_target(labels: Sequence[str], boxes_xyxy: ArrayLike, size_wh: SizeWH) -> str:
     """OD: each class once, alphabetically, then its boxes by descending area."""
-    words, places = _written(labels, boxes_xyxy, size_wh, largest_first=True)
-    return _grouped(sorted(zip(words, places, strict=True), key=itemgetter(0)))
+    words, regions = _as_tokens(labels, boxes_xyxy, size_wh, largest_first=True)
+    return _grouped(sorted(zip(words, regions, strict=True), key=itemgetter(0)))
 
 
 def description_target(labels: Sequence[str], boxes_xyxy: ArrayLike, size_wh: SizeWH) -> str:
     """DRC: descriptions by descending area of their boxes."""
-    words, places = _written(labels, boxes_xyxy, size_wh, largest_first=True)
-    return _grouped(zip(words, places, strict=True))
+    words, regions = _as_tokens(labels, boxes_xyxy, size_wh, largest_first=True)
+    return _grouped(zip(words, regions, strict=True))
 
 
 def proposal_target(boxes_xyxy: ArrayLike, size_wh: SizeWH) -> str:
@@ -120,20 +120,20 @@ def proposal_target(boxes_xyxy: ArrayLike, size_wh: SizeWH) -> str:
 
 def query_target(queries: Sequence[str], boxes_xyxy: ArrayLike, size_wh: SizeWH) -> str:
     """OVD: the query repeated for each of its boxes, in the order given."""
-    words, places = _written(queries, boxes_xyxy, size_wh)
-    return "".join(word + place for word, place in zip(words, places, strict=True))
+    words, regions = _as_tokens(queries, boxes_xyxy, size_wh)
+    return "".join(word + region for word, region in zip(words, regions, strict=True))
 
 
 def grounding_target(phrases: Sequence[str], boxes_xyxy: ArrayLike, size_wh: SizeWH) -> str:
     """PG: phrases in the order given (that of mention), each with all its boxes."""
-    words, places = _written(phrases, boxes_xyxy, size_wh)
-    return _grouped(zip(words, places, strict=True))
+    words, regions = _as_tokens(phrases, boxes_xyxy, size_wh)
+    return _grouped(zip(words, regions, strict=True))
 
 
 def reading_target(texts: Sequence[str], quads: ArrayLike, size_wh: SizeWH) -> str:
     """OCR with regions: texts with their quads, in reading order."""
-    words, places = _written(texts, quads, size_wh, order=reading_order(quads), corners=4)
-    return "".join(word + place for word, place in zip(words, places, strict=True))
+    words, regions = _as_tokens(texts, quads, size_wh, order=reading_order(quads), corners=4)
+    return "".join(word + region for word, region in zip(words, regions, strict=True))
 
 
 def polygon_target(instances: Sequence[Sequence[ArrayLike]], size_wh: SizeWH) -> str:
@@ -164,13 +164,13 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
         if task.answers in ("boxes", "quads")
     }
 )
-"""For tasks that answer with boxes or quads: (labels, coordinates, size) -> target."""
+"""Targets of tasks with boxes or quads: (labels, coordinates, size) -> target."""
 
 
 def reading_order(quads: ArrayLike) -> list[int]:
-    """Return the order in which quads (n, 8) are read: lines from the top, each from the left.
+    """Return the reading order of quads (n, 8): lines from top to bottom, each from left to right.
 
-    A quad belongs to a line when its middle lies within the height of the line's first quad.
+    A quad belongs to a line if its centre lies within the height of the line's first quad.
     """
     corners = np.asarray(quads, dtype=np.float64).reshape(-1, 4, 2)
     left, top = corners.min(axis=1).T if len(corners) else np.empty((2, 0))
@@ -185,7 +185,7 @@ def reading_order(quads: ArrayLike) -> list[int]:
     return order
 
 
-def _written(
+def _as_tokens(
     labels: Sequence[str],
     coordinates: ArrayLike,
     size_wh: SizeWH,
@@ -194,13 +194,13 @@ def _written(
     order: Sequence[int] | None = None,
     corners: int = 2,
 ) -> tuple[list[str], list[str]]:
-    """Return cleaned labels and written places, in order, without those that have no label."""
-    places = np.asarray(coordinates, dtype=np.float64).reshape(-1, 2 * corners)
+    """Return cleaned labels and regions as location tokens, in order, without empty labels."""
+    regions = np.asarray(coordinates, dtype=np.float64).reshape(-1, 2 * corners)
     if largest_first:
-        order = _largest_first(places).tolist()
+        order = _largest_first(regions).tolist()
     words = [clean(label) for label in labels]
     chosen = [one for one in (range(len(words)) if order is None else order) if words[one]]
-    return [words[one] for one in chosen], [locations(places[one], size_wh) for one in chosen]
+    return [words[one] for one in chosen], [locations(regions[one], size_wh) for one in chosen]
 
 
 def _largest_first(boxes: np.ndarray) -> np.ndarray:
@@ -208,9 +208,9 @@ def _largest_first(boxes: np.ndarray) -> np.ndarray:
     return np.argsort(-area, kind="stable")
 
 
-def _grouped(said: Iterable[tuple[str, str]]) -> str:
-    """Write a word once before all places that follow each other under it."""
+def _grouped(pairs: Iterable[tuple[str, str]]) -> str:
+    """Write a label once before consecutive regions of that label."""
     return "".join(
-        word + "".join(place for _, place in group)
-        for word, group in groupby(said, key=itemgetter(0))
+        word + "".join(region for _, region in group)
+        for word, group in groupby(pairs, key=itemgetter(0))
     )

@@ -1,8 +1,7 @@
-"""A loaded Florence-2: it looks at images once, then answers any number of prompts about them.
+"""A loaded Florence-2: images are encoded once, then any number of prompts are answered.
 
-Images pass the vision tower once for all prompts. Answers are generated in batches and heard
-once more by the model, all tokens at a time, for the probability of each token; that holds for
-greedy search and beams alike. Knows no annotations.
+Answers are generated in batches, by greedy or beam search; a second forward pass over each answer
+gives the probabilities of its tokens. Knows no annotations.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from engine.core.errors import ConfigError
 from specialists.florence2.checkpoint import load_florence2
-from specialists.florence2.scores import Utterance, chances
+from specialists.florence2.scores import GeneratedAnswer, token_probabilities
 from specialists.florence2.tokens import Tokens
 from specialists.pretrained.checkpoint import Checkpoint
 from specialists.pretrained.network import Network, unbatched
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from specialists.florence2.config import Florence2Config
 
 _TAIL = 16
-"""Tokens at the end of a prompt that is too long which are kept: the question's own words."""
+"""Tokens kept at the end of a prompt that is too long: the words of the task."""
 
 
 class Florence2Network:
@@ -40,7 +39,7 @@ class Florence2Network:
         self.network = Network(checkpoint, config, load=load_florence2)
         self.processor = self.network.processor
         self._model = self.network.model
-        # Its own limit would be heard beside ours, with a warning.
+        # Else `generate` warns that both its limit and ours are set.
         self._model.generation_config.max_length = None
         text_config = self._model.config.text_config
         self.tokens = Tokens(self.processor.tokenizer, size=text_config.vocab_size)
@@ -52,10 +51,10 @@ class Florence2Network:
         """Return the image tokens of RGB images: (images, tokens, width), for `answer`."""
         import torch
 
-        def see(batch: dict[str, Tensor], _: object) -> list[Tensor]:
+        def encode(batch: dict[str, Tensor], _: object) -> list[Tensor]:
             return list(self._model.get_image_features(batch["pixel_values"]).pooler_output)
 
-        return torch.stack(self.network.run(self.network.prepare(images, self._pixels), see))
+        return torch.stack(self.network.run(self.network.prepare(images, self._pixels), encode))
 
     def _pixels(self, image: np.ndarray) -> dict[str, Tensor]:
         return unbatched(
@@ -65,36 +64,36 @@ class Florence2Network:
         )
 
     def answer(
-        self, seen: Tensor, rows: Sequence[int], prompts: Sequence[str], *, repeats: bool
-    ) -> list[Utterance]:
-        """Answer prompts, each about the image in one row of `seen`.
+        self, image_tokens: Tensor, rows: Sequence[int], prompts: Sequence[str], *, repeats: bool
+    ) -> list[GeneratedAnswer]:
+        """Answer prompts, each about the image in one row of `image_tokens`.
 
-        `repeats` lets an answer repeat three tokens, as aligned boxes do; otherwise the ban on
-        repeated n-grams that came with the weights holds.
+        With `repeats` an answer may repeat n-grams, as aligned boxes do; otherwise the checkpoint's
+        ban on repeated n-grams applies.
         """
-        asked = [self.tokens.prompt(prompt) for prompt in prompts]
-        room = self._positions - seen.shape[1]
-        asked = [one if len(one) <= room else one[: room - _TAIL] + one[-_TAIL:] for one in asked]
-        # Neighbours in length share a batch, so that little is padded.
-        order = sorted(range(len(asked)), key=lambda number: len(asked[number]))
+        ids = [self.tokens.prompt(prompt) for prompt in prompts]
+        room = self._positions - image_tokens.shape[1]
+        ids = [one if len(one) <= room else one[: room - _TAIL] + one[-_TAIL:] for one in ids]
+        # Prompts of similar length share a batch, for little padding.
+        order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
 
-        def say(numbers: Sequence[int]) -> list[Utterance]:
-            about = seen[[rows[number] for number in numbers]]
+        def generate(numbers: Sequence[int]) -> list[GeneratedAnswer]:
+            own_images = image_tokens[[rows[number] for number in numbers]]
             return list(
-                self._generate(about, [asked[number] for number in numbers], repeats=repeats)
+                self._generate(own_images, [ids[number] for number in numbers], repeats=repeats)
             )
 
-        utterances = dict(zip(order, self.network.attempt(order, say), strict=True))
-        return [utterances[number] for number in range(len(asked))]
+        answers = dict(zip(order, self.network.attempt(order, generate), strict=True))
+        return [answers[number] for number in range(len(ids))]
 
     def _generate(
-        self, seen: Tensor, prompts: Sequence[Sequence[int]], *, repeats: bool
-    ) -> Iterator[Utterance]:
+        self, image_tokens: Tensor, prompts: Sequence[Sequence[int]], *, repeats: bool
+    ) -> Iterator[GeneratedAnswer]:
         from transformers.modeling_outputs import BaseModelOutput
 
-        encoded, mask = self._encode(seen, prompts)
+        encoded, mask = self._encode(image_tokens, prompts)
         sequences = self._model.generate(
-            # The search multiplies the batch in this object: it gets one of its own.
+            # Beam search changes this object in place, hence a second one below.
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
             attention_mask=mask,
             generation_config=self._generation_config(repeats=repeats),
@@ -106,31 +105,33 @@ class Florence2Network:
             use_cache=False,
         ).last_hidden_state
         for states, sequence in zip(hidden, sequences[:, 1:].cpu().numpy(), strict=True):
-            yield self._heard(states, sequence)
+            yield self._with_probabilities(states, sequence)
 
-    def _heard(self, states: Tensor, sequence: np.ndarray) -> Utterance:
-        """Give each token that was said its probability; one answer at a time, to save memory."""
+    def _with_probabilities(self, states: Tensor, sequence: np.ndarray) -> GeneratedAnswer:
+        """Return an answer with the probability of each token; one at a time, to save memory."""
         begin = int(sequence[0] == self.tokens.start)
-        ids = self.tokens.spoken(sequence[begin:])
+        ids = self.tokens.until_end(sequence[begin:])
         logits = self._model.lm_head(states[begin : begin + len(ids)])
-        return Utterance(ids=ids, chances=chances(logits, ids, self.tokens))
+        return GeneratedAnswer(ids=ids, probabilities=token_probabilities(logits, ids, self.tokens))
 
-    def _encode(self, seen: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Put image tokens before those of the prompts; return the encoder's states and mask."""
+    def _encode(
+        self, image_tokens: Tensor, prompts: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Concatenate image and prompt tokens; return the encoder's states and attention mask."""
         import torch
 
         longest = max(map(len, prompts))
         padded = [[*prompt, *[self.tokens.pad] * (longest - len(prompt))] for prompt in prompts]
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=seen.device)
-        words = self._model.get_input_embeddings()(torch.tensor(padded, device=seen.device))
-        is_word = torch.arange(longest, device=seen.device) < lengths[:, None]
-        mask = torch.cat([is_word.new_ones(seen.shape[:2]), is_word], dim=1).long()
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=image_tokens.device)
+        words = self._model.get_input_embeddings()(torch.tensor(padded, device=image_tokens.device))
+        is_word = torch.arange(longest, device=image_tokens.device) < lengths[:, None]
+        mask = torch.cat([is_word.new_ones(image_tokens.shape[:2]), is_word], dim=1).long()
         encoder = self._model.get_encoder()
-        states = encoder(inputs_embeds=torch.cat([seen, words], dim=1), attention_mask=mask)
+        states = encoder(inputs_embeds=torch.cat([image_tokens, words], dim=1), attention_mask=mask)
         return states.last_hidden_state, mask
 
     def _generation_config(self, *, repeats: bool) -> Any:
-        """Return the checkpoint's own settings with our search: no chance, a known length."""
+        """Return the checkpoint's settings with our search: no sampling, a known length."""
         config = deepcopy(self._model.generation_config)
         config.update(
             num_beams=self._search.beams,
@@ -146,18 +147,19 @@ class Florence2Network:
         return config
 
     def _check_image_tokens(self, checkpoint: Checkpoint) -> None:
-        """Look at a blank image: side, strides and position tables must fit each other."""
+        """Encode a blank image, to check that size, strides and position embeddings fit
+        together."""
         size = self.processor.image_processor.size
         side = int(size["height"] or 0)
         try:
             count = self.look([np.zeros((side, side, 3), np.uint8)]).shape[1]
-        except Exception as error:  # torch raises whatever it meets
+        except Exception as error:  # torch raises any exception
             raise ConfigError(
-                f"model {checkpoint.model!r} cannot see images of {side} px: {error}; "
+                f"model {checkpoint.model!r} cannot take images of {side} px: {error}; "
                 "leave `image_size` out or choose a smaller one"
             ) from error
         if count + 2 * _TAIL > self._positions:
             raise ConfigError(
-                f"model {checkpoint.model!r}: an image of {side} px is {count} tokens, of its "
-                f"{self._positions} positions too few are left; choose a smaller `image_size`"
+                f"model {checkpoint.model!r}: an image of {side} px is {count} tokens, too many "
+                f"for its {self._positions} positions; choose a smaller `image_size`"
             )

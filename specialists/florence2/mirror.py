@@ -1,8 +1,7 @@
-"""The mirror image of a picture: what is said of it, told of the picture itself.
+"""Mirroring images and annotations horizontally, for test-time and training augmentation.
 
-Asking twice, once in the mirror, gives two opinions of one model that err in different places;
-training on both gives it twice the pictures. Only regions and their names survive a mirror:
-words cannot be read in it, and its left is not our left.
+Only regions and their names can be mirrored: text becomes unreadable, and captions would swap left
+and right.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from engine.core.tasks import names_of
 MIRRORED_TASKS = names_of(
     lambda task: task.kind == "region" and not task.is_of_region and task.words in ("name", "")
 )
-"""Tasks whose answer about the mirror image is the mirrored answer."""
+"""Tasks whose answer about a mirrored image is the mirrored answer."""
 
 
 def mirrored_pixels(image: np.ndarray) -> np.ndarray:
@@ -26,7 +25,7 @@ def mirrored_pixels(image: np.ndarray) -> np.ndarray:
 
 
 def mirrored(annotation: Annotation, width: int) -> Annotation:
-    """Return what is said of a mirror image as said of the image, `width` pixels wide, or back."""
+    """Mirror an annotation of an image that is `width` pixels wide."""
     if not annotation.box_xyxy:
         return annotation
     left, top, right, bottom = annotation.box_xyxy

@@ -1,9 +1,7 @@
-"""Scores of what Florence-2 says, from the probabilities of its own tokens.
+"""Scores of Florence-2's answers, from the probabilities of their tokens.
 
-The model knows how sure it is of each token and its processor throws that away. Here it is
-kept: words by their probability, places by the probability that lies near them, for the
-neighbour of a bin is as good as the bin. A score orders answers; it is no probability of being
-right until something calibrates it.
+The score of a word token is its probability, that of a location token the probability of all bins
+near it, as neighbouring bins are equally good. Scores rank answers; they are not calibrated.
 """
 
 from __future__ import annotations
@@ -21,22 +19,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NEAR_BINS = 15
-"""Bins on either side of the chosen one that count as the same place: 1.5 % of the image."""
+"""Bins on either side of the chosen one that are summed: 1.5 % of the image. Chosen by hand."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Utterance:
-    """What the model said to one prompt, token by token, the end token included.
+class GeneratedAnswer:
+    """The answer to one prompt, the end token included.
 
-    `ids` are the tokens; `chances` their probabilities given all before them, for a location
-    token that of any location within `NEAR_BINS`. All are arrays (tokens,).
+    `ids` are the tokens; `probabilities` those of each token given all before it, for a location
+    token the sum over `NEAR_BINS` on both sides. Both are arrays (tokens,).
     """
 
     ids: np.ndarray
-    chances: np.ndarray
+    probabilities: np.ndarray
 
 
-def chances(logits: Tensor, ids: np.ndarray, tokens: Tokens) -> np.ndarray:
+def token_probabilities(logits: Tensor, ids: np.ndarray, tokens: Tokens) -> np.ndarray:
     """Return the probability of each chosen token, float64 (n,), from logits (n, vocabulary)."""
     import torch
 
@@ -44,24 +42,24 @@ def chances(logits: Tensor, ids: np.ndarray, tokens: Tokens) -> np.ndarray:
     chosen = torch.from_numpy(ids).to(logits.device)[:, None]
     found: np.ndarray = probabilities.gather(1, chosen)[:, 0].double().cpu().numpy()
     bins = tokens.bins(ids)
-    places = np.flatnonzero(bins >= 0)
-    if len(places):
+    located = np.flatnonzero(bins >= 0)
+    if len(located):
         columns = torch.from_numpy(tokens.location_ids).to(logits.device)
-        rows = torch.from_numpy(places).to(logits.device)
+        rows = torch.from_numpy(located).to(logits.device)
         near = probabilities[rows[:, None], columns].double().cpu().numpy()
         summed = np.pad(near.cumsum(axis=1), ((0, 0), (1, 0)))
-        low = np.maximum(bins[places] - NEAR_BINS, 0)
-        high = np.minimum(bins[places] + NEAR_BINS + 1, BINS)
-        row = np.arange(len(places))
-        found[places] = summed[row, high] - summed[row, low]
+        low = np.maximum(bins[located] - NEAR_BINS, 0)
+        high = np.minimum(bins[located] + NEAR_BINS + 1, BINS)
+        row = np.arange(len(located))
+        found[located] = summed[row, high] - summed[row, low]
     return found.clip(0, 1)
 
 
-def name_score(chances: np.ndarray) -> float:
-    """Score a name: the probability of all its tokens; 1 where there is no name."""
-    return float(chances.prod())
+def name_score(probabilities: np.ndarray) -> float:
+    """Score a name: the product over its tokens; 1 without a name."""
+    return float(probabilities.prod())
 
 
-def place_score(chances: np.ndarray) -> float:
+def location_score(probabilities: np.ndarray) -> float:
     """Score a box, quad or polygon: the geometric mean over its location tokens."""
-    return sentence_score(chances)
+    return sentence_score(probabilities)

@@ -1,8 +1,7 @@
-"""Florence-2 as a specialist: any of its 15 tasks, with a score on all that it says.
+"""Florence-2 as a specialist: any of its 15 tasks, with scores.
 
-Released weights and students of the refinement loop are the same to it: a checkpoint. What it
-is asked is in `questions`, how it answers in `generation`, what the answer means in `answer`.
-Knows nothing of training.
+Works for released weights and for students of the refinement loop. `prompts` makes the prompts,
+`generation` answers them, `answer` parses the answers.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import FLORENCE2_TASKS, clean
 from specialists.florence2.mirror import mirrored, mirrored_pixels
-from specialists.florence2.questions import in_order, inputs, questions
+from specialists.florence2.prompts import in_order, inputs, prompts_of
 from specialists.pretrained.checkpoint import Checkpoint, model_name
 
 if TYPE_CHECKING:
-    from specialists.florence2.answer import Reader
+    from specialists.florence2.answer import AnswerParser
     from specialists.florence2.generation import Florence2Network
 
 
 class Florence2(Specialist[Florence2Config]):
-    """What a Florence-2 says to its task prompts.
+    """Annotations from Florence-2's task prompts.
 
-    Score of a box, quad or mask: the geometric mean, over its location tokens, of the
-    probability within 15 bins of each, times the probability of its name (for a description the
-    geometric mean of its tokens). Score of a text: the geometric mean of its tokens. The parent
-    of a phrase is its caption, of a mask or category the box or phrase that was asked about. The
-    quad of a line begins where the model says, which learned to begin at the top left of the text.
+    Score of a box, quad or mask: the geometric mean, over its location tokens, of the probability
+    within 15 bins of each, times the probability of its name (for a description the geometric mean
+    of its tokens). Score of a text: the geometric mean of its tokens. The parent of a phrase is its
+    caption, that of a mask or category the box or phrase of its prompt. The quad of a line starts
+    at the corner that the model gives first, by training the top left of the text.
     """
 
     Config: ClassVar[type[StageConfig]] = Florence2Config
@@ -50,7 +49,7 @@ class Florence2(Specialist[Florence2Config]):
 
     @property
     def model(self) -> str:
-        """The checkpoint, or those of all folds; of a folder only its name."""
+        """The checkpoint, or those of all folds; for a folder only its name."""
         return self.config.named(", ".join(map(model_name, self.config.models)))
 
     def revision(self) -> str:
@@ -58,59 +57,59 @@ class Florence2(Specialist[Florence2Config]):
         return ", ".join(checkpoint.digest for checkpoint in self._checkpoints())
 
     def caveat(self) -> str:
-        """Say so when nobody trained the weights."""
+        """Return a caveat for random weights."""
         return self.config.caveat
 
     def load(self) -> None:
         """Load the weights of every fold."""
-        from specialists.florence2.answer import Reader
+        from specialists.florence2.answer import AnswerParser
         from specialists.florence2.generation import Florence2Network
 
         self._networks: list[Florence2Network] = [
             Florence2Network(checkpoint, self.config) for checkpoint in self._checkpoints()
         ]
-        self._readers: list[Reader] = [
-            Reader(network.processor, network.tokens, language=self.config.language)
+        self._parsers: list[AnswerParser] = [
+            AnswerParser(network.processor, network.tokens, language=self.config.language)
             for network in self._networks
         ]
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Ask about each sample the model of its fold."""
+        """Label each sample by the model of its fold."""
         folds = [fold_of(sample.sha256, len(self._networks)) for sample in samples]
         answers: list[list[Annotation]] = [[] for _ in samples]
         for fold in sorted(set(folds)):
             rows = [row for row, found in enumerate(folds) if found == fold]
-            said = self._say(fold, [samples[row] for row in rows])
-            for row, own in zip(rows, said, strict=True):
+            found_in = self._labelled(fold, [samples[row] for row in rows])
+            for row, own in zip(rows, found_in, strict=True):
                 answers[row] = own
         return answers
 
-    def _say(self, fold: int, samples: Sequence[Sample]) -> list[list[Annotation]]:
+    def _labelled(self, fold: int, samples: Sequence[Sample]) -> list[list[Annotation]]:
         network = self._networks[fold]
-        seen = network.look(network.network.prepare(samples, self._view))
-        said: list[list[Annotation]] = [[] for _ in samples]
+        image_tokens = network.look(network.network.prepare(samples, self._view))
+        labels: list[list[Annotation]] = [[] for _ in samples]
         for task in in_order(self.config.tasks):
-            asked = [
-                (row, question)
+            prompts = [
+                (row, prompt)
                 for row, sample in enumerate(samples)
-                for question in questions(
-                    task, [*sample.annotations, *said[row]], _size(sample), self._queries
+                for prompt in prompts_of(
+                    task, [*sample.annotations, *labels[row]], _size(sample), self._queries
                 )
             ]
-            utterances = network.answer(
-                seen,
-                [row for row, _ in asked],
-                [question.prompt for _, question in asked],
+            generated = network.answer(
+                image_tokens,
+                [row for row, _ in prompts],
+                [prompt.prompt for _, prompt in prompts],
                 repeats=FLORENCE2_TASKS[task].answers != "text",
             )
-            for (row, question), utterance in zip(asked, utterances, strict=True):
-                for one in self._readers[fold].annotations(question, utterance):
+            for (row, prompt), answer in zip(prompts, generated, strict=True):
+                for one in self._parsers[fold].annotations(prompt, answer):
                     if self.config.mirrored:
                         one = mirrored(one, samples[row].width)
                     if one.score is None or one.score >= self.config.least_score:
-                        # A name of its own, by which later tasks can be about it.
-                        said[row].append(replace(one, id=f"said-{len(said[row])}"))
-        return said
+                        # A temporary id, so that later tasks can refer to it as their parent.
+                        labels[row].append(replace(one, id=f"said-{len(labels[row])}"))
+        return labels
 
     def _view(self, sample: Sample) -> np.ndarray:
         return mirrored_pixels(sample.image) if self.config.mirrored else sample.image

@@ -1,7 +1,7 @@
-"""What each token of a Florence-2 checkpoint is: a piece of text, a place, a bracket, an end.
+"""The vocabulary of a Florence-2 checkpoint: text, location, structure and special tokens.
 
-Token ids become what the processor's own parser reads, in a spelling that remembers from which
-token each place came, so that labels and probabilities find their boxes again. Knows no model.
+Writes token ids as text for the processor's parser; location tokens are written with their index in
+the answer instead of their bin, so that labels and probabilities can be matched to their boxes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from specialists.florence2.format import LOCATION_TOKENS, STRUCTURE_TOKENS
 
 NO_BIN = -1
 _NEITHER = "<unk>"
-"""How tokens are written that belong to no answer: the parser's patterns end at them."""
+"""Written for tokens that do not belong in an answer: the parser's patterns end there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """Text between special tokens: the tokens `start` to `stop` (exclusive) of an answer."""
+class TokenRun:
+    """A run of text tokens of an answer: from index `start` to `stop` (exclusive)."""
 
     start: int
     stop: int
@@ -29,9 +29,9 @@ class Run:
 
 
 class Tokens:
-    """The vocabulary of a checkpoint, by the role of each token.
+    """The vocabulary of a checkpoint, with the role of each token.
 
-    `size` is that of the model's vocabulary, which may be larger than the tokenizer's.
+    `size` is that of the model's vocabulary, which may exceed the tokenizer's.
     """
 
     def __init__(self, tokenizer: Any, *, size: int) -> None:
@@ -51,43 +51,42 @@ class Tokens:
         self._structure = {entries[token]: token for token in STRUCTURE_TOKENS if token in entries}
 
     def bins(self, ids: np.ndarray) -> np.ndarray:
-        """Return the bin that each token names, 0..999, or `NO_BIN`."""
+        """Return the bin of each token, 0..999, or `NO_BIN`."""
         return np.asarray(self._bins[ids])
 
     def prompt(self, text: str) -> list[int]:
-        """Return the tokens of a prompt as the processor puts them after those of the image."""
+        """Return the tokens of a prompt as the processor appends them to the image tokens."""
         return [self.start, *self._tokenizer(text, add_special_tokens=False).input_ids, self.end]
 
-    def spoken(self, ids: np.ndarray) -> np.ndarray:
-        """Cut what follows the first end token, which itself stays."""
+    def until_end(self, ids: np.ndarray) -> np.ndarray:
+        """Return the tokens up to and including the first end token."""
         ends = np.flatnonzero(ids == self.end)
         return ids[: ends[0] + 1] if len(ends) else ids[ids != self.pad]
 
     def text(self, ids: np.ndarray) -> str:
-        """Return the text among tokens; places and brackets are left out."""
+        """Return the text of tokens, without locations and structure tokens."""
         return self._decoded(ids[self._is_text[ids]])
 
     def written(self, ids: np.ndarray) -> str:
-        """Write an answer for the parser: `<loc_7>` is the place that token 7 names, not bin 7.
+        """Write an answer for the parser: `<loc_7>` means the location token at index 7, not bin 7.
 
-        Start, end and padding are left out; so are characters of a text that would be read as
-        more than text.
+        Start, end and padding are left out, and so are characters that the parser would interpret.
         """
         pieces: list[str] = []
-        place = 0
-        while place < len(ids):
-            stop = self._end_of_text(ids, place)
-            if stop > place:
-                pieces.append(re.sub(r"[<\n]", " ", self._decoded(ids[place:stop])))
+        index = 0
+        while index < len(ids):
+            stop = self._end_of_text(ids, index)
+            if stop > index:
+                pieces.append(re.sub(r"[<\n]", " ", self._decoded(ids[index:stop])))
             else:
-                pieces.append(self._spelling(int(ids[place]), place))
-            place = max(stop, place + 1)
+                pieces.append(self._spelling(int(ids[index]), index))
+            index = max(stop, index + 1)
         return "".join(pieces)
 
-    def label_of(self, ids: np.ndarray, token: int, *, in_brackets: bool) -> Run:
-        """Return the text under which a location token stands; it may be empty.
+    def label_of(self, ids: np.ndarray, token: int, *, in_brackets: bool) -> TokenRun:
+        """Return the label of a location token, the last text before it; it may be empty.
 
-        Only places lie between the two, and for masks the brackets of polygons.
+        Only location tokens, and for masks the brackets of polygons, may lie in between.
         """
         before = ids[:token]
         is_between = self._bins[before] != NO_BIN
@@ -95,17 +94,17 @@ class Tokens:
             is_between |= np.isin(before, list(self._structure))
         stop = _after_last(~is_between)
         start = _after_last(~self._is_text[before[:stop]])
-        return Run(start=start, stop=stop, text=self._decoded(ids[start:stop]))
+        return TokenRun(start=start, stop=stop, text=self._decoded(ids[start:stop]))
 
     def _end_of_text(self, ids: np.ndarray, start: int) -> int:
         specials = np.flatnonzero(~self._is_text[ids[start:]])
         return start + int(specials[0]) if len(specials) else len(ids)
 
-    def _spelling(self, token: int, place: int) -> str:
+    def _spelling(self, token: int, index: int) -> str:
         if token in (self.start, self.end, self.pad):
             return ""
         if self._bins[token] != NO_BIN:
-            return f"<loc_{place}>"
+            return f"<loc_{index}>"
         return self._structure.get(token, _NEITHER)
 
     def _decoded(self, ids: np.ndarray) -> str:
@@ -113,6 +112,6 @@ class Tokens:
 
 
 def _after_last(is_true: np.ndarray) -> int:
-    """Return the place after the last true one, or 0."""
-    places = np.flatnonzero(is_true)
-    return int(places[-1]) + 1 if len(places) else 0
+    """Return the index after the last true one, or 0."""
+    indices = np.flatnonzero(is_true)
+    return int(indices[-1]) + 1 if len(indices) else 0

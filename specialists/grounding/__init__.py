@@ -1,1 +1,1 @@
-"""Who ties phrases of captions to regions."""
+"""Specialists that ground phrases of captions in regions."""

@@ -1,8 +1,8 @@
 """Phrase grounding: boxes for the noun phrases of a caption, by Grounding DINO.
 
-The caption as a whole is the question, so words that describe a thing help to find it. Each box
-goes to exactly one noun phrase, the one that fits it best: no box is a "car taxi". Captions that
-are longer than the model hears are asked sentence after sentence.
+The input is the whole caption, so that descriptions of an object help to find it. Each box goes to
+exactly one noun phrase, the one with the highest score. Captions that are too long for the model
+are split into sentences.
 """
 
 from __future__ import annotations
@@ -18,51 +18,51 @@ from engine.core.errors import nearest
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from engine.core.tasks import CAPTION_TASKS
-from specialists.detection.grounding_dino import Answer, GroundingDino, Question
+from specialists.detection.grounding_dino import GroundedBoxes, GroundingDino, GroundingText
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.stage import Pretrained
 from specialists.words.english import english_captions, english_revision, load_english, parse
-from specialists.words.noun_phrases import NounPhrase, noun_phrases, parts
+from specialists.words.noun_phrases import NounPhrase, noun_phrases, split
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 
 class GroundingConfig(PretrainedConfig):
-    """Which Grounding DINO, which captions, and from which score on it is heard."""
+    """Options of `grounding`."""
 
     model: Annotated[str, RUNTIME] = "IDEA-Research/grounding-dino-base"
     """A folder, `package://NAME/FOLDER` or a hub id: a Grounding DINO or MM-Grounding-DINO."""
     captions: tuple[str, ...] = Field(default=CAPTION_TASKS, min_length=1)
     """Tasks whose texts are grounded: `caption`, `detailed_caption`, `more_detailed_caption`."""
     least_score: float = Field(default=0.2, ge=0, lt=1)
-    """Boxes that are not scored above this are not said, 0..1. Low: filters judge."""
+    """Score that boxes must exceed, 0..1. Low by default: filters judge later."""
 
     @field_validator("captions")
     @classmethod
     def _known(cls, captions: tuple[str, ...]) -> tuple[str, ...]:
         for task in captions:
             if task not in CAPTION_TASKS:
-                raise ValueError(f"{task!r} is no caption, {nearest(task, CAPTION_TASKS)}")
+                raise ValueError(f"{task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")
         return tuple(dict.fromkeys(captions))
 
 
-class Part(NamedTuple):
-    """A part of a caption that is asked at once: its question, and the phrases in the caption."""
+class CaptionPart(NamedTuple):
+    """A part of a caption for one forward pass: its text, and its phrases in the caption."""
 
     row: int
     caption: Annotation
-    question: Question
+    text: GroundingText
     phrases: tuple[NounPhrase, ...]
 
 
 class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
-    """One annotation per box, the parent is the caption, the label the noun of the phrase.
+    """One annotation per box; the parent is the caption, the label the noun of the phrase.
 
-    `score` is the box's, the highest probability of any token; `support` that of its
-    phrase, the mean probability of the phrase's tokens, the article apart. Captions without a
-    noun phrase, and those that are not English, are not asked about.
+    `score` is the highest probability of any token for the box; `support` the mean probability of
+    the tokens of its phrase, without article. Captions without a noun phrase, and those that are
+    not English, are skipped.
     """
 
     Config: ClassVar[type[StageConfig]] = GroundingConfig
@@ -97,20 +97,20 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Ground the captions of each sample."""
-        asked = self._parts(samples)
-        rows = sorted({part.row for part in asked})
-        seen = self._dino.look([samples[row] for row in rows])
+        parts = self._parts(samples)
+        rows = sorted({part.row for part in parts})
+        images = self._dino.look([samples[row] for row in rows])
         answers = self._dino.answer(
-            seen, [rows.index(part.row) for part in asked], [part.question for part in asked]
+            images, [rows.index(part.row) for part in parts], [part.text for part in parts]
         )
-        said: list[list[Annotation]] = [[] for _ in samples]
-        for part, answer in zip(asked, answers, strict=True):
+        found: list[list[Annotation]] = [[] for _ in samples]
+        for part, answer in zip(parts, answers, strict=True):
             sample = samples[part.row]
-            said[part.row] += self._groundings(part, answer, (sample.width, sample.height))
-        return said
+            found[part.row] += self._groundings(part, answer, (sample.width, sample.height))
+        return found
 
-    def _parts(self, samples: Sequence[Sample]) -> list[Part]:
-        """Return what is asked about the samples, in their order; each text is parsed once."""
+    def _parts(self, samples: Sequence[Sample]) -> list[CaptionPart]:
+        """Return the parts of all captions, in order; each text is parsed once."""
         captions = [
             (row, caption)
             for row, sample in enumerate(samples)
@@ -123,31 +123,31 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
             for part in self._parts_of(row, caption, documents[caption.text])
         ]
 
-    def _parts_of(self, row: int, caption: Annotation, document: Doc) -> Iterator[Part]:
+    def _parts_of(self, row: int, caption: Annotation, document: Doc) -> Iterator[CaptionPart]:
         phrases = noun_phrases(document)
         if not phrases:
             return
-        places = self._dino.token_places(caption.text)
+        spans = self._dino.token_spans(caption.text)
         starts = np.array([token.idx for token in document])
-        owner = np.searchsorted(starts, [start for start, _ in places], side="right") - 1
+        owner = np.searchsorted(starts, [start for start, _ in spans], side="right") - 1
         sizes = np.bincount(owner, minlength=len(document)).tolist()
-        for start, stop in parts(document, sizes, room=self._dino.room):
+        for start, stop in split(document, sizes, room=self._dino.room):
             inside = tuple(one for one in phrases if start <= one.span[0] and one.span[1] <= stop)
             if inside:
                 words = tuple((one.words[0] - start, one.words[1] - start) for one in inside)
-                question = Question(text=caption.text[start:stop], phrases=words)
-                yield Part(row=row, caption=caption, question=question, phrases=inside)
+                text = GroundingText(text=caption.text[start:stop], phrases=words)
+                yield CaptionPart(row=row, caption=caption, text=text, phrases=inside)
 
     def _groundings(
-        self, part: Part, answer: Answer, size_wh: tuple[int, int]
+        self, part: CaptionPart, answer: GroundedBoxes, size_wh: tuple[int, int]
     ) -> Iterator[Annotation]:
-        """Yield the boxes of one answer in the order of their phrases, the surest first."""
+        """Yield the boxes of one answer in the order of their phrases, highest scores first."""
         best = answer.phrase_score.argmax(axis=1)
         boxes_xyxy = answer.box_xyxy.clip(0, 1) * np.tile(size_wh, 2)
         has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
-        is_said = has_area & (answer.score > self.config.least_score)
+        is_kept = has_area & (answer.score > self.config.least_score)
         for box in np.lexsort((-answer.score, best)):
-            if is_said[box]:
+            if is_kept[box]:
                 phrase = part.phrases[best[box]]
                 yield Annotation(
                     kind="phrase",

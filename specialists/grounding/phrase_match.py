@@ -1,7 +1,7 @@
-"""Noun phrases of captions, tied to the boxes that bear their names.
+"""Phrase grounding by words: noun phrases of captions are matched with the labels of boxes.
 
-A phrase and a region meet by words alone: label, lemma and head noun. It looks at no pixel; of
-two boxes with one name `mentions` finds out which one a caption means, if it can be told.
+Matching compares label, lemma and head noun; no pixels are used. If several boxes have the name,
+`mentions` resolves which one a caption refers to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.core.annotation import Annotation
 from engine.core.sample import Sample
 from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
 from engine.core.tasks import CAPTION_TASKS
-from specialists.grounding.mentions import Mention, distinct_lines, meant
+from specialists.grounding.mentions import Mention, distinct_lines, referents
 from specialists.words.colours import COLOURS
 from specialists.words.english import english_captions, english_revision, load_english, parse
 from specialists.words.noun_phrases import is_whole
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc, Span, Token
 
 SAME = 1.0
-"""The phrase ends in the label: "a red motor scooter" and "motor scooter"."""
+"""The phrase ends with the label: "a red motor scooter" and "motor scooter"."""
 KIND_OF = 0.9
 """The phrase names a kind of the label: "a motor scooter" and "scooter"."""
 MORE_GENERAL = 0.7
 """The phrase is the head noun of the label: "the scooter" and "motor scooter"."""
 
 _NOT_A_KIND = ("guinea pig", "hot dog", "hot pot", "prairie dog", "sea cucumber", "sea lion")
-"""Names that are no kind of what their head noun says."""
+"""Names that are no hyponyms of their head noun."""
 _COLOUR_WORDS = frozenset(word for colour in COLOURS for word in colour.split())
 _ANOTHER = ("another", "other", "others")
 _QUOTE = re.compile(r'"[^"]*"')
 
 
 class PhraseMatchConfig(StageConfig):
-    """How near a phrase and a label must be."""
+    """Options of `phrase_match`."""
 
     least_strength: float = Field(default=MORE_GENERAL, ge=0, le=1)
-    """Weaker matches are not said: 1 the same name, 0.9 a kind of it, 0.7 its head noun."""
+    """Minimum strength of a match: 1 the same name, 0.9 a kind of it, 0.7 its head noun."""
 
 
 class PhraseMatch(Specialist[PhraseMatchConfig]):
-    """Phrase grounding: one annotation per phrase and region, the parent is the caption.
+    """One annotation per phrase and region; the parent is the caption.
 
-    A singular phrase gets its surest region, "two cups" two, a bare plural all. Quoted words
-    get the line of recognised text that they quote. What is mentioned twice ("a dog ... a dog")
-    gets a region each by the places that the caption tells, quotations also by their order;
-    where neither tells them apart, none. The score is the region's score times the strength of
-    the match (`SAME`, `KIND_OF`, `MORE_GENERAL`).
+    A singular phrase gets the region with the highest score, "two cups" two, a bare plural all.
+    Quoted words get the line of OCR that they quote. Two mentions of one name ("a dog ... a dog")
+    get a region each by the positions stated in the caption, quotations also by their order; if
+    these are ambiguous, none. The score is the region's score times the strength of the match
+    (`SAME`, `KIND_OF`, `MORE_GENERAL`).
     """
 
     Config: ClassVar[type[StageConfig]] = PhraseMatchConfig
@@ -81,12 +81,12 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
         load_english()
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Ground the captions; all are parsed in one go, and none changes another's parse."""
+        """Ground the captions; all are parsed in one call, independently."""
         documents = self._parsed(samples)
         return [self._grounded(sample, documents) for sample in samples]
 
     def _parsed(self, samples: Sequence[Sample]) -> dict[str, Doc]:
-        """Parse the captions that have regions beside them, each text once."""
+        """Parse the captions of samples with regions, each text once."""
         return parse(
             caption.text
             for sample in samples
@@ -98,22 +98,22 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
         regions = _regions(sample)
         labels = sorted({region.label for region in regions})
         lines = [line for line in sample.of("ocr") if line.box_xyxy and line.text.strip()]
-        said: list[Annotation] = []
+        groundings: list[Annotation] = []
         for caption in english_captions(sample):
             mentions = list(quotations(caption.text, lines))
             for phrase in phrases(documents[caption.text], labels) if regions else ():
                 mentions += named(phrase, regions, self.config.least_strength)
             mentions.sort(key=lambda mention: mention.span)
-            found = meant(caption.text, mentions, (sample.width, sample.height))
+            found = referents(caption.text, mentions, (sample.width, sample.height))
             for mention, own in zip(mentions, found, strict=True):
-                said += [_grounding(caption, mention, region) for region in own]
-        return said
+                groundings += [_grounding(caption, mention, region) for region in own]
+        return groundings
 
 
 def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
-    """Yield the noun chunks that are not quoted, and the labels that the parser took for none.
+    """Yield the noun chunks outside of quotations, and labels that the parser did not recognise.
 
-    The parser reads "a large red moped" as a red that moped; a label's own words are a noun.
+    The parser takes "moped" in "a large red moped" for a verb; the words of a label are a noun.
     """
     taken: set[int] = set()
     for quote in _QUOTE.finditer(document.text):
@@ -129,16 +129,16 @@ def phrases(document: Doc, labels: Sequence[str]) -> Iterator[Span]:
         taken.update(range(chunk.start, chunk.end))
     for name in sorted(map(_words, labels), key=len, reverse=True):
         for start in range(len(document) - len(name) + 1):
-            places = range(start, start + len(name))
-            words = document[start : places.stop]
-            is_free = name and taken.isdisjoint(places) and is_whole(words)
+            indices = range(start, start + len(name))
+            words = document[start : indices.stop]
+            is_free = name and taken.isdisjoint(indices) and is_whole(words)
             if is_free and all(map(_is_same, words, name)):
-                taken.update(places)
+                taken.update(indices)
                 yield _with_adjectives(words)
 
 
 def _with_adjectives(mention: Span) -> Span:
-    """Extend a mention to the left, over what can stand before a noun."""
+    """Extend a mention to the left over determiners, adjectives and numbers."""
     start = mention.start
     while start > 0 and (
         mention.doc[start - 1].pos_ in ("DET", "ADJ", "NUM") or _is_colour(mention.doc[start - 1])
@@ -150,10 +150,10 @@ def _with_adjectives(mention: Span) -> Span:
 
 
 def named(phrase: Span, regions: Sequence[Annotation], least: float) -> Iterator[Mention]:
-    """Yield the mention that a phrase is of the regions that it names best, if it names any.
+    """Yield the mention of a phrase with the regions that match it best, if any does.
 
     Args:
-        regions: the surest first.
+        regions: sorted by score, highest first.
     """
     strengths = [strength_of(phrase, region.label) for region in regions]
     best = max(strengths, default=0.0)
@@ -176,12 +176,13 @@ def named(phrase: Span, regions: Sequence[Annotation], least: float) -> Iterator
 
 
 def strength_of(phrase: Span, label: str) -> float:
-    """Return how well a phrase that ends in its head noun and a label meet; 0 if they do not."""
+    """Return the strength of the match of a phrase, which ends with its head noun, and a label,
+    0..1."""
     words, name = [token for token in phrase if not token.is_punct], _words(label)
     if not words or not name or not _is_same(words[-1], name[-1]):
         return 0.0
-    spoken = " ".join(token.lemma_.lower() for token in words[-2:])
-    if spoken in _NOT_A_KIND and spoken != label.lower():
+    ending = " ".join(token.lemma_.lower() for token in words[-2:])
+    if ending in _NOT_A_KIND and ending != label.lower():
         return 0.0
     if len(words) >= len(name) and all(map(_is_same, words[-len(name) :], name)):
         return KIND_OF if any(map(_is_kind, words[: -len(name)])) else SAME
@@ -190,7 +191,8 @@ def strength_of(phrase: Span, label: str) -> float:
 
 
 def count_of(phrase: Span) -> int | None:
-    """Return how many things a phrase speaks of; `None` when it is an open plural."""
+    """Return the number of objects that a phrase refers to; `None` for a plural without a
+    number."""
     for token in phrase:
         if token.lower_ in NUMBERS:
             return NUMBERS.index(token.lower_)
@@ -200,7 +202,7 @@ def count_of(phrase: Span) -> int | None:
 
 
 def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Mention]:
-    """Yield the quotations of a caption that are lines of recognised text."""
+    """Yield the quotations of a caption that are lines of OCR."""
     lines_of: dict[str, list[Annotation]] = {}
     for line in lines:
         lines_of.setdefault(quoted(line.text), []).append(line)
@@ -214,7 +216,7 @@ def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Mention]:
 
 
 def _regions(sample: Sample) -> list[Annotation]:
-    """Return the regions with boxes, the surest first."""
+    """Return the regions with boxes, highest scores first."""
     regions = [region for region in sample.of("object_detection") if region.box_xyxy]
     return sorted(regions, key=lambda region: -(region.score or 0))
 
@@ -228,7 +230,7 @@ def _is_same(token: Token, word: str) -> bool:
 
 
 def _is_kind(token: Token) -> bool:
-    """Tell whether a word before the head noun says which kind of thing it is."""
+    """Return whether a word before the head noun is a noun that makes it a subtype."""
     return token.pos_ in ("NOUN", "PROPN") and not _is_colour(token)
 
 

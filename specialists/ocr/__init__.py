@@ -1,1 +1,1 @@
-"""Who reads the text in images."""
+"""Specialists that read the text in images."""

@@ -1,8 +1,8 @@
-"""PP-OCR v5 and v6 of `transformers`: a detector finds lines of text, a recogniser reads them.
+"""PP-OCR v5 and v6 in `transformers`: a detector finds lines of text, a recogniser reads them.
 
-The detector draws a map of how likely each pixel is text, from which its processor makes quads
-(DB, arXiv 1911.08947); the recogniser reads each quad, laid flat, by greedy CTC (PP-OCRv5, arXiv
-2507.05595). Both prepare images by torchvision. Knows no language.
+The detector predicts a map of text probabilities, from which its processor makes quads (DB, arXiv
+1911.08947); the recogniser reads each rectified quad by greedy CTC (PP-OCRv5, arXiv 2507.05595).
+Both preprocess images by torchvision.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from specialists.ocr.direction import Reading, View, read_lines, side_by_side
 from specialists.ocr.text_lines import hulls_of, laid_flat, line, reading_order, sizes_of
 from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.network import Network, exact, pictured
+from specialists.pretrained.network import Network, preprocess, to_float32
 from specialists.pretrained.stage import Pretrained
 from specialists.pretrained.token_scores import rounded
 
@@ -47,57 +47,55 @@ _READER = Family(
     needs_torchvision=_RECOGNISERS,
 )
 _BLANK = 0
-"""The class of CTC that stands for no letter."""
+"""The blank class of CTC."""
 _STEP = 32
-"""Widths of long lines are this far apart, twice as far for those twice as long, and so on: lines
-of one width share a batch."""
+"""Widths of long lines are rounded to multiples of this, of twice this for those twice as long, and
+so on: lines of one width share a batch."""
 _BATCHES = 64
-"""Batches of lines that are cut out at once; of many, more have the same width."""
+"""Batches of lines that are cropped at once; among many, more have the same width."""
 _LARGEST_SIDE = 2**15 - 1
-"""Beyond it the processor's coordinates, 16-bit integers, would overflow."""
+"""Maximum side for the processor, whose coordinates are 16-bit integers."""
 
 
 class PpOcrConfig(PretrainedConfig):
-    """Which detector and recogniser, and what counts as a line."""
+    """Options of `pp_ocr`."""
 
     model: Annotated[str, RUNTIME] = "PaddlePaddle/PP-OCRv6_medium_det_safetensors"
     """The detector: a folder, `package://NAME/FOLDER` or a hub id."""
     recogniser: Annotated[str, RUNTIME] = "PaddlePaddle/PP-OCRv6_medium_rec_safetensors"
     """The recogniser: a folder, `package://NAME/FOLDER` or a hub id."""
     recogniser_revision: Annotated[str, RUNTIME] = ""
-    """Branch, tag or commit of a recogniser of the hub; `revision` is the detector's."""
+    """Branch, tag or commit of a recogniser on the hub; `revision` is that of the detector."""
     image_size: int | None = Field(default=None, ge=32)
-    """Pixels of the long side, at most, of the image in which lines are looked for; by default
-    the checkpoint's, which is 960 for the released ones."""
+    """Maximum pixels of the long side of the image for the detector; by default that of the
+    checkpoint, 960 for the released ones."""
     pixel_threshold: float = Field(default=0.3, ge=0, le=1)
-    """Pixels that are likelier text than this belong to a line, 0..1."""
+    """Minimum text probability of a line's pixels, 0..1."""
     least_support: float = Field(default=0.6, ge=0, le=1)
-    """Lines whose pixels are less likely text on average are not read, 0..1."""
+    """Minimum mean text probability of a line, 0..1."""
     unclip: float = Field(default=1.5, ge=1)
-    """How far a line's quad is grown, for the detector learnt shrunken ones: times its area by
-    its perimeter."""
+    """Expansion of a quad, as the detector was trained on shrunken ones: times area / perimeter."""
     max_lines: int = Field(default=1000, ge=1)
-    """Lines of an image at most."""
+    """Maximum lines of an image."""
     least_score: float = Field(default=0.2, ge=0, le=1)
-    """Lines that the recogniser is less sure of are not said, 0..1."""
+    """Minimum score of a line, 0..1."""
 
 
 class _Found(NamedTuple):
-    """Where an image has text: quads, (n, 4, 2), in reading order, each from the corner at the top
-    left, and their likelihood, (n,)."""
+    """The lines of an image: quads, (n, 4, 2), in reading order, each from the corner at the top
+    left, and their mean text probabilities, (n,)."""
 
     quads: np.ndarray
     support: np.ndarray
 
 
 class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
-    """Lines of text in reading order, each a quad clockwise from the top left of the text,
-    whichever way this runs: `read_lines` finds out.
+    """Lines of text in reading order, each a quad clockwise from the top left of the text, in any
+    direction (`read_lines`).
 
-    Score: the recogniser's, the mean probability of the letters; support: the detector's, the
-    mean probability of text within the quad. The two are not multiplied, for one says whether
-    there is text and the other whether it was read well. A quad in which no letter was read is
-    not said.
+    `score` is the recogniser's, the mean probability of the letters; `support` the detector's, the
+    mean text probability in the quad. They are not multiplied: one measures whether there is text,
+    the other whether it was read well. A quad without letters is left out.
     """
 
     Config: ClassVar[type[StageConfig]] = PpOcrConfig
@@ -121,7 +119,7 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         """Name the commits on the hub or the digests of the files, the detector's first.
 
         Raises:
-            MissingModel: one is not here, or both, with all commands that fetch them.
+            MissingModel: one or both are missing, with the commands that download them.
         """
         digests: list[str] = []
         absent: list[MissingModel] = []
@@ -142,34 +140,34 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         """Load detector and recogniser onto the device.
 
         Raises:
-            ConfigError: the recogniser's processor does not know all letters.
+            ConfigError: the recogniser's processor lacks letters.
         """
         super().load()
         if self.config.image_size is not None:
             processor = self.network.processor
             processor.limit_side_len, processor.limit_type = self.config.image_size, "max"
         checkpoint = self._recogniser()
-        # Its lines have a height of their own.
+        # Lines have a fixed height.
         self._reader = Network(checkpoint, self.config.model_copy(update={"image_size": None}))
         self._letters: list[str] = list(self._reader.processor.character_list)
         classes = self._reader.model.config.head_out_channels
         if len(self._letters) < classes:
             raise ConfigError(
-                f"model {checkpoint.model!r} tells {classes} letters apart, but its processor "
-                f"knows {len(self._letters)}; use the preprocessor_config.json of the weights"
+                f"model {checkpoint.model!r} has {classes} classes of letters, but its processor "
+                f"{len(self._letters)}; use the preprocessor_config.json of the weights"
             )
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Find the lines of each image, then read the lines of all."""
+        """Detect the lines of each image, then read those of all images."""
         views = self.network.prepare(samples, self._view)
         maps = self.network.run(views, self._text_map)
         found = self.network.prepare(list(zip(samples, maps, strict=True)), self._lines)
         lines = read_lines([quads for quads, _ in found], partial(self._read, samples))
         return [
             [
-                line(said.text, quad, said.score, rounded(float(support)))
-                for (quad, said), support in zip(own, supports, strict=True)
-                if said.text and said.score >= self.config.least_score
+                line(reading.text, quad, reading.score, rounded(float(support)))
+                for (quad, reading), support in zip(own, supports, strict=True)
+                if reading.text and reading.score >= self.config.least_score
             ]
             for own, (_, supports) in zip(lines, found, strict=True)
         ]
@@ -183,21 +181,21 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
         )
 
     def _view(self, sample: Sample) -> dict[str, Tensor]:
-        seen = pictured(self.network.processor, sample.image)
-        return {"pixel_values": seen["pixel_values"]}
+        features = preprocess(self.network.processor, sample.image)
+        return {"pixel_values": features["pixel_values"]}
 
     def _text_map(self, batch: dict[str, Tensor], _: object) -> list[Tensor]:
-        """Return how likely each pixel is text, (1, height, width) for an image."""
-        return list(exact(self.network.model(**batch).last_hidden_state).cpu())
+        """Return the text probability of each pixel, (1, height, width) for an image."""
+        return list(to_float32(self.network.model(**batch).last_hidden_state).cpu())
 
-    def _lines(self, seen: tuple[Sample, Tensor]) -> _Found:
-        """Make quads in the image's own pixels of a map."""
+    def _lines(self, mapped: tuple[Sample, Tensor]) -> _Found:
+        """Convert a map of text probabilities to quads in pixels of the image."""
         import torch
 
-        sample, text_map = seen
+        sample, text_map = mapped
         shrink = math.ceil(max(sample.width, sample.height) / _LARGEST_SIDE)
         size_hw = torch.tensor([[sample.height / shrink, sample.width / shrink]])
-        (said,) = self.network.processor.post_process_object_detection(
+        (found,) = self.network.processor.post_process_object_detection(
             SimpleNamespace(last_hidden_state=text_map[None]),
             target_sizes=size_hw,
             threshold=self.config.pixel_threshold,
@@ -205,28 +203,30 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
             unclip_ratio=self.config.unclip,
             max_candidates=self.config.max_lines,
         )
-        quads = said["boxes"].numpy().reshape(-1, 4, 2).astype(np.float64) * shrink
+        quads = found["boxes"].numpy().reshape(-1, 4, 2).astype(np.float64) * shrink
         boxes, order = hulls_of(quads), reading_order(quads)
         order = order[(boxes[order, 2:] - boxes[order, :2]).min(axis=1, initial=np.inf) > 0]
-        return _Found(quads[order], said["scores"].numpy()[order])
+        return _Found(quads[order], found["scores"].numpy()[order])
 
     def _crop(self, sample: Sample, view: View) -> dict[str, Tensor]:
-        """Lay a line flat; the recogniser's own processor brings it to the right height."""
+        """Rectify a line; the recogniser's processor scales it to the right height."""
         processor = self._reader.processor
         if view.letters > 1:
             crop = side_by_side(laid_flat(sample.image, view.quad), view.letters)
-            return pictured(processor, crop)
+            return preprocess(processor, crop)
         size_wh = crop_size(
             sizes_of(view.quad[None])[0],
             height=processor.size["height"],
             widths=(processor.size["width"], processor.max_image_width),
         )
-        return pictured(processor, laid_flat(sample.image, view.quad, size_wh))
+        return preprocess(processor, laid_flat(sample.image, view.quad, size_wh))
 
     def _letters_of(self, batch: Mapping[str, Tensor], _: object) -> list[Reading]:
-        """Read the likeliest letter at each place of lines."""
-        chances, classes = exact(self._reader.model(**batch).last_hidden_state).max(dim=-1)
-        rows = zip(chances.cpu().numpy(), classes.cpu().numpy(), strict=True)
+        """Read lines by the most probable class at each step."""
+        probabilities, classes = to_float32(self._reader.model(**batch).last_hidden_state).max(
+            dim=-1
+        )
+        rows = zip(probabilities.cpu().numpy(), classes.cpu().numpy(), strict=True)
         return [greedy_ctc(*row, self._letters) for row in rows]
 
     def _recogniser(self) -> Checkpoint:
@@ -239,11 +239,11 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
 
 
 def crop_size(size_wh: np.ndarray, *, height: int, widths: tuple[int, int]) -> tuple[int, int]:
-    """Return the size at which a line is cut out of its image.
+    """Return the size at which a line is cropped.
 
-    The recogniser sees lines at a `height`, padded to the first of `widths` and no longer than
-    the second. A crop is no lower than that. One that is longer than what is padded is stretched
-    by a twentieth at most, so that at that height it has one of few widths.
+    The recogniser scales lines to `height`, padded to the first of `widths` and at most as wide as
+    the second. A crop has at least that height. One that is wider than the padding is stretched by
+    at most 5 %, to one of a few widths at that height.
     """
     wide, high = size_wh
     tall = max(round(high), height)
@@ -255,13 +255,13 @@ def crop_size(size_wh: np.ndarray, *, height: int, widths: tuple[int, int]) -> t
     return math.ceil(target * tall / height), tall
 
 
-def greedy_ctc(chances: np.ndarray, classes: np.ndarray, letters: Sequence[str]) -> Reading:
-    """Read a line from the likeliest class at each place and its probability, both (places,).
+def greedy_ctc(probabilities: np.ndarray, classes: np.ndarray, letters: Sequence[str]) -> Reading:
+    """Decode a line from the most probable class at each step and its probability, both (steps,).
 
-    A letter that follows itself without a blank between is one letter. The score is the mean
-    over the letters, 0 where there is none.
+    Repeated classes without a blank in between are one letter. The score is the mean over the
+    letters, 0 without any.
     """
     is_new = np.append(True, classes[1:] != classes[:-1]) & (classes != _BLANK)
     text = "".join(letters[one] for one in classes[is_new]).strip()
-    score = float(chances[is_new].mean().clip(0, 1)) if is_new.any() else 0.0
+    score = float(probabilities[is_new].mean().clip(0, 1)) if is_new.any() else 0.0
     return Reading(text, rounded(score))

@@ -1,7 +1,7 @@
-"""Text in images: PP-OCR through the package `rapidocr`, whose wheel carries the models.
+"""PP-OCR by the package `rapidocr`, whose wheel contains the models.
 
-The image is brought to a size and shape that the detector can bear before the package sees
-it, since the package enlarges a thin strip without bound. Knows no language: text is text.
+The image is resized and padded before the package gets it, which would enlarge a thin strip without
+bound.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ if TYPE_CHECKING:
     from rapidocr import RapidOCR
 
 _LEAST_SIDE = 32
+"""Minimum side of the image in pixels; smaller ones are padded."""
 _LARGEST_ASPECT = 16
-"""Thinner strips get a black border; without one the detector would see under two rows."""
+"""Maximum aspect ratio; thinner strips are padded with black."""
 
 
 class RapidOcrConfig(StageConfig):
-    """How large the image is when it is read, and what counts as read."""
+    """Options of `rapidocr`."""
 
     long_side: int = Field(default=2000, ge=64)
-    """Pixels of the long side of the image that lines are cut from; it is never enlarged."""
+    """Maximum pixels of the long side of the image that lines are cropped from."""
     detector_side: int = Field(default=960, ge=64)
-    """Pixels of the long side of the image in which lines are looked for."""
+    """Maximum pixels of the long side of the image for the detector."""
     least_score: float = Field(default=0.5, ge=0, le=1)
-    """Lines that the recogniser is less sure of are not said, 0..1."""
+    """Minimum score of a line, 0..1."""
     threads: Annotated[int, RUNTIME, Field(ge=1)] = 1
     """Threads of onnxruntime in the worker."""
 
 
 class Frame(NamedTuple):
-    """An image as the detector gets it, and the way back.
+    """The detector's image, with its transformation.
 
-    `pixels` is BGR, uint8; a point p of the image is at p * scale + offset in it.
+    `pixels` is BGR, uint8; a point p of the original is at p * scale + offset in it.
     """
 
     pixels: np.ndarray
@@ -52,16 +53,15 @@ class Frame(NamedTuple):
     offset_xy: np.ndarray
 
     def to_image(self, quads: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-        """Turn quads, (n, 4, 2), into coordinates of the image, clipped to it."""
+        """Transform quads, (n, 4, 2), to coordinates of the original, clipped to it."""
         return np.clip((quads - self.offset_xy) / self.scale_xy, 0, size_wh)
 
 
 class RapidOcr(Specialist[RapidOcrConfig]):
     """Lines of text in reading order: text, quad, the quad's hull as box, recognition score.
 
-    A quad begins at the top left of the text, whichever way this runs: `read_lines` finds out.
-    The package's classifier of upside-down lines is off, since it turned upright lines of the
-    sample photographs round.
+    A quad starts at the top left of the text, in any direction (`read_lines`). The package's
+    classifier of upside-down lines is off: it rotated upright lines of the sample photographs.
     """
 
     Config: ClassVar[type[StageConfig]] = RapidOcrConfig
@@ -76,11 +76,11 @@ class RapidOcr(Specialist[RapidOcrConfig]):
         return "PP-OCRv6-small"
 
     def revision(self) -> str:
-        """Name the package that carries the models."""
+        """Name the package with the models."""
         return f"rapidocr {version('rapidocr')}"
 
     def load(self) -> None:
-        """Load detector and recogniser from the installed package; nothing is downloaded."""
+        """Load detector and recogniser from the installed package, without downloads."""
         from rapidocr import RapidOCR
 
         self._reader: RapidOCR = RapidOCR(
@@ -96,7 +96,7 @@ class RapidOcr(Specialist[RapidOcrConfig]):
             }
         )
         blank = np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), dtype=np.uint8)
-        # The package loads a model when it is first used.
+        # The package loads a model at its first use.
         self._reader(blank, use_det=True, use_cls=False, use_rec=False)
         self._reader(blank, use_det=False, use_cls=False, use_rec=True)
 
@@ -119,14 +119,14 @@ class RapidOcr(Specialist[RapidOcrConfig]):
         return [line(text, quad, score) for quad, (text, score) in found if has_area(quad)]
 
     def _reading(self, frame: Frame, view: View) -> Reading:
-        """Read one line: a call for each needs no padding, and no answer depends on others."""
+        """Read one line per call, without padding, so that no result depends on other lines."""
         crop = side_by_side(laid_flat(frame.pixels, view.quad), view.letters)
         result = self._reader(crop, use_det=False, use_cls=False, use_rec=True)
         return Reading(result.txts[0], float(result.scores[0]))
 
 
 def framed(pixels: np.ndarray, long_side: int) -> Frame:
-    """Shrink an RGB image to a long side at most, and pad what is too thin for the detector."""
+    """Shrink an RGB image to `long_side`, and pad one that is too thin for the detector."""
     import cv2
 
     height, width = pixels.shape[:2]

@@ -1,7 +1,6 @@
-"""Lines of text as quads: cut out of an image, laid flat, put in reading order.
+"""Geometry of text lines: quads are cropped, rectified and sorted in reading order.
 
-A quad is four corners (x, y), clockwise from the top-left one of the text as it is read. Knows
-no model and reads nothing.
+A quad is four corners (x, y), clockwise from the top left of the text.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ import numpy as np
 from engine.core.annotation import Annotation
 
 _RUNS_DOWN = 1.5
-"""A quad this many times as tall as wide holds text that runs down, as PP-OCR has it."""
+"""Aspect ratio, height / width, from which text is assumed to run down, as in PP-OCR."""
 
 
 def as_read(quads: np.ndarray) -> np.ndarray:
-    """Let the corners of boxes, (n, 4, 2), begin where text most likely does.
+    """Rotate the corners of boxes, (n, 4, 2), to start where the text most likely does.
 
-    Tall ones begin at the top right: their text runs down, its letters' heads to the right; laid
-    flat, it is upright. For those who read a line in one way only.
+    Tall boxes start at the top right: their text runs down and is upright after rectifying. For
+    recognisers that read a line in one direction only.
     """
     size_wh = sizes_of(quads)
     runs_down = size_wh[:, 1] >= _RUNS_DOWN * size_wh[:, 0]
@@ -26,18 +25,18 @@ def as_read(quads: np.ndarray) -> np.ndarray:
 
 
 def sizes_of(quads: np.ndarray) -> np.ndarray:
-    """Return the longer of the two widths and heights of quads, (n, 2) in pixels."""
+    """Return the larger of the two widths and heights of quads, (n, 2) in pixels."""
     edges = np.linalg.norm(quads - np.roll(quads, -1, axis=1), axis=2)
     return np.stack([edges[:, [0, 2]].max(axis=1), edges[:, [1, 3]].max(axis=1)], axis=1)
 
 
 def hulls_of(quads: np.ndarray) -> np.ndarray:
-    """Return the upright boxes around quads, (n, 4), x1 y1 x2 y2."""
+    """Return the bounding boxes of quads, (n, 4), x1 y1 x2 y2."""
     return np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
 
 
 def has_area(quad: np.ndarray) -> bool:
-    """Tell whether the upright box around a quad, (4, 2), has an area."""
+    """Return whether the bounding box of a quad, (4, 2), has an area."""
     left, top, right, bottom = hulls_of(quad[None])[0]
     return bool(right > left and bottom > top)
 
@@ -45,10 +44,10 @@ def has_area(quad: np.ndarray) -> bool:
 def laid_flat(
     pixels: np.ndarray, quad: np.ndarray, size_wh: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Cut a quad, (4, 2), out of an image and undo its perspective.
+    """Crop a quad, (4, 2), and undo its perspective.
 
-    The result is of `size_wh`, by default that of the quad, at least one pixel a side. What of a
-    quad lies outside the image repeats the image's edge.
+    The result has `size_wh`, by default that of the quad, at least one pixel per side. Parts
+    outside of the image repeat the image's edge.
     """
     import cv2
 
@@ -57,7 +56,7 @@ def laid_flat(
         size_wh = max(1, round(width)), max(1, round(height))
     right, bottom = size_wh
     flat = np.array([(0, 0), (right, 0), (right, bottom), (0, bottom)], dtype=np.float32)
-    # Quads count from the edge of the first pixel, OpenCV from its middle.
+    # Quads have their origin at the corner of the first pixel, OpenCV at its centre.
     return cv2.warpPerspective(
         pixels,
         cv2.getPerspectiveTransform(quad.astype(np.float32) - 0.5, flat - 0.5),
@@ -68,9 +67,10 @@ def laid_flat(
 
 
 def reading_order(quads: np.ndarray) -> np.ndarray:
-    """Return the numbers of quads, (n, 4, 2), row by row from the top, each from the left.
+    """Return the indices of quads, (n, 4, 2), in reading order: rows from the top, each from the
+    left.
 
-    A row ends where the next middle is lower by more than half of the lower line's height.
+    A row ends if the next centre is lower by more than half the height of the lower line.
     """
     boxes = hulls_of(quads)
     middle = boxes[:, [1, 3]].mean(axis=1)
@@ -83,7 +83,7 @@ def reading_order(quads: np.ndarray) -> np.ndarray:
 
 
 def line(text: str, quad: np.ndarray, score: float, support: float | None = None) -> Annotation:
-    """Say that a quad, (4, 2), of the image reads so."""
+    """Return the annotation of a line with this quad, (4, 2)."""
     return Annotation(
         kind="region",
         task="ocr",

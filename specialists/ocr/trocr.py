@@ -1,7 +1,6 @@
-"""TrOCR: reads again the lines of text that another stage found (arXiv 2109.10282).
+"""TrOCR (arXiv 2109.10282): reads again the lines of text that another stage detected.
 
-A recogniser only: it looks at one line at a time, laid flat, and finds none itself. Knows no
-language beyond that of its tokens.
+It is a recogniser only: it reads one rectified line at a time.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.ocr.text_lines import as_read, laid_flat
 from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.greedy_search import GreedySearch, Spoken
-from specialists.pretrained.network import pictured
+from specialists.pretrained.greedy_search import GeneratedTokens, GreedySearch
+from specialists.pretrained.network import preprocess
 from specialists.pretrained.stage import Pretrained
 from specialists.pretrained.token_scores import rounded, sentence_score
 
@@ -32,28 +31,27 @@ _DECODER = "trocr"
 
 
 class TrOcrConfig(PretrainedConfig):
-    """Which weights, and how long a line may be."""
+    """Options of `trocr`."""
 
     model: Annotated[str, RUNTIME] = "microsoft/trocr-large-printed"
-    """A folder, `package://NAME/FOLDER` or a hub id; there are weights for printed, written and
+    """A folder, `package://NAME/FOLDER` or a hub id; there are weights for printed, handwritten and
     scene text."""
     max_new_tokens: int = Field(default=96, ge=1)
-    """Tokens of a line at most; no more than the checkpoint has positions."""
+    """Maximum tokens of a line; limited by the positions of the checkpoint."""
     least_score: float = Field(default=0.2, ge=0, le=1)
-    """Lines that the model is less sure of are not said, 0..1."""
+    """Minimum score of a line, 0..1."""
 
 
 class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
-    """The lines that it reads, in its own words: same quad and box, own text and score.
+    """The lines of other stages with a new text and score; quad and box are unchanged.
 
-    Score: the geometric mean of the tokens' probabilities, the end token included. A line is a
-    second opinion, with the line that it was read from in `merged_from`: both stand side by side
-    for a `merge` stage to choose between, and a `superseded` filter `by: {trocr: [ocr]}` lets
-    the earlier one step back. It is no child of the earlier line, which may be dropped without
-    it. Lines that have neither quad nor box are passed by, as are those that it cannot read.
+    The score is the geometric mean of the tokens' probabilities, the end token included. The
+    earlier line is in `merged_from`: a `merge` stage can choose between both, and a `superseded`
+    filter `by: {trocr: [ocr]}` can drop the earlier one. It is no child of the earlier line, which
+    may be dropped without it. Lines without quad and box are skipped, and so are unreadable ones.
 
-    A quad tells where its text begins. Of a line with a box alone nobody knows which way it runs:
-    a box at least one and a half times as tall as wide is taken to hold text that runs down.
+    A quad gives the start of its text. A line with a box only has no direction: the text of a box
+    at least 1.5 times as tall as wide is assumed to run down.
     """
 
     Config: ClassVar[type[StageConfig]] = TrOcrConfig
@@ -73,7 +71,7 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
         """Find the checkpoint.
 
         Raises:
-            ConfigError: it is not here, cannot be used, or writes something else than lines.
+            ConfigError: it is missing, cannot be used, or its decoder is not that of TrOCR.
         """
         found = super().checkpoint()
         config = json.loads((found.folder / "config.json").read_text("utf-8"))
@@ -86,8 +84,7 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
         side = config.get("encoder", {}).get("image_size", self.config.image_size)
         if self.config.image_size not in (None, side):
             raise ConfigError(
-                f"model {found.model!r} sees lines of {side} px a side and no others; leave "
-                "`image_size` out"
+                f"model {found.model!r} takes images of {side} px only; leave `image_size` out"
             )
         return found
 
@@ -95,29 +92,29 @@ class TrOcr(Pretrained[TrOcrConfig], Specialist[TrOcrConfig]):
         """Load the weights onto the device."""
         super().load()
         positions = self.network.model.config.decoder.max_position_embeddings
-        self._most_tokens = min(self.config.max_new_tokens, positions - 1)
+        self._max_tokens = min(self.config.max_new_tokens, positions - 1)
         self._search = GreedySearch(self.network.model, self.network.processor.tokenizer)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Read the lines of each image again."""
         lines = [(row, one) for row, sample in enumerate(samples) for one in _lines(sample)]
-        spoken_lines = self.network.ask(
+        generated = self.network.ask(
             lines, lambda line: self._crop(samples[line[0]], line[1]), self._read
         )
         answers: list[list[Annotation]] = [[] for _ in samples]
-        for (row, earlier), spoken in zip(lines, spoken_lines, strict=True):
-            text = self.network.processor.decode(spoken.ids, skip_special_tokens=True).strip()
-            score = rounded(sentence_score(spoken.chances))
+        for (row, earlier), tokens in zip(lines, generated, strict=True):
+            text = self.network.processor.decode(tokens.ids, skip_special_tokens=True).strip()
+            score = rounded(sentence_score(tokens.probabilities))
             if text and score >= self.config.least_score:
                 answers[row].append(_read_again(earlier, text, score))
         return answers
 
     def _crop(self, sample: Sample, earlier: Annotation) -> dict[str, Tensor]:
         crop = laid_flat(sample.image, _quad_of(earlier))
-        return pictured(self.network.processor.image_processor, crop)
+        return preprocess(self.network.processor.image_processor, crop)
 
-    def _read(self, batch: dict[str, Tensor], _: object) -> list[Spoken]:
-        return self._search.speak(batch, self._most_tokens)
+    def _read(self, batch: dict[str, Tensor], _: object) -> list[GeneratedTokens]:
+        return self._search.generate(batch, self._max_tokens)
 
 
 def _lines(sample: Sample) -> list[Annotation]:

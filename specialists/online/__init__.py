@@ -1,1 +1,1 @@
-"""Specialists that ask a service elsewhere, and the client that keeps their manners."""
+"""Specialists that call online services, and their client: rate limits, retries, budgets."""

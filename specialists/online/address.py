@@ -1,6 +1,6 @@
-"""Where a service is, and the key that opens it: read, checked, never repeated.
+"""Addresses and API keys of services: read, checked, and never printed.
 
-Keys come from the environment only; a config holds the name of a variable.
+Keys come from the environment only; a config has the name of the variable.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from pydantic import SecretStr
 from engine.core.errors import ConfigError
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
-"""Upper case only: a key that was written in its place should not pass for one."""
+"""Upper case only, so that a key itself is not accepted as a name."""
 
 
 def host_of(url: str, option: str = "url") -> str:
     """Return the host of a service's address.
 
     Raises:
-        ConfigError: it is no address, or holds what belongs elsewhere; a key is not repeated.
+        ConfigError: it is no URL, or contains a user, a password or a query.
     """
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query:
         raise ConfigError(
-            f"{option} holds a user, a password or a query: give the bare address, and the key "
-            "through the environment variable that api_key_env names"
+            f"{option} contains a user, a password or a query: give the bare address, and the "
+            "key in the environment variable that api_key_env names"
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{option} = {url!r} is no address of a service: https://HOST/PATH")
+        raise ConfigError(f"{option} = {url!r} is no URL of a service: use https://HOST/PATH")
     return parts.hostname
 
 
 def read_key(variable: str) -> SecretStr | None:
-    """Read a key from the environment; without a variable's name, no key is wanted.
+    """Read a key from the environment; `None` if no variable is named.
 
     Raises:
-        ConfigError: the variable is not set, or holds what cannot be a key.
+        ConfigError: the variable is not set, or its value cannot be a key.
     """
     if not variable:
         return None
     if not _NAME.fullmatch(variable):
         raise ConfigError(
-            "api_key_env is no name of an environment variable (A-Z, 0-9 and _): it names the "
-            "variable that holds the key, the key itself stays out of the config"
+            "api_key_env is no name of an environment variable (A-Z, 0-9 and _): name the variable "
+            "with the key there, and keep the key itself out of the config"
         )
     key = os.environ.get(variable, "").strip()
     if not key:
@@ -55,7 +55,7 @@ def read_key(variable: str) -> SecretStr | None:
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(
-            f"api_key_env = {variable!r}: this environment variable holds no key but something "
-            "with spaces or unusual characters"
+            f"api_key_env = {variable!r}: the value of this environment variable has spaces or "
+            "unusual characters, so it is no key: check it"
         )
     return SecretStr(key)

@@ -1,7 +1,7 @@
-"""What stages that ask a chat model for captions have in common: templates in, captions out.
+"""The common base of stages that get captions from a chat model, by prompt templates.
 
-A subclass turns a sample into one conversation per task. Knows neither the protocol, which is
-`chat`, nor what a prompt can tell, which is `heard`.
+A subclass makes one conversation per task from a sample. `chat` has the protocol, `context` the
+fields of templates.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from engine.core.sample import Sample
 from engine.core.stage import RUNTIME
 from engine.core.tasks import CAPTION_TASKS
 from specialists.online.chat import ChatConfig, ChatSpecialist, Message
-from specialists.online.heard import PromptLimits
+from specialists.online.context import PromptLimits
 from specialists.online.prompts import RULES, Prompt, read_prompt, revision_of
 from specialists.online.reply import texts_in
 
 Conversation = Sequence[Message]
 
 SYSTEM = Message("system", (RULES,))
-"""Opens every conversation."""
+"""The first message of every conversation."""
 
 
 class AnnotatorConfig(ChatConfig):
-    """What is asked for, and what a prompt tells."""
+    """Options of captions by a chat model."""
 
     prompts: Annotated[dict[str, str], RUNTIME] = Field(
         default={
@@ -38,19 +38,19 @@ class AnnotatorConfig(ChatConfig):
         },
         min_length=1,
     )
-    """The tasks to write, and for each the path of its template. Where a template lies costs
-    nothing, other words do."""
+    """The tasks to produce, and for each the path of its template; the content counts, not the
+    path."""
     prompt_limits: PromptLimits = PromptLimits()
-    """How much of what others said a prompt tells."""
+    """Limits on the annotations in a prompt."""
     language: str = "en"
-    """Language that the templates ask for, stamped on the captions; BCP 47."""
+    """Language of the captions that the templates ask for; BCP 47."""
 
     @field_validator("prompts")
     @classmethod
     def _caption_tasks(cls, prompts: dict[str, str]) -> dict[str, str]:
         for task in prompts:
             if task not in CAPTION_TASKS:
-                raise ValueError(f"{task!r} is no caption, {nearest(task, CAPTION_TASKS)}")
+                raise ValueError(f"{task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")
         return prompts
 
 
@@ -58,7 +58,7 @@ AnnotatorT = TypeVar("AnnotatorT", bound=AnnotatorConfig)
 
 
 class Annotator(ChatSpecialist[AnnotatorT]):
-    """Asks for one text per sample and task."""
+    """Gets one text per sample and task."""
 
     version: ClassVar[int] = 3
 
@@ -72,7 +72,7 @@ class Annotator(ChatSpecialist[AnnotatorT]):
         self.produces: tuple[str, ...] = tuple(self.prompts)
 
     def revision(self) -> str:
-        """Name who answers and the digest of the templates.
+        """Name the release or the host, and the digest of the templates.
 
         Raises:
             ConfigError: the key is not in the environment, or the options make no sense.
@@ -81,28 +81,26 @@ class Annotator(ChatSpecialist[AnnotatorT]):
 
     @abstractmethod
     def conversations(self, sample: Sample) -> list[Conversation]:
-        """Return a conversation for each task of `produces`, or none where there is no question.
+        """Return a conversation for each task of `produces`, or none if nothing is to be asked.
 
         Raises:
-            SampleError: the sample cannot be shown.
+            SampleError: the image cannot be sent.
         """
 
     def asked(self, samples: Sequence[Sample]) -> list[list[str] | SampleError]:
-        """Return for each sample the texts of its conversations, or why it has none.
+        """Return for each sample the texts of its conversations, or an error.
 
-        One failed answer fails its sample; the others are kept, for they are paid.
+        One failed answer fails its sample; other samples keep their answers, which are paid for.
         """
-        talks = [self._talks(sample) for sample in samples]
-        asking = [talk for of_sample in talks if isinstance(of_sample, list) for talk in of_sample]
-        answers = iter(self.service.answer(asking))
+        conversations = [self._conversations(sample) for sample in samples]
+        sent = [one for own in conversations if isinstance(own, list) for one in own]
+        answers = iter(self.service.answer(sent))
         return [
-            texts_in(list(islice(answers, len(of_sample))))
-            if isinstance(of_sample, list)
-            else of_sample
-            for of_sample in talks
+            texts_in(list(islice(answers, len(own)))) if isinstance(own, list) else own
+            for own in conversations
         ]
 
-    def _talks(self, sample: Sample) -> list[Conversation] | SampleError:
+    def _conversations(self, sample: Sample) -> list[Conversation] | SampleError:
         try:
             return self.conversations(sample)
         except SampleError as error:

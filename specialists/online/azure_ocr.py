@@ -1,8 +1,7 @@
-"""Text in images: the Read feature of Azure AI Vision (Image Analysis 4.0), asked through
-Microsoft's client, package `azure-ai-vision-imageanalysis`.
+"""OCR by the Read feature of Azure AI Vision (Image Analysis 4.0), through Microsoft's client, the
+package `azure-ai-vision-imageanalysis`.
 
-The client speaks the protocol; its own retries and redirects are off, since manners and budget
-are the business of `service`.
+The client's own retries and redirects are off: `service` does rate limits, retries and budget.
 """
 
 from __future__ import annotations
@@ -41,39 +40,39 @@ _API = "2023-10-01"
 _LEAST_SIDE = 50
 _LARGEST_SIDE = 16_000
 _LARGEST_FILE = 20 * 1024 * 1024
-"""What the service takes (Image Analysis 4.0, "Image requirements"): pixels a side, bytes."""
+"""Limits of the service (Image Analysis 4.0, "Image requirements"): pixels per side, bytes."""
 _QUALITIES = (95, 85, 70, 50)
-"""Of the JPEG that is sent: the first that the service takes; only noise needs the others."""
+"""JPEG qualities; the first that gives a small enough file is used."""
 
 
 class AzureOcrConfig(ServiceConfig):
-    """Which resource of Azure reads, and what it is shown."""
+    """Options of `azure_ocr`."""
 
     endpoint: Annotated[str, RUNTIME] = ""
     """Address of the resource, `https://NAME.cognitiveservices.azure.com`."""
     api_key_env: Annotated[str, RUNTIME] = "VISION_KEY"
-    """Name of the environment variable that holds a key of the resource."""
+    """Name of the environment variable with a key of the resource."""
     model_version: str = "latest"
-    """Release of the service's model, `latest` or a date; `latest` may change under your hands."""
+    """Release of the service's model, `latest` or a date; `latest` may change at any time."""
     long_side: int = Field(default=4000, ge=_LEAST_SIDE, le=_LARGEST_SIDE)
-    """Pixels of the long side of the image that is sent; it is never enlarged."""
+    """Maximum pixels of the long side of the image that is sent."""
     least_score: float = Field(default=0.0, ge=0, le=1)
-    """Lines whose score is lower are not said, 0..1."""
+    """Minimum score of a line, 0..1."""
 
 
-class Frame(NamedTuple):
-    """An image as it is sent, and the way back: a point p of it lies at p * scale in the sample."""
+class SentImage(NamedTuple):
+    """The file that is sent; a point p of its image is at p * scale in the sample."""
 
     data: bytes
     scale_xy: np.ndarray
 
 
 class AzureOcr(Specialist[AzureOcrConfig]):
-    """Lines of text as the service orders them: text, quad, the quad's hull as box, score.
+    """Lines of text in the order of the service: text, quad, the quad's hull as box, score.
 
-    The quads are the service's own, which by its documentation go clockwise from the left of the
-    text as it is read: they begin at the top left of the text, whichever way this runs.
-    The service is sure of words, not of lines: a line's score is the mean of its words'.
+    By the service's documentation its quads are clockwise from the left of the text: they start at
+    the top left of the text, in any direction. The service scores words: a line's score is the mean
+    over its words.
     """
 
     Config: ClassVar[type[StageConfig]] = AzureOcrConfig
@@ -93,7 +92,7 @@ class AzureOcr(Specialist[AzureOcrConfig]):
 
         Raises:
             ConfigError: the endpoint or the key is missing, or the budget makes no sense.
-            MissingPackage: other packages of Azure are here, but not this one.
+            MissingPackage: other packages of Azure are installed, but not this one.
         """
         if not self.config.endpoint:
             raise ConfigError(
@@ -102,7 +101,9 @@ class AzureOcr(Specialist[AzureOcrConfig]):
             )
         host_of(self.config.endpoint, option="endpoint")
         if not self.config.api_key_env:
-            raise ConfigError("api_key_env is empty: the service answers nobody without a key")
+            raise ConfigError(
+                "api_key_env is empty: the service needs a key; name its environment variable"
+            )
         read_key(self.config.api_key_env)
         self.config.check_budget()
         try:
@@ -115,27 +116,29 @@ class AzureOcr(Specialist[AzureOcrConfig]):
         return f"{_API} {self.config.model_version}"
 
     def load(self) -> None:
-        """Open the client; nothing is asked yet."""
+        """Open the client; no request is sent yet."""
         self.service = ReadService(self.config)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
-        """Have each image read, several at once."""
+        """Send the images, several at once."""
         frames = [self._frame(sample) for sample in samples]
-        sent = [frame.data for frame in frames if isinstance(frame, Frame)]
+        sent = [frame.data for frame in frames if isinstance(frame, SentImage)]
         results = iter(self.service.read(sent))
         return [
-            self._annotations(sample, frame, next(results)) if isinstance(frame, Frame) else frame
+            self._annotations(sample, frame, next(results))
+            if isinstance(frame, SentImage)
+            else frame
             for sample, frame in zip(samples, frames, strict=True)
         ]
 
-    def _frame(self, sample: Sample) -> Frame | SampleError:
+    def _frame(self, sample: Sample) -> SentImage | SampleError:
         try:
             return framed(sample.image, self.config.long_side)
         except SampleError as error:
             return error
 
     def _annotations(
-        self, sample: Sample, frame: Frame, lines: list[Line] | SampleError
+        self, sample: Sample, frame: SentImage, lines: list[ReadLine] | SampleError
     ) -> list[Annotation] | SampleError:
         if isinstance(lines, SampleError):
             return lines
@@ -149,15 +152,15 @@ class AzureOcr(Specialist[AzureOcrConfig]):
         ]
 
 
-def framed(pixels: np.ndarray, long_side: int) -> Frame:
-    """Make an image fit for the service: not too large, and by repeating its edge not too small.
+def framed(pixels: np.ndarray, long_side: int) -> SentImage:
+    """Prepare an image for the service: shrink large ones, pad small ones with their edge.
 
     Args:
         pixels: RGB, uint8, (height, width, 3).
-        long_side: pixels of its long side at most.
+        long_side: maximum pixels of its long side.
 
     Raises:
-        SampleError: the file is too large in the poorest quality.
+        SampleError: the file is too large even in the lowest quality.
     """
     import cv2
 
@@ -169,14 +172,14 @@ def framed(pixels: np.ndarray, long_side: int) -> Frame:
     for quality in _QUALITIES:
         data = jpeg(padded, long_side, quality)
         if len(data) <= _LARGEST_FILE:
-            return Frame(data=data, scale_xy=np.array((width, height)) / size_wh)
+            return SentImage(data=data, scale_xy=np.array((width, height)) / size_wh)
     raise SampleError(
-        SERVICE_FAILED, f"a file of {len(data)} bytes, the service takes {_LARGEST_FILE}"
+        SERVICE_FAILED, f"the file has {len(data)} bytes, the service accepts {_LARGEST_FILE}"
     )
 
 
-class Line(NamedTuple):
-    """A line as the service read it; the quad, (4, 2), in pixels of the image that was sent."""
+class ReadLine(NamedTuple):
+    """A line from the service; the quad, (4, 2), in pixels of the image that was sent."""
 
     text: str
     quad: np.ndarray
@@ -195,7 +198,9 @@ class ReadService(Service):
 
         key = read_key(config.api_key_env)
         if key is None:
-            raise ConfigError("api_key_env is empty: the service answers nobody without a key")
+            raise ConfigError(
+                "api_key_env is empty: the service needs a key; name its environment variable"
+            )
         self._client = ImageAnalysisClient(
             config.endpoint.rstrip("/"),
             AzureKeyCredential(key.get_secret_value()),
@@ -203,18 +208,18 @@ class ReadService(Service):
             retry_policy=AsyncRetryPolicy.no_retries(),
             redirect_policy=AsyncRedirectPolicy.no_redirects(),
             transport=BoundedTransport(config),
-            # The service's own time-out comes first, and says what it is.
+            # Our own timeout comes first; its error names the option.
             connection_timeout=2 * config.timeout_s,
             read_timeout=2 * config.timeout_s,
         )
         self._model_version = config.model_version
         super().__init__(config, self._client, key)
 
-    def read(self, images: Sequence[bytes]) -> list[list[Line] | SampleError]:
+    def read(self, images: Sequence[bytes]) -> list[list[ReadLine] | SampleError]:
         """Return the lines of text in each image file."""
         return self.ask([partial(self._read, data) for data in images])
 
-    async def _read(self, data: bytes) -> Priced[list[Line]]:
+    async def _read(self, data: bytes) -> Priced[list[ReadLine]]:
         from azure.ai.vision.imageanalysis.models import VisualFeatures
         from azure.core.exceptions import AzureError, DecodeError, HttpResponseError
 
@@ -229,33 +234,33 @@ class ReadService(Service):
             is_success = 200 <= response.status_code < 300
             if isinstance(error, DecodeError) and is_success:
                 raise Failure(INVALID_ANSWER, error.message, is_passing=True) from None
-            said = response.text()
-            raise refusal(response.status_code, response.headers, said, self.redacted) from None
+            body = response.text()
+            raise refusal(response.status_code, response.headers, body, self.redacted) from None
         except RecursionError:
-            raise Failure(INVALID_ANSWER, "JSON within JSON, too deep to read") from None
+            raise Failure(INVALID_ANSWER, "the JSON is nested too deep") from None
         return Priced(value=_lines_in(result))
 
 
-def _lines_in(result: ImageAnalysisResult) -> list[Line]:
+def _lines_in(result: ImageAnalysisResult) -> list[ReadLine]:
     try:
         read = result.read
         if read is None:
             raise Failure(EMPTY_ANSWER, "the answer has no readResult", is_passing=True)
         return [_line(one) for block in read.blocks for one in block.lines]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        told = f"no result of the Read feature: {type(error).__name__}: {error}"
-        raise Failure(INVALID_ANSWER, told, is_passing=True) from None
+        message = f"no result of the Read feature: {type(error).__name__}: {error}"
+        raise Failure(INVALID_ANSWER, message, is_passing=True) from None
 
 
-def _line(one: DetectedTextLine) -> Line:
+def _line(one: DetectedTextLine) -> ReadLine:
     if not isinstance(one.text, str) or not one.text.strip():
         raise ValueError("a line with no text")
     if not one.words:
-        raise ValueError("a line with no words, so that nobody knows its score")
+        raise ValueError("a line with no words has no score")
     quad = np.array([(corner.x, corner.y) for corner in one.bounding_polygon], dtype=float)
     score = float(np.mean([word.confidence for word in one.words]))
     if quad.shape != (4, 2) or not np.isfinite(quad).all():
         raise ValueError(f"a line of {len(quad)} corners: {quad.tolist()}")
     if not 0 <= score <= 1:
         raise ValueError(f"a line with score {score:g}")
-    return Line(text=one.text, quad=quad, score=score)
+    return ReadLine(text=one.text, quad=quad, score=score)

@@ -1,5 +1,5 @@
-"""How Microsoft's clients reach a service that may mean no good: answers bounded and plain, the
-address looked at where it must not be private. Imported where azure's packages are installed.
+"""A transport for Microsoft's clients that does not trust the service: answers are limited in size
+and uncompressed, private addresses are refused. Needs the packages of Azure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from specialists.online.service import ServiceConfig
 
 
 class BoundedTransport(AioHttpTransport):  # type: ignore[misc]
-    """Reads no more of an answer than is allowed, and nothing that is compressed."""
+    """Limits the size of answers, and refuses compressed ones."""
 
     def __init__(self, config: ServiceConfig) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class BoundedTransport(AioHttpTransport):  # type: ignore[misc]
         self._limits = config
 
     async def open(self) -> None:
-        """Open the session, in the event loop that asks."""
+        """Open the session, in the event loop of the requests."""
         if self.session is None and not self._limits.allow_private_addresses:
             self.session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(resolver=_PublicResolver()),
@@ -36,16 +36,16 @@ class BoundedTransport(AioHttpTransport):  # type: ignore[misc]
         await super().open()
 
     async def send(self, request: Any, *, stream: bool = False, **config: Any) -> Any:
-        """Send a request and keep its answer.
+        """Send a request and read its answer.
 
         Raises:
-            Failure: the answer is too large or compressed, or the address is private and that is
-                not allowed.
+            Failure: the answer is too large or compressed, or the address is private, which is not
+                allowed.
         """
         request.headers["Accept-Encoding"] = "identity"
         if not self._limits.allow_private_addresses:
             host = urlsplit(request.url).hostname or ""
-            await public_address(host, None)  # aiohttp does not resolve numbers
+            await public_address(host, None)  # aiohttp does not resolve numeric addresses
         response = await super().send(request, stream=True, **config)
         try:
             check_encoding(response.headers)
@@ -60,12 +60,12 @@ class BoundedTransport(AioHttpTransport):  # type: ignore[misc]
                 raise too_large(most)
         finally:
             await response.close()
-        response._content = bytes(body[:most])  # as `response.read` leaves it
+        response._content = bytes(body[:most])  # as `response.read` does
         return response
 
 
 class _PublicResolver(AbstractResolver):
-    """Resolves names to addresses that are public, all of them or none."""
+    """Resolves names whose addresses are all public."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

@@ -1,7 +1,6 @@
-"""An event loop in a thread of its own, for code that is not asynchronous itself.
+"""An event loop in a thread of its own, for synchronous callers.
 
-The thread ends with `close`, when its owner is forgotten, or with the process. Knows nothing of
-what runs in it.
+The thread ends with `close`, when its owner is garbage collected, or with the process.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _Started = Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]
 
 
 class BackgroundLoop:
-    """Runs coroutines for any number of threads at once; `client` is open meanwhile."""
+    """Runs coroutines for any number of threads; `client` stays open until `close`."""
 
     def __init__(self, client: AbstractAsyncContextManager[Any], *, name: str) -> None:
         started: _Started = Future()
@@ -31,7 +30,7 @@ class BackgroundLoop:
         self._stop = weakref.finalize(self, self._loop.call_soon_threadsafe, stop.set)
 
     def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Run a coroutine in the loop and wait for it; it is cancelled when waiting is."""
+        """Run a coroutine in the loop and wait for it; an interrupt cancels it."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -46,7 +45,7 @@ class BackgroundLoop:
 
 
 async def _live(client: AbstractAsyncContextManager[Any], started: _Started) -> None:
-    """Hold the client open until told to stop; it refers to no owner, so that one can go."""
+    """Keep the client open until `stop` is set; holds no reference to the owner."""
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         try:

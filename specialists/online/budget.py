@@ -1,7 +1,7 @@
-"""What a stage may spend in one run: requests, tokens, money.
+"""The budget of a stage in one run: requests, tokens, money.
 
-Room is reserved before a request is sent, so that requests in flight cannot overshoot together.
-Knows neither what is asked nor who answers.
+The cost of a request is reserved before it is sent, so that concurrent requests cannot exceed the
+budget together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MILLION = 1e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prices:
-    """What a service charges: per request, and per million tokens in and out, one currency."""
+    """Prices of a service: per request, and per million tokens in and out, in one currency."""
 
     request: float = 0.0
     million_tokens_in: float = 0.0
@@ -27,7 +27,7 @@ class Prices:
 
     @property
     def charges_tokens(self) -> bool:
-        """Whether the price of a request is not known before it is answered."""
+        """Whether the price of a request depends on its tokens, which are known afterwards."""
         return self.million_tokens_in > 0 or self.million_tokens_out > 0
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
@@ -38,7 +38,7 @@ class Prices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How much may be spent; `None` is without limit."""
+    """Limits of a budget; `None` is unlimited."""
 
     requests: int | None = None
     tokens: int | None = None
@@ -47,8 +47,10 @@ class Limits:
 
 @dataclass(kw_only=True, slots=True)
 class Receipt:
-    """What one request was charged: tokens (in, out), `None` while nobody knows. One that was not
-    sent, as the service was left alone while it waited for its turn, counts as none."""
+    """The charge of one request: tokens (in, out), `None` if unknown.
+
+    A request that was not sent, as the service was considered down meanwhile, counts as none.
+    """
 
     tokens: tuple[int, int] | None = None
     is_free: bool = False
@@ -56,11 +58,11 @@ class Receipt:
 
 
 class Budget:
-    """Counts what is spent and refuses what is too much; lives in one event loop.
+    """Counts spending and refuses requests beyond the limits; used in one event loop.
 
-    Requests are counted exactly. What a request will cost in tokens is not known before it is
-    answered: each in flight is taken to cost as much as the dearest so far, and the first goes
-    alone. A request whose end nobody saw counts as the dearest too.
+    Requests are counted exactly. The tokens of a request are unknown before its answer: each one in
+    flight is assumed to cost as much as the most expensive so far, and the first is sent alone. A
+    request without a known outcome also counts as the most expensive.
     """
 
     def __init__(self, limits: Limits, prices: Prices) -> None:
@@ -68,20 +70,20 @@ class Budget:
         self._prices = prices
         self._in_flight = 0
         self._changed = asyncio.Condition()
-        self._dearest_tokens = 0
-        self._dearest_cost = 0.0 if prices.charges_tokens else prices.request
+        self._highest_tokens = 0
+        self._highest_cost = 0.0 if prices.charges_tokens else prices.request
         self.requests = 0
         self.tokens = 0
         self.cost = 0.0
 
     @asynccontextmanager
     async def request(self) -> AsyncIterator[Receipt]:
-        """Reserve room for one request and book what it cost.
+        """Reserve the cost of one request, and book its actual cost afterwards.
 
-        Waits where the room depends on what others turn out to cost.
+        Waits if other requests in flight may turn out cheaper than assumed.
 
         Raises:
-            Failure: budget_exhausted; no other request will get room either.
+            Failure: budget_exhausted, for this and all further requests.
         """
         await self._reserve()
         receipt = Receipt()
@@ -97,7 +99,7 @@ class Budget:
         async with self._changed:
             await self._changed.wait_for(lambda: self._has_room() or self._is_spent())
             if not self._has_room():
-                raise Failure(BUDGET_EXHAUSTED, self._told())
+                raise Failure(BUDGET_EXHAUSTED, self._message())
             self.requests += 1
             self._in_flight += 1
 
@@ -109,36 +111,36 @@ class Budget:
             elif receipt.tokens is not None:
                 self._book(sum(receipt.tokens), self._prices.cost(*receipt.tokens))
             elif not receipt.is_free:
-                self._book(self._dearest_tokens, self._dearest_cost)
+                self._book(self._highest_tokens, self._highest_cost)
             self._changed.notify_all()
 
     def _book(self, tokens: int, cost: float) -> None:
         self.tokens += tokens
         self.cost += cost
-        self._dearest_tokens = max(self._dearest_tokens, tokens)
-        self._dearest_cost = max(self._dearest_cost, cost)
+        self._highest_tokens = max(self._highest_tokens, tokens)
+        self._highest_cost = max(self._highest_cost, cost)
 
     def _has_room(self) -> bool:
         limits = self._limits
         return (
             (limits.requests is None or self.requests < limits.requests)
-            and self._bears(self.tokens, self._dearest_tokens, limits.tokens)
-            and self._bears(self.cost, self._dearest_cost, limits.cost)
+            and self._bears(self.tokens, self._highest_tokens, limits.tokens)
+            and self._bears(self.cost, self._highest_cost, limits.cost)
         )
 
-    def _bears(self, spent: float, dearest: float, limit: float | None) -> bool:
-        """Whether one more request fits beside those in flight."""
+    def _bears(self, spent: float, highest: float, limit: float | None) -> bool:
+        """Return whether the limit allows one more request besides those in flight."""
         if limit is None:
             return True
-        if not dearest:
+        if not highest:
             return self._in_flight == 0 and spent < limit
-        return spent + (self._in_flight + 1) * dearest <= limit * (1 + 1e-9)
+        return spent + (self._in_flight + 1) * highest <= limit * (1 + 1e-9)
 
     def _is_spent(self) -> bool:
-        """Whether waiting for those in flight cannot make room."""
+        """Return whether waiting for the requests in flight is pointless."""
         return self._in_flight == 0 or self.requests == self._limits.requests
 
-    def _told(self) -> str:
+    def _message(self) -> str:
         limits = self._limits
         spent = [
             f"{name} {amount:g} of {limit:g}"
@@ -149,9 +151,9 @@ class Budget:
             )
             if limit is not None
         ]
-        dearest = f"; the dearest request took {self._dearest_tokens} tokens"
-        told = ", ".join(spent) + dearest * bool(self._dearest_tokens)
+        highest = f"; the largest request took {self._highest_tokens} tokens"
+        details = ", ".join(spent) + highest * bool(self._highest_tokens)
         return (
-            f"this run's budget is spent ({told}): run again, with a larger one if you like; what "
-            "is paid is kept"
+            f"this run's budget is spent ({details}): run again, with a larger one if you like; "
+            "paid answers are kept"
         )

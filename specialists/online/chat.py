@@ -1,8 +1,7 @@
-"""Conversations with images over the OpenAI-compatible `/chat/completions`: vLLM, llama.cpp,
-OpenAI, Azure OpenAI v1 and whoever else speaks it (OpenAI API reference, "Chat completions").
+"""A client of OpenAI-compatible `/chat/completions` with images: vLLM, llama.cpp, OpenAI, Azure
+OpenAI v1 and others (OpenAI API reference, "Chat completions").
 
-Turns messages into requests and answers into text; what is asked, and what the text means, is
-the business of the stages.
+Converts messages to requests and answers to text.
 """
 
 from __future__ import annotations
@@ -32,14 +31,15 @@ from specialists.online.failure import (
 )
 from specialists.online.service import Priced, Service, ServiceConfig
 
-_GREETING_S = 10.0
-"""Seconds in which a service that is there tells its models."""
+_MODELS_TIMEOUT_S = 10.0
+"""Timeout of the request for the list of models."""
 
 MOST_CHARACTERS = 100_000
-"""Characters of an answer's text at most, thoughts included."""
+"""Maximum characters of an answer, reasoning included."""
 MOST_TOKENS = 100_000_000
-"""Tokens that one request can have been charged."""
+"""Maximum plausible tokens of one request."""
 NONSENSE = -1
+"""Stands for a count of tokens that is no plausible number."""
 _NO_BUDGET = ", so that a budget of tokens or money cannot be kept: limit max_requests instead"
 
 Role = Literal["system", "user", "assistant"]
@@ -47,7 +47,7 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """An image as it travels: the bytes of a file and their media type."""
+    """An image to send: the bytes of a file and their media type."""
 
     data: bytes
     media_type: str = "image/jpeg"
@@ -60,13 +60,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one side says: texts and images in their order."""
+    """A message of one role: texts and images in order."""
 
     role: Role
     parts: tuple[str | Image, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the message as the protocol writes it; a lone text goes without a list."""
+        """Return the message in the protocol's JSON; a single text is sent without a list."""
         if len(self.parts) == 1 and isinstance(self.parts[0], str):
             return {"role": self.role, "content": self.parts[0]}
         return {"role": self.role, "content": [_part_as_json(part) for part in self.parts]}
@@ -79,40 +79,40 @@ def _part_as_json(part: str | Image) -> dict[str, Any]:
 
 
 class ChatConfig(ServiceConfig):
-    """Which model answers where, and how."""
+    """Options of a chat model."""
 
     url: Annotated[str, RUNTIME] = "http://127.0.0.1:8000/v1"
     """Address before `/chat/completions`; by default a vLLM server on this machine."""
     model: str = "Qwen/Qwen3-VL-8B-Instruct"
-    """Name of the model, as the service knows it."""
+    """Name of the model in the service."""
     release: str = ""
-    """What the service runs, where you know it better than the model's name tells (a commit, a
-    date); by default the service's host stands for it, and another host is another model."""
+    """The exact release that the service runs (a commit, a date), if you know it; by default the
+    service's host is used, so that another host counts as another model."""
     api_key_env: Annotated[str, RUNTIME] = ""
-    """Name of the environment variable that holds the key; empty for a service without keys."""
+    """Name of the environment variable with the key; empty for a service without keys."""
     temperature: float | None = Field(default=0.0, ge=0, le=2)
-    """Randomness of the answer, 0..2; `null` leaves it to the service."""
+    """Sampling temperature, 0..2; `null` leaves it to the service."""
     max_tokens: int | None = Field(default=512, ge=1)
-    """Tokens of an answer, at most; an answer that was cut off there is not used."""
+    """Maximum tokens of an answer; an answer that reaches it is an error."""
     seed: int | None = 0
-    """Seed that the service is asked to use; `null` asks for none."""
+    """Seed sent to the service; `null` sends none."""
     extra: dict[str, Any] = Field(default={})
-    """Further keys of the request, as the service documents them; `null` removes one."""
+    """Further keys of the request, as documented by the service; `null` removes a key."""
     max_tokens_spent: Annotated[int | None, RUNTIME, Field(ge=0)] = None
-    """Tokens in one run, in and out together; by default no limit."""
+    """Maximum tokens in one run, in and out together; by default unlimited."""
     price_million_tokens_in: Annotated[float, RUNTIME, Field(ge=0)] = 0.0
-    """Price of a million tokens of questions, images included."""
+    """Price of a million input tokens, images included."""
     price_million_tokens_out: Annotated[float, RUNTIME, Field(ge=0)] = 0.0
-    """Price of a million tokens of answers."""
+    """Price of a million output tokens."""
 
     @property
     def limits(self) -> Limits:
-        """What may be spent in one run."""
+        """The budget of one run."""
         return Limits(requests=self.max_requests, tokens=self.max_tokens_spent, cost=self.max_cost)
 
     @property
     def prices(self) -> Prices:
-        """What is charged."""
+        """The prices of the service."""
         return Prices(
             request=self.price_per_request,
             million_tokens_in=self.price_million_tokens_in,
@@ -121,13 +121,13 @@ class ChatConfig(ServiceConfig):
 
     @property
     def needs_usage(self) -> bool:
-        """Whether the budget cannot be kept when the service does not count tokens."""
+        """Whether the budget depends on the service's count of tokens."""
         limits = self.limits
         return limits.tokens is not None or (limits.cost is not None and self.prices.charges_tokens)
 
 
 class ChatService(Service):
-    """One model behind one address."""
+    """One model at one address."""
 
     def __init__(self, config: ChatConfig) -> None:
         key = read_key(config.api_key_env)
@@ -136,45 +136,45 @@ class ChatService(Service):
         super().__init__(config, self._exchange, key)
 
     def answer(self, conversations: Sequence[Sequence[Message]]) -> list[str | SampleError]:
-        """Return what the model says at the end of each conversation, stripped of white space.
+        """Return the model's answer to each conversation, stripped, or an error.
 
-        A text is whole and not empty; anything else is an error with its reason.
+        An answer that was cut off or is empty is an error.
         """
         return self.ask([partial(self._complete, messages) for messages in conversations])
 
-    def greet(self) -> None:
-        """Ask for the list of models, which costs nothing, to find a service that is down.
+    def check_reachable(self) -> None:
+        """Request the list of models, which is free, to detect a service that is down.
 
-        Not every service has such a list: only silence and a refused key are believed.
+        Not every service has such a list: only a missing answer and a refused key count.
 
         Raises:
-            ConfigError: nobody answers, or the key is not accepted.
+            ConfigError: the service does not answer, or refuses the key.
         """
-        failure = self._loop.run(self._greet())
+        failure = self._loop.run(self._ask_for_models())
         if failure:
             self.close()
             raise ConfigError(
-                f"the service at url = {self._chat.url!r} cannot be asked: "
+                f"the service at url = {self._chat.url!r} cannot be used: "
                 f"{self.redacted(failure.message)}; start it, or correct url and key"
             )
 
-    async def _greet(self) -> Failure | None:
+    async def _ask_for_models(self) -> Failure | None:
         try:
-            async with asyncio.timeout(_GREETING_S):
-                reply = await self._exchange.ask("GET", "/models")
+            async with asyncio.timeout(_MODELS_TIMEOUT_S):
+                answer = await self._exchange.ask("GET", "/models")
         except TimeoutError:
-            return Failure(TIMED_OUT, f"no answer within {_GREETING_S:g} s")
+            return Failure(TIMED_OUT, f"no answer within {_MODELS_TIMEOUT_S:g} s")
         except Failure as failure:
             return None if failure.reason == INVALID_ANSWER else failure
-        if reply.status != 401:
+        if answer.status != 401:
             return None
-        return refusal(reply.status, reply.headers, reply.body, self.redacted)
+        return refusal(answer.status, answer.headers, answer.body, self.redacted)
 
     async def _complete(self, messages: Sequence[Message]) -> Priced[str]:
-        reply = await self._exchange.ask("POST", "/chat/completions", self._request(messages))
-        if not reply.is_success:
-            raise refusal(reply.status, reply.headers, reply.body, self.redacted)
-        return self._read(reply.body)
+        answer = await self._exchange.ask("POST", "/chat/completions", self._request(messages))
+        if not answer.is_success:
+            raise refusal(answer.status, answer.headers, answer.body, self.redacted)
+        return self._read(answer.body)
 
     def _request(self, messages: Sequence[Message]) -> dict[str, Any]:
         config = self._chat
@@ -190,41 +190,40 @@ class ChatService(Service):
 
     def _read(self, body: bytes) -> Priced[str]:
         try:
-            said = json.loads(body)
-            usage, choice = said.get("usage"), said["choices"][0]
+            document = json.loads(body)
+            usage, choice = document.get("usage"), document["choices"][0]
             content, finish = choice["message"].get("content"), choice.get("finish_reason")
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             shown = self.redacted(body.decode("utf-8", "replace"))[:200]
-            told = f"no chat completion but {shown!r}"
-            raise Failure(INVALID_ANSWER, told, is_passing=True) from None
+            message = f"no chat completion but {shown!r}"
+            raise Failure(INVALID_ANSWER, message, is_passing=True) from None
         tokens = self._tokens(usage)
         if finish == "length":
-            told = f"the answer was cut off at max_tokens = {self._chat.max_tokens}: raise it"
-            raise Failure(INVALID_ANSWER, told, tokens=tokens)
+            message = f"the answer was cut off at max_tokens = {self._chat.max_tokens}: raise it"
+            raise Failure(INVALID_ANSWER, message, tokens=tokens)
         if finish == "content_filter":
             raise Failure(
-                SERVICE_FAILED, "the service's content filter held the answer", tokens=tokens
+                SERVICE_FAILED, "the service's content filter blocked the answer", tokens=tokens
             )
         text = self.without_key(_text(content)).strip()
         if not text:
             raise Failure(EMPTY_ANSWER, "the answer has no text", is_passing=True, tokens=tokens)
         if len(text) > MOST_CHARACTERS:
-            told = f"an answer of {len(text)} characters, at most {MOST_CHARACTERS} are a text"
-            raise Failure(INVALID_ANSWER, told, tokens=tokens)
+            message = f"the answer has {len(text)} characters, more than {MOST_CHARACTERS}"
+            raise Failure(INVALID_ANSWER, message, tokens=tokens)
         return Priced(value=text, tokens_in=tokens[0], tokens_out=tokens[1])
 
     def _tokens(self, usage: object) -> tuple[int, int]:
-        """Read how many tokens were charged, in and out.
+        """Return the charged tokens, in and out.
 
-        An answer whose usage is no whole number of tokens, or far too many, is invalid. A budget
-        of tokens or money that cannot be kept, as the service counts nothing or nonsense, leaves
-        the service alone.
+        An answer whose usage is no whole number, or an implausible one, is invalid. If a budget of
+        tokens or money depends on the count, a missing or invalid one stops all requests.
         """
         needed = self._chat.needs_usage
         counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
         if NONSENSE in counts:
-            told = f"the answer's usage is no number of tokens: {str(usage)[:200]}"
-            raise Failure(INVALID_ANSWER, f"{told}{_NO_BUDGET * needed}", stops_all=needed)
+            message = f"the answer's usage is no number of tokens: {str(usage)[:200]}"
+            raise Failure(INVALID_ANSWER, f"{message}{_NO_BUDGET * needed}", stops_all=needed)
         if needed and 0 in counts:
             raise Failure(
                 SERVICE_FAILED, f"the service reports no usage{_NO_BUDGET}", stops_all=True
@@ -233,7 +232,7 @@ class ChatService(Service):
 
 
 def _count(usage: object, name: str) -> int:
-    """Return a count of tokens; 0 where there is none, `NONSENSE` for what cannot be one."""
+    """Return a count of tokens; 0 if it is missing, `NONSENSE` if it is no plausible number."""
     if usage is None:
         return 0
     count: Any = usage.get(name) if isinstance(usage, dict) else usage
@@ -244,7 +243,7 @@ def _count(usage: object, name: str) -> int:
 
 
 def _text(content: object) -> str:
-    """Return the text of a message; some services answer in parts."""
+    """Return the text of a message; some services answer with a list of parts."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))
@@ -255,10 +254,10 @@ ChatT = TypeVar("ChatT", bound=ChatConfig)
 
 
 class ChatSpecialist(Specialist[ChatT]):
-    """A specialist that asks a chat model; `service` is there after `load`.
+    """A specialist with a chat model; `service` is set by `load`.
 
-    Nothing is asked of the network before that: of the model only its name is known, and the
-    host that serves it, or what the option `release` says of it.
+    No request is sent before that: the model is identified by its name, and by the option `release`
+    or the host.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("httpx",)
@@ -269,7 +268,7 @@ class ChatSpecialist(Specialist[ChatT]):
 
     @property
     def model(self) -> str:
-        """The model, as the service knows it."""
+        """The name of the model in the service."""
         return self.config.model
 
     def revision(self) -> str:
@@ -282,14 +281,14 @@ class ChatSpecialist(Specialist[ChatT]):
         read_key(self.config.api_key_env)
         host = host_of(self.config.url)
         if not self.config.model:
-            raise ConfigError("model is empty: name it as the service at url does")
+            raise ConfigError("model is empty: give its name in the service at url")
         return self.config.release or host
 
     def load(self) -> None:
-        """Open the connection and see whether anybody is there; nothing is paid yet.
+        """Open the connection, and check that the service answers; this is free.
 
         Raises:
-            ConfigError: nobody is, or the key is not accepted.
+            ConfigError: the service does not answer, or refuses the key.
         """
         self.service = ChatService(self.config)
-        self.service.greet()
+        self.service.check_reachable()

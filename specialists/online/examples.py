@@ -2,8 +2,8 @@
 
     {"image": "images/000001.jpg", "task": "detailed_caption", "text": "A cat asleep on ..."}
 
-Paths are relative to the file and stay in its folder. Who found the captions good is not known
-here; `florilegium export --format few_shot` writes such a file from a dataset and its audit.
+Paths are relative to the file and stay inside its folder. `florilegium export --format few_shot`
+writes such a file from a dataset and its audit.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from engine.core.errors import ConfigError, SampleError, nearest
 from engine.core.image import read_header
 from engine.core.sample import Sample, digest_of
 from engine.core.tasks import CAPTION_TASKS
-from specialists.online.heard import one_line
+from specialists.online.context import one_line
 
 MOST_EXAMPLES = 400
 MOST_BYTES = 16 * 1024 * 1024
-"""Bytes of one image, or of the file itself, at most."""
+"""Maximum bytes of one image, or of the file itself."""
 MOST_CHARACTERS = 4000
-"""Characters of a caption at most."""
+"""Maximum characters of a caption."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """An image and what is well said of it.
+    """An image and its caption.
 
-    `sha256` is that of the image's bytes, `source_sha256` that of the image it was made from, by
-    which the sample it stands for is known.
+    `sha256` is that of the image's bytes, `source_sha256` that of the image it was made from, which
+    identifies its sample.
     """
 
     image: Path
@@ -48,14 +48,14 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """All examples of a file, in its order."""
+    """The examples of a file, in order."""
 
     path: str
     examples: tuple[Example, ...]
 
     @cached_property
     def digest(self) -> str:
-        """A digest of tasks, captions and images, 16 hex digits; names and order do not count."""
+        """A digest of tasks, captions and images, 16 hex digits; independent of names and order."""
         rows = sorted(f"{one.task} {one.sha256} {one.text}" for one in self.examples)
         return digest_of(rows)[:16]
 
@@ -66,9 +66,9 @@ class Examples:
     def chosen(self, sample: Sample, task: str, count: int, seed: int) -> list[Example]:
         """Choose examples for a sample, never its own image.
 
-        Examples are ranked by a digest of the seed, the sample's bytes and the example, so the
-        same image gets the same ones whatever else is asked, and a further example in the file
-        changes the choice only where it ranks among the first.
+        Examples are ranked by a digest of the seed, the sample's bytes and the example: an image
+        always gets the same ones, and a new example in the file changes the choice only if it ranks
+        among the first.
         """
         own = sample.sha256
         others = [one for one in self.of(task) if own not in (one.sha256, one.source_sha256)]
@@ -81,11 +81,12 @@ def _rank(seed: int, name: str, example: Example) -> bytes:
 
 
 def read_examples(path: str) -> Examples:
-    """Read a file of examples and look at their images.
+    """Read a file of examples and check their images.
 
     Raises:
-        ConfigError: it is not there, too large, a line is no example, or an image is not there,
-            is none, or lies outside the file's folder.
+        ConfigError: it is missing or too large, a line is no example, or an image is missing,
+        damaged
+            or outside of the file's folder.
     """
     if not path:
         raise ConfigError(
@@ -95,11 +96,11 @@ def read_examples(path: str) -> Examples:
     lines = _bytes(Path(path), f"examples = {path!r}").splitlines()
     examples = tuple(_examples(Path(path), lines))
     if not examples:
-        raise ConfigError(f"examples = {path!r} holds no example")
+        raise ConfigError(f"examples = {path!r} has no example: write some")
     if len(examples) > MOST_EXAMPLES:
         raise ConfigError(
-            f"examples = {path!r} holds {len(examples)} examples, at most {MOST_EXAMPLES} are "
-            "allowed: take some out"
+            f"examples = {path!r} has {len(examples)} examples, "
+            f"more than {MOST_EXAMPLES}: remove some"
         )
     return Examples(path=path, examples=examples)
 
@@ -112,19 +113,19 @@ def _examples(path: Path, lines: Sequence[bytes]) -> Iterator[Example]:
 
 def _example(folder: Path, line: bytes, where: str) -> Example:
     image, task, text, source_sha256 = _values(line, where)
-    place = (folder / image).resolve()
-    if not place.is_relative_to(folder):
+    location = (folder / image).resolve()
+    if not location.is_relative_to(folder):
         raise ConfigError(
             f"{where}: the image {image!r} lies outside the folder of the file: move it into it"
         )
-    data = _bytes(place, f"{where}: the image {image!r}")
+    data = _bytes(location, f"{where}: the image {image!r}")
     try:
         header = read_header(data)
     except SampleError as error:
         raise ConfigError(f"{where}: the image {image!r} cannot be used: {error}") from error
     digest = sha256(data).hexdigest()
     return Example(
-        image=place,
+        image=location,
         sha256=digest,
         source_sha256=source_sha256 or digest,
         task=task,
@@ -149,7 +150,7 @@ def _values(line: bytes, where: str) -> tuple[str, str, str, str]:
             '"task": "detailed_caption", "text": "A cat ..."}'
         )
     if task not in CAPTION_TASKS:
-        raise ConfigError(f"{where}: {task!r} is no caption, {nearest(task, CAPTION_TASKS)}")
+        raise ConfigError(f"{where}: {task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")
     if len(text) > MOST_CHARACTERS:
         raise ConfigError(
             f"{where}: a caption of {len(text)} characters, at most {MOST_CHARACTERS} are allowed"

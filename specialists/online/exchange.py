@@ -1,8 +1,7 @@
-"""One question over HTTP, asked of a service that may mean no good.
+"""One HTTP request to a service that is not trusted.
 
-A redirect stays on its host, an answer is bounded before it is kept, and is not compressed, so
-that few bytes cannot become many. Knows neither the protocol nor how often is asked: a time limit
-for the whole exchange is the business of `service`.
+Redirects stay on their host, answers are limited in size and uncompressed, so that few bytes cannot
+become many. `service` sets the timeout and retries.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 
 MOST_REDIRECTS = 3
 MOST_REFUSAL_BYTES = 64 * 1024
-"""Bytes of an answer that is no success; what comes after them is not read."""
+"""Maximum bytes that are read of an error answer."""
 _REPEATED = (307, 308)
-"""Redirects that repeat the same request; others would turn a question into another one."""
+"""Redirects that repeat the same request; others change it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
-    """What a service answered, its body whole unless it is no success; headers ignore case."""
+class HttpAnswer:
+    """The answer of a service; the body of an error may be cut. Headers ignore case."""
 
     status: int
     headers: Mapping[str, str]
@@ -41,12 +40,12 @@ class Reply:
 
     @property
     def is_success(self) -> bool:
-        """Whether the status says so."""
+        """Whether the status is 2xx."""
         return 200 <= self.status < 300
 
 
 class Exchange:
-    """A connection to one service; to be entered in the event loop that asks."""
+    """A connection to one service; to be entered in the event loop of the requests."""
 
     def __init__(self, url: str, key: SecretStr | None, config: ServiceConfig) -> None:
         import httpx
@@ -56,10 +55,10 @@ class Exchange:
         self._key = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
         self._client = httpx.AsyncClient(
             headers={"Accept-Encoding": "identity"},
-            timeout=None,  # one time-out for the whole exchange is the service's
+            timeout=None,  # `service` has one for the whole request
             limits=httpx.Limits(max_connections=config.concurrency),
             verify=_trust(),
-            follow_redirects=False,  # they would carry the question, and perhaps the key, away
+            follow_redirects=False,  # they could send the request, and the key, elsewhere
         )
 
     async def __aenter__(self) -> Exchange:
@@ -74,25 +73,26 @@ class Exchange:
     ) -> None:
         await self._client.__aexit__(kind, error, trace)
 
-    async def ask(self, method: str, path: str, document: Any = None) -> Reply:
-        """Send one request below the service's address, and follow redirects that stay there.
+    async def ask(self, method: str, path: str, document: Any = None) -> HttpAnswer:
+        """Send one request, and follow redirects on the same host.
 
         Raises:
-            Failure: nobody answers, the answer is too large or compressed, a redirect leads
-                elsewhere, or the address is private and that is not allowed.
+            Failure: there is no answer, it is too large or compressed, a redirect leads elsewhere,
+            or
+                the address is private, which is not allowed.
         """
         import httpx
 
         url = httpx.URL(f"{self._url}{path}")
         for _ in range(1 + MOST_REDIRECTS):
-            reply = await self._once(method, url, document)
-            location = reply.headers.get("location")
-            if reply.status not in _REPEATED or not location:
-                return reply
+            answer = await self._once(method, url, document)
+            location = answer.headers.get("location")
+            if answer.status not in _REPEATED or not location:
+                return answer
             url = self._redirected(url, location)
         raise _refused(f"it redirects more than {MOST_REDIRECTS} times")
 
-    async def _once(self, method: str, url: httpx.URL, document: Any) -> Reply:
+    async def _once(self, method: str, url: httpx.URL, document: Any) -> HttpAnswer:
         import httpx
 
         headers = dict(self._key) if _origin(url) == _origin(self._url) else {}
@@ -113,7 +113,7 @@ class Exchange:
         except (httpx.TransportError, httpx.StreamError) as error:
             raise broken_connection(error) from error
 
-    async def _read(self, response: httpx.Response) -> Reply:
+    async def _read(self, response: httpx.Response) -> HttpAnswer:
         most = self._config.max_answer_bytes if response.is_success else MOST_REFUSAL_BYTES
         check_encoding(response.headers)
         body = bytearray()
@@ -123,31 +123,33 @@ class Exchange:
                 break
         if len(body) > most and response.is_success:
             raise too_large(most)
-        return Reply(status=response.status_code, headers=response.headers, body=bytes(body[:most]))
+        return HttpAnswer(
+            status=response.status_code, headers=response.headers, body=bytes(body[:most])
+        )
 
     def _redirected(self, url: httpx.URL, location: str) -> httpx.URL:
-        """Return where a redirect leads, unless that is elsewhere."""
+        """Return the target of a redirect, unless it leads elsewhere."""
         import httpx
 
         try:
-            place = url.join(location)
+            target = url.join(location)
         except (httpx.InvalidURL, ValueError):
-            raise _refused("it redirects to what is no address") from None
-        if _origin(place) == _origin(url):
-            return place
-        is_downgrade = url.scheme == "https" and place.scheme != "https"
-        if is_downgrade or place.scheme not in ("http", "https"):
-            raise _refused(f"it redirects to {cut(place.scheme)}, which is not safe")
+            raise _refused("it redirects to an invalid URL") from None
+        if _origin(target) == _origin(url):
+            return target
+        is_downgrade = url.scheme == "https" and target.scheme != "https"
+        if is_downgrade or target.scheme not in ("http", "https"):
+            raise _refused(f"it redirects to {cut(target.scheme)}, which is not secure")
         if not self._config.allow_redirects:
             raise _refused(
-                f"it redirects to another server, {cut(place.host)}: give that one as the address "
+                f"it redirects to another server, {cut(target.host)}: give that one as the address "
                 "if you trust it, or set allow_redirects=true"
             )
-        return place
+        return target
 
 
 def check_encoding(headers: Mapping[str, str]) -> None:
-    """Refuse an answer that is compressed, which was not asked for.
+    """Refuse a compressed answer, as none was requested.
 
     Raises:
         Failure: invalid_answer.
@@ -155,18 +157,18 @@ def check_encoding(headers: Mapping[str, str]) -> None:
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise Failure(
-            INVALID_ANSWER, f"the answer is compressed ({encoding[:40]}), which was not asked for"
+            INVALID_ANSWER, f"the answer is compressed ({encoding[:40]}), which was not requested"
         )
 
 
 def too_large(most: int) -> Failure:
-    """Return the failure of an answer that is larger than allowed; it may have been paid."""
+    """Return the failure for an answer that is too large; it may have been charged."""
     return Failure(INVALID_ANSWER, f"the answer has more than max_answer_bytes = {most} bytes")
 
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """Return the certificates that are trusted; reading them takes a while."""
+    """Return the trusted certificates; loading them is slow."""
     import httpx
 
     return httpx.create_ssl_context()

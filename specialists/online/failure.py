@@ -1,7 +1,6 @@
-"""What goes wrong with a request, and what its client may do about it: ask again, give up this
-one, or leave the service alone.
+"""Failures of requests, and how to react: retry, give up the request, or stop all requests.
 
-Knows HTTP status codes and headers, no service and no library.
+Knows HTTP status codes and headers only.
 """
 
 from __future__ import annotations
@@ -23,27 +22,27 @@ INVALID_ANSWER = "invalid_answer"
 EMPTY_ANSWER = "empty_answer"
 
 _CURES = {
-    400: "the request itself is refused: look at this image, the model's name and the options",
-    401: "the key is not accepted: look at the environment variable that holds it",
+    400: "the request itself is refused: check this image, the model's name and the options",
+    401: "the key is not accepted: check the environment variable that contains it",
     402: "the account has no credit left",
-    403: "the key may not do this: look at its rights, its region and the service's policy",
-    404: "there is no such address or model: look at the URL and the model's name",
+    403: "the key may not do this: check its rights, its region and the service's policy",
+    404: "there is no such address or model: check the URL and the model's name",
     413: "the request is too large: send a smaller image",
 }
 _CONCERNS_ALL = frozenset({401, 402, 404})
-"""Refusals that have nothing to do with the image: every other request would meet them too."""
+"""Statuses that do not depend on the image: all other requests would get them, too."""
 _LONGEST_S = 365 * 86_400.0
-"""Seconds of a wait that a service asks for, at most."""
+"""Maximum seconds of a Retry-After header."""
 _PASSING = frozenset({408, 409, 425, 429})
-"""Refusals that may be over a moment later, beside 500 to 599."""
+"""Statuses that may pass on a retry, besides 500 to 599."""
 
 
 class Failure(SampleError):
     """One request failed.
 
-    `is_passing` says that it is worth asking again, not before `wait_s` seconds where the
-    service said so; `stops_all` that no other request would fare better. An answer that is no use
-    was charged all the same unless `is_free`: `tokens` (in, out), `None` when nobody knows.
+    `is_passing` means that a retry may succeed, after `wait_s` seconds if the service asks for it;
+    `stops_all` that all other requests would fail, too. A failed answer was charged unless
+    `is_free`: `tokens` (in, out), `None` if unknown.
     """
 
     def __init__(
@@ -71,9 +70,9 @@ def refusal(
     body: bytes | str,
     hide: Callable[[str], str] = redacted,
 ) -> Failure:
-    """Turn an HTTP answer that is no success into a failure; `headers` ignore case.
+    """Return the failure for an HTTP error; `headers` ignore case.
 
-    `hide` takes the key out of what the service says, before it is shortened.
+    `hide` removes the key from the service's message, before it is shortened.
     """
     is_passing = status in _PASSING or 500 <= status < 600
     cure = _CURES.get(
@@ -81,10 +80,10 @@ def refusal(
     )
     if 300 <= status < 400:
         cure = "the service has moved: give its new address"
-    said = "; ".join(part for part in (f"HTTP {status}", _told(body, hide), cure) if part)
+    message = "; ".join(part for part in (f"HTTP {status}", _message(body, hide), cure) if part)
     return Failure(
         RATE_LIMITED if status == 429 else SERVICE_FAILED,
-        said,
+        message,
         is_passing=is_passing,
         stops_all=status in _CONCERNS_ALL,
         wait_s=retry_after_s(headers.get("retry-after", "")) if is_passing else None,
@@ -93,15 +92,15 @@ def refusal(
 
 
 def broken_connection(error: Exception) -> Failure:
-    """Turn a connection that failed or broke off into a failure; it may have been paid."""
-    told = f"{type(error).__name__}: {error}".rstrip(": ")
-    return Failure(SERVICE_FAILED, f"no answer: {told}", is_passing=True)
+    """Return the failure for a broken connection; the request may have been charged."""
+    message = f"{type(error).__name__}: {error}".rstrip(": ")
+    return Failure(SERVICE_FAILED, f"no answer: {message}", is_passing=True)
 
 
 def retry_after_s(value: str) -> float | None:
-    """Read a Retry-After header, seconds or an HTTP date (RFC 9110, 10.2.3), as seconds from now.
+    """Parse a Retry-After header, seconds or an HTTP date (RFC 9110, 10.2.3), as seconds from now.
 
-    Returns nothing for a header that is absent or nonsense; no more than a year.
+    `None` if it is missing or invalid; at most a year.
     """
     try:
         seconds = float(value)
@@ -121,18 +120,18 @@ def _seconds_until(date: str) -> float | None:
     return min(max(0.0, seconds), _LONGEST_S)
 
 
-def _told(body: bytes | str, hide: Callable[[str], str]) -> str:
-    """Return what a service says about its refusal, shortened: JSON's `error`, or plain text."""
+def _message(body: bytes | str, hide: Callable[[str], str]) -> str:
+    """Return the service's message, shortened: `error` or `message` of JSON, or plain text."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
-        said: Any = json.loads(text)
+        document: Any = json.loads(text)
     except (ValueError, RecursionError):
-        said = text
+        document = text
     for name in ("error", "message"):
-        if isinstance(said, dict) and name in said:
-            said = said[name]
+        if isinstance(document, dict) and name in document:
+            document = document[name]
     try:
-        text = str(said)
-    except (ValueError, RecursionError):  # a number of thousands of digits, a list within a list
-        text = "something that cannot be written"
+        text = str(document)
+    except (ValueError, RecursionError):  # a number with thousands of digits, deeply nested lists
+        text = "an answer that cannot be printed"
     return hide(" ".join(text.split()))[:300]

@@ -1,12 +1,12 @@
-"""When the next request may be sent. Knows no request."""
+"""Rate limiting of requests."""
 
 from __future__ import annotations
 
 import asyncio
 
 
-class Gate:
-    """Lets requests through one by one: evenly spaced, and none while the service wants rest."""
+class RateGate:
+    """Spaces requests evenly, and pauses them while the service asks for it (Retry-After)."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._spacing_s = 60 / per_minute if per_minute else 0.0
@@ -20,5 +20,5 @@ class Gate:
         self._free_at = now() + self._spacing_s
 
     def hold(self, seconds: float) -> None:
-        """Let nothing through for so many seconds."""
+        """Pause all requests for some seconds."""
         self._free_at = max(self._free_at, asyncio.get_running_loop().time() + seconds)

@@ -1,9 +1,9 @@
-"""One caption of many: a language model merges what others said, and adds nothing.
+"""Merging the captions of several stages into one by a language model.
 
-The model sees no image. A sentence that names an object which nobody named, has no other evidence
-or tells its reader what to do is not part of the merged caption; it is said on its own, for the
-filter `unsupported` to drop: a config with this stage needs that filter. What counts as named is
-for `evidence` to know.
+The model gets no image. A sentence with an object that no annotation names, without other evidence,
+or with an instruction is not part of the merged caption; it becomes an annotation of its own, which
+the filter `unsupported` drops: a config with this stage needs that filter. `evidence` decides what
+is supported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.core.stage import RUNTIME, Input, StageConfig, maybe, one_of
 from engine.core.tasks import CAPTION_TASKS
 from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
 from specialists.online.chat import Message
-from specialists.online.heard import heard_of
+from specialists.online.context import context_of
 from specialists.words.english import english_revision
 from specialists.words.evidence import (
     EVIDENCE_TASKS,
@@ -34,7 +34,7 @@ from specialists.words.word_list import WordList, read_word_list
 
 
 class LlmMergeConfig(AnnotatorConfig):
-    """What is merged, and what may be said by anybody."""
+    """Options of `llm_merge`."""
 
     prompts: Annotated[dict[str, str], RUNTIME] = Field(
         default={
@@ -44,16 +44,16 @@ class LlmMergeConfig(AnnotatorConfig):
         },
         min_length=1,
     )
-    """The tasks to write, and for each the path of its template. Where a template lies costs
-    nothing, other words do."""
+    """The tasks to produce, and for each the path of its template; the content counts, not the
+    path."""
     general_words: Annotated[str, RUNTIME] = "configs/blacklist.txt"
-    """Path of a list of nouns that name nothing one can point at, and need no evidence."""
+    """Path of a list of abstract nouns, which need no evidence."""
 
 
 class LlmMerge(Annotator[LlmMergeConfig]):
-    """One merged caption per task; `merged_from` names the captions heard and, of all else that
-    was heard, the first to say each name. A sentence without support has the merged caption as
-    its parent, where there is one.
+    """One merged caption per task; `merged_from` has all captions and, for each name, the first
+    other annotation with it. An unsupported sentence has the merged caption as its parent, if there
+    is one.
     """
 
     Config: ClassVar[type[StageConfig]] = LlmMergeConfig
@@ -68,7 +68,7 @@ class LlmMerge(Annotator[LlmMergeConfig]):
         english_revision()
 
     def revision(self) -> str:
-        """Name who answers, and by digest the templates, the parser and the general words.
+        """Name the release or the host, the templates, the parser and the general words.
 
         Raises:
             ConfigError: the key is not in the environment, or the options make no sense.
@@ -82,41 +82,41 @@ class LlmMerge(Annotator[LlmMergeConfig]):
         self._check = ObjectCheck(self._general)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
-        """Merge the captions of all samples at once; without a caption there is no question."""
+        """Merge the captions of all samples at once; samples without captions are skipped."""
         return [
             texts if isinstance(texts, SampleError) else self._merged(sample, texts)
             for sample, texts in zip(samples, self.asked(samples), strict=True)
         ]
 
     def conversations(self, sample: Sample) -> list[Conversation]:
-        """Tell what was heard once for each task; nothing where there is no caption."""
+        """Return one conversation per task; none for a sample without captions."""
         if not any(one.text.strip() for one in sample.of(*CAPTION_TASKS)):
             return []
-        heard = heard_of(sample, self.config.prompt_limits)
+        context = context_of(sample, self.config.prompt_limits)
         return [
-            [SYSTEM, Message("user", (prompt.filled(heard),))] for prompt in self.prompts.values()
+            [SYSTEM, Message("user", (prompt.filled(context),))] for prompt in self.prompts.values()
         ]
 
     def _merged(self, sample: Sample, texts: Sequence[str]) -> list[Annotation]:
-        heard = evidence_among(sample.annotations)
+        evidence = evidence_among(sample.annotations)
         return [
-            said
+            one
             for task, text in zip(self.produces, texts, strict=False)
-            for said in self._statements(task, sentences(text), heard)
+            for one in self._annotations(task, sentences(text), evidence)
         ]
 
-    def _statements(
-        self, task: str, parts: Sequence[str], heard: Sequence[Annotation]
+    def _annotations(
+        self, task: str, parts: Sequence[str], evidence: Sequence[Annotation]
     ) -> Iterator[Annotation]:
-        """Yield the caption made of the supported sentences, then each of the others."""
-        found = self._check.findings(parts, heard)
+        """Yield the caption of the supported sentences, then each of the others."""
+        found = self._check.findings(parts, evidence)
         supported = [part for part, one in zip(parts, found, strict=True) if one.is_supported]
         merged = Annotation(
             kind="text",
             task=task,
             text=" ".join(supported),
             language=self.config.language,
-            merged_from=tuple(one.id for one in heard),
+            merged_from=tuple(one.id for one in evidence),
             id=task,
         )
         if supported:

@@ -1,7 +1,8 @@
-"""Captions by a large multimodal model behind an OpenAI-compatible address.
+"""Captions by a large multimodal model at an OpenAI-compatible address.
 
-The image travels small, and beside it what others said: brief caption, named regions, text in
-the image (Florence-2 paper, section 4.1). The service gives no score, so captions have none.
+The prompt has the image, resized, and annotations of other stages: brief caption, named regions,
+text in the image (Florence-2 paper, section 4.3). Captions have no score, as the service gives
+none.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from engine.core.sample import Sample
 from engine.core.stage import Input, StageConfig, maybe
 from specialists.online.annotator import SYSTEM, Annotator, AnnotatorConfig, Conversation
 from specialists.online.chat import Image, Message
-from specialists.online.heard import heard_of
+from specialists.online.context import context_of
 from specialists.online.photo import jpeg
 from specialists.words.evidence import EVIDENCE_TASKS
 
 
 class LmmCaptionConfig(AnnotatorConfig):
-    """How the image is shown."""
+    """Options of `lmm_caption`."""
 
     image_side: int = Field(default=1024, ge=32, le=8192)
-    """Pixels of the long side of an image that is sent; none is enlarged."""
+    """Maximum pixels of the long side of an image that is sent."""
     quality: int = Field(default=90, ge=1, le=100)
     """Quality of the JPEG that is sent, 1..100."""
 
@@ -35,7 +36,7 @@ LmmCaptionT = TypeVar("LmmCaptionT", bound=LmmCaptionConfig)
 
 
 class LmmCaption(Annotator[LmmCaptionT]):
-    """One caption per task; hears only the tasks that its templates tell."""
+    """One caption per task; reads only the tasks that its templates use."""
 
     Config: ClassVar[type[StageConfig]] = LmmCaptionConfig
     reads: tuple[Input, ...] = tuple(maybe(task) for task in EVIDENCE_TASKS)
@@ -43,35 +44,35 @@ class LmmCaption(Annotator[LmmCaptionT]):
 
     def __init__(self, config: LmmCaptionT) -> None:
         super().__init__(config)
-        told = dict.fromkeys(task for prompt in self.prompts.values() for task in prompt.tasks)
-        self.reads = tuple(maybe(task) for task in told)
+        used = dict.fromkeys(task for prompt in self.prompts.values() for task in prompt.tasks)
+        self.reads = tuple(maybe(task) for task in used)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
-        """Ask for the captions of all samples at once."""
+        """Get the captions of all samples at once."""
         return [
             texts if isinstance(texts, SampleError) else self._captions(texts)
             for texts in self.asked(samples)
         ]
 
     def conversations(self, sample: Sample) -> list[Conversation]:
-        """Show the image once for each task, with the task's prompt."""
+        """Return one conversation per task, with the image and the task's prompt."""
         photo = self.photo(sample)
-        heard = heard_of(sample, self.config.prompt_limits)
+        context = context_of(sample, self.config.prompt_limits)
         return [
             [
                 SYSTEM,
                 *self.examples(sample, task),
-                Message("user", (photo, prompt.filled(heard))),
+                Message("user", (photo, prompt.filled(context))),
             ]
             for task, prompt in self.prompts.items()
         ]
 
     def photo(self, sample: Sample) -> Image:
-        """Return a sample's image as it is sent."""
+        """Return the image to send for a sample."""
         return Image(data=jpeg(sample.image, self.config.image_side, self.config.quality))
 
     def examples(self, sample: Sample, task: str) -> list[Message]:
-        """Return the turns that show how such a question is answered: none."""
+        """Return the messages of examples; none here."""
         return []
 
     def _captions(self, texts: Sequence[str]) -> list[Annotation]:

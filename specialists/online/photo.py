@@ -1,4 +1,4 @@
-"""An image made small enough to travel: JPEG, its long side limited, never enlarged."""
+"""Encoding an image as JPEG to send it, with a limited long side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def jpeg(pixels: np.ndarray, long_side: int, quality: int) -> bytes:
 
     Args:
         pixels: RGB, uint8, (height, width, 3).
-        long_side: pixels of its long side at most.
+        long_side: maximum pixels of its long side; smaller images are not enlarged.
         quality: 1..100.
     """
     import cv2

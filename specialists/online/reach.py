@@ -1,7 +1,7 @@
-"""Which addresses a service may have, where those of one's own network are not allowed.
+"""Refusing private addresses of services (protection against SSRF).
 
-A name is resolved, every address that it has is looked at, and the one that was looked at is
-connected to: a name that means something else a moment later changes nothing.
+A name is resolved, all its addresses are checked, and the connection uses a checked address: a name
+that resolves differently a moment later has no effect.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import socket
 from specialists.online.failure import SERVICE_FAILED, Failure
 
 _TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::ffff:0:0:0/96")))
-"""IPv6 addresses that stand for IPv4 ones (RFC 6052, RFC 2765)."""
+"""IPv6 networks that map IPv4 addresses (RFC 6052, RFC 2765)."""
 _ISATAP = (0x00005EFE, 0x02005EFE)
-"""What stands before an IPv4 address in the last half of an IPv6 one of RFC 5214."""
+"""The 32 bits before an IPv4 address in the last half of an IPv6 address (RFC 5214)."""
 _LOCAL = tuple(
     map(
         ipaddress.ip_network,
@@ -25,24 +25,24 @@ _LOCAL = tuple(
         ),
     )
 )
-"""What Python calls public, or does in some release, and is of a network of one's own, of nobody,
-or as the last one of the machine's own cloud (Azure's platform)."""
+"""Networks that Python calls public, at least in some releases, but that are private, unassigned,
+or, as the last one, belong to the machine's own cloud (Azure's platform)."""
 
 
 async def public_address(host: str, port: int | None) -> str:
-    """Return an address of a host, all of whose addresses are public.
+    """Return an address of a host whose addresses are all public.
 
-    Numbers count as what the system takes them for: `2130706433` is 127.0.0.1.
+    Numeric hosts are interpreted as the system does: `2130706433` is 127.0.0.1.
 
     Raises:
-        Failure: one of them is private, of this machine or of the local network; or there is none.
+        Failure: an address is private, of this machine or the local network; or there is none.
     """
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Failure(
-            SERVICE_FAILED, f"no address of {host!r} is known: {error.strerror}", is_passing=True
+            SERVICE_FAILED, f"{host!r} has no address: {error.strerror}", is_passing=True
         ) from error
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
@@ -58,7 +58,7 @@ async def public_address(host: str, port: int | None) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the internet at large, also within an IPv6 address."""
+    """Return whether an IP address is public, also one that is embedded in an IPv6 address."""
     plain = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(plain, ipaddress.IPv6Address):
         inner = plain.ipv4_mapped or plain.sixtofour or (plain.teredo or (None, None))[1]

@@ -1,4 +1,4 @@
-"""What a chat model answered, as the text of a caption, or the reason why it is none."""
+"""From a chat model's answer to the text of a caption, or an error."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 from collections.abc import Sequence
 
 from engine.core.errors import SampleError
+from specialists.online.context import one_line
 from specialists.online.failure import INVALID_ANSWER
-from specialists.online.heard import one_line
 from specialists.words.evidence import sentences
 from specialists.words.instructions import is_instruction
 from specialists.words.refusals import opens_with_refusal
 
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
-"""What reasoning models say before they answer, where the server leaves it in."""
+_REASONING = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+"""The reasoning before an answer, if the server does not remove it."""
 
 
 def text_in(answer: str) -> str | SampleError:
-    """Return an answer as one line, without thoughts and without quotation marks around it.
+    """Return an answer as one line, without reasoning and enclosing quotation marks.
 
-    A refusal, an answer without a word, or one that only tells its reader what to do is an error:
+    A refusal, an answer without letters, or one of instructions only is an error:
     `invalid_answer`.
     """
-    line = one_line(_THOUGHT.sub("", answer, count=1))
+    line = one_line(_REASONING.sub("", answer, count=1))
     if line.startswith('"') and line.endswith('"') and line.count('"') == 2:
         line = line[1:-1].strip()
     if not any(letter.isalpha() for letter in line) or line.startswith("<think>"):
@@ -35,7 +35,7 @@ def text_in(answer: str) -> str | SampleError:
 
 
 def texts_in(answers: Sequence[str | SampleError]) -> list[str] | SampleError:
-    """Return the texts of several answers about one sample, or the first error among them."""
+    """Return the texts of the answers for one sample, or the first error among them."""
     texts: list[str] = []
     for answer in answers:
         text = answer if isinstance(answer, SampleError) else text_in(answer)

@@ -1,8 +1,7 @@
-"""A service elsewhere, asked as a good citizen asks: few requests at once, not too fast, patient
-with a busy service, within a budget.
+"""A client of an online service: limited concurrency and rate, retries with backoff, a budget.
 
-Knows neither the protocol nor what is asked: a call is any coroutine that returns its value with
-its price, or raises `Failure`.
+Independent of the protocol: a call is any coroutine that returns its value with its price, or
+raises `Failure`.
 """
 
 from __future__ import annotations
@@ -24,74 +23,74 @@ from engine.safety.traces import traceback_of
 from specialists.online.background import BackgroundLoop
 from specialists.online.budget import Budget, Limits, Prices
 from specialists.online.failure import TIMED_OUT, Failure
-from specialists.online.gate import Gate
+from specialists.online.gate import RateGate
 
 T = TypeVar("T")
 
 
 class ServiceConfig(StageConfig):
-    """Manners and budget. The budget is that of one run, or of one worker where that died and was
-    replaced: what was paid before is not counted, and is not paid again."""
+    """Limits and budget. The budget holds for one run, or for one worker if it died and was
+    replaced: earlier answers are not counted, and not requested again."""
 
     batch_size: Annotated[int, RUNTIME, Field(ge=1)] = 32
-    """Images handed to the stage at once; at least `concurrency`, or that is not reached."""
+    """Images per call of the stage; at least `concurrency`, or that is not reached."""
     concurrency: Annotated[int, RUNTIME, Field(ge=1)] = 8
-    """Requests in flight at once, in the whole run."""
+    """Concurrent requests in the whole run."""
     requests_per_minute: Annotated[float | None, RUNTIME, Field(gt=0)] = None
-    """Requests sent per minute, evenly spaced, repeated ones included; by default no limit."""
+    """Maximum requests per minute, evenly spaced, retries included; by default unlimited."""
     timeout_s: Annotated[float, RUNTIME, Field(gt=0)] = 60.0
-    """Seconds that one request may take, to the last byte of its answer."""
+    """Timeout of one request in seconds, to the last byte of its answer."""
     attempts: Annotated[int, RUNTIME, Field(ge=1)] = 6
-    """Requests for one answer, at most: a failure that may pass is asked again."""
+    """Maximum requests for one answer: failures that may pass are retried."""
     backoff_s: Annotated[float, RUNTIME, Field(ge=0)] = 1.0
-    """Seconds before the second attempt; doubled before each further one, with random jitter."""
+    """Seconds before the first retry; doubled before each further one, with random jitter."""
     longest_wait_s: Annotated[float, RUNTIME, Field(ge=0)] = 120.0
-    """Seconds that the stage waits before an attempt, at most. A service whose Retry-After asks
-    for more is left alone for the rest of the run."""
+    """Maximum seconds before a retry. A service whose Retry-After is longer gets no more requests
+    in this run."""
     failures_in_a_row: Annotated[int, RUNTIME, Field(ge=1)] = 32
-    """Images given up one after the other, none answered between, after which the service is
-    taken to be down and left alone for the rest of the run."""
+    """Failed images in a row after which the service is considered down and gets no more requests
+    in this run."""
     max_answer_bytes: Annotated[int, RUNTIME, Field(ge=1)] = 4 * 1024 * 1024
-    """Bytes of one answer, at most; a larger one is not kept, and not asked for again."""
+    """Maximum bytes of one answer; a larger one is an error without a retry."""
     allow_redirects: Annotated[bool, RUNTIME] = False
-    """Whether a redirect may lead to another server. The key stays behind, the question does not;
-    from https to http none ever leads."""
+    """Whether redirects to another server are followed. The request is sent there, the key is not;
+    redirects from https to http are never followed."""
     allow_private_addresses: Annotated[bool, RUNTIME] = True
-    """Whether the service may have an address of this machine or of its network, as a model server
-    of one's own has; false refuses every name that means one."""
+    """Whether the service may have an address of this machine or its network, as a local model
+    server has."""
     max_requests: Annotated[int | None, RUNTIME, Field(ge=0)] = None
-    """Requests in one run, repeated ones included; by default no limit."""
+    """Maximum requests in one run, retries included; by default unlimited."""
     max_cost: Annotated[float | None, RUNTIME, Field(ge=0)] = None
-    """Money in one run, in the currency of the prices; by default no limit."""
+    """Maximum cost of one run, in the currency of the prices; by default unlimited."""
     price_per_request: Annotated[float, RUNTIME, Field(ge=0)] = 0.0
     """Price of one answered request."""
 
     @property
     def limits(self) -> Limits:
-        """What may be spent in one run."""
+        """The budget of one run."""
         return Limits(requests=self.max_requests, cost=self.max_cost)
 
     @property
     def prices(self) -> Prices:
-        """What is charged."""
+        """The prices of the service."""
         return Prices(request=self.price_per_request)
 
     def check_budget(self) -> None:
-        """Refuse a budget that could never be reached.
+        """Refuse a budget that has no effect.
 
         Raises:
-            ConfigError: money is limited and nothing costs any.
+            ConfigError: the cost is limited, but all prices are 0.
         """
         if self.max_cost is not None and self.prices == Prices():
             raise ConfigError(
-                f"max_cost = {self.max_cost:g} limits nothing while all prices are 0: give the "
-                "prices of the service, or limit max_requests"
+                f"max_cost = {self.max_cost:g} has no effect, as all prices are 0: set the prices "
+                "of the service, or max_requests"
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Priced(Generic[T]):
-    """An answer and the tokens that it was charged."""
+    """An answer and its charged tokens."""
 
     value: T
     tokens_in: int = 0
@@ -104,8 +103,8 @@ Call = Callable[[], Awaitable[Priced[T]]]
 class Service:
     """Sends requests for all threads of this worker, which share its limits.
 
-    `client` is opened in the service's own event loop and closed with it. `key` is taken out of
-    every message.
+    `client` is opened in the service's event loop and closed with it. `key` is removed from all
+    messages.
     """
 
     def __init__(
@@ -117,26 +116,27 @@ class Service:
         self._config = config
         self._key = key
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._gate = Gate(config.requests_per_minute)
+        self._gate = RateGate(config.requests_per_minute)
         self._closed_for: tuple[str, str] | None = None
         self._given_up = 0
         self.budget = Budget(config.limits, config.prices)
         self._loop = BackgroundLoop(client, name=type(self).__name__)
 
     def ask(self, calls: Sequence[Call[T]]) -> list[T | SampleError]:
-        """Make each call until it is answered or given up; answers in the order of the calls."""
+        """Make each call until it succeeds or is given up; return answers in the order of the
+        calls."""
         return self._loop.run(self._answers(calls))
 
     def close(self) -> None:
-        """Close the client; the service can no longer be asked."""
+        """Close the client; no further requests are possible."""
         self._loop.close()
 
     def redacted(self, text: str) -> str:
-        """Return a message without the key, and without other secrets."""
+        """Return a message without the key and other secrets."""
         return redacted(text, self._secret)
 
     def without_key(self, text: str) -> str:
-        """Return an answer without the key; all else in it is what was asked for."""
+        """Return an answer without the key."""
         return without_values(text, self._secret)
 
     @property
@@ -147,18 +147,19 @@ class Service:
         return await asyncio.gather(*map(self._answer, calls))
 
     async def _answer(self, call: Call[T]) -> T | SampleError:
-        """Answer one call. Nothing is raised: the other answers may have been paid."""
+        """Make one call. Errors are returned, not raised, as other answers may be charged
+        already."""
         try:
-            return await self._persist(call)
+            return await self._with_retries(call)
         except Failure as failure:
             return SampleError(failure.reason, self.redacted(failure.message))
         except Exception as error:
-            told = f"{type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
             trace = self.redacted(traceback_of(error))
-            return SampleError(STAGE_FAILED, self.redacted(told), traceback=trace)
+            return SampleError(STAGE_FAILED, self.redacted(message), traceback=trace)
 
-    async def _persist(self, call: Call[T]) -> T:
-        """Ask again, later and later, while a failure may pass."""
+    async def _with_retries(self, call: Call[T]) -> T:
+        """Retry with exponential backoff while the failure may pass."""
         config = self._config
         for doublings in range(config.attempts - 1):
             try:
@@ -175,9 +176,9 @@ class Service:
             raise
 
     async def _send(self, call: Call[T]) -> T:
-        """Send one request when it is its turn."""
+        """Send one request when a slot is free."""
         async with self._slots:
-            self._check_open()  # before the budget counts a request that is not sent
+            self._check_open()  # before the budget counts a request that is never sent
             return await self._send_one(call)
 
     async def _send_one(self, call: Call[T]) -> T:
@@ -189,10 +190,10 @@ class Service:
                 async with asyncio.timeout(self._config.timeout_s):
                     priced = await call()
             except TimeoutError:
-                told = f"no answer within timeout_s = {self._config.timeout_s:g} s"
-                raise Failure(TIMED_OUT, told, is_passing=True) from None
+                message = f"no answer within timeout_s = {self._config.timeout_s:g} s"
+                raise Failure(TIMED_OUT, message, is_passing=True) from None
             except Failure as failure:
-                self._heed(failure)
+                self._apply_retry_after(failure)
                 raise
             self._given_up = 0
             receipt.tokens = priced.tokens_in, priced.tokens_out
@@ -202,17 +203,17 @@ class Service:
         if self._closed_for:
             reason, message = self._closed_for
             raise Failure(
-                reason, f"not asked, since an earlier request met: {message}", is_free=True
+                reason, f"not sent, as an earlier request failed: {message}", is_free=True
             )
 
-    def _heed(self, failure: Failure) -> None:
-        """Wait as long as the service wishes, or leave it alone."""
+    def _apply_retry_after(self, failure: Failure) -> None:
+        """Pause as long as the service asks for, or stop all requests."""
         wait_s = failure.wait_s or 0.0
         if wait_s > self._config.longest_wait_s:
             failure.is_passing = False
             failure.stops_all = True
             failure.message += (
-                f"; it asks to wait {wait_s:.0f} s, longer than longest_wait_s = "
+                f"; it asks for a pause of {wait_s:.0f} s, longer than longest_wait_s = "
                 f"{self._config.longest_wait_s:g}: run again later with --retry-dead-letters"
             )
         else:
@@ -221,7 +222,7 @@ class Service:
             self._closed_for = failure.reason, failure.message
 
     def _give_up(self, failure: Failure) -> None:
-        """Count the failures in a row that did not pass."""
+        """Count failures in a row; stop all requests after too many."""
         self._given_up += failure.is_passing
         if self._given_up >= self._config.failures_in_a_row:
             self._closed_for = failure.reason, f"{failure.message}, {self._given_up} times in a row"

@@ -1,1 +1,2 @@
-"""What all stages with a model of `transformers` share: weights, loading, asking in batches."""
+"""The common base of stages with a `transformers` model: checkpoints, loading, batched
+inference."""

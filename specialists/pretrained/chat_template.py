@@ -1,9 +1,9 @@
-"""Chat templates: programs of a stranger, in Jinja, that write the prompt of a model.
+"""Chat templates: untrusted Jinja programs that write the prompt of a model.
 
-`transformers` runs them in a sandbox, which keeps them from files, attributes and imports, but
-lets them count for ever. Here they may take so many steps; products and powers, whose one step
-may take for ever, are refused before a template is compiled. What a template writes into memory
-is held by the limits of its process alone. It is rendered once, when a model is loaded.
+`transformers` runs them in a sandbox without files, attributes and imports, but without a limit on
+time. Here the number of steps is limited; products and powers, a single step of which may take
+forever, are refused before a template is compiled. Memory is limited by the process only. A
+template is rendered once, when a model is loaded.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 from engine.core.errors import ConfigError
 
 MAX_CHARACTERS = 100_000
-"""Characters of a template; the longest of today's have 20,000."""
+"""Maximum characters of a template; the longest known ones have 20,000."""
 MAX_STEPS = (200_000, 200)
-"""Lines of Python that compiling and rendering a template may take: so many, and so many more for
-each of its characters. Compiling takes half of them."""
+"""Maximum lines of Python for compiling and rendering a template: a constant, and a number for each
+of its characters. Compiling takes half of them."""
 MAX_NUMBER = 100_000
-"""The largest number in a template: by a larger one a text could be repeated."""
+"""Maximum integer in a template; larger ones could repeat a text too often."""
 
 
 def rendered_chat(processor: Any, conversation: Sequence[Mapping[str, Any]]) -> str:
-    """Return a conversation as the template of a processor writes it, with room for an answer.
+    """Return a conversation rendered by the processor's template, with a prompt for the answer.
 
     Raises:
-        ConfigError: the template computes what it must not, or comes to no end.
+        ConfigError: the template contains a forbidden operation, or takes too many steps.
     """
     templates = list(_templates_of(processor))
     for template in templates:
@@ -47,7 +47,7 @@ def _templates_of(processor: Any) -> Iterator[str]:
 
 
 def _refuse_products(template: str) -> None:
-    """Look at the words of a template before it is compiled, which computes what is constant."""
+    """Check the tokens of a template before it is compiled, as compiling evaluates constants."""
     from jinja2 import Environment
 
     if len(template) > MAX_CHARACTERS:
@@ -55,7 +55,7 @@ def _refuse_products(template: str) -> None:
     for _, kind, word in Environment().lex(template):
         if kind == "operator" and word in ("*", "**"):
             raise ConfigError(
-                f"its chat template computes with {word!r}, whose single step may take for ever"
+                f"its chat template computes with {word!r}, a single step of which may take forever"
             )
         if kind == "integer" and int(word.replace("_", ""), 0) > MAX_NUMBER:
             raise ConfigError(f"its chat template computes with {word}, more than {MAX_NUMBER}")
@@ -63,7 +63,7 @@ def _refuse_products(template: str) -> None:
 
 @contextmanager
 def _at_most(steps: int) -> Iterator[None]:
-    """Stop what runs here in Python after so many lines."""
+    """Stop the Python code of the block after a number of lines."""
     count = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

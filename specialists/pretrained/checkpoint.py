@@ -1,9 +1,8 @@
-"""A checkpoint by its name: a folder, a folder within an installed package, or a hub id.
+"""Finding a checkpoint by its name: a folder, a folder in an installed package, or a hub id.
 
-Only safetensors are read and no code that lies beside weights is run. Nothing is downloaded: a
-model that is not here ends with the command that fetches it. Looking is cheap and imports no
-torch; what a stranger may have put into a folder is in `inspection`, what is loaded, and how, in
-`loading`.
+Only safetensors are accepted, and no code of a checkpoint is run. Nothing is downloaded: the error
+for a missing model has the command that downloads it. This is cheap and imports no torch.
+`inspection` checks the files, `loading` loads them.
 """
 
 from __future__ import annotations
@@ -25,30 +24,30 @@ _PACKAGE = "package://"
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_TELLING = (
+_DIGESTED_FILES = (
     *("*.safetensors", "*.safetensors.index.json", "*config.json"),
     *("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
     *("vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
     *("*.jinja", "chat_template.json"),
 )
-"""The files that make a checkpoint what it is."""
+"""The files in the digest of a checkpoint."""
 _BY_SENTENCEPIECE = ("SiglipTokenizer",)
-"""Tokenizers of vision models that nothing but sentencepiece reads."""
+"""Tokenizers of vision models that need sentencepiece."""
 _BY_NUM2WORDS = ("smolvlm",)
-"""Model types whose processor does not start without it, though it counts only videos with it."""
+"""Model types whose processor needs num2words, though only for videos."""
 
 _BY_SCIPY = ("owlv2",)
-"""Model types whose images are shrunk by scipy where torchvision is not there."""
+"""Model types whose images are resized by scipy without torchvision."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """The checkpoints that a specialist can use, and the classes that load them.
 
-    `title` is how an error calls what is needed ("an object detector"), `example` a hub id of it,
-    `model_types` are those of config.json (empty: whatever the model class takes),
-    `needs_torchvision` those of them whose images only torchvision prepares, `unused` beginnings of
-    the names of weights on which no answer depends, so that a checkpoint may lack them.
+    `title` names the kind in errors ("an object detector"), `example` is a hub id. `model_types`
+    are those in config.json (empty: all that the model class supports), `needs_torchvision` those
+    of them whose images need torchvision, `unused` prefixes of the names of weights that do not
+    affect the output, so that a checkpoint may lack them.
     """
 
     title: str
@@ -62,10 +61,10 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint that is here: `digest` is a hub commit or the digest of the files.
+    """A local checkpoint: `digest` is a hub commit or the digest of the files.
 
-    `size` is that of its weights; of one with random weights, which has none, only the config and
-    the processor are used.
+    `size` is that of its weights; `None` for random weights, for which only config and processor
+    are used.
     """
 
     model: str
@@ -77,34 +76,34 @@ class Checkpoint:
 
     @property
     def is_random(self) -> bool:
-        """Whether its weights are left aside and random ones are taken."""
+        """Whether random weights are used instead of its own."""
         return self.size is None
 
     @property
     def name(self) -> str:
-        """The model as provenance names it: a hub id, a package URL, the name of a folder."""
+        """The model's name in provenance: a hub id, a package URL, the name of a folder."""
         return model_name(self.model)
 
     @property
     def cure(self) -> str:
-        """What to do when it cannot be used."""
+        """What to do if it cannot be used, for errors."""
         return _cure(self.model, self.folder)
 
 
 def model_name(model: str) -> str:
-    """Return a model's name without the path that leads to it on this machine."""
+    """Return a model's name without its path on this machine."""
     return model if model.startswith(_PACKAGE) or _is_hub_id(model) else Path(model).name
 
 
 def resolve(
     model: str, family: Family, revision: str = "", *, is_random: bool = False
 ) -> Checkpoint:
-    """Find a checkpoint and check that it can be of a family, without reading its weights.
+    """Find a checkpoint and check that it belongs to a family, without reading its weights.
 
     Raises:
-        MissingModel: it is not in the cache of the hub; the error has the command that fetches it.
-        ConfigError: there is no such folder, it is pickled, damaged, of another family, or holds
-            what must not be opened (`inspection`).
+        MissingModel: it is not in the local cache of the hub; the error has the download command.
+        ConfigError: there is no such folder, or it is pickled, damaged, of another family, or has
+            forbidden files (`inspection`).
         MissingPackage: it needs a package that is not installed: torchvision, timm, sentencepiece.
     """
     if not model.strip():
@@ -143,7 +142,7 @@ def resolve(
 
 
 def _model_type(model: str, folder: Path, family: Family) -> str:
-    """Return the model type of a config that the family takes."""
+    """Return the model type of a config, if it belongs to the family."""
     if not (folder / "config.json").is_file():
         raise ConfigError(f"model {model!r}: no config.json in {folder}; {_cure(model, folder)}")
     config = read_json(model, folder / "config.json")
@@ -156,7 +155,7 @@ def _model_type(model: str, folder: Path, family: Family) -> str:
         )
     if kind in family.needs_torchvision and find_spec("torchvision") is None:
         raise MissingPackage(
-            f"model {model!r}: the images of {kind} are prepared by torchvision: "
+            f"model {model!r}: the processor of {kind} needs torchvision: "
             "pip install 'florilegium[torchvision]'",
             install="florilegium[torchvision]",
         )
@@ -167,12 +166,12 @@ def _model_type(model: str, folder: Path, family: Family) -> str:
         )
     if kind in _BY_SCIPY and not (find_spec("torchvision") or find_spec("scipy")):
         raise MissingPackage(
-            f"model {model!r}: the images of {kind} are shrunk by scipy: pip install scipy",
+            f"model {model!r}: the processor of {kind} needs scipy: pip install scipy",
             install="scipy",
         )
     if _has_timm_backbone(config) and find_spec("timm") is None:
         raise MissingPackage(
-            f"model {model!r} has a backbone of timm: pip install timm, or choose a revision "
+            f"model {model!r} has a timm backbone: pip install timm, or choose a revision "
             "without it, such as no_timm of facebook/detr-resnet-50",
             install="timm",
         )
@@ -193,7 +192,7 @@ def _check_tokenizer(model: str, folder: Path) -> None:
     kind = config.get("tokenizer_class") if isinstance(config, dict) else None
     if kind in _BY_SENTENCEPIECE and find_spec("sentencepiece") is None:
         raise MissingPackage(
-            f"model {model!r}: its texts are read by sentencepiece: pip install sentencepiece",
+            f"model {model!r}: its tokenizer needs sentencepiece: pip install sentencepiece",
             install="sentencepiece",
         )
 
@@ -207,7 +206,7 @@ def _weights(model: str, folder: Path, family: Family) -> WeightsSize:
         )
     if not weights:
         raise ConfigError(f"model {model!r}: no *.safetensors in {folder}; {_cure(model, folder)}")
-    # A download that was interrupted leaves parts out.
+    # An interrupted download leaves files out.
     if missing := [path for path in parts_of(model, folder) if not path.is_file()]:
         raise ConfigError(
             f"model {model!r}: {missing[0].name} is not in {folder}; {_cure(model, folder)}"
@@ -228,22 +227,22 @@ def _cached(model: str, revision: str, family: Family) -> Path:
         return Path(snapshot_download(model, revision=revision or None, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         raise MissingModel(
-            f"model {model!r} is no folder here and not in the local cache of the hub; fetch it, a "
-            "gated one after `hf auth login`:",
+            f"model {model!r} is no folder, and not in the local cache of the hub; download it "
+            "(a gated one after `hf auth login`):",
             _fetch(model, revision),
-            packages=_wanted_by_all(family),
+            packages=_needed_by_all(family),
         ) from None
 
 
-def _wanted_by_all(family: Family) -> list[MissingPackage]:
-    """Return what is not installed that each checkpoint of a family wants."""
+def _needed_by_all(family: Family) -> list[MissingPackage]:
+    """Return the missing packages that every checkpoint of a family needs."""
     if not family.model_types or set(family.model_types) - set(family.needs_torchvision):
         return []
     if find_spec("torchvision"):
         return []
     return [
         MissingPackage(
-            f"the images of {family.title} are prepared by torchvision: "
+            f"the processor of {family.title} needs torchvision: "
             "pip install 'florilegium[torchvision]'",
             install="florilegium[torchvision]",
         )
@@ -252,7 +251,7 @@ def _wanted_by_all(family: Family) -> list[MissingPackage]:
 
 def _cure(model: str, folder: Path) -> str:
     if _is_hub_id(model):
-        return f"fetch it: {_fetch(model, folder.name)}"
+        return f"download it: {_fetch(model, folder.name)}"
     return "give a folder that save_pretrained wrote, of the model and of its processor"
 
 
@@ -261,9 +260,9 @@ def _fetch(model: str, revision: str) -> str:
 
 
 def _digest(folder: Path) -> str:
-    """Return the digest of what a checkpoint is made of, 16 hex digits; README apart."""
+    """Return the digest of `_DIGESTED_FILES`, 16 hex digits."""
     digest = sha256()
-    for path in _files(folder, _TELLING):
+    for path in _files(folder, _DIGESTED_FILES):
         stat = path.stat()
         digest.update(
             f"{path.name}\0{_file_digest(path, stat.st_size, stat.st_mtime_ns)}\0".encode()
@@ -273,7 +272,7 @@ def _digest(folder: Path) -> str:
 
 @cache
 def _file_digest(path: Path, size: int, mtime_ns: int) -> str:
-    """Return a file's sha256; asked again for the same file, it is not read again."""
+    """Return a file's SHA-256, cached by size and modification time."""
     from hashlib import file_digest
 
     with path.open("rb") as file:

@@ -1,8 +1,8 @@
-"""A look at the files of a checkpoint of a stranger, before any library opens them.
+"""Checking the files of an untrusted checkpoint before any library opens them.
 
-Weights are numbers in safetensors and everything else is text of limited size. What names code,
-another model or a file elsewhere is refused, and so is what would fill the memory. Knows neither
-torch nor `transformers`.
+Weights must be safetensors, everything else text of limited size. References to code, other models
+or files elsewhere are refused, and so are sizes that would fill the memory. Imports neither torch
+nor `transformers`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from engine.safety.bounded_json import TooDeep, parsed
 from specialists.pretrained.sizes import problem_of_sizes
 
 MAX_CONFIG_BYTES = 16 << 20
-"""Bytes of a config, a template or another text of a checkpoint."""
+"""Maximum bytes of a config, a template or another text file."""
 MAX_TOKENIZER_BYTES = 256 << 20
-"""Bytes of a vocabulary; the largest of today's have 35 MB."""
+"""Maximum bytes of a vocabulary; the largest known ones have 35 MB."""
 MAX_JSON_DEPTH = 64
-"""Lists and objects within each other in a config."""
+"""Maximum nesting of lists and objects in a config."""
 MAX_FILES = 10_000
-"""Files of a checkpoint."""
+"""Maximum files of a checkpoint."""
 INDEX = "model.safetensors.index.json"
 
 _TEXTS = ("*.json", "*.jinja", "*.txt")
@@ -34,9 +34,9 @@ _VOCABULARIES = (
     *("*.model", INDEX),
 )
 _SIZED = ("config.json", "preprocessor_config.json", "processor_config.json")
-"""The files whose numbers say how large networks and images are."""
+"""The files whose numbers determine the sizes of networks and images."""
 _READ_BELOW = ("tokenizer_config.json", "special_tokens_map.json")
-"""What is also read of a folder within the folder: that of a processor's second tokenizer."""
+"""Files that are also read in a subfolder: that of a processor's second tokenizer."""
 _OTHER_LOADERS = {
     "adapter_config.json": "an adapter, which names another model to load; merge it into its base",
     "adapter_model.*": "an adapter, whose base is another model; merge it into its base",
@@ -60,11 +60,11 @@ _FILE_NAMES = re.compile(
 
 
 def inspect_files(model: str, folder: Path) -> None:
-    """Refuse a folder with anything in it that a library must not open.
+    """Refuse a folder with anything that a library must not open.
 
     Raises:
-        ConfigError: a link leads out of the folder, a file is none or too large, a config is
-            damaged, or names code, another model or a file elsewhere; the message says which.
+        ConfigError: a link leads out of the folder, an entry is no regular file or too large, a
+            config is damaged, or refers to code, another model or a file elsewhere.
     """
     for path in _entries(model, folder):
         _refuse_other_loaders(model, path)
@@ -76,24 +76,24 @@ def inspect_files(model: str, folder: Path) -> None:
 
 
 def read_json(model: str, path: Path) -> Any:
-    """Return what a JSON file of a checkpoint holds.
+    """Parse a JSON file of a checkpoint.
 
     Raises:
-        ConfigError: it is no JSON, or nested too deep.
+        ConfigError: it is no JSON, or nested too deeply.
     """
     try:
         return parsed(path.read_bytes(), max_depth=MAX_JSON_DEPTH)
     except TooDeep:
         raise ConfigError(
-            f"model {model!r}: {path} is damaged: it has more than {MAX_JSON_DEPTH} lists and "
-            "objects within each other"
+            f"model {model!r}: {path} is damaged: it has more than {MAX_JSON_DEPTH} nested "
+            "lists and objects"
         ) from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"model {model!r}: {path} is damaged: {error}") from error
 
 
 def parts_of(model: str, folder: Path) -> list[Path]:
-    """Return the files that an index says the weights are in; none where there is no index.
+    """Return the files of the weights by the index; none without an index.
 
     Raises:
         ConfigError: the index is damaged, or names a file elsewhere or of another kind.
@@ -116,9 +116,9 @@ def parts_of(model: str, folder: Path) -> list[Path]:
 
 
 def _entries(model: str, folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, all of which lie in it.
+    """Yield the files below a folder, after checking that they lie in it.
 
-    The cache of the hub links from `snapshots/COMMIT` to `blobs`: that is one folder.
+    The cache of the hub links from `snapshots/COMMIT` to `blobs`: this counts as one folder.
     """
     root = folder.resolve()
     if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
@@ -137,8 +137,8 @@ def _entries(model: str, folder: Path) -> Iterator[Path]:
             if count > MAX_FILES:
                 raise ConfigError(f"model {model!r}: {folder} has more than {MAX_FILES} files")
             if name in files:
-                if not path.is_file():  # a pipe, or a link to itself
-                    raise ConfigError(f"model {model!r}: {path} is no file that can be read")
+                if not path.is_file():  # such as a pipe, or a circular link
+                    raise ConfigError(f"model {model!r}: {path} is no regular file")
                 yield path
 
 
@@ -174,11 +174,11 @@ def _inspect_config(model: str, path: Path) -> None:
 
 
 def _problem_of_field(name: str, value: Any) -> str:
-    """Say why a field must not be handed to a library; nothing where it may."""
+    """Return why a field must not be passed to a library; "" if it may."""
     if value is None:
         return ""
     if meaning := _FORBIDDEN.get(name):
-        return f"{meaning}, and no code of a model is run: take a checkpoint without it"
+        return f"{meaning}, and no code of a model is run: use a checkpoint without it"
     names = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
     if _IMPLEMENTATIONS.fullmatch(name) and any(re.search(r"[/:|]", one) for one in names):
         return f"is {names[0]!r}, compiled code to load: choose `attention` in the stage's options"
@@ -193,7 +193,7 @@ def _leaves(name: str) -> bool:
 
 
 def _fields_of(document: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the value of every field, however deep it lies."""
+    """Yield the name and the value of every field, at any depth."""
     waiting = [document]
     while waiting:
         one = waiting.pop()

@@ -1,8 +1,8 @@
-"""The one door through which weights, processors and configs of models come into memory.
+"""The only module that loads weights, processors and configs of models.
 
-No code of a model is run (`trust_remote_code=False`), nothing is fetched, and only safetensors
-are read; of installed packages, whose code runs anyway, also tensors that torch stored. What a
-checkpoint is and where it lies is `checkpoint`; how a loaded model is asked, `network`.
+No code of a model is run (`trust_remote_code=False`), nothing is downloaded, and only safetensors
+are read; from installed packages, whose code runs anyway, also torch files. `checkpoint` finds
+checkpoints, `network` runs loaded models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from specialists.pretrained.sizes import no_larger_than
 
 _LOCKED = {"local_files_only": True, "trust_remote_code": False}
 _SEED = 0
-"""Of random weights: measurements repeat."""
+"""Seed of random weights, for reproducible measurements."""
 _LOADING = threading.RLock()
 
 
@@ -31,8 +31,8 @@ def load_pretrained(
     """Load (model in eval mode on its device, processor).
 
     Raises:
-        ConfigError: the weights do not fit the config, are damaged or not finite, or there is no
-            processor for them.
+        ConfigError: the weights do not match the config, are damaged or not finite, or there is no
+            processor.
     """
     import torch
     from transformers.utils import logging as transformers_logging
@@ -50,7 +50,7 @@ def load_pretrained(
             f"model {checkpoint.model!r} does not fit on {device}: {error}; give its workers a "
             "larger `num_gpus`, or take a smaller model"
         ) from error
-    except Exception as error:  # the libraries raise whatever they meet
+    except Exception as error:  # the libraries raise any exception
         needs_flash = attention == "flash_attention_2" and "flash" in str(error).lower()
         cure = "install flash-attn, or leave `attention` out" if needs_flash else checkpoint.cure
         raise ConfigError(
@@ -60,10 +60,10 @@ def load_pretrained(
 
 
 def load_part(checkpoint: Checkpoint, class_name: str) -> Any:
-    """Load a part of a checkpoint beside its weights: `AutoProcessor`, `AutoConfig` and the like.
+    """Load a part of a checkpoint: `AutoProcessor`, `AutoConfig` and the like.
 
     Raises:
-        Exception: whatever the libraries meet.
+        Exception: any error of the libraries.
     """
     with _offline():
         return _class(class_name).from_pretrained(checkpoint.folder, **_LOCKED)
@@ -84,8 +84,8 @@ def _offline() -> Iterator[None]:
             constants.HF_HUB_OFFLINE = before
 
 
-def lone_weight(checkpoint: Checkpoint, name: str) -> float | None:
-    """Return a weight of one number as it was stored, or nothing where there is no such weight."""
+def scalar_weight(checkpoint: Checkpoint, name: str) -> float | None:
+    """Return a weight that is a single number, as stored; `None` if it does not exist."""
     from safetensors import safe_open
 
     for path in () if checkpoint.is_random else sorted(checkpoint.folder.glob("*.safetensors")):
@@ -96,7 +96,7 @@ def lone_weight(checkpoint: Checkpoint, name: str) -> float | None:
 
 
 def packaged_weights(path: Path | str) -> dict[str, Any]:
-    """Read tensors that torch stored in an installed package; of a pickle nothing else is read."""
+    """Load the tensors of a torch file in an installed package (`weights_only`)."""
     import torch
 
     weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -120,7 +120,7 @@ def _trained(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str)
 
 
 def _random(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str) -> Any:
-    """Build the architecture of a config with weights that nobody trained."""
+    """Build the architecture of a config with random weights."""
     import torch
 
     config = load_part(checkpoint, "AutoConfig")
@@ -136,7 +136,7 @@ def _random(checkpoint: Checkpoint, *, dtype: str, device: str, attention: str) 
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(_SEED)
         model = build()
-    if (checkpoint.folder / "generation_config.json").is_file():  # it costs time, too
+    if (checkpoint.folder / "generation_config.json").is_file():  # it affects time, too
         model.generation_config = load_part(checkpoint, "GenerationConfig")
     return model
 
@@ -156,10 +156,10 @@ def _check_loaded(checkpoint: Checkpoint, model: Any, report: dict[str, Any]) ->
     missing = [name for name in report["missing_keys"] if not name.startswith(unused)]
     wrong = [*missing, *(str(key[0]) for key in report["mismatched_keys"])]
     if wrong:
-        told = counted(len(wrong), "weight is", "weights are")
+        count = counted(len(wrong), "weight is", "weights are")
         raise ConfigError(
-            f"model {checkpoint.model!r}: {told} missing or of another shape than its config says, "
-            f"{min(wrong)!r} for one; the native class "
+            f"model {checkpoint.model!r}: {count} missing or of another shape than its config "
+            f"says, such as {min(wrong)!r}; the class in `transformers` "
             f"reads {checkpoint.family.example!r}, not checkpoints that need remote code"
         )
     broken = [name for name, value in model.named_parameters() if not value.isfinite().all()]

@@ -1,9 +1,8 @@
-"""A loaded model on its device, asked in batches.
+"""Batched inference with a loaded model on its device.
 
-Preparing runs in threads; the device takes one batch at a time, so while it computes one call's
-batch another call decodes and prepares. Only inputs of one shape share a batch of `run`: nothing
-is padded, and what the model says of an image does not depend on its neighbours. Where memory runs
-out, batches are halved. Knows no annotations.
+Preprocessing runs in threads; the device computes one batch at a time, while other calls decode and
+preprocess. Only inputs of the same shape share a batch of `run`: nothing is padded, and the output
+for an image does not depend on others. Batches are halved if memory is insufficient.
 """
 
 from __future__ import annotations
@@ -63,30 +62,30 @@ class Network:
             _set_image_size(checkpoint, self.processor, config.image_size)
         if config.compile:
             self.model.compile()
-        self._batch_size = self._most_at_once = config.batch_size
+        self._batch_size = self._max_batch_size = config.batch_size
         self._max_pixels = config.max_batch_pixels
-        self._turn = threading.Lock()
+        self._device_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
 
-    def prepare(self, things: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
-        """Decode and preprocess in threads: call `one` on each, in their order."""
-        return list(self._threads.map(one, things))
+    def prepare(self, items: Sequence[T], one: Callable[[T], PreparedT]) -> list[PreparedT]:
+        """Decode and preprocess in threads: call `one` on each item; results are in order."""
+        return list(self._threads.map(one, items))
 
     def ask(
         self,
-        things: Sequence[T],
+        items: Sequence[T],
         one: Callable[[T], Mapping[str, Tensor]],
         forward: Callable[[dict[str, Tensor], list[int]], Sequence[AnswerT]],
         *,
         batches: int = 4,
     ) -> list[AnswerT]:
-        """Prepare things and ask about them (`run`), so many batches at a time.
+        """Preprocess and `run` items, a number of batches at a time, to limit memory.
 
-        Of lines and crops an image has hundreds, and prepared each is as large as an image.
+        An image may have hundreds of lines or crops, each as large as an image when preprocessed.
         """
         answers: list[AnswerT] = []
-        for numbers in _cut(range(len(things)), batches * self._most_at_once):
-            inputs = self.prepare([things[number] for number in numbers], one)
+        for numbers in _cut(range(len(items)), batches * self._max_batch_size):
+            inputs = self.prepare([items[number] for number in numbers], one)
             answers += self.run(inputs, forward)
         return answers
 
@@ -95,12 +94,12 @@ class Network:
         inputs: Sequence[Mapping[str, Tensor]],
         forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]],
     ) -> list[T]:
-        """Ask about inputs; return what `forward` says of each, in their order.
+        """Return the result of `forward` for each input, in order.
 
-        An input is a mapping of tensors without a batch dimension, as `unbatched` makes it.
-        `forward` gets those of one batch stacked, on the device, floats in the model's dtype, with
-        the numbers of the inputs; it returns one answer each, which should not stay on the device
-        (Florence-2's image tokens do, for one call). One thread calls it, in inference mode.
+        An input is a mapping of tensors without a batch dimension, as from `unbatched`. `forward`
+        gets a stacked batch on the device, floats in the model's dtype, and the indices of its
+        inputs; it returns one result each, which should not stay on the device (Florence-2's image
+        tokens do, for one call). It is called by one thread at a time, in inference mode.
         """
         found: dict[int, T] = {}
         for batch in self._batches(inputs):
@@ -114,28 +113,28 @@ class Network:
         inputs: Sequence[Mapping[str, Tensor]],
         forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]],
     ) -> Callable[[Sequence[int]], Sequence[T]]:
-        """Stack a batch before it is its turn, and return what asks about part of it in its turn.
+        """Stack a batch on the host now; return a call that runs a part of it on the device later.
 
-        Megabytes of floats are copied here while the device computes something else.
+        So the host copies megabytes of floats while the device computes another batch.
         """
         stacked = self._stacked([inputs[number] for number in batch])
         rows = {number: row for row, number in enumerate(batch)}
 
         def call(numbers: Sequence[int]) -> Sequence[T]:
-            # A batch is halved in order, so a part of it is a slice.
+            # Batches are halved in order, so a part of one is a slice.
             part = slice(rows[numbers[0]], rows[numbers[-1]] + 1)
-            placed = {name: self.placed(tensor[part]) for name, tensor in stacked.items()}
-            return forward(placed, list(numbers))
+            on_device = {name: self.to_device(tensor[part]) for name, tensor in stacked.items()}
+            return forward(on_device, list(numbers))
 
         return call
 
     def attempt(
         self, numbers: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]
     ) -> list[T]:
-        """Make a call on the device, in halves where memory does not suffice.
+        """Make a call on the device; in halves if memory is insufficient.
 
         Raises:
-            SampleError: `out_of_memory`, when one input alone is too large.
+            SampleError: `out_of_memory`: a single input is too large.
         """
         import torch
 
@@ -146,21 +145,21 @@ class Network:
                 one for part in _cut(numbers, self._batch_size) for one in self.attempt(part, call)
             ]
         try:
-            with self._turn, torch.inference_mode():
+            with self._device_lock, torch.inference_mode():
                 return list(call(numbers))
         except torch.OutOfMemoryError as error:
             if len(numbers) == 1:
                 raise SampleError(
                     OUT_OF_MEMORY, f"one image needs more memory than {self.device} has: {error}"
                 ) from error
-        # Not in the handler: the error holds on to the tensors of the attempt.
+        # Outside of the handler: the error references the tensors of the attempt.
         self._batch_size = min(self._batch_size, len(numbers) // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return self.attempt(numbers, call)
 
     def _batches(self, inputs: Sequence[Mapping[str, Tensor]]) -> Iterator[list[int]]:
-        """Cut inputs into batches of one shape, of no more pixels than allowed."""
+        """Split inputs into batches of one shape and at most `max_batch_pixels`."""
         groups: dict[tuple[Any, ...], list[int]] = {}
         for number, one in enumerate(inputs):
             shapes = tuple((name, tuple(tensor.shape)) for name, tensor in one.items())
@@ -171,7 +170,7 @@ class Network:
             yield from _cut(group, min(self._batch_size, fitting))
 
     def _stacked(self, inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Return inputs as a batch on the host, from where the device can fetch it by itself."""
+        """Return inputs as a batch on the host, in pinned memory for a GPU."""
         return {name: self._on_host([one[name] for one in inputs]) for name in inputs[0]}
 
     def _on_host(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -181,7 +180,7 @@ class Network:
         stacked = torch.stack([tensor.to(dtype) for tensor in tensors])
         return stacked.pin_memory() if self.device.type == "cuda" else stacked
 
-    def placed(self, tensor: Tensor) -> Tensor:
+    def to_device(self, tensor: Tensor) -> Tensor:
         """Return a tensor on the device, floats in the model's dtype."""
         if tensor.is_floating_point():
             return tensor.to(self.device, self.dtype, non_blocking=True)
@@ -189,34 +188,34 @@ class Network:
 
 
 def unbatched(features: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return what a processor made of one image or text, without the batch dimension."""
+    """Return a processor's output for one image or text, without the batch dimension."""
     return {name: tensor[0] for name, tensor in features.items()}
 
 
-def pictured(image_processor: Any, pixels: np.ndarray) -> dict[str, Tensor]:
-    """Return what an image processor makes of RGB pixels, uint8, (height, width, 3).
+def preprocess(image_processor: Any, pixels: np.ndarray) -> dict[str, Tensor]:
+    """Return an image processor's output for RGB pixels, uint8, (height, width, 3).
 
     Raises:
-        SampleError: `too_thin`, when a side would shrink to nothing.
+        SampleError: `too_thin`: a side would shrink to 0.
     """
     from PIL import Image
 
-    # As an image and not an array: of a strip of three pixels nobody knows the channels.
+    # A PIL image and no array: in an array with a side of three, the channel axis is ambiguous.
     image = Image.fromarray(pixels)
     try:
         return unbatched(image_processor(images=image, return_tensors="pt"))
     except ValueError as error:
         raise SampleError(
             TOO_THIN,
-            f"{image.width}x{image.height} pixels cannot be resized as this model wants: {error}",
+            f"{image.width}x{image.height} pixels cannot be resized for this model: {error}",
         ) from error
 
 
-def exact(output: Tensor) -> Tensor:
-    """Return what a model said in float32, in which it is read whatever it was computed in.
+def to_float32(output: Tensor) -> Tensor:
+    """Return an output of a model in float32.
 
     Raises:
-        SampleError: `not_a_number`, for comparisons with it would silently say nothing.
+        SampleError: `not_a_number`, as comparisons with NaN would silently drop results.
     """
     if output.isnan().any():
         raise SampleError(
@@ -225,9 +224,9 @@ def exact(output: Tensor) -> Tensor:
     return output.float()
 
 
-def finite(output: Tensor) -> np.ndarray:
-    """Return what a model said as a float32 array on the host, as `exact` does."""
-    values: np.ndarray = exact(output).cpu().numpy()
+def to_numpy(output: Tensor) -> np.ndarray:
+    """Return an output of a model as a float32 array on the host, checked as in `to_float32`."""
+    values: np.ndarray = to_float32(output).cpu().numpy()
     return values
 
 
@@ -251,7 +250,7 @@ def device_of(device: str) -> str:
 
 
 def threads_of(threads: int | str, device_type: str) -> int:
-    """Return how many threads prepare images; a GPU is fed by more than one."""
+    """Return the number of preprocessing threads; a GPU needs several."""
     return (1 if device_type == "cpu" else 8) if isinstance(threads, str) else threads
 
 
@@ -263,10 +262,10 @@ def dtype_of(dtype: str, device_type: str) -> str:
 
 
 def _set_image_size(checkpoint: Checkpoint, processor: Any, side: int) -> None:
-    """Have images prepared with another side, in the way in which the processor gives it."""
+    """Set the image size of a processor, in the format of its own size."""
     image_processor = getattr(processor, "image_processor", processor)
     size = dict(image_processor.size or {})
-    if hasattr(image_processor, "merge_size"):  # Qwen-VL and its kin count pixels
+    if hasattr(image_processor, "merge_size"):  # Qwen-VL and similar have a number of pixels
         image_processor.size = {"shortest_edge": side**2, "longest_edge": side**2}
     elif "height" in size:
         image_processor.size = {"height": side, "width": side}
@@ -280,7 +279,7 @@ def _set_image_size(checkpoint: Checkpoint, processor: Any, side: int) -> None:
         image_processor.size = {"longest_edge": side}
     else:
         raise ConfigError(
-            f"model {checkpoint.model!r} prepares images of {size or 'a fixed size'}; leave "
+            f"model {checkpoint.model!r} has images of {size or 'a fixed size'}; leave "
             "`image_size` out"
         )
     if getattr(image_processor, "do_center_crop", False):

@@ -1,7 +1,7 @@
-"""Float32 where a network places boxes, whatever the rest of it computes in.
+"""Running the box layers of a network in float32, whatever the dtype of the rest.
 
-In bfloat16 the numbers between a half and one are 1/256 apart, four pixels of an image of a
-thousand. The last layers cost little, and what they are given is exact enough.
+bfloat16 numbers between 0.5 and 1 are 1/256 apart: four pixels in an image of a thousand. The last
+layers are cheap, and their inputs precise enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def to_full_precision(network: Network, *modules: Module) -> None:
-    """Have modules of a network compute in float32 and take inputs of any type."""
+    """Make modules of a network compute in float32 and accept inputs of any dtype."""
     import torch
 
     if network.dtype == torch.float32:

@@ -1,7 +1,7 @@
-"""How large a network and its images may be by what a config says, and how large weights are.
+"""Limits on the sizes of networks and images in a config, compared with the size of the weights.
 
-A number in a config costs nothing to write and may ask for a terabyte. What a network of a
-config has is compared with what its weights have before memory is taken.
+A single number in a config may demand a terabyte. The size of the network is compared with that of
+the weights before memory is allocated.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from engine.core.errors import ConfigError
 from engine.core.image import MAX_PIXELS
 
 MAX_HEADER_BYTES = 16 << 20
-"""Bytes of the header of a safetensors file."""
+"""Maximum bytes of the header of a safetensors file."""
 MAX_SIZE = 1 << 20
-"""The largest width, depth or number of anything in a config."""
+"""Maximum width, depth or count in a config."""
 MAX_POSITIONS = 1 << 27
-"""The largest number of positions or pixels in a config."""
+"""Maximum number of positions or pixels in a config."""
 MAX_SIDE = 1 << 14
-"""Pixels of the side of an image that a model asks for."""
+"""Maximum side of an input image in pixels."""
 SLACK = 1 << 26
-"""Numbers that a network may have beyond twice those of its weights: masks, tables of positions."""
+"""Parameters that a network may have beyond twice those of its weights: masks, position tables."""
 MAX_RANDOM = 1 << 36
-"""Numbers of a network that is built without weights, to measure it."""
+"""Maximum parameters of a network with random weights."""
 MAX_RANDOM_MODULES = 100_000
-"""Modules of such a network."""
+"""Maximum modules of such a network."""
 
 _COUNTS = re.compile(
     r"(num|n|max|min)_\w+|\w*(size|sizes|dim|dims|width|height|layers?|depths?|heads|blocks|stages|"
@@ -43,7 +43,7 @@ _LARGE = re.compile(r"\w*(position|pixels|length|window|edge|value|norm|temperat
 
 
 def problem_of_sizes(name: str, value: Any) -> str:
-    """Say why what a config asks for cannot be; nothing where it can."""
+    """Return why a size in a config is implausible; "" if it is not."""
     if isinstance(value, dict):
         return _problem_of_image(value) if name.endswith("size") else ""
     if not _COUNTS.fullmatch(name):
@@ -52,7 +52,7 @@ def problem_of_sizes(name: str, value: Any) -> str:
     numbers = value if isinstance(value, list) else [value]
     for number in numbers:
         if isinstance(number, int | float) and number > most:
-            return f"is {number:g}, more than {most} of anything no model has"
+            return f"is {number:g}, more than the limit of {most}"
     if name in ("size", "crop_size", "pad_size") and any(_is_beyond(one) for one in numbers):
         return f"asks for images of more than {MAX_SIDE} px a side"
     return ""
@@ -62,7 +62,7 @@ def _problem_of_image(size: dict[str, Any]) -> str:
     height, width = size.get("height"), size.get("width")
     if _is_beyond(height) or _is_beyond(width):
         return f"asks for images of more than {MAX_SIDE} px a side"
-    # Families that count pixels give them as edges.
+    # Families with a number of pixels store it as edges.
     edges = [size.get(name) for name in ("shortest_edge", "longest_edge")]
     if any(isinstance(edge, int | float) and edge > MAX_PIXELS for edge in edges):
         return f"asks for images of more than {MAX_PIXELS} pixels"
@@ -75,17 +75,17 @@ def _is_beyond(side: object) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSize:
-    """How many tensors weights have, and how many numbers in all."""
+    """The number of tensors of weights, and of their elements."""
 
     tensors: int
     numbers: int
 
 
 def size_of_weights(model: str, paths: Iterable[Path]) -> WeightsSize:
-    """Read the headers of files of weights, which tell whether they are whole.
+    """Read the headers of files of weights, which show whether they are complete.
 
     Raises:
-        ConfigError: a file is cut off, or its header is damaged, too long or lies.
+        ConfigError: a file is cut off, or its header is damaged, too long or inconsistent.
     """
     tensors = numbers = 0
     for path in paths:
@@ -96,8 +96,8 @@ def size_of_weights(model: str, paths: Iterable[Path]) -> WeightsSize:
 
 
 def _shapes(model: str, path: Path) -> Iterator[list[int]]:
-    """Yield the shape of each tensor of a file, after its own library has checked the header:
-    offsets that neither overlap nor leave a gap, and bytes that are those of type and shape."""
+    """Yield the shape of each tensor of a file, after safetensors has checked the header: offsets
+    without overlaps and gaps, sizes that match type and shape."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -120,13 +120,13 @@ def _shapes(model: str, path: Path) -> Iterator[list[int]]:
 
 @contextmanager
 def no_larger_than(model: str, size: WeightsSize | None) -> Iterator[None]:
-    """Stop a network that is being built as soon as it is larger than its weights.
+    """Stop building a network in the block as soon as it is larger than its weights.
 
-    Tensors are counted when they have a shape and no memory yet (on the device `meta`). Without
-    weights it may have `MAX_RANDOM` numbers.
+    Tensors are counted while they have no memory yet (device `meta`). With random weights the limit
+    is `MAX_RANDOM`.
 
     Raises:
-        ConfigError: it has far more modules or numbers than there are.
+        ConfigError: it has far more modules or elements than the weights.
     """
     from torch.nn.modules import module as hooks
 

@@ -1,7 +1,7 @@
-"""What all stages with a `transformers` model have in common: name, revision, loading.
+"""The base class of stages with a `transformers` model: name, revision, loading.
 
-A stage of this kind is a subclass of `Pretrained` and of `Specialist` or `Filter`; it names its
-`Family`, prepares inputs, and reads what the network says.
+Such a stage is a subclass of `Pretrained` and of `Specialist` or `Filter`; it has a `Family`,
+preprocesses inputs, and interprets the outputs of the network.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ PretrainedT = TypeVar("PretrainedT", bound=PretrainedConfig)
 
 
 class Pretrained(Stage[PretrainedT]):
-    """A stage with one model of `transformers`; `network` is there after `load`."""
+    """A stage with one `transformers` model; `load` sets `network`."""
 
     family: ClassVar[Family]
-    """The checkpoints that it can use."""
+    """The checkpoints that it supports."""
     calls_at_once: ClassVar[int] = 2
     network: Network
 
     @property
     def model(self) -> str:
-        """The hub id, or of a folder only its name."""
+        """The hub id, or the name of a folder without its path."""
         return self.config.named(model_name(self.config.model))
 
     def revision(self) -> str:
@@ -34,14 +34,14 @@ class Pretrained(Stage[PretrainedT]):
         return self.checkpoint().digest
 
     def caveat(self) -> str:
-        """Say so when nobody trained the weights."""
+        """Return a caveat for random weights."""
         return self.config.caveat
 
     def checkpoint(self) -> Checkpoint:
         """Find the checkpoint.
 
         Raises:
-            ConfigError: it is not here or cannot be used; the message says what to do.
+            ConfigError: it is missing or cannot be used.
         """
         return resolve(
             self.config.model,

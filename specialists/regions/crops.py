@@ -1,7 +1,4 @@
-"""Crops of boxes: what a stage sees that looks at regions one by one.
-
-Options and arithmetic only; who looks, and what is said, is for the stages to know.
-"""
+"""Crops of boxes for stages that process regions one by one: options and arithmetic."""
 
 from __future__ import annotations
 
@@ -16,25 +13,25 @@ from engine.core.tasks import REGION_TASKS, names_of
 from specialists.regions.window import Window, around
 
 WORDS_OF_BOXES = names_of(lambda task: task.is_of_region and task.words in ("name", "sentence"))
-"""Tasks that say something about a box that is there already."""
+"""Tasks whose annotations are texts for existing boxes."""
 
 
 class CropConfig(StageConfig):
-    """How a region is cut out of its image."""
+    """Options of cropping a region."""
 
     margin: float = Field(default=0.1, ge=0, le=2)
-    """Surroundings shown around a box, as a share of its sides: a thing is known by them too."""
+    """Margin of context around a box, as a share of its sides."""
     least_side: int = Field(default=16, ge=1)
-    """Pixels of the shorter side of a box below which there is too little to see."""
+    """Minimum shorter side of a box in pixels."""
 
 
 class BoxesConfig(CropConfig):
-    """Whose boxes are looked at."""
+    """Options of stages that process boxes."""
 
     tasks: tuple[str, ...] = Field(
         default=("object_detection", "region_proposal", "open_vocabulary_detection"), min_length=1
     )
-    """Tasks whose boxes are looked at."""
+    """Tasks whose boxes are processed."""
 
     @field_validator("tasks")
     @classmethod
@@ -42,16 +39,16 @@ class BoxesConfig(CropConfig):
         boxes = [task for task in REGION_TASKS if task not in WORDS_OF_BOXES]
         for task in tasks:
             if task not in boxes:
-                raise ValueError(f"{task!r} has no boxes to look at, {nearest(task, boxes)}")
+                raise ValueError(f"{task!r} has no boxes, {nearest(task, boxes)}")
         return tuple(dict.fromkeys(tasks))
 
 
 def crop_window(
     box_xyxy: Sequence[float], size_wh: tuple[int, int], config: CropConfig
 ) -> Window | None:
-    """Return what is shown of a box, or nothing where it is too small or there is no box.
+    """Return the window of a box with its margin, or `None` if it is empty or too small.
 
-    Only the part of the box that lies inside the image counts.
+    Only the part of the box inside the image counts.
     """
     if not len(box_xyxy):
         return None

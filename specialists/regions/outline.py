@@ -1,7 +1,4 @@
-"""Outlines of masks: polygons with few enough corners to be written as tokens.
-
-Knows nothing of tokens or tasks. Holes are not kept: no polygon of this kind can have one.
-"""
+"""Outlines of masks as polygons with a limited number of corners; holes are lost."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from pycocotools import mask as coco_mask
 from engine.core.annotation import MaskRLE
 
 _FINE_PX = 512
-"""Masks smaller than this are enlarged first: a contour runs half a pixel inside the mask."""
+"""Smaller masks are enlarged first, as contours run half a pixel inside of the mask."""
 _FIRST_TOLERANCE_PX, _GROWTH = 0.35, 1.4
+"""The first tolerance of simplification, and the factor of the next ones. Chosen by hand."""
 _FEWEST_CORNERS = 4
 
 
 def outline(mask: MaskRLE | np.ndarray, *, corners: int) -> list[np.ndarray]:
-    """Return polygons (n, 2) of x, y in pixels around the parts of a mask, the largest first.
+    """Return polygons (n, 2) of x, y in pixels around the parts of a mask, largest first.
 
-    The polygons are simplified, with growing tolerance, until they have at most `corners`
-    corners together; when that is not enough the smallest parts are left out. Of fewer than four
-    corners there is no outline of a rectangle: four are always allowed. An empty mask has no
-    outline.
+    The polygons are simplified with growing tolerance until they have at most `corners` corners
+    together; if that is not enough, the smallest parts are left out. Four corners are always
+    allowed. An empty mask has no outline.
     """
     pixels = _pixels(mask)
     contours, enlarged = _contours(pixels)
@@ -49,7 +46,7 @@ def _pixels(mask: MaskRLE | np.ndarray) -> np.ndarray:
 
 
 def _contours(pixels: np.ndarray) -> tuple[list[np.ndarray], int]:
-    """Return contours, the largest area first, and by how much the mask was enlarged."""
+    """Return contours by descending area, and the factor by which the mask was enlarged."""
     import cv2
 
     enlarged = max(1, -(-_FINE_PX // max(pixels.shape)))
@@ -61,7 +58,7 @@ def _contours(pixels: np.ndarray) -> tuple[list[np.ndarray], int]:
 
 
 def _simplified(contours: Sequence[np.ndarray], tolerance: float) -> list[np.ndarray]:
-    """Return the contours that are still polygons within a tolerance."""
+    """Simplify contours with a tolerance; those with fewer than three corners are removed."""
     import cv2
 
     polygons = [cv2.approxPolyDP(one, tolerance, closed=True)[:, 0, :] for one in contours]

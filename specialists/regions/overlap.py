@@ -1,7 +1,4 @@
-"""How much regions overlap, as COCO measures it: boxes with boxes, masks with masks.
-
-Knows no annotation; what overlap is too much is for others to say.
-"""
+"""Overlap of regions, as in COCO: boxes with boxes, masks with masks."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ def box_overlap(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike) -> tuple[np.ndarr
     """Compare each box with each other box, shapes (n, 4) and (m, 4), pixels or relative.
 
     Returns:
-        The intersection over union and the share of the other inside the box, 0..1, (n, m).
-        What has no area overlaps nothing.
+        The intersection over union, and the share of the other box inside the box, 0..1, (n, m).
+        Boxes without area have no overlap.
     """
     return _overlap(_xywh(boxes_xyxy), _xywh(others_xyxy))
 
@@ -38,7 +35,7 @@ def _overlap(regions: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
         nothing = np.zeros((len(regions), len(others)))
         return nothing, nothing.copy()
     iou = coco_mask.iou(regions, others, np.zeros(len(others)))
-    # For a crowd COCO divides by the area of what is compared with it.
+    # With `iscrowd` COCO divides by the area of the first region.
     inside = coco_mask.iou(others, regions, np.ones(len(regions))).T
     # COCO answers -1 for masks of different image sizes.
     return np.maximum(iou, 0), np.maximum(inside, 0)

@@ -1,7 +1,4 @@
-"""A rectangle of an image, whole pixels: the surroundings of a box, and masks that lie within.
-
-Knows no model; what a window is cut out for is for others to say.
-"""
+"""Windows: rectangles of whole pixels in an image, and masks inside of them."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from engine.core.annotation import MaskRLE
 
 
 class Window(NamedTuple):
-    """A rectangle of whole pixels in the image, the last row and column excluded."""
+    """A rectangle of whole pixels in an image, right and bottom exclusive."""
 
     left: int
     top: int
@@ -37,7 +34,7 @@ class Window(NamedTuple):
 
 
 def around(box_xyxy: np.ndarray, margin: float, shape: tuple[int, ...]) -> Window:
-    """Return the box with a margin of a share of its sides, whole pixels, within the image."""
+    """Return the window of a box with a margin, a share of its sides, clipped to the image."""
     room = np.tile((box_xyxy[2:] - box_xyxy[:2]) * margin, 2) * (-1, -1, 1, 1)
     low = np.floor(box_xyxy + room)[:2].clip(0)
     high = np.ceil(box_xyxy + room)[2:].clip(None, (shape[1], shape[0]))
@@ -45,7 +42,7 @@ def around(box_xyxy: np.ndarray, margin: float, shape: tuple[int, ...]) -> Windo
 
 
 def tight_box(mask: np.ndarray, window: Window) -> tuple[float, ...]:
-    """Return the box of a window's mask in the frame of the image."""
+    """Return the tight box of a window's mask, in pixels of the image."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return (
         float(window.left + columns[0]),
@@ -56,7 +53,7 @@ def tight_box(mask: np.ndarray, window: Window) -> tuple[float, ...]:
 
 
 def encoded(mask: np.ndarray, window: Window, shape: tuple[int, ...]) -> MaskRLE:
-    """Encode a window's mask as COCO run lengths of the whole image."""
+    """Encode a window's mask as COCO RLE of the whole image."""
     from pycocotools.mask import encode
 
     whole = np.zeros(shape[:2], dtype=np.uint8, order="F")

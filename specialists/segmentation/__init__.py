@@ -1,1 +1,1 @@
-"""Who cuts masks."""
+"""Specialists that segment objects."""

@@ -1,7 +1,7 @@
-"""A mask for each box: GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004) from OpenCV.
+"""A mask for each box by GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004) in OpenCV.
 
-The box is the seed: outside it, with some room, is background, inside probably the object.
-It separates colours and knows no things, so a mask is as good as the contrast of its object.
+The box initialises it: outside, beyond a margin, is background, inside probably the object. It
+separates colours, so the quality of a mask depends on the contrast of its object.
 """
 
 from __future__ import annotations
@@ -21,30 +21,29 @@ from specialists.regions.window import Window, around, encoded, tight_box
 
 _SEED = 0
 _LEAST_SIDE = 8
-"""Pixels of a box, at working size, below which colours cannot be modelled."""
+"""Minimum side of a box in pixels, at working size."""
 
 
 class GrabCutConfig(StageConfig):
-    """How finely and how long GrabCut looks."""
+    """Options of `grabcut`."""
 
     side: int = Field(default=128, ge=32)
     """Pixels of the long side of the crop around a box at which GrabCut works."""
     iterations: int = Field(default=2, ge=1)
-    """Rounds of fitting colours and cutting."""
+    """Iterations of fitting colours and cutting."""
     room: float = Field(default=0.12, ge=0, le=1)
-    """The object may leave its box by this share of the box's sides: boxes are not exact."""
+    """Margin in which a mask may exceed its box, as a share of the box's sides."""
     surroundings: float = Field(default=0.25, gt=0, le=2)
-    """The background is learnt from a margin of this share of the box's sides around it."""
+    """Margin from which the background is modelled, as a share of the box's sides."""
     least_cover: float = Field(default=0.1, ge=0, le=1)
-    """A mask that covers less of its box than this was not found, 0..1."""
+    """Minimum share of the box that a mask covers, 0..1; smaller masks are discarded."""
 
 
 class GrabCut(Specialist[GrabCutConfig]):
     """Masks of detected objects; the parent of a mask is its box.
 
-    The score is the intersection over union of the box and the tight box of the mask: how
-    well the two agree. A box without a mask (no contrast, or no background beside it) gives
-    no annotation.
+    The score is the intersection over union of the box and the tight box of the mask. A box without
+    contrast, or without background around it, gives no annotation.
     """
 
     Config: ClassVar[type[StageConfig]] = GrabCutConfig
@@ -61,7 +60,7 @@ class GrabCut(Specialist[GrabCutConfig]):
         return f"opencv-python-headless {version('opencv-python-headless')}"
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Cut out the object of each box on its own."""
+        """Segment each box."""
         return [
             [
                 mask
@@ -92,7 +91,7 @@ class GrabCut(Specialist[GrabCutConfig]):
         )
 
     def _mask(self, image: np.ndarray, box_xyxy: np.ndarray, window: Window) -> np.ndarray | None:
-        """Return the object's pixels in the window, bool, or nothing where there is none."""
+        """Return the mask in the window, bool, or `None`."""
         import cv2
 
         crop = image[window.rows, window.columns]
@@ -120,10 +119,10 @@ class GrabCut(Specialist[GrabCutConfig]):
 
 
 def seed(box_xyxy: np.ndarray, room: float, shape: tuple[int, int]) -> np.ndarray | None:
-    """Return GrabCut's first guess, uint8 of a shape, or nothing where it could not start.
+    """Return GrabCut's initial labels, uint8 of a shape, or `None` if there is no background.
 
-    In the box probably object, in the room around it probably background, beyond surely; where
-    nothing lies beyond, the room is sure.
+    Inside the box probably object, in the margin around it probably background, beyond it
+    background; if nothing lies beyond, the margin is background.
     """
     import cv2
 
@@ -140,7 +139,7 @@ def seed(box_xyxy: np.ndarray, room: float, shape: tuple[int, int]) -> np.ndarra
 
 
 def largest_parts(mask: np.ndarray, least: float = 0.1) -> np.ndarray:
-    """Return a mask without the parts that are smaller than a share of the largest part."""
+    """Remove the parts of a mask that are smaller than a share of the largest part."""
     import cv2
 
     _, component, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))

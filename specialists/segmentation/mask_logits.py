@@ -1,7 +1,6 @@
-"""Logits of masks into masks: COCO run lengths and stability, computed where the logits are.
+"""From mask logits to COCO run lengths and stability scores, computed on the logits' device.
 
-What leaves the device are run lengths: a few thousand numbers for a mask of any size. Knows no
-model and no annotation.
+Only run lengths are copied from the device: a few thousand numbers for a mask of any size.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STABILITY_OFFSET = 1.0
+"""Offset of the threshold, in logits, as in Segment Anything."""
 
 
 def stability(logits: Tensor, offset: float = STABILITY_OFFSET) -> Tensor:
-    """Return how little masks depend on the threshold, 0..1, shape (n,).
+    """Return the stability score of masks, 0..1, shape (n,) (Segment Anything, appendix B).
 
-    The intersection over union of the mask at a threshold of `offset` and that at `-offset`
-    (Segment Anything, appendix B), of logits (n, height, width). One contains the other, so their
-    areas suffice. A mask of nothing is not stable: 0.
+    The intersection over union of the masks at the thresholds `offset` and `-offset`, from logits
+    (n, height, width). One contains the other, so their areas suffice. An empty mask has 0.
     """
     inner = (logits > offset).sum((1, 2))
     outer = (logits > -offset).sum((1, 2))
@@ -31,21 +30,21 @@ def stability(logits: Tensor, offset: float = STABILITY_OFFSET) -> Tensor:
 
 
 def run_lengths(masks: Tensor) -> list[np.ndarray]:
-    """Return the runs of masks, bool (n, height, width): by columns, the first one of zeros."""
+    """Return the run lengths of masks, bool (n, height, width): by columns, zeros first."""
     from torch.nn.functional import pad
 
     columns = masks.transpose(1, 2).flatten(1)
     changes = columns ^ pad(columns, (1, 0))[:, :-1]
-    mask, place = (each.cpu().numpy() for each in changes.nonzero(as_tuple=True))
+    mask, position = (each.cpu().numpy() for each in changes.nonzero(as_tuple=True))
     edges = np.searchsorted(mask, np.arange(len(masks) + 1))
     return [
-        np.diff(place[start:stop], prepend=0, append=columns.shape[1])
+        np.diff(position[start:stop], prepend=0, append=columns.shape[1])
         for start, stop in pairwise(edges)
     ]
 
 
 def compressed(runs: Sequence[np.ndarray], size_hw: tuple[int, int]) -> list[dict[str, Any]]:
-    """Return masks as `pycocotools` writes them."""
+    """Return compressed RLE masks of `pycocotools`."""
     from pycocotools import mask as coco_mask
 
     height, width = size_hw

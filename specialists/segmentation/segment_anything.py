@@ -1,8 +1,7 @@
-"""A mask for each box that others found: Segment Anything and its successors.
+"""A mask for each box of other stages, by Segment Anything and its successors.
 
-SAM (Kirillov et al., ICCV 2023), SAM-HQ, SAM 2 and the tracker of SAM 3 are asked alike: an image
-is encoded once, then each distinct box is decoded into a mask. What they are asked about has a
-name already; they know none.
+SAM (Kirillov et al., ICCV 2023), SAM-HQ, SAM 2 and the tracker of SAM 3 work alike: an image is
+encoded once, then each distinct box is decoded to a mask. Labels come from the boxes.
 """
 
 from __future__ import annotations
@@ -21,33 +20,33 @@ from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
 from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.config import PretrainedConfig
-from specialists.pretrained.network import Network, exact, pictured
+from specialists.pretrained.network import Network, preprocess, to_float32
 from specialists.pretrained.stage import Pretrained
 from specialists.segmentation.mask_logits import compressed, run_lengths, stability
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SAID_OF = {
+MASK_TASKS = {
     "object_detection": "segmentation",
     "open_vocabulary_detection": "segmentation",
     "region_proposal": "segmentation",
     "phrase_grounding": "referring_segmentation",
 }
-"""What is said of a box, by the task that found it."""
+"""The task of a mask, by the task of its box."""
 
 _PROCESSORS = {
     "sam": "SamProcessor",
     "sam_hq": "SamHQProcessor",
     "sam2": "Sam2Processor",
-    # The hub has SAM 2 with its memory for videos, which images do without.
+    # SAM 2 on the hub includes its memory for videos, which is not used for images.
     "sam2_video": "Sam2Processor",
     "sam3_tracker": "Sam3TrackerProcessor",
 }
 _SIZES = ("original_sizes", "reshaped_input_sizes")
-"""What some processor wants to know to undo its resizing and padding."""
+"""Inputs that processors need to undo their resizing and padding."""
 _PIXELS_AT_ONCE = 16 * 1024 * 1024
-"""Pixels of the masks that are enlarged to the size of their image together."""
+"""Maximum pixels of masks that are enlarged to the image size together."""
 
 BoxTask = Literal[
     "object_detection", "open_vocabulary_detection", "region_proposal", "phrase_grounding"
@@ -55,7 +54,7 @@ BoxTask = Literal[
 
 
 class SegmentAnythingConfig(PretrainedConfig):
-    """Which network, whose boxes, and how masks are chosen."""
+    """Options of `segment_anything`."""
 
     model: Annotated[str, RUNTIME] = "facebook/sam-vit-huge"
     """A folder, `package://NAME/FOLDER` or a hub id of a SAM, SAM-HQ or SAM 2, or of the
@@ -63,13 +62,13 @@ class SegmentAnythingConfig(PretrainedConfig):
     tasks: tuple[BoxTask, ...] = Field(
         default=("object_detection", "phrase_grounding"), min_length=1
     )
-    """Whose boxes are cut out: a phrase's mask is a `referring_segmentation`, any other a
-    `segmentation`."""
+    """Tasks whose boxes are segmented: the mask of a phrase is a `referring_segmentation`, any
+    other a `segmentation`."""
     multimask: bool = False
-    """Whether three masks are decoded and the one of the highest predicted IoU is said. They are
-    meant for points, which may mean a part or the whole; a box seldom does."""
+    """Decode three masks and keep the one with the highest predicted IoU. Meant for points, which
+    may refer to a part or the whole; boxes are seldom ambiguous."""
     boxes_at_once: Annotated[int, RUNTIME, Field(ge=1)] = 32
-    """Boxes of an image that are decoded together; fewer where memory is short."""
+    """Boxes of an image that are decoded together; lower it to save memory."""
 
     @field_validator("tasks")
     @classmethod
@@ -80,21 +79,21 @@ class SegmentAnythingConfig(PretrainedConfig):
     @classmethod
     def _as_trained(cls, side: int | None) -> int | None:
         if side is not None:
-            raise ValueError("Segment Anything sees images of one size only; leave it out")
+            raise ValueError("Segment Anything takes images of one size only; leave it out")
         return side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompts:
-    """Boxes of an image, each distinct one once (n, 4), and who found which of them, in order."""
+    """The distinct boxes of an image (n, 4), and the annotations with the index of their box."""
 
     parents: tuple[Annotation, ...]
-    place: tuple[int, ...]
+    index: tuple[int, ...]
     boxes_xyxy: np.ndarray
 
 
 class Masks(NamedTuple):
-    """The masks of boxes, as lengths of runs, with predicted IoU and stability, 0..1."""
+    """The masks of boxes as run lengths, with predicted IoU and stability, 0..1."""
 
     runs: list[np.ndarray]
     iou: list[float]
@@ -104,14 +103,14 @@ class Masks(NamedTuple):
 class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnythingConfig]):
     """Masks of boxes and of grounded phrases; the parent of a mask is the box or the phrase.
 
-    The score is the intersection over union with the true mask that the network predicts,
-    `support` the mask's stability: how little it depends on the threshold. The box is the tight
-    one of the mask; label and text are the parent's. An empty mask is not said.
+    `score` is the predicted intersection over union with the true mask, `support` the mask's
+    stability score. The box is the tight one of the mask; label and text are the parent's. Empty
+    masks are left out.
     """
 
     Config: ClassVar[type[StageConfig]] = SegmentAnythingConfig
     family: ClassVar[Family] = Family(
-        title="a network that cuts out what a box shows",
+        title="a Segment Anything model",
         example="facebook/sam-vit-huge",
         model_class="AutoModelForMaskGeneration",
         model_types=tuple(_PROCESSORS),
@@ -123,43 +122,43 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
     def __init__(self, config: SegmentAnythingConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.tasks),)
-        self.produces = tuple(dict.fromkeys(SAID_OF[task] for task in config.tasks))
+        self.produces = tuple(dict.fromkeys(MASK_TASKS[task] for task in config.tasks))
 
     def checkpoint(self) -> Checkpoint:
-        """Find the checkpoint, and the processor that takes boxes."""
+        """Find the checkpoint, and set the processor class that takes boxes."""
         found = super().checkpoint()
         processor = _PROCESSORS[found.model_type]
         return replace(found, family=replace(found.family, processor_class=processor))
 
     def load(self) -> None:
-        """Load the weights; of the network, what looks at images is worth compiling."""
+        """Load the weights; only the vision encoder is compiled."""
         self.network = Network(self.checkpoint(), self.config.model_copy(update={"compile": False}))
         if self.config.compile:
             self.network.model.vision_encoder.compile()
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Cut out what the boxes show; images without boxes are not looked at."""
+        """Segment the boxes; images without boxes are skipped."""
         prompts = [prompts_of(sample, self.config.tasks) for sample in samples]
-        rows = [row for row, asked in enumerate(prompts) if asked.parents]
+        rows = [row for row, own in enumerate(prompts) if own.parents]
         prepared = self.network.prepare(
             rows, lambda row: self._prepared(samples[row].image, prompts[row].boxes_xyxy)
         )
         answers: list[list[Annotation]] = [[] for _ in samples]
-        for row, masks in zip(rows, self._cut_out(prepared), strict=True):
+        for row, masks in zip(rows, self._segmented(prepared), strict=True):
             size_hw = (samples[row].height, samples[row].width)
             answers[row] = list(_annotations(prompts[row], masks, size_hw))
         return answers
 
     def _prepared(self, pixels: np.ndarray, boxes_xyxy: np.ndarray) -> dict[str, Tensor]:
-        """Return the image and its boxes as the network sees them, and the sizes before."""
+        """Return the preprocessed image and boxes, and the original sizes."""
         processor = partial(self.network.processor, input_boxes=[boxes_xyxy.tolist()])
-        return pictured(processor, pixels)
+        return preprocess(processor, pixels)
 
-    def _cut_out(self, prepared: Sequence[dict[str, Tensor]]) -> list[Masks]:
+    def _segmented(self, prepared: Sequence[dict[str, Tensor]]) -> list[Masks]:
         def forward(inputs: dict[str, Tensor], numbers: list[int]) -> list[Masks]:
-            seen = self._encoded(inputs["pixel_values"])
+            embeddings = self._encoded(inputs["pixel_values"])
             return [
-                self._decoded(_of_one(seen, row), prepared[number])
+                self._decoded(_of_one(embeddings, row), prepared[number])
                 for row, number in enumerate(numbers)
             ]
 
@@ -168,36 +167,36 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
         )
 
     def _encoded(self, pixels: Tensor) -> dict[str, Any]:
-        """Return what the decoder wants to know of images, by its own names."""
-        seen = self.network.model.get_image_embeddings(pixels)
-        if isinstance(seen, tuple):  # SAM-HQ also looks at early layers.
-            return dict(zip(("image_embeddings", "intermediate_embeddings"), seen, strict=True))
-        return {"image_embeddings": seen}
+        """Return the decoder's inputs for images, by their names."""
+        found = self.network.model.get_image_embeddings(pixels)
+        if isinstance(found, tuple):  # SAM-HQ also uses early layers
+            return dict(zip(("image_embeddings", "intermediate_embeddings"), found, strict=True))
+        return {"image_embeddings": found}
 
-    def _decoded(self, seen: dict[str, Any], prepared: dict[str, Tensor]) -> Masks:
-        """Decode the boxes of one image, some at a time, and enlarge the masks to its size."""
+    def _decoded(self, embeddings: dict[str, Any], prepared: dict[str, Tensor]) -> Masks:
+        """Decode the boxes of one image in chunks, and enlarge the masks to its size."""
         import torch
 
-        # Not in the model's dtype: in bfloat16 a corner could be two pixels off.
+        # Not in the model's dtype: in bfloat16 corners could be two pixels off.
         boxes_xyxy = prepared["input_boxes"].to(self.network.device)
-        said = [
+        outputs = [
             self.network.model(
-                **seen, input_boxes=some[None], multimask_output=self.config.multimask
+                **embeddings, input_boxes=some[None], multimask_output=self.config.multimask
             )
             for some in torch.split(boxes_xyxy, self.config.boxes_at_once)
         ]
-        iou, best = exact(torch.cat([one.iou_scores[0] for one in said])).max(dim=1)
-        logits = torch.cat([one.pred_masks[0] for one in said])[range(len(best)), best]
+        iou, best = to_float32(torch.cat([one.iou_scores[0] for one in outputs])).max(dim=1)
+        logits = torch.cat([one.pred_masks[0] for one in outputs])[range(len(best)), best]
         masks = Masks(runs=[], iou=iou.clamp(0, 1).tolist(), stability=[])
         pixels = max(int(prepared["original_sizes"].prod()), prepared["pixel_values"][0].numel())
-        for some in torch.split(exact(logits), max(1, _PIXELS_AT_ONCE // pixels)):
+        for some in torch.split(to_float32(logits), max(1, _PIXELS_AT_ONCE // pixels)):
             enlarged = self._enlarged(some, prepared)
             masks.runs.extend(run_lengths(enlarged > 0))
             masks.stability.extend(stability(enlarged).tolist())
         return masks
 
     def _enlarged(self, logits: Tensor, prepared: dict[str, Tensor]) -> Tensor:
-        """Return logits in the size of the image, without what was padded."""
+        """Return logits in the size of the image, without padding."""
         sizes = {name: prepared[name][None] for name in _SIZES if name in prepared}
         (enlarged,) = self.network.processor.post_process_masks(
             [logits[:, None]], binarize=False, **sizes
@@ -206,45 +205,45 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
 
 
 def prompts_of(sample: Sample, tasks: Sequence[str]) -> Prompts:
-    """Return the boxes of some tasks, clipped to the image; those with nothing inside are gone."""
+    """Return the boxes of some tasks, clipped to the image; boxes outside of it are removed."""
     parents = [one for one in sample.of(*tasks) if one.box_xyxy]
     boxes_xyxy = np.array([one.box_xyxy for one in parents], dtype=np.float64).reshape(-1, 4)
     boxes_xyxy = boxes_xyxy.clip(0, np.tile((sample.width, sample.height), 2))
     inside = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
-    distinct, place = np.unique(boxes_xyxy[inside], axis=0, return_inverse=True)
+    distinct, index = np.unique(boxes_xyxy[inside], axis=0, return_inverse=True)
     return Prompts(
         parents=tuple(parents[row] for row in np.flatnonzero(inside)),
-        place=tuple(place.ravel().tolist()),
+        index=tuple(index.ravel().tolist()),
         boxes_xyxy=distinct,
     )
 
 
-def _of_one(seen: Any, row: int) -> Any:
-    """Return what was seen of one image: of each tensor its row, as a batch of one."""
-    if isinstance(seen, dict):
-        return {name: _of_one(each, row) for name, each in seen.items()}
-    if isinstance(seen, list | tuple):
-        return [_of_one(each, row) for each in seen]
-    return seen[row : row + 1]
+def _of_one(batch: Any, row: int) -> Any:
+    """Return one image of a nested batch, as a batch of one."""
+    if isinstance(batch, dict):
+        return {name: _of_one(each, row) for name, each in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [_of_one(each, row) for each in batch]
+    return batch[row : row + 1]
 
 
 def _annotations(prompts: Prompts, masks: Masks, size_hw: tuple[int, int]) -> Iterator[Annotation]:
     rles = compressed(masks.runs, size_hw)
     corners = coco_mask.toBbox(rles)
-    # Not by their areas: pycocotools cannot count those of more than 255 masks.
+    # Not by their areas, which pycocotools cannot compute for more than 255 masks.
     has_pixels = (corners[:, 2:] > 0).all(axis=1)
     corners[:, 2:] += corners[:, :2]
-    for parent, place in zip(prompts.parents, prompts.place, strict=True):
-        if has_pixels[place]:
+    for parent, index in zip(prompts.parents, prompts.index, strict=True):
+        if has_pixels[index]:
             yield Annotation(
                 kind="region",
-                task=SAID_OF[parent.task],
+                task=MASK_TASKS[parent.task],
                 label=parent.label,
                 text=parent.text,
                 language=parent.language,
-                box_xyxy=tuple(corners[place].tolist()),
-                mask_rle=MaskRLE(size=size_hw, counts=rles[place]["counts"].decode("ascii")),
-                score=masks.iou[place],
-                support=masks.stability[place],
+                box_xyxy=tuple(corners[index].tolist()),
+                mask_rle=MaskRLE(size=size_hw, counts=rles[index]["counts"].decode("ascii")),
+                score=masks.iou[index],
+                support=masks.stability[index],
                 parent_id=parent.id,
             )

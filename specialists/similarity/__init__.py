@@ -1,1 +1,1 @@
-"""Who compares images with words: tags, labels of regions, scores."""
+"""Specialists that compare images with texts: tags, labels of regions."""

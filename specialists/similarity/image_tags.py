@@ -1,7 +1,7 @@
-"""Tags of an image: the names of a vocabulary that fit it best, by an image-text model.
+"""Tags of an image: the names of a vocabulary that fit it best, by zero-shot classification.
 
-Nothing is trained: a name is put into a sentence and compared with the image (CLIP, arXiv
-2103.00020, section 3.1; SigLIP 2, arXiv 2502.14786). What is not in the vocabulary is not said.
+Names are inserted into sentences and compared with the image (CLIP, arXiv 2103.00020, section 3.1;
+SigLIP 2, arXiv 2502.14786).
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from specialists.words.vocabulary import Names, Vocabulary, vocabulary_of
 
 
 class ImageTagsConfig(ImageTextConfig):
-    """What may be said, and how sure the model must be."""
+    """Options of `image_tags`."""
 
     vocabulary: Annotated[Names, RUNTIME] = "configs/objects.txt"
-    """The names: a list, names with the phrases that stand for them, or a text file of either, one
-    `name` or `name: phrase, phrase` a line. Where the file lies costs nothing, other words do."""
+    """The names: a list, names with their phrases, or a text file of either, one `name` or `name:
+    phrase, phrase` per line. The content counts, not the path."""
     templates: tuple[str, ...] = Field(default=("This is a photo of {}.",), min_length=1)
-    """Sentences about a name, which stands for `{}`; the mean of several is compared."""
+    """Sentences with `{}` for the name; their mean vector is compared."""
     top_k: int = Field(default=10, ge=1)
-    """Tags of an image at most."""
+    """Maximum tags of an image."""
     least_score: float = Field(default=0.01, ge=0, le=1)
-    """What the model is less sure of is not said, 0..1: for SigLIP the probability of the tag on
-    its own, for CLIP against the rest of the vocabulary."""
+    """Minimum score, 0..1: for SigLIP the probability of the tag on its own, for CLIP relative to
+    the rest of the vocabulary."""
     language: str = "en"
-    """Language of the names, ISO 639-1; empty when unknown."""
+    """Language of the names, ISO 639-1; empty if unknown."""
 
     @field_validator("templates")
     @classmethod
     def _have_a_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         for template in templates:
             if template.count("{}") != 1:
-                raise ValueError(f"{template!r} needs `{{}}` once, in the place of the name")
+                raise ValueError(f"{template!r} needs `{{}}` exactly once, for the name")
         return templates
 
 
@@ -59,7 +59,7 @@ class ImageTags(Pretrained[ImageTagsConfig], Specialist[ImageTagsConfig]):
     produces: tuple[str, ...] = ("tag",)
 
     def revision(self) -> str:
-        """Name the weights and the words.
+        """Name the weights and the vocabulary.
 
         Raises:
             ConfigError: the model or the vocabulary cannot be used.
@@ -67,19 +67,19 @@ class ImageTags(Pretrained[ImageTagsConfig], Specialist[ImageTagsConfig]):
         return f"{super().revision()}, vocabulary {self._vocabulary.digest}"
 
     def load(self) -> None:
-        """Load the weights and read the vocabulary once."""
+        """Load the weights and encode the vocabulary once."""
         super().load()
         self._image_text = ImageText(self.network, self.config)
-        self._read: np.ndarray = self._read_vocabulary()
+        self._vectors: np.ndarray = self._encoded_vocabulary()
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Compare each image with all names."""
         images = self.network.prepare(samples, lambda sample: sample.image)
-        return [self._tags(seen) for seen in self._image_text.look(images)]
+        return [self._tags(image) for image in self._image_text.look(images)]
 
-    def _tags(self, seen: np.ndarray) -> list[Annotation]:
-        chances = self._image_text.chances(seen, self._read)
-        best = np.argsort(-chances, kind="stable")[: self.config.top_k]
+    def _tags(self, image: np.ndarray) -> list[Annotation]:
+        probabilities = self._image_text.probabilities(image, self._vectors)
+        best = np.argsort(-probabilities, kind="stable")[: self.config.top_k]
         return [
             Annotation(
                 kind="text",
@@ -87,20 +87,22 @@ class ImageTags(Pretrained[ImageTagsConfig], Specialist[ImageTagsConfig]):
                 text=self._vocabulary.names[number],
                 label=self._vocabulary.names[number],
                 language=self.config.language,
-                score=float(chances[number]),
+                score=float(probabilities[number]),
             )
             for number in best
-            if chances[number] >= self.config.least_score
+            if probabilities[number] >= self.config.least_score
         ]
 
-    def _read_vocabulary(self) -> np.ndarray:
+    def _encoded_vocabulary(self) -> np.ndarray:
         """Return the unit vector of each name, (names, width): the mean of all its sentences."""
         prompts = [
             [template.replace("{}", phrase) for template in self.config.templates for phrase in own]
             for own in self._vocabulary.phrases.values()
         ]
-        read = self._image_text.read(prompt for each in prompts for prompt in each)
-        means = np.stack([np.concatenate([read[one] for one in each]).mean(0) for each in prompts])
+        vectors = self._image_text.read(prompt for each in prompts for prompt in each)
+        means = np.stack(
+            [np.concatenate([vectors[one] for one in each]).mean(0) for each in prompts]
+        )
         return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
 
     @cached_property

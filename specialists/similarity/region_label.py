@@ -1,8 +1,8 @@
-"""The label of a box, chosen among three kinds of words by an image-text model.
+"""Choosing the label of a box among existing texts by an image-text model.
 
-The label choice of the Florence-2 paper (arXiv 2311.06242, section 4.2), where Florence-1 was the
-judge: the category of the box, the brief caption of its crop, and the noun chunks of that caption
-compete, and what is most similar to the crop is the label. Writes no words of its own.
+As in the Florence-2 paper (arXiv 2311.06242, section 4.3), with Florence-1 there: candidates are
+the category of the box, the brief caption of its crop, and the noun chunks of that caption; the one
+most similar to the crop is the label.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from specialists.similarity.image_text import FAMILY, ImageText, ImageTextConfig
 
 
 class RegionLabelConfig(ImageTextConfig, BoxesConfig):
-    """Which model chooses, and for whose boxes."""
+    """Options of `region_label`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
-    """One box, its pixels and its candidates: what may be said, and who said it."""
+class BoxCandidates:
+    """One box, its pixels and its candidates: texts with the ids of their annotations."""
 
     box: Annotation
     pixels: np.ndarray
@@ -39,16 +39,15 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
     """One `region_category` for each box: the candidate most similar to the crop.
 
     Candidates are the box's label and the text of each `region_description` and `region_category`
-    whose parent is the box; of equals the first wins, and the label comes first. The parent is
-    the box, `merged_from` names the annotations that said what won, so that the filter
-    `superseded` (by: {region_label: [region_category]}) takes the winning chunk for `merged` and
-    the others for `outvoted`; descriptions stay, they are statements of their own.
+    whose parent is the box; among equal ones the first wins, the label before the others. The
+    parent is the box; `merged_from` has the annotations with the chosen text, so that the filter
+    `superseded` (by: {region_label: [region_category]}) drops them as `merged` and the others as
+    `outvoted`; descriptions are kept.
 
-    The score is the similarity, on the scale of its family: `region_score` judges by it, with a
-    least score under `specialists: {region_label: ...}`. The score of the box, which says how
-    sure the detector was, stays with the box.
+    The score is the similarity, on the scale of the model family: `region_score` judges by it, with
+    a minimum under `specialists: {region_label: ...}`. The detector's score stays with the box.
 
-    A box without candidates, or too small to be looked at, gets no label.
+    A box without candidates, or a too small one, gets no label.
     """
 
     Config: ClassVar[type[StageConfig]] = RegionLabelConfig
@@ -66,58 +65,60 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Choose a label for each box of each sample."""
-        contests = self.network.prepare(samples, self._contests)
-        every = [contest for of_sample in contests for contest in of_sample]
-        seen = iter(self._image_text.look([contest.pixels for contest in every]))
-        read = self._image_text.read(text for contest in every for text in contest.candidates)
+        boxes = self.network.prepare(samples, self._boxes)
+        every = [one_box for of_sample in boxes for one_box in of_sample]
+        crops = iter(self._image_text.look([one_box.pixels for one_box in every]))
+        texts = self._image_text.read(text for one_box in every for text in one_box.candidates)
         return [
-            [self._label(contest, next(seen), read) for contest in of_sample]
-            for of_sample in contests
+            [self._label(one_box, next(crops), texts) for one_box in of_sample]
+            for of_sample in boxes
         ]
 
-    def _contests(self, sample: Sample) -> list[Contest]:
+    def _boxes(self, sample: Sample) -> list[BoxCandidates]:
         found = []
         for box in sample.of(*self.config.tasks):
             candidates = candidates_of(box, sample)
             if candidates and box.box_xyxy:
                 pixels = crop(sample.image, box.box_xyxy, self.config)
                 if pixels is not None:
-                    found.append(Contest(box=box, pixels=pixels, candidates=candidates))
+                    found.append(BoxCandidates(box=box, pixels=pixels, candidates=candidates))
         return found
 
-    def _label(self, contest: Contest, seen: np.ndarray, read: dict[str, np.ndarray]) -> Annotation:
+    def _label(
+        self, one_box: BoxCandidates, seen: np.ndarray, read: dict[str, np.ndarray]
+    ) -> Annotation:
         scores = {
-            text: self._image_text.similarity(seen, read[text]) for text in contest.candidates
+            text: self._image_text.similarity(seen, read[text]) for text in one_box.candidates
         }
         chosen = max(scores, key=scores.__getitem__)
         return Annotation(
             kind="region",
             task="region_category",
             label=chosen,
-            box_xyxy=contest.box.box_xyxy,
+            box_xyxy=one_box.box.box_xyxy,
             score=scores[chosen],
-            parent_id=contest.box.id,
-            merged_from=tuple(contest.candidates[chosen]),
+            parent_id=one_box.box.id,
+            merged_from=tuple(one_box.candidates[chosen]),
         )
 
 
 def candidates_of(box: Annotation, sample: Sample) -> dict[str, list[str]]:
-    """Return what may be said of a box, its label first, with the ids of who else says it.
+    """Return the candidate texts of a box, its label first, with the ids of their annotations.
 
-    Words that differ only in case, white space or a full stop are one candidate.
+    Texts that differ only in case, white space or a final full stop are one candidate.
     """
-    said: dict[str, tuple[str, list[str]]] = {}
+    found: dict[str, tuple[str, list[str]]] = {}
     own = [one for one in sample.of(*WORDS_OF_BOXES) if one.parent_id == box.id]
     for one in (box, *own):
-        words = _words(one)
-        if words:
-            _, ids = said.setdefault(words.casefold(), (words, []))
+        text = _text(one)
+        if text:
+            _, ids = found.setdefault(text.casefold(), (text, []))
             if one is not box:
                 ids.append(one.id)
-    return dict(said.values())
+    return dict(found.values())
 
 
-def _words(one: Annotation) -> str:
+def _text(one: Annotation) -> str:
     is_sentence = one.task == "region_description"
-    said = one.text or one.label if is_sentence else one.label or one.text
-    return " ".join(said.split()).rstrip(".")
+    text = one.text or one.label if is_sentence else one.label or one.text
+    return " ".join(text.split()).rstrip(".")

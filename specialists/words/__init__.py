@@ -1,1 +1,1 @@
-"""English words: parsing, nouns and phrases, lists, evidence."""
+"""English text: parsing, nouns and phrases, word lists, evidence."""

@@ -1,7 +1,8 @@
-"""Names for colours, measured: of some pixels, of the thing in a box, of a background.
+"""Naming colours: of pixels, of the object in a box, of a background.
 
-A pixel has the name of the nearest sample colour in CIE Lab. Lightness counts less than hue,
-so that shading does not rename a thing. Boxes are relative to the image, 0..1.
+A pixel has the name of the nearest sample colour in CIE Lab. Lightness has a lower weight, so that
+shading does not change the name. Boxes are relative to the image, 0..1. The samples and thresholds
+were chosen by hand.
 """
 
 from __future__ import annotations
@@ -38,25 +39,33 @@ _SAMPLES = (
     ("beige", (215, 190, 155)),
 )
 COLOURS = tuple(dict.fromkeys(name for name, _ in _SAMPLES))
-"""The names, in the order of the shares."""
+"""The names of the colours, in the order of `colour_shares`."""
 
 _LIGHTNESS_WEIGHT = 0.6
-_MOST_PIXELS = 4096
+"""Weight of L* in distances."""
+_MAX_PIXELS = 4096
+"""Pixels on which colours are measured, at most."""
 _VIVID = 4.0
+"""Additional weight of an object's pixel per 100 units of chroma."""
 _LEAST_COLOUR_SHARE = 0.3
+"""Minimum share of an object's colour inside its box."""
 _LEAST_COLOUR_EXCESS = 0.2
+"""Minimum difference of that share to the rest of the image."""
 _LEAST_COLOUR_RATIO = 1.5
-_LEAST_BACKGROUND = 0.45
-_LEAST_BACKGROUND_PAIR = 0.6
+"""Minimum ratio of the unweighted shares inside and outside."""
+_LEAST_BACKGROUND, _LEAST_BACKGROUND_PAIR = 0.45, 0.6
+"""Minimum shares of one colour, or of two together, in a background."""
 _LEAST_AROUND = 0.2
+"""Minimum share of the image outside of all boxes."""
 _THUMBNAIL_SIDE = 128
+"""Pixels of the long side of the image on which colours are measured."""
 
 
 def colour_shares(pixels: np.ndarray, *, vivid: float = 0) -> np.ndarray:
-    """Return the share of each of `COLOURS`, 0..1, of RGB pixels, uint8, shape (n, 3).
+    """Return the share of each of `COLOURS`, 0..1, among RGB pixels, uint8, shape (n, 3).
 
-    With `vivid` above 0, a pixel counts the more the more colourful it is: this much more per
-    100 units of chroma. People name a motorcycle after its red tank, not its grey engine.
+    With `vivid`, a pixel has this additional weight per 100 units of chroma: people name a
+    motorcycle by its red tank, not by its grey engine.
     """
     if len(pixels) == 0:
         return np.zeros(len(COLOURS))
@@ -64,15 +73,16 @@ def colour_shares(pixels: np.ndarray, *, vivid: float = 0) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return every nth pixel of every nth row: enough to measure colours on, unmixed."""
+    """Return every nth pixel of every nth row, without interpolation."""
     step = max(1, max(image.shape) // _THUMBNAIL_SIDE)
     return image[::step, ::step]
 
 
 def own_colours(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:
-    """Name for each box the colour that marks its middle off from the rest of the image, or none.
+    """Return for each box the colour that distinguishes its centre from the rest of the image, or
+    "".
 
-    Vivid pixels count more, but the colour must be commoner inside by plain count too.
+    Vivid pixels have a higher weight, but the colour must also be more frequent without weights.
     """
     if not boxes:
         return []
@@ -98,7 +108,7 @@ def _own_colour(pixels: _Named, box_xyxy: Sequence[float]) -> str:
 
 
 def background(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:
-    """Name the one or two colours that most of the pixels outside all boxes have."""
+    """Return the one or two most frequent colours outside of all boxes, if they prevail."""
     is_around = ~is_in(boxes, image)
     if is_around.mean() < _LEAST_AROUND:
         return []
@@ -111,7 +121,7 @@ def background(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]
 
 
 def is_in(boxes: Sequence[Sequence[float]], image: np.ndarray) -> np.ndarray:
-    """Return which pixels lie in any of some relative boxes, bool, (height, width)."""
+    """Return which pixels lie in any of the relative boxes, bool, (height, width)."""
     height, width = image.shape[:2]
     inside = np.zeros((height, width), dtype=bool)
     for left, top, right, bottom in boxes:
@@ -121,19 +131,19 @@ def is_in(boxes: Sequence[Sequence[float]], image: np.ndarray) -> np.ndarray:
 
 
 class _Named(NamedTuple):
-    """What is known of some pixels: the places of their names in `COLOURS`, and their chroma."""
+    """The colours of some pixels, as indices into `COLOURS`, and their chroma."""
 
     colour: np.ndarray
     chroma: np.ndarray
 
     def some(self, is_chosen: np.ndarray) -> _Named:
-        """Return enough of the pixels that are chosen."""
+        """Return at most `_MAX_PIXELS` of the chosen pixels."""
         chosen = np.flatnonzero(is_chosen)
         few = chosen[_few(len(chosen))]
         return _Named(self.colour.take(few), self.chroma.take(few))
 
     def shares(self, vivid: float = 0) -> np.ndarray:
-        """Do as `colour_shares`."""
+        """Return the shares as `colour_shares` does."""
         if self.colour.size == 0:
             return np.zeros(len(COLOURS))
         weight = 1 + vivid * self.chroma.ravel() / 100
@@ -141,8 +151,8 @@ class _Named(NamedTuple):
 
 
 def _few(count: int) -> slice:
-    """Return which of some pixels are enough to measure colours on."""
-    return slice(None, None, max(1, count // _MOST_PIXELS))
+    """Return a slice that selects at most about `_MAX_PIXELS` of `count` pixels."""
+    return slice(None, None, max(1, count // _MAX_PIXELS))
 
 
 def _named(image: np.ndarray) -> _Named:
@@ -157,9 +167,9 @@ def _named(image: np.ndarray) -> _Named:
 
 @cache
 def _samples() -> tuple[np.ndarray, np.ndarray]:
-    """Return an affine map from Lab to the distance from each sample, and the samples' names.
+    """Return an affine map from Lab to the distances to the samples, and the samples' colours.
 
-    The distances are squared and lack the square of the pixel itself, which ranks no sample.
+    Distances are squared, without the pixel's own square, which does not affect the ranking.
     """
     lab = _lab(np.array([[value for _, value in _SAMPLES]], dtype=np.uint8))[0]
     to_distance = np.column_stack([-2 * lab, np.square(lab).sum(axis=1)])

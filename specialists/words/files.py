@@ -1,7 +1,7 @@
-"""Text files that options name: lists of words, vocabularies, prompts.
+"""Reading text files that options name: word lists, vocabularies, prompts.
 
-A path is looked for from the current folder and, failing that, from the installation, where
-`configs` lies beside `specialists`. What is in the files is for their readers to know.
+A path is relative to the current folder, or else to the installation, where `configs` lies beside
+`specialists`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ _INSTALLED = Path(__file__).parents[2]
 
 
 def read_text(path: str, what: str) -> tuple[str, str]:
-    """Return the text of a file, and where it was found; `what` it is, an error tells.
+    """Return the text of a file, and its path; `what` names the kind of file in errors.
 
     Raises:
-        ConfigError: it is not there, or cannot be read.
+        ConfigError: it does not exist, or cannot be read.
     """
-    for place in (Path(path).expanduser(), _INSTALLED / path):
-        if place.is_file():
+    for location in (Path(path).expanduser(), _INSTALLED / path):
+        if location.is_file():
             try:
-                return place.read_text(encoding="utf-8"), str(place)
+                return location.read_text(encoding="utf-8"), str(location)
             except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"cannot read the {what} {place}: {error}") from error
+                raise ConfigError(f"cannot read the {what} {location}: {error}") from error
     raise ConfigError(f"there is no {what} {path!r}, {_hint(path)}")
 
 

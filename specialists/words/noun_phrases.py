@@ -1,7 +1,4 @@
-"""The noun phrases of an English text, and where a long text can be cut without harm to them.
-
-Reads what spaCy parsed; loads no parser and knows no annotation.
-"""
+"""The noun phrases of a text parsed by spaCy, and splitting a long text between them."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ from specialists.words.occurrences import is_phrase
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span
 
-_UNSPOKEN = ("DET", "PUNCT", "SPACE")
-"""Parts of speech that a phrase may open with and that name nothing: articles, quotation marks."""
+_SKIPPED = ("DET", "PUNCT", "SPACE")
+"""Parts of speech to skip at the start of a phrase: articles, quotation marks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NounPhrase:
-    """A noun phrase, by the characters of its text: first and one past last.
+    """A noun phrase; spans are in characters, end exclusive.
 
-    `words` is the span without the article that opens it, `head` the base form of its noun, in
-    lower case: "The large dogs" is about "large dogs" and its head is "dog".
+    `words` is the span without the article, `head` the lemma of its noun in lower case: for "The
+    large dogs", "large dogs" and "dog".
     """
 
     span: tuple[int, int]
@@ -33,7 +30,7 @@ class NounPhrase:
 
 
 def noun_phrases(document: Doc) -> list[NounPhrase]:
-    """Return the noun phrases of a text in their order, whole words; pronouns are none."""
+    """Return the noun phrases of a text in order, of whole words, without pronouns."""
     return [
         _noun_phrase(chunk)
         for chunk in document.noun_chunks
@@ -42,13 +39,13 @@ def noun_phrases(document: Doc) -> list[NounPhrase]:
 
 
 def is_whole(words: Span) -> bool:
-    """Tell whether tokens of the parser, which cuts "10km" in two, are whole words."""
+    """Return whether tokens are whole words; the tokenizer splits "10km" in two."""
     return is_phrase(words.doc.text, (words.start_char, words.end_char))
 
 
 def _noun_phrase(chunk: Span) -> NounPhrase:
     opening = 0
-    while chunk[opening].i < chunk.root.i and chunk[opening].pos_ in _UNSPOKEN:
+    while chunk[opening].i < chunk.root.i and chunk[opening].pos_ in _SKIPPED:
         opening += 1
     return NounPhrase(
         span=(chunk.start_char, chunk.end_char),
@@ -57,31 +54,35 @@ def _noun_phrase(chunk: Span) -> NounPhrase:
     )
 
 
-def parts(document: Doc, sizes: Sequence[int], *, room: int) -> Iterator[tuple[int, int]]:
-    """Cut a text into parts of at most so much, as characters: first and one past last.
+def split(document: Doc, sizes: Sequence[int], *, room: int) -> Iterator[tuple[int, int]]:
+    """Split a text into parts of at most `room`; yield character spans, end exclusive.
 
-    Cuts are at ends of sentences; where a sentence is too long, between its phrases, and where
-    a phrase is, within it.
+    Splits are between sentences; in a sentence that is too long, between noun phrases; in a
+    phrase that is too long, within it.
 
     Args:
-        sizes: the size of each token of spaCy, in the unit of `room`.
+        sizes: the size of each spaCy token, in the unit of `room`.
     """
     whole = len(document)
     reach = [0, *accumulate(sizes)]
     within = {
         token.i for chunk in document.noun_chunks for token in document[chunk.start + 1 : chunk.end]
     }
-    between = [place for place in range(1, whole) if place not in within]
+    between = [index for index in range(1, whole) if index not in within]
     ends = [sentence.end for sentence in document.sents]
     start = 0
     while start < whole:
         stop = next(
             (
                 max(fitting)
-                for places in (ends, [*between, whole], range(1, whole + 1))
-                if (fitting := [p for p in places if p > start and reach[p] - reach[start] <= room])
+                for candidates in (ends, [*between, whole], range(1, whole + 1))
+                if (
+                    fitting := [
+                        p for p in candidates if p > start and reach[p] - reach[start] <= room
+                    ]
+                )
             ),
-            start + 1,  # a single word without end
+            start + 1,  # a single word that is too long
         )
         yield document[start].idx, document[stop - 1].idx + len(document[stop - 1])
         start = stop

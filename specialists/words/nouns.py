@@ -1,6 +1,7 @@
-"""English nouns in a sentence: articles, plurals, lists.
+"""Articles, plurals and lists of English nouns, by spelling rules and exceptions.
 
-Only what names of things need. Knows no parser: spelling decides, and a few exceptions.
+Covers names of objects only. The rules are part of fingerprints and outputs: a library such as
+`inflect` decides some words otherwise.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import lru_cache
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 REFERENCES = ("the", "this", "that", "these", "those", "his", "her", "its", "their")
-"""Words that open a phrase about something that is known already."""
+"""Words that start a phrase about something already mentioned."""
 
 _SOUNDS_LIKE_VOWEL = ("hour", "honest", "heir")
 _SOUNDS_LIKE_CONSONANT = ("uni", "use", "usa", "eu", "ewe", "one-", "once", "ukulele")
@@ -53,7 +54,7 @@ _CLOSING = (
     *("calf", "child", "fish", "foot", "knife", "leaf", "man", "mouse", "person", "shelf"),
     *("tooth", "wife", "wolf"),
 )
-"""Irregular nouns that close longer ones: snowmen, bookshelves, goldfish."""
+"""Irregular nouns that end compounds: snowmen, bookshelves, goldfish."""
 _NO_MEN = ("human", "ottoman", "shaman", "talisman", "caiman", "german", "roman")
 _IN_OES = (
     *("buffalo", "domino", "echo", "hero", "mango", "mosquito", "potato", "tomato", "torpedo"),
@@ -71,17 +72,17 @@ _UNLIKE = {
     "dice": "die",
     "men": "man",
 }
-"""Endings of plurals that do not begin like the singular."""
+"""Endings of irregular plurals, with their singulars."""
 
 
 def is_plural(noun: str) -> bool:
-    """Tell whether a noun is plural as it stands: "sunglasses", not "bus"."""
+    """Return whether a noun is a plural: "sunglasses", not "bus"."""
     head = noun.split()[-1].lower()
     return head.endswith("s") and head not in _SINGULAR_IN_S and head[-2:] not in ("ss", "us", "is")
 
 
 def with_article(phrase: str, noun: str) -> str:
-    """Put "a" or "an" before a phrase about a noun: "an old bus", "blue jeans", "fresh corn"."""
+    """Put "a" or "an" before a phrase with this noun: "an old bus", "blue jeans", "fresh corn"."""
     if is_plural(noun) or noun.split()[-1].lower() in _UNCOUNTED:
         return phrase
     word = phrase.lower()
@@ -92,7 +93,7 @@ def with_article(phrase: str, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """Return the plural of a noun: "coffee mugs", "wolves"; "jeans" and "rice" stay."""
+    """Return the plural of a noun: "coffee mugs", "wolves"; "jeans" and "rice" are unchanged."""
     *before, head = noun.split()
     if is_plural(noun) or head.lower() in _UNCOUNTED:
         return noun
@@ -100,7 +101,7 @@ def plural(noun: str) -> str:
 
 
 def plural_form(word: str) -> str:
-    """Return the plural that spelling gives a single word, whether or not it is counted."""
+    """Return the plural of a single word, countable or not."""
     lower = word.lower()
     if lower in _IRREGULAR:
         return _IRREGULAR[lower]
@@ -118,9 +119,9 @@ def plural_form(word: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
-    """Return what all numbers of a noun have in common: "knif" of "knife" and "knives".
+    """Return a common stem of singular and plural: "knif" of "knife" and "knives".
 
-    Some other words have it, too: two stems that differ are two nouns, two that are alike may be.
+    Different nouns may share a stem, but one noun never has two.
     """
     word = word.lower()
     for ending, one in _UNLIKE.items():
@@ -131,18 +132,18 @@ def stem(word: str) -> str:
 
 
 def listing(phrases: Sequence[str]) -> str:
-    """Join phrases as English does: "a cup", "a cup and a spoon", "a cup, a spoon and a jug"."""
+    """Join phrases: "a cup", "a cup and a spoon", "a cup, a spoon and a jug"."""
     if len(phrases) < 2:
         return "".join(phrases)
     return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
 def sentence(words: str) -> str:
-    """Start with a capital and end with a full stop."""
+    """Capitalise the first letter and add a full stop."""
     return f"{words[:1].upper()}{words[1:]}."
 
 
 def quoted(text: str) -> str:
-    """Put text on one line in quotation marks, which it then does not contain itself."""
+    """Return a text as one line in double quotes; inner ones become single quotes."""
     inside = " ".join(text.split()).replace('"', "'")
     return f'"{inside}"'

@@ -1,9 +1,9 @@
-"""Where a phrase stands in a text: as whole words, whatever the script.
+"""Finding a phrase in a text as whole words, in any script.
 
-Words are those of Unicode (UAX 29), with three differences. A hyphen joins: there is no "man" in
-"man-made". A possessive "'s" is a word of its own: there is a man in "a man's hat". A full stop
-between letters divides: "a sign.The end". In scripts without spaces, such as Chinese, Japanese
-and Thai, a word may end at any letter. Plurals are other words: there is no "ear" in "ears".
+Word boundaries are those of Unicode (UAX 29), with three differences: a hyphen joins ("man-made"
+contains no "man"), a possessive "'s" is separate ("a man's hat" contains "man"), and a full stop
+between letters separates ("a sign.The end"). In scripts without spaces, such as Chinese, Japanese
+and Thai, a word may end at any letter. Plurals do not match: "ears" contains no "ear".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 import regex
 
 Span = tuple[int, int]
-"""Characters of a text, first and one past last."""
+"""A span of a text in characters, end exclusive."""
 
 _HYPHEN = r"[-\u2010\u2011]"
 _EDGE = (
@@ -26,21 +26,21 @@ _BOUNDARY = regex.compile(_EDGE, _FLAGS)
 
 
 def occurrences(phrase: str, text: str) -> list[Span]:
-    """Return where a phrase stands in a text, from left to right, none within another.
+    """Return the spans of a phrase in a text, from left to right, without overlaps.
 
-    Case and the kind of white space do not matter.
+    Case and the kind of white space are ignored.
     """
     return [match.span() for match in _pattern(phrase).finditer(text)] if phrase.strip() else []
 
 
 def located(phrase: str, text: str, cursor: int = 0) -> Span | None:
-    """Return where a phrase first stands in a text, from a cursor on or else anywhere."""
+    """Return the first span of a phrase in a text from a cursor on, else anywhere, or `None`."""
     found = occurrences(phrase, text)
     return next((span for span in found if span[0] >= cursor), found[0] if found else None)
 
 
 def is_phrase(text: str, span: Span) -> bool:
-    """Tell whether a span of a text begins and ends at edges of words."""
+    """Return whether a span of a text starts and ends at word boundaries."""
     return all(_BOUNDARY.match(text, edge) for edge in span)
 
 

@@ -1,7 +1,7 @@
-"""How language models say that they will not answer: in the first person, where a sentence begins.
+"""Detecting refusals of language models: in the first person, at the start of a sentence.
 
-The same words elsewhere are no refusal: "A man dressed as an AI robot", "a sign that reads I
-can't breathe"; nor is "I can't believe how small it is". Decides by the words alone.
+The same words elsewhere are no refusal: "A man dressed as an AI robot", "a sign that reads I can't
+breathe"; nor is "I can't believe how small it is".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TASK = rf"""(?:
   | make\ out\b
   | do\ (?:that|this|so|it)\b(?!\ without)
 )"""
-"""What a model is asked to do."""
+"""Verbs of tasks that a model may refuse."""
 _HOW = r"(?:(?:actually|also|currently|directly|really|reliably|simply|be\ able\ to)\ )*"
 _MODEL = (
     r"(?:ai|a\.i\.|artificial\ intelligence|(?:large\ )?language\ model|text-based|"
@@ -74,17 +74,17 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u02bc\u2018", "'"))
 
 
 def opens_with_refusal(text: str) -> bool:
-    """Tell whether a text begins by refusing."""
+    """Return whether a text starts with a refusal."""
     return _REFUSAL.match(_plain(text)) is not None
 
 
 def count_refusals(text: str) -> int:
-    """Count the sentences of a text that begin by refusing."""
+    """Count the sentences of a text that start with a refusal."""
     text = _plain(text)
     starts = (0, *(end.end() for end in _SENTENCE_END.finditer(text)))
     return sum(_REFUSAL.match(text, start) is not None for start in starts)
 
 
 def _plain(text: str) -> str:
-    """Return a text without the quotation marks around it, and with plain apostrophes."""
+    """Return a text without enclosing quotation marks, and with plain apostrophes."""
     return text.translate(_APOSTROPHES).strip().strip('"“”').lstrip()

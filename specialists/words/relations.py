@@ -1,8 +1,8 @@
-"""What is there when something else is: another name, a kind, a part of it.
+"""Relations of names: synonyms, hyponyms (kinds) and parts.
 
-Read from a text file, a relation a line: `same: NAME, ...`, `kinds of NAME: NAME, ...`,
-`parts of NAME: NAME, ...`. Words are compared by their stems, so that number does not matter.
-Knows only what the file says; a name that is not in it is there alone.
+Read from a text file with one relation per line: `same: NAME, ...`, `kinds of NAME: NAME, ...`,
+`parts of NAME: NAME, ...`. Words are compared by their stems, so that singular and plural are
+equal.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class Relations:
-    """Kinds, parts and other names of things."""
+    """Synonyms, kinds and parts of names."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        """Read relations, one a line; `#` opens a comment.
+        """Parse relations, one per line; `#` starts a comment.
 
         Raises:
-            ConfigError: a line is none.
+            ConfigError: a line is no relation.
         """
         self._same: dict[Name, set[Name]] = defaultdict(set)
         self._broader: dict[Name, set[Name]] = defaultdict(set)
@@ -46,7 +46,7 @@ class Relations:
         names = [name_of(name) for name in found["names"].split(",")] if found else []
         if not found or not all(names):
             raise ConfigError(
-                f"line {number} of the relations, {relation!r}, is none: write `same: NAME, NAME`, "
+                f"line {number}, {relation!r}, is no relation: write `same: NAME, NAME`, "
                 f"`kinds of NAME: NAME, NAME` or `parts of NAME: NAME, NAME`"
             )
         if found["same"]:
@@ -61,30 +61,29 @@ class Relations:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the relations; comments and order do not change it."""
+        """A digest of the relations, independent of comments and order."""
         tables = (self._same, self._narrower, self._parts)
         return digest_of([repr(sorted((k, sorted(v)) for k, v in one.items())) for one in tables])
 
     @cached_property
     def longest(self) -> int:
-        """Words of the longest name."""
+        """The number of words of the longest name."""
         tables = (self._same, self._broader, self._narrower, self._parts)
         return max((len(name) for table in tables for name in table), default=1)
 
     def implied(self, names: Iterable[Name]) -> set[Name]:
-        """Return what may be there where things of these names are, and the names themselves.
+        """Return the names of all objects that may be present if these are, themselves included.
 
-        Their other names, what they are a kind of, what may be meant by them ("person": a man),
-        and the parts of all these.
+        Their synonyms, hypernyms and hyponyms ("person" may be a man), and the parts of all these.
         """
-        there = set(names)
-        may_be = _reached(there, self._same, self._broader)
-        may_be |= _reached(there, self._same, self._narrower)
+        given = set(names)
+        may_be = _reached(given, self._same, self._broader)
+        may_be |= _reached(given, self._same, self._narrower)
         return _reached(may_be, self._same, self._parts)
 
 
 def _reached(names: Iterable[Name], *tables: Mapping[Name, set[Name]]) -> set[Name]:
-    """Return the names and all that the tables lead to from them."""
+    """Return the names and all names that can be reached by the tables."""
     found, new = set(names), list(names)
     while new:
         name = new.pop()
@@ -101,7 +100,7 @@ def name_of(text: str) -> Name:
 
 
 def names_in(words: Name, longest: int) -> Iterator[Name]:
-    """Yield every run of at most so many words."""
+    """Yield every run of at most `longest` words."""
     for start in range(len(words)):
         for stop in range(start + 1, min(start + longest, len(words)) + 1):
             yield words[start:stop]
@@ -112,10 +111,10 @@ def read_relations(path: str) -> Relations:
     """Read relations by their path (`read_text`).
 
     Raises:
-        ConfigError: they are not there, cannot be read, or a line is none.
+        ConfigError: the file is missing, cannot be read, or a line is no relation.
     """
-    text, place = read_text(path, "list of kinds and parts")
+    text, location = read_text(path, "list of kinds and parts")
     try:
         return Relations(text.splitlines())
     except ConfigError as error:
-        raise ConfigError(f"cannot read {place}: {error}") from error
+        raise ConfigError(f"cannot read {location}: {error}") from error

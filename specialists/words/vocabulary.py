@@ -1,6 +1,6 @@
-"""Names of things, and the phrases by which each is looked for.
+"""Vocabularies: names of objects, each with the phrases for its prompts.
 
-A vocabulary is a list of names, names with phrases, or a text file of either. Knows no model.
+A vocabulary is a list of names, names with phrases, or a text file of either.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from engine.core.sample import digest_of
 from specialists.words.files import read_text
 
 Names = str | tuple[str, ...] | dict[str, tuple[str, ...]]
-"""A file, names, or names with the phrases that stand for them."""
+"""A file, names, or names with their phrases."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Each name with its phrases, in order; a name without phrases is looked for as it is."""
+    """Names with their phrases, in order; a name without phrases is its own phrase."""
 
     phrases: Mapping[str, tuple[str, ...]]
 
@@ -30,17 +30,17 @@ class Vocabulary:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of names, phrases and their order."""
+        """A digest of names and phrases, in order."""
         return digest_of([text for name, each in self.phrases.items() for text in (name, *each)])
 
 
 def vocabulary_of(names: Names) -> Vocabulary:
-    """Return a vocabulary; a file is looked for from here or, failing that, the installation.
+    """Return a vocabulary; a file is read by its path (`read_text`).
 
-    A line of a file is a name, or `name: phrase, phrase`; `#` opens a comment.
+    A line of a file is a name, or `name: phrase, phrase`; `#` starts a comment.
 
     Raises:
-        ConfigError: there is no such file, it cannot be read, or it names nothing or one twice.
+        ConfigError: the file is missing or cannot be read, or it is empty or has a name twice.
     """
     if isinstance(names, str):
         return _read(names)
@@ -49,8 +49,8 @@ def vocabulary_of(names: Names) -> Vocabulary:
 
 
 def _read(path: str) -> Vocabulary:
-    text, place = read_text(path, "vocabulary")
-    return _checked(filter(any, map(_pair, text.splitlines())), place)
+    text, location = read_text(path, "vocabulary")
+    return _checked(filter(any, map(_pair, text.splitlines())), location)
 
 
 def _pair(line: str) -> tuple[str, tuple[str, ...]]:
@@ -64,12 +64,10 @@ def _checked(pairs: Iterable[tuple[str, Iterable[str]]], where: str) -> Vocabula
         name = " ".join(given.split())
         own = tuple(" ".join(wording.split()) for wording in wordings) or (name,)
         if not name or not all(own):
-            raise ConfigError(
-                f"{where}: {given!r} has a name or phrase without words; write it out"
-            )
+            raise ConfigError(f"{where}: {given!r} has an empty name or phrase; write it out")
         if name in phrases:
-            raise ConfigError(f"{where}: {name!r} stands there twice; remove one")
+            raise ConfigError(f"{where}: {name!r} is listed twice; remove one")
         phrases[name] = own
     if not phrases:
-        raise ConfigError(f"{where} names nothing; give at least one name")
+        raise ConfigError(f"{where} is empty; give at least one name")
     return Vocabulary(phrases)

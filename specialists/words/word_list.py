@@ -1,9 +1,9 @@
-"""A list of words from a text file, and whether a phrase is on it.
+"""Word lists from text files, and matching phrases against them.
 
-An entry a line; `#` opens a comment. An entry stands for the whole phrase, with `*` before it
-for any place in a text, as whole words. Case, punctuation and the article in front do not
-matter, and each word of an entry stands for its plural too: write entries in the singular.
-There is no model here, so verbs are not reduced to their base form.
+One entry per line; `#` starts a comment. An entry matches a whole phrase; with `*` before it, it
+matches anywhere in a text, as whole words. Case, punctuation and a leading article are ignored, and
+each word of an entry matches its plural, too: write entries in the singular. Verbs are not
+lemmatised.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from specialists.words.files import read_text
 from specialists.words.nouns import plural_form
 
 ANYWHERE = "*"
-"""Opens an entry that is looked for at any place of a text."""
+"""Starts an entry that matches anywhere in a text."""
 ARTICLES = frozenset({"a", "an", "the", "this", "that", "these", "those"})
-"""Words that are not looked at where they open a longer phrase."""
+"""Words that are ignored at the start of a longer phrase."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
 class WordList:
-    """The entries of a list, ready to be matched.
+    """The entries of a list, prepared for matching.
 
-    Inflection is unfolded once, from the list's own words, so that a phrase costs a few
-    dictionary look-ups and no word that is not on the list can be mistaken for one that is.
+    Plurals are computed once, from the list's own words: matching takes a few dictionary look-ups,
+    and other words cannot be confused with listed ones.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        """Read entries, one a line.
+        """Parse entries, one per line.
 
         Raises:
-            ConfigError: a line holds no word.
+            ConfigError: a line has no word.
         """
         entries = set(_entries(lines))
         listed = {word for _, words in entries for word in words}
@@ -55,21 +55,21 @@ class WordList:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the entries; comments and order do not change it."""
+        """A digest of the entries, independent of comments and order."""
         entries = sorted(self._entries)
         return digest_of([f"{ANYWHERE * mark}{' '.join(words)}" for mark, words in entries])
 
     def has_phrase(self, phrase: str) -> bool:
-        """Tell whether the whole phrase is an entry, or a `*` entry stands anywhere in it."""
+        """Return whether the whole phrase is an entry, or contains a `*` entry."""
         words = self._words(phrase)
         return words in self._whole or self._has_part(words)
 
     def has_part(self, text: str) -> bool:
-        """Tell whether a `*` entry stands anywhere in the text."""
+        """Return whether the text contains a `*` entry."""
         return self._has_part(self._words(text))
 
     def _words(self, text: str) -> tuple[str, ...]:
-        """Return the words of a text in the list's own singular, without the article in front."""
+        """Return the words of a text, listed ones in the singular, without a leading article."""
         singular = self._singular
         words = [singular.get(word, word) for word in _split(text)]
         while len(words) > 1 and words[0] in ARTICLES:
@@ -90,13 +90,13 @@ def read_word_list(path: str) -> WordList:
     """Read a list by its path (`read_text`).
 
     Raises:
-        ConfigError: it is not there, cannot be read, or a line holds no word.
+        ConfigError: it is missing, cannot be read, or a line has no word.
     """
-    text, place = read_text(path, "word list")
+    text, location = read_text(path, "word list")
     try:
         return WordList(text.splitlines())
     except ConfigError as error:
-        raise ConfigError(f"cannot read the word list {place}: {error}") from error
+        raise ConfigError(f"cannot read the word list {location}: {error}") from error
 
 
 def _entries(lines: Iterable[str]) -> Iterator[tuple[bool, tuple[str, ...]]]:
@@ -106,7 +106,7 @@ def _entries(lines: Iterable[str]) -> Iterator[tuple[bool, tuple[str, ...]]]:
         if entry:
             words = tuple(_split(entry))
             if not words:
-                raise ConfigError(f"line {number} of the list, {entry!r}, holds no word: remove it")
+                raise ConfigError(f"line {number} of the list, {entry!r}, has no word: remove it")
             yield entry.startswith(ANYWHERE), words
 
 

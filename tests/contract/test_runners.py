@@ -183,7 +183,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_reason(
         build(album, tmp_path / "out", runner=runner, specialists=broken)
 
 
-def test_what_is_done_is_not_done_again(album: Path, tmp_path: Path, runner: Runner) -> None:
+def test_finished_work_is_not_repeated(album: Path, tmp_path: Path, runner: Runner) -> None:
     log = tmp_path / "log"
     keys: dict[str, Any] = {"runner": runner, "specialists": {"counting": counting(log)}}
     build(album, tmp_path / "out", **keys)

@@ -64,7 +64,7 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     told = florilegium("refine", config, "--until", "candidates")
     assert told.code == 0, told.err
     assert f"candidates  {out}/rounds/0/candidates/0" in told.out
-    assert f"audit       {audit}: 40 statements about 6 samples, 0 answered" in told.out
+    assert f"audit       {audit}: 40 annotations of 6 samples, 0 answered" in told.out
     assert f"--set refine.audit={audit}" in told.out
     assert not (out / "rounds/0/manifest.json").exists()
     rows = rows_of(audit)
@@ -82,7 +82,7 @@ def test_an_audited_refinement_from_the_first_command_to_the_last(
     answers = fill_in(audit)
     assert set(answers.values()) == {True, False}
     again = florilegium("refine", config, "--until", "candidates")
-    assert "40 statements about 6 samples, 40 answered" in again.out
+    assert "40 annotations of 6 samples, 40 answered" in again.out
     assert {row["id"]: row["right"] for row in rows_of(audit)} == answers
 
     told = florilegium("refine", config, "--set", f"refine.audit={audit}")
@@ -127,7 +127,7 @@ def test_no_rounds_and_no_audit_label_the_source_and_start_an_audit(
     assert "round 1" not in told.out
     assert (tmp_path / "out" / "manifest.json").exists()
     audit = tmp_path / "out/rounds/0/candidates/audit.jsonl"
-    assert f"audit       {audit}: 40 statements" in told.out
+    assert f"audit       {audit}: 40 annotations" in told.out
     assert len(rows_of(audit)) == 40
 
 

@@ -56,7 +56,7 @@ def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
         "rounds     1 round with students at most; fewer when one gains less than 0.005",
         "students   1 a round",
         "trained from package://specialists/tiny_florence2, 2 steps of 4 examples, on object_dete",
-        "student says object_detection, merged by boxes",
+        "student produces object_detection, merged by boxes",
     ):
         assert line in told.out
     for name in ("shapes_colour", "shapes_edges", "boxes", "superseded"):

@@ -22,7 +22,7 @@ def reference(configure: Configure, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.attack("faults")
 @pytest.mark.parametrize("part", range(5))
-def test_a_loop_that_is_killed_goes_on_where_it_was(
+def test_a_killed_loop_resumes(
     configure: Configure, reference: tuple[Path, int], tmp_path: Path, part: int
 ) -> None:
     """Killed before one file operation, somewhere in each fifth of all."""

@@ -1,1 +1,1 @@
-"""Makes the tiny Florence-2 student: its architecture, and its training on easy scenes."""
+"""The tiny Florence-2 student: its architecture, and its pretraining on easy scenes."""

@@ -1,8 +1,8 @@
-"""A Florence-2 of about a million parameters: the native class, its config, its first weights.
+"""A Florence-2 with about a million parameters: its config and its initial weights.
 
-The architecture is Florence-2's own (DaViT tower, projector, BART) with small numbers; what
-`build_tiny` returns is a plain `Florence2ForConditionalGeneration` that any code for the
-released weights takes. Knows nothing of training and draws no scene.
+The architecture is that of Florence-2 (DaViT tower, projector, BART) with small dimensions;
+`build_tiny` returns a `Florence2ForConditionalGeneration` that works with any code for the released
+weights.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from specialists.florence2.format import LOCATION_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """The numbers that make a Florence-2 small.
+class ModelSize:
+    """The dimensions of the model.
 
     The tuples have an entry per stage of the tower; `px` over the product of `patch_stride` is
-    the side of the grid of image tokens.
+    the side of the grid of image tokens. `positions` is the maximum length of a text, `entries`
+    the size of the vocabulary before special tokens.
     """
 
     px: int = 128
@@ -44,21 +45,23 @@ class Size:
         return self.px // math.prod(self.patch_stride)
 
 
-TINY = Size()
+TINY = ModelSize()
 """The shipped student: about a million parameters, 4 MB."""
 
-TINIEST = Size(
+TINIEST = ModelSize(
     px=32, embed_dim=(8, 8, 16), depths=(0, 0, 1), heads=(1, 1, 1), window=4, d_model=16,
     layers=1, text_heads=2, ffn=32,
 )  # fmt: skip
-"""For tests: untrained, built in under two seconds."""
+"""For tests: built in under two seconds."""
 
 
-def build_tiny(texts: Iterable[str] = (), *, size: Size = TINY, seed: int = 0) -> tuple[Any, Any]:
+def build_tiny(
+    texts: Iterable[str] = (), *, size: ModelSize = TINY, seed: int = 0
+) -> tuple[Any, Any]:
     """Build an untrained model and its processor.
 
-    `texts` are what the tokenizer learns besides the prompts: labels, captions, words. The
-    weights depend on `seed` alone; the global random state is left as it was.
+    The tokenizer is trained on the prompts and on `texts`: labels, captions, words. The weights
+    depend on `seed` only; the global random state is restored.
 
     Returns (`Florence2ForConditionalGeneration` in eval mode, `Florence2Processor`).
     """
@@ -82,7 +85,7 @@ def save_tiny(folder: str | Path, model: Any, processor: Any) -> None:
     processor.save_pretrained(folder)
 
 
-def _config(size: Size, tokenizer: Any) -> Any:
+def _config(size: ModelSize, tokenizer: Any) -> Any:
     from transformers import BartConfig, Florence2Config
     from transformers.models.florence2.configuration_florence2 import Florence2VisionConfig
 
@@ -133,8 +136,8 @@ def _config(size: Size, tokenizer: Any) -> Any:
     )
 
 
-def _generation_config(size: Size) -> Any:
-    """Greedy, and no ban on repeated n-grams: aligned boxes share coordinates."""
+def _generation_config(size: ModelSize) -> Any:
+    """Greedy search without a ban on repeated n-grams: aligned boxes share coordinates."""
     from transformers import GenerationConfig
 
     options: dict[str, Any] = {
@@ -151,10 +154,11 @@ def _generation_config(size: Size) -> Any:
 
 
 def _start_weights(model: Any, tokenizer: Any) -> None:
-    """Xavier for matrices, sinusoids for all that has an order.
+    """Initialise matrices by Xavier, ordered embeddings by sinusoids.
 
-    A tiny model does not find order in minutes from noise of 0.02: rows, columns and the
-    thousand location tokens start as sinusoids, so that near places start as near vectors.
+    From BART's normal noise (0.02) a tiny model does not learn order within minutes: embeddings of
+    rows, columns, text positions and location tokens start as sinusoids, so that near positions
+    have near vectors. Amplitudes and wavelengths were chosen by hand.
     """
     import torch
     from torch import nn
@@ -166,8 +170,8 @@ def _start_weights(model: Any, tokenizer: Any) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     scale_positions(model, 1.0)
     for half in (model.model.language_model.encoder, model.model.language_model.decoder):
-        places = half.embed_positions.weight.detach()
-        places.copy_(0.1 * sinusoids(*places.shape, shortest=4.0, longest=1000.0))
+        positions = half.embed_positions.weight.detach()
+        positions.copy_(0.1 * sinusoids(*positions.shape, shortest=4.0, longest=1000.0))
     words = model.get_input_embeddings().weight
     first, last = tokenizer.convert_tokens_to_ids([LOCATION_TOKENS[0], LOCATION_TOKENS[-1]])
     with torch.no_grad():
@@ -180,9 +184,10 @@ def _start_weights(model: Any, tokenizer: Any) -> None:
 
 
 def scale_positions(model: Any, amplitude: float) -> None:
-    """Give the image tokens sinusoidal row and column embeddings of root mean square `amplitude`.
+    """Set the row and column embeddings of image tokens to sinusoids of root mean square
+    `amplitude`.
 
-    It must be near that of the tower's features: far below it, the position is lost in them.
+    It must be close to that of the tower's features, or the position is lost in them.
     """
     import torch
 
@@ -196,7 +201,7 @@ def scale_positions(model: Any, amplitude: float) -> None:
 
 
 def sinusoids(count: int, dim: int, *, shortest: float, longest: float) -> Any:
-    """`count` rows of sines and cosines, mean square 1; wavelengths are in steps."""
+    """Return `count` rows of sines and cosines of mean square 1; wavelengths are in rows."""
     import torch
 
     half = (dim + 1) // 2

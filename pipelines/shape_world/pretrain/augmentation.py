@@ -1,7 +1,6 @@
-"""Varies easy scenes while a model trains on them: the usual augmentations, and no others.
+"""Augmentation of easy scenes: mirror, shift, copy-paste, fading, contrast, colour, blur, noise.
 
-Mirror, shift, copy-paste of things from another scene, fading, contrast, colour, blur, noise.
-Boxes stay those of the visible pixels. This module knows no model and draws nothing new.
+Boxes remain those of the visible pixels. Probabilities and ranges were chosen by hand.
 """
 
 from __future__ import annotations
@@ -11,21 +10,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.shape_world.pretrain.scenes import NOBODY, Drawing
+from pipelines.shape_world.pretrain.scenes import BACKGROUND, Drawing
 from pipelines.shape_world.scene import NAMES, SIGN
 
-_MOST_THINGS = 6
+_MAX_THINGS = 6
 _LEAST_VISIBLE, _LEAST_SIGN_VISIBLE = 0.4, 0.9
-"""Share of a thing's pixels that must survive shifting and pasting."""
+"""Minimum share of a thing's pixels that must stay visible after shifting and pasting."""
 _SPARSE = np.s_[::4, ::4]
-"""A sixteenth of the pixels, enough for a mean."""
+"""Every 16th pixel: enough to estimate a mean."""
 _MIRRORED = {"left": "right", "right": "left"}
 
 
 def varied(drawing: Drawing, donor: Drawing, rng: np.random.Generator) -> Drawing:
-    """Return a variant of a drawing; things of `donor` may be pasted on it.
+    """Return an augmented drawing; things of `donor` may be pasted on it.
 
-    A variant that no caption of the original fits any more has none.
+    Shifting and pasting remove the captions, which may no longer be true.
     """
     if rng.random() < 0.5:
         drawing = mirrored(drawing)
@@ -37,7 +36,7 @@ def varied(drawing: Drawing, donor: Drawing, rng: np.random.Generator) -> Drawin
 
 
 def mirrored(drawing: Drawing) -> Drawing:
-    """Swap left and right, in the pixels, the boxes and the captions."""
+    """Swap left and right in the pixels, the boxes and the captions."""
     px = drawing.pixels.shape[1]
     boxes = drawing.boxes_xyxy.copy()
     boxes[:, [0, 2]] = px - boxes[:, [2, 0]]
@@ -54,15 +53,15 @@ def mirrored(drawing: Drawing) -> Drawing:
     )
 
 
-def _shifted(drawing: Drawing, rng: np.random.Generator, most_px: int = 12) -> Drawing:
-    """Move everything, so that a thing may reach beyond the edge; the edge's colour fills in."""
-    down, right = rng.integers(0, 2 * most_px + 1, 2)
+def _shifted(drawing: Drawing, rng: np.random.Generator, max_px: int = 12) -> Drawing:
+    """Shift the image, padded with its edge; things may be cut by the border."""
+    down, right = rng.integers(0, 2 * max_px + 1, 2)
     px = drawing.pixels.shape[0]
     window = np.s_[down : down + px, right : right + px]
-    owners = np.pad(drawing.owners, most_px, constant_values=NOBODY)[window]
+    owners = np.pad(drawing.owners, max_px, constant_values=BACKGROUND)[window]
     if not _all_visible(owners, _counts(drawing.owners, len(drawing.kinds)), drawing):
         return drawing
-    around = ((most_px, most_px), (most_px, most_px), (0, 0))
+    around = ((max_px, max_px), (max_px, max_px), (0, 0))
     return replace(
         drawing,
         pixels=np.pad(drawing.pixels, around, mode="edge")[window],
@@ -73,20 +72,20 @@ def _shifted(drawing: Drawing, rng: np.random.Generator, most_px: int = 12) -> D
 
 
 def _pasted(drawing: Drawing, donor: Drawing, rng: np.random.Generator) -> Drawing:
-    """Lay things of another drawing over this one, some transparent, while all stay visible."""
-    for place, kind in enumerate(donor.kinds):
-        mask = donor.owners == place
+    """Paste things of another drawing, some transparent, as long as all things stay visible."""
+    for index, kind in enumerate(donor.kinds):
+        mask = donor.owners == index
         owners = np.where(mask, np.uint8(len(drawing.kinds)), drawing.owners)
         before = _counts(drawing.owners, len(drawing.kinds))
         is_new = not (drawing.kinds[:, :2] == kind[:2]).all(axis=1).any()
-        if not is_new or len(drawing.kinds) == _MOST_THINGS:
+        if not is_new or len(drawing.kinds) == _MAX_THINGS:
             continue
         if not _all_visible(owners, before, drawing):
             continue
         alpha = rng.uniform(0.55, 0.9) if rng.random() < 0.3 else 1.0
-        laid = alpha * donor.pixels[mask] + (1 - alpha) * drawing.pixels[mask]
+        blended = alpha * donor.pixels[mask] + (1 - alpha) * drawing.pixels[mask]
         pixels = drawing.pixels.copy()
-        pixels[mask] = laid.astype(np.uint8)
+        pixels[mask] = blended.astype(np.uint8)
         kinds = np.concatenate([drawing.kinds, kind[None]])
         drawing = replace(
             drawing,
@@ -100,19 +99,19 @@ def _pasted(drawing: Drawing, donor: Drawing, rng: np.random.Generator) -> Drawi
 
 
 def _faded(drawing: Drawing, rng: np.random.Generator) -> np.ndarray:
-    """Draw some things towards the background's colour; return float32 pixels."""
+    """Mix the colours of some things with that of the background; return float32 pixels."""
     pixels = drawing.pixels.astype(np.float32)
     faded = np.flatnonzero(rng.random(len(drawing.kinds)) < 0.3)
     if len(faded):
-        ground = pixels[_SPARSE][drawing.owners[_SPARSE] == NOBODY].mean(axis=0)
-    for place in faded:
-        mask = drawing.owners == place
+        ground = pixels[_SPARSE][drawing.owners[_SPARSE] == BACKGROUND].mean(axis=0)
+    for index in faded:
+        mask = drawing.owners == index
         pixels[mask] += np.float32(rng.uniform(0.1, 0.5)) * (ground - pixels[mask])
     return pixels
 
 
 def _exposed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Vary contrast, brightness and the balance of colours, blur, add noise; uint8."""
+    """Vary contrast, brightness and colour balance, blur, add noise; return uint8 pixels."""
     import cv2
 
     contrast = rng.uniform(0.4, 1.0) if rng.random() < 0.35 else rng.uniform(0.85, 1.1)
@@ -123,7 +122,7 @@ def _exposed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.1:
         pixels = cv2.blur(pixels, (3, 3))
     if rng.random() < 0.75:
-        # Uniform noise: as good as normal noise here, and four times as fast.
+        # Uniform noise is four times as fast as normal noise, and as good here.
         spread = np.float32(rng.uniform(0, 17) * 12**0.5)
         pixels += spread * (rng.random(pixels.shape, dtype=np.float32) - np.float32(0.5))
     return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)
@@ -137,14 +136,14 @@ def _all_visible(owners: np.ndarray, before: np.ndarray, drawing: Drawing) -> bo
 
 def _counts(owners: np.ndarray, things: int) -> np.ndarray:
     """Count the visible pixels of each thing."""
-    return np.bincount(owners.reshape(-1), minlength=NOBODY + 1)[:things]
+    return np.bincount(owners.reshape(-1), minlength=BACKGROUND + 1)[:things]
 
 
 def _boxes(owners: np.ndarray, things: int) -> np.ndarray:
-    """Bound the visible pixels of each thing."""
+    """Return the bounding boxes of the visible pixels of the things, (things, 4)."""
     boxes = np.empty((things, 4), dtype=np.float32)
-    for place in range(things):
-        mask = owners == place
+    for index in range(things):
+        mask = owners == index
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        boxes[place] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        boxes[index] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     return boxes

@@ -1,4 +1,4 @@
-"""Batches of varied drawings, the same for the same seed, prepared beside the training."""
+"""Reproducible batches of augmented drawings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipelines.shape_world.pretrain.augmentation import varied
 from pipelines.shape_world.pretrain.scenes import Drawing
 
 
-class Batches:
-    """`steps` batches of `size` drawings each, every one varied anew; epochs are shuffled."""
+class DrawingBatches:
+    """`steps` batches of `size` augmented drawings each; epochs are shuffled."""
 
     def __init__(self, drawings: Sequence[Drawing], *, size: int, steps: int, seed: int) -> None:
         self.drawings, self.size, self.steps = drawings, size, steps
@@ -35,6 +35,6 @@ class Batches:
 
 
 def as_pixels(drawings: Sequence[Drawing]) -> Tensor:
-    """Normalise as the processor does: (batch, 3, px, px), float32."""
+    """Return normalised pixels as the processor does: (batch, 3, px, px), float32."""
     stacked = torch.from_numpy(np.stack([drawing.pixels for drawing in drawings]))
     return ((stacked.float() / 255 - 0.5) / 0.25).permute(0, 3, 1, 2)

@@ -1,8 +1,7 @@
-"""Makes the tiny student from nothing: draws easy scenes, teaches the tower, then the text.
+"""Pretraining the tiny student: draw easy scenes, train the tower, then the text half, then both.
 
-Only scenes of difficulty `easy` are learnt from. `full` scenes are drawn at the very end to
-measure on, for that is the world the student will meet. The same plan gives the same weights
-on the same kind of machine.
+It trains on scenes of difficulty `easy` only, and is measured on `full` ones, too, on which it will
+be used. The same config gives the same weights on the same kind of machine.
 """
 
 from __future__ import annotations
@@ -17,104 +16,104 @@ import torch
 
 from pipelines.shape_world.pretrain.architecture import (
     TINY,
-    Size,
+    ModelSize,
     build_tiny,
     save_tiny,
     scale_positions,
 )
 from pipelines.shape_world.pretrain.batches import as_pixels
-from pipelines.shape_world.pretrain.lessons import train_frozen, train_together
 from pipelines.shape_world.pretrain.measure import measure_detection
-from pipelines.shape_world.pretrain.progress import Progress
+from pipelines.shape_world.pretrain.progress import TrainingLog
 from pipelines.shape_world.pretrain.scenes import Drawing, drawings, vocabulary
 from pipelines.shape_world.pretrain.student import Teacher
+from pipelines.shape_world.pretrain.text_half import train_frozen, train_together
 from pipelines.shape_world.pretrain.tower import train_tower
 from pipelines.shape_world.scene import Difficulty, WorldConfig
 
 log = logging.getLogger(__name__)
 
 TRAINING_SEED, HELD_OUT_SEED, FULL_SEED = 990_001, 990_002, 990_003
-"""Worlds that nothing else uses."""
+"""Seeds of worlds that nothing else uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long each step takes. The default needs about half an hour of one core."""
+class PretrainConfig:
+    """The steps and learning rates of the pretraining, chosen by hand. The default takes about half
+    an hour on one core."""
 
     scenes: int = 12_000
-    """Easy scenes to draw and learn from."""
+    """Easy scenes to train on."""
     tower_steps: int = 5000
-    """Steps of the vision tower under the dense head."""
+    """Steps of the vision tower with the dense head."""
     frozen_steps: int = 4000
-    """Steps of the text half under the frozen tower."""
+    """Steps of the text half with the frozen tower."""
     together_steps: int = 2000
     """Steps of both halves together."""
     batch: int = 16
-    """Scenes in a step."""
+    """Scenes per step."""
     tower_rate: float = 2e-3
     text_rate: float = 1.5e-3
     together_rate: float = 5e-4
     seed: int = 0
 
-    def scaled(self, share: float) -> Plan:
-        """The same plan with `share` of the steps of each kind, at least one."""
+    def scaled(self, share: float) -> PretrainConfig:
+        """Return the same config with a share of the steps, at least one of each kind."""
         counts = ("tower_steps", "frozen_steps", "together_steps")
         steps = {name: max(int(getattr(self, name) * share), 1) for name in counts}
-        return Plan(**{**asdict(self), **steps})
+        return PretrainConfig(**{**asdict(self), **steps})
 
 
 def pretrain(
     folder: str | Path,
-    plan: Plan,
+    config: PretrainConfig,
     *,
-    size: Size = TINY,
+    size: ModelSize = TINY,
     keep: str | Path | None = None,
     measured_on: int = 300,
 ) -> dict[str, float]:
-    """Make a student, save it in `folder`, return its F1 on held-out scenes, easy and full.
+    """Train a student, save it in `folder`, return its F1 on held-out scenes, easy and full.
 
-    `keep` is a folder for early students, for those who cannot wait. The global random state
-    is left as it was.
+    `keep` is a folder for intermediate students. The global random state is restored.
     """
     with torch.random.fork_rng(devices=()):
-        model, processor = _taught(plan, size, Path(keep) if keep else None)
+        model, processor = _trained(config, size, Path(keep) if keep else None)
     save_tiny(folder, model, processor)
     return measured(model, processor, size=size, count=measured_on)
 
 
-def _taught(plan: Plan, size: Size, keep: Path | None) -> tuple[Any, Any]:
-    drawn = _drawn(plan.scenes, TRAINING_SEED, "easy", size)
+def _trained(config: PretrainConfig, size: ModelSize, keep: Path | None) -> tuple[Any, Any]:
+    drawn = _drawn(config.scenes, TRAINING_SEED, "easy", size)
     log.info("drew %d easy scenes", len(drawn))
-    model, processor = build_tiny(vocabulary(), size=size, seed=plan.seed)
-    report = Progress(model, processor, _drawn(64, HELD_OUT_SEED, "easy", size), keep)
-    common: dict[str, Any] = {"batch": plan.batch, "seed": plan.seed, "report": report}
-    train_tower(model, drawn, steps=plan.tower_steps, rate=plan.tower_rate, **common)
+    model, processor = build_tiny(vocabulary(), size=size, seed=config.seed)
+    report = TrainingLog(model, processor, _drawn(64, HELD_OUT_SEED, "easy", size), keep)
+    common: dict[str, Any] = {"batch": config.batch, "seed": config.seed, "report": report}
+    train_tower(model, drawn, steps=config.tower_steps, rate=config.tower_rate, **common)
     scale_positions(model, _amplitude(model, drawn[:64]))
-    torch.manual_seed(plan.seed)
+    torch.manual_seed(config.seed)
     teacher = Teacher(model, processor.tokenizer)
-    train_frozen(teacher, drawn, steps=plan.frozen_steps, rate=plan.text_rate, **common)
-    train_together(teacher, drawn, steps=plan.together_steps, rate=plan.together_rate, **common)
+    train_frozen(teacher, drawn, steps=config.frozen_steps, rate=config.text_rate, **common)
+    train_together(teacher, drawn, steps=config.together_steps, rate=config.together_rate, **common)
     return model, processor
 
 
 def measured(
-    model: Any, processor: Any, *, size: Size = TINY, count: int = 300
+    model: Any, processor: Any, *, size: ModelSize = TINY, count: int = 300
 ) -> dict[str, float]:
     """Return F1 at IoU 0.5 of `<OD>` on `count` held-out easy scenes and as many full ones."""
     easy = _drawn(count, HELD_OUT_SEED, "easy", size)
     full = _drawn(count, FULL_SEED, "full", size)
     return {
-        "easy": measure_detection(model, processor, easy).f1,
-        "full": measure_detection(model, processor, full).f1,
+        "easy": measure_detection(model, processor, easy).f1 or 0.0,
+        "full": measure_detection(model, processor, full).f1 or 0.0,
     }
 
 
-def _drawn(count: int, seed: int, difficulty: Difficulty, size: Size) -> list[Drawing]:
+def _drawn(count: int, seed: int, difficulty: Difficulty, size: ModelSize) -> list[Drawing]:
     return list(drawings(WorldConfig(count=count, seed=seed, px=size.px, difficulty=difficulty)))
 
 
-def _amplitude(model: Any, seen: Sequence[Drawing]) -> float:
-    """Root mean square of the tower's features."""
+def _amplitude(model: Any, drawn: Sequence[Drawing]) -> float:
+    """Return the root mean square of the tower's features."""
     with torch.no_grad():
-        features = model.model.vision_tower(as_pixels(seen)).last_hidden_state
+        features = model.model.vision_tower(as_pixels(drawn)).last_hidden_state
     return float(features.square().mean().sqrt())

@@ -1,4 +1,4 @@
-"""What one sees of a pretraining that runs: loss and speed, and an early student now and then."""
+"""The log of a pretraining: loss, time, F1, and intermediate students."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipelines.shape_world.pretrain.scenes import Drawing
 
 log = logging.getLogger(__name__)
 
-_LOGGED, _KEPT = 100, 1000
-"""Steps between two lines of the log, and between two early students."""
+_LOG_EVERY, _SAVE_EVERY = 100, 1000
+"""Steps between two lines of the log, and between two intermediate students."""
 
 
-class Progress:
-    """Called after every step; logs, measures `held_out`, keeps early students in `folder`."""
+class TrainingLog:
+    """Called after every step: logs, measures on `held_out`, saves intermediate students."""
 
     def __init__(
         self, model: Any, processor: Any, held_out: Sequence[Drawing], folder: Path | None
@@ -31,21 +31,21 @@ class Progress:
         self._losses: list[float] = []
         self._started = time.monotonic()
 
-    def __call__(self, lesson: str, step: int, loss: float) -> None:
-        """Note that `step`, from 0, of a lesson is done."""
+    def __call__(self, phase: str, step: int, loss: float) -> None:
+        """Record that `step`, from 0, of a phase is done."""
         self._losses.append(loss)
-        if (step + 1) % _LOGGED == 0:
+        if (step + 1) % _LOG_EVERY == 0:
             mean = sum(self._losses) / len(self._losses)
             seconds = time.monotonic() - self._started
-            log.info("%s: step %d, %.0f s, loss %.3f", lesson, step + 1, seconds, mean)
+            log.info("%s: step %d, %.0f s, loss %.3f", phase, step + 1, seconds, mean)
             self._losses.clear()
-        if lesson != "tower" and (step + 1) % _KEPT == 0:
-            f1 = measure_detection(self.model, self.processor, self.held_out).f1
-            log.info("%s: step %d, F1 %.3f", lesson, step + 1, f1)
-            self._keep()
+        if phase != "tower" and (step + 1) % _SAVE_EVERY == 0:
+            f1 = measure_detection(self.model, self.processor, self.held_out).f1 or 0.0
+            log.info("%s: step %d, F1 %.3f", phase, step + 1, f1)
+            self._save()
 
-    def _keep(self) -> None:
-        """Replace the early student by the present one; a reader finds a whole one or none."""
+    def _save(self) -> None:
+        """Replace the intermediate student; a reader finds a complete one or none."""
         if self.folder is None:
             return
         fresh, old = (self.folder.with_suffix(end) for end in (".new", ".old"))

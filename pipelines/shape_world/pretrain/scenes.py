@@ -1,8 +1,4 @@
-"""Drawn scenes as arrays: what pretraining looks at, and the truth it learns.
-
-Pretraining draws its own easy scenes and keeps them in memory; it reads no dataset. This
-module knows no model.
-"""
+"""Drawn scenes as arrays, for pretraining, which keeps them all in memory and reads no dataset."""
 
 from __future__ import annotations
 
@@ -14,16 +10,16 @@ import numpy as np
 from pipelines.shape_world.drawing import draw
 from pipelines.shape_world.scene import COLOURS, NAMES, PATTERNS, WORDS, Scene, Thing, WorldConfig
 
-NOBODY = 255
-"""In a map of owners: the background."""
+BACKGROUND = 255
+"""The background in a map of owners."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Drawing:
     """One scene: `pixels` (px, px, 3) uint8, its things, its captions.
 
-    `owners` (px, px) uint8 has the place of the thing that a pixel shows, or NOBODY.
-    `boxes_xyxy` is (things, 4), float32, pixels; `kinds` (things, 3), places in NAMES, COLOURS
+    `owners` (px, px) uint8 has the index of the thing that a pixel shows, or BACKGROUND.
+    `boxes_xyxy` is (things, 4), float32, pixels; `kinds` (things, 3), indices into NAMES, COLOURS
     and PATTERNS.
     """
 
@@ -41,17 +37,17 @@ class Drawing:
 
     @property
     def names(self) -> list[str]:
-        """What the things are called: `circle`."""
+        """The names of the things: `circle`."""
         return [NAMES[kind] for kind in self.kinds[:, 0]]
 
     @property
     def phrases(self) -> list[str]:
-        """What the things are called with their attributes: `red striped circle`."""
+        """The names of the things with their attributes: `red striped circle`."""
         return [described(*kind) for kind in self.kinds.tolist()]
 
 
 def described(name: int, colour: int, pattern: int) -> str:
-    """Name a kind by its attributes, as captions do."""
+    """Return a name with its attributes, as captions have it."""
     words = (COLOURS[colour], "" if pattern == 0 else PATTERNS[pattern], NAMES[name])
     return " ".join(filter(None, words))
 
@@ -63,7 +59,7 @@ def drawings(config: WorldConfig) -> Iterator[Drawing]:
 
 
 def vocabulary() -> list[str]:
-    """Return texts that hold every word of the known world."""
+    """Return texts that contain all words of the captions."""
     config = WorldConfig(count=300, seed=0, px=32, difficulty="easy")
     captions = (
         text for number in config.numbers for text in draw(config, number).captions.values()
@@ -72,9 +68,9 @@ def vocabulary() -> list[str]:
 
 
 def _drawing(scene: Scene) -> Drawing:
-    owners = np.full(scene.pixels.shape[:2], NOBODY, dtype=np.uint8)
-    for place, thing in enumerate(scene.things):
-        owners[thing.mask] = place
+    owners = np.full(scene.pixels.shape[:2], BACKGROUND, dtype=np.uint8)
+    for index, thing in enumerate(scene.things):
+        owners[thing.mask] = index
     boxes = np.array([thing.box_xyxy for thing in scene.things], dtype=np.float32)
     return Drawing(
         pixels=scene.pixels,

@@ -1,7 +1,7 @@
-"""The tokenizer and the processor of a tiny Florence-2, made from nothing but a list of texts.
+"""The tokenizer and the processor of a tiny Florence-2, from a list of texts.
 
-A byte-level BPE like BART's, small because it learns only the prompts of Florence-2 and the
-words it is given; any other text still tokenises, byte by byte. Knows no model.
+A byte-level BPE like BART's, trained on the prompts of Florence-2 and the given texts only; any
+other text is tokenised byte by byte.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ POST_PROCESSING: dict[str, dict[str, Any]] = {
     "bboxes": {},
     "description_with_bboxes_or_polygons": {},
 }
-"""The rules of the processor's parser; without them it refuses every task."""
+"""Rules of the processor's parser, which it requires for every task."""
 
 
 def train_tokenizer(texts: Iterable[str], *, entries: int) -> Any:
     """Train a `BartTokenizer` of at most `entries` byte pairs, then add Florence-2's tokens.
 
-    Every word is learnt with and without a space before it, for a label opens a target as
-    often as it follows another word.
+    Every word is learnt with and without a leading space: a label may start a target or follow a
+    word.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import BartTokenizer
@@ -58,9 +58,9 @@ def train_tokenizer(texts: Iterable[str], *, entries: int) -> Any:
 
 
 def make_processor(tokenizer: Any, *, px: int, image_tokens: int) -> Any:
-    """Join the tokenizer with a PIL image processor for images of `px` x `px` pixels.
+    """Combine the tokenizer with a PIL image processor for `px` x `px` pixels.
 
-    `image_tokens` must be what the model's projector says: g * g + 1 for a grid of side g.
+    `image_tokens` is the number that the model's projector outputs: g * g + 1 for a grid of side g.
     """
     from transformers import Florence2Processor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil

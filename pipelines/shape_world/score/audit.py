@@ -1,6 +1,6 @@
-"""The audit that truth would make: for each annotation whether it is right.
+"""An audit from ground truth, instead of by people: for each annotation whether it is right.
 
-In the known world it stands in for people; its rows are those of an audit file.
+Its rows are those of an audit file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipelines.shape_world.score.rightness import rightness
 
 
 class AuditRow(TypedDict):
-    """One audited annotation: its id, the key of its sample, and the verdict."""
+    """One audited annotation: its id, the key of its sample, and whether it is right."""
 
     id: str
     key: str
@@ -23,14 +23,14 @@ class AuditRow(TypedDict):
 
 
 def audit_from_truth(samples: Iterable[DatasetSample], truth: Truth) -> Audit:
-    """Return what an audit of all annotations of samples finds, where truth can judge them."""
+    """Return an audit of all annotations of samples that ground truth can decide."""
     return Audit(right={row["id"]: row["right"] for row in audit_rows(samples, truth)})
 
 
 def audit_rows(samples: Iterable[DatasetSample], truth: Truth) -> Iterator[AuditRow]:
-    """Yield the rows of an audit file: one per annotation that truth can judge, streaming."""
+    """Yield the rows of an audit file: one per annotation that ground truth can decide."""
     for sample in samples:
-        verdicts = rightness(sample.annotations, truth(sample.key))
-        for annotation, verdict in zip(sample.annotations, verdicts, strict=True):
-            if verdict is not None:
-                yield AuditRow(id=annotation.id, key=sample.key, right=verdict)
+        found = rightness(sample.annotations, truth(sample.key))
+        for annotation, right in zip(sample.annotations, found, strict=True):
+            if right is not None:
+                yield AuditRow(id=annotation.id, key=sample.key, right=right)

@@ -1,9 +1,9 @@
-"""How true captions are, and how much they tell: things, attributes, sides.
+"""Scores of captions: precision and recall of objects, attributes and relations, and CIDEr.
 
-A statement is right when the scene bears it out, whichever of the true things it chose to tell;
-how much a caption owes is what the truth's own caption of that length tells. Of several
-captions of one length the surest counts. What the patterns of `claims` cannot read is left
-to CIDEr, which compares the words.
+A claim is right if it is true of the scene. Recall is relative to the number of claims in the true
+caption of that length, whichever true claims a caption makes. Of several captions of one length the
+one with the highest rank score counts. Claims are parsed by the patterns of `claims`; CIDEr
+compares the words.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ import numpy as np
 from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.scene import Predicate, Thing
 from pipelines.shape_world.score.claims import Claim, Claims, claims_of
-from pipelines.shape_world.score.comparison import Comparison, comparable, surest
-from pipelines.shape_world.score.matching import Counts
+from pipelines.shape_world.score.comparison import SceneComparison, normalised_text, ranked
+from pipelines.shape_world.score.matching import MatchCounts
 
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FactScore:
-    """Precision: share of what is told that is true. Recall: share of what is owed. 0..1."""
+    """Precision: share of the claims that are true. Recall: true claims over expected ones.
+    0..1."""
 
     precision: float | None
     recall: float | None
     f1: float | None
 
     @classmethod
-    def of(cls, counts: Counts) -> FactScore:
-        """Turn counts into shares."""
+    def of(cls, counts: MatchCounts) -> FactScore:
+        """Compute shares from counts."""
         return cls(precision=counts.precision, recall=counts.recall, f1=counts.f1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionScore:
-    """The captions of one length. `cider` is in 0..10: the wording, against the truth's caption.
+    """The captions of one length; `said` samples of `true` have one.
 
-    An attribute is a colour or a pattern, right on a thing that is right; a relation is right
-    between two things that are.
+    An attribute (colour or pattern) is right if its object is; a relation needs two right objects.
+    `cider`, 0..10, compares the wording with that of the true caption.
     """
 
     said: int
@@ -54,7 +55,7 @@ class CaptionScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """How many statements of a caption the scene bears out."""
+    """The number of true claims of a caption."""
 
     objects: int
     attributes: int
@@ -64,43 +65,45 @@ class Facts:
 
 @dataclass(kw_only=True, slots=True)
 class _Length:
-    """The counts of one length of caption."""
+    """The counts of one caption task."""
 
-    said: int = 0
-    objects: Counts = field(default_factory=Counts)
-    attributes: Counts = field(default_factory=Counts)
-    relations: Counts = field(default_factory=Counts)
+    captions: int = 0
+    objects: MatchCounts = field(default_factory=MatchCounts)
+    attributes: MatchCounts = field(default_factory=MatchCounts)
+    relations: MatchCounts = field(default_factory=MatchCounts)
     true_texts: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True, slots=True)
 class CaptionTally:
-    """Counts sample after sample."""
+    """MatchCounts sample after sample."""
 
     _lengths: dict[str, _Length] = field(
         default_factory=lambda: {task: _Length() for task in CAPTION_TASKS}
     )
 
-    def add(self, comparison: Comparison) -> None:
+    def add(self, comparison: SceneComparison) -> None:
         """Count the captions of a sample."""
         for task, length in self._lengths.items():
-            captions = surest(comparison.of(task))
+            captions = ranked(comparison.of(task))
             text, true_text = captions[0].text if captions else "", comparison.scene.captions[task]
-            claims, owed = claims_of(text), claims_of(true_text)
+            claims, expected = claims_of(text), claims_of(true_text)
             facts = facts_of(claims, comparison)
-            length.said += bool(captions)
-            length.objects += _counts(facts.objects, len(claims.things), len(owed.things))
-            length.attributes += _counts(facts.attributes, claims.attributes, owed.attributes)
-            length.relations += _counts(facts.relations, len(claims.relations), len(owed.relations))
+            length.captions += bool(captions)
+            length.objects += _counts(facts.objects, len(claims.things), len(expected.things))
+            length.attributes += _counts(facts.attributes, claims.attributes, expected.attributes)
+            length.relations += _counts(
+                facts.relations, len(claims.relations), len(expected.relations)
+            )
             length.texts.append(text)
             length.true_texts.append(true_text)
 
     def score(self) -> dict[str, CaptionScore]:
-        """Return what was counted, by task."""
+        """Return the scores of all samples, by task."""
         return {
             task: CaptionScore(
-                said=length.said,
+                said=length.captions,
                 true=len(length.texts),
                 objects=FactScore.of(length.objects),
                 attributes=FactScore.of(length.attributes),
@@ -111,38 +114,38 @@ class CaptionTally:
         }
 
 
-def _counts(right: int, said: int, owed: int) -> Counts:
-    return Counts(right=right, said=said, true=owed, found=min(right, owed))
+def _counts(right: int, claimed: int, expected: int) -> MatchCounts:
+    return MatchCounts(right=right, predicted=claimed, true=expected, found=min(right, expected))
 
 
-def facts_of(claims: Claims, comparison: Comparison) -> Facts:
-    """Count the true statements of a caption.
+def facts_of(claims: Claims, comparison: SceneComparison) -> Facts:
+    """Count the true claims of a caption.
 
-    Things told are paired with things there, one to one, by name and then attributes. A relation
-    is true when some things that its two sides may mean lie so.
+    Claimed objects are paired with things, one to one, by name and then attributes. A relation is
+    true if it holds for some things that its two phrases may refer to.
     """
-    told, there = comparison.told(claims.things)
+    claimed, thing = comparison.matched(claims.things)
     things = comparison.scene.things
     is_right = np.zeros(len(claims.things), dtype=bool)
-    is_right[told] = True
+    is_right[claimed] = True
     words = {word for word in comparison.words if word}
     return Facts(
-        objects=len(told),
+        objects=len(claimed),
         attributes=sum(
             true_attributes(claims.things[one], things[other])
-            for one, other in zip(told.tolist(), there.tolist(), strict=True)
+            for one, other in zip(claimed.tolist(), thing.tolist(), strict=True)
         ),
         relations=sum(
             bool(is_right[subject] and is_right[other])
-            and _lie_so(claims.things[subject], predicate, claims.things[other], comparison)
+            and _holds(claims.things[subject], predicate, claims.things[other], comparison)
             for subject, predicate, other in claims.relations
         ),
-        quotes=sum(comparable(quote) in words for quote in claims.quotes),
+        quotes=sum(normalised_text(quote) in words for quote in claims.quotes),
     )
 
 
-def is_true(claims: Claims, comparison: Comparison) -> bool | None:
-    """Tell whether all that a caption claims is true; `None` when it claims nothing."""
+def is_true(claims: Claims, comparison: SceneComparison) -> bool | None:
+    """Return whether all claims of a caption are true; `None` if it makes none."""
     if not claims.things and not claims.quotes:
         return None
     return facts_of(claims, comparison) == Facts(
@@ -154,33 +157,33 @@ def is_true(claims: Claims, comparison: Comparison) -> bool | None:
 
 
 def true_attributes(claim: Claim, thing: Thing) -> int:
-    """Count the attributes that are said of a thing and true."""
-    is_pattern_said = claim.pattern not in ("", "solid")
-    return (claim.colour == thing.colour) + (is_pattern_said and claim.pattern == thing.pattern)
+    """Count the claimed attributes of a thing that are true."""
+    has_pattern = claim.pattern not in ("", "solid")
+    return (claim.colour == thing.colour) + (has_pattern and claim.pattern == thing.pattern)
 
 
-def _lie_so(subject: Claim, predicate: Predicate, other: Claim, comparison: Comparison) -> bool:
-    """Tell whether a meant thing lies wholly on that side of another that is meant."""
-    is_subject, is_other = comparison.meant([subject, other])
+def _holds(subject: Claim, predicate: Predicate, other: Claim, comparison: SceneComparison) -> bool:
+    """Return whether a relation holds for some things that its two claims may refer to."""
+    is_subject, is_other = comparison.referents([subject, other])
     left, top, right, bottom = comparison.boxes_xyxy.T
     low, high = (left, right) if predicate.endswith("of") else (top, bottom)
     is_before = high[:, None] <= low
-    lies_so = is_before if predicate in ("left of", "above") else is_before.T
-    return bool(lies_so[np.ix_(is_subject, is_other)].any())
+    holds = is_before if predicate in ("left of", "above") else is_before.T
+    return bool(holds[np.ix_(is_subject, is_other)].any())
 
 
 def cider(texts: list[str], true_texts: list[str]) -> float | None:
     """Return CIDEr of texts against one reference each, 0..10; words are lower-cased `\\w+`.
 
-    Rare words weigh more by how many of the references have them, so it needs many samples and
-    is 0 for a single one.
+    Words are weighted by their rarity in the references, so it needs many samples and is 0 for a
+    single one.
     """
     if not texts:
         return None
     from pycocoevalcap.cider.cider import Cider
 
-    said, true = (
-        {place: [" ".join(_WORD.findall(text.lower()))] for place, text in enumerate(side)}
+    predicted, true = (
+        {index: [" ".join(_WORD.findall(text.lower()))] for index, text in enumerate(side)}
         for side in (texts, true_texts)
     )
-    return float(Cider().compute_score(true, said)[0])
+    return float(Cider().compute_score(true, predicted)[0])

@@ -1,7 +1,7 @@
-"""What a text claims about a scene: things with their attributes, sides, quoted words.
+"""Parsing the claims of a text: objects with attributes, relations, quoted words.
 
-Read by plain patterns over the words in which the world's captions and the specialists'
-templates speak; other words claim nothing. This module knows no scene and no truth.
+By regular expressions for the vocabulary of the true captions and of the specialists' templates;
+other words are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHADES = ("dark", "light")
 _SIZES = ("large", "small")
 _NOUNS: Mapping[str, str] = {form: name for name in NAMES for form in (name, plural(name))}
 _MANY = 2
-"""What a plural without a number claims at least."""
+"""The number of objects that a plural without a number claims."""
 _SIDES: Mapping[str, Predicate] = {
     "left of": "left of",
     "right of": "right of",
@@ -47,14 +47,14 @@ _SIDE = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """One thing that a text says is there; `colour` and `pattern` are empty where unsaid."""
+    """One object that a text mentions; `colour` and `pattern` are empty if it has none."""
 
     name: str
     colour: str = ""
     pattern: str = ""
 
     def agrees(self, other: Claim) -> bool:
-        """Tell whether both may be about the same thing: one name, nothing contradicts."""
+        """Return whether both may be about one object: same name, no contradiction."""
         return (
             self.name == other.name
             and (not self.colour or not other.colour or self.colour == other.colour)
@@ -63,13 +63,13 @@ class Claim:
 
     @property
     def attributes(self) -> int:
-        """How many attributes are said; that a thing is solid goes without saying."""
+        """The number of attributes; `solid`, the default pattern, does not count."""
         return bool(self.colour) + (self.pattern not in ("", "solid"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mention:
-    """A place in the text, first and one-past-last character, and the `things` it speaks of."""
+    """A span of the text, end exclusive, and the indices of the `things` that it refers to."""
 
     start: int
     stop: int
@@ -78,7 +78,7 @@ class Mention:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
-    """All that a text claims. Numbers in `mentions` and `relations` are places in `things`."""
+    """All claims of a text. Numbers in `mentions` and `relations` are indices into `things`."""
 
     things: tuple[Claim, ...]
     mentions: tuple[Mention, ...]
@@ -87,48 +87,48 @@ class Claims:
 
     @property
     def attributes(self) -> int:
-        """How many attributes are said of all things."""
+        """The number of attributes of all objects."""
         return sum(thing.attributes for thing in self.things)
 
 
 @lru_cache(maxsize=4096)
 def claim_of(text: str) -> Claim | None:
-    """Return what a label or a short phrase names first, or nothing."""
+    """Return the first object of a label or a short phrase, or `None`."""
     return next((_claim(match) for match in _MENTION.finditer(_without_quotes(text))), None)
 
 
 @lru_cache(maxsize=4096)
 def claims_of(text: str) -> Claims:
-    """Read a caption.
+    """Parse a caption.
 
-    "A circle" introduces a thing, "the circle" speaks of one that was introduced, if any agrees;
-    each of "two circles" is a thing. A side binds two mentions with nothing else in between.
+    "A circle" introduces an object; "the circle" refers to one that was introduced, if any agrees;
+    "two circles" are two objects. A relation is two mentions with nothing but its words between.
     """
-    plain = _without_quotes(text)
+    unquoted = _without_quotes(text)
     things: list[Claim] = []
     mentions: list[Mention] = []
-    for match in _MENTION.finditer(plain):
-        meant = _resolved(match, things)
-        if meant:
-            mentions.append(Mention(start=match.start(), stop=match.end(), things=meant))
+    for match in _MENTION.finditer(unquoted):
+        referents = _resolved(match, things)
+        if referents:
+            mentions.append(Mention(start=match.start(), stop=match.end(), things=referents))
     return Claims(
         things=tuple(things),
         mentions=tuple(mentions),
-        relations=tuple(dict.fromkeys(_relations(plain, mentions))),
+        relations=tuple(dict.fromkeys(_relations(unquoted, mentions))),
         quotes=tuple(_QUOTE.findall(text)),
     )
 
 
 def _without_quotes(text: str) -> str:
-    """Blank what is quoted, so that a sign that says "STAR" shows no star; lengths stay."""
+    """Blank quoted words, so that a sign with the word "STAR" is no star; lengths stay."""
     return _QUOTE.sub(lambda quote: f'"{"_" * len(quote[1])}"', text)
 
 
 def _claim(match: re.Match[str]) -> Claim:
-    """Read a mention; of "dark red" only the hue counts, the shade is a matter of taste."""
-    said = match["adjectives"].lower().split()
-    hues = [word for word in said if word in _COLOURS and word not in _SHADES]
-    patterns = [word for word in said if word in PATTERNS]
+    """Parse a mention; of "dark red" only the hue counts, as shades are vague."""
+    adjectives = match["adjectives"].lower().split()
+    hues = [word for word in adjectives if word in _COLOURS and word not in _SHADES]
+    patterns = [word for word in adjectives if word in PATTERNS]
     return Claim(
         name=_NOUNS[match["noun"].lower()],
         colour=hues[-1] if hues else "",
@@ -137,14 +137,14 @@ def _claim(match: re.Match[str]) -> Claim:
 
 
 def _resolved(match: re.Match[str], things: list[Claim]) -> tuple[int, ...]:
-    """Return the things that a mention speaks of; those it introduces are added."""
+    """Return the indices of the objects of a mention; new ones are added to `things`."""
     claim, article = _claim(match), (match["article"] or "").lower()
     is_many = match["noun"].lower() != claim.name
     if article in ("", "the"):
-        known = [place for place, thing in enumerate(things) if thing.agrees(claim)]
+        known = [index for index, thing in enumerate(things) if thing.agrees(claim)]
         known = known if is_many else known[:1]
-        for place in known:
-            things[place] = _joined(things[place], claim)
+        for index in known:
+            things[index] = _joined(things[index], claim)
         if known:
             return tuple(known)
     count = _MANY if is_many else 1
@@ -154,14 +154,14 @@ def _resolved(match: re.Match[str], things: list[Claim]) -> tuple[int, ...]:
     return tuple(range(len(things) - count, len(things)))
 
 
-def _joined(thing: Claim, said: Claim) -> Claim:
-    colour, pattern = thing.colour or said.colour, thing.pattern or said.pattern
+def _joined(thing: Claim, later: Claim) -> Claim:
+    colour, pattern = thing.colour or later.colour, thing.pattern or later.pattern
     return replace(thing, colour=colour, pattern=pattern)
 
 
-def _relations(plain: str, mentions: list[Mention]) -> Iterator[tuple[int, Predicate, int]]:
+def _relations(unquoted: str, mentions: list[Mention]) -> Iterator[tuple[int, Predicate, int]]:
     for first, second in pairwise(mentions):
-        side = _SIDE.fullmatch(plain, first.stop, second.start)
+        side = _SIDE.fullmatch(unquoted, first.stop, second.start)
         if side:
             for subject, other in product(first.things, second.things):
                 yield subject, _SIDES[side["side"].lower()], other

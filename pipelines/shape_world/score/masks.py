@@ -1,7 +1,4 @@
-"""How well masks cover the visible pixels of things.
-
-Measures `segmentation`; whether the label fits is for the score of boxes.
-"""
+"""Scores of masks (`segmentation`) against the visible pixels of things; labels are ignored."""
 
 from __future__ import annotations
 
@@ -10,19 +7,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.shape_world.score.boxes import LEAST_IOU
-from pipelines.shape_world.score.comparison import Comparison
-from pipelines.shape_world.score.matching import Counts, pairs
+from pipelines.shape_world.score.comparison import SceneComparison
+from pipelines.shape_world.score.matching import MatchCounts, pairs
 
 _CLOSE_IOU = 0.75
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskScore:
-    """All in 0..1 but the counts.
+    """Scores in 0..1, and counts: `said` masks were predicted, `true` things exist.
 
-    `iou` is the mean over masks of the overlap with the thing each fits best, `iou_of_things`
-    the mean over things with the mask that fits best, 0 for a thing without one. `above_50` and
-    `above_75` are the shares of masks with such an IoU; `f1` at IoU 0.5 allows one mask a thing.
+    `iou` is the mean over masks of the best overlap with a thing, `iou_of_things` the mean over
+    things of the best overlap with a mask, 0 without one. `above_50` and `above_75` are the shares
+    of masks with at least such an IoU; `f1`, at IoU 0.5, allows one mask per thing.
     """
 
     said: int
@@ -36,28 +33,28 @@ class MaskScore:
 
 @dataclass(kw_only=True, slots=True)
 class MaskTally:
-    """Counts sample after sample."""
+    """MatchCounts over samples."""
 
     _best_of_masks: list[np.ndarray] = field(default_factory=list)
     _best_of_things: list[np.ndarray] = field(default_factory=list)
-    _counts: Counts = field(default_factory=Counts)
+    _counts: MatchCounts = field(default_factory=MatchCounts)
 
-    def add(self, comparison: Comparison) -> None:
+    def add(self, comparison: SceneComparison) -> None:
         """Count the masks of a sample."""
         iou = comparison.mask_iou(comparison.of("segmentation"))
-        said, true = iou.shape
+        predicted, true = iou.shape
         right, _ = pairs(iou, iou >= LEAST_IOU)
-        self._counts += Counts(right=len(right), said=said, true=true)
+        self._counts += MatchCounts(right=len(right), predicted=predicted, true=true)
         self._best_of_masks.append(iou.max(axis=1, initial=0))
         self._best_of_things.append(iou.max(axis=0, initial=0))
 
     def score(self) -> MaskScore:
-        """Return what was counted."""
+        """Return the score of all samples."""
         masks = np.concatenate([np.empty(0), *self._best_of_masks])
         things = np.concatenate([np.empty(0), *self._best_of_things])
         nothing = 0.0 if len(things) else None
         return MaskScore(
-            said=self._counts.said,
+            said=self._counts.predicted,
             true=self._counts.true,
             iou=float(masks.mean()) if len(masks) else nothing,
             iou_of_things=float(things.mean()) if len(things) else None,

@@ -1,7 +1,4 @@
-"""Pairs of what was said and what is true, one to one, and shares of such pairs.
-
-Knows matrices and numbers only.
-"""
+"""One-to-one matching of predictions and ground truth, and precision, recall and F1 of counts."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ import numpy as np
 
 
 def pairs(value: np.ndarray, is_pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pair rows with columns, one to one: as many pairs as can be, then the highest values.
+    """Match rows with columns, one to one: the most pairs, and among these the highest values.
 
-    Unlike COCO's greedy matching it does not depend on scores: a set of labels has no order.
+    Unlike COCO's greedy matching it does not depend on scores: the predictions are a set.
 
     Args:
         value: how well each row fits each column, 0..1, (n, m).
@@ -27,7 +24,7 @@ def pairs(value: np.ndarray, is_pair: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if not is_pair.any():
         nothing = np.empty(0, dtype=np.intp)
         return nothing, nothing
-    # One more pair outweighs whatever its values cost.
+    # One more pair outweighs any difference in values.
     weight = np.where(is_pair, min(value.shape) + value, 0.0)
     rows, columns = linear_sum_assignment(weight, maximize=True)
     is_kept = is_pair[rows, columns]
@@ -35,21 +32,21 @@ def pairs(value: np.ndarray, is_pair: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Counts:
-    """How many statements were made, how many are right, and how much there was to state.
+class MatchCounts:
+    """Counts of predictions: how many are `right`, of how many `predicted` and how many `true`.
 
-    `found` is how much of what is true was stated; by default as many as are right.
+    `found` is how many of the true ones were predicted; by default as many as are right.
     """
 
     right: int = 0
-    said: int = 0
+    predicted: int = 0
     true: int = 0
     found: int | None = None
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
+    def __add__(self, other: MatchCounts) -> MatchCounts:
+        return MatchCounts(
             right=self.right + other.right,
-            said=self.said + other.said,
+            predicted=self.predicted + other.predicted,
             true=self.true + other.true,
             found=self._found + other._found,
         )
@@ -60,17 +57,18 @@ class Counts:
 
     @property
     def precision(self) -> float | None:
-        """Share of what was said that is right; 0 when nothing was said of something true."""
-        return self.right / self.said if self.said else self._nothing()
+        """Share of the predictions that are right; without predictions 0, or `None` if none is
+        true."""
+        return self.right / self.predicted if self.predicted else self._nothing()
 
     @property
     def recall(self) -> float | None:
-        """Share of what is true that was said; `None` when nothing is true."""
+        """Share of the true ones that were predicted; `None` if there are none."""
         return self._found / self.true if self.true else None
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of precision and recall; `None` when there is nothing to measure."""
+        """Harmonic mean of precision and recall; `None` without predictions and true ones."""
         precision, recall = self.precision, self.recall or 0.0
         if precision is None:
             return None

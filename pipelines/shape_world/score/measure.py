@@ -1,4 +1,4 @@
-"""Measuring labels against truth: samples go by once, each beside its scene."""
+"""Scoring labels against ground truth, in one pass over the samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.storage.folder import Folder
 from pipelines.shape_world.scene import SCHEME, Scene
 from pipelines.shape_world.score.boxes import BoxTally
 from pipelines.shape_world.score.captions import CaptionTally
-from pipelines.shape_world.score.comparison import Comparison
+from pipelines.shape_world.score.comparison import SceneComparison
 from pipelines.shape_world.score.masks import MaskTally
 from pipelines.shape_world.score.phrases import PhraseTally
 from pipelines.shape_world.score.reading import ReadingTally
@@ -23,26 +23,26 @@ from pipelines.shape_world.score.score import Score
 from pipelines.shape_world.truth import scene_of
 
 Truth = Callable[[str], Scene]
-"""From the key of a sample to its scene."""
+"""Returns the scene of a sample, by its key."""
 
 
 def score_labels(
     samples: Iterable[DatasetSample], truth: Truth, *, without: Collection[str] = ()
 ) -> Score:
-    """Measure the kept annotations of samples.
+    """Score the kept annotations of samples.
 
     Args:
-        without: keys of samples that do not count, such as those that an audit looked at.
+        without: keys of samples to leave out, such as those of an audit.
     """
-    tally = Tally()
+    tally = ScoreTally()
     for sample in samples:
         if sample.key not in without:
             tally.add(sample.annotations, truth(sample.key))
     return tally.score()
 
 
-class Tally:
-    """All measures of the samples that went by."""
+class ScoreTally:
+    """The counts of all scores over samples."""
 
     def __init__(self) -> None:
         self._samples = 0
@@ -51,15 +51,15 @@ class Tally:
         self._reliability = ReliabilityTally()
 
     def add(self, annotations: Sequence[Annotation], scene: Scene) -> None:
-        """Count what was said of a sample beside its scene."""
-        comparison = Comparison(annotations=annotations, scene=scene)
+        """Add the annotations of a sample and its scene."""
+        comparison = SceneComparison(annotations=annotations, scene=scene)
         for tally in (self._boxes, self._masks, self._reading, self._phrases, self._captions):
             tally.add(comparison)
         self._reliability.add(comparison)
         self._samples += 1
 
     def score(self) -> Score:
-        """Sum up."""
+        """Return the scores of all samples."""
         return Score(
             samples=self._samples,
             boxes=self._boxes.score(),
@@ -72,11 +72,11 @@ class Tally:
 
 
 def score_dataset(folder: Folder, *, without: Collection[str] = ()) -> Score:
-    """Measure a finished dataset of a known world.
+    """Score a finished dataset of drawn scenes.
 
     Raises:
         UsageError: the dataset is not finished, or a package is missing.
-        ConfigError: nobody knows the truth about its source.
+        ConfigError: its source has no known truth.
         StorageError: a shard cannot be read.
     """
     packages = ("faster_coco_eval", "jiwer", "pycocoevalcap", "rapidfuzz", "scipy")
@@ -86,14 +86,14 @@ def score_dataset(folder: Folder, *, without: Collection[str] = ()) -> Score:
 
 
 def truth_of(urls: Sequence[str]) -> Truth:
-    """Return the truth about the samples of a dataset, by the URLs of its source; drawn anew.
+    """Return the ground truth of a dataset, by the URLs of its source; scenes are drawn again.
 
     Raises:
-        ConfigError: its source is not one known world.
+        ConfigError: its source is not one world of drawn scenes.
     """
     if len(urls) != 1 or not urls[0].startswith(f"{SCHEME}://"):
         raise ConfigError(
-            f"the truth about {', '.join(urls)} is not known: score a dataset whose one source is "
-            f"{SCHEME}://..., or let people audit some of its labels"
+            f"the truth about {', '.join(urls)} is not known: score a dataset whose only source is "
+            f"{SCHEME}://..., or audit some of its annotations"
         )
     return partial(scene_of, urls[0])

@@ -1,7 +1,4 @@
-"""How well phrases of captions are tied to things.
-
-Measures `phrase_grounding` on phrases that name a thing; quoted words are the score of reading's.
-"""
+"""Scores of `phrase_grounding`, for phrases that name a thing; quoted words count for OCR."""
 
 from __future__ import annotations
 
@@ -14,17 +11,17 @@ from engine.core.annotation import Annotation
 from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.score.boxes import LEAST_IOU
 from pipelines.shape_world.score.claims import Claim, Claims, claim_of, claims_of
-from pipelines.shape_world.score.comparison import Comparison, surest
-from pipelines.shape_world.score.matching import Counts, pairs
+from pipelines.shape_world.score.comparison import SceneComparison, ranked
+from pipelines.shape_world.score.matching import MatchCounts, pairs
 from specialists.words.occurrences import occurrences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhraseScore:
-    """`said` counts phrases that name a thing, `true` the things that captions tell truly.
+    """`said` counts phrases that name a thing, `true` the things that captions claim rightly.
 
-    `precision` is the share of those phrases whose box lies on a thing that the phrase may mean,
-    `recall_at_1` the share of those things with the surest phrase about them on such a thing.
+    `precision` is the share of those phrases whose box lies on a thing that the phrase may refer
+    to, `recall_at_1` the share of those things whose highest ranked phrase lies on such a thing.
     """
 
     said: int
@@ -36,7 +33,7 @@ class PhraseScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Phrase:
-    """A phrase that names a thing, and which things its box lies on, bool, (things,)."""
+    """A phrase that names a thing, and the things that its box matches, bool, (things,)."""
 
     phrase: Annotation
     claim: Claim
@@ -45,29 +42,31 @@ class _Phrase:
 
 @dataclass(kw_only=True, slots=True)
 class PhraseTally:
-    """Counts sample after sample."""
+    """MatchCounts over samples."""
 
-    _counts: Counts = field(default_factory=Counts)
+    _counts: MatchCounts = field(default_factory=MatchCounts)
 
-    def add(self, comparison: Comparison) -> None:
+    def add(self, comparison: SceneComparison) -> None:
         """Count the phrases of a sample."""
-        said = surest(comparison.of("phrase_grounding"))
+        annotations = ranked(comparison.of("phrase_grounding"))
         phrases = [
             _Phrase(phrase=one, claim=claim, is_on=is_on)
-            for one, is_on in zip(said, comparison.box_iou(said) >= LEAST_IOU, strict=True)
+            for one, is_on in zip(
+                annotations, comparison.box_iou(annotations) >= LEAST_IOU, strict=True
+            )
             if (claim := claim_of_phrase(one))
         ]
-        meant = comparison.meant([each.claim for each in phrases])
-        is_right = [(each.is_on & own).any() for each, own in zip(phrases, meant, strict=True)]
-        self._counts += Counts(right=int(sum(is_right)), said=len(phrases), found=0)
+        referents = comparison.referents([each.claim for each in phrases])
+        is_right = [(each.is_on & own).any() for each, own in zip(phrases, referents, strict=True)]
+        self._counts += MatchCounts(right=int(sum(is_right)), predicted=len(phrases), found=0)
         for caption in comparison.of(*CAPTION_TASKS):
             own = [each for each in phrases if each.phrase.parent_id == caption.id]
             self._counts += _grounded(caption, own, comparison)
 
     def score(self) -> PhraseScore:
-        """Return what was counted."""
+        """Return the score of all samples."""
         return PhraseScore(
-            said=self._counts.said,
+            said=self._counts.predicted,
             true=self._counts.true,
             precision=self._counts.precision,
             recall_at_1=self._counts.recall,
@@ -76,48 +75,53 @@ class PhraseTally:
 
 
 def claim_of_phrase(phrase: Annotation) -> Claim | None:
-    """Return what a phrase names: by its own words, else by its label."""
+    """Return the object that a phrase names, by its text, else by its label."""
     return claim_of(phrase.text) or claim_of(phrase.label)
 
 
-def _grounded(caption: Annotation, phrases: Sequence[_Phrase], comparison: Comparison) -> Counts:
-    """Count the things that a caption tells truly, and those that its phrases find.
+def _grounded(
+    caption: Annotation, phrases: Sequence[_Phrase], comparison: SceneComparison
+) -> MatchCounts:
+    """Count the things that a caption claims rightly, and those that its phrases find.
 
     Args:
-        phrases: those of the caption, the surest first.
+        phrases: those of the caption, highest rank score first.
     """
     claims = claims_of(caption.text)
-    told = set(comparison.told(claims.things)[0].tolist())
-    meant = comparison.meant(claims.things)
+    claimed = set(comparison.matched(claims.things)[0].tolist())
+    referents = comparison.referents(claims.things)
     true = found = 0
     for group in _groups(claims):
-        there = sum(place in told for place in group)
-        # A thing that is spoken of twice has its box twice.
+        right = sum(index in claimed for index in group)
+        # A thing that is mentioned twice has its box twice.
         about = {
             each.phrase.box_xyxy: each.is_on
             for each in phrases
             if _is_about(each, group, claims, caption)
         }
         first = list(about.values())[: len(group)]
-        is_on = np.array(first, dtype=bool).reshape(len(first), meant.shape[1]) & meant[group[0]]
-        true, found = true + there, found + min(there, len(pairs(is_on, is_on)[0]))
-    return Counts(true=true, found=found)
+        is_on = (
+            np.array(first, dtype=bool).reshape(len(first), referents.shape[1])
+            & referents[group[0]]
+        )
+        true, found = true + right, found + min(right, len(pairs(is_on, is_on)[0]))
+    return MatchCounts(true=true, found=found)
 
 
 def _groups(claims: Claims) -> Iterator[tuple[int, ...]]:
-    """Yield the things that one mention introduces together, such as "two red circles"."""
+    """Yield the indices of things that one mention introduces, such as "two red circles"."""
     seen: set[int] = set()
     for mention in claims.mentions:
-        new = tuple(place for place in mention.things if place not in seen)
+        new = tuple(index for index in mention.things if index not in seen)
         if new:
             yield new
         seen.update(new)
 
 
-def _is_about(said: _Phrase, group: tuple[int, ...], claims: Claims, caption: Annotation) -> bool:
-    if not said.claim.agrees(claims.things[group[0]]):
+def _is_about(one: _Phrase, group: tuple[int, ...], claims: Claims, caption: Annotation) -> bool:
+    if not one.claim.agrees(claims.things[group[0]]):
         return False
-    spans = [said.phrase.span] if said.phrase.span else occurrences(said.phrase.text, caption.text)
+    spans = [one.phrase.span] if one.phrase.span else occurrences(one.phrase.text, caption.text)
     return any(
         mention.start < stop and start < mention.stop and not set(group).isdisjoint(mention.things)
         for start, stop in spans

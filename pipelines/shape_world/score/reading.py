@@ -1,7 +1,4 @@
-"""How well the words on signs were read.
-
-Measures `ocr`, without regard to case: a sign's word is all the text there is to read.
-"""
+"""Scores of `ocr` on the words of signs, the only text in a scene; case is ignored."""
 
 from __future__ import annotations
 
@@ -11,20 +8,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.core.annotation import Annotation
-from pipelines.shape_world.score.comparison import Comparison, comparable, surest
-from pipelines.shape_world.score.matching import Counts
+from pipelines.shape_world.score.comparison import SceneComparison, normalised_text, ranked
+from pipelines.shape_world.score.matching import MatchCounts
 
 LEAST_SHARE = 0.5
-"""A line belongs to a sign when at least this share of its box lies on it."""
+"""Minimum share of a line's box that lies on the sign that it belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadingScore:
-    """Each sign is read by the surest line on it.
+    """The reading of a sign is the highest ranked line on it. `said` lines, `true` signs.
 
     `cer` is the character error rate, 0 at best: edits over true characters of all signs; a sign
-    that no line lies on counts as deleted. `word_accuracy` is the share of signs read without
-    fault, `precision` the share of all lines that are some sign's word where it stands.
+    without a line counts as deleted. `word_accuracy` is the share of signs that are read exactly,
+    `precision` the share of all lines that are the word of the sign that they lie on.
     """
 
     said: int
@@ -37,36 +34,36 @@ class ReadingScore:
 
 @dataclass(kw_only=True, slots=True)
 class ReadingTally:
-    """Counts sample after sample."""
+    """MatchCounts over samples."""
 
     _words: list[str] = field(default_factory=list)
     _readings: list[str] = field(default_factory=list)
-    _counts: Counts = field(default_factory=Counts)
+    _counts: MatchCounts = field(default_factory=MatchCounts)
 
-    def add(self, comparison: Comparison) -> None:
+    def add(self, comparison: SceneComparison) -> None:
         """Count the lines of a sample."""
-        lines = surest(comparison.of("ocr"))
+        lines = ranked(comparison.of("ocr"))
         sign = sign_of(comparison, lines).tolist()
-        words, texts = comparison.words, [comparable(line.text) for line in lines]
+        words, texts = comparison.words, [normalised_text(line.text) for line in lines]
         read: dict[int, str] = {}
-        for text, place in zip(texts, sign, strict=True):
-            read.setdefault(place, text)
-        signs = [place for place, word in enumerate(words) if word]
-        self._words += [words[place] for place in signs]
-        self._readings += [read.get(place, "") for place in signs]
-        self._counts += Counts(
+        for text, index in zip(texts, sign, strict=True):
+            read.setdefault(index, text)
+        signs = [index for index, word in enumerate(words) if word]
+        self._words += [words[index] for index in signs]
+        self._readings += [read.get(index, "") for index in signs]
+        self._counts += MatchCounts(
             right=sum(
-                place >= 0 and text == words[place] for text, place in zip(texts, sign, strict=True)
+                index >= 0 and text == words[index] for text, index in zip(texts, sign, strict=True)
             ),
-            said=len(lines),
+            predicted=len(lines),
             true=len(signs),
-            found=sum(read.get(place) == words[place] for place in signs),
+            found=sum(read.get(index) == words[index] for index in signs),
         )
 
     def score(self) -> ReadingScore:
-        """Return what was counted."""
+        """Return the score of all samples."""
         return ReadingScore(
-            said=self._counts.said,
+            said=self._counts.predicted,
             true=self._counts.true,
             cer=character_error_rate(self._words, self._readings),
             word_accuracy=self._counts.recall,
@@ -75,8 +72,8 @@ class ReadingTally:
         )
 
 
-def sign_of(comparison: Comparison, lines: Sequence[Annotation]) -> np.ndarray:
-    """Return on which sign each line lies, a place in the things, -1 for none, (lines,)."""
+def sign_of(comparison: SceneComparison, lines: Sequence[Annotation]) -> np.ndarray:
+    """Return the sign that each line lies on, an index into the things, -1 for none, (lines,)."""
     is_sign = np.array([bool(word) for word in comparison.words], dtype=bool)
     if not is_sign.any():
         return np.full(len(lines), -1)
@@ -85,7 +82,7 @@ def sign_of(comparison: Comparison, lines: Sequence[Annotation]) -> np.ndarray:
 
 
 def character_error_rate(words: Sequence[str], readings: Sequence[str]) -> float | None:
-    """Return edits over true characters, 0 at best, above 1 at worst; `None` without words."""
+    """Return edits over true characters, 0 at best, possibly above 1; `None` without words."""
     if not words:
         return None
     import jiwer

@@ -1,4 +1,4 @@
-"""Whether confidences mean what they say: of statements with 0.8, are 80 % right?"""
+"""The calibration of confidences: are 80 % of the annotations with confidence 0.8 right?"""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.merge.learning.reliability import expected_calibration_error
-from pipelines.shape_world.score.comparison import Comparison
-from pipelines.shape_world.score.rightness import verdicts_on
+from pipelines.shape_world.score.comparison import SceneComparison
+from pipelines.shape_world.score.rightness import rightness_in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReliabilityScore:
-    """`ece` is the expected calibration error, 0 at best, over `rated` annotations of a task.
+    """`ece` is the expected calibration error of a task, 0 at best.
 
-    Rated is what has a confidence and is right or wrong; `right` is the share that is right.
+    `rated` annotations have a confidence and are known to be right or wrong; `right` is the share
+    that is right.
     """
 
     rated: int
@@ -25,19 +26,19 @@ class ReliabilityScore:
 
 @dataclass(kw_only=True, slots=True)
 class ReliabilityTally:
-    """Counts sample after sample."""
+    """Counts over samples."""
 
     _rated: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
 
-    def add(self, comparison: Comparison) -> None:
-        """Count the annotations of a sample that have a confidence."""
-        sure = [one for one in comparison.annotations if one.confidence is not None]
-        for one, verdict in zip(sure, verdicts_on(sure, comparison), strict=True):
-            if one.confidence is not None and verdict is not None:
-                self._rated.setdefault(one.task, []).append((one.confidence, verdict))
+    def add(self, comparison: SceneComparison) -> None:
+        """Add the annotations of a sample that have a confidence."""
+        rated = [one for one in comparison.annotations if one.confidence is not None]
+        for one, right in zip(rated, rightness_in(rated, comparison), strict=True):
+            if one.confidence is not None and right is not None:
+                self._rated.setdefault(one.task, []).append((one.confidence, right))
 
     def score(self) -> dict[str, ReliabilityScore]:
-        """Return what was counted, by task; tasks without confidences are left out."""
+        """Return the scores by task; tasks without confidences are left out."""
         scores = {}
         for task, rated in sorted(self._rated.items()):
             confidence = np.array([confidence for confidence, _ in rated])

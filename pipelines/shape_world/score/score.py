@@ -1,4 +1,4 @@
-"""The score of a set of labels: one record, its JSON and its numbers by name."""
+"""The scores of a set of labels, as a record, as JSON, and as numbers by dotted name."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Number = float | int | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """How good the labels of some samples are; `None` stands where there is nothing to measure.
+    """The scores of the labels of some samples; `None` if a score has nothing to measure.
 
-    `captions` and `reliability` go by task.
+    `captions` and `reliability` are by task.
     """
 
     samples: int
@@ -34,7 +34,7 @@ class Score:
     reliability: Mapping[str, ReliabilityScore]
 
     def to_json(self) -> dict[str, Any]:
-        """Return nested plain values, keys sorted, rounded to `DECIMALS`."""
+        """Return nested JSON values with sorted keys, rounded to `DECIMALS`."""
         return _plain(asdict(self))
 
     def numbers(self) -> dict[str, Number]:

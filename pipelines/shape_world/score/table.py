@@ -1,4 +1,4 @@
-"""The table of scores that the terminal shows: one column per set of labels, the best in bold."""
+"""The scores as a table for the terminal: a column per set of labels, the best in bold."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ def score_table(scores: Mapping[str, Score]) -> Table:
     table.add_row("", "samples", *(str(score.samples) for score in scores.values()))
     for kind, measures in _ROWS.items():
         table.add_section()
-        for place, (measure, title) in enumerate(measures.items()):
+        for row, (measure, title) in enumerate(measures.items()):
             values = [numbers.get(f"{kind}.{measure}") for numbers in columns]
-            table.add_row(_spoken(kind) if place == 0 else "", title, *_cells(measure, values))
+            table.add_row(_spaced(kind) if row == 0 else "", title, *_cells(measure, values))
     _add_reliability(table, scores)
     return table
 
 
 def _add_reliability(table: Table, scores: Mapping[str, Score]) -> None:
-    """Add the calibration error of each task that has one anywhere."""
+    """Add the calibration error of each task that has one in any column."""
     table.add_section()
     tasks = sorted({task for score in scores.values() for task in score.reliability})
-    for place, task in enumerate(tasks):
+    for row, task in enumerate(tasks):
         rated = [score.reliability.get(task) for score in scores.values()]
         values: list[Number] = [one.ece if one else None for one in rated]
-        table.add_row("ECE" if place == 0 else "", _spoken(task), *_cells("ece", values))
+        table.add_row("ECE" if row == 0 else "", _spaced(task), *_cells("ece", values))
 
 
 def _cells(measure: str, values: Sequence[Number]) -> list[Text]:
@@ -88,5 +88,5 @@ def _cell(value: float, is_best: bool) -> Text:
     return Text(f"{value:.3f}", style="bold" if is_best else "")
 
 
-def _spoken(name: str) -> str:
+def _spaced(name: str) -> str:
     return name.removeprefix("captions.").replace("_", " ")

@@ -1,1 +1,1 @@
-"""Specialists that find drawn shapes in pixels, as a stranger would who knows no truth."""
+"""Specialists that find drawn shapes in pixels; they never use the ground truth."""

@@ -1,7 +1,7 @@
 """Classical detectors of drawn shapes: three ways to find regions, one way to name them.
 
-A region is named after the template that its silhouette overlaps the most. Nothing is learnt:
-what is covered, faint or noisy is missed or misnamed, by each detector in its own way.
+A region gets the name of the template with the highest IoU. Nothing is learnt: each detector
+misses or misnames other things that are covered, faint or noisy.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from pipelines.shape_world.specialists.templates import names_of
 from specialists.regions.overlap import box_overlap
 
 RegionFinder = Callable[[np.ndarray, np.ndarray], Iterator[Region]]
-"""From L*a*b* pixels and their difference from the background to regions."""
+"""Returns regions, from L*a*b* pixels and their difference from the background."""
 
 _CHANCE_FIT = 0.5
-"""The fit that any blob has with some template."""
+"""The IoU that any blob has with some template; it scores 0."""
 _HALF_CONTRAST = 8.0
-"""Distance to the background in L*a*b* that halves the score."""
+"""Distance to the background in L*a*b* at which the score is halved. Chosen by hand."""
 _HALF_SIDE = 12.0
-"""Side in pixels, at working size, of a square with the box's area that halves the score."""
+"""Square root of the box's area, in pixels at working size, at which the score is halved."""
 
 
 class ShapesConfig(StageConfig):
-    """How finely a detector looks and what it says."""
+    """Options of the detectors."""
 
     side: int = Field(default=128, ge=32)
-    """Pixels of the long side of the image at which it is looked at; it is never enlarged."""
+    """Pixels of the long side of the image to work on; smaller images are not enlarged."""
     least_score: float = Field(default=0.1, ge=0, le=1)
-    """Regions with a lower score are not said, 0..1."""
+    """Minimum score of a region, 0..1."""
     most_overlap: float = Field(default=0.5, ge=0, le=1)
-    """Of two boxes with a higher intersection over union the better is said, 0..1."""
+    """Of two boxes with a higher intersection over union only the better one is kept, 0..1."""
 
 
 class ShapeDetector(Specialist[ShapesConfig]):
-    """What the three detectors share: all but the way regions are found.
+    """The common part of the three detectors; subclasses find the regions.
 
-    The score is the fit of the template (intersection over union, less what any blob has)
-    times two soft thresholds, x / (x + half): contrast with the background and size.
+    The score is the fit of the template (IoU above `_CHANCE_FIT`) times two soft thresholds,
+    x / (x + half): contrast with the background and size.
     """
 
     Config: ClassVar[type[StageConfig]] = ShapesConfig
@@ -78,33 +78,33 @@ class ShapeDetector(Specialist[ShapesConfig]):
         return f"opencv-python-headless {version('opencv-python-headless')}"
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Look at each image on its own."""
+        """Detect shapes in each image."""
         return [detections(sample, self.find, self.config) for sample in samples]
 
 
 class ShapesColour(ShapeDetector):
-    """Connected pixels of a colour; misses what is covered, or as pale as the background."""
+    """Connected pixels of a colour; misses covered things, and those as pale as the background."""
 
     algorithm = "k-means components"
     find = staticmethod(colour_regions)
 
 
 class ShapesResidual(ShapeDetector):
-    """What differs from a smooth background; takes shapes that touch for one."""
+    """Pixels that differ from a smooth background; merges shapes that touch."""
 
     algorithm = "background residual"
     find = staticmethod(residual_regions)
 
 
 class ShapesEdges(ShapeDetector):
-    """What has a closed outline; misses stripes, and outlines with gaps."""
+    """Regions with a closed outline; misses stripes, and outlines with gaps."""
 
     algorithm = "Canny contours"
     find = staticmethod(edge_regions)
 
 
 def detections(sample: Sample, find: RegionFinder, config: ShapesConfig) -> list[Annotation]:
-    """Find, name and score the regions of an image, the surest first."""
+    """Find, name and score the regions of an image, highest score first."""
     image = shrunk(sample.image, config.side)
     height, width = image.shape[:2]
     if min(height, width) < LEAST_SIDE:
@@ -120,17 +120,17 @@ def detections(sample: Sample, find: RegionFinder, config: ShapesConfig) -> list
         Annotation(
             kind="region",
             task="object_detection",
-            label=names[place].label,
-            box_xyxy=tuple((boxes_xyxy[place] * scale).tolist()),
-            score=float(scores[place]),
+            label=names[index].label,
+            box_xyxy=tuple((boxes_xyxy[index] * scale).tolist()),
+            score=float(scores[index]),
         )
-        for place in best(boxes_xyxy, scores, config.most_overlap)
-        if scores[place] >= config.least_score
+        for index in best(boxes_xyxy, scores, config.most_overlap)
+        if scores[index] >= config.least_score
     ]
 
 
 def scores_of(regions: Sequence[Region], fits: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """Score regions, 0..1, from the fit of their templates, their contrast and their size."""
+    """Score regions, 0..1, by the fit of their templates, their contrast and their size."""
     contrast = np.array([np.percentile(region.of(difference), 25) for region in regions])
     side = np.sqrt([region.mask.size for region in regions])
     fit = np.clip((fits - _CHANCE_FIT) / (1 - _CHANCE_FIT), 0, 1)
@@ -138,10 +138,10 @@ def scores_of(regions: Sequence[Region], fits: np.ndarray, difference: np.ndarra
 
 
 def best(boxes_xyxy: np.ndarray, scores: np.ndarray, most_overlap: float) -> list[int]:
-    """Return the places of the boxes that no better box overlaps too much, the best first."""
+    """Non-maximum suppression: return the indices of the kept boxes, best first."""
     iou, _ = box_overlap(boxes_xyxy, boxes_xyxy)
     kept: list[int] = []
-    for place in np.argsort(-scores, kind="stable").tolist():
-        if not (iou[place, kept] > most_overlap).any():
-            kept.append(place)
+    for index in np.argsort(-scores, kind="stable").tolist():
+        if not (iou[index, kept] > most_overlap).any():
+            kept.append(index)
     return kept

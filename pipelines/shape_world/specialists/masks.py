@@ -1,7 +1,7 @@
-"""A mask for each box of a drawn shape: what differs from the main colours around the box.
+"""A mask for each box of a drawn shape: pixels that differ from the main colours around the box.
 
-On flat drawings faster and surer than GrabCut; the things of a photograph share colours with
-what surrounds them. It looks at no name and takes the box for granted.
+On flat drawings faster and more exact than GrabCut; in photographs, objects share colours with
+their surroundings. Labels are ignored, and boxes are assumed to be right.
 """
 
 from __future__ import annotations
@@ -30,33 +30,35 @@ from specialists.regions.window import Window, around, encoded, tight_box
 from specialists.segmentation.grabcut import largest_parts
 
 _LEAST_SIDE = 4
-"""Pixels of a box's short side, at working size, below which nothing is looked for."""
+"""Minimum short side of a box, in pixels at working size."""
 _COLOURS_AROUND = 5
+"""Clusters of colours around a box."""
 _GAP = 5
-_STRICTNESS = 0.8
-"""The mask begins at this share of Otsu's threshold: an edge is blurred, a thing is not."""
+"""Gaps of a mask up to this many pixels are closed."""
+_OTSU_SHARE = 0.8
+"""Share of Otsu's threshold that is used: below 1, to include blurred edges."""
 _LEAST_DIFFERENCE = 3.0
-"""Distance in L*a*b* below which nothing differs from its surroundings."""
+"""Minimum threshold of the distance in L*a*b*."""
 
 
 class ShapeMasksConfig(StageConfig):
-    """How finely masks are cut, and what is around."""
+    """Options of the masks."""
 
     side: int = Field(default=128, ge=32)
     """Pixels of the long side of the image at which it is looked at; it is never enlarged."""
     room: float = Field(default=0.06, ge=0, le=1)
-    """A thing may leave its box by this share of the box's sides: boxes are not exact."""
+    """A mask may exceed its box by this share of the box's sides, as boxes are not exact."""
     surroundings: float = Field(default=0.25, gt=0, le=2)
-    """The colours around are those of a margin of this share of the box's sides."""
+    """Width of the margin whose colours are the surroundings, as a share of the box's sides."""
     least_cover: float = Field(default=0.1, ge=0, le=1)
-    """A mask that covers less of its box than this was not found, 0..1."""
+    """Minimum share of the box that a mask covers, 0..1; smaller masks are discarded."""
 
 
 class ShapeMasks(Specialist[ShapeMasksConfig]):
     """Masks of detected shapes; the parent of a mask is its box.
 
-    The score is the intersection over union of the box and the tight box of the mask. A box
-    in which nothing differs from its surroundings gives no annotation.
+    The score is the intersection over union of the box and the tight box of the mask. A box whose
+    pixels do not differ from the surroundings gives no annotation.
     """
 
     Config: ClassVar[type[StageConfig]] = ShapeMasksConfig
@@ -73,7 +75,7 @@ class ShapeMasks(Specialist[ShapeMasksConfig]):
         return f"opencv-python-headless {version('opencv-python-headless')}"
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Cut out the thing in each box on its own."""
+        """Segment each box."""
         return [self._cut_out(sample) for sample in samples]
 
     def _cut_out(self, sample: Sample) -> list[Annotation]:
@@ -91,7 +93,7 @@ class ShapeMasks(Specialist[ShapeMasksConfig]):
     def _mask(
         self, lab: np.ndarray, box: Annotation, size_wh: tuple[int, int]
     ) -> np.ndarray | None:
-        """Return the thing's pixels in the whole image, bool, or nothing."""
+        """Return the mask of a box in the whole image, bool, or `None`."""
         import cv2
 
         scale = np.tile((lab.shape[1], lab.shape[0]), 2) / np.tile(size_wh, 2)
@@ -111,10 +113,10 @@ class ShapeMasks(Specialist[ShapeMasksConfig]):
 
 
 def unlike_surroundings(lab: np.ndarray, inner: Window, outer: Window) -> np.ndarray | None:
-    """Return which pixels of the inner window have no colour of the outer one around it.
+    """Return the pixels of the inner window whose colours do not occur around it.
 
     Args:
-        lab: L*a*b* pixels, (height, width, 3); the answer is bool, (height, width).
+        lab: L*a*b* pixels, (height, width, 3); the result is bool, (height, width).
     """
     is_inside = np.zeros(lab.shape[:2], dtype=bool)
     is_inside[inner.top : inner.bottom, inner.left : inner.right] = True
@@ -126,7 +128,7 @@ def unlike_surroundings(lab: np.ndarray, inner: Window, outer: Window) -> np.nda
     colours = main_colours(lab[is_around], _COLOURS_AROUND)
     inside = lab[inner.top : inner.bottom, inner.left : inner.right]
     distance = distance_to_colours(inside, colours).min(axis=2)
-    threshold = max(_STRICTNESS * otsu(distance), _LEAST_DIFFERENCE)
+    threshold = max(_OTSU_SHARE * otsu(distance), _LEAST_DIFFERENCE)
     mask = np.zeros(lab.shape[:2], dtype=np.uint8)
     mask[inner.top : inner.bottom, inner.left : inner.right] = distance > threshold
     found = closed(mask, _GAP).astype(bool) & is_inside

@@ -1,7 +1,7 @@
-"""Three ways to find what may be a drawn shape: by colour, against the background, by edges.
+"""Three ways to find regions of drawn shapes: by colour, by difference from background, by edges.
 
-Each turns pixels into masks of regions and gives no names. They say more regions than there
-are things: pieces of a pattern, the hole of a ring. Pixels are L*a*b* (`smoothed`).
+Each returns masks without names, and more regions than there are things: parts of a pattern, the
+hole of a ring. Pixels are L*a*b* (`smoothed`). The constants were chosen by hand.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from typing import NamedTuple
 import numpy as np
 
 LEAST_SIDE = 8
-"""Pixels of a region's short side below which it has no shape."""
+"""Minimum short side of a region in pixels."""
 _LARGEST_SHARE = 0.5
-"""What covers more of the image than this is background."""
+"""Maximum share of the image that a region covers; larger ones are background."""
 _LARGEST_HOLE = 0.12
-"""Holes of this share of a region or less are its pattern or its writing, and are filled."""
+"""Holes up to this share of a region are filled: they are parts of a pattern or letters."""
 _GAP = 7
-"""Gaps of this many pixels in a region are closed: noise, and the narrower patterns."""
+"""Gaps up to this many pixels are closed: noise, and narrow patterns."""
 _SEED = 0
 _COLOURS = 8
-"""Main colours that are looked for in an image, those of the background among them."""
+"""Clusters of colours in an image, including the background."""
 _LEVELS = (1.0, 1.6, 2.4)
-"""Differences from the background, as multiples of Otsu's threshold."""
+"""Thresholds of the difference from the background, as multiples of Otsu's."""
 _LEAST_DIFFERENCE = 2.0
-"""Distance in L*a*b* below which nothing differs from the background."""
+"""Minimum threshold of the distance in L*a*b*."""
 _EDGES = (30, 60)
-"""Lower thresholds of Canny, in levels of 0..255 per pixel; the upper ones are twice these."""
+"""Lower thresholds of Canny, in levels of 0..255; the upper ones are twice these."""
 
 
 class Region(NamedTuple):
-    """Pixels of one region: a mask of its box, bool, and where that box begins."""
+    """One region: the mask inside its box, bool, and the box's left and top."""
 
     mask: np.ndarray
     left: int
@@ -44,13 +44,13 @@ class Region(NamedTuple):
         return self.left, self.top, self.left + width, self.top + height
 
     def of(self, values: np.ndarray) -> np.ndarray:
-        """Return the values at the region's pixels, out of those of the whole image."""
+        """Return the values of an image-sized array at the region's pixels."""
         left, top, right, bottom = self.box_xyxy
         return np.asarray(values[top:bottom, left:right][self.mask])
 
 
 def shrunk(image: np.ndarray, side: int) -> np.ndarray:
-    """Shrink an image to a long side at most."""
+    """Shrink an image to a long side of at most `side` pixels."""
     import cv2
 
     height, width = image.shape[:2]
@@ -62,7 +62,7 @@ def shrunk(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def smoothed(image: np.ndarray) -> np.ndarray:
-    """Return an RGB image, uint8, as L*a*b*, float32, less noisy but with its edges."""
+    """Return an RGB image, uint8, as L*a*b*, float32, smoothed by a bilateral filter."""
     import cv2
 
     calm = cv2.bilateralFilter(image, 9, 60, 2.5)
@@ -72,8 +72,7 @@ def smoothed(image: np.ndarray) -> np.ndarray:
 def difference_from_background(lab: np.ndarray) -> np.ndarray:
     """Return each pixel's distance to a smooth background: a quadratic surface per channel.
 
-    The fit is robust: pixels count the less the further they are from the surface of the round
-    before (weights of Geman and McClure).
+    The fit is robust: iteratively reweighted least squares with the weights of Geman and McClure.
     """
     height, width = lab.shape[:2]
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
@@ -89,12 +88,12 @@ def difference_from_background(lab: np.ndarray) -> np.ndarray:
 
 
 def _length(vectors: np.ndarray) -> np.ndarray:
-    """Return the lengths of vectors on the last axis; `np.linalg.norm` is slow on short axes."""
+    """Return the norms of vectors on the last axis; `np.linalg.norm` is slow on short axes."""
     return np.asarray(np.sqrt(np.einsum("...i,...i", vectors, vectors)))
 
 
 def colour_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
-    """Yield the connected pixels of each of the image's main colours."""
+    """Yield connected components of each of the image's main colours."""
     colours = main_colours(lab[::2, ::2].reshape(-1, 3), _COLOURS)
     nearest = distance_to_colours(lab, colours).argmin(axis=2)
     for colour in range(len(colours)):
@@ -102,7 +101,7 @@ def colour_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
 
 
 def residual_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
-    """Yield what differs from a smooth background, at several levels of difference."""
+    """Yield connected components that differ from a smooth background, at several thresholds."""
     threshold = max(otsu(difference), _LEAST_DIFFERENCE)
     for level in _LEVELS:
         mask = (difference > level * threshold).astype(np.uint8)
@@ -110,7 +109,7 @@ def residual_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region
 
 
 def edge_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
-    """Yield what Canny's edges enclose, alone and with all that lies within."""
+    """Yield the regions that Canny's edges enclose, with and without inner edges."""
     import cv2
 
     levels = np.clip(lab * (2.55, 1, 1) + (0, 128, 128), 0, 255).astype(np.uint8)
@@ -125,7 +124,7 @@ def edge_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
 
 
 def main_colours(pixels: np.ndarray, count: int) -> np.ndarray:
-    """Return the centres of k-means in pixels, float32, (n, 3); fewer where there are few."""
+    """Return the centres of k-means, float32, (n, 3); n is at most `count` and the pixels."""
     import cv2
 
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 0.5)
@@ -143,7 +142,7 @@ def distance_to_colours(lab: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def otsu(values: np.ndarray) -> float:
-    """Return the value that parts values in two groups best (Otsu 1979)."""
+    """Return Otsu's threshold (1979) of values."""
     import cv2
 
     unit = max(float(values.max()), 1.0) / 255
@@ -159,7 +158,7 @@ def disc(size: int) -> np.ndarray:
 
 
 def closed(mask: np.ndarray, size: int) -> np.ndarray:
-    """Close the gaps of a mask, uint8, up to a size, then take off what is a thread."""
+    """Close gaps of a mask, uint8, up to a size, then remove thin threads."""
     import cv2
 
     whole = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disc(size))
@@ -167,7 +166,7 @@ def closed(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def components(mask: np.ndarray) -> Iterator[Region]:
-    """Yield the connected parts of a mask, uint8, that have the size of a thing."""
+    """Yield the connected components of a mask, uint8, that have a plausible size."""
     import cv2
 
     _, part_of, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
@@ -175,7 +174,7 @@ def components(mask: np.ndarray) -> Iterator[Region]:
     is_thing = (short_side >= LEAST_SIDE) & (
         stats[:, cv2.CC_STAT_AREA] < _LARGEST_SHARE * mask.size
     )
-    is_thing[0] = False  # what is not in the mask
+    is_thing[0] = False  # the background
     for part in np.flatnonzero(is_thing):
         left, top, width, height, _ = stats[part].tolist()
         part_mask = part_of[top : top + height, left : left + width] == part
@@ -183,12 +182,12 @@ def components(mask: np.ndarray) -> Iterator[Region]:
 
 
 def without_small_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill the holes that are small beside the mask; the hole of a ring stays."""
+    """Fill holes up to `_LARGEST_HOLE` of the mask; the hole of a ring stays."""
     import cv2
 
     hollow = cv2.copyMakeBorder((~mask).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     _, hole_of, stats, _ = cv2.connectedComponentsWithStats(hollow, connectivity=8)
     is_small = stats[:, cv2.CC_STAT_AREA] <= _LARGEST_HOLE * mask.sum()
-    is_small[hole_of[0, 0]] = False  # all around the mask
+    is_small[hole_of[0, 0]] = False  # the outside
     is_small[0] = True  # the mask
     return np.asarray(is_small[hole_of[1:-1, 1:-1]])

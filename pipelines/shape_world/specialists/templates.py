@@ -1,7 +1,6 @@
-"""Names for silhouettes: the drawn shape whose template overlaps one the most.
+"""Naming silhouettes by template matching: the shape whose template has the highest IoU.
 
-Eight shapes, upright or leaning, and upright boards (signs) of several proportions. Where a
-silhouette comes from, and what colour it has, is for others to say.
+Templates are eight shapes in several rotations, and upright boards (signs) of several proportions.
 """
 
 from __future__ import annotations
@@ -13,30 +12,30 @@ from typing import NamedTuple
 import numpy as np
 
 SIDE = 32
-"""Pixels of the square in which silhouettes are compared; the long side of each fills it."""
+"""Side in pixels of the square to which silhouettes are scaled for comparison."""
 SIGN = "sign"
 
 _LEAN = 30
-"""Degrees by which drawn shapes lean from upright at most."""
+"""Maximum rotation of templates in degrees."""
 _SQUARE_LEAN = 15
-"""The same for squares and diamonds, which would be each other."""
+"""The same for squares and diamonds, which become each other at 45."""
 _STEP = 7.5
-"""Degrees between two rotations of a template."""
+"""Step between rotations in degrees."""
 _BOARDS = (1.5, 1.75, 2.0, 2.4, 2.8, 3.3, 4.0)
-"""Widths of boards over their heights."""
+"""Aspect ratios of boards, width / height."""
 _FINE = 8
-"""Templates are drawn this much larger, so that their edges do not depend on rounding."""
+"""Templates are drawn at this scale and shrunk, for exact edges."""
 
 
 class Name(NamedTuple):
-    """The best template's name and its intersection over union with the silhouette, 0..1."""
+    """The name of the best template, and its IoU with the silhouette, 0..1."""
 
     label: str
     fit: float
 
 
 def names_of(masks: Sequence[np.ndarray]) -> list[Name]:
-    """Name silhouettes: masks cropped to their pixels, bool, each (height, width)."""
+    """Name silhouettes: tight masks, bool, each (height, width)."""
     if not masks:
         return []
     labels, templates = _templates()
@@ -50,7 +49,7 @@ def names_of(masks: Sequence[np.ndarray]) -> list[Name]:
 
 
 def normalised(mask: np.ndarray) -> np.ndarray:
-    """Fit a mask into the middle of a square of `SIDE` pixels, proportions kept; bool."""
+    """Scale a mask into the middle of a square of `SIDE` pixels, keeping proportions; bool."""
     import cv2
 
     height, width = mask.shape
@@ -66,7 +65,7 @@ def normalised(mask: np.ndarray) -> np.ndarray:
 
 @cache
 def _templates() -> tuple[tuple[str, ...], np.ndarray]:
-    """The label of each template, and the templates, packed."""
+    """Return the label of each template, and the templates, packed."""
     labels, masks = zip(*_drawn(), strict=True)
     return labels, _packed(masks)
 
@@ -88,7 +87,7 @@ def _drawn() -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _filled(rings: Sequence[np.ndarray]) -> np.ndarray:
-    """Draw closed rings, (n, 2) around the origin, a ring within a ring as a hole; cropped."""
+    """Draw closed rings, (n, 2) around the origin, inner rings as holes; return the tight mask."""
     import cv2
 
     middle = SIDE * _FINE
@@ -100,7 +99,7 @@ def _filled(rings: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _shapes() -> dict[str, list[np.ndarray]]:
-    """The rings of each shape, upright."""
+    """Return the rings of each shape, upright."""
     return {
         "circle": [_corners(1, count=64)],
         "square": [_cross(1)],
@@ -114,7 +113,7 @@ def _shapes() -> dict[str, list[np.ndarray]]:
 
 
 def _corners(*radii: float, count: int) -> np.ndarray:
-    """A polygon around the origin, its corners at these distances by turns, one on top."""
+    """Return a polygon around the origin; its corners alternate between these radii, one on top."""
     angles = np.arange(count) * 2 * np.pi / count
     return np.resize(radii, count)[:, None] * np.stack([np.sin(angles), -np.cos(angles)], axis=1)
 
@@ -128,7 +127,7 @@ def _heart() -> np.ndarray:
 
 
 def _cross(arm: float) -> np.ndarray:
-    """A plus whose bars are this share of its extent wide, as half-width over half-length."""
+    """Return a plus; `arm` is the width of its bars as a share of its extent."""
     corner = np.array([(arm, arm), (1, arm), (1, -arm)])  # one bar's end and the corner before it
     quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
     turns = [np.linalg.matrix_power(quarter, turn) for turn in range(4)]

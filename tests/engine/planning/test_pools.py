@@ -67,7 +67,7 @@ def test_an_open_pool_shrinks_until_all_fit() -> None:
         {"a": {"num_gpus": 5}},
     ],
 )
-def test_a_cluster_that_is_too_small_is_told(stages: dict[str, Any]) -> None:
+def test_a_cluster_that_is_too_small_is_an_error(stages: dict[str, Any]) -> None:
     with pytest.raises(RunError, match=r"a \d x \d.* are wanted and the cluster has 8"):
         sizes(TWO_NODES, **stages)
 

@@ -32,21 +32,21 @@ def table_of(*names: str) -> Table:
 
 
 @pytest.mark.parametrize("width", [20, 80])
-def test_names_stay_whole_where_nobody_looks_at_a_terminal(width: int) -> None:
+def test_names_are_not_broken_outside_of_a_terminal(width: int) -> None:
     names = (LONG, "open_vocabulary_detection", "more_detailed_caption")
     text = printed(table_of(*names), width=width)
     assert all(name in text for name in names)
     assert "…" not in text
 
 
-def test_on_a_narrow_terminal_names_go_on_in_the_next_line() -> None:
+def test_names_wrap_on_a_narrow_terminal() -> None:
     text = printed(table_of(LONG, "reads", "says"), width=40, is_terminal=True)
     assert max(map(len, text.splitlines())) <= 40
     first = [line.split("│")[1].strip() for line in text.splitlines() if "│" in line]
     assert "".join(first) == LONG
 
 
-def test_names_that_fit_a_terminal_are_not_broken_for_the_sake_of_others() -> None:
+def test_names_that_fit_are_not_broken_when_other_columns_are_wide() -> None:
     wordy = "extra torchvision for llava_onevision, qwen2_vl, qwen3_vl and some others"
     names = (wordy, "open_vocabulary_detection", "more_detailed_caption")
     text = printed(table_of(*names), is_terminal=True)

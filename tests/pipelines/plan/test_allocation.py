@@ -13,13 +13,13 @@ from pipelines.plan.cost import Cost
 from pipelines.plan.measure import Measured
 from tests.stages import Brightest, Remote
 
-GPU_MB = 24_000.0
+GPU_MIB = 24_000.0
 
 
-def cost(name: str, s_per_image: float, gpu_mb: float = 0.0) -> Cost:
+def cost(name: str, s_per_image: float, gpu_mib: float = 0.0) -> Cost:
     return Cost(
-        name=name, images=10, seconds=10 * s_per_image, load_s=1, base_mb=100, memory_mb=100,
-        gpu_mb=gpu_mb, gpu_total_mb=GPU_MB if gpu_mb else 0.0,
+        name=name, images=10, seconds=10 * s_per_image, load_s=1, base_mib=100, memory_mib=100,
+        gpu_mib=gpu_mib, gpu_total_mib=GPU_MIB if gpu_mib else 0.0,
     )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def measured(machines: Machines, *costs: Cost, remote: tuple[str, ...] = ()) -> 
     nodes = []
     for one in costs:
         stage: Any = Remote if one.name in remote else Brightest
-        config = StageConfig(num_gpus=1 if one.gpu_mb else 0)
+        config = StageConfig(num_gpus=1 if one.gpu_mib else 0)
         nodes.append(Node(name=one.name, use="it", stage=stage(config), fingerprint="f"))
     return Measured(
         graph=Graph(specialists=tuple(nodes), filters=()), machines=machines, costs=costs,
@@ -63,7 +63,7 @@ def test_small_models_share_a_gpu_and_are_no_faster_than_it() -> None:
     assert found.bottleneck == "all GPUs"
 
 
-def test_what_is_planned_fits_when_it_is_built() -> None:
+def test_a_planned_allocation_fits_when_it_is_built() -> None:
     machines = Machines(cpus=4, gpus_by_node=(2, 1))
     plan = allocate(
         measured(machines, *(cost(f"s{n}", 0.1 * (n + 1), 5_000 + 2_000 * n) for n in range(4)))
@@ -79,13 +79,13 @@ def test_what_is_planned_fits_when_it_is_built() -> None:
     assert {name: pool.size for name, pool in built.items() if name != CPU_POOL} == workers(plan)
 
 
-def test_a_cluster_that_is_too_small_is_told() -> None:
+def test_a_cluster_that_is_too_small_is_an_error() -> None:
     machines = Machines(cpus=4, gpus_by_node=(1,))
-    with pytest.raises(RunError, match=r"wants a 1, b 0\.5 GPU and the cluster has 1"):
+    with pytest.raises(RunError, match=r"needs a 1, b 0\.5 GPU and the cluster has 1"):
         allocate(measured(machines, cost("a", 0.1, 20_000), cost("b", 0.1, 9_000)))
 
 
-def test_a_service_has_one_worker_and_may_hold_all_up() -> None:
+def test_a_service_has_one_worker_and_can_be_the_bottleneck() -> None:
     found = allocate(
         measured(Machines(cpus=4), cost("a", 0.1), cost("chat", 2.0), remote=("chat",))
     )

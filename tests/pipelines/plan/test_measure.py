@@ -56,7 +56,7 @@ def test_the_whole_source_is_counted(album: Path, measured: Measured) -> None:
     assert any("12 images" in line and "GPU-hours" in line for line in lines)
 
 
-def test_a_build_follows_the_plan_and_says_the_same(
+def test_a_build_with_a_plan_gives_the_same_labels(
     album: Path, tmp_path: Path, measured: Measured
 ) -> None:
     path = tmp_path / "plan.yaml"
@@ -74,14 +74,14 @@ def test_a_build_follows_the_plan_and_says_the_same(
     assert contents(tmp_path / "planned") == contents(tmp_path / "reference")
 
 
-def test_a_sample_comes_from_all_over_the_source(album: Path, tmp_path: Path) -> None:
+def test_a_sample_is_spread_over_the_whole_source(album: Path, tmp_path: Path) -> None:
     [sampled] = sample_source(prepare(configure(album, tmp_path)), 4)
     names = sorted(path.name for path in album.iterdir())
     assert [entry.item.location for entry in sampled.spec.entries] == names[::3]
     assert sampled.inputs(4) == len(names)
 
 
-def test_one_archive_stands_for_the_others(album: Path, tmp_path: Path) -> None:
+def test_one_archive_is_sampled_for_all(album: Path, tmp_path: Path) -> None:
     for number in range(3):
         with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
             for path in sorted(album.iterdir())[:5]:
@@ -95,7 +95,7 @@ def test_one_archive_stands_for_the_others(album: Path, tmp_path: Path) -> None:
     assert sampled.inputs(5) == 15
 
 
-def test_a_source_that_cannot_be_read_is_told(tmp_path: Path, ray_cluster: None) -> None:
+def test_a_source_that_cannot_be_read_is_an_error(tmp_path: Path, ray_cluster: None) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "empty.jpg").touch()
     run = prepare(configure(tmp_path / "photos", tmp_path / "out"))
@@ -109,7 +109,7 @@ def planned(album: Path, output: Path, **stages: Any) -> Run:
     )
 
 
-def test_what_a_killed_plan_left_is_measured_again(
+def test_leftovers_of_a_killed_plan_are_measured_again(
     album: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = planned(album, tmp_path / "out", **DESCRIBED)
@@ -123,11 +123,11 @@ def test_what_a_killed_plan_left_is_measured_again(
     assert not (tmp_path / "out" / "plan").exists()
 
 
-def test_a_stage_that_no_node_can_hold_is_told_at_once(
+def test_a_stage_that_fits_no_node_is_refused_at_once(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
     run = planned(album, tmp_path / "out", bright={**DESCRIBED["bright"], "num_gpus": 2})
-    told = r"stage 'bright' wants 2 GPU and no node of the cluster has that \(GPUs by node: 1\)"
+    told = r"stage 'bright' needs 2 GPU and no node of the cluster has that \(GPUs by node: 1\)"
     with pytest.raises(RunError, match=told):
         measure(run, 4, on_stage=lambda name: None)
 

@@ -1,4 +1,4 @@
-"""Which samples are looked at, and what is remembered of them."""
+"""Which samples are audited, and which findings are carried to later rounds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_samples_of_the_smallest_digests_are_audited_whatever_their_order() 
     assert len(first_by_digest(samples, 9)) == 4
 
 
-def test_truth_looks_at_so_many_samples_and_at_all_that_is_said_of_them() -> None:
+def test_truth_audits_all_annotations_of_a_number_of_samples() -> None:
     truth = scene()
     said = perfect(truth)
     wrong = replace(box("lamp", 0, 0, 9, 9), id="wrong")
@@ -40,7 +40,7 @@ def test_truth_looks_at_so_many_samples_and_at_all_that_is_said_of_them() -> Non
     ]
     auditor = TruthAuditor(lambda _: truth, 2)
     assert auditor.keys == frozenset()
-    found = auditor.look_at(iter(samples))
+    found = auditor.review(iter(samples))
     assert [one.key for one in found.samples] == ["b", "c"]
     assert auditor.keys == {"b", "c"}
     assert found.audit.right["wrong"] is False
@@ -48,7 +48,7 @@ def test_truth_looks_at_so_many_samples_and_at_all_that_is_said_of_them() -> Non
         one.id for one in said
     }
     assert found.earlier == ()
-    assert auditor.look_at(samples[:1]).samples == tuple(samples[:1])
+    assert auditor.review(samples[:1]).samples == tuple(samples[:1])
     assert auditor.keys == {"a"}, "of the last round"
 
 
@@ -59,15 +59,15 @@ def file_auditor(tmp_path: Path, **right: bool) -> FileAuditor:
     return FileAuditor(str(path))
 
 
-def test_a_file_speaks_of_statements_that_came_by_in_any_round(tmp_path: Path) -> None:
+def test_findings_of_a_file_hold_in_later_rounds(tmp_path: Path) -> None:
     auditor = file_auditor(tmp_path, one=True, two=False, three=True)
-    first = auditor.look_at([sample("a", "one", "strange"), sample("b", "strange")])
+    first = auditor.review([sample("a", "one", "strange"), sample("b", "strange")])
     assert [one.key for one in first.samples] == ["a"]
     assert first.audit.right == {"one": True}
     with pytest.raises(ConfigError, match="names 2 of 3"):
         auditor.check()
     # The next round says something else of `a`: what was found of it before still counts.
-    second = auditor.look_at([sample("c", "two", "three"), sample("a", "new")])
+    second = auditor.review([sample("c", "two", "three"), sample("a", "new")])
     assert [one.key for one in second.samples] == ["c", "a"]
     assert [[one.id for one in each.annotations] for each in second.samples] == [
         ["two", "three"], ["new"],

@@ -1,6 +1,6 @@
-"""Who is trained on which labels, who is asked, and which round is promoted.
+"""Which labels students are trained on, which students label, and which round is promoted.
 
-Labelling and training stand for themselves: here they only note what they are asked for.
+Labelling and training are replaced by fakes that record their arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.dataset.lineage import Round
 from pipelines.refine import loop
-from pipelines.refine.labelling import Labels
+from pipelines.refine.labelling import LabelledRound
 from pipelines.refine.quality import Quality
 from pipelines.refine.stages import Stages
 from pipelines.training.config import TrainConfig
@@ -59,10 +59,10 @@ def refined(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             steps.trained.append((place(labels), place(config.model), place(target), fold, folds))
             return SimpleNamespace(digest=f"digest of {fold}", steps=2, losses={})
 
-        def label(_: Any, folder: Any, stages: Stages, *__: Any, **___: Any) -> Labels:
+        def label(_: Any, folder: Any, stages: Stages, *__: Any, **___: Any) -> LabelledRound:
             steps.models.append([place(one) for one in stages.get("student", {}).get("model", [])])
             graph = SimpleNamespace(recipe=f"recipe of {folder.url[-1]}", specialists=())
-            return Labels(run=SimpleNamespace(graph=graph), calibrations={})
+            return LabelledRound(run=SimpleNamespace(graph=graph), calibrations={})
 
         def measure(*_: Any) -> Quality:
             value = next(values)
@@ -89,7 +89,7 @@ def gate(steps: Steps) -> list[tuple[int, int, bool]]:
     return [(one.number, one.parent, one.is_promoted) for one in steps.rounds]
 
 
-def test_only_a_round_that_is_better_is_promoted_and_becomes_the_parent_of_the_next(
+def test_only_a_better_round_is_promoted_and_becomes_the_next_parent(
     refined: Refine,
 ) -> None:
     steps = refined(0.5, 0.5, 0.6, 0.6)
@@ -129,14 +129,14 @@ def test_students_learn_from_the_promoted_round_each_without_its_own_fold(
     ]  # fmt: skip
 
 
-def test_cold_students_begin_anew_and_a_single_one_holds_nothing_out(refined: Refine) -> None:
+def test_cold_students_restart_and_a_single_fold_holds_nothing_out(refined: Refine) -> None:
     steps = refined(0.5, 0.6, 0.7, folds=1, is_warm=False)
     assert len({start for _, start, *_ in steps.trained}) == 1
     assert [fold for *_, fold, _ in steps.trained] == [None, None]
 
 
 @pytest.mark.parametrize(("second", "rounds"), [(0.75, 3), (0.749, 2)])
-def test_the_loop_goes_on_while_a_round_gains_the_margin(
+def test_the_loop_continues_while_a_round_gains_the_margin(
     refined: Refine, second: float, rounds: int
 ) -> None:
     steps = refined(*(0.5, second, 0.9)[:rounds], margin=0.25, rounds=2)
@@ -144,7 +144,7 @@ def test_the_loop_goes_on_while_a_round_gains_the_margin(
     assert steps.rounds[1].is_promoted
 
 
-def test_what_one_kind_loses_weighs_against_what_another_gains(refined: Refine) -> None:
+def test_a_loss_in_one_kind_offsets_a_gain_in_another(refined: Refine) -> None:
     """Rounding in the last digits is no gain: 0.8 - 0.5 is a hair more than 0.5 - 0.2."""
     steps = refined(
         {"boxes": 0.5, "ocr": 0.5},

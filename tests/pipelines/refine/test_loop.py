@@ -1,4 +1,4 @@
-"""The loop as a whole: what it leaves behind, when it stops, and that it can be stopped."""
+"""The loop as a whole: its files, when it ends, and that it can be stopped."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_labels_name_all_their_voters_and_carry_a_probability(undisturbed: Path)
     assert all(one.merged_from and one.confidence is not None for one in boxes)
 
 
-def test_a_student_speaks_for_its_round_about_samples_it_was_not_trained_on(
+def test_a_student_labels_samples_it_was_not_trained_on_and_stamps_its_round(
     undisturbed: Path,
 ) -> None:
     manifest = json.loads((undisturbed / "rounds/1/manifest.json").read_text())
@@ -91,7 +91,7 @@ def stops() -> Iterator[tuple[str, Any, str, int]]:
 
 @pytest.mark.parametrize(("module", "name", "calls"), [stop[1:] for stop in stops()],
                          ids=[stop[0] for stop in stops()])  # fmt: skip
-def test_a_loop_that_was_stopped_anywhere_comes_to_the_same_result(
+def test_a_loop_killed_at_any_step_gives_the_same_result(
     configure: Configure,
     undisturbed: Path,
     tmp_path: Path,
@@ -118,7 +118,7 @@ def test_a_loop_that_was_stopped_anywhere_comes_to_the_same_result(
     assert left(output) == left(undisturbed)
 
 
-def test_what_is_done_is_not_done_again(
+def test_finished_work_is_not_repeated(
     configure: Configure, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.shape_world.specialists.detectors import ShapesColour
@@ -159,7 +159,7 @@ def test_a_small_gain_is_promoted_and_ends_the_loop(
     assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, True)]
 
 
-def test_a_build_into_a_round_keeps_the_loop_out_of_it(
+def test_a_build_into_the_folder_of_a_round_locks_it_against_the_loop(
     configure: Configure, tmp_path: Path
 ) -> None:
     config = configure(tmp_path, rounds=0)
@@ -170,7 +170,7 @@ def test_a_build_into_a_round_keeps_the_loop_out_of_it(
         refine(config)
 
 
-def test_a_loop_keeps_a_build_out_of_the_round_that_it_labels(
+def test_a_loop_locks_the_round_that_it_labels_against_a_build(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[str] = []
@@ -190,7 +190,7 @@ def test_a_loop_keeps_a_build_out_of_the_round_that_it_labels(
     assert refused == [f"{zero}/candidates/0", zero]
 
 
-def test_without_an_audit_votes_decide_and_the_lineage_says_so(
+def test_without_an_audit_the_lineage_records_agreement(
     configure: Configure, tmp_path: Path
 ) -> None:
     rounds = refine(configure(tmp_path / "out", audit="", folds=1))
@@ -224,9 +224,7 @@ def test_an_audit_of_unknown_annotations_is_refused_by_name(
         refine(configure(tmp_path / "out", audit=str(audit)))
 
 
-def test_truth_about_photographs_is_not_known(
-    configure: Configure, album: Path, tmp_path: Path
-) -> None:
+def test_photographs_have_no_known_truth(configure: Configure, album: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="truth"):
         refine(configure(tmp_path / "out", keys={"source": str(album)}))
 
@@ -249,6 +247,6 @@ def test_merge_rules_are_scored_beside_each_other(undisturbed: Path) -> None:
     assert scores["calibrated_fusion"].boxes == in_place
 
 
-def test_rules_cannot_be_compared_where_there_was_no_student(tmp_path: Path) -> None:
+def test_rules_cannot_be_compared_without_a_student(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="refine it first"):
         score_rules(Folder(str(tmp_path)))

@@ -17,8 +17,9 @@ from pipelines.dataset.lineage import round_folder
 from pipelines.refine import quality
 from pipelines.refine.audits import FileAuditor, TruthAuditor
 from pipelines.refine.quality import by_kind, measure
-from pipelines.shape_world.score import Score, score_labels
 from pipelines.shape_world.score.captions import FactScore
+from pipelines.shape_world.score.measure import score_labels
+from pipelines.shape_world.score.score import Score
 from tests.pipelines.refine.conftest import Configure
 from tests.pipelines.refine.rounds import box, refined, text
 from tests.pipelines.shape_world.score.labels import labelled, perfect, scene, scored
@@ -26,24 +27,24 @@ from tests.pipelines.shape_world.score.labels import labelled, perfect, scene, s
 NOTHING = FactScore(precision=None, recall=None, f1=None)
 
 
-def test_labels_without_fault_are_worth_one_each() -> None:
+def test_perfect_labels_have_quality_one() -> None:
     found = by_kind(scored(perfect(scene())))
     assert found == pytest.approx({"boxes": 1, "captions": 1, "masks": 1, "ocr": 1, "phrases": 1})
 
 
-def test_what_no_caption_could_tell_costs_nothing() -> None:
+def test_facts_that_no_caption_could_state_are_not_counted() -> None:
     score = scored(perfect(scene()))
     silent = {task: replace(one, relations=NOTHING) for task, one in score.captions.items()}
     assert by_kind(replace(score, captions=silent))["captions"] == pytest.approx(1)
 
 
-def test_lines_read_where_there_is_no_text_are_worth_nothing() -> None:
+def test_ocr_on_images_without_text_has_quality_zero() -> None:
     score = scored(perfect(scene()))
     invented = replace(score.ocr, said=3, true=0, cer=None)
     assert by_kind(replace(score, ocr=invented))["ocr"] == 0
 
 
-def test_captions_without_a_fact_to_tell_are_not_measured() -> None:
+def test_captions_without_true_facts_are_not_measured() -> None:
     score = scored(perfect(scene()))
     silent = {
         task: replace(one, objects=NOTHING, attributes=NOTHING, relations=NOTHING)
@@ -64,7 +65,7 @@ def audited(
     sample = DatasetSample(
         key="a", sha256="0" * 64, width=64, height=64, annotations=said, image=b""
     )
-    auditor.look_at([sample])
+    auditor.review([sample])
     monkeypatch.setattr(quality.Dataset, "of", lambda _: iter([sample]))
     config = configure("out", audit=str(path), measure="audit")
     return measure(config, Folder("nowhere"), auditor).by_kind
@@ -80,7 +81,7 @@ def test_a_kind_that_was_not_audited_is_not_measured(
     assert found == {"boxes": pytest.approx(2 / 3), "captions": None}
 
 
-def test_a_kind_of_which_all_is_wrong_is_worth_nothing(
+def test_a_kind_with_only_wrong_labels_has_quality_zero(
     monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path
 ) -> None:
     ring = box("ring", 40, 40, 60, 60, id="wrong-ring")
@@ -99,9 +100,7 @@ def agreement(
     return measure(config, Folder("nowhere"), None).by_kind
 
 
-def test_voters_that_say_more_than_is_kept_agree_less(
-    monkeypatch: pytest.MonkeyPatch, configure: Configure
-) -> None:
+def test_extra_votes_lower_agreement(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> None:
     kept = [box("star", 0, 0, 9, 9, id="m", specialist="boxes", merged_from=("a",))]
     right = box("star", 0, 0, 9, 9, id="a", specialist="one")
     more = box("ring", 40, 40, 60, 60, id="b", specialist="one")
@@ -109,14 +108,16 @@ def test_voters_that_say_more_than_is_kept_agree_less(
     assert agreement(monkeypatch, configure, kept, [right, more])["boxes"] == pytest.approx(2 / 3)
 
 
-def test_who_merges_is_no_voter(monkeypatch: pytest.MonkeyPatch, configure: Configure) -> None:
+def test_merged_annotations_are_not_votes(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure
+) -> None:
     kept = [box("star", 0, 0, 9, 9, id="m", specialist="boxes", merged_from=("a", "b"))]
     vote = box("ring", 0, 0, 9, 9, id="a", specialist="one")
     echo = box("star", 0, 0, 9, 9, id="u", specialist="unsure", merged_from=("a", "b"))
     assert agreement(monkeypatch, configure, kept, [vote, echo]) == {"boxes": 0.0}
 
 
-def test_by_the_truth_every_sample_counts_that_was_not_audited(
+def test_truth_is_measured_on_all_samples_that_were_not_audited(
     monkeypatch: pytest.MonkeyPatch, configure: Configure
 ) -> None:
     """Of four samples two were audited: their labels are perfect, of the others one in two is."""
@@ -135,7 +136,7 @@ def test_by_the_truth_every_sample_counts_that_was_not_audited(
     monkeypatch.setattr(quality, "truth_of", lambda _: lambda key: scene())
     monkeypatch.setattr(quality, "score_labels", noted)
     auditor = TruthAuditor(lambda _: scene(), 2)
-    auditor.look_at(samples[:2])
+    auditor.review(samples[:2])
     found = measure(configure("out"), Folder("nowhere"), auditor)
     # Of c 4 boxes of 4, of d none of 4: precision 1, recall 1/2.
     assert (found.measured_by, found.by_kind["boxes"]) == ("truth", pytest.approx(2 / 3))
@@ -144,19 +145,19 @@ def test_by_the_truth_every_sample_counts_that_was_not_audited(
     assert counted == [2, 4]
 
 
-def test_where_all_samples_are_audited_none_is_left_to_measure(
+def test_auditing_all_samples_is_refused(
     monkeypatch: pytest.MonkeyPatch, configure: Configure
 ) -> None:
     samples = [replace(labelled(scene(), []), key=key) for key in "ab"]
     monkeypatch.setattr(quality.Dataset, "of", lambda _: iter(samples))
     monkeypatch.setattr(quality, "truth_of", lambda _: lambda key: scene())
     auditor = TruthAuditor(lambda _: scene(), 2)
-    auditor.look_at(samples)
+    auditor.review(samples)
     with pytest.raises(ConfigError, match="all 2 samples are audited, and none is left"):
         measure(configure("out"), Folder("nowhere"), auditor)
 
 
-def test_by_an_audit_one_thing_is_right_once_and_what_is_not_said_is_missed(
+def test_an_audited_thing_counts_once_and_lowers_recall_if_unlabelled(
     monkeypatch: pytest.MonkeyPatch, configure: Configure, tmp_path: Path
 ) -> None:
     """Found right: two stars. Kept: one of them twice, a wrong ring, and one that nobody knows."""
@@ -175,7 +176,7 @@ def test_by_an_audit_one_thing_is_right_once_and_what_is_not_said_is_missed(
     auditor = FileAuditor(str(path))
     before = DatasetSample(key="a", sha256="0" * 64, width=64, height=64,
                       annotations=tuple(audited), image=b"")  # fmt: skip
-    auditor.look_at([before])
+    auditor.review([before])
     strange = replace(text("EXIT"), task="ocr", kind="region", box_xyxy=(0.0, 0.0, 9.0, 9.0))
     others = replace(before, key="b", annotations=(strange,))
     samples = [replace(before, annotations=tuple(kept)), others]
@@ -186,7 +187,7 @@ def test_by_an_audit_one_thing_is_right_once_and_what_is_not_said_is_missed(
     assert found.by_kind == {"boxes": pytest.approx(0.4), "ocr": None}, "nobody audited a line"
 
 
-def test_agreement_asks_each_voter_on_its_own_task_by_task(
+def test_agreement_compares_each_voter_on_its_own_tasks(
     monkeypatch: pytest.MonkeyPatch, configure: Configure
 ) -> None:
     kept = [
@@ -206,7 +207,7 @@ def test_agreement_asks_each_voter_on_its_own_task_by_task(
     assert found == {"boxes": pytest.approx(0.5)}
 
 
-def test_kept_and_dropped_labels_are_told_apart_sample_by_sample(tmp_path: Path) -> None:
+def test_kept_and_dropped_labels_are_separated_for_each_sample(tmp_path: Path) -> None:
     labels = {
         "a": [box("bright", 0, 0, 9, 9, score=0.1), box("dark", 0, 0, 9, 9, score=0.9)],
         "c": [box("weak", 0, 0, 9, 9, score=0.2)],
@@ -221,12 +222,12 @@ def test_kept_and_dropped_labels_are_told_apart_sample_by_sample(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("cer", "worth"), [(0.25, 0.75), (1.0, 0.0), (3.0, 0.0)])
-def test_reading_is_worth_what_is_not_misread(cer: float, worth: float) -> None:
+def test_ocr_quality_is_one_minus_the_character_error_rate(cer: float, worth: float) -> None:
     score = scored(perfect(scene()))
     assert by_kind(replace(score, ocr=replace(score.ocr, cer=cer)))["ocr"] == worth
 
 
-def test_captions_are_worth_the_mean_of_all_facts_that_there_are() -> None:
+def test_caption_quality_is_the_mean_f1_of_all_measured_facts() -> None:
     score = scored(perfect(scene()))
     half = FactScore(precision=0.5, recall=0.5, f1=0.5)
     task, first = next(iter(score.captions.items()))

@@ -13,7 +13,7 @@ from engine.planning.graph import plan
 from engine.storage.folder import Folder
 from pipelines.merge.calibration import Calibration
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import levels, plain, with_calibrations, with_students
+from pipelines.refine.stages import levels, round_config, with_calibrations, with_students
 
 SPECIALISTS: dict[str, Any] = {
     "shapes_colour": {},
@@ -58,7 +58,7 @@ def test_the_config_itself_is_not_changed_by_a_round() -> None:
     assert config.specialists == SPECIALISTS
 
 
-def test_a_student_that_no_merge_hears_is_refused_with_the_stage_to_add() -> None:
+def test_a_student_that_no_merge_reads_is_refused_with_the_stage_to_add() -> None:
     config = configure(students={"student": {"tasks": ["caption"]}})
     with pytest.raises(ConfigError, match=r"tasks: \[caption\]"):
         with_students(config, ["a"], 1)
@@ -71,18 +71,18 @@ def test_a_student_joins_a_merge_that_takes_every_task() -> None:
     assert stages["boxes"]["reads"] == ["shapes_colour", "shapes_edges", "student"]
 
 
-def test_tasks_that_are_no_list_are_refused_as_such() -> None:
+def test_tasks_that_are_not_a_list_are_refused() -> None:
     config = configure(students={"student": {"tasks": "object_detection"}})
     with pytest.raises(ConfigError, match=r"refine\.students\.student: tasks = 'object_detection'"):
         with_students(config, ["a"], 1)
 
 
-def test_a_calibration_of_ones_own_is_kept_and_no_student_may_join_it(tmp_path: Path) -> None:
+def test_a_configured_calibration_is_kept_and_refuses_students(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     Calibration(voters=("grabcut", "boxes"), tasks={}).save(Folder(str(tmp_path)), path.name)
     config = configure()
     config.specialists["masks"] = {**SPECIALISTS["masks"], "calibration": str(path)}
-    assert [one.merges for one in levels(plan(plain(config, output="out")))] == [("boxes",)]
+    assert [one.merges for one in levels(plan(round_config(config, output="out")))] == [("boxes",)]
     assert with_students(config, ["a"], 1)["masks"]["calibration"] == str(path)
     config.specialists["boxes"] = {**SPECIALISTS["boxes"], "calibration": str(path)}
     with pytest.raises(ConfigError, match=r"boxes\.calibration.*without the students.*audit"):
@@ -97,7 +97,7 @@ def test_a_calibration_of_ones_own_is_kept_and_no_student_may_join_it(tmp_path: 
         ({"students_at_once": 2, "train": {"model": "a", "workers": 0}}, "workers: 1"),
     ],
 )
-def test_options_that_cannot_go_together_are_refused(options: dict[str, Any], message: str) -> None:
+def test_contradictory_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configure(**options)
 
@@ -109,19 +109,19 @@ def test_a_student_cannot_take_the_name_of_a_specialist() -> None:
 
 
 def test_merges_are_calibrated_after_those_that_their_voters_build_on() -> None:
-    graph = plan(plain(configure(), output="out"))
+    graph = plan(round_config(configure(), output="out"))
     first, second = levels(graph)
     assert (first.merges, second.merges) == (("boxes",), ("masks",))
     assert first.voters == {"shapes_colour", "shapes_edges"}
     assert second.voters == {"grabcut", "boxes", "shapes_colour", "shapes_edges"}
 
 
-def test_voters_of_a_later_merge_are_asked_as_soon_as_they_can_speak() -> None:
+def test_voters_of_a_later_merge_run_at_the_earliest_level() -> None:
     config = configure()
     config.specialists["imagenet_cam"] = {}
     config.specialists["masks"] = {**SPECIALISTS["masks"], "reads": ["grabcut", "boxes"]}
     config.specialists["grabcut"] = {"reads": ["imagenet_cam"]}
-    first, second = levels(plan(plain(config, output="out")))
+    first, second = levels(plan(round_config(config, output="out")))
     assert first.voters == {"shapes_colour", "shapes_edges", "imagenet_cam", "grabcut"}
     assert second.voters == first.voters | {"boxes"}
 
@@ -129,10 +129,10 @@ def test_voters_of_a_later_merge_are_asked_as_soon_as_they_can_speak() -> None:
 def test_a_rule_that_needs_no_calibration_has_no_level() -> None:
     config = configure()
     config.specialists["boxes"] = {**SPECIALISTS["boxes"], "rule": "union"}
-    assert [one.merges for one in levels(plan(plain(config, output="out")))] == [("masks",)]
+    assert [one.merges for one in levels(plan(round_config(config, output="out")))] == [("masks",)]
 
 
-def test_without_an_audit_a_merge_goes_by_agreement() -> None:
+def test_without_an_audit_a_merge_uses_agreement() -> None:
     stages = with_calibrations(SPECIALISTS, {"boxes": None, "masks": Path("m.json")})
     assert stages["boxes"]["rule"] == "agreement"
     assert stages["masks"]["calibration"] == "m.json"
@@ -141,7 +141,9 @@ def test_without_an_audit_a_merge_goes_by_agreement() -> None:
 
 def test_a_round_keeps_source_and_layers_and_may_leave_the_filters_out() -> None:
     config = configure().model_copy(update={"filters": {"nms": {}}})
-    run = plain(config, output="out/rounds/1", stages={"shapes_edges": {}}, has_filters=False)
+    run = round_config(
+        config, output="out/rounds/1", stages={"shapes_edges": {}}, has_filters=False
+    )
     assert (run.output, run.layers, run.filters) == ("out/rounds/1", "out/layers", {})
     assert run.source == config.source
 

@@ -38,11 +38,11 @@ class Strong(Filter[StageConfig]):
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """An image with what was said about it; ids and specialists are given by hand."""
+    """An image with its annotations; ids and specialists are given by hand."""
 
     key: str
     data: bytes
-    said: Sequence[Annotation] = ()
+    annotations: Sequence[Annotation] = ()
 
 
 def publish(
@@ -56,7 +56,7 @@ def publish(
         shard = Shard(
             number=number,
             records=tuple(map(_record, photos)),
-            labels=tuple(tuple(photo.said) for photo in photos),
+            labels=tuple(tuple(photo.annotations) for photo in photos),
             dead_letters=tuple(dead_letters) if number == 0 else (),
         )
         images = ShardBytes([photo.data for photo in photos])

@@ -33,47 +33,47 @@ def boxes(output: Folder, *shards: list[Photo]) -> Boxes:
 def test_box_size_is_the_root_of_the_share_of_the_image(tmp_path: Path) -> None:
     # A quarter of a 64 x 48 image, twice; once it is dropped.
     quarter = (0.0, 0.0, 32.0, 24.0)
-    said = (box("a", box_xyxy=quarter), box("b", box_xyxy=quarter, score=0.1))
-    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+    annotations = (box("a", box_xyxy=quarter), box("b", box_xyxy=quarter, score=0.1))
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), annotations=annotations)])
     assert np.flatnonzero(found.side[0]).tolist() == [20]
     assert found.side.sum(axis=1).tolist() == [1, 1]
     assert np.argwhere(found.centres).tolist() == [[6, 6]]
-    assert figures.side_histogram(found).says == "median 51% of the side"
+    assert figures.side_histogram(found).summary == "median 51% of the side"
 
 
 def test_box_aspect_is_width_over_height(tmp_path: Path) -> None:
-    said = (box("wide", box_xyxy=(0, 0, 40, 10)), box("tall", box_xyxy=(0, 0, 10, 40)))
-    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+    annotations = (box("wide", box_xyxy=(0, 0, 40, 10)), box("tall", box_xyxy=(0, 0, 10, 40)))
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), annotations=annotations)])
     assert np.flatnonzero(found.aspect[0]).tolist() == [12, 36]
 
 
-def test_a_box_beyond_the_image_counts_with_what_can_be_seen(tmp_path: Path) -> None:
-    said = (box("half", box_xyxy=(32, 0, 500, 48)), box("gone", box_xyxy=(70, 0, 90, 48)))
-    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+def test_a_box_beyond_the_image_is_clipped(tmp_path: Path) -> None:
+    annotations = (box("half", box_xyxy=(32, 0, 500, 48)), box("gone", box_xyxy=(70, 0, 90, 48)))
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), annotations=annotations)])
     assert found.side.sum() == 1
     assert np.flatnonzero(found.side[0]).tolist() == [28]
 
 
 def test_a_mask_does_not_count_its_box_again(tmp_path: Path) -> None:
     mask = box("mask", task="segmentation", mask_rle=MaskRLE((48, 64), ""), parent_id="box")
-    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=(box(), mask))])
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), annotations=(box(), mask))])
     assert found.side.sum() == 1
 
 
-def test_boxes_of_phrases_are_counted_apart(tmp_path: Path) -> None:
-    said = (box(), caption("A cup."), phrase("A cup", (0, 5)))
-    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+def test_boxes_of_phrases_are_counted_separately(tmp_path: Path) -> None:
+    annotations = (box(), caption("A cup."), phrase("A cup", (0, 5)))
+    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), annotations=annotations)])
     assert [found.boxes[kind].side.sum() for kind in (REGION_TEXT, PHRASE_REGION)] == [1, 1]
 
 
 def test_caption_words_are_counted_by_task_and_verdict(tmp_path: Path) -> None:
-    said = (
+    annotations = (
         caption("Three words here."),
         caption("Three weak words.", id="weak", score=0.1),
         caption(" ".join(["word"] * 999), id="long", task="more_detailed_caption"),
         phrase("Three", (0, 5)),
     )
-    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+    found = measured(Folder(str(tmp_path)), [Photo(key="a", data=plain(), annotations=annotations)])
     assert np.argwhere(found.words["caption"]).tolist() == [[0, 1], [1, 1]]
     assert np.argwhere(found.words["more_detailed_caption"]).tolist() == [[0, 79]]
     assert found.words["detailed_caption"].sum() == 0
@@ -83,7 +83,7 @@ def test_caption_words_are_counted_by_task_and_verdict(tmp_path: Path) -> None:
 
 
 def test_shards_add_up_whatever_their_number(tmp_path: Path) -> None:
-    photos = [Photo(key=key, data=plain(), said=(box(), caption())) for key in "abcd"]
+    photos = [Photo(key=key, data=plain(), annotations=(box(), caption())) for key in "abcd"]
     one = measured(Folder(str(tmp_path / "one")), photos)
     two = measured(Folder(str(tmp_path / "two")), photos[:1], photos[1:])
     sides = [each.boxes[REGION_TEXT].side for each in (one, two)]
@@ -92,9 +92,9 @@ def test_shards_add_up_whatever_their_number(tmp_path: Path) -> None:
     assert (one.words["caption"] == two.words["caption"]).all()
 
 
-def test_dropped_bins_stand_on_kept_ones(tmp_path: Path) -> None:
-    said = (box("a"), box("b"), box("weak", score=0.1))
-    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)])
+def test_dropped_bins_are_stacked_on_kept_ones(tmp_path: Path) -> None:
+    annotations = (box("a"), box("b"), box("weak", score=0.1))
+    found = boxes(Folder(str(tmp_path)), [Photo(key="a", data=plain(), annotations=annotations)])
     chart = figures.aspect_histogram(found)
     full, share = chart.height, round(chart.height / 3, 1)
     assert chart.kept.count("M") == chart.dropped.count("M") == 1
@@ -112,13 +112,13 @@ def test_numbers_are_spread_evenly_without_repeats(count: int, among: int) -> No
     assert gaps.max() - np.median(gaps) <= 1
 
 
-def test_a_quantile_of_nothing_is_nothing() -> None:
+def test_a_quantile_of_an_empty_histogram_is_none() -> None:
     edges = np.array([0.0, 1.0, 2.0])
     assert quantile([0, 0], edges, 0.5) is None
     assert quantile([1, 3], edges, 0.5) == 1.5
 
 
-def test_bars_are_measured_by_the_longest() -> None:
+def test_bar_lengths_are_shares_of_the_longest() -> None:
     rows = summary.bars({"a": {"kept": 1, "dropped": 1}, "b": {"kept": 3, "dropped": 1}})
     assert [(row.name, row.kept_length, row.dropped_length) for row in rows] == [
         ("b", 75.0, 25.0),
@@ -126,9 +126,11 @@ def test_bars_are_measured_by_the_longest() -> None:
     ]
 
 
-def test_what_the_funnel_leaves_is_what_was_kept(tmp_path: Path) -> None:
-    said = (box(), box("weak", score=0.1), box("child", parent_id="weak"), caption())
-    totals = Totals.of(publish(Folder(str(tmp_path)), [Photo(key="a", data=plain(), said=said)]))
+def test_the_last_row_of_the_funnel_is_the_number_kept(tmp_path: Path) -> None:
+    annotations = (box(), box("weak", score=0.1), box("child", parent_id="weak"), caption())
+    totals = Totals.of(
+        publish(Folder(str(tmp_path)), [Photo(key="a", data=plain(), annotations=annotations)])
+    )
     last = summary.funnel(totals, ["unheard"])[-1]
     assert last.filter == "lineage"
     assert last.left == totals.annotations_kept == 2

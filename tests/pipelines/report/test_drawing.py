@@ -1,4 +1,4 @@
-"""Regions on the canvas: what is drawn is what was said."""
+"""Regions on the canvas: what is drawn is what was annotations."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_image_of_extreme_shape_has_a_canvas_that_can_be_seen() -> None:
     assert canvas.points((0, 0, 1, 1)).tolist() == [[0, 0], [640, 640]]
 
 
-def test_a_name_moves_out_of_the_way_of_others() -> None:
+def test_a_label_avoids_other_labels() -> None:
     canvas = Canvas.over((640, 480))
     region = Rectangle(100, 100, 300, 300)
     first = place_chip("motorcycle", region, canvas, [])
@@ -68,7 +68,7 @@ def test_a_name_moves_out_of_the_way_of_others() -> None:
     assert not first.rectangle.overlaps(second.rectangle)
 
 
-def test_a_name_without_room_waits_until_its_region_is_pointed_at() -> None:
+def test_a_label_without_room_is_marked_as_crowded() -> None:
     canvas = Canvas.over((640, 480))
     everything = Rectangle(0, 0, 640, 480)
     assert place_chip("cat", Rectangle(10, 10, 40, 40), canvas, [everything]).is_crowded

@@ -36,11 +36,11 @@ def written(output: Folder) -> str:
 
 
 def a_cat(key: str = "cat", **changes: object) -> Photo:
-    said = (caption(), box(), phrase("A cat", (0, 5)), box("weak", score=0.2))
-    return Photo(key=key, data=plain(), said=said)
+    annotations = (caption(), box(), phrase("A cat", (0, 5)), box("weak", score=0.2))
+    return Photo(key=key, data=plain(), annotations=annotations)
 
 
-def test_the_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
+def test_the_page_has_no_external_resources(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     publish(output, [a_cat()])
     html = written(output)
@@ -65,7 +65,7 @@ def test_the_policy_lets_only_the_pages_own_script_run(tmp_path: Path) -> None:
 
 def test_texts_of_the_dataset_never_become_markup(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
-    said = (
+    annotations = (
         caption(NASTY, specialist=NASTY),
         box(label=NASTY, model=NASTY),
         phrase(NASTY[:8], (0, 8)),
@@ -74,7 +74,9 @@ def test_texts_of_the_dataset_never_become_markup(tmp_path: Path) -> None:
         box("own", task="<b>own task</b>"),
     )
     letter = DeadLetter(key=NASTY, source=NASTY, stage=NASTY, reason=NASTY, message=NASTY)
-    publish(output, [Photo(key="a-key", data=plain(), said=said)], dead_letters=[letter])
+    publish(
+        output, [Photo(key="a-key", data=plain(), annotations=annotations)], dead_letters=[letter]
+    )
     page = Page(written(output))
     assert len(page.find("script")) == 1
     assert len(page.find("b")) == 0
@@ -85,10 +87,10 @@ def test_texts_of_the_dataset_never_become_markup(tmp_path: Path) -> None:
     assert [one.content for one in page.find("bdi", "path")] == [NASTY]
 
 
-def test_text_from_right_to_left_keeps_to_itself(tmp_path: Path) -> None:
+def test_right_to_left_text_is_isolated(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
-    said = (caption(HEBREW), box("read", label="", text=HEBREW, task="ocr"))
-    publish(output, [Photo(key="a-key", data=plain(), said=said)])
+    annotations = (caption(HEBREW), box("read", label="", text=HEBREW, task="ocr"))
+    publish(output, [Photo(key="a-key", data=plain(), annotations=annotations)])
     page = Page(written(output))
     assert HEBREW in [one.content for one in page.find("p") if one.attributes.get("dir") == "auto"]
     assert HEBREW in [one.content for one in page.find("bdi")]
@@ -112,7 +114,7 @@ def test_a_dataset_on_another_file_system_is_read(tmp_path: Path) -> None:
     assert len(Page(written(output)).find("article", "plate")) == 1
 
 
-def test_what_was_said_is_counted_by_specialist_and_by_task(tmp_path: Path) -> None:
+def test_annotations_are_counted_by_specialist_and_by_task(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     publish(output, [a_cat()], [a_cat("dog")])
     page = Page(written(output))
@@ -125,14 +127,14 @@ def test_what_was_said_is_counted_by_specialist_and_by_task(tmp_path: Path) -> N
 def test_the_funnel_follows_the_filters_of_the_run(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     child = box("child", score=None, parent_id="weak")
-    publish(output, [Photo(key="cat", data=plain(), said=(box("weak", score=0.2), child))])
+    publish(output, [Photo(key="cat", data=plain(), annotations=(box("weak", score=0.2), child))])
     output.publish("run.yaml", b"filters: {zeal: {}, strong: {}}")
     (funnel,) = Page(written(output)).find("table", "funnel")
     rows = " ".join(funnel.content.split())
     assert rows.endswith("zeal 2 0 strong 1 1 too_weak 1 lineage 0 1 parent_dropped 1")
 
 
-def test_dropped_annotations_are_there_but_off_and_say_why(tmp_path: Path) -> None:
+def test_dropped_annotations_are_hidden_and_show_their_reason(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     publish(output, [a_cat()])
     page = Page(written(output))
@@ -154,7 +156,7 @@ def test_every_specialist_and_task_has_a_switch(tmp_path: Path) -> None:
     assert used == switches
 
 
-def test_a_phrase_and_its_box_share_a_place(tmp_path: Path) -> None:
+def test_a_phrase_and_its_box_share_a_region_id(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     publish(output, [a_cat()])
     page = Page(written(output))
@@ -164,7 +166,7 @@ def test_a_phrase_and_its_box_share_a_place(tmp_path: Path) -> None:
     assert {one.attributes["data-at"] for one in regions} == {mark.attributes["data-at"]}
 
 
-def test_lost_inputs_are_shown_by_reason_with_a_few_examples(tmp_path: Path) -> None:
+def test_failed_inputs_are_shown_by_reason_with_a_few_examples(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     letters = [
         DeadLetter(key=f"k{n}", source=f"{n}.jpg", stage="source", reason="empty_file", message="!")

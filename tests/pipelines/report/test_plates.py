@@ -39,7 +39,7 @@ def test_a_small_dataset_is_shown_whole(tmp_path: Path) -> None:
     assert [plate.sample.key for plate in choose_plates(output, stats, {})] == ["a", "b"]
 
 
-def test_a_photograph_on_its_side_is_shown_upright(
+def test_a_rotated_photograph_is_shown_upright(
     photographs: dict[str, Path], tmp_path: Path
 ) -> None:
     output = Folder(str(tmp_path))
@@ -56,7 +56,7 @@ def test_a_photograph_on_its_side_is_shown_upright(
     assert embedded(plate.thumbnail_uri).size == (160, 160)
 
 
-def test_large_photographs_are_embedded_small_and_small_ones_as_they_are(tmp_path: Path) -> None:
+def test_large_photographs_are_scaled_down_and_small_ones_kept(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     photos = [Photo(key="a", data=plain(1500, 900)), Photo(key="b", data=plain(30, 20))]
     large, small = choose_plates(output, publish(output, photos), {})
@@ -73,17 +73,17 @@ def test_an_image_that_no_stage_decoded_does_not_stop_the_report(tmp_path: Path)
     assert (plate.canvas.width, plate.canvas.height) == (640, 427)
 
 
-def test_a_plate_has_what_was_said_of_its_sample_alone(tmp_path: Path) -> None:
+def test_a_plate_has_only_the_annotations_of_its_sample(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     weak = caption("A dog.", id="weak", score=0.1)
     photos = [
-        Photo(key="a", data=plain(), said=(weak, caption(), phrase("A cat", (0, 5)), box())),
-        Photo(key="b", data=plain(), said=(caption("A cup."),)),
+        Photo(key="a", data=plain(), annotations=(weak, caption(), phrase("A cat", (0, 5)), box())),
+        Photo(key="b", data=plain(), annotations=(caption("A cup."),)),
     ]
     first, second = choose_plates(output, publish(output, photos), {"detector": 3})
-    assert [one.words for one in first.statements] == ["A dog.", "A cat sleeps.", "A cat", "cat"]
+    assert [one.text for one in first.annotations] == ["A dog.", "A cat sleeps.", "A cat", "cat"]
     assert first.title == "A cat sleeps."
     assert first.dropped == 1
-    assert first.statements[3].speaker == 3
-    assert [one.statement.words for one in second.captions] == ["A cup."]
+    assert first.annotations[3].specialist_number == 3
+    assert [one.shown.text for one in second.captions] == ["A cup."]
     assert second.regions == []

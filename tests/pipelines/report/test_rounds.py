@@ -12,7 +12,7 @@ from engine.storage.folder import Folder
 from pipelines.dataset.files import LINEAGE, REPORT
 from pipelines.dataset.lineage import round_folder, write_lineage
 from pipelines.report import write_report
-from pipelines.report.progress import draw_progress
+from pipelines.report.quality import draw_quality
 from pipelines.report.rounds import read_rounds
 from tests.pipelines.refine.rounds import Labels, box, entry, refined, text
 from tests.pipelines.report.dataset import Page, finished
@@ -45,7 +45,7 @@ def rows(table: str, html: str) -> list[list[str]]:
     ]
 
 
-def test_a_dataset_that_was_never_refined_has_the_page_it_had(tmp_path: Path) -> None:
+def test_a_dataset_without_rounds_has_no_section_about_them(tmp_path: Path) -> None:
     output = refined(tmp_path, BEFORE, AFTER, is_finished=True)
     with_rounds = written(output)
     output.remove(LINEAGE)
@@ -58,7 +58,7 @@ def test_a_dataset_that_was_never_refined_has_the_page_it_had(tmp_path: Path) ->
     assert outside.partition("<body>")[2].split() == built.partition("<body>")[2].split()
 
 
-def test_rounds_are_listed_with_their_students_and_what_became_of_them(tmp_path: Path) -> None:
+def test_rounds_are_listed_with_students_and_reasons(tmp_path: Path) -> None:
     lineage = [entry(0), entry(1, is_promoted=False, quality={"boxes": 0.25})]
     output = refined(tmp_path, BEFORE, AFTER, lineage=lineage)
     heads, first, second = rows("lineage", written(output))
@@ -79,13 +79,13 @@ def test_a_kind_that_was_not_measured_has_a_dash_and_no_dot(tmp_path: Path) -> N
     assert heads[4:] == ["boxes", "captions", "ocr", "mean", "promoted"]
     assert first[4:8] == ["0.700", "-", "-", "0.700"]
     assert second[4:8] == ["0.800", "0.500", "-", "0.650"]
-    lines = {line.name: line for line in draw_progress(lineage, lineage[1]).lines}
+    lines = {line.name: line for line in draw_quality(lineage, lineage[1]).lines}
     assert list(lines) == ["boxes", "captions", "mean"]
     assert [dot.tip for dot in lines["captions"].dots] == ["captions 0.500, round 1"]
     assert (lines["captions"].steps, lines["captions"].dead_ends) == ("", "")
 
 
-def test_what_nobody_audited_has_a_dash_beside_what_was(tmp_path: Path) -> None:
+def test_unaudited_voters_have_a_dash(tmp_path: Path) -> None:
     nothing = {"right": 0, "audited": 0, "share": None, "low": None, "high": None}
     found = {"right": 8, "audited": 10, "share": 0.8, "low": 0.49, "high": 0.943}
     tasks = {
@@ -113,12 +113,12 @@ def test_what_nobody_audited_has_a_dash_beside_what_was(tmp_path: Path) -> None:
     assert mute[2:] == ["one", "0", "-", "-", ""]
 
 
-def test_without_any_audit_there_is_no_table_of_it(tmp_path: Path) -> None:
+def test_without_an_audit_there_is_no_table_of_precisions(tmp_path: Path) -> None:
     nothing = {"right": 0, "audited": 0, "share": None, "low": None, "high": None}
     tasks = {"ocr": {"voters": {}, "precision": nothing, "ece": None}}
     merges = {"boxes": {"rule": "calibrated_fusion", "tasks": tasks}}
     output = refined(tmp_path, BEFORE, lineage=[entry(0, merges=merges)])
-    assert "What the audit says" not in written(output)
+    assert "Audited precision" not in written(output)
 
 
 def test_the_last_promoted_round_is_marked_and_compared(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_last_promoted_round_is_marked_and_compared(tmp_path: Path) -> None:
     ]
 
 
-def test_what_changed_is_drawn_before_and_after(tmp_path: Path) -> None:
+def test_changed_annotations_are_drawn_before_and_after(tmp_path: Path) -> None:
     page = Page(written(refined(tmp_path, BEFORE, AFTER)))
     assert [one.content for one in page.find("h4") if "changed-" in one.attributes.get("id", "")]
     panels = [one.attributes["aria-label"] for one in page.find("svg", "panel")]
@@ -182,10 +182,10 @@ def test_rounds_whose_datasets_are_gone_are_still_listed(tmp_path: Path) -> None
     assert len(page.find("table", "lineage")) == 1
     assert not page.find("table", "diff")
     [rounds] = [one for one in page.find("section") if one.attributes["id"] == "rounds"]
-    assert "not at hand" in rounds.content
+    assert "were deleted" in rounds.content
 
 
-def test_a_run_that_never_got_better_says_so(tmp_path: Path) -> None:
+def test_a_run_without_a_better_round_shows_a_note(tmp_path: Path) -> None:
     output = refined(tmp_path, BEFORE, AFTER, lineage=[entry(0), entry(1, is_promoted=False)])
     (section,) = [
         one for one in Page(written(output)).find("section") if one.attributes.get("id") == "rounds"
@@ -199,9 +199,9 @@ def test_rounds_without_a_promoted_one_are_not_shown(tmp_path: Path) -> None:
     assert read_rounds(output) is None
 
 
-def test_lines_go_from_a_round_to_those_that_learned_from_it() -> None:
+def test_lines_connect_a_round_with_its_children() -> None:
     rounds = [entry(0), entry(1), entry(2, is_promoted=False), entry(3, parent=1)]
-    figure = draw_progress(rounds, rounds[-1])
+    figure = draw_quality(rounds, rounds[-1])
     boxes, _, mean = figure.lines
     assert [line.name for line in figure.lines] == ["boxes", "captions", "mean"]
     x = [dot.x for dot in boxes.dots]
@@ -215,16 +215,16 @@ def test_lines_go_from_a_round_to_those_that_learned_from_it() -> None:
     assert y == sorted(y, reverse=True)
 
 
-def test_names_of_lines_are_not_written_over_each_other() -> None:
+def test_names_of_lines_do_not_overlap() -> None:
     kinds = ("boxes", "captions", "masks", "ocr", "phrases")
     for quality in (0.0, 0.5, 1.0):
         one = entry(0, quality=dict.fromkeys(kinds, quality))
-        figure = draw_progress([one], one)
+        figure = draw_quality([one], one)
         y = sorted(line.name_y for line in figure.lines)
         assert all(after - before >= 15 for before, after in pairwise(y))
         assert 0 <= y[0] <= y[-1] <= 208
 
 
-def test_a_round_that_nobody_measured_is_drawn() -> None:
+def test_an_unmeasured_round_is_drawn() -> None:
     one = entry(0, quality={})
-    assert [line.name for line in draw_progress([one], one).lines] == ["mean"]
+    assert [line.name for line in draw_quality([one], one).lines] == ["mean"]

@@ -16,7 +16,7 @@ from pipelines.report.statistics import measure, write_statistics
 from tests.building import build
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
 
-SAID = (
+ANNOTATIONS = (
     caption("A cat, asleep."),  # five tokens
     caption("A long sentence about a cat.", id="long", task="more_detailed_caption"),
     phrase("A cat", (0, 5)),
@@ -49,14 +49,17 @@ def row(found: dict[str, Any], kind: str, text: str) -> dict[str, Any]:
     return {name: one[name] for name in names if one[name] is not None}
 
 
-def photos(*keys: str, said: tuple[Annotation, ...] = SAID) -> list[Photo]:
-    return [Photo(key=key, data=plain(), said=[own(one, key) for one in said]) for key in keys]
+def photos(*keys: str, annotations: tuple[Annotation, ...] = ANNOTATIONS) -> list[Photo]:
+    return [
+        Photo(key=key, data=plain(), annotations=[own(one, key) for one in annotations])
+        for key in keys
+    ]
 
 
-def own(said: Annotation, key: str) -> Annotation:
+def own(annotations: Annotation, key: str) -> Annotation:
     """Return an annotation whose names are those of one image, as the engine gives them."""
-    parent = said.parent_id and f"{key} {said.parent_id}"
-    return replace(said, id=f"{key} {said.id}", parent_id=parent)
+    parent = annotations.parent_id and f"{key} {annotations.parent_id}"
+    return replace(annotations, id=f"{key} {annotations.id}", parent_id=parent)
 
 
 def test_all_eight_types_are_counted(tmp_path: Path) -> None:
@@ -78,8 +81,8 @@ def test_all_eight_types_are_counted(tmp_path: Path) -> None:
     assert row(found, "text-phrase-region", "more detailed")["regions"] == 1
 
 
-def test_what_was_dropped_does_not_count(tmp_path: Path) -> None:
-    found = statistics(tmp_path, photos("a", said=(box("weak", score=0.1),)))
+def test_dropped_annotations_are_not_counted(tmp_path: Path) -> None:
+    found = statistics(tmp_path, photos("a", annotations=(box("weak", score=0.1),)))
     assert row(found, "region-text", "phrase") == {"annotations": 0, "regions": 0}
 
 
@@ -91,7 +94,7 @@ def test_shards_add_up(tmp_path: Path) -> None:
     assert (once["shards"], cut["measured_shards"]) == (1, 2)
 
 
-def test_the_figures_of_the_paper_stand_beside(tmp_path: Path) -> None:
+def test_the_figures_of_the_paper_are_shown_beside(tmp_path: Path) -> None:
     found = statistics(tmp_path, photos("a"))
     for one in found["table_2"]:
         paper = TABLE_2[one["kind"], one["text"]]

@@ -44,7 +44,7 @@ def easy() -> list[Scene]:
     return [draw(config, number) for number in range(COUNT)]
 
 
-def test_the_same_number_is_the_same_scene_whatever_the_range() -> None:
+def test_a_scene_depends_on_its_number_not_on_the_range() -> None:
     first = draw(WorldConfig(seed=4, count=10), 7)
     again = draw(WorldConfig(seed=4, count=5, start=100), 7)
     assert np.array_equal(first.pixels, again.pixels)
@@ -61,7 +61,7 @@ def test_another_seed_difficulty_or_number_is_another_scene(other: WorldConfig) 
 
 
 @pytest.mark.parametrize("px", [32, 64, 200])
-def test_a_scene_has_the_size_that_was_asked_for(px: int) -> None:
+def test_a_scene_has_the_configured_size(px: int) -> None:
     scene = draw(WorldConfig(px=px), 3)
     assert scene.pixels.shape == (px, px, 3)
     assert scene.pixels.dtype == np.uint8
@@ -100,13 +100,13 @@ def test_signs_and_only_signs_have_a_word(scenes: list[Scene]) -> None:
         assert (thing.word in WORDS) if thing.name == SIGN else not thing.word
 
 
-def test_no_two_things_of_a_scene_are_called_the_same(scenes: list[Scene]) -> None:
+def test_no_two_things_of_a_scene_share_name_and_colour(scenes: list[Scene]) -> None:
     for scene in scenes:
         names = [(thing.name, thing.colour) for thing in scene.things]
         assert len(set(names)) == len(names)
 
 
-def test_the_pixels_have_the_colour_that_is_said(easy: list[Scene]) -> None:
+def test_the_pixels_have_the_colour_of_the_truth(easy: list[Scene]) -> None:
     for scene in easy:
         for thing in scene.things:
             if thing.pattern != "solid" or thing.name == SIGN:
@@ -139,7 +139,7 @@ def test_masks_have_the_silhouette_of_their_name(easy: list[Scene]) -> None:
     assert medians["star"] < medians["heart"] < medians["square"]
 
 
-def test_the_silhouettes_are_told_apart_by_overlap() -> None:
+def test_silhouettes_of_different_shapes_overlap_little() -> None:
     centre_xy = np.array([32.0, 32.0])
     masks = {
         name: painting.coverage(outline(name, radius=25, centre_xy=centre_xy), 64) > 127
@@ -176,7 +176,7 @@ def test_easy_backgrounds_are_smooth_and_full_ones_are_not() -> None:
     assert roughness("full") > 20
 
 
-def test_full_scenes_hide_parts_of_things_but_never_more_than_allowed() -> None:
+def test_full_scenes_occlude_things_within_the_limit() -> None:
     scenes = [draw(WorldConfig(seed=11), number) for number in range(COUNT)]
     circles = [thing for thing in _things(scenes) if thing.name == "circle"]
     shares = []
@@ -226,7 +226,7 @@ def test_captions_grow_in_length_and_name_what_is_there(scenes: list[Scene]) -> 
             assert phrase(thing) in scene.captions["detailed_caption"]
 
 
-def test_captions_say_relations_that_hold_and_none_twice(scenes: list[Scene]) -> None:
+def test_captions_state_true_relations_and_none_twice(scenes: list[Scene]) -> None:
     assert any(_relations_told(scene) for scene in scenes)
     for scene in scenes:
         told = _relations_told(scene)

@@ -31,12 +31,12 @@ def _readings(url: str = URL) -> list[Reading]:
     return [reading for reading in readings if isinstance(reading, Reading)]
 
 
-def test_scenes_come_by_number_from_the_first_one_asked_for() -> None:
+def test_scenes_are_numbered_from_start() -> None:
     assert [item.location for item in _source().items()] == [f"{n:06d}" for n in range(5, 25)]
     assert [reading.name for reading in _readings()] == [f"{n:06d}" for n in range(5, 25)]
 
 
-def test_the_bytes_are_the_same_each_time_and_are_the_scene_of_the_key() -> None:
+def test_the_bytes_are_reproducible_and_show_the_scene_of_the_key() -> None:
     readings = _readings()
     assert [reading.data for reading in readings] == [reading.data for reading in _readings()]
     for reading in readings:
@@ -45,7 +45,7 @@ def test_the_bytes_are_the_same_each_time_and_are_the_scene_of_the_key() -> None
         assert np.array_equal(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), scene.pixels)
 
 
-def test_nothing_of_the_truth_is_in_what_the_source_reads() -> None:
+def test_the_source_gives_no_ground_truth() -> None:
     for reading in _readings():
         assert reading.annotations == ()
         assert reading.metadata == "{}"
@@ -61,7 +61,7 @@ def test_the_signature_changes_with_what_changes_the_pixels(other: str) -> None:
     assert {item.signature for item in _source(f"shape_world://3?{other}").items()} != {same}
 
 
-def test_a_url_says_all_parameters_and_defaults_hold_for_the_rest() -> None:
+def test_a_url_sets_parameters_and_the_rest_are_defaults() -> None:
     assert world_of("shape_world://") == WorldConfig()
     assert world_of("shape_world://7?seed=1&px=32&difficulty=easy&start=9") == WorldConfig(
         count=7, seed=1, px=32, difficulty="easy", start=9
@@ -131,7 +131,7 @@ def test_a_key_beyond_the_world_is_an_error_that_names_its_keys(key: str) -> Non
         scene_of(URL, key)
 
 
-def test_a_later_world_of_the_same_seed_shares_the_scenes_of_the_same_number() -> None:
+def test_overlapping_worlds_of_a_seed_share_scenes() -> None:
     later = "shape_world://3?seed=3&px=64&start=12"
     assert np.array_equal(scene_of(URL, "000012").pixels, scene_of(later, "000012").pixels)
 

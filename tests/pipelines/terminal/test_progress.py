@@ -1,4 +1,4 @@
-"""What is shown of a run: how far it is while it runs, and that it came to its end."""
+"""The progress of a run while it runs, and its summary at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def photos(album: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_end_is_told_with_all_images_whatever_became_of_them(
+def test_the_summary_counts_all_images_failed_ones_too(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = run(photos, tmp_path / "out")
@@ -41,7 +41,7 @@ def test_the_end_is_told_with_all_images_whatever_became_of_them(
     assert [progress.through(name) for name in ("bright", "trouble")] == [14, 14]
 
 
-def test_shards_that_were_done_before_count(
+def test_earlier_shards_are_counted(
     photos: Path, album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(photos, tmp_path / "out")
@@ -54,14 +54,14 @@ def test_shards_that_were_done_before_count(
     assert capsys.readouterr().err.startswith("shards 4/4 (3 done before), images 15/15, ")
 
 
-def test_a_run_that_fails_does_not_say_that_it_ended(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_prints_no_summary(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(shards=2, stages=("a",), current="")
     with pytest.raises(ValueError, match="broken"), shown(progress):
         raise ValueError("broken")
     assert "took" not in capsys.readouterr().err
 
 
-def test_a_run_that_waits_says_for_what() -> None:
+def test_a_waiting_run_shows_what_it_waits_for() -> None:
     progress = Progress(shards=2, stages=("a",), waiting="waiting for 2 GPUs: held by train.py")
     assert summary(progress).endswith("waiting for 2 GPUs: held by train.py")
     progress.current = ""
@@ -77,5 +77,5 @@ def test_a_training_ends_with_its_last_step() -> None:
     assert end_of(progress) == ended + "loss 0.250"
 
 
-def test_what_has_no_counts_has_no_end_to_tell() -> None:
+def test_progress_without_counts_has_no_summary() -> None:
     assert end_of(Progress(current="measuring")) == ""

@@ -24,7 +24,9 @@ def watchers() -> list[threading.Thread]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_raised_in_what_runs(number: signal.Signals, ends: list[bool]) -> None:
+def test_a_signal_raises_keyboard_interrupt_in_the_block(
+    number: signal.Signals, ends: list[bool]
+) -> None:
     before = signal.getsignal(number)
     with stoppable() as stop:
         with pytest.raises(KeyboardInterrupt):
@@ -47,7 +49,7 @@ def test_a_second_signal_ends_the_process_at_once(ends: list[bool]) -> None:
         assert ends == [True]
 
 
-def test_tidying_up_that_takes_too_long_ends_with_the_process(
+def test_slow_cleanup_after_a_signal_is_killed(
     ends: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "PATIENCE_S", 0.01)

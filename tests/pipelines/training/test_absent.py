@@ -47,7 +47,7 @@ def box(label: str) -> Annotation:
         ("cactus", "cacti"),
     ],
 )
-def test_another_number_of_what_is_there_is_not_asked_for(there, wanted):
+def test_singular_and_plural_of_a_label_are_not_absent(there, wanted):
     assert not is_asked(wanted, box(there))
 
 
@@ -65,7 +65,7 @@ def test_another_number_of_what_is_there_is_not_asked_for(there, wanted):
         ("bookshelf", "shelf"),
     ],
 )
-def test_nor_is_what_shares_a_word_with_it(there, wanted):
+def test_a_name_that_shares_a_word_with_a_label_is_not_absent(there, wanted):
     assert not is_asked(wanted, box(there))
 
 
@@ -101,7 +101,7 @@ def test_a_word_may_open_or_close_one_that_no_list_knows(there, wanted, may_ask)
         ("crowd", "face"),
     ],
 )
-def test_nor_a_part_of_it(there, wanted):
+def test_a_part_of_a_labelled_object_is_not_absent(there, wanted):
     assert not is_asked(wanted, box(there))
 
 
@@ -118,7 +118,7 @@ def test_nor_a_part_of_it(there, wanted):
         ("eyeglasses", "glasses"),
     ],
 )
-def test_nor_its_kind_or_its_other_names(there, wanted):
+def test_hypernyms_and_synonyms_of_a_label_are_not_absent(there, wanted):
     assert not is_asked(wanted, box(there))
 
 
@@ -140,11 +140,11 @@ def test_nor_its_kind_or_its_other_names(there, wanted):
         ("stable", "cup"),
     ],
 )
-def test_what_has_nothing_to_do_with_it_is(there, wanted):
+def test_an_unrelated_name_is_absent(there, wanted):
     assert is_asked(wanted, box(there))
 
 
-def test_captions_tags_phrases_and_text_count_too():
+def test_words_of_captions_tags_phrases_and_ocr_are_not_absent():
     texts = (
         Annotation(kind="text", task="caption", text="Two men ride horses past a shop."),
         Annotation(kind="text", task="tag", text="hats"),
@@ -156,7 +156,7 @@ def test_captions_tags_phrases_and_text_count_too():
     assert is_asked("dog", *texts)
 
 
-def test_a_phrase_without_a_thing_is_compared_by_all_its_words():
+def test_a_phrase_without_content_words_is_compared_by_all_its_words():
     assert not is_asked("the red one", box("red one"))
     assert not is_asked("", box("cat"))
     assert not is_asked("?!", box("cat"))

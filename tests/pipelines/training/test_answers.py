@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from engine.core.annotation import Annotation, MaskRLE
 from engine.records.dataset_sample import DatasetSample
-from pipelines.training.answers import FEEDS
+from pipelines.training.answers import SOURCE_TASKS
 from pipelines.training.config import CustomTask, TrainConfig
 from pipelines.training.examples import Example, ExampleMaker, _random
 from pipelines.training.templates import fill
@@ -47,7 +47,7 @@ def target(*annotations: Annotation, task: str, **options: Any) -> str:
     return example.target if example else "nothing"
 
 
-def test_boxes_are_written_across_and_down() -> None:
+def test_boxes_are_written_left_top_right_bottom() -> None:
     assert target(*BOXES, task="object_detection") == f"cat{LARGE_TOKENS}dog{SMALL_TOKENS}"
     described = [replace(one, text="something else") for one in BOXES]
     assert target(*described, task="object_detection") == f"cat{LARGE_TOKENS}dog{SMALL_TOKENS}"
@@ -61,10 +61,15 @@ def test_boxes_are_written_across_and_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [name for name in FEEDS if len(FEEDS[name]) > 1 and name != "referring_segmentation"]
+    "task",
+    [
+        name
+        for name in SOURCE_TASKS
+        if len(SOURCE_TASKS[name]) > 1 and name != "referring_segmentation"
+    ],
 )
-def test_what_was_said_for_a_task_itself_comes_before_what_else_could_feed_it(task: str) -> None:
-    own, other = FEEDS[task]
+def test_annotations_of_the_task_itself_are_preferred(task: str) -> None:
+    own, other = SOURCE_TASKS[task]
     said = [
         region(name, place, text=f"{word} words", label=f"{word} words", id=word)
         for name, word, place in ((other, "other", LARGE), (own, "own", SMALL))
@@ -80,7 +85,7 @@ def test_what_was_said_for_a_task_itself_comes_before_what_else_could_feed_it(ta
     assert LARGE_TOKENS not in first.prefix + first.target
 
 
-def test_one_box_is_asked_and_its_own_word_is_the_answer() -> None:
+def test_a_region_prompt_is_answered_by_the_text_of_its_box() -> None:
     asked = {SMALL_TOKENS: "dog", LARGE_TOKENS: "cat"}
     seen = set()
     for seed in range(8):
@@ -105,7 +110,7 @@ def test_a_category_is_a_label_and_a_description_a_text() -> None:
     assert target(region("region_ocr", SMALL, label="EXIT"), task="region_ocr") == "EXIT"
 
 
-def test_lines_are_written_by_their_corners_in_the_order_of_reading() -> None:
+def test_lines_are_written_as_quads_in_reading_order() -> None:
     quad = (20.0, 60.0, 100.0, 62.0, 100.0, 72.0, 20.0, 70.0)
     lines = [
         region("ocr", (), text="world", quad=quad),
@@ -157,7 +162,7 @@ def test_queries_are_answered_with_all_their_boxes_the_largest_first() -> None:
 
 
 @pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])
-def test_the_absent_is_asked_for_as_often_as_the_config_says(task: str) -> None:
+def test_absent_objects_are_asked_for_at_the_configured_share(task: str) -> None:
     said = (*BOXES, text("caption", "a dog", id="c"), phrase("a dog", SMALL, 0, "c"))
     words = {"classes": ("tree", "hill", "dog"), "phrases": ("a tree", "a hill", "a dog")}
 
@@ -208,7 +213,7 @@ SMALL_CORNERS = {(20, 10), (60, 10), (60, 30), (20, 30)}
 LARGE_CORNERS = {(100, 40), (180, 40), (180, 90), (100, 90)}
 
 
-def test_a_mask_is_the_answer_to_the_box_that_it_was_made_from_else_to_its_own() -> None:
+def test_a_mask_answers_its_parents_box_else_its_own() -> None:
     around = region("object_detection", (0.0, 0.0, 80.0, 40.0), label="dog", id="box")
     cut = replace(SMALL_MASK, parent_id="box")
     example = made(around, cut, task="segmentation")
@@ -244,7 +249,7 @@ def test_a_phrase_is_answered_by_its_own_mask_before_that_of_its_box() -> None:
     assert target(replace(own, mask_rle=None), task="referring_segmentation") == "nothing"
 
 
-def test_a_phrase_of_two_things_is_answered_by_both_masks() -> None:
+def test_a_phrase_of_two_objects_is_answered_by_both_masks() -> None:
     said = [text("caption", "two dogs", id="c"),
             phrase("two dogs", SMALL, 0, "c"), phrase("two dogs", LARGE, 0, "c")]  # fmt: skip
     both = target(*said, LARGE_MASK, SMALL_MASK, task="referring_segmentation")
@@ -285,7 +290,7 @@ def test_corners_are_shared_out_among_the_masks_of_a_phrase() -> None:
     assert target(masked(down < 0), task="referring_segmentation") == "nothing"
 
 
-def test_a_mirrored_box_lies_as_far_from_the_other_side() -> None:
+def test_a_mirrored_box_has_the_same_distance_to_the_other_side() -> None:
     def drawn(*said: Annotation, **tasks: float) -> Example:
         config = TrainConfig(model="m", tasks=tasks, mirrored_share=1.0, absent_share=0.0)
         return ExampleMaker(config).draw(wide(*said), 0)
@@ -301,7 +306,7 @@ def test_a_mirrored_box_lies_as_far_from_the_other_side() -> None:
     assert straight.prefix.endswith((SMALL_TOKENS, LARGE_TOKENS))
 
 
-def test_so_many_are_mirrored_as_the_config_says() -> None:
+def test_the_configured_share_is_mirrored() -> None:
     config = TrainConfig(model="m", tasks={"object_detection": 1}, mirrored_share=0.25)
     maker = ExampleMaker(config)
     drawn = [maker.draw(wide(*BOXES), epoch).is_mirrored for epoch in range(400)]
@@ -310,7 +315,7 @@ def test_so_many_are_mirrored_as_the_config_says() -> None:
     assert not any(never.draw(wide(*BOXES), epoch).is_mirrored for epoch in range(50))
 
 
-def test_what_is_drawn_follows_from_seed_epoch_and_image_alone() -> None:
+def test_an_example_depends_on_seed_epoch_and_image_alone() -> None:
     def drawn(seed: int, epoch: int, digest: str, key: str = "a") -> str:
         config = TrainConfig(model="m", seed=seed)
         one = ExampleMaker(config).draw(wide(*BOXES, sha256=digest, key=key), epoch)
@@ -327,7 +332,7 @@ def test_what_is_drawn_follows_from_seed_epoch_and_image_alone() -> None:
     assert {next(ExampleMaker(config).every(one)).target for one in images} == {"one", "two"}
 
 
-def test_chance_is_the_digest_of_all_that_it_follows_from() -> None:
+def test_the_random_seed_is_a_digest_of_its_parts() -> None:
     """Another digest would train another model from the same labels."""
     number = int.from_bytes(blake2b(b"0/7/ab", digest_size=8).digest(), "big")
     assert _random(0, 7, "ab").random() == Random(number).random()
@@ -366,7 +371,7 @@ def test_an_ambiguous_task_is_left_out_of_its_own_sample_only() -> None:
     assert mirroring.draw(wide(*BOXES, key="k"), 0) is None
 
 
-def test_a_template_takes_values_from_lists_mappings_and_places() -> None:
+def test_a_template_takes_values_from_lists_mappings_and_indices() -> None:
     quad = (20.0, 10.0, 60.0, 10.0, 60.0, 30.0, 20.0, 30.0)
     line = region("ocr", SMALL, text="<b>EXIT", label="sign", quad=quad)
     metadata = json.dumps(

@@ -1,4 +1,4 @@
-"""Checkpoints count when they are whole."""
+"""Only complete checkpoints are used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def written(output, step: int):
     return folder
 
 
-def test_the_latest_whole_checkpoint_counts_and_not_the_latest_folder(tmp_path):
+def test_the_latest_complete_checkpoint_is_used(tmp_path):
     assert last_checkpoint(tmp_path) is None
     for step in (9, 10):
         written(tmp_path, step)
@@ -66,7 +66,7 @@ def test_the_latest_whole_checkpoint_counts_and_not_the_latest_folder(tmp_path):
         "no step",
     ],
 )
-def test_a_checkpoint_with_other_files_than_were_written_is_passed_over(tmp_path, spoil):
+def test_a_checkpoint_with_changed_files_is_ignored(tmp_path, spoil):
     """Its optimizer is a pickle, though one that is read as tensors: only our own is opened."""
     for step in (5, 10):
         folder = written(tmp_path, step)
@@ -79,7 +79,7 @@ def test_a_checkpoint_with_other_files_than_were_written_is_passed_over(tmp_path
     assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["checkpoint-5"]
 
 
-def test_old_ones_go_when_a_new_one_is_whole(tmp_path):
+def test_old_checkpoints_are_removed_after_a_new_one_is_complete(tmp_path):
     for step in (5, 10, 15):
         written(tmp_path, step)
         complete(tmp_path, step, {}, keep=2)
@@ -87,7 +87,7 @@ def test_old_ones_go_when_a_new_one_is_whole(tmp_path):
     assert names == ["checkpoint-10", "checkpoint-15"]
 
 
-def test_what_is_not_whole_is_swept_away(tmp_path):
+def test_incomplete_checkpoints_are_removed(tmp_path):
     written(tmp_path, 5)
     complete(tmp_path, 5, {}, keep=2)
     torn = written(tmp_path, 10)

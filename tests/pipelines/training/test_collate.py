@@ -47,7 +47,7 @@ def examples() -> list[Example]:
 
 
 def collator(processor, **limits) -> Collator:
-    return Collator(processor, start_id=2, **{"most_tokens": 100, "positions": 256, **limits})
+    return Collator(processor, start_id=2, **{"max_tokens": 100, "positions": 256, **limits})
 
 
 def test_inputs_are_those_of_the_processor(opened):
@@ -62,7 +62,7 @@ def test_inputs_are_those_of_the_processor(opened):
         assert batch[name].tolist() == expected[name].tolist()
 
 
-def test_labels_are_the_tokens_of_the_targets_and_padding_counts_for_nothing(opened):
+def test_labels_are_the_tokens_of_the_targets_and_padding_is_ignored(opened):
     given = examples()
     collate = collator(opened)
     labels = collate([collate.encode(one) for one in given])["labels"]
@@ -73,7 +73,7 @@ def test_labels_are_the_tokens_of_the_targets_and_padding_counts_for_nothing(ope
     assert (labels == IGNORED).any()
 
 
-def test_the_decoder_sees_the_labels_one_place_later(opened):
+def test_the_decoder_input_is_shifted_by_one_token(opened):
     import torch
     from transformers.models.bart.modeling_bart import shift_tokens_right
 
@@ -83,20 +83,20 @@ def test_the_decoder_sees_the_labels_one_place_later(opened):
     assert torch.equal(batch["decoder_input_ids"], expected)
 
 
-def test_what_is_too_long_for_the_model_is_left_out(opened):
+def test_an_example_that_is_too_long_is_left_out(opened):
     long = example("caption", "", "circle " * 50, picture((32, 32)))
     assert collator(opened).encode(long) is not None
-    assert collator(opened, most_tokens=20).encode(long) is None
+    assert collator(opened, max_tokens=20).encode(long) is None
     assert collator(opened, positions=6).encode(long) is None
 
 
-def test_what_just_fits_the_model_is_kept(opened):
+def test_an_example_of_maximum_length_is_kept(opened):
     one = example("caption", "", "circle square circle", picture((32, 32)))
     encoded = collator(opened).encode(one)
     prompt, target = len(encoded.prompt_ids), len(encoded.target_ids)
     assert prompt > target
     for most, is_kept in ((target, True), (target - 1, False)):
-        assert bool(collator(opened, most_tokens=most).encode(one)) == is_kept
+        assert bool(collator(opened, max_tokens=most).encode(one)) == is_kept
     for positions, is_kept in ((prompt, True), (prompt - 1, False)):
         assert bool(collator(opened, positions=positions).encode(one)) == is_kept
     long = example("caption", "", "circle " * 40, picture((32, 32)))
@@ -115,7 +115,7 @@ def test_an_image_is_resized_to_the_width_and_the_height_of_the_processor():
         np.testing.assert_allclose(PixelReader(processor)(image), expected, atol=1e-6)
 
 
-def test_a_processor_that_crops_is_asked_for_each_image():
+def test_a_processor_that_crops_is_called_for_each_image():
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     processor = CLIPImageProcessorPil(

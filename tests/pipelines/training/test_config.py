@@ -28,7 +28,7 @@ def test_weights_that_train_nothing_are_refused(weights):
         TrainConfig(model="here", tasks=weights)
 
 
-def test_a_custom_task_has_weight_one_unless_told_otherwise():
+def test_a_custom_task_has_weight_one_by_default():
     assert TrainConfig(model="here", custom=QUESTIONS).tasks["docvqa"] == 1
     only = TrainConfig(model="here", custom=QUESTIONS, tasks={"docvqa": 3})
     assert only.tasks == {"docvqa": 3}
@@ -39,14 +39,14 @@ def test_a_custom_task_cannot_take_the_name_of_another():
         TrainConfig(model="here", custom={"caption": QUESTIONS["docvqa"]})
 
 
-def test_speed_is_no_part_of_the_identity_and_the_rest_is():
+def test_speed_options_are_not_part_of_the_identity():
     config = TrainConfig(model="here")
     assert TrainConfig(model="here", checkpoint_every=7, threads=2).identity() == config.identity()
     assert TrainConfig(model="here", seed=7).identity() != config.identity()
 
 
 @pytest.mark.parametrize("band", [(0.6, 0.15), (-0.1, 0.5), (0.5, 1.5)])
-def test_a_band_of_ambiguous_confidences_goes_upwards_within_0_and_1(band):
+def test_a_band_of_ambiguous_confidences_is_ascending_within_0_and_1(band):
     assert TrainConfig(model="here", ambiguous=(0.15, 0.6)).ambiguous == (0.15, 0.6)
     with pytest.raises(ValidationError, match="the lower one first"):
         TrainConfig(model="here", ambiguous=band)

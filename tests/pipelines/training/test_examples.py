@@ -75,7 +75,7 @@ def test_the_boxes_of_a_query_come_by_their_area():
     )
 
 
-def test_the_region_that_is_asked_about_is_the_one_that_is_answered():
+def test_the_target_is_about_the_region_of_the_prompt():
     seen = set()
     for seed in range(12):
         example = examples(sample(*BOXES), "region_category", seed=seed)["region_category"]
@@ -117,7 +117,7 @@ def test_phrases_are_grounded_in_the_order_of_mention_within_their_caption():
     assert made.target == f"A dog{OTHER_TOKENS}a cat{BOX_TOKENS}"
 
 
-def test_a_phrase_that_is_said_twice_is_written_twice():
+def test_a_phrase_that_occurs_twice_is_written_twice():
     said = (text("caption", "A cat, a cat.", id="c"), phrase("a cat", OTHER, 7, "c"),
             phrase("A cat", BOX, 0, "c"), phrase("A cat", OTHER, 0, "c"))  # fmt: skip
     made = examples(sample(*said), "phrase_grounding")["phrase_grounding"]
@@ -128,7 +128,7 @@ def test_a_phrase_that_is_said_twice_is_written_twice():
     assert made.target == f"a cat{BOX_TOKENS}a cat{OTHER_TOKENS}"
 
 
-def test_a_phrase_that_means_two_things_in_one_caption_refers_to_neither():
+def test_an_ambiguous_phrase_of_a_caption_is_skipped():
     said = (text("caption", "a cat, a cat", id="c"), phrase("a cat", BOX, 0, "c"),
             phrase("a cat", OTHER, 7, "c"))  # fmt: skip
     masks = (mask(BOX, parent_id="1"), mask(OTHER, parent_id="2"))
@@ -154,7 +154,7 @@ def test_a_phrase_refers_to_the_mask_of_its_box():
     assert made["referring_segmentation"].prompt == "Locate a cat in the image with mask"
 
 
-def test_a_phrase_of_two_things_with_one_mask_is_not_taught():
+def test_a_phrase_of_two_objects_with_one_mask_is_skipped():
     said = (*GROUNDED, phrase("a cat", OTHER, 10, "c"))
     alone = sample(*BOXES, *said[:2], said[3], mask(BOX, parent_id="1"))
     assert not examples(alone, "referring_segmentation")
@@ -183,7 +183,7 @@ def test_dense_captions_take_the_description_and_not_the_class():
     assert made["region_description"].target == "a striped cat"
 
 
-def test_a_task_passes_over_a_sample_with_an_ambiguous_annotation_of_its_kind():
+def test_a_task_skips_a_sample_with_an_ambiguous_annotation_of_the_task():
     made = examples(sample(*BOXES, *GROUNDED), ambiguous=frozenset({("a", "object_detection")}))
     assert "object_detection" not in made
     assert "region_category" not in made
@@ -195,7 +195,7 @@ def test_an_ambiguous_annotation_of_another_sample_changes_nothing():
     assert examples(sample(*BOXES), ambiguous=of_other) == examples(sample(*BOXES))
 
 
-def test_what_is_drawn_depends_on_seed_epoch_and_image():
+def test_another_seed_epoch_or_image_draws_another_example():
     tasks = {"object_detection": 1.0, "region_category": 1.0, "region_proposal": 1.0}
     of = sample(*BOXES)
 
@@ -209,7 +209,7 @@ def test_what_is_drawn_depends_on_seed_epoch_and_image():
     assert len({tuple(drawn(image=digit * 64)) for digit in "0123"}) == 4
 
 
-def test_each_task_of_a_sample_has_its_own_chance():
+def test_each_task_of_a_sample_has_its_own_random_generator():
     """Else the region that is described were always the one that is named."""
     dense = (region("region_description", BOX, text="a"), region("region_description", OTHER,
              text="b"), region("region_category", BOX, label="a"),
@@ -229,21 +229,21 @@ def test_one_of_the_examples_of_a_custom_task_is_drawn():
 
 
 @pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])
-def test_what_is_absent_is_answered_with_nothing(task):
+def test_absent_objects_have_an_empty_target(task):
     words = {"classes": ("cat", "dog", "horse"), "phrases": ("a black cat", "a horse")}
     made = examples(sample(*BOXES, *GROUNDED), task, absent_share=1.0, **words)[task]
     assert made.target == ""
     assert "horse" in made.prompt
 
 
-def test_nothing_is_asked_as_absent_when_everything_is_there():
+def test_no_absent_object_is_asked_for_if_all_are_present():
     made = examples(
         sample(*BOXES), "open_vocabulary_detection", absent_share=1.0, classes=("cats", "dog")
     )
     assert made["open_vocabulary_detection"].target
 
 
-def test_tasks_are_drawn_by_weight_and_again_the_same():
+def test_tasks_are_drawn_by_weight_reproducibly():
     config = TrainConfig(
         model="here",
         tasks={"object_detection": 3, "caption": 1, "ocr": 50},
@@ -262,7 +262,7 @@ def test_a_sample_that_feeds_no_task_gives_no_example():
     assert maker.draw(sample(*BOXES), 0) is None
 
 
-def test_a_mirrored_example_has_its_boxes_mirrored_and_says_so():
+def test_a_mirrored_example_has_mirrored_boxes_and_is_marked():
     config = TrainConfig(model="m", tasks={"object_detection": 1}, mirrored_share=1.0)
     never = config.model_copy(update={"mirrored_share": 0.0})
     wide = sample(*BOXES, size_wh=(200, 100))
@@ -277,7 +277,7 @@ def test_a_mirrored_example_has_its_boxes_mirrored_and_says_so():
     )
 
 
-def test_locations_are_shares_of_width_and_of_height():
+def test_location_tokens_are_shares_of_width_and_height():
     made = examples(sample(*BOXES, mask(BOX, parent_id="1"), size_wh=(100, 200)))
     assert made["object_detection"].target == (
         "cat<loc_100><loc_50><loc_300><loc_150>dog<loc_400><loc_200><loc_900><loc_450>"
@@ -287,6 +287,6 @@ def test_locations_are_shares_of_width_and_of_height():
     )
 
 
-def test_words_and_captions_are_never_mirrored():
+def test_text_tasks_are_never_mirrored():
     config = TrainConfig(model="m", tasks={"caption": 1}, mirrored_share=1.0)
     assert not ExampleMaker(config).draw(sample(*GROUNDED), 0).is_mirrored

@@ -1,4 +1,4 @@
-"""Reading examples from shards: order, shares, folds, and where a stream goes on."""
+"""Reading examples from shards: order, shards of consumers, folds, and resuming."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_same_seed_reads_the_same_and_another_does_not(reader):
 
 
 @pytest.mark.parametrize("skip", [1, 3, 4, 9, 17])
-def test_a_stream_that_starts_further_on_gives_what_would_have_come(reader, skip):
+def test_a_stream_with_skip_gives_the_same_batches(reader, skip):
     assert read(reader(length_pool=4), 20)[skip:] == read(
         reader(length_pool=4), 20 - skip, skip=skip
     )
@@ -119,7 +119,7 @@ def test_consumers_share_an_epoch_without_overlap(reader, consumers):
     assert sorted(first_epoch) == [f"{number:06d}" for number in range(14)]
 
 
-def test_lengths_within_a_batch_are_alike(reader):
+def test_lengths_within_a_batch_are_similar(reader):
     def spread(batches) -> float:
         return float(np.mean([np.ptp([len(target) for _, target in batch]) for batch in batches]))
 
@@ -141,14 +141,14 @@ def test_validation_samples_are_not_trained_on(reader):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_so_many_samples_in_a_thousand_are_measured_as_the_share_says(share):
+def test_the_share_of_validation_samples_in_a_thousand_is_exact(share):
     part = Part(validation_share=share)
     digests = [f"{'0' * 12}{number:012x}" for number in range(1000)]
     assert sum(map(part.validates, digests)) == 1000 * share
     assert sum(map(part.trains, digests)) == 1000 - 1000 * share
 
 
-def test_what_is_measured_is_neither_trained_on_nor_in_the_fold_that_is_held_out(reader, scenes):
+def test_validation_samples_are_neither_trained_on_nor_held_out(reader, scenes):
     samples = list(open_dataset(str(scenes)))
     part = Part(fold=1, folds=3, validation_share=0.4)
     held_out = {one.key for one in samples if fold_of(one.sha256, 3) == 1}
@@ -163,7 +163,7 @@ def test_what_is_measured_is_neither_trained_on_nor_in_the_fold_that_is_held_out
     assert [one.example.key for one in split.for_validation(at_most=2)] == measured[:2]
 
 
-def test_an_epoch_without_examples_is_an_error_that_says_why(reader):
+def test_an_epoch_without_examples_is_an_error_with_a_cause(reader):
     empty = reader(Part(fold=0, folds=1))
     with pytest.raises(UsageError, match=r"no sample .* gives an example.*fold 0 of 1"):
         read(empty, 1)

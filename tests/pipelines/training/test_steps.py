@@ -1,4 +1,4 @@
-"""The steps of a training: whose batches come when, and what a batch weighs."""
+"""The steps of a training: which worker reads which batches, and how losses are normalised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.training import steps
 from pipelines.training.collate import IGNORED, Collator
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example
-from pipelines.training.steps import Batches, Florence2Trainer, Place, example_losses
+from pipelines.training.steps import Batches, Florence2Trainer, WorkerRank, example_losses
 from pipelines.training.student import open_student
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.format import prompt_of
@@ -22,12 +22,15 @@ TARGETS = ("circle", "square circle square", "circle circle", "square circle squ
 TASKS = ("caption", "detailed_caption", "caption", "detailed_caption")
 
 
+ALONE = WorkerRank()
+
+
 @pytest.fixture
 def loaded(reader, monkeypatch):
-    """Read batches as a loader does that asks its processes in turn; 0 processes are this one."""
+    """Read batches as a loader does from its processes in turn; 0 means this process."""
 
-    def load(count: int, *, loaders: int, first: int = 0, place: Place = Place(), pool: int = 2):  # noqa: B008
-        batches = Batches(reader(length_pool=pool), place, first=first)
+    def load(count: int, *, loaders: int, first: int = 0, rank: WorkerRank = ALONE, pool: int = 2):
+        batches = Batches(reader(length_pool=pool), rank, first=first)
         streams = []
         for number in range(max(1, loaders)):
             info = SimpleNamespace(num_workers=loaders, id=number) if loaders else None
@@ -40,7 +43,7 @@ def loaded(reader, monkeypatch):
 
 @pytest.mark.parametrize("loaders", [0, 1, 2, 3])
 @pytest.mark.parametrize("first", [1, 2, 5, 6])
-def test_a_stream_goes_on_where_it_stopped_whatever_the_number_of_loaders(loaded, loaders, first):
+def test_a_stream_resumes_with_any_number_of_loaders(loaded, loaders, first):
     whole = loaded(12, loaders=loaders)
     assert loaded(12 - first, loaders=loaders, first=first) == whole[first:]
 
@@ -50,7 +53,7 @@ def test_loaders_of_several_workers_share_an_epoch_without_overlap(loaded):
     seen = [
         key
         for rank in range(2)
-        for batch in loaded(2, loaders=2, place=Place(rank=rank, workers=2), pool=1)
+        for batch in loaded(2, loaders=2, rank=WorkerRank(rank=rank, workers=2), pool=1)
         for key, _ in batch
     ]
     assert len(seen) == len(set(seen)) == 8
@@ -63,9 +66,11 @@ def trainer(untrained, tmp_path):
     def make(workers: int) -> Florence2Trainer:
         model, processor = open_student(resolve_florence2(str(untrained)))
         config = TrainConfig(model=str(untrained), workers=0)
-        collate = Collator(processor, start_id=2, most_tokens=100, positions=256)
-        place = Place(rank=0, workers=workers)
-        return Florence2Trainer(model, config, tmp_path, reader=None, collator=collate, place=place)
+        collate = Collator(processor, start_id=2, max_tokens=100, positions=256)
+        worker_rank = WorkerRank(rank=0, workers=workers)
+        return Florence2Trainer(
+            model, config, tmp_path, reader=None, collator=collate, worker_rank=worker_rank
+        )
 
     return make
 
@@ -94,7 +99,7 @@ def token_count(trainer: Florence2Trainer, *numbers: int) -> int:
     return int((batch_of(trainer, *numbers)["labels"] != IGNORED).sum())
 
 
-def test_two_workers_with_halves_of_a_batch_learn_what_one_learns_from_all(trainer):
+def test_two_workers_with_half_batches_learn_the_same_as_one(trainer):
     """Batches of unlike lengths: each token weighs the same, in whichever half it is."""
     alone, one_of_two = trainer(1), trainer(2)
     tokens = token_count(alone, 0, 1, 2, 3)
@@ -106,7 +111,7 @@ def test_two_workers_with_halves_of_a_batch_learn_what_one_learns_from_all(train
     torch.testing.assert_close(mean, whole, rtol=1e-3, atol=1e-5)
 
 
-def test_the_tokens_of_a_step_are_those_of_all_its_batches(trainer):
+def test_the_loss_of_a_step_is_normalised_over_all_its_batches(trainer):
     one = trainer(1)
     batches = [batch_of(one, 0, 1), batch_of(one, 2)]
     found = one._get_num_items_in_batch(batches, torch.device("cpu"))

@@ -70,7 +70,7 @@ def test_adapters_alone_are_trained_and_merged_when_saved(untrained, tmp_path):
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
 
 
-def test_adapters_for_layers_that_are_not_there_are_refused(untrained):
+def test_adapters_for_missing_layers_are_refused(untrained):
     model, _ = opened(untrained)
     with pytest.raises(ConfigError, match="no_such_layer"):
         prepare(model, TrainConfig(model="here", lora={"target_modules": ["no_such_layer"]}))

@@ -1,4 +1,4 @@
-"""A look over a dataset: what can be learnt from it, and what cannot."""
+"""The survey of a dataset: which tasks it can train."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from engine.core.errors import StorageError, UsageError
 from engine.storage.folder import Folder
 from pipelines.shape_world.scene import NAMES
 from pipelines.training.config import TrainConfig
-from pipelines.training.survey import _MOST_WORDS, _commonest, survey
+from pipelines.training.survey import _MAX_NAMES, _commonest, survey
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
 
-def test_it_counts_what_is_kept_and_lists_the_words(scenes):
+def test_kept_annotations_are_counted_and_names_are_listed(scenes):
     found = survey(Folder(str(scenes)), TrainConfig(model="here"))
     assert found.kept["caption"] == 14
     assert set(found.classes) <= set(NAMES)
@@ -25,11 +25,11 @@ def test_it_counts_what_is_kept_and_lists_the_words(scenes):
 def test_the_commonest_words_are_kept_where_there_are_too_many():
     counted = Counter({"rare": 1, "": 99, "common": 7, "also rare": 1, "usual": 3})
     assert _commonest(counted) == ("also rare", "common", "rare", "usual")
-    many = Counter({f"word {number:06d}": 1 for number in range(_MOST_WORDS)}) + Counter(zebra=2)
+    many = Counter({f"word {number:06d}": 1 for number in range(_MAX_NAMES)}) + Counter(zebra=2)
     found = _commonest(many)
-    assert len(found) == _MOST_WORDS
+    assert len(found) == _MAX_NAMES
     assert "zebra" in found
-    assert f"word {_MOST_WORDS - 1:06d}" not in found
+    assert f"word {_MAX_NAMES - 1:06d}" not in found
 
 
 def test_a_dataset_without_kept_labels_is_refused_with_a_cure(album, tmp_path):
@@ -50,10 +50,10 @@ def test_labels_that_feed_none_of_the_tasks_are_refused(scenes):
 def test_tasks_without_labels_are_named(scenes, album, tmp_path):
     asked = dict.fromkeys(("caption", "referring_segmentation", "region_description", "ocr"), 1.0)
     found = survey(Folder(str(scenes)), TrainConfig(model="here", tasks={**asked, "ocr": 0}))
-    assert found.unfed == ("region_description",)
+    assert found.without_data == ("region_description",)
     build(album, tmp_path / "bright")
     config = TrainConfig(model="here", tasks={"region_proposal": 1, "caption": 1})
-    assert survey(Folder(str(tmp_path / "bright")), config).unfed == ("caption",)
+    assert survey(Folder(str(tmp_path / "bright")), config).without_data == ("caption",)
 
 
 def test_masks_without_phrases_do_not_feed_referring_segmentation(scenes, tmp_path):
@@ -67,14 +67,16 @@ def test_masks_without_phrases_do_not_feed_referring_segmentation(scenes, tmp_pa
         table = pq.read_table(path)
         pq.write_table(table.filter(pc.not_equal(table["task"], "phrase_grounding")), path)
     config = TrainConfig(model="here", tasks={"segmentation": 1, "referring_segmentation": 1})
-    assert survey(Folder(str(tmp_path / "copy")), config).unfed == ("referring_segmentation",)
-    assert survey(Folder(str(scenes)), config).unfed == ()
+    assert survey(Folder(str(tmp_path / "copy")), config).without_data == (
+        "referring_segmentation",
+    )
+    assert survey(Folder(str(scenes)), config).without_data == ()
 
 
 def test_one_class_is_refused_unless_it_is_meant(album, tmp_path):
     build(album, tmp_path / "bright")
     folder = Folder(str(tmp_path / "bright"))
-    with pytest.raises(UsageError, match=r"one label 'bright corner'.*allow_one_class"):
+    with pytest.raises(UsageError, match=r"same label 'bright corner'.*allow_one_class"):
         survey(folder, TrainConfig(model="here"))
     survey(folder, TrainConfig(model="here", allow_one_class=True))
     survey(folder, TrainConfig(model="here", tasks={"region_proposal": 1}))

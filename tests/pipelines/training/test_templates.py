@@ -16,7 +16,7 @@ def test_a_question_and_its_first_answer_come_from_the_metadata():
     assert fill(QUESTION, of) == [("<DocVQA>How much?", "7 $")]
 
 
-def test_a_sample_without_the_answer_gives_nothing():
+def test_a_sample_without_the_answer_gives_no_example():
     for metadata in ({"question": "How much?"}, {"question": "?", "answers": []}, {}):
         assert fill(QUESTION, sample(metadata=json.dumps(metadata))) == []
 

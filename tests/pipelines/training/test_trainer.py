@@ -1,4 +1,4 @@
-"""Training: what comes out, what goes on after a kill, what stops with a clear word."""
+"""Training: its results, resuming after a kill, and its errors."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def undisturbed(scenes, untrained, undisturbed_folder) -> TrainResult:
     return train(str(scenes), config, undisturbed_folder)
 
 
-def test_the_loss_falls_and_is_told_by_task(scenes, configure, tmp_path):
+def test_the_loss_falls_and_is_reported_by_task(scenes, configure, tmp_path):
     told = []
     first = train(str(scenes), configure(steps=2, tasks={"caption": 1}), tmp_path / "short")
     config = configure(steps=60, tasks={"caption": 1}, checkpoint_every=1000)
@@ -95,22 +95,22 @@ def test_the_loss_falls_and_is_told_by_task(scenes, configure, tmp_path):
     assert list((tmp_path / "long" / "logs").glob("events.*"))
 
 
-def test_the_last_step_is_told_whose_turn_to_be_logged_it_is_not(scenes, configure, tmp_path):
+def test_the_last_step_is_always_reported(scenes, configure, tmp_path):
     told = []
     config = configure(steps=3, log_every=10)
     train(str(scenes), config, tmp_path, on_progress=lambda *now: told.append(now))
     assert told[-1][:2] == (3, 3)
 
 
-def test_what_there_is_to_learn_from_is_told_before_training(scenes, configure, tmp_path):
+def test_the_survey_is_reported_before_training(scenes, configure, tmp_path):
     told = []
     config = configure(steps=1, tasks={"caption": 1, "region_description": 1})
     result = train(str(scenes), config, tmp_path, on_survey=told.append)
-    assert [found.unfed for found in told] == [("region_description",)]
+    assert [found.without_data for found in told] == [("region_description",)]
     assert set(result.examples) == {"caption"}
 
 
-def test_a_trained_model_opens_like_any_other_and_is_what_the_marker_says(
+def test_a_trained_model_can_be_loaded_and_has_the_recorded_digest(
     undisturbed, undisturbed_folder, untrained
 ):
     from safetensors.torch import load_file
@@ -135,7 +135,7 @@ def test_a_trained_model_opens_like_any_other_and_is_what_the_marker_says(
     }
 
 
-def test_what_is_finished_with_the_same_inputs_is_not_trained_again(
+def test_a_finished_training_with_the_same_inputs_is_not_repeated(
     scenes, configure, tmp_path, monkeypatch
 ):
     made = train(str(scenes), configure(steps=2), tmp_path, fold=0, folds=3)
@@ -146,14 +146,14 @@ def test_what_is_finished_with_the_same_inputs_is_not_trained_again(
 
 
 @pytest.mark.parametrize("other", [{"fold": 1, "folds": 3}, {"seed": 1}])
-def test_other_inputs_start_anew(scenes, configure, tmp_path, other):
+def test_other_inputs_start_a_new_training(scenes, configure, tmp_path, other):
     made = train(str(scenes), configure(steps=2), tmp_path, fold=0, folds=3)
     place = {"fold": 0, "folds": 3, **{key: other[key] for key in other if key != "seed"}}
     config = configure(steps=2, seed=other.get("seed", 0))
     assert train(str(scenes), config, tmp_path, **place).digest != made.digest
 
 
-def test_a_training_that_stopped_goes_on_to_the_same_weights(
+def test_a_stopped_training_resumes_to_the_same_weights(
     scenes, configure, tmp_path, undisturbed, monkeypatch
 ):
     from pipelines.training.steps import Florence2Trainer
@@ -180,9 +180,7 @@ def test_a_training_that_stopped_goes_on_to_the_same_weights(
     assert steps == [4, 5]
 
 
-def test_a_training_that_was_killed_goes_on_to_the_same_weights(
-    scenes, configure, tmp_path, undisturbed
-):
+def test_a_killed_training_resumes_to_the_same_weights(scenes, configure, tmp_path, undisturbed):
     """Killed for good, in the middle of writing a checkpoint."""
     script = textwrap.dedent("""
         import sys, time
@@ -292,7 +290,7 @@ def test_the_same_is_true_with(scenes, configure, tmp_path, monkeypatch, options
     assert train(str(scenes), configure(steps=4, **options), tmp_path / "stopped") == whole
 
 
-def test_a_frozen_tower_stays_as_it_was_and_the_rest_does_not(
+def test_a_frozen_tower_is_unchanged_and_the_rest_is_trained(
     scenes, configure, untrained, tmp_path
 ):
     from safetensors.torch import load_file
@@ -305,7 +303,7 @@ def test_a_frozen_tower_stays_as_it_was_and_the_rest_does_not(
     assert len(same) < len(before)
 
 
-def test_a_batch_cut_in_two_gives_the_same_step(scenes, configure, tmp_path):
+def test_gradient_accumulation_gives_the_same_step(scenes, configure, tmp_path):
     whole = configure(steps=1, batch_size=4, length_pool=1)
     halves = configure(steps=1, batch_size=2, gradient_accumulation=2, length_pool=2)
     train(str(scenes), whole, tmp_path / "whole")
@@ -371,16 +369,14 @@ def losses_of_stock_model(folder: Path, examples: list[Example]) -> dict[str, fl
     return {task: losses[task] / tokens[task] for task in losses}
 
 
-def test_a_loss_that_is_no_number_stops_with_the_task_and_the_cure(scenes, configure, tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_the_task_and_the_cure(scenes, configure, tmp_path):
     config = configure(learning_rate=1e30, max_gradient=0, steps=6)
     with pytest.raises(RunError, match=r"the loss of a \w+ example is nan .*lower learning_rate"):
         train(str(scenes), config, tmp_path)
     assert not (tmp_path / FINISHED).exists()
 
 
-def test_when_memory_does_not_suffice_the_batch_is_halved_once(
-    scenes, configure, tmp_path, monkeypatch
-):
+def test_out_of_memory_halves_the_batch_once(scenes, configure, tmp_path, monkeypatch):
     seen = []
     run = trainer_module.run_workers
 
@@ -398,7 +394,7 @@ def test_when_memory_does_not_suffice_the_batch_is_halved_once(
         train(str(scenes), configure(steps=2, batch_size=8), tmp_path / "eight")
 
 
-def test_memory_that_runs_out_in_a_step_is_recognised(scenes, configure, tmp_path, monkeypatch):
+def test_out_of_memory_in_a_step_is_recognised(scenes, configure, tmp_path, monkeypatch):
     from pipelines.training import steps
 
     def full(*arguments, **options):
@@ -409,9 +405,7 @@ def test_memory_that_runs_out_in_a_step_is_recognised(scenes, configure, tmp_pat
         train(str(scenes), configure(), tmp_path)
 
 
-def test_a_dataset_that_is_not_there_and_a_model_that_is_none_are_refused(
-    scenes, configure, tmp_path
-):
+def test_a_missing_dataset_and_a_wrong_model_are_refused(scenes, configure, tmp_path):
     with pytest.raises(UsageError, match="build the dataset first"):
         train(str(tmp_path / "nothing"), configure(), tmp_path / "out")
     with pytest.raises(UsageError, match=r"no config\.json"):
@@ -439,21 +433,21 @@ def test_two_workers_train_one_model_and_report_all_examples(configure, tmp_path
     assert share_of_weights_apart(tmp_path / "both", tmp_path / "one") < 0.01
 
 
-def test_one_worker_of_ray_trains_what_this_process_would(
+def test_one_ray_worker_trains_the_same_as_this_process(
     scenes, configure, tmp_path, ray_cluster, undisturbed
 ):
     result = train(str(scenes), configure(workers=1), tmp_path)
     assert result.digest == undisturbed.digest
 
 
-def test_errors_of_a_worker_come_back_as_they_were(scenes, configure, tmp_path, ray_cluster):
+def test_errors_of_a_worker_are_raised_unchanged(scenes, configure, tmp_path, ray_cluster):
     config = configure(workers=1, steps=3, learning_rate=1e30, max_gradient=0)
     with pytest.raises(RunError, match="lower learning_rate"):
         train(str(scenes), config, tmp_path)
 
 
 def test_more_workers_than_the_cluster_has_are_refused(scenes, configure, tmp_path, ray_cluster):
-    with pytest.raises(RunError, match="3 training workers want a CPU"):
+    with pytest.raises(RunError, match="3 training workers need a CPU"):
         train(str(scenes), configure(workers=3), tmp_path)
 
 
@@ -463,12 +457,12 @@ def test_paths_may_be_relative(scenes, configure, tmp_path, monkeypatch):
     assert replace(result, losses={}).steps == 1
 
 
-def test_workers_elsewhere_find_a_dataset_by_its_whole_path(
+def test_workers_get_an_absolute_path_of_the_dataset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     whole = str(tmp_path / "my photos")
     for url in ("my photos", "~/my photos", f"file://{whole}", f"{whole}/"):
-        assert trainer_module.everywhere(Folder(url)) == whole
-    assert trainer_module.everywhere(Folder("memory://photos")) == "memory://photos"
+        assert trainer_module.absolute_url(Folder(url)) == whole
+    assert trainer_module.absolute_url(Folder("memory://photos")) == "memory://photos"

@@ -13,7 +13,7 @@ from engine.core.annotation import Annotation, Provenance, stamp
 from engine.core.errors import SampleError
 from engine.core.sample import Picture, Sample
 from specialists.captions.answer_text import cleaned, whole_sentences
-from specialists.captions.image_chat import UNFINISHED_ANSWER, Reply
+from specialists.captions.image_chat import UNFINISHED_ANSWER, ChatReply
 from specialists.captions.region_text import CHAT_PROMPT, PLAIN_PROMPT, RegionText, RegionTextConfig
 from tests.checkpoints.chat_caption import WRITERS, pipeline_answers
 
@@ -56,11 +56,11 @@ class Saying:
         self.texts = texts
         self.shapes: list[tuple[int, ...]] = []
 
-    def answer(self, crops: Sequence[Any], view: Any) -> list[list[Reply | SampleError]]:
+    def answer(self, crops: Sequence[Any], view: Any) -> list[list[ChatReply | SampleError]]:
         self.shapes += [view(crop).shape for crop in crops]
         said = [self.texts[number % len(self.texts)] for number in range(len(crops))]
         return [
-            [Reply(text=text, score=0.5) if text else SampleError("empty_answer", "nothing")]
+            [ChatReply(text=text, score=0.5) if text else SampleError("empty_answer", "nothing")]
             for text in said
         ]
 

@@ -12,11 +12,11 @@ from pycocotools import mask as coco_mask
 
 from engine.core.annotation import Annotation
 from engine.core.validity import problem_of
-from specialists.florence2.answer import Reader, mentions
+from specialists.florence2.answer import AnswerParser, mentions
 from specialists.florence2.checkpoint import load_florence2, resolve_florence2
 from specialists.florence2.format import FLORENCE2_TASKS, TARGETS, SizeWH, locations, polygon_target
-from specialists.florence2.questions import Question
-from specialists.florence2.scores import Utterance
+from specialists.florence2.prompts import FilledPrompt
+from specialists.florence2.scores import GeneratedAnswer
 from specialists.florence2.tokens import Tokens
 from specialists.words.occurrences import occurrences
 
@@ -29,27 +29,27 @@ BOX = Annotation(
 )
 
 
-class Listener:
+class ParserHarness:
     """Reads texts as though the model had said them."""
 
     def __init__(self, processor: Any, vocabulary: int) -> None:
         self.processor = processor
         self.tokens = Tokens(processor.tokenizer, size=vocabulary)
-        self.reader = Reader(processor, self.tokens, language="en")
+        self.reader = AnswerParser(processor, self.tokens, language="en")
 
-    def utterance(self, text: str, chances: Sequence[float] = ()) -> Utterance:
+    def utterance(self, text: str, chances: Sequence[float] = ()) -> GeneratedAnswer:
         """Return the tokens of a text with chances of a half, or with the given ones at first."""
         ids = np.array([*self.processor.tokenizer(text, add_special_tokens=False).input_ids, 2])
         given = np.full(len(ids), 0.5)
         given[: len(chances)] = chances
-        return Utterance(ids=ids, chances=given)
+        return GeneratedAnswer(ids=ids, chances=given)
 
     def hear(
         self, task: str, text: str, chances: Sequence[float] = (), **question: Any
     ) -> list[Annotation]:
         """Return what a text means, checked to be well formed."""
         about = {"task": FLORENCE2_TASKS[task], "prompt": "", "size_wh": SIZE, **question}
-        found = self.reader.annotations(Question(**about), self.utterance(text, chances))
+        found = self.reader.annotations(FilledPrompt(**about), self.utterance(text, chances))
         for one in found:
             assert not problem_of(one, width=SIZE[0], height=SIZE[1])
             assert one.task == task
@@ -57,9 +57,9 @@ class Listener:
 
 
 @pytest.fixture(scope="module")
-def listener(tiny_florence2: Callable[[int], Path]) -> Listener:
+def harness(tiny_florence2: Callable[[int], Path]) -> ParserHarness:
     model, processor = load_florence2(resolve_florence2(str(tiny_florence2(0))))
-    return Listener(processor, model.config.text_config.vocab_size)
+    return ParserHarness(processor, model.config.text_config.vocab_size)
 
 
 def boxes(count: int, seed: int = 0) -> np.ndarray:
@@ -85,12 +85,12 @@ def nearest_error(found: Sequence[tuple[float, ...]], said: np.ndarray) -> np.nd
     "task", ["object_detection", "dense_region_caption", "region_proposal", "phrase_grounding",
              "open_vocabulary_detection"],
 )  # fmt: skip
-def test_boxes_come_back_within_half_a_bin(listener: Listener, task: str) -> None:
+def test_boxes_come_back_within_half_a_bin(harness: ParserHarness, task: str) -> None:
     said = boxes(40)
     labels = ["a cat", "dog", "a cat", "dog"] * 10
     target = TARGETS[task](labels, said, SIZE)
     caption = replace(CAPTION, text=", ".join(labels))
-    found = listener.hear(task, target, subject=caption if "phrase" in task else None,
+    found = harness.parse(task, target, subject=caption if "phrase" in task else None,
                           queries=("dog", "a cat"))  # fmt: skip
     assert len(found) == 40
     assert (nearest_error([one.box_xyxy for one in found], said) <= 0.5 + 1e-9).all()
@@ -100,14 +100,14 @@ def test_boxes_come_back_within_half_a_bin(listener: Listener, task: str) -> Non
             assert nearest_error(same, box[None])[0] <= 0.5 + 1e-9
 
 
-def test_the_borders_of_the_image_come_back_within_half_a_bin(listener: Listener) -> None:
-    [whole] = listener.hear("region_proposal", locations((0, 0, *SIZE), SIZE))
+def test_the_borders_of_the_image_come_back_within_half_a_bin(harness: ParserHarness) -> None:
+    [whole] = harness.parse("region_proposal", locations((0, 0, *SIZE), SIZE))
     assert whole.box_xyxy == pytest.approx((0.32, 0.2135, 639.68, 426.7865))
 
 
-def test_quads_come_back_within_half_a_bin_with_their_hull(listener: Listener) -> None:
+def test_quads_come_back_within_half_a_bin_with_their_hull(harness: ParserHarness) -> None:
     said = np.array([[10, 20, 110, 25, 108, 45, 8, 40], [300, 200, 400, 200, 400, 230, 300, 230]])
-    found = listener.hear("ocr", TARGETS["ocr"](["SALE", "50 % off"], said, SIZE))
+    found = harness.parse("ocr", TARGETS["ocr"](["SALE", "50 % off"], said, SIZE))
     assert [one.text for one in found] == ["SALE", "50 % off"]
     assert (nearest_error([one.quad for one in found], said.astype(float)) <= 0.5 + 1e-9).all()
     x, y = np.array(found[0].quad).reshape(4, 2).T
@@ -124,50 +124,50 @@ def area(one: Annotation) -> float:
     return float(coco_mask.area({"size": [height, width], "counts": one.mask_rle.counts}))
 
 
-def test_a_mask_of_several_polygons_is_their_union(listener: Listener) -> None:
+def test_a_mask_of_several_polygons_is_their_union(harness: ParserHarness) -> None:
     parts = [polygon(10, 10, 110, 60), polygon(200, 100, 300, 200)]
-    [mask] = listener.hear("segmentation", polygon_target([parts], SIZE), subject=BOX, label="cat")
+    [mask] = harness.parse("segmentation", polygon_target([parts], SIZE), subject=BOX, label="cat")
     assert area(mask) == pytest.approx(100 * 50 + 100 * 100, rel=0.03)
     assert mask.box_xyxy == pytest.approx((10, 10, 300, 200), abs=1.5)
     assert (mask.label, mask.parent_id, mask.text) == ("cat", "b", "")
 
 
-def test_several_instances_are_several_masks(listener: Listener) -> None:
+def test_several_instances_are_several_masks(harness: ParserHarness) -> None:
     first = [polygon(10, 10, 110, 60), polygon(200, 100, 300, 200)]
     second = [polygon(400, 300, 500, 400)]
     target = polygon_target([first, second], SIZE)
-    found = listener.hear("referring_segmentation", target, subject=BOX, label="a cat")
+    found = harness.parse("referring_segmentation", target, subject=BOX, label="a cat")
     assert [area(one) for one in found] == pytest.approx([15_000, 10_000], rel=0.03)
 
 
-def test_open_vocabulary_may_answer_with_masks(listener: Listener) -> None:
+def test_open_vocabulary_may_answer_with_masks(harness: ParserHarness) -> None:
     target = f"dog<poly>{locations(polygon(10, 10, 110, 60), SIZE)}</poly>"
-    [mask] = listener.hear("open_vocabulary_detection", target, queries=("Dog",))
+    [mask] = harness.parse("open_vocabulary_detection", target, queries=("Dog",))
     assert mask.label == "Dog"
     assert area(mask) == pytest.approx(5000, rel=0.03)
 
 
-def test_what_was_not_asked_for_is_not_said(listener: Listener) -> None:
+def test_what_was_not_asked_for_is_not_said(harness: ParserHarness) -> None:
     target = f"dog{bins(1, 2, 30, 40)}cat{bins(5, 6, 70, 80)}"
-    found = listener.hear("open_vocabulary_detection", target, queries=("cat", "bird"))
+    found = harness.parse("open_vocabulary_detection", target, queries=("cat", "bird"))
     assert [one.label for one in found] == ["cat"]
 
 
 @pytest.mark.parametrize(
     "label", ["Straßenbahn", "猫", "собака", "smörgås 🍞", "a>b", "x\\y", "naïve\ncat"]
 )
-def test_labels_in_any_script_are_kept(listener: Listener, label: str) -> None:
-    found = listener.hear("object_detection", f"{label}{bins(1, 2, 30, 40)}cat{bins(5, 6, 70, 80)}")
+def test_labels_in_any_script_are_kept(harness: ParserHarness, label: str) -> None:
+    found = harness.parse("object_detection", f"{label}{bins(1, 2, 30, 40)}cat{bins(5, 6, 70, 80)}")
     assert [one.label for one in found] == [" ".join(label.split()), "cat"]
-    [line] = listener.hear("ocr", f"{label}{bins(1, 2, 30, 2, 30, 40, 1, 40)}")
+    [line] = harness.parse("ocr", f"{label}{bins(1, 2, 30, 2, 30, 40, 1, 40)}")
     assert line.text == " ".join(label.split())
 
 
-def test_texts_in_any_script_are_kept(listener: Listener) -> None:
-    [caption] = listener.hear("caption", " Eine weiße 猫 schläft. ")
+def test_texts_in_any_script_are_kept(harness: ParserHarness) -> None:
+    [caption] = harness.parse("caption", " Eine weiße 猫 schläft. ")
     assert caption.text == "Eine weiße 猫 schläft."
     assert (caption.kind, caption.language) == ("text", "en")
-    [transcript] = listener.hear("transcript", "ÉTÉ")
+    [transcript] = harness.parse("transcript", "ÉTÉ")
     assert (transcript.text, transcript.language) == ("ÉTÉ", "")
 
 
@@ -191,20 +191,20 @@ def test_texts_in_any_script_are_kept(listener: Listener) -> None:
         (f"a < b{bins(1, 2, 30, 40)}", 1),
     ],
 )
-def test_what_is_no_box_gives_none(listener: Listener, text: str, count: int) -> None:
-    assert len(listener.hear("object_detection", text)) == count
+def test_what_is_no_box_gives_none(harness: ParserHarness, text: str, count: int) -> None:
+    assert len(harness.parse("object_detection", text)) == count
 
 
 @pytest.mark.parametrize("text", ["", bins(1, 2), bins(1, 2, 3, 4, 5), "<poly></poly>", "<sep>" * 5,
                                   bins(1, 2, 30, 40, 50, 60)])  # fmt: skip
-def test_what_is_no_polygon_gives_no_mask(listener: Listener, text: str) -> None:
-    assert len(listener.hear("segmentation", text, subject=BOX)) == (text.count("loc") == 6)
+def test_what_is_no_polygon_gives_no_mask(harness: ParserHarness, text: str) -> None:
+    assert len(harness.parse("segmentation", text, subject=BOX)) == (text.count("loc") == 6)
 
 
-def test_a_phrase_is_tied_to_its_place_in_the_caption(listener: Listener) -> None:
+def test_a_phrase_is_tied_to_its_place_in_the_caption(harness: ParserHarness) -> None:
     target = f"a cat{bins(1, 2, 30, 40, 50, 60, 70, 80)}a dog{bins(5, 6, 70, 80)}"
     target += f"a cat{bins(9, 9, 50, 50)}"
-    found = listener.hear("phrase_grounding", target, subject=CAPTION)
+    found = harness.parse("phrase_grounding", target, subject=CAPTION)
     assert [(one.text, one.span) for one in found] == [
         ("A  Cat", (0, 6)),
         ("A  Cat", (0, 6)),
@@ -214,23 +214,23 @@ def test_a_phrase_is_tied_to_its_place_in_the_caption(listener: Listener) -> Non
     assert {(one.kind, one.parent_id, one.language) for one in found} == {("phrase", "c", "en")}
 
 
-def test_a_phrase_that_the_caption_has_not_is_not_said(listener: Listener) -> None:
+def test_a_phrase_that_the_caption_has_not_is_not_said(harness: ParserHarness) -> None:
     target = f"a horse{bins(1, 2, 30, 40)}a dog{bins(5, 6, 70, 80)}"
-    found = listener.hear("phrase_grounding", target, subject=CAPTION)
+    found = harness.parse("phrase_grounding", target, subject=CAPTION)
     assert [one.text for one in found] == ["a dog"]
 
 
-def test_a_phrase_is_whole_words_of_the_caption(listener: Listener) -> None:
+def test_a_phrase_is_whole_words_of_the_caption(harness: ParserHarness) -> None:
     text = "A bear with one ear and a mandolin next to a man"
     caption = replace(CAPTION, text=text)
     target = f"ear{bins(1, 2, 30, 40)}man{bins(5, 6, 70, 80)}mandolin{bins(5, 6, 70, 90)}"
-    found = listener.hear("phrase_grounding", target, subject=caption)
+    found = harness.parse("phrase_grounding", target, subject=caption)
     assert [(one.text, one.span) for one in found] == [
         ("ear", (16, 19)),
         ("man", (45, 48)),
         ("mandolin", (26, 34)),
     ]
-    assert listener.hear("phrase_grounding", f"ears{bins(1, 2, 3, 4)}", subject=caption) == []
+    assert harness.parse("phrase_grounding", f"ears{bins(1, 2, 3, 4)}", subject=caption) == []
 
 
 def told(phrases: Sequence[str], caption: str) -> list[str]:
@@ -283,52 +283,52 @@ def test_phrases_in_the_order_of_mention_come_back_where_they_stand(
     assert mentions(phrases, caption) == spans
 
 
-def test_each_box_of_a_label_has_its_own_score(listener: Listener) -> None:
+def test_each_box_of_a_label_has_its_own_score(harness: ParserHarness) -> None:
     text = f"cat{bins(1, 2, 30, 40, 50, 60, 70, 80)}"
-    letters = len(listener.utterance("cat").ids) - 1
+    letters = len(harness.utterance("cat").ids) - 1
     chances = [0.9] * letters + [0.8, 0.8, 0.8, 0.8] + [0.4, 0.9, 0.1, 0.6]
-    first, second = listener.hear("object_detection", text, chances)
+    first, second = harness.parse("object_detection", text, chances)
     assert first.score == pytest.approx(0.9**letters * 0.8, abs=1e-4)
     second_place = (0.4 * 0.9 * 0.1 * 0.6) ** (1 / 4)
     assert second.score == pytest.approx(0.9**letters * second_place, abs=1e-4)
 
 
-def test_of_the_same_thing_said_twice_the_first_counts(listener: Listener) -> None:
+def test_of_the_same_thing_said_twice_the_first_counts(harness: ParserHarness) -> None:
     box = bins(1, 2, 30, 40)
-    letters = len(listener.utterance("cat").ids) - 1
+    letters = len(harness.utterance("cat").ids) - 1
     chances = [*[0.9] * letters, *[0.8] * 4, *[0.7] * letters, *[0.6] * 4]
-    [found] = listener.hear("object_detection", f"cat{box}cat{box}", chances)
+    [found] = harness.parse("object_detection", f"cat{box}cat{box}", chances)
     assert found.score == pytest.approx(0.9**letters * 0.8, abs=1e-4)
 
 
-def test_scores_find_their_instance_when_others_are_passed_over(listener: Listener) -> None:
+def test_scores_find_their_instance_when_others_are_passed_over(harness: ParserHarness) -> None:
     bad, good = f"dog{bins(1, 2, 3)}", f"dog{bins(1, 2, 3, 4)}"
-    before = len(listener.utterance(bad).ids) - 1
-    letters = len(listener.utterance("dog").ids) - 1
+    before = len(harness.utterance(bad).ids) - 1
+    letters = len(harness.utterance("dog").ids) - 1
     chances = [0.1] * before + [0.9] * (letters + 4)
-    [dog] = listener.hear("object_detection", bad + good, chances)
+    [dog] = harness.parse("object_detection", bad + good, chances)
     assert dog.score == pytest.approx(0.9 ** (letters + 1), abs=1e-4)
 
 
-def test_a_description_does_not_pay_for_its_length(listener: Listener) -> None:
+def test_a_description_does_not_pay_for_its_length(harness: ParserHarness) -> None:
     text = f"a very big red cat that sleeps{bins(1, 2, 30, 40)}"
-    letters = len(listener.utterance(text).ids) - 5
-    [found] = listener.hear("dense_region_caption", text, [0.6] * letters + [0.5] * 4)
+    letters = len(harness.utterance(text).ids) - 5
+    [found] = harness.parse("dense_region_caption", text, [0.6] * letters + [0.5] * 4)
     assert (found.text, found.label) == ("a very big red cat that sleeps", "")
     assert found.score == pytest.approx(0.6 * 0.5, abs=1e-4)
 
 
-def test_the_score_of_a_text_is_the_geometric_mean_of_its_tokens(listener: Listener) -> None:
-    count = len(listener.utterance("red circle").ids)
+def test_the_score_of_a_text_is_the_geometric_mean_of_its_tokens(harness: ParserHarness) -> None:
+    count = len(harness.utterance("red circle").ids)
     chances = np.linspace(0.2, 0.9, count)
-    [caption] = listener.hear("caption", "red circle", chances.tolist())
+    [caption] = harness.parse("caption", "red circle", chances.tolist())
     assert caption.score == pytest.approx(float(np.prod(chances)) ** (1 / count), abs=1e-4)
 
 
-def test_the_score_of_a_mask_is_that_of_all_its_corners(listener: Listener) -> None:
+def test_the_score_of_a_mask_is_that_of_all_its_corners(harness: ParserHarness) -> None:
     target = polygon_target([[polygon(10, 10, 110, 60)], [polygon(200, 100, 300, 200)]], SIZE)
     chances = [0.5, *[0.9] * 8, 0.5, 0.5, *[0.3] * 8, 0.5]
-    found = listener.hear("segmentation", target, chances, subject=BOX)
+    found = harness.parse("segmentation", target, chances, subject=BOX)
     assert [one.score for one in found] == pytest.approx([0.9, 0.3], abs=1e-4)
 
 
@@ -341,16 +341,16 @@ def test_the_score_of_a_mask_is_that_of_all_its_corners(listener: Listener) -> N
     ],
 )
 def test_words_about_a_region_belong_to_its_box(
-    listener: Listener, task: str, label: str, text: str
+    harness: ParserHarness, task: str, label: str, text: str
 ) -> None:
-    [found] = listener.hear(task, "red circle", subject=BOX)
+    [found] = harness.parse(task, "red circle", subject=BOX)
     assert (found.kind, found.label, found.text) == ("region", label, text)
     assert (found.box_xyxy, found.parent_id) == (BOX.box_xyxy, "b")
-    assert listener.hear(task, " ", subject=BOX) == []
+    assert harness.parse(task, " ", subject=BOX) == []
 
 
-def test_proposals_have_no_names(listener: Listener) -> None:
-    found = listener.hear("region_proposal", f"cat{bins(1, 2, 30, 40, 5, 6, 70, 80)}")
+def test_proposals_have_no_names(harness: ParserHarness) -> None:
+    found = harness.parse("region_proposal", f"cat{bins(1, 2, 30, 40, 5, 6, 70, 80)}")
     assert [(one.label, one.text) for one in found] == [("", ""), ("", "")]
     assert [one.score for one in found] == [0.5, 0.5]
 

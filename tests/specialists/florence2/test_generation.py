@@ -68,7 +68,7 @@ def test_chances_are_the_probabilities_of_the_search(tiny: Florence2Network) -> 
     assert not are_places.all(), "nothing to see"
     for image, one in zip(IMAGES, said, strict=True):
         logits = stock(tiny, image, PROMPTS[0]).logits[1:]  # the first token is forced
-        for step, token, chance in zip(logits, one.ids, one.chances, strict=True):
+        for step, token, chance in zip(logits, one.ids, one.probabilities, strict=True):
             expected = near(tiny, step[0].softmax(dim=-1).numpy(), int(token))
             assert chance == pytest.approx(expected, rel=1e-4)
 
@@ -108,12 +108,12 @@ def test_a_prompt_of_a_batch_is_answered_as_it_is_alone(
     lengths = [len(prompt) for prompt in prompts]
     assert lengths != sorted(lengths) != lengths[::-1]
     alone = [ours.answer(seen, [row], [prompt], repeats=True)[0] for row, prompt in asked]
-    sure = {tuple(one.chances.round(6)) for one in alone}
+    sure = {tuple(one.probabilities.round(6)) for one in alone}
     assert len(sure) == len(asked), "each answer should be known by its chances"
     together = ours.answer(seen, rows, prompts, repeats=True)
     for one, other in zip(together, alone, strict=True):
         assert one.ids.tolist() == other.ids.tolist()
-        assert one.chances == pytest.approx(other.chances, rel=1e-4)
+        assert one.probabilities == pytest.approx(other.probabilities, rel=1e-4)
 
 
 def test_nothing_asked_is_nothing_said(tiny: Florence2Network) -> None:
@@ -213,4 +213,4 @@ def test_images_of_any_shape_can_be_looked_at(tiny: Florence2Network) -> None:
 def test_bfloat16_answers_too(tiny_florence2: Tiny) -> None:
     ours = network(tiny_florence2(0), dtype="bfloat16")
     for one in ours.answer(ours.look(IMAGES), range(4), PROMPTS, repeats=True):
-        assert np.isfinite(one.chances).all()
+        assert np.isfinite(one.probabilities).all()

@@ -21,7 +21,7 @@ from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import FLORENCE2_TASKS
 from specialists.florence2.generation import Florence2Network
-from specialists.florence2.scores import Utterance
+from specialists.florence2.scores import GeneratedAnswer
 from specialists.florence2.specialist import Florence2
 
 Tiny = Callable[[int], Path]
@@ -86,15 +86,15 @@ def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def answer(
         self: Florence2Network, seen: Any, rows: Sequence[int], prompts: Sequence[str], *,
         repeats: bool,
-    ) -> list[Utterance]:  # fmt: skip
+    ) -> list[GeneratedAnswer]:  # fmt: skip
         heard.extend(prompts)
         return [utterance(self, prompt) for prompt in prompts]
 
-    def utterance(network: Florence2Network, prompt: str) -> Utterance:
+    def utterance(network: Florence2Network, prompt: str) -> GeneratedAnswer:
         texts = [text for start, text in SPOKEN.items() if start in prompt]
         tokens = network.processor.tokenizer(texts[-1], add_special_tokens=False)
         ids = np.array([*tokens.input_ids, network.tokens.end])
-        return Utterance(ids=ids, chances=np.full(len(ids), 0.5))
+        return GeneratedAnswer(ids=ids, chances=np.full(len(ids), 0.5))
 
     monkeypatch.setattr(Florence2Network, "answer", answer)
     return heard
@@ -190,13 +190,13 @@ def answering(
     def answer(
         self: Florence2Network, seen: Any, rows: Sequence[int], prompts: Sequence[str], *,
         repeats: bool,
-    ) -> list[Utterance]:  # fmt: skip
+    ) -> list[GeneratedAnswer]:  # fmt: skip
         heard.extend((prompt, repeats) for prompt in prompts)
         said = []
         for row, prompt in zip(rows, prompts, strict=True):
             tokens = self.processor.tokenizer(say(row, prompt), add_special_tokens=False)
             ids = np.array([*tokens.input_ids, self.tokens.end])
-            said.append(Utterance(ids=ids, chances=np.full(len(ids), 0.5)))
+            said.append(GeneratedAnswer(ids=ids, chances=np.full(len(ids), 0.5)))
         return said
 
     monkeypatch.setattr(Florence2Network, "answer", answer)

@@ -18,7 +18,7 @@ from engine.core.sample import Sample
 from engine.core.stage import one_of
 from engine.core.tasks import CAPTION_TASKS
 from engine.core.validity import problem_of
-from specialists.detection.grounding_dino import GroundingDino, Question
+from specialists.detection.grounding_dino import GroundingDino, GroundingText
 from specialists.grounding.grounding import Grounding, GroundingConfig
 from specialists.pretrained.network import TOO_THIN
 from specialists.words.english import english_revision
@@ -164,7 +164,7 @@ def test_a_caption_that_is_too_long_is_asked_part_after_part(
     half = f"A red cat {'and a dog ' * 5}is with the man. The old cup. A big red dog."
     text = f"{half} {half}"
     grounding = stage(written(MM_DINO), least_score=0)
-    assert len(half.split()) < LONGEST < len(grounding._dino.token_places(text))
+    assert len(half.split()) < LONGEST < len(grounding._dino.token_spans(text))
     (said,) = grounding.predict([captioned(odd_images[-1], text)])
     (once,) = grounding.predict([captioned(odd_images[-1], half)])
     assert all(one.text == text[slice(*one.span)] for one in said)
@@ -189,7 +189,7 @@ def test_capitals_accents_and_a_missing_stop_leave_characters_in_their_places(
 
 def test_the_tokens_of_a_phrase_are_its_own(written: Written, odd_images: list[Sample]) -> None:
     dino = GroundingDino(stage(written(DINO)).network)
-    question = Question(text="İİ cat. A dog", phrases=((3, 6), (8, 13), (40, 50)))
+    question = GroundingText(text="İİ cat. A dog", phrases=((3, 6), (8, 13), (40, 50)))
     text, weight = dino._encoded(question)
     tokens = dino._tokenizer.convert_ids_to_tokens(text["input_ids"])
     spoken = [[tokens[n] for n in np.flatnonzero(own)] for own in weight.T]

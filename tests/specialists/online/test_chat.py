@@ -299,7 +299,7 @@ def test_the_key_is_in_no_message_and_no_log(
     troubles = [status(400, message=echo), status(500, message=echo), ok(echo), garbage()]
     with MisbehavingServer(*troubles) as server:
         service = chatting(server, attempts=1, concurrency=1)
-        service.greet()
+        service.check_reachable()
         answers = service.answer(questions(5))
         assert all(request.headers["authorization"].endswith(KEY) for request in server.requests)
     assert len(answers) == 5

@@ -121,7 +121,7 @@ def test_a_greeting_byte_by_byte_ends_with_the_time(monkeypatch: pytest.MonkeyPa
     with MisbehavingServer(greeting=greeting) as server:
         service = ChatService(ChatConfig(url=server.url))
         with pytest.raises(ConfigError, match="no answer within"):
-            service.greet()
+            service.check_reachable()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import ConfigError
-from specialists.online.heard import TASKS_OF, Heard, HeardRegion
+from specialists.online.context import TASKS_OF, ContextRegion, PromptContext
 from specialists.online.prompts import MOST_CHARACTERS, read_prompt, revision_of
 
 ROOT = Path(__file__).parents[3]
@@ -20,7 +20,7 @@ def template(tmp_path: Path, text: str) -> str:
 
 def test_a_template_tells_what_was_heard(tmp_path: Path) -> None:
     text = "{% for one in regions %}\n{{ one.name }} at {{ one.box }}\n{% endfor %}{{ width }}"
-    heard = Heard(width=9, height=8, regions=(HeardRegion(name='"a"', box="1 2 3 4"),))
+    heard = PromptContext(width=9, height=8, regions=(ContextRegion(name='"a"', box="1 2 3 4"),))
     assert read_prompt(template(tmp_path, text)).filled(heard) == '"a" at 1 2 3 4\n9'
 
 
@@ -64,12 +64,12 @@ def test_the_templates_that_are_shipped_work_from_any_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     prompt = read_prompt(f"configs/prompts/{name}")
-    bare = prompt.filled(Heard(width=1, height=1))
+    bare = prompt.filled(PromptContext(width=1, height=1))
     full = prompt.filled(
-        Heard(
+        PromptContext(
             width=1,
             height=1,
-            regions=(HeardRegion(name='"a dog"', box="1 2 3 4"),),
+            regions=(ContextRegion(name='"a dog"', box="1 2 3 4"),),
             **{field: ('"a cat"',) for field in TASKS_OF if field != "regions"},
         )
     )

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from engine.core.errors import SampleError
-from specialists.pretrained.greedy_search import GreedySearch, Listener
+from specialists.pretrained.greedy_search import GreedySearch, ProbabilityRecorder
 from tests.checkpoints.chat_caption import WRITERS
 
 
@@ -32,7 +32,7 @@ def test_each_token_has_the_probability_that_a_second_pass_gives_it(
     blip2: tuple[Any, Any], inputs: dict[str, torch.Tensor]
 ) -> None:
     model, processor = blip2
-    spoken = GreedySearch(model, processor.tokenizer).speak(inputs, 16)
+    spoken = GreedySearch(model, processor.tokenizer).generate(inputs, 16)
     for row, one in enumerate(spoken):
         answer = torch.from_numpy(one.ids)[None]
         whole = torch.cat([inputs["input_ids"][row : row + 1], answer], dim=1)
@@ -42,7 +42,7 @@ def test_each_token_has_the_probability_that_a_second_pass_gives_it(
             attention_mask=torch.ones_like(whole),
         ).logits
         chances = logits.softmax(-1)[0, -len(one.ids) - 1 : -1].gather(1, answer.T)[:, 0]
-        np.testing.assert_allclose(one.chances, chances.detach(), atol=1e-4)
+        np.testing.assert_allclose(one.probabilities, chances.detach(), atol=1e-4)
 
 
 def test_an_answer_ends_with_its_end_token_or_at_the_limit(
@@ -50,13 +50,13 @@ def test_an_answer_ends_with_its_end_token_or_at_the_limit(
 ) -> None:
     model, processor = blip2
     ends = model.config.text_config.eos_token_id
-    spoken = GreedySearch(model, processor.tokenizer).speak(inputs, 16)
+    spoken = GreedySearch(model, processor.tokenizer).generate(inputs, 16)
     assert len({len(one.ids) for one in spoken}) > 1
     for one in spoken:
         assert one.is_finished == (one.ids[-1] in ends)
         assert one.is_finished or len(one.ids) == 16
         assert not np.isin(one.ids[:-1], ends).any()
-        assert one.ids.shape == one.chances.shape
+        assert one.ids.shape == one.probabilities.shape
 
 
 def test_what_a_row_is_filled_with_after_its_end_is_no_part_of_its_answer(
@@ -67,7 +67,7 @@ def test_what_a_row_is_filled_with_after_its_end_is_no_part_of_its_answer(
     search = GreedySearch(model, processor.tokenizer)
     end, chances = search._ends[0], np.array([0.9, 0.8, 0.7, 0.6])
     spoken = search._spoken(np.array([7, end, end, end]), chances)
-    assert (spoken.ids.tolist(), spoken.chances.tolist()) == ([7, end], [0.9, 0.8])
+    assert (spoken.ids.tolist(), spoken.probabilities.tolist()) == ([7, end], [0.9, 0.8])
     assert spoken.is_finished
     cut = search._spoken(np.array([7, 8, 9, 7]), chances)
     assert (cut.ids.tolist(), cut.is_finished) == ([7, 8, 9, 7], False)
@@ -91,14 +91,14 @@ def test_no_chance_is_left_to_a_checkpoint_that_samples(
         return chosen[-1]
 
     monkeypatch.setattr(model, "generate", heard)
-    spoken = search.speak(inputs, 8)
+    spoken = search.generate(inputs, 8)
     for one, sequence in zip(spoken, chosen[0][:, inputs["input_ids"].shape[1] :], strict=True):
         assert one.ids.tolist() == sequence[: len(one.ids)].tolist()
     assert not caplog.records
 
 
 def test_logits_that_are_no_numbers_are_an_error() -> None:
-    listener = Listener()
+    listener = ProbabilityRecorder()
     logits = torch.tensor([[0.0, 1.0], [torch.nan, 0.0]])
     assert listener(torch.zeros(2, 1), logits) is logits
     with pytest.raises(SampleError, match="NaN"):

@@ -26,8 +26,8 @@ from specialists.pretrained.network import (
     Network,
     device_of,
     dtype_of,
-    exact,
-    pictured,
+    preprocess,
+    to_float32,
     unbatched,
 )
 
@@ -311,17 +311,17 @@ def test_a_strip_of_three_rows_is_not_taken_for_three_channels() -> None:
     strip = np.zeros((3, 900, 3), np.uint8)
     strip[..., 0] = 255  # red
     square = ViTImageProcessorPil(size={"height": 16, "width": 16}, do_normalize=False)
-    pixels = pictured(square, strip)["pixel_values"]
+    pixels = preprocess(square, strip)["pixel_values"]
     assert pixels.shape == (3, 16, 16)
     assert pixels.mean(dim=(1, 2)).tolist() == pytest.approx([1, 0, 0])
     with pytest.raises(SampleError, match="900x3 pixels cannot be resized") as caught:
-        pictured(DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 96}), strip)
+        preprocess(DetrImageProcessorPil(size={"shortest_edge": 48, "longest_edge": 96}), strip)
     assert caught.value.reason == TOO_THIN
 
 
 def test_what_a_model_says_is_read_in_float32_and_must_be_a_number() -> None:
-    assert exact(torch.ones(2).bfloat16()).dtype == torch.float32
-    assert exact(torch.tensor([float("-inf")])).isinf()  # a masked logit
+    assert to_float32(torch.ones(2).bfloat16()).dtype == torch.float32
+    assert to_float32(torch.tensor([float("-inf")])).isinf()  # a masked logit
     with pytest.raises(SampleError, match=r"NaN in torch\.float16; use a wider `dtype`") as caught:
-        exact(torch.tensor([1.0, float("nan")]).half())
+        to_float32(torch.tensor([1.0, float("nan")]).half())
     assert caught.value.reason == NOT_A_NUMBER

@@ -14,7 +14,7 @@ from PIL import Image
 from engine.core.errors import ConfigError, MissingPackage, SampleError
 from engine.core.sample import Sample
 from specialists.pretrained.checkpoint import resolve
-from specialists.pretrained.network import Network, pictured
+from specialists.pretrained.network import Network, preprocess
 from specialists.similarity.image_text import (
     FAMILY,
     CropConfig,
@@ -88,7 +88,7 @@ def test_chances_are_those_of_the_zero_shot_pipeline(
     for image, seen in zip(images, model.look(images), strict=True):
         wanted = pipe(Image.fromarray(image), candidate_labels=list(NAMES))
         scores = {one["label"]: one["score"] for one in wanted}
-        found = model.chances(seen, read)
+        found = model.probabilities(seen, read)
         np.testing.assert_allclose(found, [scores[name] for name in NAMES], atol=1e-5)
         assert np.ptp(found) > 0.01, "they do not tell anything apart"
 
@@ -156,7 +156,9 @@ def test_half_precision_does_not_round_the_scale_of_scores(
     for text in NAMES:
         assert half.similarity(seen, read[text]) == exact.similarity(seen, read[text])
     together = np.concatenate(list(read.values()))
-    np.testing.assert_array_equal(half.chances(seen, together), exact.chances(seen, together))
+    np.testing.assert_array_equal(
+        half.probabilities(seen, together), exact.probabilities(seen, together)
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -175,9 +177,9 @@ def test_of_a_long_strip_the_middle_is_seen(
 
     def seen_by(image_processor: Any, pixels: np.ndarray) -> dict[str, Any]:
         shapes.append(pixels.shape)
-        return pictured(image_processor, pixels)
+        return preprocess(image_processor, pixels)
 
-    monkeypatch.setattr("specialists.similarity.image_text.pictured", seen_by)
+    monkeypatch.setattr("specialists.similarity.image_text.preprocess", seen_by)
     strip = np.zeros((4, 400, 3), np.uint8)
     strip[:, 190:210] = 255
     (whole,), (middle,) = (loaded("clip").look([one]) for one in (strip, strip[:, 170:230]))

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from specialists.words.english import load_english
-from specialists.words.noun_phrases import noun_phrases, parts
+from specialists.words.noun_phrases import noun_phrases, split
 
 
 def spans(text: str, room: int, sizes: list[int] | None = None) -> list[str]:
     document = load_english()(text)
-    cut = parts(document, sizes or [1] * len(document), room=room)
+    cut = split(document, sizes or [1] * len(document), room=room)
     return [text[start:stop] for start, stop in cut]
 
 

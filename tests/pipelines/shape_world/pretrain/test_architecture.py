@@ -57,7 +57,7 @@ def test_save_and_load_give_the_same_answer_to_the_last_bit(
 
 
 @pytest.mark.parametrize("task", FLORENCE2_TASKS)
-def test_every_task_is_asked_and_parsed(tiniest: Tiny, image: Image.Image, task: str) -> None:
+def test_every_task_is_prompted_and_parsed(tiniest: Tiny, image: Image.Image, task: str) -> None:
     model, processor = tiniest
     marker = FLORENCE2_TASKS[task].marker
     asked = processor(text=marker + _given(task), images=image, return_tensors="pt")
@@ -70,7 +70,7 @@ def test_every_task_is_asked_and_parsed(tiniest: Tiny, image: Image.Image, task:
 
 
 @pytest.mark.parametrize("task", FLORENCE2_TASKS)
-def test_a_prompt_loses_nothing_in_the_tokenizer(tiniest: Tiny, task: str) -> None:
+def test_prompts_survive_the_tokenizer(tiniest: Tiny, task: str) -> None:
     tokenizer = tiniest[1].tokenizer
     prompt = FLORENCE2_TASKS[task].prompt.replace("{input}", _given(task))
     assert tokenizer.decode(tokenizer(prompt, add_special_tokens=False).input_ids) == prompt
@@ -100,7 +100,7 @@ def test_every_location_and_mark_is_one_token_and_locations_follow_each_other(
     assert tokenizer.convert_tokens_to_ids("<loc_1000>") == tokenizer.unk_token_id
 
 
-def test_the_processor_reads_what_the_grammar_writes(tiniest: Tiny) -> None:
+def test_the_processor_parses_the_written_targets(tiniest: Tiny) -> None:
     processor = tiniest[1]
     boxes = [(1.0, 2.0, 60.0, 70.0), (100.0, 30.0, 127.9, 127.9), (5.0, 5.0, 20.0, 20.0)]
     text = detection_target(["star", "circle", "star"], boxes, (128, 128))
@@ -123,7 +123,7 @@ def test_weights_depend_on_the_seed_alone(tiniest: Tiny) -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_near_locations_start_as_near_vectors(tiniest: Tiny) -> None:
+def test_near_locations_have_near_initial_vectors(tiniest: Tiny) -> None:
     model, processor = tiniest
     first = processor.tokenizer.convert_tokens_to_ids(LOCATION_TOKENS[0])
     places = model.get_input_embeddings().weight[first : first + 1000].detach()

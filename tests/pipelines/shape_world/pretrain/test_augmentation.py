@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.shape_world.pretrain.augmentation import mirrored, varied
-from pipelines.shape_world.pretrain.batches import Batches
+from pipelines.shape_world.pretrain.batches import DrawingBatches
 from pipelines.shape_world.pretrain.scenes import Drawing
 
 
@@ -31,7 +31,7 @@ def test_boxes_stay_those_of_the_visible_pixels(easy: list[Drawing]) -> None:
     assert grew > 3
 
 
-def test_a_picture_with_new_things_has_no_caption(easy: list[Drawing]) -> None:
+def test_a_drawing_with_pasted_things_has_no_caption(easy: list[Drawing]) -> None:
     rng = np.random.default_rng(1)
     variants = [varied(*pair, rng) for pair in zip(easy, reversed(easy), strict=True)]
     for drawing, variant in zip(easy, variants, strict=True):
@@ -39,7 +39,7 @@ def test_a_picture_with_new_things_has_no_caption(easy: list[Drawing]) -> None:
     assert any(variant.captions for variant in variants)
 
 
-def test_a_mirror_swaps_left_and_right_in_boxes_and_words(easy: list[Drawing]) -> None:
+def test_mirroring_swaps_left_and_right_in_boxes_and_captions(easy: list[Drawing]) -> None:
     drawing = replace(easy[0], captions={"caption": "A star on the left, a leftover right."})
     mirror = mirrored(drawing)
     assert mirror.captions["caption"] == "A star on the right, a leftover left."
@@ -50,8 +50,8 @@ def test_a_mirror_swaps_left_and_right_in_boxes_and_words(easy: list[Drawing]) -
     assert twice.captions == drawing.captions
 
 
-def test_batches_repeat_for_a_seed_and_see_every_picture(easy: list[Drawing]) -> None:
-    runs = [list(Batches(easy, size=8, steps=5, seed=seed)) for seed in (1, 1, 2)]
+def test_batches_are_reproducible_and_use_every_drawing(easy: list[Drawing]) -> None:
+    runs = [list(DrawingBatches(easy, size=8, steps=5, seed=seed)) for seed in (1, 1, 2)]
     first, again, other = ([np.stack([p.pixels for p in batch]) for batch in run] for run in runs)
     np.testing.assert_array_equal(first, again)
     assert (first[0] != other[0]).any()

@@ -28,13 +28,13 @@ def unseen() -> list[Drawing]:
     return list(drawings(WorldConfig(count=20, seed=77, difficulty="easy")))
 
 
-def test_it_finds_most_things_in_easy_scenes(
+def test_the_shipped_student_finds_most_things_in_easy_scenes(
     student: tuple[Any, Any], unseen: list[Drawing]
 ) -> None:
     assert measure_detection(*student, unseen).f1 > 0.8
 
 
-def test_its_captions_name_shapes_that_are_there(
+def test_captions_of_the_shipped_student_name_present_shapes(
     student: tuple[Any, Any], unseen: list[Drawing]
 ) -> None:
     answers = generate(*student, unseen, "<CAPTION>")
@@ -45,7 +45,7 @@ def test_its_captions_name_shapes_that_are_there(
     assert sum(named) > 14
 
 
-def test_it_is_small_and_holds_no_pickle() -> None:
+def test_the_shipped_student_is_small_and_has_no_pickle() -> None:
     files = {file.name: file.stat().st_size for file in FOLDER.iterdir()}
     assert sum(files.values()) < 6e6
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(files)

@@ -12,8 +12,9 @@ from engine.core.annotation import Annotation, MaskRLE
 from engine.core.tasks import CAPTION_TASKS
 from engine.records.dataset_sample import DatasetSample
 from pipelines.shape_world.scene import Relation, Scene, Thing
-from pipelines.shape_world.score import Score, score_labels
 from pipelines.shape_world.score.claims import claims_of
+from pipelines.shape_world.score.measure import score_labels
+from pipelines.shape_world.score.score import Score
 
 SIDE = 100
 PLAIN = {

@@ -17,7 +17,7 @@ CROSSES = Thing(
 LINE = Line(text="STAR", box_xyxy=(0.6, 0.1, 0.9, 0.3), score=0.9)
 
 
-def test_the_templates_are_read_as_they_are_meant() -> None:
+def test_captions_of_the_templates_are_parsed() -> None:
     things = [RED, SIGN, CROSSES]
     short = claims_of(brief(things, [LINE]))
     assert short.things == (Claim(name="circle", colour="red"),)
@@ -32,20 +32,20 @@ def test_the_templates_are_read_as_they_are_meant() -> None:
     assert long.attributes == 3
 
 
-def test_a_name_within_another_word_claims_nothing() -> None:
+def test_a_name_within_another_word_is_no_claim() -> None:
     assert claims_of("A star-shaped cross-country sign beside a starfish.").things == (
         Claim(name="sign"),
     )
 
 
-def test_what_the_definite_article_speaks_of_is_not_told_again() -> None:
+def test_the_definite_article_refers_to_a_known_object() -> None:
     claims = claims_of("A red circle and a blue circle. The blue circle is below the red circle.")
     assert len(claims.things) == 2
     assert claims.relations == ((1, "below", 0),)
     assert [mention.things for mention in claims.mentions] == [(0,), (1,), (1,), (0,)]
 
 
-def test_what_was_not_introduced_is_told_by_the_definite_article() -> None:
+def test_the_definite_article_introduces_an_unknown_object() -> None:
     assert claims_of("The green star is near a ring.").things == (
         Claim(name="star", colour="green"),
         Claim(name="ring"),
@@ -53,18 +53,18 @@ def test_what_was_not_introduced_is_told_by_the_definite_article() -> None:
     assert len(claims_of("A red star. The green star is large.").things) == 2
 
 
-def test_an_attribute_may_come_later() -> None:
+def test_an_attribute_may_be_added_by_a_later_mention() -> None:
     claims = claims_of("A star. The yellow star is at the top.")
     assert claims.things == (Claim(name="star", colour="yellow"),)
 
 
-def test_quoted_words_are_no_things() -> None:
+def test_quoted_words_are_no_objects() -> None:
     claims = claims_of('A sign that says "HEART" to the left of a ring.')
     assert [thing.name for thing in claims.things] == ["sign", "ring"]
     assert claims.relations == ((0, "left of", 1),)
 
 
-def test_mentions_lie_where_they_stand_in_the_text() -> None:
+def test_mentions_have_their_span_in_the_text() -> None:
     text = 'The text "A STAR" is on a large pink striped heart.'
     mention = claims_of(text).mentions[0]
     assert text[mention.start : mention.stop] == "a large pink striped heart"
@@ -78,5 +78,5 @@ def test_plurals_are_known(name: str) -> None:
     assert claims_of(f"no {plural(name)} here").things == ()
 
 
-def test_parts_of_other_words_are_no_things() -> None:
+def test_parts_of_other_words_are_no_objects() -> None:
     assert claim_of("starring a signal, crossed and ringed") is None

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from engine.core.annotation import Annotation
 from pipelines.shape_world.scene import NAMES, Scene, key_of
-from pipelines.shape_world.score import score_labels
+from pipelines.shape_world.score.measure import score_labels
 from pipelines.shape_world.truth import scene_of
 from tests.pipelines.shape_world.score.labels import labelled, region
 

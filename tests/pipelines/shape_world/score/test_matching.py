@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.shape_world.score.matching import Counts, pairs
+from pipelines.shape_world.score.matching import MatchCounts, pairs
 
 
 def matched(value: list[list[float]], least: float) -> list[tuple[int, int]]:
@@ -12,27 +12,29 @@ def matched(value: list[list[float]], least: float) -> list[tuple[int, int]]:
     return list(zip(*(side.tolist() for side in pairs(values, values >= least)), strict=True))
 
 
-def test_two_pairs_are_better_than_one_close_pair() -> None:
+def test_more_pairs_are_preferred_to_closer_ones() -> None:
     assert matched([[0.95, 0.4], [0.4, 0.0]], 0.3) == [(0, 1), (1, 0)]
 
 
-def test_of_equally_many_pairs_the_closer_ones_are_taken() -> None:
+def test_of_equally_many_pairs_the_closest_are_chosen() -> None:
     assert matched([[0.6, 0.7], [0.9, 0.6]], 0.5) == [(0, 1), (1, 0)]
     assert matched([[0.6], [0.8]], 0.5) == [(1, 0)]
 
 
-def test_what_is_not_allowed_is_no_pair() -> None:
+def test_forbidden_pairs_are_never_matched() -> None:
     assert matched([[0.4, 0.1], [0.2, 0.3]], 0.5) == []
     assert matched([], 0.5) == []
 
 
-def test_shares_of_nothing() -> None:
-    nothing, unsaid, untrue = Counts(), Counts(true=2), Counts(said=2)
+def test_shares_of_empty_counts() -> None:
+    nothing, unsaid, untrue = MatchCounts(), MatchCounts(true=2), MatchCounts(predicted=2)
     assert (nothing.precision, nothing.recall, nothing.f1) == (None, None, None)
     assert (unsaid.precision, unsaid.recall, unsaid.f1) == (0.0, 0.0, 0.0)
     assert (untrue.precision, untrue.recall, untrue.f1) == (0.0, None, 0.0)
 
 
 def test_counts_add_up() -> None:
-    total = Counts(right=1, said=2, true=4) + Counts(right=2, said=2, true=4, found=1)
+    total = MatchCounts(right=1, predicted=2, true=4) + MatchCounts(
+        right=2, predicted=2, true=4, found=1
+    )
     assert (total.precision, total.recall) == (0.75, 0.25)

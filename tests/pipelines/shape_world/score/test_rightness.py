@@ -12,7 +12,8 @@ import pytest
 from engine.core.annotation import Annotation
 from engine.core.tasks import TASKS
 from pipelines.merge.learning.audit import read_audit
-from pipelines.shape_world.score import audit_from_truth, audit_rows, is_right, rightness
+from pipelines.shape_world.score.audit import audit_from_truth, audit_rows
+from pipelines.shape_world.score.rightness import is_right, rightness
 from tests.pipelines.shape_world.score.labels import (
     SIDE,
     labelled,
@@ -45,7 +46,7 @@ def test_a_box_is_right_on_a_thing_of_its_label() -> None:
     assert judged("region_proposal", (0, 0, 99, 99)) is False
 
 
-def test_a_box_without_a_place_is_wrong() -> None:
+def test_a_box_without_coordinates_is_wrong() -> None:
     assert judged("object_detection", (), "circle") is False
 
 
@@ -60,7 +61,7 @@ def test_a_box_without_a_place_is_wrong() -> None:
         ("a lamp", False),
     ],
 )
-def test_a_described_region_bears_out_its_description(text: str, right: bool) -> None:
+def test_a_described_region_must_fit_its_description(text: str, right: bool) -> None:
     for task in ("dense_region_caption", "region_description", "region_category"):
         assert judged(task, RED_CIRCLE, text=text) is right
     assert judged("open_vocabulary_detection", RED_CIRCLE, label=text) is right
@@ -76,7 +77,7 @@ def test_a_mask_is_right_on_the_visible_pixels_of_a_thing() -> None:
     assert is_right(replace(referring, text="the blue circle"), SCENE) is False
 
 
-def test_a_line_is_right_on_the_sign_with_its_word_whatever_the_case() -> None:
+def test_a_line_is_right_on_the_sign_with_its_word_ignoring_case() -> None:
     assert judged("ocr", SIGN, text=" stop ") is True
     assert judged("ocr", SIGN, text="STOPS") is False
     assert judged("ocr", RED_CIRCLE, text="STOP") is False
@@ -103,7 +104,7 @@ def test_a_caption_is_right_when_all_that_it_claims_is_true(text: str, right: bo
     assert told(text) is right
 
 
-def test_a_phrase_is_right_on_what_it_may_mean() -> None:
+def test_a_phrase_is_right_on_a_thing_that_it_may_refer_to() -> None:
     caption = Annotation(kind="text", task="caption", text='A red circle, "STOP", the sky.', id="c")
 
     def tied(words: str, box_xyxy: tuple[float, ...], label: str = "") -> bool | None:
@@ -117,14 +118,14 @@ def test_a_phrase_is_right_on_what_it_may_mean() -> None:
     assert tied("the sky", (0, 0, 99, 40)) is None
 
 
-def test_every_task_is_judged_alone_or_not_at_all() -> None:
+def test_every_task_is_decided_or_undecidable() -> None:
     for task in TASKS:
         one = region(task, RED_CIRCLE, "circle", "circle")
         assert rightness([one, one], SCENE) == [is_right(one, SCENE)] * 2
     assert rightness([], SCENE) == []
 
 
-def test_a_verdict_belongs_to_its_own_annotation_whatever_stands_beside_it() -> None:
+def test_rightness_is_independent_of_other_annotations() -> None:
     said = [
         region("object_detection", RED_CIRCLE, "square"),
         Annotation(kind="text", task="caption", text="A quiet afternoon."),
@@ -141,7 +142,7 @@ def test_a_verdict_belongs_to_its_own_annotation_whatever_stands_beside_it() -> 
     assert rightness(said[::-1], SCENE) == expected[::-1]
 
 
-def test_from_half_an_overlap_on_a_region_is_that_of_a_thing() -> None:
+def test_a_region_matches_a_thing_from_an_iou_of_one_half() -> None:
     half, less = (10, 10, 30, 50), (10, 10, 30, 50.1)
     for task in ("object_detection", "open_vocabulary_detection"):
         assert [judged(task, box, "circle") for box in (half, less)] == [True, False]
@@ -155,12 +156,12 @@ def test_from_half_an_overlap_on_a_region_is_that_of_a_thing() -> None:
     assert [is_right(phrase(caption, (0, 12), box), SCENE) for box in (half, less)] == [True, False]
 
 
-def test_from_half_of_a_line_on_a_sign_on_it_reads_the_sign() -> None:
+def test_a_line_reads_a_sign_that_half_of_it_lies_on() -> None:
     assert judged("ocr", (50, 70, 95, 90), text="STOP") is True
     assert judged("ocr", (50, 70.1, 95, 90.1), text="STOP") is False
 
 
-def test_things_that_touch_lie_beside_each_other_and_those_that_overlap_do_not() -> None:
+def test_relations_hold_for_touching_but_not_for_overlapping_things() -> None:
     def told(left: float) -> bool | None:
         things = (
             thing("circle", "red", (10, 10, 30, 30)),
@@ -173,7 +174,7 @@ def test_things_that_touch_lie_beside_each_other_and_those_that_overlap_do_not()
     assert [told(30), told(29)] == [True, False]
 
 
-def test_doubles_are_both_right() -> None:
+def test_duplicates_are_both_right() -> None:
     circle = region("object_detection", RED_CIRCLE, "circle")
     assert rightness([circle, circle], SCENE) == [True, True]
 

@@ -15,7 +15,8 @@ from engine.core.errors import ConfigError, UsageError
 from engine.core.tasks import CAPTION_TASKS
 from engine.storage.folder import Folder
 from pipelines.shape_world.scene import key_of
-from pipelines.shape_world.score import Score, score_dataset, score_labels, truth_of
+from pipelines.shape_world.score.measure import score_dataset, score_labels, truth_of
+from pipelines.shape_world.score.score import Score
 from pipelines.shape_world.truth import scene_of
 from tests.pipelines.shape_world.score.labels import (
     SIDE,
@@ -61,7 +62,7 @@ def test_perfect_labels_of_the_world_score_one_everywhere() -> None:
             assert value == pytest.approx(10.0 if name.endswith("cider") else 1.0), name
 
 
-def test_no_labels_score_nothing() -> None:
+def test_no_labels_score_zero() -> None:
     numbers = scored([]).numbers()
     shares = {
         name: value for name, value in numbers.items() if not name.endswith((".true", "ples"))
@@ -85,21 +86,21 @@ def test_no_samples_and_empty_scenes_have_nothing_to_measure() -> None:
     assert (hallucinated.boxes.precision, hallucinated.boxes.f1) == (0.0, 0.0)
 
 
-def test_samples_may_be_left_out() -> None:
+def test_excluded_samples_are_not_scored() -> None:
     good, bad = labelled(scene(0), perfect(scene(0))), labelled(scene(1), [])
     assert score_labels([good, bad], lambda key: scene(int(key))).boxes.f1 < 1
     score = score_labels([good, bad], lambda key: scene(int(key)), without={bad.key})
     assert (score.samples, score.boxes.f1) == (1, 1.0)
 
 
-def test_a_moved_box_is_a_false_one_and_a_missed_one() -> None:
+def test_a_moved_box_is_a_false_positive_and_a_miss() -> None:
     score = scored(spoilt("object_detection", 0, moved(15)))
     assert (score.boxes.precision, score.boxes.recall, score.boxes.f1) == (0.75, 0.75, 0.75)
     assert score.boxes.f1_any_name == 0.75
     assert score.masks.f1 == 1.0
 
 
-def test_from_half_an_overlap_on_boxes_and_masks_count_for_their_thing() -> None:
+def test_boxes_and_masks_match_from_an_iou_of_one_half() -> None:
     for bottom, f1 in ((50.0, 1.0), (50.1, 0.75)):
         box = (10.0, 10.0, 30.0, bottom)
         score = scored(
@@ -131,17 +132,17 @@ def test_a_swapped_label_is_still_a_box_without_its_name() -> None:
     assert (score.boxes.f1, score.boxes.f1_any_name) == (0.75, 1.0)
 
 
-def test_two_boxes_of_one_thing_are_one_too_many() -> None:
+def test_a_duplicate_box_is_a_false_positive() -> None:
     twice = [*perfect(scene()), region("object_detection", (10, 10, 30, 31), "circle")]
     assert scored(twice).boxes.precision == 0.8
 
 
-def test_a_label_of_another_world_is_a_false_box() -> None:
+def test_a_box_with_an_unknown_label_is_a_false_positive() -> None:
     score = scored([*perfect(scene()), region("object_detection", (1, 1, 9, 9), "lamp")])
     assert score.boxes.precision == 0.8
 
 
-def test_half_a_mask_lowers_the_overlap() -> None:
+def test_half_a_mask_lowers_the_iou() -> None:
     half = np.zeros((SIDE, SIDE), dtype=bool)
     half[10:22, 10:30] = True
     score = scored(spoilt("segmentation", 0, lambda old: mask(half)))
@@ -150,7 +151,7 @@ def test_half_a_mask_lowers_the_overlap() -> None:
     assert (score.masks.above_50, score.masks.above_75) == (1.0, 0.75)
 
 
-def test_a_missed_mask_counts_for_things_not_for_masks() -> None:
+def test_a_missed_mask_lowers_the_iou_of_things_only() -> None:
     score = scored(spoilt("segmentation", 0, lambda old: None))
     assert (score.masks.iou, score.masks.iou_of_things) == (1.0, 0.75)
     assert score.masks.f1 == pytest.approx(6 / 7)
@@ -161,7 +162,7 @@ def test_a_mask_of_another_image_size_covers_nothing() -> None:
     assert scored(spoilt("segmentation", 0, lambda old: other)).masks.above_50 == 0.75
 
 
-def test_a_misread_letter_is_an_error_of_its_share() -> None:
+def test_a_misread_letter_adds_one_edit() -> None:
     score = scored(spoilt("ocr", 0, saying("ST0P")))
     assert (score.ocr.cer, score.ocr.word_accuracy, score.ocr.precision) == (0.25, 0.0, 0.0)
 
@@ -176,13 +177,13 @@ def test_the_right_word_elsewhere_is_not_read_on_the_sign() -> None:
     assert (score.ocr.cer, score.ocr.precision) == (1.0, 0.0)
 
 
-def test_the_surest_line_reads_the_sign() -> None:
+def test_the_highest_ranked_line_reads_the_sign() -> None:
     doubtful = replace(region("ocr", (52, 62, 93, 78), text="SHOP"), confidence=0.3)
     score = scored([doubtful, *perfect(scene())])
     assert (score.ocr.cer, score.ocr.word_accuracy, score.ocr.precision) == (0.0, 1.0, 0.5)
 
 
-def test_a_hallucinated_object_lowers_the_precision_of_objects() -> None:
+def test_a_hallucinated_object_lowers_object_precision() -> None:
     score = caption_score("The picture shows a red circle, a blue square and a pink heart.")
     captions = score.captions["detailed_caption"]
     assert captions.objects.precision == pytest.approx(2 / 3)
@@ -191,7 +192,7 @@ def test_a_hallucinated_object_lowers_the_precision_of_objects() -> None:
     assert score.captions["caption"].objects.f1 == 1.0
 
 
-def test_what_is_told_instead_is_as_good_as_what_truth_tells() -> None:
+def test_any_true_claim_counts_for_recall() -> None:
     captions = caption_score("A blue square above a green sign.", "caption").captions["caption"]
     assert (captions.objects.f1, captions.relations.f1) == (1.0, 1.0)
 
@@ -207,7 +208,7 @@ def test_a_shade_of_the_colour_is_right() -> None:
     assert captions.captions["detailed_caption"].attributes.precision == 1.0
 
 
-def test_one_colour_for_two_is_half_right() -> None:
+def test_one_colour_for_two_objects_is_half_right() -> None:
     captions = caption_score("Two red circles and a sign.").captions["detailed_caption"]
     assert captions.objects.precision == 1.0
     assert captions.attributes.precision == 0.5
@@ -221,7 +222,7 @@ def test_a_reversed_relation_is_wrong() -> None:
     assert (wrong.relations.precision, wrong.objects.precision) == (0.0, 1.0)
 
 
-def test_a_relation_to_what_is_not_there_is_wrong() -> None:
+def test_a_relation_to_an_absent_object_is_wrong() -> None:
     captions = caption_score("A red circle to the left of a black star.")
     assert captions.captions["detailed_caption"].relations.precision == 0.0
 
@@ -244,7 +245,7 @@ def test_cider_falls_with_the_wording() -> None:
     assert cider(lambda text: "nothing") == 0
 
 
-def test_a_phrase_on_another_thing_is_wrong_and_leaves_its_own_unfound() -> None:
+def test_a_phrase_on_another_thing_lowers_precision_and_recall() -> None:
     right = scored(perfect(scene())).phrases
     wrong = scored(spoilt("phrase_grounding", 0, moved(30))).phrases
     assert (right.precision, right.recall_at_1) == (1.0, 1.0)
@@ -252,7 +253,7 @@ def test_a_phrase_on_another_thing_is_wrong_and_leaves_its_own_unfound() -> None
     assert wrong.recall_at_1 == pytest.approx((right.true - 1) / right.true)
 
 
-def test_only_the_surest_phrase_finds_a_thing() -> None:
+def test_only_the_highest_ranked_phrase_finds_a_thing() -> None:
     caption = Annotation(kind="text", task="caption", text="A blue square.", id="c")
     right = replace(phrase(caption, (0, 13), (60, 10, 80, 30)), confidence=0.4)
     wrong = replace(phrase(caption, (0, 13), (10, 60, 40, 90)), confidence=0.6)
@@ -260,7 +261,7 @@ def test_only_the_surest_phrase_finds_a_thing() -> None:
     assert (score.precision, score.recall_at_1) == (0.5, 0.0)
 
 
-def test_a_plural_finds_as_many_things_as_it_tells() -> None:
+def test_a_plural_finds_as_many_things_as_it_claims() -> None:
     caption = Annotation(kind="text", task="caption", text="Two circles.", id="c")
     first = phrase(caption, (0, 11), (10, 10, 30, 30))
     again = replace(first, confidence=0.9)
@@ -269,7 +270,7 @@ def test_a_plural_finds_as_many_things_as_it_tells() -> None:
     assert scored([caption, first, again, second]).phrases.recall_at_1 == 1.0
 
 
-def test_no_more_is_found_than_a_mention_tells_truly() -> None:
+def test_no_more_things_are_found_than_a_mention_claims_rightly() -> None:
     """Of three circles that are told two are there: each mention owes one."""
     caption = Annotation(kind="text", task="caption", text="A circle and two circles.", id="c")
     said = [phrase(caption, (13, 24), box) for box in ((10, 10, 30, 30), (10, 60, 40, 90))]
@@ -277,13 +278,13 @@ def test_no_more_is_found_than_a_mention_tells_truly() -> None:
     assert (score.true, score.recall_at_1, score.precision) == (2, 0.5, 1.0)
 
 
-def test_a_phrase_means_the_thing_that_its_colour_singles_out() -> None:
+def test_a_phrase_refers_to_the_thing_of_its_colour() -> None:
     caption = Annotation(kind="text", task="caption", text="A blue circle.", id="c")
     assert scored([caption, phrase(caption, (0, 13), (10, 10, 30, 30))]).phrases.precision == 0.0
     assert scored([caption, phrase(caption, (0, 13), (10, 60, 40, 90))]).phrases.precision == 1.0
 
 
-def test_confidence_beyond_what_is_right_shows_as_calibration_error() -> None:
+def test_overconfidence_is_a_calibration_error() -> None:
     labels = [replace(one, label="star", confidence=0.9) for one in perfect(scene())[:4]]
     reliability = scored(labels).reliability["object_detection"]
     assert (reliability.rated, reliability.right) == (4, 0.0)
@@ -304,7 +305,7 @@ def test_json_is_sorted_rounded_and_plain() -> None:
     assert set(document["captions"]) == set(CAPTION_TASKS)
 
 
-def test_truth_belongs_to_one_known_world() -> None:
+def test_truth_needs_a_single_world() -> None:
     assert truth_of(["shape_world://5?seed=1"])("000003").number == 3
     for urls in (["folder:///photographs"], ["shape_world://5", "shape_world://9"], []):
         with pytest.raises(ConfigError, match="shape_world://"):
@@ -316,7 +317,7 @@ def test_an_unfinished_dataset_is_refused(tmp_path: Path) -> None:
         score_dataset(Folder(str(tmp_path)))
 
 
-def test_a_thing_spoken_of_twice_is_found_by_the_surest_of_both_phrases() -> None:
+def test_a_thing_mentioned_twice_is_found_by_the_higher_ranked_phrase() -> None:
     text = "A circle and a sign. The circle is at the top."
     caption = Annotation(kind="text", task="caption", text=text, id="c")
     sign = (50, 60, 95, 80)
@@ -329,13 +330,13 @@ def test_a_thing_spoken_of_twice_is_found_by_the_surest_of_both_phrases() -> Non
     assert scored([caption, first, surer, again]).phrases.recall_at_1 == 0.5
 
 
-def test_a_relation_of_a_thing_too_many_is_wrong() -> None:
+def test_a_relation_of_a_surplus_object_is_wrong() -> None:
     text = "A red circle, a blue circle and a sign. A black circle is to the left of a blue square."
     captions = caption_score(text).captions["detailed_caption"]
     assert captions.objects.precision == 0.8
     assert captions.relations.precision == 0.0
 
 
-def test_more_than_a_caption_owes_is_no_more_than_all() -> None:
+def test_recall_of_captions_is_at_most_one() -> None:
     captions = caption_score("A sign, a square and two circles.", "caption").captions["caption"]
     assert (captions.objects.precision, captions.objects.recall) == (1.0, 1.0)

@@ -59,7 +59,7 @@ def ring_and_square() -> np.ndarray:
     return pixels
 
 
-def test_most_of_an_easy_scene_is_found_and_what_is_right_scores_higher(
+def test_most_of_an_easy_scene_is_found_and_right_boxes_score_higher(
     detector: ShapeDetector, scenes: list[Scene], drawing: SampleOf
 ) -> None:
     answers = detector.predict([drawing(scene.pixels) for scene in scenes])
@@ -92,14 +92,14 @@ def test_large_images_are_shrunk_and_boxes_are_in_their_pixels(
     assert found["square"] == pytest.approx((375, 400, 555, 580), abs=12)
 
 
-def test_nothing_is_said_of_a_blank_or_unusable_image(
+def test_blank_or_tiny_images_have_no_annotations(
     detector: ShapeDetector, drawing: SampleOf, awkward: list[Sample]
 ) -> None:
     blank = [drawing(np.full((128, 128, 3), grey, np.uint8)) for grey in (0, 127, 255)]
     assert detector.predict([*blank, *awkward]) == [[]] * (len(blank) + len(awkward))
 
 
-def test_every_box_lies_in_the_image_and_no_two_are_the_same_region(
+def test_boxes_lie_in_the_image_and_are_distinct(
     detector: ShapeDetector, drawing: SampleOf
 ) -> None:
     full = [draw(WorldConfig(seed=2), number).pixels for number in range(8)]
@@ -114,7 +114,7 @@ def test_every_box_lies_in_the_image_and_no_two_are_the_same_region(
         assert all(0.1 <= (said.score or 0) <= 1 for said in answer)
 
 
-def test_the_answer_is_the_same_again_and_in_another_batch(
+def test_predictions_are_reproducible_and_independent_of_the_batch(
     detector: ShapeDetector, drawing: SampleOf
 ) -> None:
     samples = [drawing(draw(WorldConfig(seed=3), number).pixels) for number in range(4)]
@@ -122,7 +122,7 @@ def test_the_answer_is_the_same_again_and_in_another_batch(
     assert [detector.predict([sample])[0] for sample in reversed(samples)] == together[::-1]
 
 
-def test_a_leaning_triangle_and_a_board_have_names() -> None:
+def test_rotated_triangles_and_boards_are_named() -> None:
     triangle = np.zeros((60, 60), np.uint8)
     cv2.fillPoly(triangle, [np.array([(10, 55), (25, 3), (58, 46)])], 1)
     leaning = triangle[3:56, 10:59].astype(bool)
@@ -132,7 +132,7 @@ def test_a_leaning_triangle_and_a_board_have_names() -> None:
     assert all(name.fit > 0.85 for name in names)
 
 
-def test_a_silhouette_of_nothing_known_fits_badly() -> None:
+def test_an_unknown_silhouette_has_a_low_fit() -> None:
     thread = np.eye(40, dtype=bool) | np.eye(40, k=1, dtype=bool)
     [name] = names_of([thread])
     assert name.fit < 0.4

@@ -57,7 +57,7 @@ def test_stripes_are_filled_and_the_hole_of_a_ring_is_not(
         assert iou(pixels_of(mask), truth) > 0.9
 
 
-def test_a_mask_leaves_out_the_neighbour_and_may_leave_its_box(
+def test_a_mask_excludes_its_neighbour_and_may_exceed_its_box(
     shape_masks: ShapeMasks, drawing: SampleOf
 ) -> None:
     truth, other = disc(128, 128, (50, 60), 20), disc(128, 128, (80, 60), 20)
@@ -75,7 +75,7 @@ def test_the_mask_of_a_large_image_has_its_size(shape_masks: ShapeMasks, drawing
     assert iou(pixels_of(mask), disc(600, 900, (450, 300), 150)) > 0.93
 
 
-def test_no_mask_is_said_where_nothing_differs(shape_masks: ShapeMasks, drawing: SampleOf) -> None:
+def test_a_box_without_contrast_has_no_mask(shape_masks: ShapeMasks, drawing: SampleOf) -> None:
     grey = np.full((100, 100, 3), 127, np.uint8)
     boxes = (
         box("wall", 0, 0, 100, 100),

@@ -1,7 +1,7 @@
-"""What an open-vocabulary detector looks for in an image, and what it found.
+"""The names that an open-vocabulary detector gets for an image, and the boxes that it returns.
 
-The names of a vocabulary with their phrases, the names that captions and tags bring, and
-negatives: names that are asked for so that others need not take their boxes. Knows no network.
+Names come from a vocabulary, with phrases, and from captions and tags. Negatives are names that
+compete with the others for boxes.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from functools import cached_property
 
 import numpy as np
 
-PLACE = "{}"
-"""The place of a phrase in a template."""
+PLACEHOLDER = "{}"
+"""The placeholder of the phrase in a template."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """Names with the phrases that stand for them, and negatives, which are asked but not said."""
+class NameQueries:
+    """Names with their phrases, and negatives, which are queried but not output."""
 
     phrases: Mapping[str, tuple[str, ...]]
     negatives: tuple[str, ...] = ()
-    template: str = PLACE
-    """The words around each phrase."""
+    template: str = PLACEHOLDER
+    """Template of the prompts."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All names, the negatives last."""
+        """All names, negatives last."""
         return (*self.phrases, *self.negatives)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
-        """What is asked: the phrases of all names in the template, in the order of the names."""
+        """The phrases of all names in the template, in the order of the names."""
         return tuple(self._prompt(phrase) for _, phrase in self._pairs)
 
     @cached_property
     def owner(self) -> np.ndarray:
-        """The number of the name for which each prompt stands, int, ascending, (prompts,)."""
+        """The index of the name of each prompt, int, ascending, (prompts,)."""
         return np.array([number for number, _ in self._pairs], dtype=np.int64)
 
     @cached_property
@@ -46,28 +46,28 @@ class Wanted:
         return [(number, phrase) for number, phrases in enumerate(each) for phrase in phrases]
 
     def _prompt(self, phrase: str) -> str:
-        return self.template.replace(PLACE, phrase)
+        return self.template.replace(PLACEHOLDER, phrase)
 
-    def is_said(self, name: np.ndarray) -> np.ndarray:
-        """Tell which numbers of names are no negatives."""
+    def is_no_negative(self, name: np.ndarray) -> np.ndarray:
+        """Return which indices of names are no negatives."""
         return name < len(self.phrases)
 
     def of_names(self, fit: np.ndarray) -> np.ndarray:
-        """Turn scores of prompts (n, prompts) into those of names (n, names): their best."""
+        """Convert scores of prompts (n, prompts) to scores of names (n, names), the maximum."""
         first = np.searchsorted(self.owner, np.arange(len(self.names)))
         return np.maximum.reduceat(fit, first, axis=1)
 
-    def with_names(self, heard: Iterable[str]) -> Wanted:
-        """Return the same with more names, each its own phrase; negatives stay what they are."""
-        new = {name: (name,) for name in heard if name not in self.names}
+    def with_names(self, further: Iterable[str]) -> NameQueries:
+        """Return the same with further names, each its own phrase; negatives stay negatives."""
+        new = {name: (name,) for name in further if name not in self.names}
         return replace(self, phrases={**self.phrases, **new}) if new else self
 
     def parts(
         self, names: int, *, room: int = 1 << 30, size: Callable[[str], int] = lambda _: 0
-    ) -> Iterator[Wanted]:
-        """Cut into parts of so many names and so much room, each with all negatives.
+    ) -> Iterator[NameQueries]:
+        """Split into parts of at most `names` names and `room` tokens, each with all negatives.
 
-        A name that is too large for the room has a part of its own.
+        A name that is too large gets a part of its own.
         """
         taken = sum(size(self._prompt(negative)) for negative in self.negatives)
         part: dict[str, tuple[str, ...]] = {}
@@ -84,13 +84,13 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """Boxes (n, 4) in pixels of one image, with the number of the name and the score of each, (n,).
+class NamedBoxes:
+    """Boxes (n, 4) in pixels of one image, with the index of the name and the score of each, (n,).
 
-    `support` is how well the name fits where the score is that of the box, (n,).
+    `support` is the score of the name if `score` is that of the box, (n,).
     """
 
-    wanted: Wanted
+    queries: NameQueries
     box_xyxy: np.ndarray
     name: np.ndarray
     score: np.ndarray
@@ -98,6 +98,6 @@ class Found:
 
 
 def corners(box_cxcywh: np.ndarray) -> np.ndarray:
-    """Turn boxes of centre and size (..., 4) into those of their corners."""
+    """Convert boxes (..., 4) from centre and size to corners."""
     centre, half = box_cxcywh[..., :2], box_cxcywh[..., 2:] / 2
     return np.concatenate([centre - half, centre + half], axis=-1)

@@ -1,7 +1,7 @@
-"""What Florence-2 is asked about a sample: prompts, and what each one is about.
+"""The prompts of Florence-2 for a sample, and the annotation that each one is about.
 
-A task without input is one question an image. Tasks with text are asked about captions, phrases
-or the configured queries, tasks with a region about boxes. Knows no tokens and no weights.
+A task without input has one prompt per image. Tasks with text have one per caption, phrase or group
+of queries, tasks with a region one per box. Knows no tokens and no weights.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "referring_segmentation": ("phrase_grounding", *_OF_BOXES),
     }
 )
-"""What the tasks with an input are asked about."""
+"""The tasks whose annotations are the inputs of a task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
+class FilledPrompt:
     """One prompt about one image; `subject` is the annotation that it is about, if any."""
 
     task: Florence2Task
@@ -49,52 +49,55 @@ class Question:
 
 
 def in_order(tasks: Sequence[str]) -> list[str]:
-    """Put tasks after those whose answers they are asked about."""
+    """Sort tasks after those whose annotations they take as input."""
     return sorted(tasks, key=list(FLORENCE2_TASKS).index)
 
 
 def inputs(tasks: Sequence[str]) -> tuple[Input, ...]:
-    """Return what must be read for some tasks; what they say themselves need not be."""
+    """Return the inputs from other stages for some tasks."""
     wanted = [SUBJECTS[task] for task in in_order(tasks) if task in SUBJECTS]
     return tuple(one_of(*each) for each in dict.fromkeys(wanted) if not set(each) & set(tasks))
 
 
-def questions(
-    task: str, said: Sequence[Annotation], size_wh: SizeWH, queries: Sequence[Sequence[str]]
-) -> Iterator[Question]:
-    """Yield what to ask about an image of a size.
+def prompts_of(
+    task: str, annotations: Sequence[Annotation], size_wh: SizeWH, queries: Sequence[Sequence[str]]
+) -> Iterator[FilledPrompt]:
+    """Yield the prompts of a task for an image.
 
-    `said` are the annotations that questions may be about; `queries` are groups of names, each
-    asked for together.
+    `annotations` are the possible subjects; `queries` are groups of names, one prompt each.
     """
-    asked = FLORENCE2_TASKS[task]
+    definition = FLORENCE2_TASKS[task]
     if task == "open_vocabulary_detection":
         for group in queries:
             prompt = prompt_of(task, joined(group))
-            yield Question(task=asked, prompt=prompt, size_wh=size_wh, queries=tuple(group))
-    elif asked.takes == "nothing":
-        yield Question(task=asked, prompt=prompt_of(task), size_wh=size_wh)
-    elif asked.takes == "region":
-        for box in said:
+            yield FilledPrompt(
+                task=definition, prompt=prompt, size_wh=size_wh, queries=tuple(group)
+            )
+    elif definition.takes == "nothing":
+        yield FilledPrompt(task=definition, prompt=prompt_of(task), size_wh=size_wh)
+    elif definition.takes == "region":
+        for box in annotations:
             if box.task in SUBJECTS[task] and box.box_xyxy:
                 inside = np.clip(box.box_xyxy, 0, np.tile(size_wh, 2))
                 prompt = prompt_of(task, locations(inside, size_wh))
-                yield Question(
-                    task=asked, prompt=prompt, size_wh=size_wh, subject=box, label=box.label
+                yield FilledPrompt(
+                    task=definition, prompt=prompt, size_wh=size_wh, subject=box, label=box.label
                 )
     else:
-        for text, subject in _texts(task, said):
+        for text, subject in _texts(task, annotations):
             prompt = prompt_of(task, text)
-            yield Question(task=asked, prompt=prompt, size_wh=size_wh, subject=subject, label=text)
+            yield FilledPrompt(
+                task=definition, prompt=prompt, size_wh=size_wh, subject=subject, label=text
+            )
 
 
-def _texts(task: str, said: Sequence[Annotation]) -> list[tuple[str, Annotation]]:
-    """Return the texts to ask about and who says them.
+def _texts(task: str, annotations: Sequence[Annotation]) -> list[tuple[str, Annotation]]:
+    """Return the input texts and their annotations.
 
-    Each caption is grounded. Expressions are the phrases of captions, and where there are none
-    the labels of boxes; each is looked for once, for the first that says it.
+    Each caption is grounded. Referring expressions are the phrases of captions or, without any, the
+    labels of boxes; each distinct one once, with its first annotation.
     """
-    subjects = [one for one in said if one.task in SUBJECTS[task] and _words(one)]
+    subjects = [one for one in annotations if one.task in SUBJECTS[task] and _words(one)]
     if task != "referring_segmentation":
         return [(_words(one), one) for one in subjects]
     expressions: dict[str, Annotation] = {}

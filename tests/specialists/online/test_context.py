@@ -6,7 +6,7 @@ import pytest
 
 from engine.core.annotation import Annotation
 from engine.core.sample import Picture, Sample
-from specialists.online.heard import HeardRegion, PromptLimits, heard_of, one_line, quoted
+from specialists.online.context import ContextRegion, PromptLimits, context_of, one_line, quoted
 
 
 def caption(text: str, task: str = "caption") -> Annotation:
@@ -31,7 +31,7 @@ def sample(*annotations: Annotation) -> Sample:
 
 
 def test_captions_are_told_by_length_and_once() -> None:
-    heard = heard_of(
+    context = context_of(
         sample(
             caption("Long.", "more_detailed_caption"),
             caption("A cat."),
@@ -40,11 +40,11 @@ def test_captions_are_told_by_length_and_once() -> None:
         ),
         PromptLimits(),
     )
-    assert heard.captions == ('"A cat."', '"A cat sits."', '"Long."')
-    assert heard.brief_captions == ('"A cat."',)
-    assert heard.detailed_captions == ('"A cat sits."',)
-    assert heard.more_detailed_captions == ('"Long."',)
-    assert (heard.width, heard.height) == (200, 100)
+    assert context.captions == ('"A cat."', '"A cat sits."', '"Long."')
+    assert context.brief_captions == ('"A cat."',)
+    assert context.detailed_captions == ('"A cat sits."',)
+    assert context.more_detailed_captions == ('"Long."',)
+    assert (context.width, context.height) == (200, 100)
 
 
 def test_regions_come_surest_first_in_thousandths_and_the_unsure_are_left_out_first() -> None:
@@ -55,18 +55,18 @@ def test_regions_come_surest_first_in_thousandths_and_the_unsure_are_left_out_fi
         box("dog", (50, 25, 200, 100), 0.5, task="open_vocabulary_detection"),
         Annotation(kind="region", task="region_description", text="a rug", box_xyxy=(0, 0, 9, 9)),
     ]
-    heard = heard_of(sample(*annotations), PromptLimits(regions=3))
-    assert heard.regions == (
-        HeardRegion(name='"cat"', box="50 0 100 999"),
-        HeardRegion(name='"a rug"', box="0 0 45 90"),
-        HeardRegion(name='"dog"', box="250 250 999 999"),
+    context = context_of(sample(*annotations), PromptLimits(regions=3))
+    assert context.regions == (
+        ContextRegion(name='"cat"', box="50 0 100 999"),
+        ContextRegion(name='"a rug"', box="0 0 45 90"),
+        ContextRegion(name='"dog"', box="250 250 999 999"),
     )
 
 
 def test_nameless_and_empty_things_are_not_told() -> None:
     mask = Annotation(kind="region", task="object_detection", label="cat")
-    heard = heard_of(sample(box(" "), mask, line(" \n"), caption("")), PromptLimits())
-    assert (heard.regions, heard.lines, heard.captions) == ((), (), ())
+    context = context_of(sample(box(" "), mask, line(" \n"), caption("")), PromptLimits())
+    assert (context.regions, context.lines, context.captions) == ((), (), ())
 
 
 def test_tags_and_lines_are_limited() -> None:
@@ -74,9 +74,9 @@ def test_tags_and_lines_are_limited() -> None:
         Annotation(kind="text", task="tag", label=name, score=score)
         for name, score in (("a", 0.1), ("b", 0.9), ("c", 0.5))
     ]
-    heard = heard_of(sample(*tags, line("one"), line("two")), PromptLimits(tags=2, lines=1))
-    assert heard.tags == ('"b"', '"c"')
-    assert heard.lines == ('"one"',)
+    context = context_of(sample(*tags, line("one"), line("two")), PromptLimits(tags=2, lines=1))
+    assert context.tags == ('"b"', '"c"')
+    assert context.lines == ('"one"',)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The annotations of one image as the page shows them: words, shapes, places, provenance.
+"""The annotations of one image as the page shows them: text, shape, region id, provenance.
 
-A place is where on the canvas something was said; what was said of one place lights up
-together: a box, the mask made from it, the phrases grounded to it.
+Annotations of one region share a region id and are highlighted together: a box, the mask made
+from it, the phrases grounded to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.report.drawing import Canvas, box_path, mask_path, polygon_path
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A region on the canvas: an SVG path, what it is (`box`, `quad`, `mask`), perhaps a name."""
+    """A region on the canvas: an SVG path, its form (`box`, `quad`, `mask`), perhaps a label."""
 
     path: str
     form: str
@@ -29,79 +29,82 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Statement:
-    """An annotation on the page. `drops` says which filter dropped it and why, or nothing."""
+class ShownAnnotation:
+    """An annotation on the page.
+
+    `dropped_by` is the filter that dropped it, with the reason; "" if it was kept. `judged_by`
+    lists the filters that kept it. `specialist_number` selects the colour.
+    """
 
     annotation: Annotation
     kept: bool
-    drops: str
-    judged: str
-    speaker: int
-    place: str
+    dropped_by: str
+    judged_by: str
+    specialist_number: int
+    region_id: str
     shape: Shape | None
 
     @property
-    def words(self) -> str:
-        """What was said, in words; empty when only a place was shown."""
+    def text(self) -> str:
+        """The text, else the label; empty for a bare region."""
         return self.annotation.text or self.annotation.label
 
     @property
     def task(self) -> str:
-        """The task, as people write it."""
+        """The task, with spaces."""
         return self.annotation.task.replace("_", " ")
 
     @property
     def model(self) -> str:
-        """The model behind it and its revision."""
+        """The model and its revision."""
         return " ".join(filter(None, (self.annotation.model, self.annotation.revision)))
 
     @property
-    def by(self) -> str:
-        """Who said it: the specialist, its model and revision, the round."""
-        said = self.annotation
-        return " · ".join(filter(None, (said.specialist, self.model, f"round\u00a0{said.round}")))
+    def provenance(self) -> str:
+        """The specialist, its model and revision, the round."""
+        one = self.annotation
+        return " · ".join(filter(None, (one.specialist, self.model, f"round\u00a0{one.round}")))
 
     @property
     def score(self) -> str:
-        """The score to two digits; empty when the specialist gave none."""
+        """The score with two digits; empty if there is none."""
         return "" if self.annotation.score is None else f"{self.annotation.score:.2f}"
 
     @property
     def tip(self) -> str:
-        """Everything about it in a few lines."""
-        words = self.words if self.annotation.task not in CAPTION_TASKS else ""
+        """All facts about it, in a few lines."""
+        text = self.text if self.annotation.task not in CAPTION_TASKS else ""
         scored = "no score" if self.annotation.score is None else f"score {self.score}"
-        verdict = f"dropped by {self.drops}" if self.drops else f"kept{self.judged}"
-        return "\n".join(filter(None, (words, f"{self.task}, {scored}", self.by, verdict)))
+        verdict = f"dropped by {self.dropped_by}" if self.dropped_by else f"kept{self.judged_by}"
+        return "\n".join(filter(None, (text, f"{self.task}, {scored}", self.provenance, verdict)))
 
 
-def read_statements(
-    rows: Sequence[Mapping[str, Any]], canvas: Canvas, speakers: Mapping[str, int]
-) -> list[Statement]:
-    """Turn the Parquet rows of one sample into statements, in their order.
-
-    `speakers` are the numbers of the specialists.
-    """
+def shown_annotations(
+    rows: Sequence[Mapping[str, Any]], canvas: Canvas, specialist_numbers: Mapping[str, int]
+) -> list[ShownAnnotation]:
+    """Convert the Parquet rows of one sample, in their order."""
     names = Annotation.__dataclass_fields__
     annotations = [from_json({name: row[name] for name in names}) for row in rows]
-    places = _places(annotations, canvas)
-    shapes = _shapes(annotations, places, [row["kept"] for row in rows], canvas)
+    region_ids = _region_ids(annotations, canvas)
+    shapes = _shapes(annotations, region_ids, [row["kept"] for row in rows], canvas)
     return [
-        Statement(
+        ShownAnnotation(
             annotation=annotation,
             kept=row["kept"],
-            drops="" if row["kept"] else _drops(row["verdicts"]),
-            judged=_judged(row["verdicts"]),
-            speaker=speakers.get(annotation.specialist, 0),
-            place=place,
+            dropped_by="" if row["kept"] else _dropped_by(row["verdicts"]),
+            judged_by=_judged_by(row["verdicts"]),
+            specialist_number=specialist_numbers.get(annotation.specialist, 0),
+            region_id=region_id,
             shape=shape,
         )
-        for row, annotation, place, shape in zip(rows, annotations, places, shapes, strict=True)
+        for row, annotation, region_id, shape in zip(
+            rows, annotations, region_ids, shapes, strict=True
+        )
     ]
 
 
-def _drops(verdicts: Sequence[Mapping[str, Any]]) -> str:
-    """Say which filter dropped an annotation, why, and what it had measured."""
+def _dropped_by(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the filter that dropped an annotation, its reason and its measurements."""
     for verdict in verdicts:
         if not verdict["keep"]:
             numbers = _numbers(verdict)
@@ -109,7 +112,7 @@ def _drops(verdicts: Sequence[Mapping[str, Any]]) -> str:
     return "an unknown filter"
 
 
-def _judged(verdicts: Sequence[Mapping[str, Any]]) -> str:
+def _judged_by(verdicts: Sequence[Mapping[str, Any]]) -> str:
     names = ", ".join(verdict["filter"] for verdict in verdicts if verdict["keep"])
     return f" by {names}" if names else ", no filter judges it"
 
@@ -118,41 +121,45 @@ def _numbers(verdict: Mapping[str, Any]) -> str:
     return ", ".join(f"{one['name']} {one['value']:.3g}" for one in verdict["measurement"])
 
 
-def _places(annotations: Sequence[Annotation], canvas: Canvas) -> list[str]:
-    """Name the place of each annotation; equal regions and masks of a region share one."""
+def _region_ids(annotations: Sequence[Annotation], canvas: Canvas) -> list[str]:
+    """Return the region id of each annotation; equal regions, and masks made from them, share
+    one."""
     by_id = {annotation.id: annotation for annotation in annotations}
     numbers: dict[tuple[int, ...], str] = {}
-    places = []
+    region_ids = []
     for annotation in annotations:
         parent = by_id.get(annotation.parent_id)
         of_parent = annotation.mask_rle and parent and (parent.box_xyxy or parent.quad)
         where = of_parent or annotation.box_xyxy or annotation.quad
         key = tuple(canvas.points(where).ravel().tolist())
-        places.append(numbers.setdefault(key, f"p{len(numbers)}") if key else "")
-    return places
+        region_ids.append(numbers.setdefault(key, f"p{len(numbers)}") if key else "")
+    return region_ids
 
 
 def _shapes(
-    annotations: Sequence[Annotation], places: Sequence[str], kept: Sequence[bool], canvas: Canvas
+    annotations: Sequence[Annotation],
+    region_ids: Sequence[str],
+    kept: Sequence[bool],
+    canvas: Canvas,
 ) -> list[Shape | None]:
-    """Draw every region. Names are placed from the largest on, those of kept regions first."""
+    """Draw every region. Labels are placed for kept regions first, from the largest down."""
     outlines = [outline_of(annotation, canvas) for annotation in annotations]
     order = sorted(
         (row for row, outline in enumerate(outlines) if outline),
         key=lambda row: (not kept[row], -area_of(outlines[row])),
     )
     shapes: list[Shape | None] = [None] * len(annotations)
-    taken = _written(annotations, outlines, places, kept)
+    taken = _written(annotations, outlines, region_ids, kept)
     for row in order:
         outline = outlines[row] or ("", "", np.zeros((1, 2), int))
         chip = None
         name = annotations[row].text or annotations[row].label
         if name and annotations[row].task not in NAMELESS_TASKS:
-            # Names of one place may cover each other: only the first of them is shown.
-            others = [one for place, one in taken if place != places[row]]
+            # Labels of one region may cover each other: only the first of them is shown.
+            others = [one for region_id, one in taken if region_id != region_ids[row]]
             chip = place_chip(name, around(outline), canvas, others)
             if kept[row] and not chip.is_crowded:
-                taken.append((places[row], chip.rectangle))
+                taken.append((region_ids[row], chip.rectangle))
         shapes[row] = Shape(path=outline[0], form=outline[1], area=area_of(outline), chip=chip)
     return shapes
 
@@ -162,7 +169,7 @@ Outline = tuple[str, str, np.ndarray]
 
 
 def outline_of(annotation: Annotation, canvas: Canvas) -> Outline | None:
-    """Return path, form and corners of an annotation's region, its mask before quad and box."""
+    """Return path, form and corners of an annotation's region: its mask, else its quad or box."""
     if annotation.mask_rle is not None:
         path = mask_path(annotation.mask_rle, canvas)
         if path:
@@ -179,24 +186,24 @@ def outline_of(annotation: Annotation, canvas: Canvas) -> Outline | None:
 def _written(
     annotations: Sequence[Annotation],
     outlines: Sequence[Outline | None],
-    places: Sequence[str],
+    region_ids: Sequence[str],
     kept: Sequence[bool],
 ) -> list[tuple[str, Rectangle]]:
-    """Return where text can be read in the image, so that no name is written over it."""
-    rows = zip(annotations, outlines, places, kept, strict=True)
+    """Return the rectangles of text in the image, which labels must not cover."""
+    rows = zip(annotations, outlines, region_ids, kept, strict=True)
     return [
-        (place, around(outline))
-        for annotation, outline, place, is_kept in rows
+        (region_id, around(outline))
+        for annotation, outline, region_id, is_kept in rows
         if annotation.task == "ocr" and outline and is_kept
     ]
 
 
 def around(outline: Outline) -> Rectangle:
-    """Return the rectangle around a region."""
+    """Return the bounding rectangle of a region."""
     (left, top), (right, bottom) = outline[2].min(axis=0).tolist(), outline[2].max(axis=0).tolist()
     return Rectangle(left, top, right, bottom)
 
 
 def area_of(outline: Outline | None) -> int:
-    """Return the area of the rectangle around a region; 0 where there is none."""
+    """Return the area of the bounding rectangle of a region; 0 without a region."""
     return 0 if outline is None else int(np.ptp(outline[2], axis=0).prod())

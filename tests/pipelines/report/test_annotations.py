@@ -1,4 +1,4 @@
-"""What the page says of an annotation, and where it says it."""
+"""The text and the position of annotations on the page."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import numpy as np
 from pycocotools import mask as coco
 
 from engine.core.annotation import ANNOTATION_NAMES, Annotation, MaskRLE
+from pipelines.report.annotations import ShownAnnotation, shown_annotations
 from pipelines.report.captions import cut_caption
 from pipelines.report.drawing import Canvas
-from pipelines.report.statements import Statement, read_statements
 from tests.pipelines.report.dataset import box, caption, phrase
 
 CANVAS = Canvas.over((64, 48))
 
 
-def read(*said: Annotation, verdicts: list[dict[str, Any]] | None = None) -> list[Statement]:
+def read(
+    *annotations: Annotation, verdicts: list[dict[str, Any]] | None = None
+) -> list[ShownAnnotation]:
     found = verdicts or []
     rows = [
         {
@@ -25,9 +27,9 @@ def read(*said: Annotation, verdicts: list[dict[str, Any]] | None = None) -> lis
             "kept": all(verdict["keep"] for verdict in found),
             "verdicts": found,
         }
-        for one in said
+        for one in annotations
     ]
-    return read_statements(rows, CANVAS, {})
+    return shown_annotations(rows, CANVAS, {})
 
 
 def verdict(reason: str = "", **measured: float) -> dict[str, Any]:
@@ -41,33 +43,33 @@ def mask_over(pixels: np.ndarray, **changes: Any) -> Annotation:
     return box("mask", task="segmentation", mask_rle=rle, **changes)
 
 
-def test_a_tip_tells_score_provenance_and_verdict() -> None:
-    said = box(model="net", revision="v2", round=1)
-    (kept,) = read(said, verdicts=[verdict()])
+def test_a_tip_has_score_provenance_and_verdict() -> None:
+    annotations = box(model="net", revision="v2", round=1)
+    (kept,) = read(annotations, verdicts=[verdict()])
     assert kept.tip.splitlines() == [
         "cat",
         "object detection, score 0.90",
         "detector · net v2 · round\u00a01",
         "kept by nms",
     ]
-    (dropped,) = read(said, verdicts=[verdict("nms_duplicate", iou=0.83333)])
+    (dropped,) = read(annotations, verdicts=[verdict("nms_duplicate", iou=0.83333)])
     assert dropped.tip.endswith("dropped by nms: nms_duplicate (iou 0.833)")
 
 
-def test_a_score_that_nobody_gave_is_not_invented() -> None:
+def test_a_missing_score_is_shown_as_none() -> None:
     (statement,) = read(box(score=None))
     assert statement.score == ""
     assert "no score" in statement.tip
 
 
-def test_a_mask_lies_at_the_place_of_its_box_though_its_own_box_differs() -> None:
+def test_a_mask_shares_the_region_id_of_its_box() -> None:
     pixels = np.zeros((48, 64), bool)
     pixels[10:20, 10:30] = True
     mask = mask_over(pixels, parent_id="box", box_xyxy=(10.0, 10.0, 30.0, 20.0))
     first, second, other = read(box(), mask, box("else", box_xyxy=(0.0, 0.0, 5.0, 5.0)))
     assert second.shape is not None
     assert second.shape.form == "mask"
-    assert first.place == second.place != other.place
+    assert first.region_id == second.region_id != other.region_id
 
 
 def test_an_empty_mask_falls_back_to_its_box() -> None:
@@ -89,7 +91,7 @@ def test_text_in_the_image_is_drawn_as_a_quad_that_no_name_covers() -> None:
     assert named.shape.chip.y >= 140
 
 
-def test_names_of_one_place_stand_at_the_same_corner() -> None:
+def test_labels_of_one_region_share_a_corner() -> None:
     named, again = read(box(), phrase("A cat", (0, 5)))
     assert named.shape is not None
     assert again.shape is not None
@@ -99,22 +101,22 @@ def test_names_of_one_place_stand_at_the_same_corner() -> None:
     assert not again.shape.chip.is_crowded
 
 
-def test_a_caption_is_cut_where_phrases_begin_and_end() -> None:
+def test_a_caption_is_split_where_phrases_begin_and_end() -> None:
     text = "A cat on a red chair."
-    said = (
+    annotations = (
         caption(text),
         phrase("A cat", (0, 5)),
         phrase("a red chair", (9, 20)),
         phrase("red", (11, 14), box_xyxy=(1.0, 1.0, 5.0, 5.0)),
     )
-    statement, *phrases = read(*said)
+    statement, *phrases = read(*annotations)
     pieces = cut_caption(statement, phrases).pieces
     assert [piece.text for piece in pieces] == ["A cat", " on ", "a ", "red", " chair", "."]
     assert [len(piece.phrases) for piece in pieces] == [1, 0, 1, 2, 1, 0]
-    assert len(pieces[3].places.split()) == 2
+    assert len(pieces[3].region_ids.split()) == 2
 
 
-def test_spans_that_overlap_or_lie_outside_lose_no_letter() -> None:
+def test_overlapping_or_invalid_spans_keep_all_letters() -> None:
     text = "Ein Kätzchen 🐈 schläft."
     spans = [(0, 12), (4, 14), (10, 400), (-3, 2), (9, 3), ()]
     statement, *phrases = read(caption(text), *(phrase("x", span) for span in spans))
@@ -122,9 +124,9 @@ def test_spans_that_overlap_or_lie_outside_lose_no_letter() -> None:
     assert "".join(piece.text for piece in pieces) == text
 
 
-def test_a_phrase_with_two_regions_is_one_piece_with_two_places() -> None:
+def test_a_phrase_with_two_regions_is_one_piece_with_two_region_ids() -> None:
     other = phrase("A cat", (0, 5), id="second", box_xyxy=(1.0, 1.0, 5.0, 5.0))
     statement, *phrases = read(caption(), phrase("A cat", (0, 5)), other)
     first, _ = cut_caption(statement, phrases).pieces
     assert first.text == "A cat"
-    assert first.places == "p0 p1"
+    assert first.region_ids == "p0 p1"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.shape_world.pretrain.questions import BESIDES, Question, ask
+from pipelines.shape_world.pretrain.prompts import SECOND_TASKS, PromptTarget, make_pair
 from pipelines.shape_world.pretrain.scenes import Drawing
 from specialists.florence2.format import dequantise
 
@@ -24,30 +24,30 @@ def drawing() -> Drawing:
     )
 
 
-def _asked(task: str, drawing: Drawing, seed: int = 0) -> Question:
-    question = ask(task, drawing, np.random.default_rng(seed))
+def _pair(task: str, drawing: Drawing, seed: int = 0) -> PromptTarget:
+    question = make_pair(task, drawing, np.random.default_rng(seed))
     assert question is not None
     return question
 
 
-def test_detection_says_a_class_once_alphabetically_and_its_largest_box_first(
+def test_detection_lists_classes_alphabetically_and_boxes_by_size(
     drawing: Drawing,
 ) -> None:
-    target = _asked("object_detection", drawing).target
+    target = _pair("object_detection", drawing).target
     assert re.findall(r"[a-z]+(?=<)", target) == ["circle", "star"]
     bins = np.array(re.findall(r"<loc_(\d+)>", target), dtype=int).reshape(-1, 4)
     said = dequantise(bins, (100, 100))
     np.testing.assert_allclose(said, drawing.boxes_xyxy[[1, 2, 0]], atol=0.051)
 
 
-def test_captions_are_asked_only_of_pictures_that_have_one(drawing: Drawing) -> None:
-    assert _asked("caption", drawing).target.startswith("A blue striped circle")
-    assert ask("detailed_caption", drawing, np.random.default_rng(0)) is None
+def test_captions_are_prompted_only_for_drawings_with_captions(drawing: Drawing) -> None:
+    assert _pair("caption", drawing).target.startswith("A blue striped circle")
+    assert make_pair("detailed_caption", drawing, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_grounding_phrases_stand_in_the_caption_in_order(drawing: Drawing, seed: int) -> None:
-    prompt, target = _asked("phrase_grounding", drawing, seed)
+def test_grounded_phrases_follow_the_order_of_the_caption(drawing: Drawing, seed: int) -> None:
+    prompt, target = _pair("phrase_grounding", drawing, seed)
     phrases = re.findall(r"[a-z ]+(?=<)", target)
     places = [prompt.lower().find(phrase) for phrase in phrases]
     assert phrases
@@ -61,14 +61,14 @@ def test_two_things_of_one_name_are_two_phrases_with_a_box_each(
 ) -> None:
     told = {"caption": "A red star and a red star.", "detailed_caption": "A red star."}
     alike = replace(drawing, kinds=drawing.kinds[[0, 0, 0]], captions=told)
-    prompt, target = _asked("phrase_grounding", alike, seed)
+    prompt, target = _pair("phrase_grounding", alike, seed)
     assert prompt.count("a red star") == target.count("a red star") == target.count("<") / 4
 
 
-def test_a_query_for_what_is_not_there_has_an_empty_answer(drawing: Drawing) -> None:
+def test_a_query_for_an_absent_thing_has_an_empty_target(drawing: Drawing) -> None:
     empty = 0
     for seed in range(40):
-        prompt, target = _asked("open_vocabulary_detection", drawing, seed)
+        prompt, target = _pair("open_vocabulary_detection", drawing, seed)
         wanted = prompt.removeprefix("Locate ").removesuffix(" in the image.")
         called = zip(drawing.names, drawing.phrases, strict=True)
         present = sum(wanted in names for names in called)
@@ -77,9 +77,9 @@ def test_a_query_for_what_is_not_there_has_an_empty_answer(drawing: Drawing) -> 
     assert 0 < empty < 25
 
 
-def test_a_region_is_named_by_what_lies_in_it(drawing: Drawing) -> None:
+def test_a_region_prompt_is_answered_by_the_thing_in_it(drawing: Drawing) -> None:
     named = {
-        _asked("region_category", drawing, seed).prompt: _asked(
+        _pair("region_category", drawing, seed).prompt: _pair(
             "region_category", drawing, seed
         ).target
         for seed in range(12)
@@ -89,11 +89,11 @@ def test_a_region_is_named_by_what_lies_in_it(drawing: Drawing) -> None:
         "What is the region <loc_500><loc_500><loc_900><loc_900>?": "circle",
         "What is the region <loc_300><loc_100><loc_500><loc_300>?": "star",
     }
-    described = _asked("region_description", replace(drawing, kinds=drawing.kinds[1:2]))
+    described = _pair("region_description", replace(drawing, kinds=drawing.kinds[1:2]))
     assert described.target == "blue striped circle"
 
 
-@pytest.mark.parametrize("task", BESIDES)
-def test_every_task_besides_detection_can_be_asked(task: str, drawing: Drawing) -> None:
-    full = replace(drawing, captions=dict.fromkeys(BESIDES, "A star."))
-    assert _asked(task, full).prompt
+@pytest.mark.parametrize("task", SECOND_TASKS)
+def test_every_second_task_has_prompts(task: str, drawing: Drawing) -> None:
+    full = replace(drawing, captions=dict.fromkeys(SECOND_TASKS, "A star."))
+    assert _pair(task, full).prompt

@@ -1,7 +1,7 @@
-"""The quality of the rounds as lines: one for each kind of label, and their mean.
+"""A line chart of the quality of the rounds: one line for each kind of label, and their mean.
 
-A line goes from a round to those whose students learned from it; where it led to nothing
-better, it is dashed.
+A line connects a round with the rounds whose students were trained on its labels; it is dashed
+where the later round was not promoted.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """The figure. `promoted_x` is where the round stands whose labels are in place."""
+class QualityFigure:
+    """The chart. `promoted_x` is the position of the promoted round."""
 
     lines: tuple[Line, ...]
     rounds: tuple[Tick, ...]
     levels: tuple[Tick, ...]
-    """Marks of the quality; their `x` goes upwards here."""
+    """Ticks of the quality axis; their `x` is vertical."""
     promoted_x: float
-    says: str
+    summary: str
 
 
-def draw_progress(rounds: Sequence[Round], promoted: Round) -> Progress:
-    """Draw the quality of at least one round."""
+def draw_quality(rounds: Sequence[Round], promoted: Round) -> QualityFigure:
+    """Draw the quality of one or more rounds."""
     values = _values(rounds)
     levels = _levels([value for line in values.values() for value in line.values()])
     low, high = levels[0], levels[-1]
@@ -69,7 +69,7 @@ def draw_progress(rounds: Sequence[Round], promoted: Round) -> Progress:
         return round(_BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low), 1)
 
     names_y = _spread({name: y_of([low, *line.values()][-1]) for name, line in values.items()})
-    return Progress(
+    return QualityFigure(
         lines=tuple(
             _line(name, number, line, rounds, x_of, y_of, names_y[name])
             for number, (name, line) in enumerate(values.items())
@@ -77,13 +77,13 @@ def draw_progress(rounds: Sequence[Round], promoted: Round) -> Progress:
         rounds=tuple(Tick(x=x_of(one.number), text=f"round {one.number}") for one in rounds),
         levels=tuple(Tick(x=y_of(level), text=f"{level:.2g}") for level in levels),
         promoted_x=x_of(promoted.number),
-        says="; ".join(f"{name} {_story(line)}" for name, line in values.items()),
+        summary="; ".join(f"{name} {_values_text(line)}" for name, line in values.items()),
     )
 
 
 def _values(rounds: Sequence[Round]) -> dict[str, dict[int, float]]:
-    """Return what was measured by kind of label and round, the mean last; kinds nobody measured
-    are not there."""
+    """Return the quality by kind of label and round, the mean last; kinds that were never measured
+    are left out."""
     kinds = sorted({kind for one in rounds for kind in one.quality})
     values = {kind: {one.number: one.quality.get(kind) for one in rounds} for kind in kinds}
     values[MEAN] = {one.number: one.mean_quality for one in rounds}
@@ -95,7 +95,7 @@ def _values(rounds: Sequence[Round]) -> dict[str, dict[int, float]]:
 
 
 def _levels(values: Sequence[float]) -> list[float]:
-    """Return round numbers between which all values lie, at most six of them; 0 to 1 of none."""
+    """Return at most six round numbers that enclose all values; 0 to 1 if there are none."""
     if not values:
         return _levels([0.0, 1.0])
     for step in (0.02, 0.05, 0.1, 0.2):
@@ -137,17 +137,17 @@ def _line(
 
 
 def _spread(wanted: Mapping[str, float]) -> dict[str, float]:
-    """Move names apart that would be written over each other, from the top down and back."""
+    """Move overlapping names apart, from the top down and back up."""
     names = sorted(wanted, key=lambda name: wanted[name])
     placed: list[float] = []
     for name in names:
         placed.append(max(wanted[name], placed[-1] + _LINE_HEIGHT if placed else _TOP))
     lowest = float(_BOTTOM)
-    for place in reversed(range(len(placed))):
-        placed[place] = min(placed[place], lowest)
-        lowest = placed[place] - _LINE_HEIGHT
+    for row in reversed(range(len(placed))):
+        placed[row] = min(placed[row], lowest)
+        lowest = placed[row] - _LINE_HEIGHT
     return {name: round(y, 1) for name, y in zip(names, placed, strict=True)}
 
 
-def _story(line: Mapping[int, float]) -> str:
+def _values_text(line: Mapping[int, float]) -> str:
     return ", ".join(f"{value:.3f}" for value in line.values()) or "-"
