@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class EntryFormatter(logging.Formatter):
     """Writes a record so that only its first line looks like an entry, and no secret is in it."""
 
-    converter = staticmethod(time.gmtime)  # type: ignore[assignment]  # typeshed has it narrower
+    converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__(datefmt="%Y-%m-%dT%H:%M:%SZ")
