@@ -35,21 +35,21 @@ class ParserHarness:
     def __init__(self, processor: Any, vocabulary: int) -> None:
         self.processor = processor
         self.tokens = Tokens(processor.tokenizer, size=vocabulary)
-        self.reader = AnswerParser(processor, self.tokens, language="en")
+        self.parser = AnswerParser(processor, self.tokens, language="en")
 
     def utterance(self, text: str, chances: Sequence[float] = ()) -> GeneratedAnswer:
         """Return the tokens of a text with chances of a half, or with the given ones at first."""
         ids = np.array([*self.processor.tokenizer(text, add_special_tokens=False).input_ids, 2])
         given = np.full(len(ids), 0.5)
         given[: len(chances)] = chances
-        return GeneratedAnswer(ids=ids, chances=given)
+        return GeneratedAnswer(ids=ids, probabilities=given)
 
     def parse(
         self, task: str, text: str, chances: Sequence[float] = (), **question: Any
     ) -> list[Annotation]:
         """Return what a text means, checked to be well formed."""
         about = {"task": FLORENCE2_TASKS[task], "prompt": "", "size_wh": SIZE, **question}
-        found = self.reader.annotations(FilledPrompt(**about), self.utterance(text, chances))
+        found = self.parser.annotations(FilledPrompt(**about), self.utterance(text, chances))
         for one in found:
             assert not problem_of(one, width=SIZE[0], height=SIZE[1])
             assert one.task == task
@@ -360,6 +360,6 @@ def test_an_answer_to_a_task_of_a_plugin_is_read_by_its_form(harness: ParserHarn
     logos = replace(FLORENCE2_TASKS["object_detection"], name="logo", marker="<LOGO>")
     target = TARGETS["object_detection"](["acme", "bank"] * 3, said, SIZE)
     prompt = FilledPrompt(task=logos, prompt="", size_wh=SIZE)
-    found = harness.reader.annotations(prompt, harness.utterance(target))
+    found = harness.parser.annotations(prompt, harness.utterance(target))
     assert {(one.task, one.label) for one in found} == {("logo", "acme"), ("logo", "bank")}
     assert (nearest_error([one.box_xyxy for one in found], said) <= 0.5 + 1e-9).all()
