@@ -57,9 +57,9 @@ def test_a_tip_has_score_provenance_and_verdict() -> None:
 
 
 def test_a_missing_score_is_shown_as_none() -> None:
-    (statement,) = read(box(score=None))
-    assert statement.score == ""
-    assert "no score" in statement.tip
+    (shown,) = read(box(score=None))
+    assert shown.score == ""
+    assert "no score" in shown.tip
 
 
 def test_a_mask_shares_the_region_id_of_its_box() -> None:
@@ -73,9 +73,9 @@ def test_a_mask_shares_the_region_id_of_its_box() -> None:
 
 
 def test_an_empty_mask_falls_back_to_its_box() -> None:
-    (statement,) = read(mask_over(np.zeros((48, 64), bool)))
-    assert statement.shape is not None
-    assert statement.shape.form == "box"
+    (shown,) = read(mask_over(np.zeros((48, 64), bool)))
+    assert shown.shape is not None
+    assert shown.shape.form == "box"
 
 
 def test_text_in_the_image_is_drawn_as_a_quad_that_no_name_covers() -> None:
@@ -109,8 +109,8 @@ def test_a_caption_is_split_where_phrases_begin_and_end() -> None:
         phrase("a red chair", (9, 20)),
         phrase("red", (11, 14), box_xyxy=(1.0, 1.0, 5.0, 5.0)),
     )
-    statement, *phrases = read(*annotations)
-    pieces = cut_caption(statement, phrases).pieces
+    shown, *phrases = read(*annotations)
+    pieces = cut_caption(shown, phrases).pieces
     assert [piece.text for piece in pieces] == ["A cat", " on ", "a ", "red", " chair", "."]
     assert [len(piece.phrases) for piece in pieces] == [1, 0, 1, 2, 1, 0]
     assert len(pieces[3].region_ids.split()) == 2
@@ -119,14 +119,14 @@ def test_a_caption_is_split_where_phrases_begin_and_end() -> None:
 def test_overlapping_or_invalid_spans_keep_all_letters() -> None:
     text = "Ein Kätzchen 🐈 schläft."
     spans = [(0, 12), (4, 14), (10, 400), (-3, 2), (9, 3), ()]
-    statement, *phrases = read(caption(text), *(phrase("x", span) for span in spans))
-    pieces = cut_caption(statement, phrases).pieces
+    shown, *phrases = read(caption(text), *(phrase("x", span) for span in spans))
+    pieces = cut_caption(shown, phrases).pieces
     assert "".join(piece.text for piece in pieces) == text
 
 
 def test_a_phrase_with_two_regions_is_one_piece_with_two_region_ids() -> None:
     other = phrase("A cat", (0, 5), id="second", box_xyxy=(1.0, 1.0, 5.0, 5.0))
-    statement, *phrases = read(caption(), phrase("A cat", (0, 5)), other)
-    first, _ = cut_caption(statement, phrases).pieces
+    shown, *phrases = read(caption(), phrase("A cat", (0, 5)), other)
+    first, _ = cut_caption(shown, phrases).pieces
     assert first.text == "A cat"
     assert first.region_ids == "p0 p1"

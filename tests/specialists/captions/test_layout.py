@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from specialists.captions.layout import is_filling, place_of, side_of, size_of, spoken_share
+from specialists.captions.layout import is_filling, position_text, share_text, side_of, size_of
 
 
 @pytest.mark.parametrize(
@@ -16,15 +16,15 @@ from specialists.captions.layout import is_filling, place_of, side_of, size_of, 
     ],
 )
 def test_places_are_those_of_the_middle(box_xyxy: tuple[float, ...], place: str) -> None:
-    assert place_of(box_xyxy) == place
+    assert position_text(box_xyxy) == place
 
 
 def test_sizes_and_shares_are_those_of_the_area() -> None:
     assert size_of((0, 0, 0.7, 0.7)) == "large"
     assert size_of((0, 0, 0.1, 0.1)) == "small"
     assert size_of((0, 0, 0.4, 0.4)) == ""
-    assert spoken_share(0.34) == "about a third"
-    assert spoken_share(0.01) == ""
+    assert share_text(0.34) == "about a third"
+    assert share_text(0.01) == ""
     assert is_filling((0, 0.05, 0.9, 1))
     assert not is_filling((0, 0, 1, 0.5))
 

@@ -12,7 +12,7 @@ from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
 from specialists.florence2.generation import Florence2Network
-from specialists.florence2.scores import NEAR_BINS, chances
+from specialists.florence2.scores import NEAR_BINS, token_probabilities
 
 Tiny = Callable[[int], Path]
 
@@ -92,7 +92,7 @@ def test_chances_of_places_gather_what_lies_near(tiny: Florence2Network) -> None
     logits[1, first : first + 100] = 0.0
     logits[2, first + BINS - 50 : first + BINS] = 0.0
     logits[3, 7:11] = 0.0
-    found = chances(logits, ids, tiny.tokens)
+    found = token_probabilities(logits, ids, tiny.tokens)
     assert found == pytest.approx([31 / 33, 16 / 100, 16 / 50, 1 / 4])
 
 

@@ -94,7 +94,7 @@ def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         texts = [text for start, text in SPOKEN.items() if start in prompt]
         tokens = network.processor.tokenizer(texts[-1], add_special_tokens=False)
         ids = np.array([*tokens.input_ids, network.tokens.end])
-        return GeneratedAnswer(ids=ids, chances=np.full(len(ids), 0.5))
+        return GeneratedAnswer(ids=ids, probabilities=np.full(len(ids), 0.5))
 
     monkeypatch.setattr(Florence2Network, "answer", answer)
     return heard
@@ -196,7 +196,7 @@ def answering(
         for row, prompt in zip(rows, prompts, strict=True):
             tokens = self.processor.tokenizer(say(row, prompt), add_special_tokens=False)
             ids = np.array([*tokens.input_ids, self.tokens.end])
-            said.append(GeneratedAnswer(ids=ids, chances=np.full(len(ids), 0.5)))
+            said.append(GeneratedAnswer(ids=ids, probabilities=np.full(len(ids), 0.5)))
         return said
 
     monkeypatch.setattr(Florence2Network, "answer", answer)

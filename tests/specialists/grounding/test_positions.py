@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specialists.captions.layout import place_of
+from specialists.captions.layout import position_text
 from specialists.grounding.positions import (
     UNKNOWN_POSITION,
     GridPosition,
@@ -80,7 +80,7 @@ def test_what_the_templates_tell_of_places_is_understood(
 ) -> None:
     boxes = [box(*cell) for cell in cells]
     told = data.draw(st.permutations(range(len(cells))))
-    text = " ".join(f"The text X is written {place_of(boxes[number])}." for number in told)
+    text = " ".join(f"The text X is written {position_text(boxes[number])}." for number in told)
     assert assign_boxes(places(text), boxes) == told
 
 

@@ -66,10 +66,10 @@ def test_what_a_row_is_filled_with_after_its_end_is_no_part_of_its_answer(
     model, processor = blip2
     search = GreedySearch(model, processor.tokenizer)
     end, chances = search._ends[0], np.array([0.9, 0.8, 0.7, 0.6])
-    spoken = search._spoken(np.array([7, end, end, end]), chances)
+    spoken = search._until_end(np.array([7, end, end, end]), chances)
     assert (spoken.ids.tolist(), spoken.probabilities.tolist()) == ([7, end], [0.9, 0.8])
     assert spoken.is_finished
-    cut = search._spoken(np.array([7, 8, 9, 7]), chances)
+    cut = search._until_end(np.array([7, 8, 9, 7]), chances)
     assert (cut.ids.tolist(), cut.is_finished) == ([7, 8, 9, 7], False)
 
 

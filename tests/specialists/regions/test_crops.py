@@ -42,10 +42,10 @@ def test_no_box_is_no_window() -> None:
     assert window() is None
 
 
-def test_tasks_without_boxes_to_look_at_are_refused() -> None:
+def test_tasks_without_boxes_are_refused() -> None:
     assert BoxesConfig(tasks=("ocr", "ocr", "object_detection")).tasks == (
         "ocr",
         "object_detection",
     )
-    with pytest.raises(ValidationError, match="'region_category' has no boxes to look at"):
+    with pytest.raises(ValidationError, match="'region_category' has no boxes"):
         BoxesConfig(tasks=("region_category",))

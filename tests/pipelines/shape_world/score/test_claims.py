@@ -6,12 +6,12 @@ import pytest
 
 from pipelines.shape_world.scene import NAMES
 from pipelines.shape_world.score.claims import Claim, claim_of, claims_of
-from specialists.captions.templates import Line, Thing, brief, detailed, more_detailed
+from specialists.captions.templates import Line, ObjectGroup, brief, detailed, more_detailed
 from specialists.words.nouns import plural
 
-RED = Thing(name="circle", colour="red", boxes=((0.1, 0.1, 0.3, 0.3),), score=0.9)
-SIGN = Thing(name="sign", boxes=((0.6, 0.1, 0.9, 0.3),), score=0.8)
-CROSSES = Thing(
+RED = ObjectGroup(name="circle", colour="red", boxes=((0.1, 0.1, 0.3, 0.3),), score=0.9)
+SIGN = ObjectGroup(name="sign", boxes=((0.6, 0.1, 0.9, 0.3),), score=0.8)
+CROSSES = ObjectGroup(
     name="cross", colour="dark blue", boxes=((0.1, 0.6, 0.3, 0.9), (0.6, 0.6, 0.9, 0.9)), score=0.7
 )
 LINE = Line(text="STAR", box_xyxy=(0.6, 0.1, 0.9, 0.3), score=0.9)

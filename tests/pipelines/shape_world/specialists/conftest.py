@@ -1,5 +1,5 @@
 """Samples of drawn images, as the other specialists' tests make them."""
 
-from tests.specialists.conftest import drawing
+from tests.specialists.conftest import awkward, drawing
 
-__all__ = ["drawing"]
+__all__ = ["awkward", "drawing"]
