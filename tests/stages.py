@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -102,6 +103,25 @@ class Unloadable(Silent):
 
     def load(self) -> None:
         raise ConfigError("the weights are not there: fetch them first")
+
+
+class Warns(Silent):
+    """Logs a warning about each image, with a line that looks like an entry and a secret."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        log = logging.getLogger("library.models")
+        for sample in samples:
+            log.warning("%s is dark\n2026-01-01 ERROR forged token=hf_%s", sample.key, "x" * 20)
+            log.info("%s is asked", sample.key)
+        return super().predict(samples)
+
+
+class WarnsAndCannotLoad(Silent):
+    """Logs a warning, then cannot be loaded."""
+
+    def load(self) -> None:
+        logging.getLogger("library.models").warning("an old format")
+        raise ConfigError("the weights are not there")
 
 
 class LoadsOnceConfig(StageConfig):

@@ -1,1 +1,1 @@
-"""The words of the domain: annotation, sample, image, stage, and what can go wrong with them."""
+"""The domain: annotation, sample, image, stage, verdict, and their errors."""

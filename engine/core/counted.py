@@ -1,4 +1,4 @@
-"""A count with its noun, as people write it: 1 image, 2 images, 2,500 images."""
+"""A count with its noun: 1 image, 2 images, 2,500 images."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""Everything that can go wrong, in one tree.
+"""All errors, in one tree.
 
     FlorilegiumError
-    ├── UsageError            the user can mend it before anything starts (exit 2)
+    ├── UsageError            to be fixed by the user before anything starts (exit 2)
     │   ├── ConfigError       a config file, an override or a source URL
     │   ├── PlanError         the stage graph: unknown, missing, cyclic or mistyped
-    │   ├── MissingPackage    an optional package, with the pip line that brings it
+    │   ├── MissingPackage    an optional package, with the pip line that installs it
     │   └── MissingModel      weights, with the command that fetches them
     ├── OutputInUse           another command writes the output (exit 3)
     ├── SampleError           one image: it becomes a dead letter, the run goes on
     ├── StorageError          reading or writing files (exit 1)
     └── RunError              the run as a whole cannot go on (exit 1)
-        ├── WorkerDied        the process that held a call is gone; the scheduler isolates the cause
-        │   └── WorkerStuck   it goes beyond a limit of time or memory, and has to be replaced
+        ├── WorkerDied        a worker process ended during a call; the scheduler isolates the cause
+        │   └── WorkerStuck   it exceeds a limit of time or memory, and is replaced
         ├── StoreFull         the shared memory of Ray is full; the shard starts again, alone
-        └── DataLost          bytes or answers that a call needs are gone; the shard starts again
+        └── DataLost          bytes or layers that a call needs are gone; the shard starts again
 
 A message says what happened, the value, and the cure; a secret in it is masked.
 """
@@ -48,7 +48,7 @@ class PlanError(UsageError):
 
 
 class MissingPackage(UsageError):
-    """A Python package is not installed; `install` is what pip has to be asked for."""
+    """A Python package is not installed; `install` is the argument for `pip install`."""
 
     def __init__(self, message: str, *, install: str = "") -> None:
         super().__init__(message)
@@ -65,15 +65,15 @@ class MissingPackage(UsageError):
         others = [one for one in wanted if not _extras(one)]
         ours = [f"{_OURS}[{','.join(extras)}]"] if extras else []
         line = " ".join([*(f"'{one}'" for one in ours), *others])
-        told = ["packages are missing:", *(f"  {text}" for text in distinct)]
+        lines = ["packages are missing:", *(f"  {text}" for text in distinct)]
         if line:
-            told.append(f"all of them: pip install {line}")
-        return cls("\n".join(told), install=" ".join([*ours, *others]))
+            lines.append(f"all of them: pip install {line}")
+        return cls("\n".join(lines), install=" ".join([*ours, *others]))
 
 
 class MissingModel(UsageError):
-    """Weights that a stage needs are not on this machine; `commands` fetch them, and they will want
-    `packages` that are not installed either."""
+    """Weights that a stage needs are not on this machine; `commands` fetch them, and need
+    `packages`, which are not installed either."""
 
     def __init__(
         self, message: str, *commands: str, packages: Iterable[MissingPackage] = ()
@@ -83,8 +83,8 @@ class MissingModel(UsageError):
         self.packages = tuple(packages)
 
     def __str__(self) -> str:
-        told = dict.fromkeys(map(str, self.packages))
-        return "\n".join((str(self.args[0]), *self.commands, *told))
+        lines = dict.fromkeys(map(str, self.packages))
+        return "\n".join((str(self.args[0]), *self.commands, *lines))
 
 
 class OutputInUse(FlorilegiumError):
@@ -93,13 +93,13 @@ class OutputInUse(FlorilegiumError):
 
 class SampleError(FlorilegiumError):
     """One image cannot be used. `reason` is a snake_case constant, the same in every report;
-    `traceback` is where it came from, of an error that nobody raised on purpose."""
+    `traceback` is that of an unforeseen error."""
 
     def __init__(self, reason: str, message: str, *, traceback: str = "") -> None:
         super().__init__(reason, message)
         self.reason = reason
         self.traceback = redacted(traceback)
-        # What strangers' code says may be long and hold characters that no file takes.
+        # A message of other code may be long and hold characters that cannot be written.
         self.message = redacted(message).encode("utf-8", "replace").decode()[:2000]
 
     def __str__(self) -> str:
@@ -115,11 +115,10 @@ class RunError(FlorilegiumError):
 
 
 class WorkerDied(RunError):
-    """The worker process died during a call; the call itself is under suspicion.
+    """The worker process died during a call, perhaps because of it.
 
-    `reason` is that of the dead letter which the guilty image becomes. Where it is known what the
-    worker was at, `stage` names it, `samples` are the numbers of those it was asked about, and
-    `spot` is the input that was read.
+    `reason` is that of the dead letter of the image that causes it. Where known, `stage` is the
+    stage that was running, `samples` the numbers of its samples, and `spot` the input being read.
     """
 
     def __init__(
@@ -139,16 +138,16 @@ class WorkerDied(RunError):
 
 
 class WorkerStuck(WorkerDied):
-    """A call takes longer, or its process more memory, than a limit allows: the process is of no
-    use any more, and whoever called it ends it."""
+    """A call takes longer, or its process more memory, than a limit allows: the caller has to end
+    the process."""
 
 
 class StoreFull(RunError):
-    """The shared memory of Ray takes no more, and neither does the disk behind it."""
+    """The shared memory of Ray is full, and the disk behind it, too."""
 
 
 class DataLost(RunError):
-    """Bytes or answers are gone, with a node or from the disk; the shard must be read again."""
+    """Bytes of a shard or layers are lost with a node or a disk; the shard must be read again."""
 
 
 def _extras(requirement: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The image member of a sample in its tar: what every reader of the dataset can open.
+"""The image member of a sample in its tar, which every reader of the dataset can open.
 
 Sources hold many formats, some turned by EXIF, some that only one decoder reads. By default a
 dataset has one column of images, `jpg`, upright and readable by Pillow.

@@ -1,8 +1,8 @@
-"""The keys of samples: unique in a dataset, and names that a tar and its readers take.
+"""The keys of samples: unique in a dataset, and valid names in a tar.
 
-A file has a key of its own. A tar, or a range of rows, holds many samples with names that mean
-something only within it: their keys begin with the key of the pack. `--` never stands inside a
-key of a file or a pack, so `pack--name` is like no other. This module knows no files.
+A file has its own key. A pack (a tar, or a range of rows) has many samples, with names that are
+unique within it only: their keys begin with the key of the pack. No key of a file or a pack
+contains `--`, so `pack--name` is unique. This module knows no files.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from hashlib import blake2b
 from itertools import groupby
 
 KEY_BYTES = 80
-"""A key has so many bytes of UTF-8 at most: a tar of the USTAR format holds names of 100."""
+"""Bytes of a key in UTF-8, at most: a tar of the USTAR format holds names of 100 bytes."""
 PACK_BYTES = 40
-"""The key of a pack, with which other keys begin, has so many bytes at most."""
+"""Bytes of the key of a pack, at most; the keys of its samples begin with it."""
 _MOST_BYTES = 200
 _SEPARATOR = "--"
 _NUMBERED = 5
@@ -38,21 +38,21 @@ def _is_of_a_key(letter: str) -> bool:
 
 
 Taken = dict[str, int]
-"""Keys that are taken, each with the last number that was tried behind it."""
+"""Used keys, each with the last number that was appended to it."""
 
 
 def is_key(name: object) -> bool:
-    """Whether a value can be the key of a sample: no path, and not too long for a file's name."""
+    """Whether a value can be the key of a sample: no path, and short enough for a file name."""
     is_text = isinstance(name, str) and 0 < len(name.encode("utf-8", "replace")) <= _MOST_BYTES
     return is_text and all(map(_is_of_a_key, str(name)))
 
 
 def unique_key(name: str, taken: Taken, *, limit: int = KEY_BYTES) -> str:
-    """Return a key for a name that is not taken, and take it; stable for a given name."""
+    """Return an unused key for a name, and record it; the same for the same name."""
     base = key = slug(name, limit)
     if key in taken:
         key = _with_suffix(key, _digest(name), limit)
-    # A thousand samples of one name do not try a thousand numbers each.
+    # Avoids trying all numbers again for each of many samples with one name.
     while key in taken:
         taken[base] += 1
         key = _with_suffix(base, str(taken[base]), limit)
@@ -70,10 +70,10 @@ def packed_key(pack: str, name: str, taken: Taken) -> str:
 
 
 class Keys:
-    """The keys of the files and packs of a dataset, each unlike all others."""
+    """Makes unique keys for the files and packs of a dataset."""
 
     def __init__(self, known: Iterable[tuple[str, bool]]) -> None:
-        """Take the keys that are there already; the flag tells those of packs."""
+        """Record existing keys; the flag is true for packs."""
         self._files: Taken = {}
         self._packs: Taken = {}
         for key, is_packed in known:
@@ -83,7 +83,7 @@ class Keys:
         }
 
     def of_file(self, name: str) -> str:
-        """Return the key of a file that is new."""
+        """Return the key of a new file."""
         key = slug(name)
         is_in_a_pack = key[:_NUMBERED] in self._packs and _is_numbered(key[:_NUMBERED], key)
         key = unique_key(f"{key}-{_digest(name)}" if is_in_a_pack else name, self._files)
@@ -92,7 +92,7 @@ class Keys:
         return key
 
     def of_pack(self, name: str) -> str:
-        """Return the key of a pack that is new."""
+        """Return the key of a new pack."""
         key = slug(name).rstrip("-") or "image"
         if len(key.encode()) > PACK_BYTES or key in self._numbers:
             key = _with_suffix(key, _digest(name), PACK_BYTES)

@@ -1,8 +1,8 @@
-"""Secrets that are known by their value, in whatever way a text writes them.
+"""Masks secrets whose value is known, however a text writes them.
 
-A value is found as it is, in upper or lower case, percent-encoded once or more, in JSON, HTML or
-source code, in base64 at whatever offset, in hex, and broken over lines. Where the values come from
-is told here, too: the environment, and fsspec's own config.
+The values are those of secret environment variables and of fsspec's config. A value is found as it
+is, in upper or lower case, percent-encoded once or more, in JSON, HTML or source code, in base64 at
+any offset, in hex, and broken over lines.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 LEAST_CHARACTERS = 6
-"""Characters of a value that is taken to be a secret: a shorter one hides nothing, and masking it
-would tear words apart."""
+"""Least characters of a secret value: masking shorter ones would damage ordinary words."""
 _MOST_PLAIN = 512
 """Characters of a value that are looked for; a longer one, such as a key in a file's text, is found
 by its beginning and masked as far as it goes on without a space."""
@@ -37,11 +36,11 @@ _OPTIONS = re.compile(
     "|.*(?:clientsecret|passphrase).*"
 )
 _BREAK = r"""(?:["']?\\?[ \t]*(?:\r?\n|\\+n)[ \t>|]*b?["']?)?"""
-"""What may stand between two characters where a text is broken over lines."""
+"""What may be between two characters where a text is broken over lines."""
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether an option or a header of this name holds a secret; `..._env` holds a name."""
+    """Whether an option or a header of this name holds a secret; `..._env` holds a name."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     return not plain.endswith("env") and _OPTIONS.fullmatch(plain) is not None
 
@@ -51,7 +50,7 @@ def known_values() -> Iterator[str]:
     for name, value in os.environ.items():
         if _VARIABLE.search(name) and name not in _PATHS and not name.endswith("_FILE"):
             yield value.strip()
-    settings = sys.modules.get("fsspec.config")  # what is not imported has read nothing
+    settings = sys.modules.get("fsspec.config")  # not imported: it has read no config
     if settings is not None:
         yield from _secrets_in(settings.conf)
 
@@ -85,7 +84,7 @@ def _patterns_of(value: str) -> tuple[re.Pattern[str], ...]:
 
 
 def _character(one: str) -> str:
-    """Return a pattern of one character in each way of writing it."""
+    """Return a pattern for one character in all its encodings."""
     code = ord(one)
     data = one.encode("utf-8", "surrogateescape")
     numbers = rf"&\#(?:0*{code}|x0*{code:x});|\\+(?:u{code:04x}|U{code:08x}"
@@ -101,7 +100,7 @@ def _character(one: str) -> str:
 
 
 def _in_base64(data: bytes) -> Iterator[str]:
-    """Yield the digits that data alone decides, at each of the three offsets."""
+    """Yield the base64 digits that depend on the data only, for each of the three offsets."""
     for offset in range(3):
         digits = b64encode(bytes(offset) + data).decode()
         yield digits[-(-offset * 8 // 6) : (offset + len(data)) * 8 // 6]

@@ -1,7 +1,7 @@
-"""Limits of everything that grows: what a stranger's file may cost before it is refused.
+"""Limits on what an input from outside may cost.
 
-One table, `limits` in a run's config. What goes beyond a limit becomes a dead letter or a label
-that is left out, with the number and the name of the limit; it never ends the run.
+One table, `limits` in a run's config. An input beyond a limit becomes a dead letter, or its label
+is left out; the message has the number and the name of the limit. The run goes on.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from engine.core.image import MAX_BYTES, MAX_PIXELS
 
 MOST_PIXELS = 178_956_970
-"""Pixels of any image that a dataset can have: Pillow refuses more."""
+"""Pixels of an image, at most, whatever the config: Pillow refuses more."""
 _NOT_OF_READINGS = frozenset({"stage_seconds", "load_seconds", "shard_seconds", "worker_memory_mb"})
 
 
 class Limits(BaseModel):
-    """What one file, one archive, one shard, one answer and one call may cost."""
+    """Limits on one file, one archive, one shard, one answer and one call."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +30,7 @@ class Limits(BaseModel):
     """Bytes of a sheet of labels (`metadata.csv`, `.jsonl`, `.parquet`), on disk and unpacked; a
     sheet has at most one line, and names one image, for each 64 of them."""
     max_shard_bytes: int = Field(default=4 << 30, ge=1)
-    """Bytes of the images of one shard, which are held in memory together."""
+    """Bytes of the images of one shard, which are in memory together."""
     max_archive_bytes: int = Field(default=64 << 30, ge=1)
     """Bytes of an archive once unpacked."""
     max_archive_members: int = Field(default=250_000, ge=1)
@@ -39,9 +39,9 @@ class Limits(BaseModel):
     """Unpacked bytes of an archive, or of a row group in Parquet, for each of its compressed bytes,
     beyond its first MiB."""
     max_json_depth: int = Field(default=64, ge=1)
-    """Lists and objects within each other in the JSON of a label."""
+    """Depth of nested lists and objects in the JSON of a label."""
     max_json_values: int = Field(default=500_000, ge=1)
-    """Values of the JSON of a label, those within lists and objects counted."""
+    """Values in the JSON of a label, nested ones included."""
     max_caption_characters: int = Field(default=100_000, ge=1)
     """Characters of a caption or another text, of the source or of a stage."""
     max_annotations: int = Field(default=10_000, ge=1)
@@ -61,5 +61,5 @@ class Limits(BaseModel):
 
     @property
     def of_readings(self) -> str:
-        """All limits on which it depends what a source's files give, as text."""
+        """The limits that affect what is read from a source, as text."""
         return self.model_dump_json(exclude=set(_NOT_OF_READINGS))

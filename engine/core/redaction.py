@@ -1,9 +1,8 @@
-"""Secrets in text on its way out: what a URL carries, what the environment holds, what looks so.
+"""Masks secrets in text that leaves the program.
 
-Everything that becomes an error, a dead letter, a line of a log or a field of a dataset passes
-`redacted`, which masks users and passwords in URLs, signatures and keys in queries, named secrets,
-tokens of known forms, private keys, and the values that are known (`known_secrets`). It knows no
-service.
+Every error, dead letter, line of a log and field of a dataset passes `redacted`, which masks users
+and passwords in URLs, signatures and keys in queries, named secrets, tokens of known forms, private
+keys, and the values that are known (`known_secrets`). It knows no service.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from engine.core import known_secrets
 from engine.core.known_secrets import LEAST_CHARACTERS, known_values
 
 MASK = "***"
-"""What stands in a URL where a secret stood."""
+"""Replaces a secret in a URL."""
 _KEY = "[key]"
-"""What stands elsewhere where a secret stood."""
+"""Replaces a secret elsewhere."""
 
 MOST_CHARACTERS = 100_000
-"""Characters of a text that are looked through; what comes after them is left out."""
+"""Characters of a text that are searched; the rest of the text is left out."""
 _LONGEST_TORN = 2000
-"""Characters of a word at that cut, which are left out too: it may be half of a secret."""
+"""Characters of the last word before that cut, which are left out: it may be half of a secret."""
 
 _USERS_WITHOUT_PASSWORD = re.compile(
     "abfss?|adl|az|hdfs|hf|oci|ocilake|scp|sftp|smb|ssh|wasbs?|webhdfs"
@@ -51,21 +50,21 @@ _PAIR = re.compile(
     (?:\\/|[^\s&;\#"'<>\\]))*)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A parameter; one within the value of another, percent-encoded, is one of its own."""
+"""A parameter; a percent-encoded one within the value of another counts on its own."""
 
 _QUERY_NAMES = re.compile(
     "auth|authkey|awsaccesskeyid|bearer|code|creds?|expires|googleaccessid|hdn(?:ea|tl|ts)|hm|hmac"
     "|jwt|key|keypairid|otp|pass|passphrase|policy|pw|pwd|qak|sas|se|session(?:id|key)?|sid|sig"
     "|signed|signedurl|ske|skoid|skt|sktid|st|ticket|verify"
 )
-"""Names of parameters that sign or open an address, and those that change whenever it is signed
-anew: without them two signatures of one address are one source."""
+"""Names of parameters that sign or open a URL, and those that change with each new signature:
+without them two signatures of one URL are one source."""
 _SIGNATURES = re.compile("hm|hmac|sig")
 _QUERY_PARTS = re.compile(
     "accesskey|apikey|authorization|credential|passw(?:or)?d|privatekey|secret|signature"
     "|subscriptionkey|token|xamz|xgoog"
 )
-"""What is in the names of others that open something."""
+"""Parts of names of other parameters that are credentials."""
 
 _NAME = r"""(?<![\w.-])(?P<name>[\w.-]{0,60}?(?:pass_?(?:w(?:or)?d|wort|phrase)|pwd|secret
     |api[_-]?key|access[_-]?key|account[_-]?key|subscription[_-]?key|private[_-]?key
@@ -86,7 +85,7 @@ _HEADER = re.compile(
     (?P<value>(?(quote)(?:(?!(?P=quote))[^\n])+|[^\n]+))""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A header that opens something, to the end of its line or of its quotation."""
+"""A header with credentials, to the end of its line or of its quotes."""
 _SCHEME = re.compile(r"\b(Bearer\s+|Basic\s+(?=\S*[0-9=+/]))([A-Za-z0-9._~+/=-]{8,})")
 _RANDOM = r"(?=[^\s\"'<>,;&]*\d)(?=[^\s\"'<>,;&]*[A-Za-z])[\w.~+/=%@!$^*-]{12,}"
 _WEAKLY_NAMED = re.compile(
@@ -95,7 +94,7 @@ _WEAKLY_NAMED = re.compile(
     (?:["']?\s*(?:=|:|%3D)\s*|["']\s*,\s*|\s+)b?["']?){_RANDOM}""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Names that stand for much else, too, before what looks like a secret."""
+"""Names that also have other meanings, before a value that looks like a secret."""
 _PRIVATE_KEY = re.compile(
     r"-{5}BEGIN[A-Z ]{0,30} PRIVATE KEY(?: BLOCK)?-{5}[\s\S]*?(?:-{5}END[A-Z ]{0,50}-{5}|\Z)"
 )
@@ -112,7 +111,7 @@ _TOKEN = re.compile(
 def redacted(text: str, *secrets: str) -> str:
     """Return a text with a mask in place of every secret; `secrets` are further known ones.
 
-    The same again for a text that was redacted before.
+    Redacting a text twice changes nothing.
     """
     if len(text) > MOST_CHARACTERS:
         whole = MOST_CHARACTERS - _LONGEST_TORN
@@ -127,7 +126,7 @@ def redacted(text: str, *secrets: str) -> str:
 def redacted_urls(text: str) -> str:
     """Return a text of a source with users, passwords and signatures in its URLs masked.
 
-    What else a query has is part of an address that the source names, and stays.
+    Other parts of a query belong to the URL that the source names, and stay.
     """
     if "://" not in text and ":\\/\\/" not in text:
         return text
@@ -135,7 +134,7 @@ def redacted_urls(text: str) -> str:
 
 
 def has_user(text: str) -> bool:
-    """Tell whether a URL, alone or within another, has a user or a password in it."""
+    """Whether a URL, alone or within another, has a user or a password in it."""
     try:
         has_password = bool(urlsplit(text).password)  # with a space in it, too
     except ValueError:
@@ -147,24 +146,24 @@ def has_user(text: str) -> bool:
 
 
 def has_signature(text: str) -> bool:
-    """Tell whether a URL has a signature or a key in its query."""
+    """Whether a URL has a signature or a key in its query."""
     return any(_pair(match) != match[0] for match in _PAIR.finditer(text))
 
 
 def is_redacted(text: str) -> bool:
-    """Tell whether a URL was redacted before, so that it opens nothing any more."""
+    """Whether a URL was redacted, so that it cannot be used any more."""
     return f"={MASK}" in text or f"://{MASK}" in text
 
 
 def is_secret(value: str) -> bool:
-    """Tell whether a value looks like a token, or is that of a secret environment variable."""
+    """Whether a value looks like a token, or is that of a secret environment variable."""
     return bool(_TOKEN.search(value) or _SCHEME.search(value)) or (
         len(value) >= LEAST_CHARACTERS and value in set(known_values())
     )
 
 
 def _url(match: re.Match[str]) -> str:
-    """Mask what stands before the host of a URL."""
+    """Mask user and password before the host of a URL."""
     head, rest = match["head"], match["rest"]
     scheme = (match["scheme"] or "").lower()
     if _WITHOUT_USERS.fullmatch(scheme):
@@ -186,7 +185,7 @@ def _url(match: re.Match[str]) -> str:
 
 
 def _pair(match: re.Match[str], names: re.Pattern[str] = _QUERY_NAMES) -> str:
-    """Mask the value of a parameter whose name says that it opens something."""
+    """Mask the value of a parameter with the name of a credential."""
     name, equals = match["name"], match["equals"]
     plain = re.sub(r"[^a-z0-9]", "", unquote(name).lower())
     plain = plain.removeprefix("amp").removeprefix("u0026")

@@ -1,6 +1,6 @@
 """A sample: one image and its annotations.
 
-`Record` is what the engine remembers of an image, `Sample` what a stage sees of it. Pixels are
+`Record` is an image without its pixels, `Sample` what a stage gets. Pixels are
 decoded when a stage first asks for them, once for all stages in the process.
 """
 
@@ -23,8 +23,8 @@ class Record:
     """One image without its bytes.
 
     `width` and `height` are those of the upright image, `orientation` the EXIF value, `source`
-    where the image came from, `metadata` what the source knew, as JSON text. `digest` covers
-    key, bytes and the labels of the source: two samples with one digest are the same sample.
+    where the image came from, `metadata` that of the source, as JSON text. `digest` covers key,
+    bytes and labels of the source: two samples with one digest are the same sample.
     """
 
     key: str
@@ -40,8 +40,8 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """An input that did not become a sample, with the reason; `traceback` is that of a stage which
-    failed in a way that it did not foresee."""
+    """An input that did not become a sample, with the reason; `traceback` is that of an unforeseen
+    error in a stage."""
 
     key: str
     source: str
@@ -61,13 +61,13 @@ class Picture:
         self._data = data
         self._pixels: np.ndarray | None = None
         self._error: SampleError | None = None
-        self._turn = Lock()  # many crops of one image are cut out by threads: it is decoded once
+        self._turn = Lock()  # several threads may cut crops of one image: decode it once
 
     def pixels(self) -> np.ndarray:
         """Return RGB pixels, uint8, (height, width, 3), upright, read-only.
 
         Raises:
-            SampleError: the pixels cannot be decoded; asked again, the same error.
+            SampleError: the pixels cannot be decoded; a second call raises the same error.
         """
         with self._turn:
             if self._error is not None:
@@ -83,7 +83,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What a stage sees: the image and the earlier annotations of the tasks that it reads.
+    """What a stage gets: the image and the earlier annotations of the tasks that it reads.
 
     `sha256` is that of the image's bytes, by which samples are split (`fold_of`). `upstream` are
     the specialists that the stage reads, whether they found something here or not, and the tasks
@@ -111,7 +111,7 @@ class Sample:
 def fold_of(sha256: str, folds: int) -> int:
     """Return the fold of an image, 0..folds-1: the same for the same bytes, whatever its key.
 
-    Every split of a dataset goes by it: who is trained on what, and who is held out.
+    Every split of a dataset uses it: which samples train which student, and which are held out.
     """
     return int(sha256[:12] or "0", 16) % folds
 

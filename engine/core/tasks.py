@@ -26,10 +26,7 @@ _BUILT_IN = (
         words="sentence",
         colour="#0072b2",
         coco="caption",
-        florence2=Florence2Prompt(
-            marker="<CAPTION>",
-            prompt="What does the image describe?",
-        ),
+        florence2=Florence2Prompt(marker="<CAPTION>", prompt="What does the image describe?"),
     ),
     Task(
         name="detailed_caption",
@@ -39,8 +36,7 @@ _BUILT_IN = (
         colour="#0072b2",
         coco="caption",
         florence2=Florence2Prompt(
-            marker="<DETAILED_CAPTION>",
-            prompt="Describe in detail what is shown in the image.",
+            marker="<DETAILED_CAPTION>", prompt="Describe in detail what is shown in the image."
         ),
     ),
     Task(
@@ -61,10 +57,7 @@ _BUILT_IN = (
         needs=("text",),
         words="reading",
         colour="#f0e442",
-        florence2=Florence2Prompt(
-            marker="<OCR>",
-            prompt="What is the text in the image?",
-        ),
+        florence2=Florence2Prompt(marker="<OCR>", prompt="What is the text in the image?"),
     ),
     Task(
         name="ocr",
@@ -176,9 +169,7 @@ _BUILT_IN = (
         is_of_region=True,
         colour="#d55e00",
         florence2=Florence2Prompt(
-            marker="<REGION_TO_CATEGORY>",
-            prompt="What is the region {input}?",
-            takes="region",
+            marker="<REGION_TO_CATEGORY>", prompt="What is the region {input}?", takes="region"
         ),
     ),
     Task(
@@ -202,9 +193,7 @@ _BUILT_IN = (
         is_of_region=True,
         colour="#f0e442",
         florence2=Florence2Prompt(
-            marker="<REGION_TO_OCR>",
-            prompt="What text is in the region {input}?",
-            takes="region",
+            marker="<REGION_TO_OCR>", prompt="What text is in the region {input}?", takes="region"
         ),
     ),
 )

@@ -1,7 +1,7 @@
-"""What an annotation must be like to be believed, whoever says it: a specialist or a source.
+"""Checks that an annotation of a specialist or a source is well formed.
 
-Nothing here judges quality. A box partly outside the image is a filter's business; one that
-cannot be a box, a mask that does not fill its image or a text that is none is refused.
+Quality is not judged here. A box partly outside the image is for a filter; swapped corners, a mask
+that does not fill its image or a text that is no text are refused.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _TEXTS = ("task", "text", "label", "language", "parent_id", "id")
 def problem_of(
     annotation: Annotation, *, width: int | None = None, height: int | None = None
 ) -> str:
-    """Say what is wrong with an annotation of an image of this size, and of which task it is.
+    """Return what is wrong with an annotation of an image of this size, with its task, or `None`.
 
-    Where the size is not known, nothing is held against it.
+    Without a size, positions are not checked.
     """
     problem = (
         _text_problem(annotation)
@@ -37,7 +37,7 @@ def problem_of(
         or _span_problem(annotation)
     )
     if not problem and width is not None and height is not None:
-        problem = _place_problem(annotation.box_xyxy, width, height) or _mask_problem(
+        problem = _box_problem(annotation.box_xyxy, width, height) or _mask_problem(
             annotation.mask_rle, width, height
         )
     if problem:
@@ -47,7 +47,7 @@ def problem_of(
 
 
 def _fields_problem(annotation: Annotation) -> str:
-    """Say what its task wants of an annotation and does not get."""
+    """Return which required fields of its task an annotation lacks."""
     task = annotation.task
     wanted = TABLE.get(task)
     if wanted is None:
@@ -61,8 +61,8 @@ def _fields_problem(annotation: Annotation) -> str:
     if not missing:
         return ""
     given = [f"`{field}`" for field in _CONTENT if _has(annotation, field)]
-    told = f"only {', '.join(given)}" if given else "nothing"
-    return f"{name} needs {', '.join(missing)}; it has {told}"
+    found = f"only {', '.join(given)}" if given else "nothing"
+    return f"{name} needs {', '.join(missing)}; it has {found}"
 
 
 def _has(annotation: Annotation, field: str) -> bool:
@@ -129,7 +129,7 @@ def _shape_problem(annotation: Annotation) -> str:
     return ""
 
 
-def _place_problem(box: tuple[float, ...], width: int, height: int) -> str:
+def _box_problem(box: tuple[float, ...], width: int, height: int) -> str:
     if not box:
         return ""
     x1, y1, x2, y2 = box
@@ -147,7 +147,7 @@ def is_number(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """Write a value that may be anything, in few characters."""
+    """Return any value as a short text."""
     try:
         return f"{value!r:.100}"
     except (ValueError, RecursionError):  # an integer with thousands of digits
@@ -175,9 +175,9 @@ def _mask_problem(mask: MaskRLE | None, width: int, height: int) -> str:
 
 
 def _fills(counts: str, pixels: int) -> bool:
-    """Tell whether the run lengths of a mask are well formed and fill it exactly.
+    """Whether the run lengths of a mask are well formed and fill it exactly.
 
-    Decoders believe them and would read memory that is not theirs. A number is written in
+    Decoders do not check them and would read beyond their memory. A number is written in
     groups of five bits, lowest first: `0x20` marks that more follow, `0x10` of the last group
     the sign. From the fourth number on it is the difference to the one two before (COCO API).
     """
@@ -191,8 +191,8 @@ def _fills(counts: str, pixels: int) -> bool:
     length = last - first + 1
     if length.max() > _MOST_GROUPS:
         return False
-    place = np.arange(len(groups)) - np.repeat(first, length)
-    runs = np.add.reduceat((groups & 0x1F) << (5 * place), first)
+    position = np.arange(len(groups)) - np.repeat(first, length)
+    runs = np.add.reduceat((groups & 0x1F) << (5 * position), first)
     runs -= np.where(groups[last] & 0x10, 1 << (5 * length), 0)
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])

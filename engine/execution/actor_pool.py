@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.core.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
 from engine.core.image import OUT_OF_MEMORY
+from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, too_small, while_loading
 from engine.planning.pools import Pool
 
@@ -26,8 +27,8 @@ Call = Callable[[Any], Awaitable[Any]]
 class ActorPool:
     """Actors that host the same stages; each takes as many calls at once as its stages allow.
 
-    A place in the pool is idle, busy, or without an actor until a new one has loaded its models:
-    where nodes are gone and nothing fits any more, the places that are left go on.
+    Each slot of the pool has an actor, or waits for a new one. When nodes are gone and a new actor
+    fits nowhere, the remaining slots go on.
     """
 
     def __init__(self, pool: Pool, make: Callable[[], Any], memory_mb: int | None) -> None:
@@ -37,54 +38,54 @@ class ActorPool:
         self._make = make
         self._actors: dict[int, Any] = {}
         self._loaded: dict[int, frozenset[str]] = {}
-        self._idle: Counter[int] = Counter()  # calls that each place could take
+        self._idle: Counter[int] = Counter()  # calls that each slot could take
         self._spent: set[int] = set()
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
         self._failure: Exception | None = None
-        self._asked_s: dict[int, float] = {}  # when an actor was asked for that is not there yet
-        self._starting = {asyncio.create_task(self._start(place)) for place in range(pool.size)}
+        self._starting_since_s: dict[int, float] = {}  # start of actors that are not there yet
+        self._starting = {asyncio.create_task(self._start(slot)) for slot in range(pool.size)}
 
     def late(self, patience_s: float) -> int:
-        """Return how many places wait for their actor for longer than that."""
+        """Return how many slots have waited for their actor for longer than `patience_s`."""
         now_s = time.monotonic()
-        return sum(now_s - asked_s > patience_s for asked_s in self._asked_s.values())
+        return sum(now_s - since_s > patience_s for since_s in self._starting_since_s.values())
 
     async def call(
         self, call: Call, names: Sequence[str], *, priority: str, alone: bool = False
     ) -> Any:
         """Make a call on an idle actor that has loaded these stages, the oldest shard first.
 
-        A call that wants to be `alone` takes an actor that has no other, and all its room.
+        With `alone`, no other call runs on the actor meanwhile.
         """
         room = self._calls if alone else 1
-        while (place := self._place_with(room)) is None:
+        while (slot := self._slot_with(room)) is None:
             await self._wake_up(priority)
-        self._idle[place] -= room
-        actor = self._actors[place]
+        self._idle[slot] -= room
+        actor = self._actors[slot]
         try:
-            await self._load(place, names)
-            return await self._on(place, call)
+            await self._load(slot, names)
+            return await self._on(slot, call)
         finally:
-            if self._actors.get(place) is actor:
-                self._set_idle(place, room)
+            if self._actors.get(slot) is actor:
+                self._set_idle(slot, room)
 
-    def _place_with(self, room: int) -> int | None:
-        """Return the idlest place, if it can take so many calls."""
-        return next((place for place, free in self._idle.most_common(1) if free >= room), None)
+    def _slot_with(self, room: int) -> int | None:
+        """Return the slot with the most free calls, if it has at least `room`."""
+        return next((slot for slot, free in self._idle.most_common(1) if free >= room), None)
 
     def retire(self, actor: Any) -> None:
         """Replace an actor as soon as it has no call."""
-        self._spent |= {place for place, one in self._actors.items() if one is actor}
+        self._spent |= {slot for slot, one in self._actors.items() if one is actor}
 
     async def beside(self, call: Call, *, attempts: int = ATTEMPTS) -> Any:
-        """Make a call beside the running ones, on the actors in turn; tried again on death."""
+        """Make a call beside the running ones, on the actors in turn; try again when one dies."""
         for attempt in range(1, attempts + 1):
             while not self._actors:
                 await self._wake_up("")
-            places = sorted(self._actors)
+            slots = sorted(self._actors)
             try:
-                return await self._on(places[next(self._turns) % len(places)], call)
+                return await self._on(slots[next(self._turns) % len(slots)], call)
             except WorkerDied:
                 if attempt == attempts:
                     raise
@@ -99,64 +100,69 @@ class ActorPool:
         for actor in self._actors.values():
             ray.kill(actor)
 
-    async def _start(self, place: int) -> None:
-        """Make an actor, wait until it is there, and open its place."""
-        self._asked_s[place] = time.monotonic()
+    async def _start(self, slot: int) -> None:
+        """Make an actor, wait until it is there, and offer its slot to calls."""
+        self._starting_since_s[slot] = time.monotonic()
         try:
             actor = self._make()
-            await actor.load.remote([])
+            (await actor.load.remote([])).checked()
         except Exception as error:  # an actor that cannot be made ends the run
             reason = explained(error, self.name)
             self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
             self._wake_all()
             return
         finally:
-            del self._asked_s[place]
-        self._actors[place] = actor
-        self._loaded[place] = frozenset()
-        self._set_idle(place, self._calls)
+            del self._starting_since_s[slot]
+        self._actors[slot] = actor
+        self._loaded[slot] = frozenset()
+        self._set_idle(slot, self._calls)
 
-    async def _load(self, place: int, names: Sequence[str]) -> None:
-        """Have an actor load stages before it is asked; no image is to blame when that kills it."""
-        missing = frozenset(names) - self._loaded[place]
+    async def _load(self, slot: int, names: Sequence[str]) -> None:
+        """Have an actor load stages before a call: a death while loading blames no image."""
+        missing = frozenset(names) - self._loaded[slot]
         if not missing:
             return
-        with while_loading(sorted(missing)):
-            is_spent = await self._on(place, lambda actor: actor.load.remote(sorted(missing)))
-        self._loaded[place] |= missing
-        if is_spent:
-            raise too_small(sorted(self._loaded[place]), self._memory_mb)
 
-    async def _on(self, place: int, call: Call) -> Any:
+        async def load(actor: Any) -> Reply:
+            reply: Reply = await actor.load.remote(sorted(missing))
+            return reply.checked()
+
+        with while_loading(sorted(missing)):
+            reply = await self._on(slot, load)
+        self._loaded[slot] |= missing
+        if reply.is_spent:
+            raise too_small(sorted(self._loaded[slot]), self._memory_mb)
+
+    async def _on(self, slot: int, call: Call) -> Any:
         from ray.exceptions import RayError
 
-        actor = self._actors[place]
+        actor = self._actors[slot]
         try:
             return await call(actor)
         except (RayError, WorkerDied) as error:
             ours = explained(error, self.name)
-            if isinstance(ours, WorkerDied) and self._actors.get(place) is actor:
-                self._replace(place)
+            if isinstance(ours, WorkerDied) and self._actors.get(slot) is actor:
+                self._replace(slot)
             raise ours from (None if ours is error else error)
 
-    def _replace(self, place: int) -> None:
+    def _replace(self, slot: int) -> None:
         """End an actor, which may hang, and start another."""
         import ray
 
-        ray.kill(self._actors.pop(place))
-        del self._idle[place]
-        self._spent.discard(place)
-        self._starting.add(asyncio.create_task(self._start(place)))
+        ray.kill(self._actors.pop(slot))
+        del self._idle[slot]
+        self._spent.discard(slot)
+        self._starting.add(asyncio.create_task(self._start(slot)))
 
-    def _set_idle(self, place: int, calls: int) -> None:
-        self._idle[place] += calls
-        if place in self._spent and self._idle[place] == self._calls:
-            self._replace(place)
+    def _set_idle(self, slot: int, calls: int) -> None:
+        self._idle[slot] += calls
+        if slot in self._spent and self._idle[slot] == self._calls:
+            self._replace(slot)
         else:
             self._wake_all()
 
     async def _wake_up(self, priority: str) -> None:
-        """Wait until something changed, the oldest shard first."""
+        """Wait until a slot may be free; waiters of the oldest shard wake first."""
         if self._failure:
             raise self._failure
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -173,7 +179,7 @@ class ActorPool:
 
 
 def explained(error: Exception, pool: str) -> FlorilegiumError:
-    """Turn an error of Ray into one of ours."""
+    """Return the engine's error for an error of Ray."""
     from ray.exceptions import (
         ObjectLostError,
         ObjectStoreFullError,
@@ -202,5 +208,6 @@ def explained(error: Exception, pool: str) -> FlorilegiumError:
 
 
 def last_line(error: BaseException) -> str:
+    """Return the last line of an error's message, where Ray states the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,52 +1,41 @@
 """The process of a local worker: takes calls from a pipe, answers them, and ends with its owner.
 
-Messages are plain values of the engine. It is a group of its own, so that Ctrl-C on a terminal
-reaches its owner only, and whatever its stages started is ended together with it.
+Messages are pickled values of the engine. The process has a process group of its own, so that
+Ctrl-C on a terminal reaches its owner only, and processes that its stages started end with it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
 import threading
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from engine.core.errors import FlorilegiumError, RunError
+from engine.execution.reply import Reply, reply_to
 from engine.execution.watch import Watch
 from engine.execution.worker import Worker
+from engine.execution.worker_log import WorkerLog
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
 from engine.records.shard import Spot
-from engine.safety.traces import message_of
 from engine.storage.folder import Folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A method of the worker and what it is called with; with `is_noted`, notes come before the
-    answer."""
+    """A call of a method of the worker. With `is_noted`, the worker sends the position of each
+    input before it reads it."""
 
     method: str
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] | None = None
     is_noted: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What a call returned or raised; of an error that is not ours, `trace` says where it came
-    from. `is_spent` asks for another process, as this one has too much memory."""
-
-    value: Any = None
-    error: FlorilegiumError | None = None
-    trace: str = ""
-    is_spent: bool = False
 
 
 def serve(
@@ -57,12 +46,13 @@ def serve(
     layers: Folder,
     output: Folder,
 ) -> None:
-    """Answer calls until the owner hangs up."""
+    """Answer calls until the owner closes the pipe."""
     os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while it was started
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_end_with_owner, daemon=True).start()
+    logging.getLogger().addHandler(log := WorkerLog())
     os.register_at_fork(after_in_child=connection.close)  # else the owner waits for the fork, too
     limits = config.limits
     watch = Watch(memory_mb=limits.worker_memory_mb, own_seconds=limits.shard_seconds)
@@ -71,31 +61,18 @@ def serve(
         try:
             request: Request = receive(connection)
         except EOFError:
-            os._exit(0)  # whatever still runs here is of no use
-        send(connection, _answer(worker, watch, request, connection))
+            os._exit(0)  # threads that still run have no use
+        send(connection, _answer(worker, watch, log, request, connection))
 
 
-def _answer(worker: Worker, watch: Watch, request: Request, connection: Connection) -> Reply:
+def _answer(
+    worker: Worker, watch: Watch, log: WorkerLog, request: Request, connection: Connection
+) -> Reply:
     options = dict(request.options or {})
     if request.is_noted:
         options["note"] = lambda spot: send(connection, spot)
-    try:
-        method = getattr(worker, request.method)
-        value = watch.call("stages", method, *request.arguments, **options)
-    except FlorilegiumError as error:
-        return Reply(error=_fit_to_send(error))
-    except Exception as error:
-        what = f"a worker failed: {type(error).__name__}: {message_of(error)}"
-        return Reply(error=RunError(what), trace=traceback.format_exc())
-    return Reply(value=value, is_spent=watch.is_spent)
-
-
-def _fit_to_send(error: FlorilegiumError) -> FlorilegiumError:
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # one of a stage, made with other arguments than it takes
-        return RunError(f"a worker failed: {type(error).__name__}: {message_of(error)}")
-    return error
+    method = getattr(worker, request.method)
+    return reply_to(watch, log, "stages", method, *request.arguments, **options)
 
 
 def _end_with_owner() -> None:

@@ -1,7 +1,7 @@
-"""A worker in one child process, called one call after the other.
+"""A worker in one child process, with one call at a time.
 
 A child that dies, hangs or takes too much memory is replaced, so a model that crashes costs one
-image, as with Ray. The bytes of a shard stay here; a call gets those of its samples.
+image, as with Ray. The bytes of a shard stay in this process; a call gets those of its samples.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 
 from engine.core.errors import RunError, SampleError, WorkerDied
 from engine.execution.answer import FILE_TIMEOUT, PROCESS_DIED, STAGE_TIMEOUT
-from engine.execution.child import Reply, Request, receive, send, serve
+from engine.execution.child import Request, receive, send, serve
+from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
 from engine.execution.watch import GRACE_S, NO_TURN, started_by
 from engine.execution.worker import Part
@@ -125,7 +126,7 @@ class LocalRunner(Runner):
         raise AssertionError("unreachable")
 
     async def _load(self, names: Sequence[str]) -> None:
-        """Load stages before they are asked; no image is to blame when that kills the worker."""
+        """Load stages before a call, so that a death while loading blames no image."""
         missing = sorted(set(names) - self._loaded)
         if not missing:
             return
@@ -146,21 +147,18 @@ class LocalRunner(Runner):
         try:
             reply = await asyncio.to_thread(self._child.ask, request, noted)
         except asyncio.CancelledError:
-            self._end_child()  # its reply would be taken for that to the next call
+            self._end_child()  # else its reply would answer the next call
             raise
         except (EOFError, OSError):
             message, reason = self._child.death(on_timer)
             self._end_child()
             raise WorkerDied(message, reason=reason) from None
-        if reply.error is not None:
-            if isinstance(reply.error, WorkerDied):
-                self._end_child()
-            raise reply.error from (_TraceOfWorker(reply.trace) if reply.trace else None)
-        if reply.is_spent:
+        if reply.is_spent or isinstance(reply.error, WorkerDied):
             self._end_child()
-            if is_loading:
-                raise too_small(request.arguments[0], self._config.limits.worker_memory_mb)
-        return reply.value
+        value = reply.checked().value
+        if reply.is_spent and is_loading:
+            raise too_small(request.arguments[0], self._config.limits.worker_memory_mb)
+        return value
 
     def _end_child(self) -> None:
         if self._child is not None:
@@ -169,14 +167,10 @@ class LocalRunner(Runner):
         self._loaded = set()
 
 
-class _TraceOfWorker(Exception):
-    """Where an error came from, in the process of a worker."""
-
-
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Have the processes that are started here get no Ctrl-C of the terminal, which waits for this
-    one, and look for no module in the folder that somebody just stands in."""
+    """Start processes that ignore Ctrl-C of the terminal, which is meant for this process, and that
+    do not import modules from the current folder."""
     safe = os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"
     resource_tracker.ensure_running()  # lets interrupts through when it is started
@@ -195,7 +189,9 @@ class _Child:
     """The process of a worker, and the pipe to it."""
 
     def __init__(self, config: RunConfig, graph: Graph, layers: Folder, output: Folder) -> None:
-        context = multiprocessing.get_context("forkserver")  # models load in a process of few parts
+        context = multiprocessing.get_context(
+            "forkserver"
+        )  # starts from a process without threads or models
         context.set_forkserver_preload(["engine.execution.child"])
         self._connection, theirs = context.Pipe()
         arguments = (theirs, dict(os.environ), config, graph, layers, output)
@@ -207,8 +203,8 @@ class _Child:
             raise RunError(f"the process of the worker cannot be started: {error}") from error
         except (AttributeError, TypeError, ValueError, PickleError) as error:  # by pickle
             raise RunError(
-                f"the stages cannot be handed to a process of their own: {error}; run them in this "
-                f"one with runner.kind=in_process"
+                f"the stages cannot be pickled for a worker process: {error}; run them in this "
+                f"process with runner.kind=in_process"
             ) from error
         theirs.close()
 
@@ -245,7 +241,7 @@ class _Child:
             return False
 
     def death(self, on_timer: str) -> tuple[str, str]:
-        """Say what the process died of, and with what reason."""
+        """Return what the process died of, and the reason for its dead letters."""
         if self._is_stopped():
             return "it was stopped and did not go on", PROCESS_DIED
         self._process.join()
@@ -257,11 +253,11 @@ class _Child:
         return f"it ended with exit code {code}", PROCESS_DIED
 
     def end(self) -> None:
-        """End the process, and whatever its stages started."""
+        """End the process, and all processes that its stages started."""
         if pid := self._process.pid:
             started = [*started_by(pid)]  # those with a group of their own, too
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)  # its own group, once it has come so far
+                os.killpg(pid, signal.SIGKILL)  # its own group, once it has made one
             for one in started:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(one, signal.SIGKILL)

@@ -1,25 +1,53 @@
-"""The log of a run, for those who have to mend what went wrong.
+"""The log of a run: `run.log` beside the manifest.
 
-It has times, grows with every run that loses something, and is no part of what a dataset promises.
-What strangers wrote is escaped in it.
+It has what this process and the workers logged at WARNING and above, with shard and stage. It has
+times, grows with every run that loses something, and is no part of what a dataset promises. What
+comes from outside is escaped in it, and secrets are masked.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import StringIO
 
 from engine.core.errors import FlorilegiumError, StorageError
-from engine.records.publication import ShardStats
+from engine.core.redaction import redacted
+from engine.core.sample import DeadLetter
+from engine.execution.worker_log import message_of_record, name_subject, trace_of
 from engine.safety.escaped import escaped
 from engine.safety.traces import traceback_of
 from engine.storage.folder import Folder, storage_error
 
 LOG = "run.log"
-_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+MOST_OF_LIBRARIES = 10_000
+"""Entries of libraries and specialists in the log of one run, at most."""
+_MOST_CHARACTERS = 10_000
+_OURS = "engine"
+"""The logger above those of the engine."""
+
+_log = logging.getLogger(__name__)
+
+
+class EntryFormatter(logging.Formatter):
+    """Writes a record so that only its first line looks like an entry, and no secret is in it."""
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self) -> None:
+        super().__init__(datefmt="%Y-%m-%dT%H:%M:%SZ")
+
+    def format(self, record: logging.LogRecord) -> str:
+        name = "" if _is_ours(record) else record.name
+        subject = [getattr(record, "shard", ""), getattr(record, "stage", ""), name]
+        text = redacted(": ".join([*filter(None, subject), message_of_record(record)]))
+        lines = [*text[:_MOST_CHARACTERS].split("\n"), *trace_of(record).split("\n")]
+        first, *others = (escaped(redacted(line)) for line in lines if line)
+        indented = (line if line.startswith("  ") else f"  {line}" for line in others)
+        head = f"{self.formatTime(record, self.datefmt)} {record.levelname:7} {first}"
+        return "\n".join([head, *indented])
 
 
 class _LogFile(logging.FileHandler):
@@ -44,39 +72,61 @@ class _LogFile(logging.FileHandler):
             raise storage_error("write", self.baseFilename, error) from error
 
 
-class RunLog:
-    """The log of a run, below the name `run.log` in its output."""
+class _Bound(logging.Filter):
+    """Leaves out what libraries log beyond a number of entries, and says so once."""
 
-    def __init__(self, handler: logging.Handler) -> None:
-        formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%SZ")
-        formatter.converter = time.gmtime
-        handler.setFormatter(formatter)
-        self._logger = logging.Logger("florilegium")  # ours alone: no global state
-        self._logger.addHandler(handler)
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
 
-    def finished(self, stats: ShardStats) -> None:
-        """Write down every input that a shard lost."""
-        for letter in stats.dead_letters:
-            what = f"{letter.key} ({letter.source}): {letter.stage}: {letter.reason}: "
-            lines = [what + letter.message, *letter.traceback.split("\n")]
-            self._logger.warning("%s: %s", stats.name, _entry(lines))
-
-    def stopped(self, error: BaseException) -> None:
-        """Write down why a run ends early, with the traceback of what was not foreseen."""
-        is_foreseen = isinstance(error, FlorilegiumError) and error.__cause__ is None
-        why = f"{type(error).__name__}: {error}" if is_foreseen else traceback_of(error)
-        self._logger.error("the run stopped: %s", _entry(why.split("\n")))
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _is_ours(record):
+            return True
+        self._count += 1
+        if self._count == MOST_OF_LIBRARIES + 1:
+            _log.warning("more than %d entries of libraries: others are left out", self._count - 1)
+        return self._count <= MOST_OF_LIBRARIES
 
 
-def _entry(lines: Sequence[str]) -> str:
-    """Join lines; those after the first are indented, so that none looks like an entry."""
-    first, *others = (escaped(line) for line in lines if line)
-    return "\n".join([first, *(one if one.startswith("  ") else f"  {one}" for one in others)])
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] == _OURS
 
 
 @contextmanager
-def run_log(output: Folder) -> Iterator[RunLog]:
-    """Give the log of a run, which is continued; on object storage it is written at the end.
+def logged_by(handler: logging.Handler, level: int) -> Iterator[None]:
+    """Have a handler write what this process logs while the block runs, from a level on."""
+    handler.setFormatter(EntryFormatter())
+    handler.setLevel(level)
+    handler.addFilter(name_subject)
+    ours, root = logging.getLogger(_OURS), logging.getLogger()
+    before = ours.level
+    ours.setLevel(min(level, ours.getEffectiveLevel()))
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        ours.setLevel(before)
+
+
+def log_dead_letters(shard: str, letters: Iterable[DeadLetter]) -> None:
+    """Log each input that a shard lost, on one line, with its traceback below."""
+    for letter in letters:
+        what = f"{letter.key} ({letter.source}): {letter.stage}: {letter.reason}: {letter.message}"
+        extra = {"shard": shard, "trace": letter.traceback}
+        _log.warning("%s", what.replace("\n", "\\n"), extra=extra)
+
+
+def _log_stop(error: BaseException) -> None:
+    """Log why a run ends early, with the traceback of what was not foreseen."""
+    is_foreseen = isinstance(error, FlorilegiumError) and error.__cause__ is None
+    why = f"{type(error).__name__}: {error}" if is_foreseen else traceback_of(error)
+    _log.error("the run stopped: %s", why)
+
+
+@contextmanager
+def run_log(output: Folder) -> Iterator[None]:
+    """Write the log of a run, which is continued; on object storage it is written at the end.
 
     Raises:
         StorageError: it cannot be written, and nothing else stopped the run.
@@ -87,15 +137,18 @@ def run_log(output: Folder) -> Iterator[RunLog]:
         handler = _LogFile(output.path(LOG), encoding="utf-8", delay=True)
     else:
         handler = logging.StreamHandler(text)
-    log = RunLog(handler)
+    handler.addFilter(_Bound())
     try:
-        yield log
-    except BaseException as error:
-        with suppress(StorageError):  # if even that fails, what stopped the run is what is told
+        with logged_by(handler, logging.WARNING):
             try:
-                log.stopped(error)
-            finally:
-                _finish(output, handler, text.getvalue())
+                yield
+            except BaseException as error:
+                with suppress(StorageError):  # what stopped the run is the error to report
+                    _log_stop(error)
+                raise
+    except BaseException:
+        with suppress(StorageError):
+            _finish(output, handler, text.getvalue())
         raise
     _finish(output, handler, text.getvalue())
 

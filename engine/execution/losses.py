@@ -1,7 +1,7 @@
-"""What a run loses: its dead letters, held against the share of all inputs that may be lost.
+"""The dead letters of a run, compared with the share of all inputs that may be lost.
 
-A run that comes to its end is judged then, from the first input on: its dataset is written, and the
-command fails. One that cannot keep to the limit any more is given up on the way.
+The share is checked when the run has ended: its dataset is written, and the command fails. A run
+that can no longer keep to the limit stops early.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.safety.escaped import escaped
 from engine.sources.source import SOURCE
 
 MANY = 100
-"""Inputs that are lost at least before a run is given up on the way."""
+"""Least number of dead letters before a run stops early."""
 _MOST_REASONS = 3
 
 
@@ -42,7 +42,7 @@ class Ledger:
         self._lost += lost(stats.dead_letters)
 
     def check(self) -> None:
-        """Give up a run that cannot keep to the limit, whatever becomes of the other shards.
+        """Stop a run that cannot keep to the limit, even if nothing else is lost.
 
         Raises:
             RunError: with the commonest reasons and an image of each.
@@ -57,12 +57,12 @@ class Ledger:
             raise _refusal(what, self._lost, self._max_share)
 
     def _expected(self, spec: ShardSpec) -> int:
-        """Return how many inputs a shard has that is not read yet; of a tar nobody knows."""
+        """Return how many inputs an unread shard has; of tars, as many as the largest so far."""
         known = len(spec.entries)
         return max(known, self._largest) if spec.is_packed else known
 
     def _is_hopeless(self) -> bool:
-        """Whether stages failed on every sample, and on so many that it is no image's fault."""
+        """Whether stages failed on every sample, and on so many that the stages are the cause."""
         of_stages = sum(letter.stage != SOURCE for letter in self._lost)
         return self._max_share < 1 and not self._samples and of_stages >= MANY
 
@@ -84,11 +84,11 @@ def refuse_losses(manifest: Manifest, max_share: float) -> None:
 
 
 def lost(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
-    """Leave out what the budget did not reach: it is asked in the next run."""
+    """Leave out inputs that the budget did not reach: the next run asks about them."""
     return [letter for letter in letters if letter.reason != BUDGET_EXHAUSTED]
 
 
-def told(letters: Iterable[DeadLetter]) -> list[str]:
+def lines_of(letters: Iterable[DeadLetter]) -> list[str]:
     """Return the reasons of dead letters, the commonest first, each with its first image."""
     return [
         f"  {escaped(reason)} {len(of_reason)}: {_named(of_reason[0])}: "

@@ -34,7 +34,7 @@ _GLOB = re.compile(r"[*?\[]")
 def refuse_nesting(source: SourceConfig, output: Folder, layers: Folder) -> None:
     """Refuse an output or layers in a folder that the source lists, or a source in one of theirs.
 
-    A source of named files lists no folder: an output beside them is welcome.
+    A source of named files lists no folder: an output beside them is allowed.
 
     Raises:
         ConfigError: with the folder and the source.
@@ -44,12 +44,12 @@ def refuse_nesting(source: SourceConfig, output: Folder, layers: Folder) -> None
         return
     listed = list(_listed_folders(place))
     for folder in (output, layers):
-        spot = _Spot.of_url(folder.url)
+        spot = _Path.of_url(folder.url)
         if any(_may_reach(base, below, spot) for base, below in listed):
             raise _refusal(folder, source)
     files = [posixpath.join(place.root, name) for name in place.names]
-    # A link is read where it leads to, and lies where it may be deleted.
-    read = [_Spot.of(place.fs, path) for file in files for path in (file, posixpath.dirname(file))]
+    # A link and its target both count: the target is read, the link may be deleted.
+    read = [_Path.of(place.fs, path) for file in files for path in (file, posixpath.dirname(file))]
     read += [base for base, _ in listed]
     for folder, written in _written(output, layers):
         if any(spot.is_in(written) for spot in read):
@@ -59,7 +59,7 @@ def refuse_nesting(source: SourceConfig, output: Folder, layers: Folder) -> None
 def refuse_links(
     sources: Sequence[Source[Any]], specs: Sequence[ShardSpec], output: Folder, layers: Folder
 ) -> None:
-    """Refuse sources of which a link leads to where the output is, as the listing has shown.
+    """Refuse sources with a link into the output or the layers, as the listing has shown.
 
     Raises:
         ConfigError: with the folder and the source.
@@ -68,7 +68,7 @@ def refuse_links(
         place = _place_of(source.config)
         if place is None or not place.is_local or place.names:
             continue
-        root = _Spot.of(place.fs, place.root)
+        root = _Path.of(place.fs, place.root)
         locations = {
             posixpath.dirname(entry.item.location)
             for spec in specs
@@ -77,38 +77,38 @@ def refuse_links(
             if not entry.item.signature.startswith(LINK_NOT_FOLLOWED)
         }
         for location in sorted(locations):
-            spot = _Spot.of(place.fs, posixpath.join(place.root, original(location)))
+            spot = _Path.of(place.fs, posixpath.join(place.root, original(location)))
             if Path(spot.path).is_relative_to(root.path):
-                continue  # no link leads there
+                continue  # not by a link
             for folder, written in _written(output, layers):
-                if _Spot.of_url(folder.url).is_in(spot) or spot.is_in(written):
+                if _Path.of_url(folder.url).is_in(spot) or spot.is_in(written):
                     raise _refusal(folder, source.config)
 
 
-class _Spot(NamedTuple):
+class _Path(NamedTuple):
     """A folder on a file system; of a local one, the real path."""
 
     protocol: str
     path: str
 
     @classmethod
-    def of(cls, fs: Any, path: str) -> _Spot:
+    def of(cls, fs: Any, path: str) -> _Path:
         if isinstance(fs, LocalFileSystem):
             return cls("", os.path.realpath(path))
         protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
         return cls(protocol, posixpath.normpath(f"/{path.lstrip('/')}"))
 
     @classmethod
-    def of_url(cls, url: str) -> _Spot:
+    def of_url(cls, url: str) -> _Path:
         return cls.of(*url_to_fs(url))
 
-    def is_in(self, root: _Spot) -> bool:
-        """Whether this is the other folder, or lies below it."""
+    def is_in(self, root: _Path) -> bool:
+        """Whether this is the other folder or below it."""
         if self.protocol != root.protocol:
             return False
         if Path(self.path).is_relative_to(root.path):
             return True
-        # A disk may be mounted twice, or not tell upper case from lower.
+        # A disk may be mounted twice, or ignore the case of names.
         above = (Path(self.path), *Path(self.path).parents)
         return (
             not self.protocol
@@ -118,45 +118,45 @@ class _Spot(NamedTuple):
 
 
 def _place_of(source: SourceConfig) -> Place | None:
-    """Return where a source's files lie, or nothing when it has none."""
+    """Return the location of a source's files, or `None` when it has none."""
     if source.url.startswith(f"{source.kind}://"):
         return None
     files = source if isinstance(source, FilesConfig) else FilesConfig(url=source.url)
     try:
         return place_of(files)
-    except ConfigError:  # a source of another package may mean something else by its URL
+    except ConfigError:  # a source of another package may define its URLs differently
         return None
 
 
-def _listed_folders(place: Place) -> Iterator[tuple[_Spot, list[str]]]:
+def _listed_folders(place: Place) -> Iterator[tuple[_Path, list[str]]]:
     """Yield each folder that is listed, with the patterns of the folders below it that are, too."""
     if not place.names and not place.patterns:
-        yield _Spot.of(place.fs, place.root), ["**"]
+        yield _Path.of(place.fs, place.root), ["**"]
     for pattern in place.patterns:
         folders = pattern.split("/")[:-1]
         plain = list(takewhile(lambda one: not _GLOB.search(one), folders))
-        base = _Spot.of(place.fs, posixpath.join(place.root, *plain))
+        base = _Path.of(place.fs, posixpath.join(place.root, *plain))
         yield base, folders[len(plain) :]
 
 
-def _may_reach(base: _Spot, below: Sequence[str], folder: _Spot) -> bool:
-    """Whether a folder lies in one that is listed, or has folders in it that may be."""
+def _may_reach(base: _Path, below: Sequence[str], folder: _Path) -> bool:
+    """Whether a folder may be listed by a pattern, or folders in it."""
     if not folder.is_in(base):
         return False
     if not Path(folder.path).is_relative_to(base.path):
-        return True  # one folder under two paths: there is no path between them to compare
+        return True  # one folder under two paths: no relative path
     for pattern, name in zip(below, Path(folder.path).relative_to(base.path).parts, strict=False):
         if "**" in pattern:
             return True
-        if not fnmatch(name.lower(), pattern.lower()):  # not every disk tells a case from another
+        if not fnmatch(name.lower(), pattern.lower()):  # some disks ignore the case of names
             return False
     return True
 
 
-def _written(output: Folder, layers: Folder) -> Iterator[tuple[Folder, _Spot]]:
+def _written(output: Folder, layers: Folder) -> Iterator[tuple[Folder, _Path]]:
     """Yield each folder with the one in it whose files are written and deleted."""
-    yield output, _Spot.of_url(f"{output.url.rstrip('/')}/{SHARDS}")
-    yield layers, _Spot.of_url(layers.url)
+    yield output, _Path.of_url(f"{output.url.rstrip('/')}/{SHARDS}")
+    yield layers, _Path.of_url(layers.url)
 
 
 def _refusal(folder: Folder, source: SourceConfig) -> ConfigError:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 class Progress:
     """Counters of a run. `answered` counts samples by stage name.
 
-    `shards`, `inputs` and `dead_letters` are those of the shards that this run has to look at,
-    those `_before` of the shards that were as they should be. `unread` are inputs about which no
-    stage is asked, for they never became samples.
+    `shards`, `inputs` and `dead_letters` are those of the shards that this run works on, those
+    with `_before` of shards that were finished before. `unread` are inputs that became no samples,
+    so no stage is asked about them.
     """
 
     shards: int = 0
@@ -31,7 +31,7 @@ class Progress:
     waiting: str = ""
     """What the run waits for, such as GPUs that others hold."""
     notes: list[str] = field(default_factory=list)
-    """What people should know about the run; said once."""
+    """Remarks on the run for people; shown once."""
     step: str = ""
     """The step of a longer job that this run is, such as a round of refinement."""
     _trained: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Progress:
         self.answered[stage] += samples
 
     def close(self, shard: str, *, is_done: bool) -> None:
-        """Keep what was counted of a shard, or take it back, for the shard starts again."""
+        """Keep the counts of a finished shard, or take them back when the shard starts again."""
         counts = self._open.pop(shard, None)
         if counts and not is_done:
             self.inputs -= counts.inputs
@@ -69,9 +69,9 @@ class Progress:
         self.samples += samples
         self.dead_letters += dead_letters
 
-    def train(self, who: str, step: int, steps: int, loss: float) -> None:
-        """Count a step of the training of a model, one of several perhaps."""
-        self._trained[who] = f"{who}: step {step} of {steps}, loss {loss:.3f}"
+    def train(self, model: str, step: int, steps: int, loss: float) -> None:
+        """Count a step of training; several models may train at once."""
+        self._trained[model] = f"{model}: step {step} of {steps}, loss {loss:.3f}"
         self.current = self.trained
 
     @property

@@ -8,6 +8,7 @@ object store once. Calls go to idle workers, oldest shard first. An actor that d
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,10 +25,12 @@ from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from engine.execution.actor_pool import ActorPool, Call, last_line
 from engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
 from engine.execution.conversation import seconds_of
+from engine.execution.reply import Reply, reply_to
 from engine.execution.runner import Opened, Runner
 from engine.execution.waiting import PATIENCE_S, waiting_for
 from engine.execution.watch import GRACE_S, NO_TURN, Watch
 from engine.execution.worker import Part, Worker
+from engine.execution.worker_log import WorkerLog
 from engine.planning.config import RunConfig, RunnerConfig
 from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.partition import ShardSpec
@@ -70,8 +74,8 @@ class RayRunner(Runner):
 
     async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
         async def call(actor: Any) -> Opened:
-            task, images = actor.open.remote(spec, earlier=earlier, retry=retry)
-            return Opened(task=_unless_dead(await task), images=images)
+            reply, images = actor.open.remote(spec, earlier=earlier, retry=retry)
+            return Opened(task=(await reply).checked().value, images=images)
 
         return await self._pools[CPU_POOL].beside(call, attempts=1)
 
@@ -89,8 +93,8 @@ class RayRunner(Runner):
 
         async def call(actor: Any) -> Opened:
             options = {"earlier": earlier, "retry": retry, "given_up": given_up, "notes": notes}
-            task, images = actor.open.remote(spec, **options)
-            return Opened(task=_unless_dead(await task), images=images)
+            reply, images = actor.open.remote(spec, **options)
+            return Opened(task=(await reply).checked().value, images=images)
 
         try:
             return await self._pools[CPU_POOL].call(call, (), priority="", alone=True)
@@ -114,8 +118,8 @@ class RayRunner(Runner):
         alone: bool = False,
     ) -> Any:
         async def call(actor: Any) -> Any:
-            is_spent, part = actor.run.remote(opened.task, opened.images, names, samples)
-            if _unless_dead(await is_spent):
+            reply, part = actor.run.remote(opened.task, opened.images, names, samples)
+            if (await reply).checked().is_spent:
                 self._pool(pool).retire(actor)
             return part
 
@@ -134,7 +138,7 @@ class RayRunner(Runner):
 
     async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
         async def call(actor: Any) -> None:
-            await actor.store.remote(opened.task, names, *parts)
+            (await actor.store.remote(opened.task, names, *parts)).checked()
 
         await self._pools[CPU_POOL].beside(call)
 
@@ -142,7 +146,8 @@ class RayRunner(Runner):
         self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
     ) -> ShardStats:
         async def call(actor: Any) -> ShardStats:
-            return await actor.publish.remote(opened.task, opened.images, names, *parts)
+            reply = await actor.publish.remote(opened.task, opened.images, names, *parts)
+            return reply.checked().value
 
         return await self._pools[CPU_POOL].beside(call)
 
@@ -168,7 +173,7 @@ class RayRunner(Runner):
                 num_cpus=pool.num_cpus,
                 num_gpus=pool.num_gpus,
             )
-            make = partial(create.remote, self._config, Carried(self._graph), **self._folders)
+            make = partial(create.remote, self._config, PickledGraph(self._graph), **self._folders)
             self._pools[name] = ActorPool(pool, make, self._config.limits.worker_memory_mb)
         return self._pools[name]
 
@@ -196,7 +201,7 @@ def start_ray(runner: RunnerConfig) -> bool:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep what this process does on SIGTERM, for which Ray has a handler of its own."""
+    """Keep this process's handler of SIGTERM, which Ray replaces."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -221,7 +226,7 @@ def ray_started(runner: RunnerConfig) -> Iterator[None]:
 
 
 def machines_of_ray() -> Machines:
-    """Return what the nodes have that are alive."""
+    """Return the CPUs and GPUs of the nodes that are alive."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -248,69 +253,60 @@ def _init_options(address: str, workers: int | None, object_store_mb: int) -> di
 
 
 def _job_config() -> Any:
-    """Return the settings by which workers do not search the folder that the driver stands in."""
+    """Return settings with which workers do not import from the driver's current folder."""
     from ray.job_config import JobConfig
 
     installed = [ROOT] if sysconfig.get_path("purelib") != ROOT else []
-    # Of a job of a client Ray adds no folder; nothing else follows from it where none is uploaded.
+    # Ray adds no folder for a client's job; without uploads that flag has no other effect.
     return JobConfig(_client_job=True, _py_driver_sys_path=installed)
 
 
 def _actor_class() -> Any:
     """Return the actor: a worker, with reading and publishing in threads of their own.
 
-    `open` and `run` return twice: what the driver looks at, and what it only passes on.
+    Each method returns a `Reply`; `open` and `run` return their value apart from it, which the
+    driver only passes on.
     """
     import ray
 
     class Actor:
         def __init__(self, config: RunConfig, graph: Graph, **folders: Any) -> None:
             hide_gpus()
+            logging.getLogger().addHandler(log := WorkerLog())
             limits = config.limits
-            self._watch = Watch(memory_mb=limits.worker_memory_mb, own_seconds=limits.shard_seconds)
-            self._worker = Worker(config, graph, watch=self._watch, **folders)
+            watch = Watch(memory_mb=limits.worker_memory_mb, own_seconds=limits.shard_seconds)
+            self._reply = partial(reply_to, watch, log)
+            self._worker = Worker(config, graph, watch=watch, **folders)
 
-        def load(self, names: Sequence[str]) -> bool:
-            self._watch.call("stages", self._worker.load, names)
-            return self._watch.is_spent
+        def load(self, names: Sequence[str]) -> Reply:
+            return self._reply("stages", self._worker.load, names)
 
         @ray.method(concurrency_group="io", num_returns=2)
-        def open(self, spec: ShardSpec, *, notes: Any = None, **options: Any) -> Any:
+        def open(self, spec: ShardSpec, *, notes: Any = None, **options: Any) -> tuple[Reply, Any]:
             if notes is not None:
                 options["note"] = lambda spot: ray.get(notes.put.remote(spot))
-            try:
-                return self._watch.call("io", self._worker.open, spec, **options)
-            except WorkerDied as error:
-                return error, None
+            reply = self._reply("io", self._worker.open, spec, **options)
+            task, images = reply.value or (None, None)
+            return replace(reply, value=task), images
 
         @ray.method(num_returns=2)
-        def run(self, *args: Any) -> tuple[bool | WorkerDied, Part | None]:
-            try:
-                part = self._watch.call("stages", self._worker.run, *args)
-            except WorkerDied as error:
-                return error, None  # Ray would print an error that is not looked at twice
-            return self._watch.is_spent, part
+        def run(self, *args: Any) -> tuple[Reply, Part | None]:
+            reply = self._reply("stages", self._worker.run, *args)
+            return replace(reply, value=None), reply.value
 
         @ray.method(concurrency_group="io")
-        def store(self, *args: Any) -> None:
-            self._watch.call("io", self._worker.store, *args)
+        def store(self, *args: Any) -> Reply:
+            return replace(self._reply("io", self._worker.store, *args), value=None)
 
         @ray.method(concurrency_group="io")
-        def publish(self, *args: Any) -> ShardStats:
-            return self._watch.call("io", self._worker.publish, *args)
+        def publish(self, *args: Any) -> Reply:
+            return self._reply("io", self._worker.publish, *args)
 
     return ray.remote(concurrency_groups={"io": 2})(Actor)
 
 
-def _unless_dead(outcome: Any) -> Any:
-    """Return what a call came to, unless its worker has to be replaced."""
-    if isinstance(outcome, WorkerDied):
-        raise outcome
-    return outcome
-
-
 class _Notes:
-    """Remembers at which input a reader is, in a process that outlives it."""
+    """Remembers the input that a reader is at, in a process that outlives the reader."""
 
     def __init__(self) -> None:
         self._spot: Spot | None = None
@@ -325,8 +321,8 @@ class _Notes:
 
 
 class _Timer:
-    """Measures a call on an actor, to know a worker that its own timer ended from others: Ray does
-    not tell."""
+    """Measures a call on an actor. Ray does not report why a worker ended; a call that was too long
+    was ended by the worker's timer."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -345,23 +341,26 @@ class _Timer:
         return timed
 
     def explained(self, error: WorkerDied, reason: str) -> WorkerDied:
-        """Return a death with its reason, when the call took longer than it may."""
+        """Return the error with `reason`, when the call took longer than its limit."""
         if isinstance(error, WorkerStuck) or self._took_s < self._limit_s + GRACE_S:
             return error
         return WorkerDied(NO_TURN, reason=reason)
 
 
 def hide_gpus() -> None:
-    """Hide the GPUs of the node from a worker that was given none, which Ray does not do."""
+    """Hide the GPUs of the node from a worker that has none; Ray does not."""
     import ray
 
     if not ray.get_gpu_ids():
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-class Carried:
-    """A graph on its way to a worker: what it is made of may lie in folders that only the driver
-    searches, so the worker is told them first. There it is the graph itself."""
+class PickledGraph:
+    """A graph on its way to a worker; it is unpickled as the graph itself.
+
+    Its classes may be in folders of plugins that only the driver searches: they go along, and the
+    worker searches them before it unpickles the graph.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -369,10 +368,10 @@ class Carried:
     def __reduce__(self) -> tuple[Any, ...]:
         from ray import cloudpickle
 
-        return _arrived, (searched(), cloudpickle.dumps(self._graph))
+        return _unpickled, (searched(), cloudpickle.dumps(self._graph))
 
 
-def _arrived(folders: Sequence[str], packed: bytes) -> Graph:
+def _unpickled(folders: Sequence[str], packed: bytes) -> Graph:
     from ray import cloudpickle
 
     sys.path += [folder for folder in folders if folder not in sys.path]

@@ -2,24 +2,26 @@
 
     source -> partition -> jobs -> shards -> manifest
 
-What is already there is not made again. Shards are written beside those of the version before;
-the caller switches to the new manifest when everything that people read (card, report) is there.
+Finished shards are not made again. New shards are written beside those of the version before; the
+caller switches to the new manifest when card and report are written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.core.counted import counted
 from engine.core.errors import ConfigError, MissingPackage, UsageError
 from engine.core.image import PIXELS_VERSION
 from engine.core.redaction import redacted
 from engine.core.sample import digest_of
 from engine.core.tasks import TASKS
 from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.execution.log import run_log
+from engine.execution.log import log_dead_letters, run_log
 from engine.execution.losses import Ledger
 from engine.execution.nesting import refuse_links, refuse_nesting
 from engine.execution.progress import Progress
@@ -54,6 +56,8 @@ from engine.sources.source import Source
 from engine.sources.url import reached
 from engine.storage.folder import Folder
 
+_log = logging.getLogger(__name__)
+
 POLL_S = 2.0
 """Seconds between looks at what workers wait for."""
 
@@ -68,21 +72,21 @@ class Run:
     output: Folder
     layers: Folder
     problem: UsageError | None = None
-    """Why the source cannot be read: of a run that is only looked at, which then has no sources."""
+    """Why the source cannot be read, in a dry run, which then has no sources."""
 
 
 def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = True) -> Run:
     """Check a config as far as possible without reading an image.
 
-    A run that is only looked at (`is_dry`) may lack packages of its stages, models and sources.
-    Without `imports_modules`, too, nothing that the config names is imported but what is installed.
+    A dry run (`is_dry`) may lack packages of its stages, models and sources. Without
+    `imports_modules`, modules that the config names are not imported, except installed ones.
 
     Raises:
         UsageError: the config cannot be run; the message says what to change.
     """
     if imports_modules:
         search_for_plugins(config.plugin_path)
-    _refuse_absent_places(config, imports_modules=imports_modules)
+    _refuse_missing_packages(config, imports_modules=imports_modules)
     try:
         if not imports_modules:
             _refuse_unseen(config)
@@ -119,7 +123,7 @@ def _refuse_unseen(config: RunConfig) -> None:
 
 
 def _without_sources(config: RunConfig, problem: UsageError, *, imports_modules: bool) -> Run:
-    """Return a run to look at whose sources, and thus their labels, are not known."""
+    """Return a dry run whose sources cannot be opened; they may provide any task."""
     return Run(
         config=config,
         graph=plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules),
@@ -130,8 +134,8 @@ def _without_sources(config: RunConfig, problem: UsageError, *, imports_modules:
     )
 
 
-def _refuse_absent_places(config: RunConfig, *, imports_modules: bool) -> None:
-    """Refuse places that nothing here can reach; the error names what the stages lack, too.
+def _refuse_missing_packages(config: RunConfig, *, imports_modules: bool) -> None:
+    """Refuse URLs for which a package is missing; the error names what the stages lack, too.
 
     Raises:
         MissingPackage: with all pip lines.
@@ -143,7 +147,7 @@ def _refuse_absent_places(config: RunConfig, *, imports_modules: bool) -> None:
         except MissingPackage as error:
             absent.append(error)
         except ConfigError:
-            pass  # a source may have a scheme of its own; who opens it says what is wrong
+            pass  # a source may have a scheme of its own; opening it reports what is wrong
     if absent:
         graph = plan(config, source_tasks=TASKS, is_dry=True, imports_modules=imports_modules)
         raise MissingPackage.all_of([*absent, *graph.absent, *graph.awaited])
@@ -160,8 +164,8 @@ def execute(
     """Build what is missing and return the manifest of the dataset, not yet written.
 
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
-    With `replace`, the dataset may have been made from other sources, whose samples go.
-    Finished shards that are damaged are made again; with `check`, all of them are read to find out.
+    With `replace`, samples of sources that the config no longer names are deleted. Damaged shards
+    are made again; with `check`, all finished shards are read to find damage.
 
     Raises:
         ConfigError: a stage has a caveat that the config does not allow, or the output holds a
@@ -190,14 +194,15 @@ def execute(
 
     def on_finished(job: Job, stats: ShardStats) -> None:
         receipts.write(job.spec, stats.samples_digest)
-        log.finished(stats)
+        log_dead_letters(stats.name, stats.dead_letters)
+        _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
         ledger.add(stats)
         progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
         ledger.check()
 
     if jobs:
         progress.current = "starting the workers"
-        with run_log(run.output) as log:
+        with run_log(run.output):
             asyncio.run(_build(run, jobs, progress, on_finished))
     urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
@@ -208,7 +213,7 @@ def execute(
 
 
 def _remarks(sources: Sequence[Source[Any]]) -> list[str]:
-    """Return what the sources remark on what was listed; of several, each line names its own."""
+    """Return the sources' remarks on what was listed; with several sources, each line names one."""
     return [
         escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
         for source in sources
@@ -231,7 +236,7 @@ def refuse_caveats(run: Run) -> None:
 
 
 def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
-    """Share the source out into shards, and remember how before anything is made."""
+    """Divide the sources into shards, and store the division before any shard is made."""
     index, size = read_index(run.output), run.config.shard_size
     if not replace:
         _refuse_another_source(run, index)
@@ -239,7 +244,7 @@ def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
     specs = partition(run.sources, previous)
     refuse_links(run.sources, specs, run.output, run.layers)
     if [entry for spec in specs for entry in spec.entries] != previous:
-        run.output.publish(RECIPE, run.graph.recipe.encode())  # from here on, a build is under way
+        run.output.publish(RECIPE, run.graph.recipe.encode())  # marks that a build is under way
         write_index(run.output, specs, shard_size=size)
     return specs
 
@@ -258,9 +263,9 @@ def _refuse_another_source(run: Run, index: Index) -> None:
 def _job(
     run: Run, spec: ShardSpec, finished: Sequence[ShardStats], receipt: str | None, *, retry: bool
 ) -> Job | ShardStats:
-    """Return what may be left to do on a shard, or its statistics when nothing is.
+    """Return the job of a shard that may need work, or its statistics when it is finished.
 
-    `finished` are the versions of the shard that are there, the best one first.
+    `finished` are the versions of the shard that exist, the best one first.
     """
     earlier = finished[0].samples_digest if finished else ""
     done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
@@ -273,7 +278,7 @@ def _job(
 
 
 class _Finished:
-    """The shards that are there, of all versions; those of the current one are known by name."""
+    """The finished shards of all versions, with the names of those in the current version."""
 
     def __init__(self, output: Folder, *, is_read: bool) -> None:
         self._output = output
@@ -285,8 +290,8 @@ class _Finished:
     def of(self, number: int) -> list[ShardStats]:
         """Return the whole versions of a shard: the current one, then those with fewer failures.
 
-        One with fewer dead letters than the current one, made by the same recipe from the same
-        samples, comes before it: a retry that was interrupted made it.
+        A version with fewer dead letters than the current one, from the same recipe and samples,
+        comes first: an interrupted retry made it.
         """
         read = [read_stats(self._output, name) for name in self._names.get(number, ())]
         whole = [stats for stats in read if stats and self._is_whole(stats)]
@@ -312,6 +317,7 @@ async def _build(
         graph = await runner.start()
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
+        _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
         progress.current = ""
         scheduler = Scheduler(graph, runner, progress)
@@ -328,7 +334,7 @@ async def _build(
 
 
 async def _watch(runner: Runner, progress: Progress) -> None:
-    """Keep telling what the workers wait for."""
+    """Update what the workers wait for, until cancelled."""
     while True:
         progress.waiting = await runner.waiting()
         await asyncio.sleep(POLL_S)
@@ -348,7 +354,7 @@ def _runner(run: Run) -> Runner:
 
 
 class _Receipts:
-    """Remembers which inputs gave which samples, so that unchanged inputs are not read again."""
+    """Stores which samples came from which inputs, so that unchanged inputs are not read again."""
 
     def __init__(self, run: Run) -> None:
         self._layers = run.layers

@@ -1,8 +1,8 @@
-"""Where workers live and how they are called.
+"""Runners: how the scheduler calls workers.
 
-One contract, three runners: `InProcessRunner` calls a worker in this process, `LocalRunner` one in
-a child process, `RayRunner` calls actors. A value that a worker keeps for another call (the bytes
-of a shard) is a reference to whoever passes it on; only the worker that receives it sees the value.
+`InProcessRunner` calls a worker in this process, `LocalRunner` one in a child process, `RayRunner`
+calls actors. Bytes of a shard and parts of layers may be references: the scheduler passes them on,
+and only workers see their values.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ from engine.records.publication import ShardStats
 from engine.records.shard import Spot
 
 ATTEMPTS = 3
-"""Times that reading or publishing a shard is tried when the worker dies of something else."""
+"""Times that reading or publishing a shard is tried when workers die."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A shard that a worker has read: what is left to do, and a reference to the bytes."""
+    """A shard that a worker has read: its task, and a reference to its bytes."""
 
     task: Task
     images: Any
 
 
 class Runner(ABC):
-    """Workers in pools, called asynchronously; one call per worker at a time."""
+    """Workers in pools, called asynchronously; a worker takes as many calls at once as its pool
+    allows (`Pool.calls`)."""
 
     @abstractmethod
     async def start(self) -> Graph:
-        """Start the workers and return the graph as they host it; models are loaded later, when a
-        stage is first asked for.
+        """Start the workers and return the graph as they host it. Models are loaded at the first
+        call of their stage.
 
         Raises:
-            RunError: the pools do not fit the machines that are there.
+            RunError: the machines are too small for the pools.
         """
 
     async def waiting(self) -> str:
-        """Tell what workers wait for, such as GPUs that others hold; "" when all are there."""
+        """Return what workers wait for, such as GPUs in use by others; "" when all have started."""
         return ""
 
     @abstractmethod
@@ -68,10 +69,10 @@ class Runner(ABC):
         retry: bool,
         given_up: Mapping[Spot, SampleError],
     ) -> Opened:
-        """Read a shard at which a worker died, alone in a worker and watched step by step.
+        """Read a shard during whose reading a worker died, with no other call in the worker.
 
         Raises:
-            WorkerDied: the worker's process died again; its `spot` says at which input.
+            WorkerDied: the worker's process died again; its `spot` is the input.
         """
         raise NotImplementedError(f"no process of {type(self).__name__} can die alone")
 
@@ -87,7 +88,7 @@ class Runner(ABC):
     ) -> Any:
         """Run stages over samples (`Worker.run`); returns a reference to the part.
 
-        `alone`, no other call runs in the worker meanwhile: whose death it is, is known.
+        With `alone`, no other call runs in the worker, so that its death is due to this call.
 
         Raises:
             WorkerDied: the worker's process died during the call.
@@ -109,7 +110,7 @@ class Runner(ABC):
 
     @abstractmethod
     async def release(self, pool: str) -> None:
-        """Stop the workers of a pool that nobody needs any more."""
+        """Stop the workers of a pool that no shard needs any more."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -118,7 +119,7 @@ class Runner(ABC):
 
 class InProcessRunner(Runner):
     """Runs every call in this process, one after the other, without limits of time and memory: for
-    a debugger, which may wait as long as it likes."""
+    use with a debugger."""
 
     def __init__(self, worker: Worker, graph: Graph) -> None:
         self._worker = worker
@@ -165,7 +166,7 @@ class InProcessRunner(Runner):
 
 @contextmanager
 def while_loading(names: Iterable[str]) -> Iterator[None]:
-    """Turn the death of a worker that loads stages into the end of the run: no image is to blame.
+    """Turn the death of a worker that loads stages into an error that ends the run.
 
     Raises:
         RunError: with the stages.
@@ -179,7 +180,7 @@ def while_loading(names: Iterable[str]) -> Iterator[None]:
 
 
 def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:
-    """Say that a worker has too little memory for its stages alone."""
+    """Return the error of a worker whose stages alone exceed its limit of memory."""
     return RunError(
         f"a worker that has loaded {', '.join(names)} takes more memory than "
         f"limits.worker_memory_mb = {memory_mb} allows: raise it, or give the stages less"

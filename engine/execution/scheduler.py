@@ -20,6 +20,7 @@ stage, and a row that fails would cost its block.)
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ from engine.planning.partition import ShardSpec
 from engine.records.layer import StageError, make_layer
 from engine.records.publication import ShardStats
 from engine.records.shard import Shard, Spot
+
+_log = logging.getLogger(__name__)
 
 CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
@@ -199,6 +202,7 @@ class Scheduler:
                     job.spec, earlier=job.earlier, retry=job.retry, given_up=given_up
                 )
             except WorkerDied as error:
+                _log.warning("a reader died: %s", error, extra={"shard": job.spec.name})
                 deaths += 1
                 if deaths > MAX_DEATHS or deaths > ATTEMPTS + STRIKES * len(given_up):
                     raise _unreadable(job.spec, error) from error
@@ -310,14 +314,16 @@ class Scheduler:
             except WorkerDied as error:
                 self._count_death(error, opened, segment)
                 failed[name] = _blamed(number, error)
-        said = await self._runner.fetch(part) if good else {}
+        answered = await self._runner.fetch(part) if good else {}
         for name in segment.names:
             is_asked = number in opened.task.todo[name]
             self._progress.answer(opened.task.shard.name, name, int(is_asked))
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
-        return {**said, **empty}
+        return {**answered, **empty}
 
     def _count_death(self, error: WorkerDied, opened: Opened, segment: Segment) -> None:
+        subject = {"shard": opened.task.shard.name, "stage": ", ".join(segment.names)}
+        _log.warning("a worker died: %s", error, extra=subject)
         self._deaths += 1
         if self._deaths > max(MAX_DEATHS, 4 * self._runner.width(segment.pool)):
             raise RunError(

@@ -1,6 +1,6 @@
-"""What workers wait for on a cluster that others use, too, and who those are.
+"""What workers wait for on a shared cluster, and which other programs use it.
 
-Ray tells how much is free, and which programs are connected; not which of them holds what.
+Ray reports free resources and connected programs, but not which program holds which resource.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from typing import Any
 from engine.core.counted import counted
 
 PATIENCE_S = 10.0
-"""Seconds after which a worker that is not there yet waits for a place, not for its imports."""
+"""Seconds after which a worker that has not started is waiting for resources, not for imports."""
 _MOST_NAMED = 3
 _DASHBOARD = "/ray/dashboard/"  # Ray's own program
 
 
 def waiting_for(*, cpus: float, gpus: float) -> str:
-    """Tell what of so many CPUs and GPUs is not free, and who may hold it; "" when all is free."""
+    """Return which of these CPUs and GPUs are not free and who may hold them; "" when all are."""
     import ray
 
-    return told({"CPU": cpus, "GPU": gpus}, ray.available_resources(), _others())
+    return waiting_line({"CPU": cpus, "GPU": gpus}, ray.available_resources(), _others())
 
 
-def told(wanted: Mapping[str, float], free: Mapping[str, float], others: Sequence[str]) -> str:
-    """Put in words what of the wanted resources is not free; "" when all is."""
+def waiting_line(
+    wanted: Mapping[str, float], free: Mapping[str, float], others: Sequence[str]
+) -> str:
+    """Return the line for resources that are not free; "" when all are."""
     lacking = {kind: round(count - free.get(kind, 0.0), 2) for kind, count in wanted.items()}
     what = " and ".join(
         counted(int(count) if count == int(count) else count, kind)
@@ -61,5 +63,5 @@ def _jobs() -> Sequence[Mapping[str, Any]]:
         from ray._private.state import jobs
 
         return jobs()
-    except Exception:  # what cannot be found out does not end a run
+    except Exception:  # for display only: no reason to end a run
         return ()

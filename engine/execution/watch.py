@@ -1,8 +1,8 @@
 """Limits of time and memory on what a worker process does, held while it does it.
 
-A call runs in a thread of its own, and whoever made it looks every quarter of a second whether it
+A call runs in a thread of its own, and its caller checks every quarter of a second whether it
 is within its limits. Code that never gives Python a turn is ended by the system: a timer that no
-Python has to answer kills the process. Either way the process is replaced, by whoever owns it.
+Python has to answer kills the process. Either way the owner replaces the process.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from engine.core.errors import WorkerDied, WorkerStuck
 from engine.core.image import OUT_OF_MEMORY
 from engine.execution.answer import SHARD_TIMEOUT
+from engine.execution.worker_log import about
 
 T = TypeVar("T")
 
@@ -30,9 +31,9 @@ TICK_S = 0.25
 GRACE_S = 5.0
 """Seconds beyond a limit after which the system ends the process."""
 NO_TURN = "it went beyond its time and never gave Python a turn"
-"""What a process died of that the system ended."""
+"""Why a process ended when its timer went off."""
 _SLACK_S = 1.0
-_LONGEST_S = 1e8  # what a timer of the system holds, and more than anybody waits
+_LONGEST_S = 1e8  # the most that a timer of the system holds
 _MB = 1 << 20
 
 
@@ -52,12 +53,12 @@ class Doing:
     spot: tuple[int, int, bool] | None = None
 
     def overdue(self) -> WorkerStuck:
-        """Say that it took too long."""
+        """Return the error of a call that took too long."""
         message = f"{self.what()} took longer than {self.limit} = {self.seconds:g} seconds allows"
         return self._stuck(message, self.reason)
 
     def too_large(self, memory_mb: int) -> WorkerStuck:
-        """Say that its process took too much memory."""
+        """Return the error of a call whose process took too much memory."""
         message = (
             f"{self.what()} took more memory than limits.worker_memory_mb = {memory_mb} allows"
         )
@@ -95,7 +96,7 @@ class Watch:
 
         Raises:
             WorkerStuck: it goes beyond its limits and is still running.
-            WorkerDied: it wanted to end the process.
+            WorkerDied: it raised `SystemExit` or the like.
         """
         is_done = threading.Event()
         thread: list[int] = []
@@ -124,22 +125,23 @@ class Watch:
 
     @contextmanager
     def over(self, doing: Doing) -> Iterator[None]:
-        """Limit the block, in the thread of a call."""
+        """Limit the block, in the thread of a call; what it logs names the stage."""
         thread = threading.get_ident()
-        if thread not in self._watched:
-            yield
-            return
-        self._doing[thread] = (time.monotonic() + doing.seconds, doing)
-        self._set_timer()
-        try:
-            yield
-        finally:
-            self._own_since[thread] = time.monotonic()
-            del self._doing[thread]
+        with about(stage=doing.stage):
+            if thread not in self._watched:
+                yield
+                return
+            self._doing[thread] = (time.monotonic() + doing.seconds, doing)
+            self._set_timer()
+            try:
+                yield
+            finally:
+                self._own_since[thread] = time.monotonic()
+                del self._doing[thread]
 
     @property
     def is_spent(self) -> bool:
-        """Whether the process has more memory than it may have, though nothing is going on."""
+        """Whether the process keeps more memory than its limit after a call has ended."""
         return self._memory_mb is not None and memory_mb() > self._memory_mb
 
     def _check(self, thread: int) -> None:
@@ -152,9 +154,9 @@ class Watch:
             raise doing.overdue()
 
     def _set_timer(self) -> None:
-        """Have the system end the process some time after the first limit.
+        """Have the system end the process some time after the earliest limit.
 
-        Blocks come by the thousand: a timer that is set a little later is left as it is.
+        There are thousands of blocks: a timer that is set a little late is left as it is.
         """
         ends = [end_s for end_s, _ in list(self._doing.values())]
         if not ends:

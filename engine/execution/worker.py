@@ -1,7 +1,7 @@
-"""A worker: hosts stages, reads shards, runs stages over samples, publishes what came out.
+"""A worker: hosts stages, reads shards, runs stages over samples, publishes shards.
 
-The same class works in this process, in a child of it and inside a Ray actor. It knows neither the
-schedule nor the other workers; everything that passes between two workers is a layer.
+The same class works in this process, in a child process and inside a Ray actor. It knows neither
+the schedule nor other workers; workers exchange results as layers only.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from engine.execution.answer import (
 )
 from engine.execution.conversation import Conversation, Said
 from engine.execution.watch import Doing, Watch
+from engine.execution.worker_log import about
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph, Node
 from engine.planning.open_source import open_source
 from engine.planning.partition import ShardSpec
-from engine.records.layer import Layer, LayerStore, Recall, StageError, join_layers
+from engine.records.layer import Layer, LayerStore, Recall, StageError, join_layers, make_layer
 from engine.records.publication import ShardStats, publish_shard
 from engine.records.shard import Shard, ShardBytes, Spot, read_shard
 from engine.sources.source import SOURCE
@@ -41,15 +42,15 @@ WINDOW_PIXELS = 48_000_000
 """Pixels that are held at once, at most, unless one image alone has more."""
 
 Part = dict[str, Layer]
-"""What some stages said about some samples of a shard, by stage name."""
+"""The answers of some stages for some samples of a shard, by stage name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A shard and what is left to do on it.
 
-    `todo` has, for each stage whose layer is not complete, the samples it has yet to see.
-    `earlier` is the digest the shard had before; unchanged samples keep their rows from there.
+    `todo` has, for each stage whose layer is not complete, the samples that it has to see.
+    `earlier` is the shard's previous digest; unchanged samples take their rows from that layer.
     """
 
     shard: Shard
@@ -59,12 +60,12 @@ class Task:
 
 
 Note = Callable[[Spot], None]
-"""Writes down, where it outlives the worker, at which input a reader is."""
+"""Stores the input that a reader is at, outside of the worker's process."""
 
 
 class Worker:
-    """Hosts the stages of a graph. `watch` holds its calls to the limits of the config, where
-    whoever makes them can replace the process."""
+    """Hosts the stages of a graph. `watch` enforces limits of time and memory on its calls; without
+    one there are none."""
 
     def __init__(
         self,
@@ -127,28 +128,35 @@ class Worker:
         given_up: Mapping[Spot, SampleError] | None = None,
         note: Note | None = None,
     ) -> tuple[Task, ShardBytes]:
-        """Read a shard and find out what each stage has left to say about it.
+        """Read a shard and find the samples that each stage has to see.
 
         With `retry`, stages are asked again about samples on which they failed. `given_up` as in
-        `read_shard`; `note` is told of each input before it is looked at.
+        `read_shard`; `note` is called with each input before it is read.
         """
-        shard, images = read_shard(
-            spec,
-            self._sources[spec.source],
-            limits=self._config.limits,
-            given_up=given_up,
-            watched=partial(self._reading, note),
-        )
+        with about(shard=spec.name):
+            shard, images = read_shard(
+                spec,
+                self._sources[spec.source],
+                limits=self._config.limits,
+                given_up=given_up,
+                watched=partial(self._reading, note),
+            )
         task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
         for node in self._graph.layered:
-            recall = self._recall(node, task, is_asked=True)
-            if not recall.is_complete:
-                task.todo[node.name] = recall.missing
+            missing = self._layers.missing(
+                node,
+                shard.digest,
+                shard.sample_digests,
+                earlier=earlier,
+                again=partial(_is_asked_again, task),
+            )
+            if missing is not None:
+                task.todo[node.name] = missing
         return task, images
 
     @contextmanager
     def _reading(self, note: Note | None, spot: Spot, location: str) -> Iterator[None]:
-        """Limit the time in which an input is read, or decoded."""
+        """Limit the time for reading or decoding an input."""
         if note:
             note(spot)
         doing = Doing(
@@ -171,46 +179,47 @@ class Worker:
         conversation = Conversation(
             task.shard,
             images,
-            self._said(task, nodes, samples),
+            self._stored_answers(task, nodes, samples),
             limits=self._config.limits,
             watch=self._watch,
         )
         todo = {name: frozenset(task.todo[name]) for name in names}
         window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
-        for numbers in _windows(task.shard, samples, window):
-            for node in nodes:
-                wanted = [number for number in numbers if number in todo[node.name]]
-                for batch in _batches(wanted, node.stage.config.batch_size):
-                    conversation.ask(node, batch)
-            conversation.forget_pixels()
+        with about(shard=task.shard.name):
+            for numbers in _windows(task.shard, samples, window):
+                for node in nodes:
+                    wanted = [number for number in numbers if number in todo[node.name]]
+                    for batch in _batches(wanted, node.stage.config.batch_size):
+                        conversation.ask(node, batch)
+                conversation.forget_pixels()
         return {node.name: conversation.part(node) for node in nodes}
 
     def store(self, task: Task, names: Sequence[str], *parts: Part) -> dict[str, Layer]:
-        """Publish the layers of these stages from what was recalled and what was said now.
+        """Publish the layers of these stages from stored rows and new parts.
 
-        Called again after a death half-way it writes the same: what was recalled of the samples
-        that were asked about now is left out.
+        Calling it again after the worker died half-way writes the same: stored rows of samples
+        that were asked about now are left out.
         """
         layers = {}
         for name in names:
             node = self._nodes[name]
-            said = [part[name] for part in parts if name in part]
+            new = [part[name] for part in parts if name in part]
             recall = self._recall(node, task, is_asked=True)
             _refuse_gaps(node, recall, task.todo[name])
-            layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *said])
+            layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *new])
             self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
         return layers
 
     def publish(
         self, task: Task, images: ShardBytes, names: Sequence[str], *parts: Part
     ) -> ShardStats:
-        """Publish the last layers, judge everything that was said, and write the shard."""
+        """Publish the last layers, judge all annotations, and write the shard."""
         layers = self.store(task, names, *parts)
-        for node in self._graph.layered:
-            if node.name not in layers:
-                recall = self._recall(node, task)
-                _refuse_gaps(node, recall)
-                layers[node.name] = recall.layer
+        stored = [node for node in self._graph.layered if node.name not in layers]
+        recalls = [self._recall(node, task) for node in stored]  # all: each damaged one is found
+        for node, recall in zip(stored, recalls, strict=True):
+            _refuse_gaps(node, recall)
+            layers[node.name] = recall.layer
         filters = ", ".join(node.name for node in self._graph.filters) or "none"
         publishing = Doing(
             what=lambda: f"judging and writing shard {task.shard.name} (filters: {filters})",
@@ -218,41 +227,51 @@ class Worker:
             limit="limits.shard_seconds",
             reason=SHARD_TIMEOUT,
         )
-        with self._watch.over(publishing):
+        with self._watch.over(publishing), about(shard=task.shard.name):
             return publish_shard(task.shard, images, self._graph, layers, self._output)
 
     def _recall(self, node: Node[Any], task: Task, *, is_asked: bool = False) -> Recall:
-        """Return what a stage said; of one that is asked, what it is asked again is left out:
-        failures when they are retried, and always what nobody could pay for."""
+        """Return the stored rows of a stage; of one that is asked, errors that will be retried are
+        left out. A stage that is asked about every sample has none."""
         shard = task.shard
-
-        def again(error: StageError) -> bool:
-            return is_asked and (task.retry or error.reason == BUDGET_EXHAUSTED)
-
+        if is_asked and len(task.todo[node.name]) == len(shard.records):
+            return Recall(layer=make_layer(node, {}, ()), missing=task.todo[node.name])
+        again = partial(_is_asked_again, task) if is_asked else lambda error: False
         return self._layers.recall(
             node, shard.digest, shard.sample_digests, earlier=task.earlier, again=again
         )
 
-    def _said(self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]) -> Said:
+    def _stored_answers(
+        self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]
+    ) -> Said:
         """Return the stored answers that these stages read.
 
         A stage that is about to be asked again is recalled without its failures; any other
         stage has its whole layer by now.
         """
         asked = {node.name for node in nodes}
-        said: dict[str, dict[int, Answer]] = {}
-        for name in {name for node in nodes for name in node.upstream}:
-            recall = self._recall(self._nodes[name], task, is_asked=name in asked)
+        inputs = {name for node in nodes for name in node.upstream}
+        recalls = {
+            name: self._recall(self._nodes[name], task, is_asked=name in asked) for name in inputs
+        }  # all, before one is refused: each damaged one is found
+        answers: dict[str, dict[int, Answer]] = {}
+        for name, recall in recalls.items():
             _refuse_gaps(self._nodes[name], recall, task.todo[name] if name in asked else ())
-            known = [number for number in samples if number not in set(recall.missing)]
-            said[name] = {**recall.layer.annotations(known)}
+            known = sorted(set(samples).difference(recall.missing))
+            answers[name] = {**recall.layer.annotations(known)}
             for error in recall.layer.errors:
-                said[name][error.sample] = SampleError(error.reason, error.message)
-        return said
+                answers[name][error.sample] = SampleError(error.reason, error.message)
+        return answers
+
+
+def _is_asked_again(task: Task, error: StageError) -> bool:
+    """Whether a stage sees a sample again: failures only when they are retried, samples that the
+    budget did not reach always."""
+    return task.retry or error.reason == BUDGET_EXHAUSTED
 
 
 def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> None:
-    """Refuse to take an answer that is gone for one that says nothing.
+    """Refuse to go on with missing answers, which would look like answers without annotations.
 
     Raises:
         DataLost: a layer was deleted or damaged since the shard was opened.
@@ -265,21 +284,23 @@ def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> N
 
 
 def _import_for_threads() -> None:
-    """Import what reading and publishing need, before there are threads that do either.
+    """Import the packages that reading and publishing need, before other threads do.
 
-    They go on beside `load`, where models import what is heavy, one after the other. Two threads
-    that import the same packages may each find half of them.
+    Reading and publishing run beside `load`, where models import heavy packages. Two threads that
+    import the same package at once may each get half of it.
     """
     import cv2
+    import pyarrow as pa
 
     with suppress(ImportError):  # an extra
         import pillow_heif  # noqa: F401
 
+    pa.array([])  # imports pandas, where it is installed
     cv2.setNumThreads(1)  # there is a worker for every CPU
 
 
 def _windows(shard: Shard, numbers: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
-    """Cut samples into runs whose pixels fit into memory together."""
+    """Cut samples into windows whose pixels fit into memory together."""
     window: list[int] = []
     held = 0
     for number in numbers:

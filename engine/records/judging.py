@@ -1,7 +1,7 @@
 """From layers to judged annotations: the rows of one shard, filter after filter.
 
-Each filter sees only what is still live. What was made from a dropped annotation is dropped
-with it, a phrase with its region. Nothing is deleted: a dropped row keeps its verdicts.
+Each filter sees only rows that no filter before it dropped. An annotation whose parent is dropped
+is dropped, too, and a phrase with its region. No row is deleted: dropped rows keep their verdicts.
 """
 
 from __future__ import annotations
@@ -42,48 +42,48 @@ class Judged:
 def judge(
     shard: Shard, graph: Graph, layers: Mapping[str, Layer], without: frozenset[int]
 ) -> Judged:
-    """Judge everything said about a shard, leaving out the samples `without`."""
-    table = _everything(shard, graph.specialists, layers, without)
+    """Judge all annotations of a shard, without those of the samples `without`."""
+    table = _all_rows(shard, graph.specialists, layers, without)
     sizes = [(record.width, record.height) for record in shard.records]
     sample = table.column("sample").to_numpy()
     image_wh = np.array(sizes, dtype=np.float64).reshape(-1, 2)[sample]
     statements = Statements(
         table=table, sample=sample, image_wh=image_wh, is_live=np.ones(len(sample), dtype=bool)
     )
-    place = _places(statements)
-    spoken: list[tuple[str, Verdicts]] = []
+    region_id = _region_ids(statements)
+    judgements: list[tuple[str, Verdicts]] = []
     merged: dict[int, list[int]] = {}
     for node in graph.filters:
         measurements = _measurements(node, layers.get(node.name), statements)
         statements = statements.with_measurements(measurements)
         verdicts = node.stage.judge(statements)
         verdicts.restrict(statements.is_live)
-        spoken.append((node.name, verdicts))
+        judgements.append((node.name, verdicts))
         for kept, sources in verdicts.merged_from.items():
             merged.setdefault(kept, []).extend(sources)
         statements = statements.without(verdicts.is_dropped)
-        orphans = _orphans(statements, place)
+        orphans = _orphans(statements, region_id)
         if orphans.any():
             lineage = Verdicts(len(statements))
             lineage.drop(orphans, PARENT_DROPPED)
-            spoken.append((LINEAGE, lineage))
+            judgements.append((LINEAGE, lineage))
             statements = statements.without(orphans)
     return Judged(
         table=_with_merges(table, merged),
         kept=statements.is_live,
-        verdicts=_verdict_lists(spoken, len(statements)),
-        drops=_count_drops(spoken),
+        verdicts=_verdict_lists(judgements, len(statements)),
+        drops=_count_drops(judgements),
     )
 
 
-def _everything(
+def _all_rows(
     shard: Shard,
     specialists: Sequence[Node[Any]],
     layers: Mapping[str, Layer],
     without: frozenset[int],
 ) -> pa.Table:
-    labels = [label for said in shard.labels for label in said]
-    numbers = [number for number, said in enumerate(shard.labels) for _ in said]
+    labels = [label for of_sample in shard.labels for label in of_sample]
+    numbers = [number for number, of_sample in enumerate(shard.labels) for _ in of_sample]
     columns = {"sample": pa.array(numbers, pa.int32()), **to_columns(labels)}
     source = pa.Table.from_arrays(list(columns.values()), schema=ANNOTATION_SCHEMA)
     table = pa.concat_tables([source, *(layers[node.name].table for node in specialists)])
@@ -95,7 +95,7 @@ def _everything(
 def _measurements(
     node: Node[Any], layer: Layer | None, statements: Statements
 ) -> dict[str, np.ndarray]:
-    """Bring a filter's stored numbers into the order of the rows."""
+    """Return a filter's stored measurements in the order of the rows, NaN where there is none."""
     if layer is None:
         return {}
     rows = layer.table
@@ -112,37 +112,36 @@ def _measurements(
     return numbers
 
 
-def _orphans(statements: Statements, place: np.ndarray) -> np.ndarray:
+def _orphans(statements: Statements, region_id: np.ndarray) -> np.ndarray:
     """Return live rows with a dropped ancestor, bool, shape (n,).
 
-    A phrase is made from a caption, its parent, and from a region, whose box and label it
-    bears: where every region with them is dropped, the phrase is an orphan too. That holds for
-    a region merged into another as well, unless the other has the same box: the phrase's box
-    is not moved, for then it would not be what its specialist said.
+    A phrase has two ancestors: a caption, its parent, and a region with the same box and label.
+    It is an orphan when all regions with this box and label are dropped, also when they were
+    merged into a region with another box: the phrase keeps the box that its specialist predicted.
     """
     is_live = statements.is_live.copy()
     parent = statements.parent
     has_parent = parent >= 0
-    is_region = (statements.texts("kind") == "region") & (place >= 0)
-    is_grounded = (statements.texts("kind") == "phrase") & np.isin(place, place[is_region])
+    is_region = (statements.texts("kind") == "region") & (region_id >= 0)
+    is_grounded = (statements.texts("kind") == "phrase") & np.isin(region_id, region_id[is_region])
     while True:
-        has_region = np.isin(place, place[is_region & is_live])
+        has_region = np.isin(region_id, region_id[is_region & is_live])
         is_orphaned = (has_parent & ~is_live[parent]) | (is_grounded & ~has_region)
         if not (is_live & is_orphaned).any():
             return statements.is_live & ~is_live
         is_live &= ~is_orphaned
 
 
-def _places(statements: Statements) -> np.ndarray:
-    """Number alike the rows of one sample with the same box and label, -1 without a box, (n,)."""
-    place = np.full(len(statements), -1)
+def _region_ids(statements: Statements) -> np.ndarray:
+    """Give the rows of a sample with the same box and label one number, -1 without a box, (n,)."""
+    region_id = np.full(len(statements), -1)
     has_box = ~np.isnan(statements.box_xyxy[:, 0])
     if has_box.any():
         labels = statements.table.column("label").combine_chunks().dictionary_encode("encode")
         label = labels.indices.to_numpy()
         keys = np.column_stack([statements.sample, label, statements.box_xyxy])[has_box]
-        place[has_box] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
-    return place
+        region_id[has_box] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    return region_id
 
 
 def _with_merges(table: pa.Table, merged: Mapping[int, Sequence[int]]) -> pa.Table:
@@ -157,18 +156,18 @@ def _with_merges(table: pa.Table, merged: Mapping[int, Sequence[int]]) -> pa.Tab
     return table.set_column(index, field, pa.array(column, field.type))
 
 
-def _verdict_lists(spoken: Sequence[tuple[str, Verdicts]], count: int) -> pa.ListArray:
-    """Return for each row the verdicts on it, in the order in which they were spoken."""
-    judged = [np.flatnonzero(verdicts.is_judged) for _, verdicts in spoken]
-    said = [_spoken_by(*one, rows) for one, rows in zip(spoken, judged, strict=True)]
-    entries = pa.concat_arrays([pa.array([], VERDICT_TYPE), *said])
+def _verdict_lists(judgements: Sequence[tuple[str, Verdicts]], count: int) -> pa.ListArray:
+    """Return for each row its verdicts, in the order of the filters."""
+    judged = [np.flatnonzero(verdicts.is_judged) for _, verdicts in judgements]
+    by_filter = [_verdicts_of(*one, rows) for one, rows in zip(judgements, judged, strict=True)]
+    entries = pa.concat_arrays([pa.array([], VERDICT_TYPE), *by_filter])
     row = np.concatenate([np.zeros(0, np.int64), *judged])
     by_row = entries.take(np.argsort(row, kind="stable"))
     return _as_lists(by_row, np.bincount(row, minlength=count))
 
 
-def _spoken_by(name: str, verdicts: Verdicts, rows: np.ndarray) -> pa.StructArray:
-    """Return what one filter said of these rows, of `VERDICT_TYPE`."""
+def _verdicts_of(name: str, verdicts: Verdicts, rows: np.ndarray) -> pa.StructArray:
+    """Return the verdicts of one filter on these rows, of `VERDICT_TYPE`."""
     reason = verdicts.reason[rows]
     columns = [
         pa.repeat(name, len(rows)),
@@ -182,8 +181,8 @@ def _spoken_by(name: str, verdicts: Verdicts, rows: np.ndarray) -> pa.StructArra
 def _measurement_lists(measurements: Mapping[str, np.ndarray], rows: np.ndarray) -> pa.ListArray:
     """Return the named numbers of each of these rows, without those that are NaN."""
     values = np.full((len(rows), len(measurements)), np.nan)
-    for place, column in enumerate(measurements.values()):
-        values[:, place] = column[rows]
+    for index, column in enumerate(measurements.values()):
+        values[:, index] = column[rows]
     is_number = ~np.isnan(values)
     names = pa.array(list(measurements), pa.string()).take(np.nonzero(is_number)[1])
     entries = [names, pa.array(values[is_number])]
@@ -198,9 +197,9 @@ def _as_lists(entries: pa.Array, lengths: np.ndarray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), entries)
 
 
-def _count_drops(spoken: Sequence[tuple[str, Verdicts]]) -> dict[tuple[str, str], int]:
+def _count_drops(judgements: Sequence[tuple[str, Verdicts]]) -> dict[tuple[str, str], int]:
     drops: dict[tuple[str, str], int] = {}
-    for name, verdicts in spoken:
+    for name, verdicts in judgements:
         for reason in verdicts.reason[verdicts.is_dropped].tolist():
             drops[name, reason] = drops.get((name, reason), 0) + 1
     return drops

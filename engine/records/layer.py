@@ -8,6 +8,7 @@ metadata, so that a later shard with some of the same samples can take their row
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,9 +21,20 @@ from engine.core.annotation import ANNOTATION_FIELDS, Annotation, from_table
 from engine.planning.graph import Node
 from engine.storage.documents import parse_json
 from engine.storage.folder import Folder
-from engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
+from engine.storage.parquet import (
+    footer_size,
+    from_sealed_parquet,
+    schema_in_footer,
+    to_sealed_parquet,
+)
 
+_log = logging.getLogger(__name__)
+
+TAIL_BYTES = 1 << 16
+"""Bytes at the end of a layer that are read to learn what it has; more for a larger footer."""
 _METADATA_KEY = b"florilegium"
+_DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)
+"""What reading a damaged layer may raise."""
 SAMPLE_FIELD = pa.field("sample", pa.int32())
 ANNOTATION_SCHEMA = pa.schema([SAMPLE_FIELD, *ANNOTATION_FIELDS])
 
@@ -116,14 +128,10 @@ def join_layers(node: Node[Any], parts: Sequence[Layer]) -> Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Recall:
-    """What is stored of a stage's layer: rows of answered samples, and who is still missing.
-
-    `is_complete` is true when the layer itself is there, with nothing to add.
-    """
+    """The stored rows of a stage's layer, and the samples for which there are none."""
 
     layer: Layer
     missing: tuple[int, ...]
-    is_complete: bool
 
 
 class LayerStore:
@@ -147,16 +155,43 @@ class LayerStore:
     def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
         """Return a layer and its sample digests, or `None` when absent or damaged.
 
-        A damaged layer is the trace of a power cut: it is made again, like an absent one.
+        A damaged layer is the trace of a power cut. It is deleted, so that it is made again.
         """
-        data = self._folder.read(_file_name(node, shard_digest))
+        name = _file_name(node, shard_digest)
+        data = self._folder.read(name)
         if data is None:
             return None
         try:
             layer, samples = parse_layer(data)
-        except ValueError:
-            return None
-        return (layer, samples) if layer.table.schema == layer_schema(node) else None
+            if layer.table.schema == layer_schema(node):
+                return layer, samples
+            problem = "it has other columns"
+        except ValueError as error:
+            problem = str(error)
+        _log.warning("layer %s is damaged and is made again: %s", name, problem)
+        self._folder.remove(name)
+        return None
+
+    def missing(
+        self,
+        node: Node[Any],
+        digest: str,
+        samples: Sequence[str],
+        *,
+        earlier: str,
+        again: Callable[[StageError], bool],
+    ) -> tuple[int, ...] | None:
+        """Return the samples that the stage has to see, or `None` when its layer is complete.
+
+        Like `recall`, but reads only the end of a file. Damage to the rows of a large layer is
+        found by `recall`.
+        """
+        if stored := self._look(node, digest):
+            errors, _ = stored
+            return tuple(error.sample for error in errors if again(error)) or None
+        old = self._look(node, earlier) if earlier else None
+        numbers = _unchanged(*old, samples) if old else {}
+        return _without(samples, numbers)
 
     def recall(
         self,
@@ -167,7 +202,7 @@ class LayerStore:
         earlier: str,
         again: Callable[[StageError], bool],
     ) -> Recall:
-        """Return what the stage answered about a shard of these sample digests.
+        """Return the stored rows of a stage for the samples with these digests.
 
         Samples whose error is to be asked `again` count as missing. When the layer is not there,
         the rows of unchanged samples come from the layer of the `earlier` shard digest.
@@ -175,21 +210,51 @@ class LayerStore:
         if stored := self.read(node, digest):
             layer, _ = stored
             asked = tuple(error.sample for error in layer.errors if again(error))
-            return Recall(layer=layer.without(asked), missing=asked, is_complete=not asked)
+            return Recall(layer=layer.without(asked), missing=asked)
         old = self.read(node, earlier) if earlier else None
         if old is None:
-            empty = make_layer(node, {}, ())
-            return Recall(layer=empty, missing=tuple(range(len(samples))), is_complete=False)
+            return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
         layer, old_samples = old
-        position = {digest: number for number, digest in enumerate(samples)}
-        numbers = {
-            number: position[digest]
-            for number, digest in enumerate(old_samples)
-            if digest in position and number not in layer.failed
-        }
-        missing = sorted(set(range(len(samples))) - set(numbers.values()))
-        kept = _renumbered(layer, numbers)
-        return Recall(layer=kept, missing=tuple(missing), is_complete=False)
+        numbers = _unchanged(layer.errors, old_samples, samples)
+        return Recall(layer=_renumbered(layer, numbers), missing=_without(samples, numbers))
+
+    def _look(
+        self, node: Node[Any], digest: str
+    ) -> tuple[tuple[StageError, ...], list[str]] | None:
+        """Return errors and sample digests from the end of a layer, or `None` when absent or
+        damaged; of a small layer, the end is all of it."""
+        name, size = _file_name(node, digest), TAIL_BYTES
+        tail = self._folder.tail(name, size)
+        try:
+            if tail and len(tail) == size < footer_size(tail):
+                size = footer_size(tail)
+                tail = self._folder.tail(name, size)
+            if tail is None:
+                return None
+            is_whole = len(tail) < size
+            schema = from_sealed_parquet(tail).schema if is_whole else schema_in_footer(tail)
+            if schema.remove_metadata() != layer_schema(node):
+                return None
+            return _parse_metadata(schema)
+        except _DAMAGE:
+            return None
+
+
+def _unchanged(
+    errors: Iterable[StageError], old: Sequence[str], new: Sequence[str]
+) -> dict[int, int]:
+    """Return the new numbers of samples that did not fail and are in the shard still, by old."""
+    failed = {error.sample for error in errors}
+    position = {digest: number for number, digest in enumerate(new)}
+    return {
+        number: position[digest]
+        for number, digest in enumerate(old)
+        if digest in position and number not in failed
+    }
+
+
+def _without(samples: Sequence[str], numbers: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(sorted(set(range(len(samples))) - set(numbers.values())))
 
 
 def parse_layer(data: bytes) -> tuple[Layer, list[str]]:
@@ -200,11 +265,15 @@ def parse_layer(data: bytes) -> tuple[Layer, list[str]]:
     """
     try:
         table = from_sealed_parquet(data)
-        stored = parse_json(table.schema.metadata[_METADATA_KEY])
-        errors = tuple(StageError(**error) for error in stored["errors"])
-        return Layer(table=table.replace_schema_metadata(None), errors=errors), stored["samples"]
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        errors, samples = _parse_metadata(table.schema)
+    except _DAMAGE as error:
         raise ValueError(str(error)) from error
+    return Layer(table=table.replace_schema_metadata(None), errors=errors), samples
+
+
+def _parse_metadata(schema: pa.Schema) -> tuple[tuple[StageError, ...], list[str]]:
+    metadata = parse_json(schema.metadata[_METADATA_KEY])
+    return tuple(StageError(**error) for error in metadata["errors"]), metadata["samples"]
 
 
 def _renumbered(layer: Layer, numbers: Mapping[int, int]) -> Layer:

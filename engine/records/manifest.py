@@ -31,10 +31,10 @@ from engine.storage.parquet import from_parquet, to_parquet
 
 MANIFEST = "manifest.json"
 SIGNATURE = f"{MANIFEST}.sig"
-"""The signature of a manifest, where somebody signed it."""
+"""The signature of a manifest, if it is signed."""
 DEAD_LETTERS = "dead_letters.parquet"
 RECIPE = "recipe"
-"""While a build runs, the recipe that it wants; the manifest names it afterwards."""
+"""The recipe of a build that is running; afterwards it is in the manifest."""
 _DEAD_LETTER_SCHEMA = pa.schema(
     [
         ("shard", pa.string()),
@@ -56,7 +56,7 @@ MANIFEST_NAMES = frozenset(
 )
 """The fields of a manifest of this format."""
 _MOST_TASKS = 50
-"""Tasks that people are shown, at most."""
+"""Tasks shown in tables, at most."""
 Count = Annotated[int, Field(ge=0)]
 Counts = dict[str, dict[str, int]]
 """Kept and dropped annotations by name."""
@@ -82,8 +82,7 @@ class Totals:
 
     @property
     def shown_tasks(self) -> Counts:
-        """Tasks as people see them, by name: a source may bring more than anybody reads, of which
-        all but the commonest are one entry."""
+        """Tasks for tables, by name; beyond the most frequent ones, the others are one entry."""
         if len(self.tasks) <= _MOST_TASKS:
             return self.tasks
 
@@ -117,12 +116,12 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A finished dataset. `stages` has the whole configuration behind each fingerprint, `order`
-    the fingerprints in the order of the graph.
+    """A finished dataset. `stages` has the configuration of each fingerprint, `order` the
+    fingerprints in the order of the graph.
 
-    `images` tells how images are written; `remarks` are lines for people: what lay in the sources
-    and is not in the dataset. `files` are those beside the shards, by name; the dead
-    letters are always among those that are written.
+    `images` is how images are written. `remarks` are lines for people about files of the sources
+    that are not in the dataset. `files` are those beside the shards, by name; `to_document` adds
+    the dead letters.
     """
 
     recipe: str
@@ -159,7 +158,7 @@ class Manifest:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], stats: Sequence[ShardStats]) -> Manifest:
-        """Build a manifest from what one says, and the statistics of the shards that it names."""
+        """Build a manifest from the content of its file and the statistics of its shards."""
         files = {name: FileStats(**one) for name, one in document["files"].items()}
         return cls(
             recipe=document["recipe"],
@@ -216,9 +215,9 @@ def sealed(document: Mapping[str, Any]) -> bytes:
 
 
 def digest_of_document(document: Mapping[str, Any]) -> str:
-    """Return the digest of all that a manifest says, its digest apart: a SHA-256, in hex."""
-    said = {name: value for name, value in document.items() if name != "digest"}
-    return sha256(to_json(said)).hexdigest()
+    """Return the SHA-256 in hex of all fields of a manifest but `digest`."""
+    fields = {name: value for name, value in document.items() if name != "digest"}
+    return sha256(to_json(fields)).hexdigest()
 
 
 def read_dead_letters(output: Folder) -> list[dict[str, Any]]:
@@ -233,7 +232,7 @@ def read_dead_letters(output: Folder) -> list[dict[str, Any]]:
     try:
         table = from_parquet(data)
         if table.schema != _DEAD_LETTER_SCHEMA:
-            raise ValueError("its columns are others")
+            raise ValueError("it has other columns")
         return table.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(output, DEAD_LETTERS, error, cure=_CURE) from error
@@ -266,7 +265,7 @@ def named_shards(output: Folder, name: str = MANIFEST) -> list[str]:
 
 
 class _Part(BaseModel):
-    """A part of a manifest as any version wrote it: the types that all readers rely on."""
+    """A part of a manifest of any version: the types that all readers rely on."""
 
     model_config = ConfigDict(strict=True)
 

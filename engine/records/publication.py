@@ -1,8 +1,8 @@
 """Writing one finished shard: tar, Parquet, and last the statistics that mark it as done.
 
-The three files are named by the shard's number and a digest of their content, and never written
-again: what a manifest names stays as it is while another version is built beside it. The same
-layers and thresholds give the same bytes: fixed times, sorted keys, sorted rows.
+The three files are named by the shard's number and a digest of their content, and are never
+overwritten: the shards of a manifest stay unchanged while another version is built. The same layers
+and thresholds give the same bytes: fixed times, sorted keys, sorted rows.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class FileStats:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardStats:
-    """What is in a finished shard; the content of `NUMBER-DIGEST_stats.json`.
+    """Counts and digests of a finished shard; the content of `NUMBER-DIGEST_stats.json`.
 
-    `recipe` and `samples_digest` say what it was made from. `tasks` and `specialists` count
+    `recipe` and `samples_digest` identify what it was made from. `tasks` and `specialists` count
     kept and dropped annotations by name, `drops` dropped ones by `filter/reason`, `extensions`
     image members.
     """
@@ -97,7 +97,7 @@ class ShardStats:
 
     @cached_property
     def name(self) -> str:
-        """The stem of the shard's files: its number and a digest of all that is in it."""
+        """The stem of the shard's files: its number and a digest of its content."""
         digest = sha256(to_json(asdict(self))).hexdigest()
         return f"{shard_name(self.number)}-{digest[:DIGEST_LENGTH]}"
 
@@ -131,7 +131,7 @@ _STATS: TypeAdapter[ShardStats] = TypeAdapter(ShardStats)
 def read_stats(output: Folder, name: str) -> ShardStats | None:
     """Return the statistics of a finished shard, or `None` when there are none that can be used.
 
-    `name` is `NUMBER-DIGEST`, and the digest is that of the content: what was changed is of no use.
+    `name` is `NUMBER-DIGEST`, with the digest of the content: changed statistics are not used.
     """
     data = output.read(f"{SHARDS}/{name}{STATS}")
     if data is None:
@@ -149,10 +149,10 @@ def is_whole(
 ) -> bool:
     """Whether the tar and the Parquet file of a finished shard are as they were written.
 
-    `entries` are those of the folder of shards. Sizes and times are looked at: the statistics are
-    written last, so what is newer than they are was changed or copied, and its digest tells
-    which. What was only copied has its statistics written again, so that it is read once. With
-    `is_read`, the digest of every file is looked at.
+    `entries` are those of the folder of shards. Sizes and times are compared. The statistics are
+    written last, so a newer file was changed or copied, and its digest shows which. For a copy,
+    the statistics are written again, so that it is read only once. With `is_read`, the digest of
+    every file is compared.
     """
     marker = entries.get(f"{stats.name}{STATS}")
     if marker is None or marker.kind != "file":
@@ -173,7 +173,7 @@ def is_whole(
 
 
 def refuse_vanished(output: Folder, stats: Iterable[ShardStats]) -> None:
-    """Refuse to name shards in a manifest that are not there any more; one listing tells.
+    """Refuse to name shards in a manifest that no longer exist, by one listing.
 
     Raises:
         StorageError: files of finished shards were deleted while the build ran.
@@ -188,8 +188,10 @@ def refuse_vanished(output: Folder, stats: Iterable[ShardStats]) -> None:
 
 
 def finished_names(files: Iterable[str]) -> dict[int, list[str]]:
-    """Return the names of all finished shards by number, of every version, from the sorted names of
-    the files in the folder of shards."""
+    """Return the names of all finished shards, of all versions, by number.
+
+    `files` are the sorted names of the files in the folder of shards.
+    """
     names: dict[int, list[str]] = {}
     for file in files:
         name = file.removesuffix(STATS)
@@ -201,7 +203,7 @@ def finished_names(files: Iterable[str]) -> dict[int, list[str]]:
 def publish_shard(
     shard: Shard, images: ShardBytes, graph: Graph, layers: Mapping[str, Layer], output: Folder
 ) -> ShardStats:
-    """Judge what was said about a shard and write its three files, the marker last."""
+    """Judge the annotations of a shard and write its three files, the statistics last."""
     failures = _failures(shard, graph, layers)
     judged = judge(shard, graph, layers, frozenset(failures))
     alive = [number for number in range(len(shard.records)) if number not in failures]
@@ -250,7 +252,7 @@ def to_json(value: Any, *, indent: int | None = None) -> bytes:
 
 
 def _failures(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[int, DeadLetter]:
-    """Return one dead letter for each sample on which a stage failed: the first stage's."""
+    """Return one dead letter for each sample on which stages failed: that of the first stage."""
     failures: dict[int, DeadLetter] = {}
     for node in graph.layered:
         for error in layers[node.name].errors:
@@ -271,7 +273,7 @@ def _failures(shard: Shard, graph: Graph, layers: Mapping[str, Layer]) -> dict[i
 
 
 class Hashing(io.RawIOBase):
-    """Passes writes on to a file, if there is one; counts and hashes them on the way."""
+    """Counts and hashes what is written, and writes it to a file, if there is one."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file = file
@@ -303,17 +305,17 @@ def _write_tar(
     """Write the samples of a shard; return how many images have which extension."""
     annotations = _kept_annotations(judged)
     extensions: Counter[str] = Counter()
-    # Not by webdataset's writer, which imports torch: two threads that import torch break it.
+    # Not webdataset's writer: it imports torch, which fails when two threads do it at once.
     with tar_of(file) as tar:
         for number in alive:
             record = shard.records[number]
-            said = annotations.get(number, [])
+            kept = annotations.get(number, [])
             image = image_member(images[number], kind=kind, extension=record.extension)
             extensions[image.extension] += 1
             members: dict[str, bytes | memoryview] = {
                 image.extension: image.data,
-                "json": to_json(_sample_json(record, image, said)),
-                "txt": brief_caption(said).encode(),
+                "json": to_json(_sample_json(record, image, kept)),
+                "txt": brief_caption(kept).encode(),
             }
             add_sample(tar, record.key, members)
     return extensions

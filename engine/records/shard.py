@@ -1,7 +1,7 @@
 """A shard: a fixed list of samples, read once, with their bytes beside them.
 
-Every input becomes a record or a dead letter; together they are all the inputs. Each image is
-decoded once here, so a record is an image that decodes, of the size that it has.
+Each input becomes a record or a dead letter. Each image is decoded once here, so a record is an
+image that decodes, with the size of its pixels.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from engine.sources.own_output import without_bad
 from engine.sources.source import SOURCE, Item, Reading, Source
 
 BOX_TOLERANCE = 1.0
-"""Pixels by which a box of the source may leave the image, where edges were counted otherwise or
-rounded: it is clipped. One that leaves it further is of another frame, and is left out."""
+"""Pixels by which a box of the source may leave the image, as by rounding: it is clipped. One that
+leaves it further belongs to another size, and is left out."""
 
 SHARD_TOO_LARGE = "shard_too_large"
 
 SOURCE_FINGERPRINT = digest_of([SOURCE, "3"])[:16]
-"""The stage fingerprint of the labels that the source brought."""
+"""The stage fingerprint of the source's labels."""
 _SOURCE_PROVENANCE = Provenance(specialist=SOURCE, stage=SOURCE_FINGERPRINT)
 
 
@@ -47,7 +47,7 @@ _SOURCE_PROVENANCE = Provenance(specialist=SOURCE, stage=SOURCE_FINGERPRINT)
 class Shard:
     """The samples of one shard without their bytes, and the inputs that never became samples.
 
-    `labels` holds, for each record, what the source said.
+    `labels` has, for each record, the annotations of the source.
     """
 
     number: int
@@ -72,10 +72,10 @@ class Shard:
 
 
 class ShardBytes:
-    """The original bytes of a shard's images, end to end in one array that Ray shares uncopied."""
+    """The original bytes of a shard's images in one array, which Ray shares without a copy."""
 
     def __init__(self, images: Iterable[bytes | memoryview]) -> None:
-        """Put images together one by one: those that nobody else holds are in memory only once."""
+        """Join images one by one; an image that has no other reference is in memory once."""
         data, ends = bytearray(), [0]
         for image in images:
             data += image
@@ -96,7 +96,7 @@ class ShardBytes:
 
 
 class Spot(NamedTuple):
-    """A step on the way through a shard: an input of an entry, by number, read or decoded."""
+    """A step of reading a shard: an input of an entry, by number, read or decoded."""
 
     entry: int
     reading: int
@@ -104,7 +104,7 @@ class Spot(NamedTuple):
 
 
 Watched = Callable[[Spot, str], AbstractContextManager[None]]
-"""Gives the block in which an input is read or decoded, with its location."""
+"""Returns the context in which an input, with its location, is read or decoded."""
 
 
 def read_shard(
@@ -115,9 +115,9 @@ def read_shard(
     given_up: Mapping[Spot, SampleError] | None = None,
     watched: Watched = lambda *_: nullcontext(),
 ) -> tuple[Shard, ShardBytes]:
-    """Read the inputs of a shard: headers, digests, first labels and bytes.
+    """Read the inputs of a shard: headers, digests, labels of the source and bytes.
 
-    `given_up` are steps that nothing comes back from, with the error that is told instead.
+    `given_up` are steps at which workers died, with the error for the dead letter.
     """
     held = 0
     records: list[Record] = []
@@ -134,16 +134,16 @@ def read_shard(
                 raise error
             _check_bytes(reading, held, limits)
             with watched(spot, reading.location):
-                record, said = _record(key, reading, limits)
+                record, annotations = _record(key, reading, limits)
         except SampleError as error:
             dead_letters.append(dead_letter(key, reading.location, error.reason, error.message))
             continue
-        except Exception as error:  # labels of strangers, of a source that is not ours
+        except Exception as error:  # labels that a source of another package did not check
             dead_letters.append(failed(key, reading.location, error))
             continue
         held += len(reading.data)
         records.append(record)
-        labels.append(tuple(stamp(said, _SOURCE_PROVENANCE, record.digest)))
+        labels.append(tuple(stamp(annotations, _SOURCE_PROVENANCE, record.digest)))
         images.append(reading.data)
     shard = Shard(
         number=spec.number,
@@ -151,15 +151,15 @@ def read_shard(
         labels=tuple(labels),
         dead_letters=tuple(dead_letters),
     )
-    # Each image is let go as soon as it is copied: a shard may have gigabytes of them.
+    # Each image is freed as soon as it is copied: a shard may have gigabytes of them.
     return shard, ShardBytes(images.popleft() for _ in range(len(images)))
 
 
 def _readings(
     spec: ShardSpec, source: Source[Any], given_up: Mapping[Spot, SampleError], watched: Watched
 ) -> Iterator[tuple[str, Reading | DeadLetter, Spot]]:
-    """Yield what the source reads, each with a key that no other input of the dataset has, and
-    the step of decoding it."""
+    """Yield what the source reads, each with a key that is unique in the dataset, and the step of
+    decoding it."""
     for number, entry in enumerate(spec.entries):
         taken: Taken = {}
         steps = _steps(number, entry.item, source, given_up, watched)
@@ -192,7 +192,7 @@ def _steps(
 
 
 def _read(item: Item, source: Source[Any]) -> Iterator[Reading | DeadLetter]:
-    """Read one item; an error that nobody foresaw costs what is left of it, and is told."""
+    """Read one item; after an unforeseen error, the rest of it is a dead letter."""
     try:
         yield from source.read(item)
     except SampleError as error:
@@ -204,7 +204,7 @@ def _read(item: Item, source: Source[Any]) -> Iterator[Reading | DeadLetter]:
 
 
 def _check_bytes(reading: Reading, held: int, limits: Limits) -> None:
-    """Refuse an image that is too much to be held beside those of its shard before it.
+    """Refuse an image that makes its shard too large for memory.
 
     Raises:
         SampleError: `shard_too_large`.
@@ -219,14 +219,14 @@ def _check_bytes(reading: Reading, held: int, limits: Limits) -> None:
 
 
 def _record(key: str, reading: Reading, limits: Limits) -> tuple[Record, tuple[Annotation, ...]]:
-    """Look into the image; return its record, and the labels of the source that make sense."""
+    """Return an image's record, and the labels of the source that fit the image."""
     header = read_header(
         reading.data, max_pixels=limits.max_pixels, max_bytes=limits.max_file_bytes
     )
-    decode(reading.data)  # an image that is cut, or not of the size its header says, is no sample
-    said, metadata = _believable(reading, header, limits.max_annotations)
+    decode(reading.data)  # a truncated image, or one whose header has another size, is no sample
+    annotations, metadata = _fitting(reading, header, limits.max_annotations)
     image_digest = sha256(reading.data).hexdigest()
-    labels = json.dumps([asdict(label) for label in said], sort_keys=True)
+    labels = json.dumps([asdict(label) for label in annotations], sort_keys=True)
     record = Record(
         key=key,
         sha256=image_digest,
@@ -240,15 +240,15 @@ def _record(key: str, reading: Reading, limits: Limits) -> tuple[Record, tuple[A
             [key, image_digest, str(PIXELS_VERSION), reading.location, metadata, labels]
         ),
     )
-    return record, said
+    return record, annotations
 
 
-def _believable(
+def _fitting(
     reading: Reading, header: ImageHeader, most: int
 ) -> tuple[tuple[Annotation, ...], str]:
-    """Leave out labels that cannot be true of the image; the metadata says so."""
+    """Leave out labels that do not fit the image, and name them in the metadata."""
     width, height = header.width, header.height
-    said, problems = without_bad(
+    kept, problems = without_bad(
         [_clipped(label, width, height) for label in reading.annotations[:most]],
         lambda label: (
             problem_of(label, width=width, height=height) or _box_problem(label, width, height)
@@ -258,13 +258,13 @@ def _believable(
     problems += [f"the limit is {most} (limits.max_annotations)"] * beyond
     metadata = redacted_urls(reading.metadata)
     if not problems:
-        return said, metadata
-    told = f"{len(problems)} of {len(reading.annotations)} labels left out: {problems[0]}"
-    return said, metadata_json(with_problems(json.loads(metadata), [told]))
+        return kept, metadata
+    remark = f"{len(problems)} of {len(reading.annotations)} labels left out: {problems[0]}"
+    return kept, metadata_json(with_problems(json.loads(metadata), [remark]))
 
 
 def _clipped(label: Annotation, width: int, height: int) -> Annotation:
-    """Clip a box that leaves the image by no more than `BOX_TOLERANCE`; what is no box stays."""
+    """Clip a box that leaves the image by at most `BOX_TOLERANCE`; keep all other labels."""
     if not isinstance(label.box_xyxy, tuple | list) or len(label.box_xyxy) != 4:
         return label
     if not all(map(is_number, label.box_xyxy)):
@@ -277,7 +277,7 @@ def _clipped(label: Annotation, width: int, height: int) -> Annotation:
 
 
 def _box_problem(label: Annotation, width: int, height: int) -> str:
-    """Say why a well-formed box cannot be that of an object in the image."""
+    """Return why a well-formed box cannot be that of an object in the image, or ""."""
     if not label.box_xyxy:
         return ""
     x1, y1, x2, y2 = label.box_xyxy

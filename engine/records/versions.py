@@ -1,6 +1,6 @@
-"""Versions of a dataset: the switch from one to the next, and what goes afterwards.
+"""Versions of a dataset: the switch from one to the next, and which files are deleted then.
 
-Until the manifest is replaced, readers see the version before, whole; afterwards the new one.
+Until the manifest is replaced, readers see the whole previous version; afterwards the new one.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from engine.safety.names import is_shard_name
 from engine.storage.folder import Folder, is_left_over
 
 VERSIONS = "versions"
-"""The folder of earlier manifests, `NUMBER.json`; there are any only where versions are kept."""
+"""The folder of earlier manifests, `NUMBER.json`, if versions are kept."""
 
 
 def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
-    """Let a manifest become the current one; keep so many versions, it included."""
+    """Make a manifest the current one; keep `keep` versions, including it."""
     before = output.read(MANIFEST)
     is_kept = keep > 1 and before != manifest
-    if is_kept and before is not None and named_shards(output):  # what is damaged is none
+    if is_kept and before is not None and named_shards(output):  # a damaged manifest is no version
         _keep(output, before)
     replace_manifest(output, manifest)
     output.remove(RECIPE)
@@ -27,22 +27,22 @@ def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
 
 
 def _keep(output: Folder, manifest: bytes) -> None:
-    """Put a manifest among the earlier ones, unless a switch that was interrupted did."""
+    """Store a manifest as an earlier version, unless an interrupted switch did."""
     last = max(_numbers(output), default=0)
     if not last or output.read(_path(last)) != manifest:
         output.publish(_path(last + 1), manifest)
 
 
 def replace_manifest(output: Folder, manifest: bytes) -> None:
-    """Publish a manifest; one that says something new is signed by nobody."""
+    """Publish a manifest; if it differs, delete the signature of the one before."""
     if output.read(MANIFEST) != manifest:
         output.publish(MANIFEST, manifest)
         output.remove(SIGNATURE)
 
 
 def remove_stale(output: Folder, *, keep: int) -> None:
-    """Delete versions beyond those that are kept, the shards that no version names, and what
-    killed writers left behind; files that have no name of a shard are not ours."""
+    """Delete versions beyond `keep`, shards that no version names, and temporary files of killed
+    writers; other files in the folder of shards are kept."""
     numbers = _numbers(output)
     for number in numbers[: max(0, len(numbers) - (keep - 1))]:
         output.remove(_path(number))
@@ -51,12 +51,13 @@ def remove_stale(output: Folder, *, keep: int) -> None:
         shard = name.partition(".")[0].removesuffix("_stats")
         if is_left_over(name) or (is_shard_name(shard) and shard not in live):
             output.remove(f"{SHARDS}/{name}")
-    if output.is_local:  # elsewhere a file is written in one go
+    if output.is_local:  # object storage has no temporary files
         remove_left_over(output)
 
 
 def remove_left_over(output: Folder) -> None:
-    """Delete what killed writers left in an output; layers that lie elsewhere others may write."""
+    """Delete temporary files of killed writers in an output, but not in layers outside of it, which
+    other commands may be writing."""
     layers = [f"{LAYERS}/{stage}" for stage in output.names(LAYERS)]
     for folder in ("", VERSIONS, *layers):
         for name in filter(is_left_over, output.names(folder)):
@@ -64,7 +65,7 @@ def remove_left_over(output: Folder) -> None:
 
 
 def live_shards(output: Folder) -> set[str]:
-    """Return the names of the shards of all versions that are there."""
+    """Return the names of the shards of all versions."""
     paths = [MANIFEST, *version_files(output)]
     return {name for path in paths for name in named_shards(output, path)}
 

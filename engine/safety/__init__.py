@@ -1,1 +1,1 @@
-"""What strangers wrote, made harmless: their JSON, YAML, names, secrets, and text to be shown."""
+"""Input from outside, checked and bounded: JSON, YAML, names, secrets, and text to be shown."""

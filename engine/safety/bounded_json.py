@@ -1,7 +1,7 @@
-"""JSON of strangers: how deep it may be and how much it may hold is checked before it is parsed.
+"""JSON from outside: its depth and its number of values are checked before it is parsed.
 
-Python's parser calls itself for each list and object within another, until it can no more, and
-makes dozens of bytes of each byte.
+Python's parser recurses for each nested list and object, down to its limit of recursion, and needs
+dozens of bytes of memory for each byte of text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _QUOTE = ord('"')
 
 
 class TooDeep(ValueError):
-    """JSON has more lists and objects within each other than the limit, or than Python reads."""
+    """JSON is nested deeper than the limit, or than Python can parse."""
 
 
 class TooManyValues(ValueError):
@@ -41,11 +41,10 @@ def parsed(
 ) -> Any:
     """Return the value of a JSON text; `parse_constant` as in `json.loads`.
 
-    With `has_unique_keys` an object that has a key twice is refused: which of its values is meant,
-    nothing tells.
+    With `has_unique_keys`, an object that has a key twice is refused, as its value is ambiguous.
 
     Raises:
-        TooDeep: it has more lists and objects within each other.
+        TooDeep: it is nested deeper than `max_depth`.
         TooManyValues: it has more values, those of objects and lists counted.
         ValueError: it is no JSON.
     """
@@ -66,18 +65,18 @@ def parsed(
 
 
 def depth_of(text: str) -> int:
-    """Return how many lists and objects of a JSON text lie within each other; 1 means one."""
+    """Return how deep lists and objects of a JSON text are nested; 1 is one alone."""
     return measure(text)[0]
 
 
 def measure(text: str) -> tuple[int, int]:
-    """Return how many lists and objects of a JSON text lie within each other, and how many values
-    it has at most."""
+    """Return how deep lists and objects of a JSON text are nested, and how many values it has at
+    most."""
     if "[" not in text and "{" not in text:
         return 0, 1
     bare = text.replace("\\\\", "").replace('\\"', "").encode("utf-8", "replace")
     letters = np.frombuffer(bare, np.uint8)
-    # Behind an odd number of quotes lies a string; the last bit of a count that runs over stays.
+    # After an odd number of quotes comes a string; the last bit survives an overflow of the count.
     is_text = (np.cumsum(letters == _QUOTE, dtype=np.uint8) & 1).astype(np.bool_)
     steps = np.where(is_text, np.int8(0), _STEPS[letters])
     depth = int(max(0, np.cumsum(steps, dtype=np.int32).max(initial=0)))

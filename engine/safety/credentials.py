@@ -28,10 +28,10 @@ def refuse_credentials(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: with the key and the cure, without the secret.
     """
-    for place in _sources(config.get("source")):
-        if has_user(place):
+    for url in _sources(config.get("source")):
+        if has_user(url):
             raise ValueError(f"the URL of the source holds a user or a password: {_CURE}")
-        if is_redacted(place):
+        if is_redacted(url):
             raise ValueError(
                 "the URL of the source was written without its signature, which opens it: give "
                 "the whole URL with --source"

@@ -1,7 +1,7 @@
-"""Text of strangers for a terminal or a log, which would obey what is in it.
+"""Escapes control characters and invisible ones in text for a terminal or a log.
 
-With ESC or CSI a label could move the cursor and rewrite what is shown, with a mark of direction
-turn it around, with a line break forge a line, with what has no width hide words.
+With ESC or CSI a label could move the cursor and overwrite what is shown, with a direction mark
+reverse it, with a line break forge a line, with characters without width hide words.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
 )
-"""What Unicode calls printable, and has no ink: fillers, joiners, selectors of variants."""
+"""Invisible characters that Unicode calls printable: fillers, joiners, variant selectors."""
 _LIKE_ESCAPED = re.compile(r"\\(?=u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """Write what a terminal would obey, or not show, as in source code; `keep` stays.
+    """Escape what a terminal would obey or not show, as in source code, but not `keep`.
 
-    What is visible stays as it is, so that a text may pass here twice.
+    Escaped text is left as it is, so that a text may pass twice.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -33,13 +33,13 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def has_ink(text: str) -> bool:
-    """Whether a text has a character that is seen."""
+    """Whether a text has a visible character."""
     return any(one.isprintable() and not one.isspace() and not _UNSEEN.match(one) for one in text)
 
 
 def escaped(value: Any) -> Any:
-    """Make every text of a JSON-like value visible, on one line and so that it can be undone: a
-    backslash that looks like one of ours becomes `\\x5c`."""
+    """Escape every text of a JSON-like value, on one line and reversibly: a backslash that looks
+    like an escape of this module becomes `\\x5c`."""
     if isinstance(value, str):
         return visible(_LIKE_ESCAPED.sub(r"\\x5c", value))
     if isinstance(value, list):

@@ -10,7 +10,7 @@ import re
 from engine.safety.escaped import cut
 
 LONGEST = 100
-"""Characters of a name at most: with a digest behind it, it is still a name of a file."""
+"""Characters of a name at most: with a digest appended, it is still a valid file name."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _SHARD = re.compile(r"[0-9]{6,12}-[0-9a-f]{16}")
 

@@ -1,6 +1,6 @@
-"""YAML of whoever: text, numbers, lists and mappings, and nothing else; what would grow is refused.
+"""YAML from outside: text, numbers, lists and mappings only; aliases that multiply are refused.
 
-Names of keys are text and stand once. Dates are text. A message names the line.
+Keys are text and unique. Dates are text. An error names the line.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from engine.safety.escaped import LONGEST, cut, visible
 MAX_BYTES = 1 << 20
 """Bytes of a file of YAML."""
 MAX_DEPTH = 64
-"""Lists and mappings within each other, aliases put in place."""
+"""Depth of nested lists and mappings, aliases expanded."""
 MAX_VALUES = 100_000
-"""Values of a file, aliases put in place."""
+"""Values of a file, aliases expanded."""
 _MAX_DIGITS = 100
 _MAX_INTEGER = 2**63
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
@@ -45,10 +45,10 @@ def read_yaml_file(path: Path) -> Any:
 
 
 def read_yaml(data: bytes, *, where: str) -> Any:
-    """Return the value that a document of YAML holds; `where` it is from, errors tell.
+    """Return the value of a YAML document; errors begin with `where`, its file or option.
 
     Raises:
-        ConfigError: it is no YAML, has what configs have no use for, or is too large.
+        ConfigError: it is no YAML, has tags that configs do not need, or is too large.
     """
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{where} has more than {MAX_BYTES} bytes: that is no config")
@@ -61,7 +61,7 @@ def read_yaml(data: bytes, *, where: str) -> Any:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """What is YAML, and no config."""
+    """YAML that is no config."""
 
     def __init__(self, problem: str, mark: Any) -> None:
         super().__init__(problem=problem, problem_mark=mark)
@@ -113,13 +113,13 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """Make a number that others can hold."""
+        """Return a number that fits into 64 bits."""
         if len(node.value) > _MAX_DIGITS:
             raise _Refused(f"the number {cut(node.value)} is too long", node.start_mark)
         if ":" in node.value or _OCTAL.fullmatch(node.value):
             to = "60" if ":" in node.value else "8"
-            told = f"{cut(node.value)} is a number to the base of {to}: put it in quotes if it is a"
-            raise _Refused(f"{told} text, else write it to the base of ten", node.start_mark)
+            what = f"{cut(node.value)} is a number to the base of {to}: put it in quotes if it is a"
+            raise _Refused(f"{what} text, else write it to the base of ten", node.start_mark)
         is_float = node.tag == f"{_TAG}float"
         number = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
         if isinstance(number, int) and not -_MAX_INTEGER <= number < _MAX_INTEGER:
@@ -138,15 +138,15 @@ _Loader.add_constructor(None, _Loader.refuse)
 
 
 def _measure(node: Any, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """Return how many values a node holds and how deep, each alias counted as what it stands for.
+    """Return the number of values in a node and its depth, aliases expanded.
 
     Raises:
-        _Refused: too many, too deep, or without an end.
+        _Refused: too many, too deep, or endless.
     """
     if id(node) in known:
         found = known[id(node)]
         if found is None:
-            raise _Refused("an alias stands within what it means", node.start_mark)
+            raise _Refused("an alias is within its own anchor", node.start_mark)
         return found
     if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(node.value):
         what = "NUL" if "\0" in node.value else "half of a character (a lone surrogate)"
@@ -176,6 +176,6 @@ def _line(error: yaml.MarkedYAMLError) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError):
-        told = " ".join(filter(None, (error.context, error.problem)))
-        return f"{_line(error)}: {visible(told)[: 2 * LONGEST]}"
+        problem = " ".join(filter(None, (error.context, error.problem)))
+        return f"{_line(error)}: {visible(problem)[: 2 * LONGEST]}"
     return visible(" ".join(str(error).split()))[: 2 * LONGEST]

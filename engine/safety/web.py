@@ -1,7 +1,7 @@
-"""Web servers as sources: a redirect stays on the host that the config names.
+"""Web servers as sources: redirects may only lead to the server that the config names.
 
-Else a server could have files read from places that only this machine reaches, and published as
-captions. fsspec asks by aiohttp; this module gives it the session.
+Otherwise a server could make this machine read internal addresses and publish the answers as
+captions. fsspec uses aiohttp; this module makes its session.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def _check(
     context: SimpleNamespace,
     redirect: aiohttp.TraceRequestRedirectParams,
 ) -> None:
-    """Refuse a redirect that leaves.
+    """Refuse a redirect to another server.
 
     Raises:
         PermissionError: with both addresses.
@@ -38,17 +38,17 @@ async def _check(
     from yarl import URL
 
     headers = redirect.response.headers
-    place = redirect.url.join(URL(headers.get("Location") or headers.get("URI") or ""))
-    if not is_same_server(redirect.url, place):
+    target = redirect.url.join(URL(headers.get("Location") or headers.get("URI") or ""))
+    if not is_same_server(redirect.url, target):
         raise PermissionError(
             f"{redacted(str(redirect.url))} redirects to another server, "
-            f"{redacted(str(place.origin() if place.host else place))}: name that one if you "
+            f"{redacted(str(target.origin() if target.host else target))}: name that one if you "
             "trust it"
         )
 
 
 def is_same_server(one: URL, other: URL) -> bool:
-    """Tell whether two addresses have one scheme, host and port; from http to https is no loss."""
+    """Whether two URLs have one scheme, host and port; a redirect from http to https is allowed."""
     is_upgrade = (one.scheme, one.port, other.scheme, other.port) == ("http", 80, "https", 443)
     return one.host == other.host and (
         is_upgrade or (one.scheme, one.port) == (other.scheme, other.port)

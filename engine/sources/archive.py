@@ -1,8 +1,8 @@
 """Members of a tar, streamed, with every damage named.
 
-Python's `tarfile` takes a damaged header for the end of the archive. Here damage is reported
-and reading goes on at the next header that is whole. Joined archives are read to the last one.
-Nothing is extracted, no path or link is followed. This module knows no samples.
+Python's `tarfile` treats a damaged header as the end of the archive. Here damage is reported and
+reading goes on at the next intact header. Concatenated archives are read to the last one. Nothing
+is extracted, no path or link is followed. This module knows no samples.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ ARCHIVE_TOO_LARGE = "archive_too_large"
 """An archive unpacks to more bytes, or has more files, than the limits allow."""
 
 MAX_HEADER_BYTES = 1 << 20
-"""Long names and pax records beyond this size are damage: they are read into memory."""
+"""Bytes of a long name or a pax record, at most: they are read into memory."""
 MAX_NAME_CHARACTERS = 1024
-"""The name of a member is no longer: a million of them are held while a shard is read."""
+"""Characters of a member's name, at most: a million names may be in memory at once."""
 MAX_NESTED_HEADERS = 4
-"""Headers that say more about the next one, one after the other; each is read into memory."""
+"""Extension headers before one member, at most; each is read into memory."""
 MAX_GLOBAL_RECORDS = 100
-"""Records that hold for all that follows; each member gets a copy of them."""
+"""Global pax records, at most; each member gets a copy of them."""
 MAX_GAP_BYTES = 256 << 20
-"""A whole header is looked for in as many bytes of zeros or damage, not further."""
+"""Bytes of zeros or damage in which the next header is searched."""
 
 _HEADER_TYPES = (
     tarfile.GNUTYPE_LONGNAME,
@@ -41,14 +41,14 @@ _HEADER_TYPES = (
 
 
 class Damage(NamedTuple):
-    """A part of the archive that cannot be read; after a fatal one nothing follows."""
+    """A part of the archive that cannot be read; after a fatal one, reading ends."""
 
     message: str
     reason: str = CORRUPT_TAR
 
 
 class Member(NamedTuple):
-    """A file in the archive. `read` before the next one is asked for; it may raise."""
+    """A file in the archive. `read` it before the next one; reading may raise."""
 
     name: str
     size: int
@@ -60,7 +60,7 @@ class Member(NamedTuple):
         """Read the member into memory; check `size` first.
 
         Raises:
-            Exception: the member is cut or its compression is damaged; `tarfile` and its
+            Exception: the member is truncated or its compression is damaged; `tarfile` and its
                 decompressors raise anything.
         """
         file = self.archive.extractfile(self.info)
@@ -73,17 +73,17 @@ def members(file: BinaryIO, limits: Limits) -> Iterator[Member | Damage]:
     count = 0
     try:
         plain = Decompressed(file, limits)
-        # Of a stream, tarfile only reads.
+        # tarfile needs no more than `read` of a stream.
         archive = _Archive.open(fileobj=cast(BinaryIO, plain), mode="r|", ignore_zeros=True)
         while (info := archive.next()) is not None:
-            # tarfile remembers each member, though a stream never goes back.
+            # tarfile keeps each member, though a stream never goes back.
             archive.members.clear()  # type: ignore[attr-defined]
             if damage := archive.take_damage(last):
                 yield damage
             count += 1
             if count > limits.max_archive_members:
-                told = f"more than {limits.max_archive_members} files (limits.max_archive_members)"
-                raise UnpacksTooFar(told)
+                limit = f"more than {limits.max_archive_members} files (limits.max_archive_members)"
+                raise UnpacksTooFar(limit)
             if not info.isdir():
                 last = printable(info.name)
                 yield Member(last, info.size, info.isreg(), archive, info)
@@ -100,7 +100,7 @@ def members(file: BinaryIO, limits: Limits) -> Iterator[Member | Damage]:
 
 
 class _MemberInfo(tarfile.TarInfo):
-    """A header that refuses sizes no sane archive has, and reports damage to its archive."""
+    """A header that refuses excessive sizes, and reports damage to its archive."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> _MemberInfo:

@@ -1,7 +1,7 @@
-"""Parquet of strangers: how much there is when it is unpacked is known before it is.
+"""Parquet from outside: its unpacked size is limited before and while it is unpacked.
 
-A few bytes may stand for any number of rows, and each of them for a large value. The footer tells
-how much a row group claims to be; what comes out of it is counted a few rows at a time.
+A few bytes may unpack to any number of rows and to large values. The footer states the size of a
+row group; the rows are also counted, a few at a time, while they are decoded.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from engine.core.limits import Limits
 
 TOO_MANY_ROWS = "too_many_rows"
 BATCH_BYTES = 1 << 30
-"""Rows that are decoded at once are so few that they are no more, even if each is as large as all
-values of its row group together."""
+"""Bytes of rows that are decoded at once, even if each row is as large as its whole row group."""
 _FREE_BYTES = 1 << 20
 _FREE_ROWS = 1_000_000
 _CELL_BYTES = 8
@@ -56,7 +55,7 @@ def _check(size: int, most: int) -> None:
 
 
 def check_rows(rows: int, size: int) -> None:
-    """Refuse more rows than a file of so many bytes can have images.
+    """Refuse more rows than a file of `size` bytes can have images.
 
     Raises:
         SampleError: `too_many_rows`.
@@ -92,7 +91,7 @@ def rows_at_once(
 
 
 def _sizes(metadata: pq.FileMetaData, group: int, names: Sequence[str]) -> tuple[int, int]:
-    """Return the bytes of these columns in a row group, unpacked and packed, as the footer says."""
+    """Return the unpacked and packed bytes of these columns in a row group, from the footer."""
     wanted = set(names)
     row_group = metadata.row_group(group)
     unpacked = packed = 0
@@ -105,8 +104,8 @@ def _sizes(metadata: pq.FileMetaData, group: int, names: Sequence[str]) -> tuple
 
 
 def _column_of(path: str, wanted: Collection[str]) -> bool:
-    """Whether a path in a schema, `column.field.field`, is in one of these columns; a name may have
-    dots, too."""
+    """Whether a path in a schema, `column.field.field`, is in one of these columns; their names may
+    contain dots."""
     while path not in wanted:
         path, dot, _ = path.rpartition(".")
         if not dot:
@@ -115,7 +114,7 @@ def _column_of(path: str, wanted: Collection[str]) -> bool:
 
 
 def weight(array: pa.Array) -> int:
-    """Return how many bytes the values of an array take, those within others included."""
+    """Return the bytes of the values of an array, nested ones included."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     cells = _CELL_BYTES * len(array)
@@ -129,7 +128,7 @@ def weight(array: pa.Array) -> int:
 
 
 def _dictionary_weight(array: pa.DictionaryArray) -> int:
-    """Return the bytes of the values of a dictionary, as often as they are referred to."""
+    """Return the bytes of the values of a dictionary, each as often as it occurs."""
     values = array.dictionary
     if values.type not in _TEXTS:
         return weight(values) * len(array) if pa.types.is_nested(values.type) else 0

@@ -24,8 +24,8 @@ _CAPTIONS = ("caption", "text")
 class Columns:
     """The columns that are read. `caption` may be empty.
 
-    `class_names` has the names behind the numbers of a column; those of the categories in
-    `objects` stand under that name.
+    `class_names` has the class names of integer columns; those of the categories in `objects` have
+    the key `objects`.
     """
 
     image: str
@@ -73,7 +73,7 @@ def _missing(option: str, name: str, schema: pa.Schema, location: str) -> Config
 
 
 def python_values(column: pa.Array) -> list[Any]:
-    """Return the values of a column as Python has them; text that is no UTF-8 as its bytes."""
+    """Return the values of a column as Python objects; text that is not UTF-8 as bytes."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_duration(column.type):
@@ -89,7 +89,8 @@ def python_values(column: pa.Array) -> list[Any]:
 
 
 def readable_values(column: pa.Array, *, most_bytes: int) -> list[Any]:
-    """Return the values of a column; those that Python cannot have, or larger ones, as `Unread`."""
+    """Return the values of a column; values that Python cannot represent or that are too large are
+    `Unread`."""
     try:
         if weight(column) <= most_bytes:
             return python_values(column)
@@ -152,7 +153,7 @@ def _class_names(schema: pa.Schema) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _category_feature(feature: Any) -> Any:
-    """Find the feature of the categories, under any of the ways to write a sequence of structs."""
+    """Find the feature of the categories, in all forms of a sequence of structs."""
     while isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
         feature = feature["feature"]
     if isinstance(feature, Sequence) and not isinstance(feature, str) and feature:

@@ -1,7 +1,7 @@
 """Compressed files as plain bytes, streamed: gzip, bzip2, xz, lzma and Zstandard.
 
-A compressed file may be many streams end to end, as `cat` and parallel compressors write them:
-all are read. What a file is, its first bytes tell, not its name. This module knows no tars.
+A compressed file may be several streams in a row, as `cat` and parallel compressors write them: all
+are read. The format is known by the first bytes, not by the name. This module knows no tars.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MAX_XZ_BYTES = 256 << 20
 """An xz stream that needs more memory than this is refused; `xz -9` needs 65 MiB."""
 
 _FREE_BYTES = 1 << 20
-"""Bytes that any file may have when it is unpacked, however few it has packed."""
+"""Unpacked bytes that any file may have, whatever its packed size."""
 _CHUNK = 1 << 16
 _PIECE = 20 * 512
 _MAGIC_BYTES = 10
 
 
 class UnreadCompression(Exception):
-    """A file is compressed in a way that is not read here; the message has the cure."""
+    """The compression of a file is not supported; the message has the cure."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -46,14 +46,14 @@ class UnreadCompression(Exception):
 
 
 class UnpacksTooFar(Exception):
-    """A file has more bytes than its limit once it is unpacked; the message has the option."""
+    """A file unpacks to more bytes than its limit; the message has the option."""
 
 
 class Decompressed:
     """The plain bytes of a file, compressed or not, within the limits of an archive.
 
     Reading raises `UnreadCompression`, `UnpacksTooFar`, and other errors (each decompressor has its
-    own) when the compressed bytes are cut or damaged, or when something else follows them.
+    own) when the compressed bytes are truncated or damaged, or when other bytes follow them.
     """
 
     def __init__(self, file: BinaryIO, limits: Limits) -> None:
@@ -63,7 +63,7 @@ class Decompressed:
         self.unpacked = 0
 
     def read(self, _size: int) -> bytes:
-        """Return the next bytes, as many as it likes, and none at the end."""
+        """Return the next bytes, any number of them, and none at the end."""
         piece = next(self._pieces, b"")
         self.unpacked += len(piece)
         self._check()
@@ -97,7 +97,7 @@ class _Counted:
 
 
 class _Decoder(Protocol):
-    """What the decompressors of the standard library have in common, for one stream."""
+    """The common interface of the standard library's decompressors, for one stream."""
 
     @property
     def eof(self) -> bool: ...
@@ -138,10 +138,10 @@ _DECODERS: tuple[tuple[bytes, Callable[[], _Decoder]], ...] = (
     *((b"BZh%d1AY&SY" % level, bz2.BZ2Decompressor) for level in range(1, 10)),
     *((b"BZh%d\x17\x72\x45\x38\x50\x90" % level, bz2.BZ2Decompressor) for level in range(1, 10)),
     (b"\xfd7zXZ\0", _lzma),
-    # The .lzma of old has no mark of its own but the usual setting and a dictionary's size.
+    # Old .lzma files have no magic, only the usual properties and the size of a dictionary.
     *((b"]\0\0" + (1 << bit).to_bytes(2, "little"), _lzma) for bit in range(13)),
     (b"\x28\xb5\x2f\xfd", zstd.ZstdDecompressor),
-    # Frames to be skipped, which parallel and seekable Zstandard writes among the others.
+    # Skippable frames, which parallel and seekable Zstandard writes between others.
     *((bytes([kind]) + b"\x2a\x4d\x18", zstd.ZstdDecompressor) for kind in range(0x50, 0x60)),
 )
 _UNREAD = (
@@ -193,7 +193,7 @@ def _stream(file: _Counted, decoder: _Decoder, data: bytes) -> Iterator[bytes]:
 
 
 def _head(file: _Counted, data: bytes, *, padding: bytes = b"") -> bytes:
-    """Read on until there are enough bytes to tell what they are, behind any padding."""
+    """Read until there are enough bytes after any padding to know the format."""
     data = data.lstrip(padding) if padding else data
     while len(data) < _MAGIC_BYTES and (more := file.read(_CHUNK)):
         data = (data + more).lstrip(padding) if padding else data + more

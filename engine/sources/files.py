@@ -1,4 +1,4 @@
-"""Files of a place as items, and inputs that cannot be read as dead letters."""
+"""Lists files as items, and makes dead letters of inputs that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from engine.sources.source import SOURCE, Item
 
 UNREADABLE_FILE = "unreadable_file"
 SOURCE_FAILED = "source_failed"
-"""A source raised an error: a fault of the source, whatever the input is."""
+"""The source itself failed, whatever the input is."""
 _MOST_KINDS = 20
 
 
 class LeftAlone:
-    """The files of a listing that are no inputs and no labels, counted by kind."""
+    """Counts files of a listing that are neither inputs nor labels, by kind."""
 
     def __init__(self) -> None:
         self._kinds: Counter[str] = Counter()
         self._captions = 0
 
     def add(self, name: str) -> None:
-        """Count a file that nobody reads."""
+        """Count a file that is not read."""
         self._kinds[suffix_of(name)] += 1
 
     def add_caption(self) -> None:
@@ -37,12 +37,12 @@ class LeftAlone:
         self._captions += 1
 
     def remarks(self) -> tuple[str, ...]:
-        """Return a line on each of the two, if there are any."""
+        """Return a line for captions and one for other files, if there are any."""
         lines = []
         if self._captions:
             lines.append(f"{counted(self._captions, 'caption')} without an image")
         if self._kinds:
-            # Files without suffix last; of many kinds the commonest.
+            # Files without suffix last; of many kinds the most frequent.
             commonest = sorted(self._kinds.items(), key=lambda kind: (-kind[1], kind[0]))
             kinds = sorted(commonest[:_MOST_KINDS], key=lambda kind: (not kind[0], kind[0]))
             shown = [f"{n:,} {suffix or 'without suffix'}" for suffix, n in kinds]
@@ -57,8 +57,8 @@ def list_items(
 ) -> Iterator[Item]:
     """List the files with these suffixes (any case), and the folders that cannot be listed.
 
-    What else the URL selects is counted as left alone, but not files that are named like one of
-    the items with a companion's ending instead of the suffix.
+    Other files that the URL selects are counted as left alone, except companions of the items:
+    files with an item's name and one of the endings `companions` instead of its suffix.
 
     Raises:
         ConfigError: there is none.
@@ -101,7 +101,7 @@ def suffix_of(name: str) -> str:
 
 
 def nothing_found(place: Place, wanted: str, others: Counter[str]) -> ConfigError:
-    """Say that a place has none of the wanted files, and what it has instead."""
+    """Return the error of a URL without any of the wanted files, with what it has instead."""
     found = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(5))
     cure = "check `include`" if place.include else "give another URL or another `kind`"
     return ConfigError(f"{place.url} has no {wanted} (found: {found or 'nothing'}); {cure}")
@@ -115,10 +115,10 @@ def dead_letter(key: str, location: str, reason: str, message: str) -> DeadLette
 
 
 def failed(key: str, location: str, error: Exception) -> DeadLetter:
-    """Make the dead letter of an input on which a source failed in a way that is not foreseen."""
-    told = SampleError(SOURCE_FAILED, f"{type(error).__name__}: {error}")
+    """Make the dead letter of an input on which a source raised an unforeseen error."""
+    problem = SampleError(SOURCE_FAILED, f"{type(error).__name__}: {error}")
     return replace(
-        dead_letter(key, location, SOURCE_FAILED, told.message), traceback=traceback_of(error)
+        dead_letter(key, location, SOURCE_FAILED, problem.message), traceback=traceback_of(error)
     )
 
 

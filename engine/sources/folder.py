@@ -1,8 +1,8 @@
-"""A folder of images, recursive, with the labels that lie beside them.
+"""A folder of images, recursive, with the labels beside them.
 
-A file is an input when its suffix is one of images, or when it has none. A `.txt` with the
-same stem is its caption; the sheets of the Hugging Face imagefolder layout say captions and
-objects. A change of either changes the item's signature.
+A file is an input when it has the suffix of an image, or none. A `.txt` with the same stem is its
+caption; sheets in the imagefolder layout of Hugging Face have captions and objects. A change of
+either changes the item's signature.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from engine.sources.tally import SheetTally
 from engine.sources.url import place_of
 
 UNDECODABLE_SUFFIXES = frozenset({".heic", ".heif", ".jxl", ".exr", ".dng", ".cr2", ".nef", ".arw"})
-"""Photographs that nobody here decodes: inputs all the same, so that none is silently missing."""
+"""Formats that cannot be decoded; they are inputs, so that none is silently missing."""
 
 _CAPTION_MARK = re.compile(r" caption=(\d)=")
 
@@ -51,7 +51,7 @@ class FolderSource(Source[FolderConfig]):
 
     @cached_property
     def _sheets(self) -> SheetReader:
-        """The sheets of the place, as the limits are that the source has by then."""
+        """The sheets of the folder; made late, when the source has its limits."""
         config = self.config
         return SheetReader(self.place, config.encoding, config.caption_column, self.limits)
 
@@ -117,7 +117,7 @@ class FolderSource(Source[FolderConfig]):
         return self._remarks
 
     def _labels(self, path: str, signature: str) -> Labels:
-        """Read the labels that the item's signature says there are."""
+        """Read the labels that the item's signature names."""
         labels = Labels(self.config.encoding, self.limits)
         if mark := _CAPTION_MARK.search(signature):
             caption = posixpath.join(
@@ -125,7 +125,7 @@ class FolderSource(Source[FolderConfig]):
             )
             try:
                 data = self.place.read(caption, limit=self.limits.max_label_bytes)
-            except Exception as error:  # the image is there, only its label is not
+            except Exception as error:  # the image exists, only its label cannot be read
                 labels.problems.append(f"txt: {unreadable(caption, error).message}")
             else:
                 labels.add_caption(data, name="txt")
@@ -134,7 +134,7 @@ class FolderSource(Source[FolderConfig]):
 
 
 def _caption_names(name: str) -> tuple[str, ...]:
-    """Return the names that the caption of an image may have, the most likely first."""
+    """Return the possible names of an image's caption, the most likely first."""
     stem = posixpath.splitext(name)[0]
     stems = dict.fromkeys([stem, *(unicodedata.normalize(form, stem) for form in ("NFC", "NFD"))])
     return tuple(f"{one}{suffix}" for one in stems for suffix in (".txt", ".TXT"))

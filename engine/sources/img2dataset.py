@@ -1,7 +1,7 @@
 """The output folder of img2dataset: tars, each beside a Parquet file and a `_stats.json`.
 
-The Parquet file names the samples that the tar should hold: those it lost become dead letters.
-Rows whose download failed never were inputs; img2dataset itself counts them in `_stats.json`.
+The Parquet file names the samples that the tar should have: missing ones become dead letters. Rows
+whose download failed are no inputs; img2dataset counts them in `_stats.json`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.sources.webdataset import WebDatasetSource, stem_of
 
 MISSING_SAMPLE = "missing_sample"
 UNCHECKED = "unchecked_tar"
-"""The Parquet file, which tells what the tar should hold, is a link or beyond a limit."""
+"""The Parquet file, which names the samples of the tar, is a link or beyond a limit."""
 _OF_TARS = (CORRUPT_TAR, UNREAD_COMPRESSION, ARCHIVE_TOO_LARGE)
 
 
@@ -38,7 +38,7 @@ class Img2DatasetSource(WebDatasetSource):
         cuts: list[DeadLetter] = []
         for result in super().read(item):
             if isinstance(result, DeadLetter) and result.reason in _OF_TARS and expected:
-                cuts.append(result)  # its losses are named one by one below
+                cuts.append(result)  # missing samples are named one by one below
                 continue
             seen.add(result.key if isinstance(result, DeadLetter) else result.name)
             yield result
@@ -51,10 +51,10 @@ class Img2DatasetSource(WebDatasetSource):
             yield from cuts
 
     def _successful_keys(self, item: Item) -> list[str]:
-        """Return the keys that the Parquet file says were downloaded; none when it cannot say.
+        """Return the keys of downloaded samples from the Parquet file; none where it is damaged.
 
         Raises:
-            SampleError: it is there but is not read: a link, or beyond a limit.
+            SampleError: it exists but is not read: a link, or beyond a limit.
         """
         name = f"{stem_of(original(item.location))}.parquet"
         try:
@@ -66,6 +66,6 @@ class Img2DatasetSource(WebDatasetSource):
         except SampleError as error:
             cause = f"its samples cannot be held against {printable(name)}: {error.message}"
             raise SampleError(UNCHECKED, cause) from error
-        except Exception:  # it only serves to check the tar
+        except Exception:  # it is only needed to check the tar
             return []
         return [str(key) for key, status in rows if status == "success"]

@@ -1,8 +1,8 @@
-"""The labels that a source brings for one image, as annotations and as metadata.
+"""The labels of a source for one image, as annotations and as metadata.
 
-Knows the shapes in which datasets write them down: captions, the `objects` of Hugging Face and
-the `annotations` of our own output. Knows no files. What cannot be used is never lost silently:
-the metadata says so under `label_error`.
+Knows the formats of labels: captions, the `objects` of Hugging Face and the `annotations` of a
+finished dataset. Knows no files. Labels that cannot be used are named in the metadata, under
+`label_error`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from engine.sources.text import NotText, check_text, decoded
 
 OBJECTS = "objects"
 CAPTION_COLUMNS = ("text", "caption")
-"""The columns of a sheet that hold captions; the first that says something counts."""
+"""The columns of a sheet that hold captions; the first that is not empty counts."""
 CROWDS = "crowd_regions_left_out"
-"""The metadata key that counts regions marked as crowds, which become no detections."""
+"""The metadata key with the number of crowd regions, which become no detections."""
 MORE_ROWS = "more_rows"
-"""The metadata key of what other rows say of the same image."""
+"""The metadata key of the values of further rows of the same image."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Moment(str):
 
 
 class Labels:
-    """What is said about one image in all the places where its source says something."""
+    """Collects the labels of one image from all files of its source."""
 
     def __init__(self, encoding: str = "", limits: Limits | None = None) -> None:
         self.metadata: dict[str, Any] = {}
@@ -55,7 +55,7 @@ class Labels:
         self._beyond = 0
 
     def add_caption(self, value: object, *, name: str = "caption") -> None:
-        """Add a caption, or a list of them; empty ones and those already said say nothing."""
+        """Add a caption, or a list of them; empty and repeated ones are ignored."""
         for text in value if isinstance(value, list | tuple) else [value]:
             try:
                 caption = self._text(text).strip()
@@ -68,18 +68,18 @@ class Labels:
                 self._take([Annotation(kind="text", task="caption", text=caption)], name)
 
     def add_row(self, row: Mapping[str, Any], *, captions: Iterable[str] = CAPTION_COLUMNS) -> None:
-        """Add a row of a table: its captions, its `objects`, and all else as metadata."""
+        """Add a row of a table: its captions, its `objects`, and all other values as metadata."""
         metadata = {}
         for name, value in row.items():
             if isinstance(value, Unread):
                 self.problems.append(f"{name}: {value.problem}")
             else:
                 metadata[name] = value
-        spoken = next((name for name in captions if metadata.get(name)), None)
-        if spoken is not None:
-            self.add_caption(metadata[spoken], name=spoken)
-            metadata[spoken] = self._readable(metadata[spoken])
-        for name in sorted(metadata.keys() - {spoken, OBJECTS}):
+        caption_key = next((name for name in captions if metadata.get(name)), None)
+        if caption_key is not None:
+            self.add_caption(metadata[caption_key], name=caption_key)
+            metadata[caption_key] = self._readable(metadata[caption_key])
+        for name in sorted(metadata.keys() - {caption_key, OBJECTS}):
             if isinstance(metadata[name], bytes):
                 metadata[name] = self._decoded(name, metadata[name])
         if metadata.get(OBJECTS) is None or self._add_objects(metadata):
@@ -93,7 +93,7 @@ class Labels:
             self.metadata.setdefault(name, text)
 
     def add_json(self, data: bytes) -> None:
-        """Add a JSON object as metadata; that of our own output gives its annotations back."""
+        """Add a JSON object as metadata; one of a finished dataset gives annotations."""
         try:
             values = self._parsed(decoded(data, self._encoding))
         except ValueError as error:
@@ -107,7 +107,7 @@ class Labels:
             self.add_metadata(values)
 
     def add_metadata(self, values: dict[str, Any]) -> None:
-        """Take the metadata of a place; that of a second row stays apart under `more_rows`."""
+        """Add metadata of one file or row; that of further rows goes under `more_rows`."""
         if not self.metadata:
             self.metadata |= values
         elif values != {name: self.metadata.get(name) for name in values}:
@@ -121,17 +121,18 @@ class Labels:
             return data
 
     def finish(self) -> tuple[str, tuple[Annotation, ...]]:
-        """Return the metadata, as JSON text with what could not be used, and the annotations."""
+        """Return the metadata as JSON text, with labels that could not be used, and the
+        annotations."""
         if self._beyond:
             limit = self._limits.max_annotations
             self.problems.append(f"{self._beyond} annotations beyond the limit of {limit}")
-        # Of our own keys, what the source has under such a name gives way.
+        # The engine's own keys replace those of the source with the same name.
         own = {MORE_ROWS: self._more_rows, CROWDS: self._crowds}
         metadata = self.metadata | {name: value for name, value in own.items() if value}
         return metadata_json(with_problems(metadata, self.problems)), tuple(self.annotations)
 
     def _add_objects(self, metadata: dict[str, Any]) -> bool:
-        """Add the objects; whether nothing about them is left to keep in the metadata."""
+        """Add the objects; return whether nothing of them has to stay in the metadata."""
         try:
             value = metadata[OBJECTS]
             if isinstance(value, str | bytes):  # a cell of a CSV file
@@ -167,7 +168,7 @@ class Labels:
             self.metadata |= before
 
     def _take(self, annotations: Iterable[Annotation], name: str) -> bool:
-        """Take annotations within the limits; whether that is all of them."""
+        """Add annotations within the limits; return whether these are all."""
         most = self._limits.max_caption_characters
         is_whole = True
         for one in annotations:
@@ -193,7 +194,7 @@ class Labels:
         )
 
     def _text(self, value: object) -> str:
-        if value is None or value != value:  # NaN stands for nothing in a table
+        if value is None or value != value:  # NaN is a missing value in a table
             return ""
         if isinstance(value, bytes):
             return decoded(value, self._encoding)
@@ -212,5 +213,5 @@ class Labels:
 
 
 def _is_plain_box(one: Annotation) -> bool:
-    """Whether an annotation says no more than an entry of `objects` can."""
+    """Whether an annotation has only fields that an entry of `objects` has."""
     return one == Annotation(kind=one.kind, task=DETECTION, label=one.label, box_xyxy=one.box_xyxy)

@@ -1,8 +1,8 @@
-"""Local files that are reached without leaving a root by a link.
+"""Opens local files below a root without following links out of it.
 
-A link is followed where it leads to another place within the root that is not hidden. Where it
-leads is found out first, then the way there is opened step by step with no link allowed, so that
-one that is put in between is not followed either. A hard link is a file like any other.
+A link is followed when its target is within the root and not hidden. The target is resolved first,
+then opened folder by folder without following links, so that a link put there meanwhile is not
+followed. A hard link is an ordinary file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def leads_out(root: str, path: str) -> bool:
-    """Whether the real place of a path is outside a root, or hidden within it."""
+    """Whether the target of a path is outside a root, or hidden within it."""
     parts = _below(os.path.realpath(root), os.path.realpath(path))
     return parts is None or _hidden(parts)
 
@@ -62,7 +62,7 @@ def not_followed() -> SampleError:
 
 
 def _below(real_root: str, real: str) -> tuple[str, ...] | None:
-    """Return the parts of a path below a root, or nothing when it is not there."""
+    """Return the parts of a path below a root, or nothing when it is not below it."""
     if not PurePath(real).is_relative_to(real_root):
         return None
     return PurePath(real).relative_to(real_root).parts
@@ -73,7 +73,7 @@ def _hidden(parts: tuple[str, ...]) -> bool:
 
 
 def _checked(file: int) -> int:
-    """Return a descriptor if it is that of a regular file; it may be another than a moment ago."""
+    """Return a descriptor if it is that of a regular file; the file may have been replaced."""
     try:
         _check_regular(os.fstat(file))
     except BaseException:

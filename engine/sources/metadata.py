@@ -1,4 +1,4 @@
-"""What a source knew of an image, as JSON text of bounded length."""
+"""The metadata of an image from its source, as JSON text of bounded length."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 MAX_METADATA_BYTES = 64 * 1024
-"""Metadata of one sample beyond this size loses its longest values, which are then named."""
+"""Bytes of the metadata of a sample, at most; beyond it, the longest values are left out and
+named."""
 LABEL_ERROR = "label_error"
-"""The metadata key that says which labels of the source could not be used, and why."""
+"""The metadata key of labels of the source that could not be used, with the reason."""
 DROPPED = "metadata_dropped"
-"""The metadata key that names values that were too long."""
+"""The metadata key with the names of values that were too long."""
 
 _MAX_ERROR_CHARACTERS = 1000
 
@@ -36,16 +37,16 @@ def metadata_json(values: Mapping[str, Any]) -> str:
 
 
 def with_problems(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Return metadata that tells these problems of labels, after those that it told before."""
-    told = [str(values[LABEL_ERROR])] if LABEL_ERROR in values else []
-    text = "; ".join(dict.fromkeys(told + problems))[:_MAX_ERROR_CHARACTERS]
+    """Return metadata with these problems of labels, after those that it already has."""
+    known = [str(values[LABEL_ERROR])] if LABEL_ERROR in values else []
+    text = "; ".join(dict.fromkeys(known + problems))[:_MAX_ERROR_CHARACTERS]
     return {**values, LABEL_ERROR: text} if text else dict(values)
 
 
 def _shortened(plain: dict[str, Any]) -> dict[str, Any]:
     """Keep the shortest values that fit, and name (the first twenty of) the others."""
     sizes = {key: len(_dumped({key: value}).encode()) for key, value in plain.items()}
-    budget = MAX_METADATA_BYTES - 4096  # room for the names of what is dropped
+    budget = MAX_METADATA_BYTES - 4096  # room for the names of left out values
     kept = {}
     for key in sorted(sizes, key=lambda key: (key != LABEL_ERROR, sizes[key], key)):
         budget -= sizes[key]

@@ -1,8 +1,8 @@
 """The `objects` of Hugging Face datasets: boxes as COCO xywh, in the upright frame.
 
-They come as columns (`{bbox: [[x, y, w, h]], categories: [name], iscrowd: [0]}`) or as rows.
-One bad box costs one box. A crowd region is no object of its class but many, so it does not
-become a detection. This module does not know the size of the image.
+They come as columns (`{bbox: [[x, y, w, h]], categories: [name], iscrowd: [0]}`) or as rows. A bad
+box is left out alone. A crowd region covers several objects of its class, so it does not become a
+detection. This module does not know the size of the image.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _NO = (False, None, "", "0", "false")
 class Objects:
     """Detections, and what was left out: crowds by number, bad boxes by reason.
 
-    `beyond` counts the boxes behind the first `most`, which are not looked at. `is_all` tells that
-    the annotations say everything that the objects said.
+    `beyond` counts the boxes after the first `most`, which are not read. `is_all`: the annotations
+    have all information of the objects.
     """
 
     annotations: tuple[Annotation, ...] = ()
@@ -41,7 +41,7 @@ class Objects:
 
 
 class _Given(NamedTuple):
-    """One object as it is written down: its box, its categories and whether it is a crowd."""
+    """One object of the source: its box, its categories and whether it is a crowd."""
 
     box: Any
     names: Sequence[Any]
@@ -49,10 +49,10 @@ class _Given(NamedTuple):
 
 
 def read_objects(value: object, encoding: str = "", *, most: int = 1 << 62) -> Objects:
-    """Read objects, so many at `most`; names of categories that are bytes are in `encoding`.
+    """Read at most `most` objects; names of categories that are bytes are in `encoding`.
 
     Raises:
-        ValueError: the shape is another one, so that no box can be matched with its category.
+        ValueError: the shape is another one, so boxes cannot be matched with categories.
     """
     is_rows = isinstance(value, Sequence) and not isinstance(value, str | bytes)
     keys, given = _in_rows(value) if is_rows else _in_columns(value)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Annotations of our own output, given back by a source: checked one by one, and by their lineage.
+"""Annotations of a finished dataset that a source reads: each is checked, and their lineage.
 
-Whoever made the dataset is a stranger, too. What does not keep to the contract is left out and
-named; the size of the image is not known here.
+The dataset may come from outside, too. Annotations that violate the contract are left out and
+reported; the size of the image is not known here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from engine.safety.names import is_name
 from engine.sources.text import NotText, check_text
 
 MAX_LINEAGE = 32
-"""Annotations that are made from each other, one from the next; five is what stages make."""
+"""Length of a chain of parents, at most; stages make chains of five."""
 MAX_OWN_TASKS = 100
-"""Tasks of one image that the engine does not know."""
+"""Unknown tasks of one image, at most."""
 
 _PROVENANCE = dict.fromkeys(("specialist", "model", "revision", "stage"), "")
 _CONTRACT_KEYS = frozenset({"kind", "task", "box_xyxy", "parent_id", "specialist"})
@@ -30,7 +30,7 @@ _CONTRACT_KEYS = frozenset({"kind", "task", "box_xyxy", "parent_id", "specialist
 def is_contract(value: object) -> bool:
     """Whether a value is the `annotations` list of a dataset that this engine wrote.
 
-    One entry that is whole tells it, for another may be the bad one.
+    One valid entry is enough, as others may be damaged.
     """
     return isinstance(value, list) and any(
         isinstance(row, dict) and row.keys() >= _CONTRACT_KEYS for row in value
@@ -38,10 +38,10 @@ def is_contract(value: object) -> bool:
 
 
 def contract(rows: Sequence[Any]) -> tuple[tuple[Annotation, ...], list[str]]:
-    """Turn annotations of our own output back into what a source says: without provenance.
+    """Return annotations of a finished dataset as those of a source, without provenance.
 
-    An `id` stays only as the name by which a `parent_id` of the same list finds it. Also returns
-    what is to be told of entries that do not keep to the contract.
+    An `id` stays only where a `parent_id` of the same list refers to it. Also returns remarks on
+    entries that violate the contract.
     """
     annotations: list[Annotation] = []
     broken: list[str] = []
@@ -54,8 +54,8 @@ def contract(rows: Sequence[Any]) -> tuple[tuple[Annotation, ...], list[str]]:
     problems = broken + problems
     if not problems:
         return kept, []
-    told = f"{len(problems)} of {len(rows)} do not keep to the contract: {problems[0]}"
-    return kept, [f"annotations: {told}"]
+    remark = f"{len(problems)} of {len(rows)} do not keep to the contract: {problems[0]}"
+    return kept, [f"annotations: {remark}"]
 
 
 def without_bad(
@@ -63,8 +63,8 @@ def without_bad(
 ) -> tuple[tuple[Annotation, ...], list[str]]:
     """Leave out annotations that have a problem; return the others, and the problems.
 
-    A `parent_id` that leads to one of them is emptied. What cannot be without its parent, such
-    as a phrase without its caption, goes with it.
+    A `parent_id` of one of them is emptied. An annotation that needs its parent, such as a phrase
+    its caption, is left out with it.
     """
     kept = dict(enumerate(annotations))
     problems: list[str] = []
@@ -91,7 +91,7 @@ def without_bad(
 
 
 class _OfContract:
-    """Says what is wrong with one of these annotations, of an image of any size."""
+    """Returns what is wrong with one of these annotations, whatever the size of the image."""
 
     def __init__(self, annotations: Sequence[Annotation]) -> None:
         self._own_tasks: set[str] = set()
@@ -130,7 +130,8 @@ class _OfContract:
         return ""
 
     def _depth_of(self, name: str) -> int:
-        """Return how many annotations lie above one, itself counted; of a circle the limit."""
+        """Return the length of an annotation's chain of parents, itself included; of a circle the
+        limit."""
         way: dict[str, None] = {}
         while name in self._named and name not in self._depths and name not in way:
             way[name] = None
@@ -143,7 +144,8 @@ class _OfContract:
 
 
 def _text_problem(one: Annotation) -> str:
-    """Say what is wrong with a text that a stage may say and a file has by damage only."""
+    """Return what is wrong with a text that is allowed for a stage, but in a file is due to
+    damage."""
     for name in ("text", "label", "language"):
         text = getattr(one, name)
         try:

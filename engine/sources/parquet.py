@@ -1,8 +1,8 @@
 """Parquet files with image bytes in a column, as the Hugging Face hub stores datasets.
 
-An item is a range of rows, found from the file's footer; reading streams it, a few rows at a
-time. A damaged row group costs its own rows, each a dead letter. What the columns mean is
-found in `columns`, what a row says in `labels`.
+An item is a range of rows, found from the file's footer; reading streams it, a few rows at a time.
+Each row of a damaged row group is a dead letter. `columns` finds the meaning of the columns,
+`labels` reads the values of a row.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ParquetSource(Source[ParquetConfig]):
                     check_rows(rows, file_item.size or rows)
             except ConfigError:
                 raise
-            except Exception:  # `read` says what is wrong with the file
+            except Exception:  # `read` reports what is wrong with the file
                 yield file_item
                 continue
             for start in range(0, rows, self.shard_size):

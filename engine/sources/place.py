@@ -1,8 +1,7 @@
-"""A place: an fsspec URL, listed folder by folder and read file by file.
+"""A place: the files below an fsspec URL, listed folder by folder and read file by file.
 
-Names come as they are on disk, which may be no valid text; `location` is their reversible
-spelling in printable UTF-8, so that it fits into Arrow and JSON. This module knows neither
-formats nor labels.
+Names on disk may be no valid text; a `location` is a name in printable UTF-8, for Arrow and JSON,
+from which `original` restores it. This module knows neither formats nor labels.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from engine.core.image import TOO_MANY_BYTES
 from engine.sources.links import LINK_NOT_FOLLOWED, descriptor, leads_out, not_followed
 
 UNREADABLE = "unreadable"
-"""The signature of what is listed but cannot be read: a broken link, a locked folder."""
+"""The signature of a listed entry that cannot be read: a broken link, a locked folder."""
 UNOPENED = (UNREADABLE, LINK_NOT_FOLLOWED)
-"""Signatures of the file "" that stands for a whole folder."""
+"""Signatures of the file "" that represents a whole folder."""
 CHANGED_WHILE_READ = "changed_while_read"
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "checksum", "LastModified", "last_modified",
@@ -31,17 +30,18 @@ _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def printable(name: str) -> str:
-    """Spell any file name in printable UTF-8: odd bytes become `\\xNN`; `original` undoes it."""
+    """Return any file name in printable UTF-8: other bytes become `\\xNN`; `original` reverses
+    it."""
     spelled = _TO_ESCAPE.sub(lambda match: f"\\x{ord(match[0]):02x}", name)
     try:
         raw = spelled.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half of a character, which no file name has
+    except UnicodeEncodeError:  # half of a character: no file name has one
         raw = spelled.encode("utf-8", "surrogatepass")
     return raw.decode("utf-8", "backslashreplace")
 
 
 def original(location: str) -> str:
-    """Return the file name that `printable` spelled."""
+    """Return the file name that `printable` was given."""
     raw = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), location.encode())
     return raw.decode("utf-8", "surrogateescape")
 
@@ -58,7 +58,7 @@ class SourceFolder(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What one folder holds, hidden entries left out: signatures of files, names of folders.
+    """The entries of one folder without hidden ones: signatures of files, names of folders.
 
     `unfollowed` are the folders behind links that are not followed.
     """
@@ -72,8 +72,8 @@ class Listing(NamedTuple):
 class Place:
     """Files below a root, perhaps only those named or matching a pattern.
 
-    `names` are exact paths below the root; when there are any, nothing else is there. The root, and
-    a file that is the only name, may be links: whoever wrote the URL chose them.
+    `names` are exact paths below the root; if there are any, these files are all. The root, and a
+    file that is the only name, may be links, as the author of the URL chose them.
     """
 
     url: str
@@ -84,7 +84,7 @@ class Place:
     include: tuple[str, ...] = ()
     follow_links: bool = False
     query: str = field(default="", repr=False)
-    """What signs the address of each file, with its `?`: part of no name."""
+    """The signature of the URL of each file, with its `?`; not part of names."""
 
     @property
     def is_local(self) -> bool:
@@ -95,7 +95,7 @@ class Place:
         """List the folders of the place, each with its files sorted, parents first.
 
         Raises:
-            ConfigError: a file that the URL names is not there.
+            ConfigError: a file that the URL names does not exist.
             StorageError: a remote folder cannot be listed.
         """
         self.fs.invalidate_cache()
@@ -110,7 +110,7 @@ class Place:
         """Return the predicate for paths below the root that the URL and `include` select."""
         names = frozenset(self.names)
         patterns = _glob_regex(self.patterns)
-        # As in .gitignore, a pattern without a slash means the name in any folder.
+        # As in .gitignore, a pattern without a slash matches the name in any folder.
         include = _glob_regex([p if "/" in p else f"**/{p}" for p in self.include])
 
         def is_selected(path: str) -> bool:
@@ -190,7 +190,7 @@ class Place:
                 return self._list_remote(parent).files
             return self._local_lister()(parent).files
         except (OSError, StorageError):
-            return {}  # a web server lists nothing; each name is then asked for
+            return {}  # a web server has no listings: look for each name
 
     def _signature_of(self, name: str, listed: Mapping[str, str]) -> str:
         try:
@@ -212,7 +212,7 @@ class Place:
             if entry["name"].strip("/") == full.strip("/") or not name or name.startswith("."):
                 continue
             is_link = entry["type"] == "link" or entry.get("islink")
-            if is_link and not self.follow_links:  # where it leads, only the storage knows
+            if is_link and not self.follow_links:  # a link of the storage, which resolves it
                 is_folder = entry["type"] == "directory"
                 if is_folder:
                     listing.unfollowed.append(name)
@@ -226,8 +226,8 @@ class Place:
 
 
 class _LocalLister:
-    """Lists local folders, each only once. A link that is not followed is listed as one, except
-    for the file that was chosen."""
+    """Lists local folders, each only once. A link that is not followed is listed as a link, except
+    for the file that the URL names."""
 
     def __init__(self, root: str, chosen: str, *, follow_links: bool) -> None:
         self.root = root
@@ -239,7 +239,7 @@ class _LocalLister:
         full = os.path.join(self.root, folder)
         listing = Listing({}, [], [])
         if not self.follow_links and folder and leads_out(self.root, full):
-            return listing  # it was a folder a moment ago
+            return listing  # it has just been deleted or replaced
         status = os.stat(full)
         if (status.st_dev, status.st_ino) in self.seen:
             return listing
@@ -255,7 +255,7 @@ class _LocalLister:
                     listing.files[entry.name] = signature
                 elif is_out and not self.follow_links:
                     listing.unfollowed.append(entry.name)
-                elif is_out or not entry.is_symlink():  # else it is walked on its own
+                elif is_out or not entry.is_symlink():  # else it is listed by itself
                     listing.folders.append(entry.name)
         return listing
 
@@ -276,7 +276,7 @@ class _LocalLister:
 
 
 def state_of(file: BinaryIO) -> tuple[int, int] | None:
-    """Return the size of an open local file and when it was changed; of others nothing."""
+    """Return size and time of change of an open local file; of other files nothing."""
     try:
         status = os.fstat(file.fileno())
     except (OSError, AttributeError):
@@ -285,7 +285,7 @@ def state_of(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def check_unchanged(file: BinaryIO, before: tuple[int, int] | None) -> None:
-    """Check that an open file is still what it was.
+    """Check that an open file has not changed.
 
     Raises:
         SampleError: `changed_while_read`.
@@ -312,7 +312,7 @@ def _walk(list_folder: Callable[[str], Listing], depth: int) -> Iterator[SourceF
 
 
 def size_of(signature: str) -> int:
-    """Return the bytes of a file as its signature has them, or 0."""
+    """Return the size of a file from its signature, or 0."""
     size = signature.partition("-")[0]
     return int(size) if size.isascii() and size.isdigit() else 0
 

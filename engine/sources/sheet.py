@@ -1,8 +1,8 @@
 """Sheets of an image folder: `metadata.csv`, `metadata.jsonl`, `metadata.parquet`.
 
 As in the imagefolder of Hugging Face `datasets`, a row names its image in `file_name`, or in one
-column `*_file_name`, relative to the sheet. Names match as they are spelled, else by Unicode NFC
-and with either slash. A row that cannot be read costs one row, and is told with its number.
+column `*_file_name`, relative to the sheet. Names match exactly, else by Unicode NFC and with
+either slash. A row that cannot be read is left out and reported with its number.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from engine.sources.text import decoded_lines
 SHEET_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 _BYTES_PER_ROW = 64
-"""A sheet may have a row, and name an image, for each so many of the bytes that it may have."""
+"""Bytes of the limit of a sheet for each row, and for each named image, that it may have."""
 _BYTES_PER_CELL = 16
-"""The same for the cells of a CSV file: an empty one costs a byte there, and eight in memory."""
+"""The same for each cell of a CSV file: an empty one takes a byte there, and eight in memory."""
 _MOST_PROBLEMS = 100
 _CURE = "divide it among folders"
 _FILE_NAME = "file_name"
 _DELIMITERS = ",;\t|"
 _UNUSUAL = re.compile(r"(?:^|/)\.|//|\\|/$")
-"""What `normpath` would change; most names have none of it."""
+"""Parts of a path that `normpath` changes; most names have none."""
 
 
 class _TooMany(Exception):
-    """A sheet names more images than are remembered."""
+    """A sheet names more images than its limit."""
 
 
 class Match(NamedTuple):
-    """A row that names an image: its number in the sheet, and the name as it is spelled there.
+    """A row that names an image: its number in the sheet, and the name as written there.
 
     Its labels are those of `owner`: the image in `file_name`, or the only one that it names.
     """
@@ -54,10 +54,10 @@ class Match(NamedTuple):
 
 
 class Sheet:
-    """The rows of one sheet, by the images that they name; each is parsed when it is asked for.
+    """The rows of one sheet, by the images that they name; each is parsed when it is needed.
 
-    `problems` are the first rows that cannot be read, or the one reason why none can. `size` is the
-    number of bytes that it was read from.
+    `problems` are the first rows that cannot be read, or the one reason why none can. `size` is in
+    bytes.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Sheet:
         return len(self._rows)
 
     def first_problem(self) -> str:
-        """Return the first problem and how many there are; nothing when there is none."""
+        """Return the first problem and the number of others, or ""."""
         more = max(len(self.problems), self.bad_rows) - 1
         first = "".join(self.problems[:1])
         return f"{first} (and {more:,} more)" if more > 0 else first
@@ -114,7 +114,7 @@ class Sheet:
         return values
 
     def place_of(self, number: int) -> str:
-        """Return how people find a row: by its line, or its number in a Parquet file."""
+        """Return the position of a row for messages: its line, or its number in a Parquet file."""
         unit = "row" if self.name.endswith(".parquet") else "line"
         return f"{unit} {self._numbers[number]}"
 
@@ -159,7 +159,7 @@ class Sheet:
             self._add(number, line, values)
 
     def _read_csv(self, lines: Sequence[str | None]) -> None:
-        """Read the rows as lists of cells: an empty one says nothing, all others are text."""
+        """Read the rows as lists of cells: `None` where empty, else text."""
         if not lines or lines[0] is None:
             raise ValueError("its header cannot be read" if lines else "it is empty")
         header, delimiter = _header(lines[0])
@@ -218,13 +218,13 @@ class Sheet:
 
 
 def folded(path: str) -> str:
-    """Return what all spellings of a path have in common: NFC, slashes, no `./`."""
+    """Return the common form of all spellings of a path: NFC, slashes, no `./`."""
     plain = path if path.isascii() else unicodedata.normalize("NFC", path)
     return posixpath.normpath(plain.replace("\\", "/")) if _UNUSUAL.search(plain) else plain
 
 
 def _images(values: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """Return the images that a row names, and the one that its labels are of, if any."""
+    """Return the images that a row names, and the one that its labels describe, if any."""
     names: dict[str, None] = {}
     for column, value in values.items():
         if f"_{column}".endswith("_file_name"):

@@ -1,8 +1,8 @@
-"""The sheets above each file of a folder: which rows are its own, and who finds nobody.
+"""Finds the rows of each image in the sheets of the folders above it.
 
-For a file the nearest folder counts that has a sheet with a row for it; the sheets of one folder
-count together. Where a name could mean two files, or two rows one file, only the exact spelling
-counts, and what is left is told.
+The nearest folder with a row for the image counts, with all its sheets. Where a name in another
+spelling could mean two files, or two rows one file, only exact names match; other rows are
+reported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.sources.place import Place
 from engine.sources.sheet import SHEET_NAMES, Match, Sheet
 
 SHARED_MARK = " shares-its-name"
-"""What the signature of a file says when another one has its name in another spelling."""
+"""Marks in the signature of a file that another file has its name in another spelling."""
 _MARK = re.compile(r" metadata=(\d+)/(" + "|".join(map(re.escape, SHEET_NAMES)) + ")=")
 _AMBIGUOUS = "rows with other spellings of the name (NFC, slashes) fit, and none exactly"
 
@@ -28,8 +28,8 @@ Found = list[tuple[Sheet, Match]]
 
 
 class SheetReader:
-    """Reads the labels that sheets have for files; of sheets in other folders it keeps no more than
-    the limit of one sheet."""
+    """Reads the labels of files from sheets; of sheets in other folders it keeps at most as many
+    bytes as one sheet may have."""
 
     def __init__(self, place: Place, encoding: str, caption_column: str, limits: Limits) -> None:
         self._place = place
@@ -39,14 +39,14 @@ class SheetReader:
         self._sheets: dict[str, Sheet] = {}
 
     def sheet(self, path: str) -> Sheet:
-        """Return a sheet of the place; one that cannot be read says so as its problem."""
+        """Return a sheet; one that cannot be read has a problem and no rows."""
         if path not in self._sheets:
             self._forget(path)
             self._sheets[path] = read_sheet(self._place, path, self._encoding, self._limits)
         return self._sheets[path]
 
     def _forget(self, path: str) -> None:
-        """Forget sheets that are not above a path when all take too much."""
+        """Drop sheets that are not above a path when all together are too large."""
         if sum(sheet.size for sheet in self._sheets.values()) <= self._limits.max_sheet_bytes:
             return
         self._sheets = {
@@ -56,7 +56,7 @@ class SheetReader:
         }
 
     def add_labels(self, labels: Labels, path: str, signature: str) -> None:
-        """Add what the sheets say about a file, those that its signature names."""
+        """Add the labels of a file from the sheets that its signature names."""
         is_shared = SHARED_MARK in signature
         problems: list[str] = []
         for folder, names in _levels(path, signature):
@@ -66,7 +66,7 @@ class SheetReader:
                 self._add_rows(labels, found)
                 return
             problems += [problem] if problem else [sheet.first_problem() for sheet in sheets]
-        # A row that cannot be read may have been the one for this file.
+        # A row that cannot be read may be that of this file.
         labels.problems += filter(None, problems)
 
     def _add_rows(self, labels: Labels, found: Found) -> None:
@@ -76,16 +76,16 @@ class SheetReader:
                 labels.add_row(row, captions=self._captions)
                 continue
             labels.add_metadata(row)
-            spoken = [n for n in (*self._captions, OBJECTS) if row.get(n) is not None]
-            if spoken and not match.owner:
+            given = [n for n in (*self._captions, OBJECTS) if row.get(n) is not None]
+            if given and not match.owner:
                 labels.problems.append(
-                    f"{sheet.name} {sheet.place_of(match.row)}: {' and '.join(spoken)} of several "
+                    f"{sheet.name} {sheet.place_of(match.row)}: {' and '.join(given)} of several "
                     f"images; name the one that is meant in `file_name`"
                 )
 
 
 def sheet_mark(up: int, name: str, signature: str) -> str:
-    """Return what the signature of a file says of a sheet so many folders above it."""
+    """Return the part of a file's signature for a sheet `up` folders above it."""
     return f" metadata={up}/{name}={signature}"
 
 
@@ -100,7 +100,7 @@ def _levels(path: str, signature: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def read_sheet(place: Place, path: str, encoding: str, limits: Limits) -> Sheet:
-    """Read a sheet; its problems say what cannot be read, perhaps all of it."""
+    """Read a sheet; its problems name rows that cannot be read, or the whole sheet."""
     name = posixpath.basename(path)
     try:
         return Sheet(name, place.read(path, limit=limits.max_sheet_bytes), encoding, limits)
@@ -112,9 +112,9 @@ def read_sheet(place: Place, path: str, encoding: str, limits: Limits) -> Sheet:
 
 
 def rows_for(path: str, sheets: Sequence[Sheet], *, is_shared: bool) -> tuple[Found, str]:
-    """Find the rows of a file; perhaps only why those that there are cannot be used.
+    """Find the rows of a file, or why its rows cannot be used.
 
-    `is_shared` tells that another file has the same name when both are spelled alike.
+    `is_shared`: another file has the same name in the common spelling.
     """
     found = [(sheet, match) for sheet in sheets for match in sheet.find(path)]
     exact = [(sheet, match) for sheet, match in found if match.name == posixpath.normpath(path)]

@@ -1,6 +1,6 @@
 """Rows without a file and files without a row, counted while a folder is listed.
 
-Reads the sheets on the way, and forgets each as soon as the listing has left its folder.
+Reads the sheets during the listing, and drops each when the listing has left its folder.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from engine.sources.sheet import SHEET_NAMES, Match, Sheet, folded
 from engine.sources.sheets import SHARED_MARK, read_sheet, rows_for, sheet_mark
 
 MAX_REMARKS = 100
-"""Lines about sheets; what is beyond is counted in one line more."""
+"""Lines about sheets, at most; one more line counts the others."""
 
 
 class SheetTally:
-    """Follows a listing, parents first: each folder is entered, then its images are asked about."""
+    """Follows a listing, parents first: `enter` each folder, then count its images."""
 
     def __init__(self, place: Place, encoding: str, limits: Limits) -> None:
         self._place = place
@@ -32,7 +32,7 @@ class SheetTally:
         self._remarks: list[str] = []
 
     def enter(self, folder: SourceFolder) -> None:
-        """Go on to a folder: sheets that are not above it are done with."""
+        """Go on to a folder, and finish sheets that are not above it."""
         while self._levels and not folder.path.startswith(self._levels[-1].path):
             self._remarks += self._levels.pop().remarks(self._is_selected)
         self._depth = folder.path.count("/")
@@ -48,7 +48,7 @@ class SheetTally:
             self._shared = frozenset(name for name, count in spellings.items() if count > 1)
 
     def marks_of(self, path: str) -> str:
-        """Count an image; return what its signature says of the sheets above it."""
+        """Count an image; return the part of its signature for the sheets above it."""
         if not self._levels:
             return ""
         is_shared = folded(path.rpartition("/")[2]) in self._shared
@@ -61,7 +61,7 @@ class SheetTally:
         return "".join(marks) + (SHARED_MARK if is_shared else "")
 
     def finish(self) -> tuple[str, ...]:
-        """Return what is to be told, when the listing has ended."""
+        """Return the remarks on sheets, after the listing."""
         while self._levels:
             self._remarks += self._levels.pop().remarks(self._is_selected)
         remarks = sorted(self._remarks)
@@ -70,7 +70,7 @@ class SheetTally:
 
 
 class _Level:
-    """The sheets of one folder, and who has found whom."""
+    """The sheets of one folder, and which of their rows and images matched."""
 
     def __init__(self, folder: SourceFolder, sheets: dict[str, Sheet]) -> None:
         self.path = folder.path
@@ -83,12 +83,13 @@ class _Level:
         self._repeated: list[str] = []
 
     def marks(self, depth: int) -> Iterator[str]:
-        """Yield what the signature of a file at this depth says of the sheets."""
+        """Yield the parts of the signature of a file at this depth for these sheets."""
         for name, signature in self._signatures.items():
             yield sheet_mark(depth - self.path.count("/"), name, signature)
 
     def take(self, path: str, *, is_shared: bool, is_found: bool) -> bool:
-        """Count the rows of an image, which a nearer sheet may have; whether there are any."""
+        """Count the rows of an image; return whether there are any. A nearer sheet may have some,
+        too."""
         name = path.removeprefix(self.path)
         found, problem = rows_for(name, [*self._sheets.values()], is_shared=is_shared)
         if problem and not is_found:
@@ -104,7 +105,7 @@ class _Level:
         self._lacking.append(printable(path))
 
     def remarks(self, is_selected: Callable[[str], bool]) -> Iterator[str]:
-        """Yield what is to be told of the sheets, those that were listed below included."""
+        """Yield the remarks on the sheets of this folder."""
         where = " and ".join(printable(self.path + name) for name in self._sheets)
         if self._lacking:
             yield f"{_have(self._lacking)} no row in {where}, such as {self._lacking[0]!r}"
@@ -136,7 +137,7 @@ class _Level:
             if self._uses[key] or not is_selected(self.path + folded(match.name)):
                 continue
             (nearer if self._nearer[key] else lost)[match.row] = match.name
-        for rows, verb, told in (
+        for rows, verb, what in (
             (lost, "name", "no image"),
             (nearer, "name", "an image that a nearer sheet names"),
             (several, "fit", "more than one image"),
@@ -145,7 +146,7 @@ class _Level:
                 verb = f"{verb}s" if len(rows) == 1 else verb
                 such = printable(rows[min(rows)])
                 count = f"{len(rows):,} of {counted(total, 'row')}"
-                yield f"{where}: {count} {verb} {told}, such as {such!r}"
+                yield f"{where}: {count} {verb} {what}, such as {such!r}"
 
 
 def _have(images: list[str]) -> str:

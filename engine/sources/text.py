@@ -1,8 +1,8 @@
-"""Bytes as text: captions, JSON and sheets, in whatever encoding people wrote them.
+"""Decodes bytes as text: captions, JSON and sheets.
 
-A byte order mark comes first, then strict UTF-8, then the encoding that the source's config
-names. What fits none of them is no text: characters are never replaced, nor is an encoding
-guessed from the letters, for a guess that is wrong reads like a caption.
+By a byte order mark, else as strict UTF-8, else in the encoding that the source's config names.
+Other bytes are no text: characters are never replaced, and no encoding is guessed, as the result of
+a wrong guess could pass as a caption.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _EXAMPLES = "such as cp1252, gbk, shift_jis or utf-16-le"
 
 
 class NotText(ValueError):
-    """Bytes or characters that are no text; the message says why, and names the cure."""
+    """Bytes or characters that are no text; the message has the reason and the cure."""
 
 
 def check_text(text: str) -> str:
-    """Return a text that is one.
+    """Return a text after checking its characters.
 
     Raises:
         NotText: it has NUL or escape characters, as text in another encoding has (UTF-16,
@@ -66,8 +66,8 @@ def is_utf8(data: bytes) -> bool:
 def decoded_lines(data: bytes, encoding: str = "") -> list[str | None]:
     """Return the lines of a text with their ends; `None` for a line that is no text.
 
-    A few damaged lines in UTF-8 cost only themselves. Where most lines with other letters than
-    ASCII are no UTF-8, all of them are in another encoding, though a short one may fit by chance.
+    A few damaged lines in UTF-8 are left out alone. Where most lines with non-ASCII letters are no
+    UTF-8, the whole text is in another encoding, though a short line may fit by chance.
 
     Raises:
         NotText: it cannot be divided into lines: UTF-16 that is damaged, or is not expected.

@@ -1,8 +1,8 @@
-"""From the URL of a source to the place it means.
+"""From the URL of a source to the files that it names.
 
 Understands fsspec URLs and paths, `package://NAME/FOLDER`, brace ranges
-(`photos-{000000..000009}.tar`) and globs (`*.tar`, `**/*.jpg`). A path that exists as it is
-written is never a pattern. This module opens no file.
+(`photos-{000000..000009}.tar`) and globs (`*.tar`, `**/*.jpg`). A path that exists as written is
+not a pattern. This module opens no file.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from engine.storage.folder import file_system
 
 _PACKAGE = "package://"
 _PHOTOGRAPHS = ("skimage", "sklearn")
-"""Packages with photographs, which an extra of this distribution brings."""
+"""Packages with photographs, which an extra of this distribution installs."""
 _MAGIC = re.compile(r"[*?\[{]")
 _GLOB = re.compile(r"[*?\[]")
 _RANGE = re.compile(r"\{(-?[0-9]+)\.\.(-?[0-9]+)")
 _MOST_NAMES = 1_000_000
 _MOST_CHARACTERS = 10_000
-"""Of a pattern; what it names is held in memory."""
+"""Names that a pattern expands to, and characters of a pattern, at most."""
 
 
 def place_of(config: FilesConfig) -> Place:
-    """Find the place that a source's URL means.
+    """Find the files that a source's URL names.
 
     Raises:
-        ConfigError: nothing is there, or the URL is not understood.
+        ConfigError: nothing exists there, or the URL is not understood.
         MissingPackage: the URL needs a storage package that is not installed.
     """
     url = config.url
@@ -75,17 +75,17 @@ def reached(url: str) -> tuple[Any, str]:
     """Return the file system of a source's URL, and the path within it.
 
     Raises:
-        ConfigError: nobody knows such a URL, or such a package.
+        ConfigError: the protocol or the package is unknown.
         MissingPackage: its storage, or our own photographs, need a package that is not installed.
     """
     return file_system(package_folder(url) if url.startswith(_PACKAGE) else url)
 
 
 def package_folder(url: str) -> str:
-    """Find a folder of an installed package, within it, without running the package's code.
+    """Find a folder within an installed package, without running the package's code.
 
     Raises:
-        ConfigError: there is no such package or folder, or it lies elsewhere.
+        ConfigError: there is no such package or folder, or it is outside of the package.
         MissingPackage: our own photographs need a package that is not installed.
     """
     name, _, folder = url.removeprefix(_PACKAGE).partition("/")
@@ -124,7 +124,7 @@ def _is_web(url: str) -> bool:
 
 
 def _signed(path: str) -> tuple[str, str]:
-    """Split what signs the address of a file on a web server from the address."""
+    """Split the URL of a file on a web server into URL and signature."""
     address, mark, query = path.partition("?")
     is_signed = _is_web(path) and has_signature(f"?{query}")
     return (address, f"{mark}{query}") if is_signed else (path, "")
@@ -141,8 +141,8 @@ def _split(path: str) -> tuple[str, tuple[str, ...]]:
         is_too_many = len(rest) > _MOST_CHARACTERS or any(one >= _MOST_NAMES for one in ranges)
         names = () if is_too_many else tuple(islice(braceexpand(rest), _MOST_NAMES + 1))
     except ValueError as error:  # UnbalancedBracesError, or a number with thousands of digits
-        told = cut(path)
-        raise ConfigError(f"{told}: {error}; a range is written {{000000..000009}}") from error
+        shown = cut(path)
+        raise ConfigError(f"{shown}: {error}; a range is written {{000000..000009}}") from error
     if is_too_many or len(names) > _MOST_NAMES:
         cure = "name a folder, or a pattern such as `*.tar`"
         raise ConfigError(f"{cut(path)} means more than {_MOST_NAMES:,} files: {cure}")
@@ -150,12 +150,12 @@ def _split(path: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _hint(fs: Any, path: str) -> str:
-    """Name the existing thing that is nearest to a path that does not exist."""
+    """Return a hint with the existing name nearest to a path that does not exist."""
     parent, name = posixpath.split(path)
     try:
         while parent and parent != "/" and not fs.isdir(parent):
             parent, name = posixpath.split(parent)
         names = [posixpath.basename(entry.rstrip("/")) for entry in fs.ls(parent, detail=False)]
-    except Exception:  # a hint is worth no error of its own
+    except Exception:  # without a hint
         return "check the URL"
     return f"in {parent!r}, {nearest(name, names)}"

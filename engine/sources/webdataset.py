@@ -3,7 +3,7 @@
 Members belong to one sample while they are adjacent and share a key: the path up to the first
 dot of the base name. A sample is one image (the first member with a plain image extension,
 else the first with one at its end, as in `left.jpg`); its other images are named in the
-metadata, not read. What the damage in a tar costs is one dead letter for each place.
+metadata, not read. Each damaged part of a tar is one dead letter.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ UNREAD_SUFFIXES = {
     ".tar.z": "compress (.Z)",
     ".taz": "compress (.Z)",
 }
-"""Tars whose compression is not read: listed all the same, so that none is silently missing."""
+"""Tars with a compression that is not supported: listed, so that none is silently missing."""
 TAR_SUFFIXES = (
     ".tar",
     *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.lzma", ".tlz"),
@@ -58,14 +58,14 @@ TAR_SUFFIXES = (
 NO_IMAGE = "no_image"
 
 MAX_TEXT_BYTES = 4096
-"""Other members up to this size become metadata when they are text, such as `cls`."""
+"""Bytes of other members, such as `cls`, up to which they become metadata if they are text."""
 _MOST_PROBLEMS = 20
 
 _CAPTION_EXTENSIONS = ("txt", "caption")
 _TEXT_EXTENSIONS = frozenset(
     {*_CAPTION_EXTENSIONS, "text", "transcript", "json", "cls", "cls2", "class", "index", "id"}
 )
-"""Members that are text in every dataset; others are when they are UTF-8."""
+"""Extensions of members that are always text; others are text when they are UTF-8."""
 
 
 class WebDatasetSource(Source[FilesConfig]):
@@ -74,7 +74,7 @@ class WebDatasetSource(Source[FilesConfig]):
     Config: ClassVar[type[SourceConfig]] = FilesConfig
     is_packed: ClassVar[bool] = True
     companions: ClassVar[tuple[str, ...]] = ()
-    """How the names of files end that belong to a tar, behind its stem."""
+    """Endings, after the stem of a tar, of files that belong to it."""
 
     def __init__(self, config: FilesConfig, *, shard_size: int) -> None:
         super().__init__(config, shard_size=shard_size)
@@ -110,7 +110,7 @@ class WebDatasetSource(Source[FilesConfig]):
 
 @dataclass(kw_only=True)
 class _Group:
-    """The members of one sample as they come by."""
+    """Collects the members of one sample."""
 
     key: str
     limits: Limits
@@ -141,8 +141,8 @@ class _Group:
             self.text_bytes += member.size
         elif len(self.problems) < _MOST_PROBLEMS:
             limit = self.limits.max_label_bytes
-            told = f" after {self.text_bytes} of other texts" if self.text_bytes else ""
-            self.problems.append(f"{extension}: {member.size} bytes{told}, the limit is {limit}")
+            others = f" after {self.text_bytes} of other texts" if self.text_bytes else ""
+            self.problems.append(f"{extension}: {member.size} bytes{others}, the limit is {limit}")
 
     def _add_image(self, extension: str, member: Member) -> None:
         if member.size > self.limits.max_file_bytes:
@@ -156,7 +156,7 @@ class _Group:
             self.notes.setdefault("more_images", []).append(spare)
 
     def results(self, location: str, encoding: str) -> Iterator[Reading | DeadLetter]:
-        """Yield the sample, then the damage that was met inside it."""
+        """Yield the sample, then the damage found within it."""
         if self.image is not None:
             extension, data = self.image
             try:
@@ -183,9 +183,9 @@ class _Group:
         labels.problems += self.problems
         if "json" in self.texts:
             labels.add_json(self.texts["json"])
-        spoken = next((name for name in _CAPTION_EXTENSIONS if name in self.texts), None)
-        if spoken:
-            labels.add_caption(self.texts[spoken], name=spoken)
+        kind = next((name for name in _CAPTION_EXTENSIONS if name in self.texts), None)
+        if kind:
+            labels.add_caption(self.texts[kind], name=kind)
         else:
             labels.add_caption(labels.metadata.get("caption"))
         for extension, data in self.texts.items():
@@ -213,7 +213,7 @@ def stem_of(name: str) -> str:
 
 
 def _members(location: str, file: BinaryIO, limits: Limits) -> Iterator[Member | Damage]:
-    # Brotli leaves no mark in its bytes, so the name counts.
+    # Brotli has no magic bytes, so the name counts.
     if suffix := suffix_among(location, UNREAD_SUFFIXES):
         message = str(UnreadCompression(UNREAD_SUFFIXES[suffix]))
         return iter((Damage(message, UNREAD_COMPRESSION),))
@@ -242,7 +242,7 @@ def _results(
         try:
             group.add(extension, member)
         except Exception as error:  # hostile bytes raise anything
-            # A sample that the cut goes through is not given with half of its labels.
+            # A sample at the cut is dropped, rather than given with half of its labels.
             message = f"cut in {member.name}: {error}; nothing after it can be read"
             yield dead_letter(key, f"{location}/{key}", CORRUPT_TAR, message)
             return

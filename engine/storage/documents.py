@@ -1,6 +1,6 @@
-"""JSON that lies in a dataset, read with limits: what is damaged is refused in one sentence.
+"""JSON files of a dataset, read with limits; the error of a damaged one is one sentence.
 
-Knows nothing of what the documents say; their types are checked by whoever reads them.
+Knows nothing of their content; their readers check the types.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.storage.folder import Folder
 MAX_BYTES = 1 << 30
 """Bytes of a document, at most: a manifest of a million shards has about half of it."""
 MAX_DEPTH = 64
-"""Lists and objects within each other, at most."""
+"""Depth of nested lists and objects, at most."""
 _SHOWN = 200  # characters of a reason
 
 
@@ -50,14 +50,14 @@ def parse_json(data: bytes) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: it is no JSON, an object has a name twice, of which each reader would take
-            another one, or lists and objects lie deeper in each other than `MAX_DEPTH`.
+        ValueError: it is no JSON, an object has a key twice, or lists and objects are nested
+            deeper than `MAX_DEPTH`.
     """
     try:
         return parsed(data, max_depth=MAX_DEPTH, has_unique_keys=True, parse_constant=_refuse)
     except TooDeep:
-        told = f"its lists and objects lie more than {MAX_DEPTH} deep in each other"
-        raise ValueError(told) from None
+        problem = f"its lists and objects are more than {MAX_DEPTH} deep in each other"
+        raise ValueError(problem) from None
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from error
 
@@ -68,7 +68,7 @@ def damaged(folder: Folder, name: str, reason: object, *, cure: str) -> StorageE
 
 
 def in_one_line(reason: object) -> str:
-    """Return a reason as the part of a sentence: the first one of an error of pydantic."""
+    """Return a reason as part of a sentence; of a pydantic error, its first problem."""
     if isinstance(reason, ValidationError):
         first = reason.errors(include_url=False, include_context=False)[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")

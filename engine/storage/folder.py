@@ -1,8 +1,8 @@
-"""Folders anywhere fsspec reaches, with atomic publication.
+"""Folders on any file system of fsspec, with atomic publication.
 
 On a local disk a file appears under its name only when it is complete: temporary name, fsync,
 rename. On object storage one upload does the same. A `Draft` gets its name after it is written,
-so a file can be named by its content. Knows nothing of what is written.
+so a file can be named by its content. Knows nothing of the content.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from engine.core.errors import ConfigError, MissingPackage, StorageError
 from engine.core.redaction import has_user, redacted
 
 TEMPORARY = ".tmp"
-"""The suffix of hidden files that are being written; a killed writer leaves them behind."""
+"""The suffix of hidden temporary files; a killed writer leaves them behind."""
 
 _EXTRAS = {"s3fs": "florilegium[s3]"}
-"""The extra of this distribution that brings a storage package."""
+"""Extras of this distribution by the storage package that they install."""
 _MODIFIED = ("mtime", "LastModified", "last_modified", "modified", "created")
-"""What file systems call the time of the last change."""
+"""Names of the time of the last change in different file systems."""
 CURES = {
     errno.ENOSPC: "the disk is full: free some space (or inodes, `df -i`) and run the same command "
     "again, it resumes",
@@ -56,7 +56,7 @@ def file_system(url: str) -> tuple[Any, str]:
 
     Raises:
         MissingPackage: the storage needs a package that is not installed.
-        ConfigError: nobody knows such a URL, or it holds a user or a password.
+        ConfigError: the protocol is unknown, or the URL holds a user or a password.
     """
     if has_user(url):
         raise ConfigError(
@@ -76,7 +76,7 @@ def file_system(url: str) -> tuple[Any, str]:
 
 
 def _web_options(url: str) -> dict[str, Any]:
-    """Return what fsspec is to ask web servers with, alone or at the end of a chain of URLs."""
+    """Return options with the session for web servers, alone or at the end of a chain of URLs."""
     from engine.safety.web import session
 
     options = {"get_client": session}
@@ -87,9 +87,9 @@ def _web_options(url: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a folder lists under a name; `kind` is `file`, `directory`, `link` or another word.
+    """An entry of a folder; `kind` is `file`, `directory`, `link` or a word of the file system.
 
-    `modified` is in seconds since 1970, 0 where the storage does not tell.
+    `modified` is in seconds since 1970, 0 where the storage does not state it.
     """
 
     kind: str
@@ -107,7 +107,7 @@ class Folder:
 
     @property
     def is_local(self) -> bool:
-        """Whether the folder lies on a mounted file system."""
+        """Whether the folder is on a mounted file system."""
         return isinstance(self._fs, LocalFileSystem)
 
     def path(self, name: str) -> str:
@@ -145,6 +145,15 @@ class Folder:
         except OSError as error:
             raise storage_error("read", self.path(name), error) from error
 
+    def tail(self, name: str, size: int) -> bytes | None:
+        """Return the last bytes of a file, or all where it has fewer; `None` without a file."""
+        try:
+            return self._fs.cat_file(self.path(name), start=-size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error("read", self.path(name), error) from error
+
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
         """Open a file for reading.
@@ -176,10 +185,10 @@ class Folder:
         except OSError as error:
             raise storage_error("list", self.path(under).rstrip("/"), error) from error
         names = {PurePosixPath(path).name for path in found}
-        return sorted(names - {"", ".", ".."})  # object storage takes any
+        return sorted(names - {"", ".", ".."})  # object storage allows any name
 
     def entries(self, under: str = "") -> dict[str, Entry]:
-        """Return what lies in a sub-folder by name; nothing when it is absent."""
+        """Return the entries of a sub-folder by name; none when it is absent."""
         path = self.path(under) if under else self._root
         try:
             found = self._fs.ls(path, detail=True)
@@ -190,7 +199,7 @@ class Folder:
         return {PurePosixPath(one["name"]).name: _entry(one) for one in found}
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
-        """Write a whole file atomically; `durable=False` for what can be made again."""
+        """Write a whole file atomically; `durable=False` for files that can be made again."""
         if self.is_local:
             with self.publishing(name, durable=durable) as file:
                 file.write(data)
@@ -201,7 +210,7 @@ class Folder:
             raise storage_error("write", self.path(name), error) from error
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a small file if there is none of this name; return whether there was none.
+        """Write a small file unless it exists; return whether it was written.
 
         Atomic on local disks and where the storage has conditional writes.
         """
@@ -233,7 +242,7 @@ class Folder:
     def draft(self, name: str, *, durable: bool = True) -> Iterator[Draft]:
         """Give a file to write that `Draft.publish` names when it is complete.
 
-        `name` tells where it will lie, and appears in errors. What is not published when the
+        `name` determines the folder, and appears in errors. A draft that is not published when the
         block ends is deleted.
 
         Raises:
@@ -289,12 +298,12 @@ class Draft:
             return
         if self._durable:
             os.fsync(self.file.fileno())
-        self.file.close()  # a network's disk may tell only now that it is full
+        self.file.close()  # a network disk may report only now that it is full
         os.replace(self.file.name, path)
 
 
 def _create(path: str, data: bytes) -> None:
-    """Write a local file that is not there yet; one that cannot be written whole goes again."""
+    """Write a local file that does not exist; delete it if it cannot be written whole."""
     file = open(path, "xb")  # noqa: SIM115 - closed below
     try:
         with file:
@@ -306,7 +315,7 @@ def _create(path: str, data: bytes) -> None:
 
 
 def is_left_over(name: str) -> bool:
-    """Whether a file is what a killed writer left: it was being written, and has no name yet."""
+    """Whether a file is a temporary one that a killed writer left."""
     return name.startswith(".") and name.endswith(TEMPORARY)
 
 
@@ -331,14 +340,14 @@ def _temporary_file(beside: str | None) -> Iterator[IO[bytes]]:
 def _joined(root: str, name: str) -> str:
     if "\0" in name or ".." in re.split(r"[/\\]", name):
         raise StorageError(
-            f"{name!r} is no name of a file in {root}: a file of the dataset is damaged, or made "
-            f"to lead elsewhere; build the dataset again"
+            f"{name!r} is no name of a file in {root}: a file of the dataset is damaged, or was "
+            f"made to lead elsewhere; build the dataset again"
         )
     return f"{root}/{name}"
 
 
 def _entry(info: dict[str, Any]) -> Entry:
-    """Return an entry from what a file system of fsspec tells of it."""
+    """Return an entry from the `info` of fsspec."""
     modified = next((info[name] for name in _MODIFIED if info.get(name)), 0)
     return Entry(
         kind="link" if info.get("islink") else info["type"],

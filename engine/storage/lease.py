@@ -1,14 +1,14 @@
 """One writer at a time: the lease on an output folder.
 
 A lease is a small file in the output that names its holder and is renewed while the holder
-lives. On a mounted file system an OS lock beside it tells at once that a holder on this machine
-is dead. Elsewhere, on another machine or on object storage, a lease that is not renewed ends by
-itself. A new lease is a new file, created only if it does not exist, and is given back when
-another one turns out to be there: two writers may both be refused, but never both be let in.
+lives. On a mounted file system an OS lock beside it shows at once that a holder on this machine
+is dead. On other machines and on object storage, a lease that is not renewed expires. A new lease
+is a new file, created only if it does not exist, and is deleted when there is another one: two
+writers may both be refused, but never both be admitted.
 
-Clocks of two machines differ, and any clock may step. So the times in a lease only raise a doubt:
-one that looks old is watched before it is taken. A holder that slept (a laptop, a paused machine)
-goes on where nobody took its lease meanwhile, and writes nothing more where somebody did.
+Clocks of two machines differ, and any clock may step. So a lease whose time looks old is watched
+for a while before it is taken. A holder that slept (a laptop, a paused machine) goes on if its
+lease was not taken meanwhile, and otherwise writes nothing more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEASES = ".lease"
 LEASE_S = 90.0
 """Seconds without renewal after which a lease has ended."""
 RENEW_S = 15.0
-"""Seconds between two renewals; twice as long is a lease watched that looks old."""
+"""Seconds between two renewals; a lease that looks old is watched for twice as long."""
 _LOCK = "lock"
 _Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 """Seconds since 1970, before the year 10000."""
@@ -44,7 +44,7 @@ _Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who writes an output: process, machine, user, and the command's first two words.
+    """The writer of an output: process, machine, user, and the command's first two words.
 
     Times are seconds since 1970.
     """
@@ -76,7 +76,7 @@ class Holder:
         return f"{self.user} on {self.host}, process {self.pid}, since {since}: {self.command}"
 
     def is_on(self, other: Holder) -> bool:
-        """Whether both processes see each other's process ids."""
+        """Whether both processes are in one namespace of process ids."""
         return (self.host, self.namespace) == (other.host, other.namespace)
 
     def is_same(self, other: Holder) -> bool:
@@ -101,13 +101,13 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Make sure that the output is still ours to write.
+        """Check that this process still holds the lease.
 
         Raises:
             RunError: the lease ended, and another command took it.
             StorageError: the lease cannot be renewed.
         """
-        self._renew()  # first: who is about to take it sees that we live, or we see that it did
+        self._renew()  # first: another command sees the renewal, or we see its lease
         if not self._is_ours():
             raise RunError(
                 f"the lease on {self._folder.url} ended before this command did, another one may "
@@ -115,15 +115,15 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the lease back; one that cannot be deleted ends by itself."""
+        """Delete the lease; one that cannot be deleted expires."""
         self._released.set()
         self._thread.join()
-        with suppress(StorageError):  # what ended the run is what is told
+        with suppress(StorageError):  # the error that ended the run matters more
             if self._is_stored():
                 self._folder.remove(self._name)
 
     def _is_ours(self) -> bool:
-        """Whether the lease is there as we wrote it, and none came after it."""
+        """Whether the lease is stored as written here, and there is no later one."""
         last = f"{LEASES}/{max(_numbers(self._folder), default=0):06d}.json"
         return not self._is_lost and last == self._name and self._is_stored()
 
@@ -132,7 +132,7 @@ class Lease:
         return stored is not None and stored.is_same(self._holder)
 
     def _renew(self) -> None:
-        """Write that we live; if we slept just before, we may have put back what another took."""
+        """Renew the lease. After a long pause it may have been taken: then it counts as lost."""
         looked_s = _steady_s()
         if not self._is_ours():
             self._is_lost = True
@@ -144,7 +144,7 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._is_lost and not self._released.wait(RENEW_S):
-            with suppress(Exception):  # out of reach for a while: the next turn tries again
+            with suppress(Exception):  # storage may be unreachable for a while: try again next time
                 self._renew()
 
 
@@ -167,8 +167,8 @@ def writing(output: Folder) -> Iterator[Lease]:
 
 @contextmanager
 def _os_lock(output: Folder) -> Iterator[bool]:
-    """Hold the OS lock of a local output, which the system ends with the process; tell whether
-    there is one."""
+    """Hold the OS lock of a local output, which ends with the process; yield whether the file
+    system has locks."""
     from filelock import FileLock, Timeout
 
     path = output.path(f"{LEASES}/{_LOCK}")
@@ -204,7 +204,7 @@ def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
     except OutputInUse:
         output.remove(name)
         raise
-    for other in output.names(LEASES):  # half written ones, too
+    for other in output.names(LEASES):  # unfinished ones, too
         if f"{LEASES}/{other}" != name and other != _LOCK:
             output.remove(f"{LEASES}/{other}")
     return Lease(output, name, me, is_locked=is_locked)
@@ -213,10 +213,10 @@ def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
 def _refuse_others(
     output: Folder, leases: Mapping[str, Holder], me: Holder, *, is_locked: bool
 ) -> None:
-    """Refuse to write beside a holder that lives, or may live.
+    """Refuse to write while another holder is alive, or may be.
 
     Raises:
-        OutputInUse: it is named.
+        OutputInUse: the message names the holder.
     """
     living = {
         name: one for name, one in leases.items() if not _is_dead(one, me, is_locked=is_locked)
@@ -232,7 +232,7 @@ def _refuse_others(
 
 
 def _is_dead(holder: Holder, me: Holder, *, is_locked: bool) -> bool:
-    """Whether this machine knows that the process of a holder has ended."""
+    """Whether the process of a holder has certainly ended."""
     if holder.host == me.host and is_locked:
         return True  # it held the OS lock, which is ours now
     return holder.is_on(me) and not _is_running(holder.pid)
@@ -265,7 +265,7 @@ def _read(output: Folder, name: str) -> Holder | None:
     try:
         return _HOLDER.validate_json(data, strict=True)
     except ValueError:
-        return None  # half written by a process that died
+        return None  # unfinished, of a process that died
 
 
 def _written(holder: Holder) -> bytes:
@@ -273,8 +273,10 @@ def _written(holder: Holder) -> bytes:
 
 
 def _steady_s() -> float:
-    """Return seconds of a clock that never steps, and goes on while the machine sleeps."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)  # of Linux; its monotonic clock sleeps
+    """Return seconds of a clock that never steps and runs while the machine sleeps."""
+    clock = getattr(
+        time, "CLOCK_BOOTTIME", None
+    )  # Linux: `time.monotonic` stops while the machine sleeps
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 

@@ -1,8 +1,8 @@
 """Small Arrow tables as Parquet, to memory and back, in this thread only.
 
-The threaded reader of Arrow outlives its call and now and then aborts a process that ends soon
-after; what is read here is small. Parquet has checksums of its pages alone: a sealed file holds a
-digest of all its bytes as well, in its own metadata.
+Arrow's threaded reader outlives its call and sometimes aborts a process that ends soon after.
+Parquet has checksums of its pages only: a sealed file also has a digest of all its bytes, in its
+own metadata.
 """
 
 from __future__ import annotations
@@ -50,13 +50,16 @@ def from_parquet(data: bytes | IO[bytes], *, columns: list[str] | None = None) -
 
 def to_sealed_parquet(table: pa.Table) -> bytes:
     """Return a table as a Parquet file whose metadata has a digest of all its bytes."""
-    metadata = {**(table.schema.metadata or {}), _SEAL: _MARK + _ZEROS}  # the last one is found
+    metadata = {
+        **(table.schema.metadata or {}),
+        _SEAL: _MARK + _ZEROS,
+    }  # comes last: `rfind` finds it
     data = bytes(to_parquet(table.replace_schema_metadata(metadata)))
     return _with_digest(data, sha256(data).hexdigest().encode())
 
 
 def from_sealed_parquet(data: bytes) -> pa.Table:
-    """Read a sealed Parquet file; one that was written before there were seals has none.
+    """Read a sealed Parquet file, or one of a version before there were seals.
 
     Raises:
         ValueError: the file was changed after it was written.
@@ -72,6 +75,21 @@ def from_sealed_parquet(data: bytes) -> pa.Table:
     if not has_mark and _SEAL in (table.schema.metadata or {}):
         raise ValueError("it was changed after it was written: its digest is gone")
     return table
+
+
+def footer_size(tail: bytes) -> int:
+    """Return how many bytes at the end of a Parquet file hold its schema and its metadata."""
+    return int.from_bytes(tail[-8:-4], "little") + 8
+
+
+def schema_in_footer(tail: bytes) -> pa.Schema:
+    """Return the schema of a Parquet file, with metadata, from its last bytes, unverified.
+
+    Raises:
+        pyarrow.ArrowException, OSError: this is no end of a Parquet file, or a damaged one.
+    """
+    with pq.ParquetFile(pa.BufferReader(tail)) as file:
+        return file.schema_arrow
 
 
 def _with_digest(data: bytes, digest: bytes) -> bytes:

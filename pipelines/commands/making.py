@@ -19,6 +19,7 @@ from pipelines.commands.options import (
     PluginPath,
     Replace,
     SourceOption,
+    Verbose,
     given,
     out,
 )
@@ -47,15 +48,17 @@ def build(
     ] = False,
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
+    verbose: Verbose = False,
 ) -> None:
     """Build a dataset, or bring it up to date: finished work is not repeated."""
-    from engine.execution.losses import refuse_losses, told
+    from engine.execution.losses import lines_of, refuse_losses
     from engine.execution.run import prepare
     from engine.planning.config import RunConfig, load_document, validated
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.build import build_dataset
     from pipelines.commands.dry_run import dry_run_lines, refuse_problems
     from pipelines.commands.tables import plan_table, print_table, totals_table
+    from pipelines.terminal.verbose import log_shown
 
     runners = [f"runner.kind={runner}"] if runner else []
     changes = given(
@@ -78,12 +81,13 @@ def build(
             out.say(line)
         refuse_problems(run)
         return
-    manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
+    with log_shown(verbose):
+        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
-    for line in told(letter for _, letter in manifest.dead_letters):
+    for line in lines_of(letter for _, letter in manifest.dead_letters):
         out.say(line)
     for line in manifest.remarks:
         out.say(line)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.terminal.console import Terminal
+from pipelines.terminal.console import ERR, Terminal
 
 out = Terminal()
-err = Terminal(stderr=True)
+err = ERR
 
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder of a dataset.")]
 
@@ -47,6 +47,7 @@ PluginPath = Annotated[
         help="Search this folder for modules, too; `.` is the current one.",
     ),
 ]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the log of the run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
 
 

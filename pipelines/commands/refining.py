@@ -21,6 +21,7 @@ from pipelines.commands.options import (
     Overrides,
     PluginPath,
     SourceOption,
+    Verbose,
     given,
     out,
     warn,
@@ -48,6 +49,7 @@ def refine(
     dry_run: DryRun = False,
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
+    verbose: Verbose = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
     from engine.planning.config import load_document, validated
@@ -59,6 +61,7 @@ def refine(
     from pipelines.refine.plan import plan_lines
     from pipelines.refine.table import audit_lines, round_line
     from pipelines.refine.to_audit import prepare_audit
+    from pipelines.terminal.verbose import log_shown
 
     changes = given(
         source=source,
@@ -79,7 +82,8 @@ def refine(
             out.say(line)
         return
     if until is None:
-        rounds = run_loop(loaded, finished=lambda one: out.say(round_line(one)))
+        with log_shown(verbose):
+            rounds = run_loop(loaded, finished=lambda one: out.say(round_line(one)))
         promoted = max(one.number for one in rounds if one.is_promoted)
         out.say(f"dataset  {loaded.output}, round {promoted}")
         out.say(f"report   {loaded.output}/report.html")

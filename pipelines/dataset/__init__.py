@@ -1,1 +1,1 @@
-"""A finished dataset: its files, its card, and where an image and its labels are found in it."""
+"""A finished dataset: its files, its card, and finding an image and its labels in it."""

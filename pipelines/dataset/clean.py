@@ -1,4 +1,4 @@
-"""Deleting what no version of a dataset needs: layers of earlier stages, left-over files.
+"""Deletes files that no version of a dataset needs: layers of earlier stages, temporary files.
 
 Layers are a cache. Those of the current stages stay, as they make the next build short. A
 refinement keeps the layers of all its rounds.
@@ -26,7 +26,7 @@ _RECEIPTS = "source-"
 
 @dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """What was deleted: files and their bytes, of so many stages; what stays, in files."""
+    """The deleted files, their bytes and their number of stages; and the files that stay."""
 
     stages: int
     files: int
@@ -39,8 +39,8 @@ def clean(output: Folder, *, is_dry: bool = False) -> Cleaned:
 
     Raises:
         OutputInUse: another command writes the output.
-        UsageError: the dataset is not finished, or its layers lie outside, where other datasets
-            may need them.
+        UsageError: the dataset is not finished, or its layers are outside of it, where other
+            datasets may need them.
     """
     manifest_of(output)
     _refuse_shared_layers(output)
@@ -58,7 +58,7 @@ def clean(output: Folder, *, is_dry: bool = False) -> Cleaned:
 
 @dataclass(frozen=True, kw_only=True)
 class _Live:
-    """What some manifests were made from: folders of layers, and digests of shards."""
+    """The folders of layers and the digests of shards that some manifests need."""
 
     folders: frozenset[str]
     digests: frozenset[str]
@@ -91,7 +91,7 @@ def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
     files = size = kept = 0
     for folder in output.names(LAYERS):
         if _is_elsewhere(output, f"{LAYERS}/{folder}"):
-            continue  # a link: what lies behind it is not ours
+            continue  # a link: its target is not part of the dataset
         for file in output.names(f"{LAYERS}/{folder}"):
             path = f"{LAYERS}/{folder}/{file}"
             if live.keeps(output, folder, file):
@@ -108,7 +108,7 @@ def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
 
 
 def _datasets(output: Folder) -> Iterator[Folder]:
-    """Yield the dataset, and those of its rounds, which share its layers."""
+    """Yield the dataset and those of its rounds, which share its layers."""
     yield output
     for number in output.names(ROUNDS):
         one = Folder(f"{output.url}/{ROUNDS}/{number}")
@@ -127,7 +127,7 @@ def _manifests(dataset: Folder) -> Iterator[dict[str, Any]]:
 
 
 def _is_elsewhere(output: Folder, folder: str) -> bool:
-    """Whether a folder of the output is a link to another place."""
+    """Whether a folder of the output is a link."""
     return output.is_local and os.path.islink(output.path(folder))
 
 

@@ -1,4 +1,4 @@
-"""The files that lie beside the shards of a dataset, by name."""
+"""The names of the files beside the shards of a dataset."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Finding one image of a dataset: by its key, by the path of its source, or by its digest.
+"""Finds one image of a dataset by its key, by the path of its source, or by its digest.
 
-What is found is one image or none: where several could be meant, all are named.
+When several images match, the error names all.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from engine.safety.names import is_shard_name
 from engine.storage.folder import Folder
 
 LEAST_DIGITS = 6
-"""Hexadecimal digits of a digest, at least, by which an image is found."""
+"""Least number of hexadecimal digits of a digest to search for."""
 _MOST_NAMED = 10
 _GLOB = frozenset("*?[{")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An input of a dataset: a sample, or a dead letter, then with the row that tells of it.
+    """An input of a dataset: a sample, or a dead letter with its row.
 
-    `source` is where it lies, relative to the source's URL; `digests` are those of its bytes.
+    `source` is its location relative to the source's URL; `digests` are those of its bytes.
     """
 
     shard: str
@@ -43,7 +43,7 @@ class Image:
 
 
 def find_image(output: Folder, wanted: str) -> Image:
-    """Return the one image that is meant by a key, a path or a digest, tried in this order.
+    """Return the one image with a key, a path or a digest, tried in this order.
 
     A path may be relative to the source, begin with the source's own, or be the end of one, in
     whole names; a digest may be the first six digits or more of a SHA-256.
@@ -112,14 +112,15 @@ def _samples(output: Folder, shard: str) -> Iterator[Image]:
 
 
 def _by_key(output: Folder, shards: Sequence[str], key: str) -> Iterator[Image]:
-    """Yield the samples with a key among those of which something was said."""
+    """Yield the samples with a key among those that have annotations."""
     for shard in shards:
         if key in set(read_rows(output, shard, ["key"])["key"].to_pylist()):
             yield from (one for one in _samples(output, shard) if one.key == key)
 
 
 def _bases(output: Folder) -> dict[int, str]:
-    """Return for each shard's number the folder that the places of its inputs are relative to."""
+    """Return for each shard's number the folder that the locations of its inputs are relative
+    to."""
     table = index_table(output)
     if table is None:
         return {}
@@ -133,7 +134,7 @@ def _bases(output: Folder) -> dict[int, str]:
 def _base(url: str, location: str) -> str:
     """Return the folder of a source that may be a file, or a pattern of files."""
     parts = url.split("/")
-    first_glob = next((place for place, part in enumerate(parts) if _GLOB & set(part)), len(parts))
+    first_glob = next((index for index, part in enumerate(parts) if _GLOB & set(part)), len(parts))
     parts = parts[:first_glob]
     if parts and parts[-1] == location:
         parts.pop()
@@ -146,7 +147,7 @@ def _whole(image: Image, bases: Mapping[int, str]) -> str:
 
 
 def _is_at(image: Image, wanted: str, bases: Mapping[int, str]) -> bool:
-    """Tell whether a path is just this image's: relative to its source, or from the root on."""
+    """Whether a path is exactly that of an image: relative to its source, or absolute."""
     absolute = os.path.abspath(os.path.expanduser(wanted))
     whole = _whole(image, bases)
     return _plain(wanted) in (_plain(image.source), whole) or _plain(absolute) == whole
@@ -157,7 +158,8 @@ def _ends_with(image: Image, wanted: str, bases: Mapping[int, str]) -> bool:
 
 
 def _plain(path: str) -> str:
-    """Write a path in one way: composed letters, forward slashes, nothing before the first name."""
+    """Return a path in normal form: composed letters, forward slashes, nothing before the first
+    name."""
     return normalize("NFC", path).replace("\\", "/").removeprefix("./")
 
 
@@ -167,7 +169,7 @@ def _has_digest(image: Image, wanted: str) -> bool:
 
 
 def _only(found: Sequence[Image], wanted: str) -> Image:
-    """Return the one that was found.
+    """Return the only image that was found.
 
     Raises:
         ConfigError: there are several.
@@ -188,7 +190,7 @@ def _told(image: Image) -> str:
 
 
 def _near(wanted: str, images: Collection[Image]) -> str:
-    """Return names that are like the one that nothing has, if there are any."""
+    """Return a hint with names like the one that was not found."""
     names = dict.fromkeys(name for one in images for name in (one.key, one.source))
     close = get_close_matches(wanted, map(escaped, names), n=3, cutoff=0.5)
     if close:

@@ -1,4 +1,4 @@
-"""What came of each round, as files: `rounds/N/round.json` and, over all rounds, `refine.json`.
+"""The results of each round, in `rounds/N/round.json`, and of all rounds, in `refine.json`.
 
     OUTPUT/                  the dataset of the promoted round, as any other dataset
       refine.json            the lineage: every round, promoted or not
@@ -6,8 +6,8 @@
         round.json           its entry, written last
         students/fold_N/     checkpoints of the round
         calibration/STAGE.json
-        candidates/LEVEL/    what the voters said, before it was merged; of round 0 beside it
-                             perhaps audit.jsonl, to be filled in
+        candidates/LEVEL/    the annotations of the voters before merging; in round 0 perhaps
+                             with audit.jsonl, to be filled in
 
 There are no times and no paths in the entries: the same source and config give the same bytes.
 """
@@ -33,14 +33,14 @@ CANDIDATES = "candidates"
 TRUTH = "truth"
 AUDIT = "audit"
 AGREEMENT = "agreement"
-"""What quality was measured by: the known truth, an audit, or the agreement of the voters."""
+"""How quality was measured: by the known truth, an audit, or the agreement of the voters."""
 _DECIMALS = 9
-"""Digits of a gain; further ones are left over from subtracting, and equal is not better."""
+"""Digits of a gain; further ones are rounding errors, and an equal quality is no gain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """A trained checkpoint: the fold that it was not trained on, and what it is."""
+    """A trained checkpoint: the fold that it was not trained on, its digest, steps and losses."""
 
     fold: int
     digest: str
@@ -55,10 +55,10 @@ class Round:
 
     `parent` is the round whose labels the students were trained on, -1 for round 0, which has
     no students. `quality` maps a kind of label (`boxes`, `masks`, `ocr`, `phrases`, `captions`)
-    to its quality in 0..1 as `measured_by` tells, or to `None`: nobody measured it; the gate looks
-    at the mean gain of those that both rounds measured. `merges` has
-    for each merge stage its rule, threshold, expected calibration error and the precision of
-    each voter, as far as there was an audit.
+    to its quality in 0..1 by the method `measured_by`, or to `None` when it was not measured.
+    Promotion depends on the mean gain of the kinds that both rounds measured. `merges` has for each
+    merge stage its rule, threshold, expected calibration error and the precision of each voter, if
+    there was an audit.
     """
 
     number: int
@@ -96,7 +96,7 @@ _ROUND: TypeAdapter[Round] = TypeAdapter(Round)
 def gain_of(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> float:
     """Return how much the mean quality gains.
 
-    A kind of label that is lost counts as 0, one that either side did not measure not at all.
+    A kind of label that is lost counts as 0; one that either side did not measure is ignored.
     """
     pairs = (
         (before.get(kind, 0.0), after.get(kind, 0.0))
@@ -130,7 +130,7 @@ def read_lineage(output: Folder) -> list[Round]:
 
 
 def write_lineage(output: Folder, rounds: Sequence[Round]) -> None:
-    """Publish `refine.json`. A report that tells of other rounds goes: it is to be drawn again."""
+    """Publish `refine.json`, and delete a report of other rounds, which has to be drawn again."""
     data = to_json({"rounds": [asdict(one) for one in rounds]}, indent=1)
     if output.read(LINEAGE) != data:
         output.remove(REPORT)

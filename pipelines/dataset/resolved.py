@@ -1,7 +1,7 @@
 """The resolved config within a dataset, `run.yaml`: every default filled in.
 
-It has the places and the workers of this build, so a manifest, which is the same wherever it is
-built, cannot name it by its digest: its last line has one of the lines before it.
+It has paths and workers of this build, so the manifest, which is the same for all builds, cannot
+have its digest: its last line has a digest of the lines before it.
 """
 
 from __future__ import annotations

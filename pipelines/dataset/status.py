@@ -1,4 +1,4 @@
-"""How far a dataset is, from what lies in its folder."""
+"""The progress of a dataset, from the files in its folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.dataset.lineage import CANDIDATES, ROUNDS, round_folder
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Counts over the shards that are as the build wants them.
+    """Counts over the shards that are up to date.
 
     `is_finished` when the manifest is in place and no build is under way or was interrupted. While
     one is, shards of an earlier recipe do not count: the build makes them again.
@@ -38,7 +38,7 @@ class Status:
 
 
 def read_status(output: Folder) -> Status:
-    """Return how far a dataset is.
+    """Return the progress of a dataset.
 
     Raises:
         ConfigError: no dataset was started in the folder.
@@ -63,13 +63,13 @@ def read_status(output: Folder) -> Status:
 
 
 def current_shards(output: Folder) -> list[ShardStats]:
-    """Return the statistics of the shards that the manifest names, as far as they are there."""
+    """Return the statistics of the manifest's shards, if they exist."""
     found = [read_stats(output, name) for name in named_shards(output)]
     return [stats for stats in found if stats is not None]
 
 
 def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> list[ShardStats]:
-    """Return one finished shard of each number, as the build under way wants it if one is."""
+    """Return one finished shard of each number; during a build, only shards of its recipe."""
     names = finished_names(output.names(SHARDS))
     made: dict[int, ShardStats] = {}
     for number in numbers:
@@ -80,7 +80,7 @@ def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> li
 
 
 def _missing(output: Folder) -> str:
-    """Say what is not there, and of a refinement under way where to look."""
+    """Return what is missing, and for an unfinished refinement where its rounds are."""
     rounds = sorted(int(name) for name in output.names(ROUNDS) if name.isdigit())
     if not rounds:
         return f"{INDEX_NAME} is missing"

@@ -1,7 +1,4 @@
-"""Why an image has the labels it has: everything said about it and every verdict, as text.
-
-What strangers wrote is shown escaped.
-"""
+"""Why an image has its labels: all its annotations with every verdict, as escaped text."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ from pipelines.dataset.find import Image, find_image
 
 
 def explain(output: Folder, wanted: str) -> Iterator[Text]:
-    """Yield lines that tell what was said about an image, by whom, and what became of it.
+    """Yield lines with the annotations of an image, their specialists and their verdicts.
 
-    `wanted` is its key, its path or its digest, as `find_image` takes them.
+    `wanted` is its key, its path or its digest, as for `find_image`.
 
     Raises:
-        ConfigError: it means no image, or several.
+        ConfigError: no image, or several, match.
         StorageError: a shard cannot be read.
     """
     image = find_image(output, wanted)
@@ -38,12 +35,12 @@ def explain(output: Folder, wanted: str) -> Iterator[Text]:
         yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
     rows = _rows(output, image)
     if not rows and image.letter is None:
-        yield Text("  nothing was said about it")
+        yield Text("  it has no annotations")
     yield from _lines(rows)
 
 
 def _rows(output: Folder, image: Image) -> list[dict[str, Any]]:
-    """Return the rows about an image, ready to be shown."""
+    """Return the rows of an image as escaped text."""
     table = read_rows(output, image.shard)
     return escaped(table.filter(pc.equal(table["key"], image.key)).to_pylist())
 

@@ -1,1 +1,1 @@
-"""What two rounds of a refinement say differently."""
+"""The differences between the labels of two rounds of a refinement."""

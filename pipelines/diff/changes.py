@@ -1,7 +1,7 @@
-"""What became of the labels of one image from one round to the next.
+"""The changes of the labels of one image from one round to another.
 
-Labels of one task are paired one to one: regions by their place, phrases by place and words,
-texts by their words. Knows no round and no file.
+Labels of one task are paired one to one: regions by overlap, phrases by overlap and text, texts by
+their words. Knows no round and no file.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pipelines.merge.candidates import box_of, rle
 from specialists.regions.overlap import box_overlap, mask_overlap
 
 SAME_PLACE = 0.5
-"""Least intersection over union of two regions that are one label, perhaps changed."""
+"""Least intersection over union of two regions that are paired."""
 UNMOVED = 0.95
-"""Above this intersection over union a region stayed where it was."""
+"""Intersection over union above which a region did not move."""
 REWRITTEN = names_of(lambda task: task.kind == "text" and task.words in ("sentence", "reading"))
-"""Tasks that say one text about an image: another one in its stead is a change."""
+"""Tasks with one text for an image: another text is a change, not an addition."""
 
 How = Literal["added", "changed", "dropped"]
 
@@ -40,7 +40,7 @@ class Change:
 
     @property
     def how(self) -> How:
-        """What happened to the label."""
+        """Whether the label was added, dropped or changed."""
         if self.before is None:
             return "added"
         return "dropped" if self.after is None else "changed"
@@ -53,13 +53,13 @@ class Change:
 
     @property
     def is_reworded(self) -> bool:
-        """Whether it says something else, not only of another place."""
+        """Whether label or text changed, not only the region."""
         both = self.before is not None and self.after is not None
         return both and words_of(self.before) != words_of(self.after)
 
     @property
     def weight(self) -> float:
-        """How much it is worth, 0..1: a region that only moved counts by how far."""
+        """The size of the change, 0..1: for a region that only moved, 1 minus the overlap."""
         if self.overlap is None or self.is_reworded:
             return 1.0
         return 1.0 - self.overlap
@@ -67,7 +67,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changes:
-    """All changes of one image, task by task, and the labels that stayed, as they are now."""
+    """All changes of one image, task by task, and the unchanged labels of the later round."""
 
     changes: tuple[Change, ...]
     same: tuple[Annotation, ...]
@@ -79,12 +79,12 @@ class Changes:
 
 
 def words_of(annotation: Annotation | None) -> tuple[str, str]:
-    """Return what a label says in words, as it stands: label and text."""
+    """Return label and text of a label, unescaped."""
     return (annotation.label, annotation.text) if annotation else ("", "")
 
 
 def compare(before: Iterable[Annotation], after: Iterable[Annotation]) -> Changes:
-    """Compare the labels of one image in two rounds; who said them does not matter."""
+    """Compare the labels of one image in two rounds, whatever their specialists."""
     groups: dict[tuple[str, bool], tuple[list[Annotation], list[Annotation]]] = {}
     for side, labels in enumerate((before, after)):
         for one in labels:
@@ -146,13 +146,13 @@ def _changes(
         if not is_same[row, column]
     ]
     old, new = {row for row, _ in pairs}, {column for _, column in pairs}
-    added = [Change(after=one) for place, one in enumerate(after) if place not in new]
-    dropped = [Change(before=one) for place, one in enumerate(before) if place not in old]
+    added = [Change(after=one) for index, one in enumerate(after) if index not in new]
+    dropped = [Change(before=one) for index, one in enumerate(before) if index not in old]
     return Changes(changes=(*added, *changed, *dropped), same=same)
 
 
 def _says_same(before: Sequence[Annotation], after: Sequence[Annotation]) -> np.ndarray:
-    """Return which labels say the same words, bool, (n, m)."""
+    """Return which labels have the same words, bool, (n, m)."""
     return _equal([words_of(one) for one in before], [words_of(one) for one in after])
 
 
@@ -162,7 +162,7 @@ def _overlap(before: Sequence[Annotation], after: Sequence[Annotation]) -> np.nd
         iou, _ = mask_overlap([rle(one) for one in before], [rle(one) for one in after])
     else:
         iou, _ = box_overlap([box_of(one) for one in before], [box_of(one) for one in after])
-    # What has no area overlaps nothing, yet it may stay what it was.
+    # A region without an area overlaps nothing, but it may be unchanged.
     is_equal = _equal([_place(one) for one in before], [_place(one) for one in after])
     return np.where(is_equal, 1.0, iou)
 

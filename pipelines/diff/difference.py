@@ -1,6 +1,6 @@
-"""The difference between two rounds: labels added, changed and dropped, and where most of them.
+"""The difference between two rounds: labels added, changed and dropped, and the samples with most.
 
-Reads what was kept from the Parquet files, a shard of each round at a time; no image is opened.
+Reads kept annotations from the Parquet files, a shard of each round at a time; opens no image.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pipelines.dataset.lineage import round_dataset
 from pipelines.diff.changes import Change, Changes, compare
 
 EXAMPLES = 6
-"""Samples that are shown."""
+"""Samples in the result, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCounts:
-    """What became of the labels of one task: `same` + `changed` + `dropped` were there before."""
+    """Counts of one task; the earlier round had `same` + `changed` + `dropped` labels."""
 
     same: int = 0
     added: int = 0
@@ -53,7 +53,7 @@ class LabelCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleDiff:
-    """What changed on one sample, which lies in this shard of this round."""
+    """The changes of one sample, with its round and shard."""
 
     key: str
     shard: str
@@ -164,7 +164,7 @@ class _Pair:
         self.numbers = sorted(set().union(*self._shards))
 
     def chosen(self, most: int | None) -> list[int]:
-        """Return the shards to compare; some of them only if both rounds have them alike."""
+        """Return the shards to compare; a part of them only if both rounds have the same shards."""
         if most is None or len(self.numbers) <= most:
             return self.numbers
         alike = [number for number in self.numbers if self._is_alike(number)]
@@ -203,7 +203,7 @@ class _Pair:
 def _meet(
     waiting: dict[str, tuple[int, bool, list[Annotation]]], number: int, old: _Labels, new: _Labels
 ) -> None:
-    """Let samples that only one of two shards has meet those that wait, or wait themselves."""
+    """Match samples of only one of two shards with waiting ones; the others wait."""
     for mine, others, is_old in ((old, new, True), (new, old, False)):
         for key in [key for key in mine if key not in others]:
             if key in waiting:

@@ -1,4 +1,4 @@
-"""A difference between rounds as text for a terminal; what strangers wrote is shown escaped."""
+"""A difference between rounds as escaped text for a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STYLES = {"added": "green", "changed": "yellow", "dropped": "red"}
 
 
 def diff_table(diff: Diff) -> Table:
-    """Return what became of the labels, by task."""
+    """Return the counts by task."""
     table = Table(title=f"round {diff.before} → round {diff.after}")
     table.add_column("task")
     for name in ("before", "after", "same", "added", "changed", "dropped"):
@@ -32,7 +32,7 @@ def diff_table(diff: Diff) -> Table:
 
 
 def diff_lines(diff: Diff) -> Iterator[Text]:
-    """Yield lines that tell which samples changed most, and how."""
+    """Yield lines on the samples that changed most, with their changes."""
     yield Text(f"{counted(diff.samples_changed, 'sample')} changed")
     if diff.compared < diff.shards:
         yield Text(f"compared on {diff.compared} of {counted(diff.shards, 'shard')}")

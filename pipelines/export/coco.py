@@ -136,7 +136,9 @@ class CocoExporter(Exporter[CocoConfig, CocoExported]):
                         left_out[one.task, NOT_EXPORTED] += 1
                     elif one.task in CAPTION_TASKS:
                         captions.add(image_id=number, caption=one.text, task=one.task)
-            categories = [{"id": number, "name": label} for label, number in ids.items()]
+            categories = [
+                {"id": number, "name": label, "supercategory": ""} for label, number in ids.items()
+            ]
             instances.end(images=images, categories=categories)
             captions.end(images=images)
         if not (instances.count or captions.count):

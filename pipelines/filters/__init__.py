@@ -1,1 +1,1 @@
-"""Judges of annotations, a file for each filter."""
+"""The filters, which judge annotations: a file for each."""

@@ -1,7 +1,7 @@
-"""Drops labels and phrases that name nothing one can point at, and captions that are none.
+"""Drops labels and phrases that name no object, and captions that contain unwanted words.
 
-The words stand in a text file, so that a list is data; its content is part of what the filter
-is. How an entry is matched is for `WordList` to know.
+The words are in a text file, whose digest is part of the filter's fingerprint. `WordList` defines
+how an entry is matched.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class BlacklistConfig(StageConfig):
 
 
 class Blacklist(Filter[BlacklistConfig]):
-    """Judge what regions and phrases are called, and what captions say outside quotations.
+    """Judge labels of regions, phrases, and captions outside of quotations.
 
-    Recognised text, and phrases that quote it, are not judged: a sign may well read "LOVE".
+    Recognised text, and phrases that quote it, are not judged: a sign may read "LOVE".
     """
 
     Config = BlacklistConfig
     reads = (one_of(*CAPTION_TASKS, *REGION_TASKS, *PHRASE_TASKS),)
 
     def revision(self) -> str:
-        """Return the digest of the list: with other words it is another filter.
+        """Return the digest of the list: other words make another fingerprint.
 
         Raises:
             ConfigError: the list cannot be read.

@@ -1,4 +1,4 @@
-"""What can be counted in a caption: parts of speech, complexity, echo.
+"""Counts in a caption: parts of speech, complexity, repetition of recognised text.
 
 Pure functions on a parsed text. This module knows no threshold and no stage.
 """
@@ -17,13 +17,13 @@ _QUOTATION = re.compile(r'"[^"]*"|“[^”]*”|«[^»]*»|„[^“”]*[“”]
 
 
 def count_grammar(doc: Doc) -> Mapping[str, float]:
-    """Count objects, attributes, actions and proper nouns, and how entangled they are.
+    """Count objects, attributes, actions and proper nouns, and measure their complexity.
 
     Objects are nouns and proper nouns, attributes adjectives, actions verbs. The complexity of
     a token is its degree in the dependency tree read as an undirected graph (Florence-2 paper,
     section 5.2); that of a caption is the mean over its objects, or actions, and 0 when it has
-    none. Of mean and maximum, the mean is what comes near the paper's Table 3. `things` are
-    objects, too, but a name of several words is one. Numbers are words beside a word only.
+    none. The mean, unlike the maximum, gives values near the paper's Table 3. `things` are objects,
+    too, but a name of several words counts once. Numbers count as words only beside a word.
     """
     objects = [token for token in doc if token.pos_ in ("NOUN", "PROPN")]
     actions = [token for token in doc if token.pos_ == "VERB"]
@@ -55,9 +55,9 @@ def _mean_degree(tokens: Sequence[Token]) -> float:
 
 
 def prose_of(text: str) -> str:
-    """Return the text without its quotations, or all of it when nothing else is said.
+    """Return the text without its quotations, or all of it when there is nothing else.
 
-    What a caption quotes is the image's wording: in any language, repeated as it may be.
+    A quotation is text in the image: it may be in any language and may repeat words.
     """
     prose = _QUOTATION.sub(" ", text)
     return prose if _WORD.search(prose) else text
@@ -69,11 +69,11 @@ def words_of(text: str) -> list[str]:
 
 
 def ocr_overlap(prose: str, ocr_words: Collection[str], stop_words: Collection[str]) -> float:
-    """Return the share of the caption's content words that stand in the image as text, 0..1.
+    """Return the share of the caption's content words that are text in the image, 0..1.
 
-    A caption that only reads out its image says nothing about what is seen (the CAT filter of
-    DiHT, arXiv 2301.02280). Quoting is no echo: `prose` comes without quotations. A single word
-    ("A pizza.") is none either.
+    A caption that only repeats this text does not describe the image (the CAT filter of DiHT,
+    arXiv 2301.02280). Quotations are allowed: `prose` is without them. A caption of a single
+    content word ("A pizza.") has 0.
     """
     content = [word for word in words_of(prose) if len(word) > 1 and word not in stop_words]
     return sum(word in ocr_words for word in content) / len(content) if len(content) > 1 else 0.0

@@ -1,7 +1,7 @@
-"""Whether a text is English, by its words and its letters; names tell nothing.
+"""Whether a text is English, by its words and its letters; names are ignored.
 
-The words are those of English's parser and the most common ones of other languages, as spaCy
-has them; the letters are judged by py3langid. A text too short to tell has no probability.
+The words are those of spaCy's English pipeline and the stop words of other languages; py3langid
+judges the letters. A text that is too short has no probability.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 LANGUAGES = "en ar cs da de el es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv th tr uk vi zh"
-"""The languages whose letters are told apart."""
+"""The languages that the identifier distinguishes by their letters."""
 COMMON_WORDS = (
     "af ca cs da de es et eu fi fr hr hu id is it lt lv nb nl pl pt ro sk sl sq sv tl tr vi"
 )
-"""The languages in Latin letters whose common words are known."""
+"""The languages in Latin script whose stop words are used."""
 SEVERAL = 3
-"""Ordinary words of another language from which on a text can be told to be foreign."""
+"""Ordinary words of another language, at least, in a foreign text."""
 
 _SMALL_WORDS = (
     "about above across after against all along among an and another are around as at be been "
@@ -35,7 +35,7 @@ _SMALL_WORDS = (
     "over several she some that the their there these they this those three through to two under "
     "up upon very was we were when where which while who with within without you"
 )
-"""Small words of which a sentence in English has some, and one in another language few."""
+"""Function words, of which an English sentence has some and a foreign one few."""
 _FUNCTIONS = frozenset(_SMALL_WORDS.split())
 _SPELLED_ALIKE = (
     "a am bag bald bar bare bat bet bland car care cat certain come comment dice different "
@@ -47,13 +47,13 @@ _SPELLED_ALIKE = (
     "solo son sons state stop store suit tag take tale tan tend tie ties till tin toe ton tone "
     "total us van vet visa want will yang zero"
 )
-"""Words of English that are spelled like small words of other languages."""
+"""English words that are spelled like function words of other languages."""
 _SHARED = frozenset(_SPELLED_ALIKE.split())
 _ODDS = {"function": 3.0, "word": 1.5, "foreign": -3.0, "unknown": -0.7}
-"""Natural logarithms of how much likelier each kind of word is in English than elsewhere."""
+"""Log odds of each kind of word: in English against other languages."""
 _MOST_LOG_ODDS = 12.0
 _HARDLY_ENGLISH = 0.001
-"""A probability by letters below which few words suffice."""
+"""Probability by letters below which few foreign words suffice."""
 _TOKEN = re.compile(r"[^\W\d_]+|[.!?:;\n]")
 _NAME_PARTS = (
     "a al am au aux da das de del della delle dei den der des di do dos du e el en et i im la las "
@@ -64,10 +64,10 @@ _PARTICLES = frozenset(_NAME_PARTS.split())
 
 
 class EnglishWords:
-    """Tells how probable it is that a text is English."""
+    """Estimates the probability that a text is English."""
 
     def __init__(self, nlp: Language) -> None:
-        """Take the vocabulary of English's pipeline; load the language identifier."""
+        """Use the vocabulary of the English pipeline; load the language identifier."""
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         self._vocabulary = _Vocabulary(nlp)
@@ -76,7 +76,7 @@ class EnglishWords:
         self._identifier.set_languages(LANGUAGES.split())
 
     def probability(self, prose: str) -> float:
-        """Return how probable it is that the text is English, 0..1, or NaN: too short to tell."""
+        """Return the probability that the text is English, 0..1, or NaN when it is too short."""
         prose = unicodedata.normalize("NFKC", prose)
         words = list(dict.fromkeys(_ordinary_words(prose, self._is_common)))
         by_letters = dict(self._identifier.rank(prose))
@@ -94,7 +94,7 @@ class EnglishWords:
         return 1 / (1 + math.exp(-bounded))
 
     def _likeliest(self, words: list[str], by_letters: Mapping[str, float]) -> str:
-        """Return the other language that has most of the words, or nothing; letters break ties."""
+        """Return the other language with most of the words, or ""; letters break ties."""
         counts: Counter[str] = Counter()
         for word in words:
             counts.update(self._common.get(word, ()) if word not in _FUNCTIONS else ())
@@ -103,7 +103,7 @@ class EnglishWords:
         )
 
     def _kind(self, word: str, language: str) -> str:
-        """Return what a word tells; nothing where it is at home in both languages."""
+        """Return the kind of a word, a key of `_ODDS`; "" when it belongs to both languages."""
         is_foreign = language in self._common.get(word, ())
         if word in _FUNCTIONS:
             return "" if is_foreign else "function"
@@ -157,14 +157,14 @@ def _common_words() -> Mapping[str, tuple[str, ...]]:
 
 
 def _are_several(kinds: Mapping[str, int], *, of: int, by_letters: float) -> bool:
-    """Tell whether enough ordinary words of another language are there to call a text foreign.
+    """Whether a text has enough ordinary words of another language to be foreign.
 
-    A dish or a title may have some ("Spaghetti alla carbonara"); each small word that only
-    English has asks for as many again.
+    The name of a dish or a title may have some ("Spaghetti alla carbonara"); each function word
+    that only English has raises the number that is needed.
 
     Args:
         of: all ordinary words of the text.
-        by_letters: how probable the letters alone make it that the text is English, 0..1.
+        by_letters: the probability that the text is English by its letters alone, 0..1.
     """
     common, small = kinds["foreign"], kinds["function"]
     foreign = common + kinds["unknown"]
@@ -175,23 +175,23 @@ def _are_several(kinds: Mapping[str, int], *, of: int, by_letters: float) -> boo
 
 
 def _ordinary_words(prose: str, is_common: Callable[[str], bool]) -> Iterator[str]:
-    """Yield the words that are no names, in lower case.
+    """Yield the words that are not part of names, in lower case.
 
-    A capital makes a name, unless a sentence begins there, with a common word or before a small
-    letter; so do the small words between capitals.
+    A capitalised word is a name, unless it begins a sentence and is common or is followed by a
+    word in small letters. Particles between capitalised words belong to the name.
     """
     tokens = _TOKEN.findall(prose)
     is_cased = any(token[0].islower() for token in tokens)
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         word = unicodedata.normalize("NFC", token.lower().replace("\u0307", ""))
         if len(token) == 1 and word != "a":
             continue
         if token[0].isupper():
-            is_first = place == 0 or not tokens[place - 1].isalpha()
-            is_single = is_first and place + 1 < len(tokens) and _is_small(tokens[place + 1])
+            is_first = index == 0 or not tokens[index - 1].isalpha()
+            is_single = is_first and index + 1 < len(tokens) and _is_small(tokens[index + 1])
             if is_single or (is_common(word) and (is_first or not is_cased)):
                 yield word
-        elif word not in _PARTICLES or not _is_within_name(tokens, place):
+        elif word not in _PARTICLES or not _is_within_name(tokens, index):
             yield word
 
 
@@ -199,9 +199,9 @@ def _is_small(token: str) -> bool:
     return token[0].islower() and token not in _PARTICLES
 
 
-def _is_within_name(tokens: list[str], place: int) -> bool:
-    """Tell whether capitals stand before and behind a small word and its like."""
-    before, behind = place - 1, place + 1
+def _is_within_name(tokens: list[str], index: int) -> bool:
+    """Whether a particle, with others beside it, is between capitalised words."""
+    before, behind = index - 1, index + 1
     while before >= 0 and tokens[before] in _PARTICLES:
         before -= 1
     while behind < len(tokens) and tokens[behind] in _PARTICLES:
@@ -215,7 +215,7 @@ def _is_within_name(tokens: list[str], place: int) -> bool:
 
 
 def _is_latin(prose: str) -> bool:
-    """Tell whether at least half of the letters are Latin, or all but one."""
+    """Whether at least half of the letters are Latin, or all but one."""
     if prose.isascii():
         return True
     is_latin = [_is_latin_letter(letter) for letter in prose if letter.isalpha()]

@@ -1,7 +1,7 @@
-"""Drops texts that do not fit what they are about, as an image-text model sees it.
+"""Drops texts that do not fit the image or region they describe, by an image-text model.
 
 A caption is compared with the whole image, a phrase or the words of a region with the crop of its
-box. Similarities are measured once and stored; thresholds, one a task, judge them.
+box. Similarities are measured once and stored; a threshold for each task judges them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ DEFAULT_LEAST: dict[str, float | None] = {
     **dict.fromkeys(CAPTION_TASKS, 0.01),
     **dict.fromkeys((*DESCRIBED_TASKS, *PHRASE_TASKS, "referring_segmentation"), 0.001),
 }
-"""Least similarity of each task that can be compared. They are probabilities of SigLIP, low
-enough to drop only what clearly does not belong: nearly everything that is not about the image
-is below. A cosine of CLIP is about 0.15 for a text that has nothing to do with the image and 0.25
-to 0.35 for one that describes it."""
+"""Least similarity for each task that can be compared: probabilities of SigLIP, low enough to drop
+only texts that clearly do not belong to the image. A cosine of CLIP is about 0.15 for an unrelated
+text and 0.25 to 0.35 for one that describes the image."""
 
 _WHOLE_IMAGE = ()
 
@@ -49,8 +48,8 @@ class ImageTextFilterConfig(ImageTextConfig, CropConfig):
     """Tasks whose texts are measured."""
     least_similarity: Annotated[dict[str, Fraction | None], THRESHOLD] = DEFAULT_LEAST
     """Lowest similarity per task, 0..1, on the scale of the model: probabilities for SigLIP,
-    cosines for CLIP. What a config leaves out stays at the default, which is meant for SigLIP;
-    `null` sets no limit."""
+    cosines for CLIP. Tasks that a config omits keep the default, which is meant for SigLIP; `null`
+    sets no limit."""
 
     @field_validator("tasks")
     @classmethod
@@ -62,14 +61,14 @@ class ImageTextFilterConfig(ImageTextConfig, CropConfig):
     @classmethod
     def _over_defaults(cls, given: Any) -> Any:
         if not isinstance(given, dict):
-            return given  # pydantic says what is wrong with it
+            return given  # pydantic reports what is wrong with it
         _check(given)
         return {**DEFAULT_LEAST, **given}
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Something to look at and what is said about it: ids of annotations with their texts."""
+    """An image or crop with the texts to compare: ids of annotations with their texts."""
 
     pixels: np.ndarray
     texts: dict[str, str]
@@ -78,12 +77,11 @@ class View:
 class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterConfig]):
     """Measure how well captions, phrases and regions fit the image, judge them by thresholds.
 
-    What has no words, no box, or a box too small to be looked at is not judged.
+    Annotations without a text, without a box, or with a box that is too small are not judged.
 
-    Where a similarity is a statement's own score, as for `region_label`, `region_score` judges it
-    like any score. Elsewhere the score is what a detector said of itself, which `region_score`
-    judges, and the similarity is measured and judged here: what stays has passed both, and both
-    numbers are on record.
+    For `region_label` the similarity is the annotation's own score, which `region_score` judges.
+    For other tasks the score is the detector's confidence, which `region_score` judges, too; the
+    similarity is measured and judged here.
     """
 
     Config = ImageTextFilterConfig
@@ -101,7 +99,7 @@ class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterC
         self._image_text = ImageText(self.network, self.config)
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
-        """Compare each text with its image or crop; a crop with many texts is looked at once."""
+        """Compare each text with its image or crop; a crop with several texts is encoded once."""
         views = self.network.prepare(samples, self._views)
         every = [view for of_sample in views for view in of_sample]
         seen = iter(self._image_text.look([view.pixels for view in every]))
@@ -133,7 +131,7 @@ class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterC
         return found
 
     def judge(self, statements: Statements) -> Verdicts:
-        """Judge what was measured."""
+        """Judge the stored similarities."""
         verdicts = Verdicts(len(statements))
         similarity = statements.measurements["similarity"]
         for task in self.config.tasks:
@@ -146,7 +144,7 @@ class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterC
 
 
 def _words(one: Annotation) -> str:
-    """Return what an annotation says: a sentence or phrase, else the name of a thing."""
+    """Return the text of an annotation: a sentence or phrase, else its label."""
     return " ".join((one.text or one.label).split())
 
 

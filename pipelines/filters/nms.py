@@ -1,8 +1,8 @@
-"""Non-maximum suppression: of regions that say the same thing, the best scored one stays.
+"""Non-maximum suppression: of overlapping regions, the one with the best score stays.
 
-Three rules, each with a reason of its own: overlap with the same label, lying inside a better
-region of the same label, and overlap whatever the label. A region that another specialist
-confirms carries both provenances. This module knows no model.
+Three rules, each with its own reason: overlap with the same label, containment in a better region
+with the same label, and overlap whatever the label. A region that another specialist confirms
+keeps the ids of both (`merged_from`). This module knows no model.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ REASONS = ("", NMS_OVERLAP, NMS_CONTAINED, NMS_DUPLICATE, NMS_MERGED)
 _, OVERLAP, CONTAINED, DUPLICATE, MERGED = range(len(REASONS))
 
 BLOCK = 256
-"""Rows compared with all others at once: bounds the memory of an image with many regions."""
+"""Rows compared with all others at once; bounds the memory for images with many regions."""
 
 Overlap = Annotated[float, Field(gt=0, le=1)]
-"""Above 0, for at 0 regions that do not touch would exclude each other."""
+"""Above 0: at 0, regions that do not touch would exclude each other."""
 
 
 class NmsOptions(BaseModel):
-    """From which overlap on two regions of one task exclude each other; `None`: never."""
+    """Overlaps from which two regions of one task exclude each other; `None`: never."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     iou: Overlap | None = 0.6
     """Intersection over union of two regions with the same label, 0..1."""
     containment: Overlap | None = 0.95
-    """Share of a region inside a better one with the same label, 0..1. A region without a
-    score contains nothing: nobody said that it is the better one."""
+    """Share of a region inside a better one with the same label, 0..1. A region without a score is
+    better than none."""
     agnostic_iou: Overlap | None = None
     """Intersection over union of two regions whatever their labels, 0..1."""
 
@@ -52,9 +52,9 @@ class NmsOptions(BaseModel):
 DEFAULT_OPTIONS = {task: NmsOptions() for task in (*REGION_TASKS, *PHRASE_TASKS)} | {
     # Two names for one box: the better scored one stays.
     "object_detection": NmsOptions(agnostic_iou=0.9),
-    # A proposal may well lie inside another: a wheel in a car.
+    # A proposal may be inside another: a wheel in a car.
     "region_proposal": NmsOptions(iou=0.7, containment=None),
-    # The label of a text is what it reads; of two readings of one place one is wrong.
+    # The label of a text region is its text; of two texts for one region, one is wrong.
     "ocr": NmsOptions(iou=0.5, containment=None, agnostic_iou=0.8),
 }
 """Options of each task that the filter judges."""
@@ -64,7 +64,7 @@ class NmsConfig(StageConfig):
     """Options of `Nms`."""
 
     tasks: Annotated[dict[str, NmsOptions], THRESHOLD] = DEFAULT_OPTIONS
-    """Options per task; what a config leaves out stays at the task's default."""
+    """Options per task; those that a config omits keep the task's default."""
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -75,7 +75,7 @@ class NmsConfig(StageConfig):
 class Nms(Filter[NmsConfig]):
     """Judge the regions of each image, task by task, best score first.
 
-    Equal scores keep the order in which they were said; rows without a score come last.
+    Rows with equal scores stay in order; rows without a score come last.
     Phrases compete only for the same span of the same caption, and so do their masks.
     """
 
@@ -109,7 +109,7 @@ class _Contest:
         self.merged: list[tuple[int, int]] = []
 
     def suppress(self, rivals: np.ndarray, options: NmsOptions) -> None:
-        """Keep the best row, drop what it excludes, and go on with the rest."""
+        """Keep the best row, drop the rows that it excludes, and repeat with the rest."""
         ranked = rivals[np.argsort(-np.nan_to_num(self.score[rivals], nan=-1), kind="stable")]
         while len(ranked) > 1:
             self._suppress_by(ranked[:BLOCK], ranked, options)
@@ -139,7 +139,7 @@ class _Contest:
         return overlaps
 
     def _reasons(self, block: np.ndarray, overlaps: np.ndarray, options: NmsOptions) -> np.ndarray:
-        """Return the index in `REASONS` that each block row has against each ranked row."""
+        """Return the index in `REASONS` by which each block row excludes each ranked row."""
         iou, inside, agnostic_iou = overlaps
         has_score = ~np.isnan(self.score[block])[:, None]
         reasons = np.zeros(iou.shape, dtype=np.int8)
@@ -149,7 +149,7 @@ class _Contest:
         return reasons
 
     def _merge(self, best: int, duplicates: np.ndarray) -> None:
-        """Credit the best row with the best duplicate of each other specialist."""
+        """Add the best duplicate of each other specialist to the best row's `merged_from`."""
         others = duplicates[self.specialist[duplicates] != self.specialist[best]]
         _, first = np.unique(self.specialist[others], return_index=True)
         for row in others[np.sort(first)].tolist():
@@ -157,7 +157,7 @@ class _Contest:
             self.merged.append((best, row))
 
     def verdicts(self) -> Verdicts:
-        """Return what was decided."""
+        """Return the verdicts."""
         verdicts = Verdicts(len(self.reason))
         for name, values in zip(MEASURED, self.measured, strict=True):
             verdicts.measure(name, values, self.is_judged)
@@ -180,9 +180,9 @@ def _rivals(statements: Statements, where: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _subjects(statements: Statements, rows: np.ndarray) -> Iterator[object]:
-    """Yield what each row is about: the span of a caption, or the task that it was made from.
+    """Yield the subject of each row: the span of a caption, or the task of its parent.
 
-    So a caption's phrase does not lose its mask to the mask of a detected box.
+    Rows of different subjects do not compete: a phrase keeps its mask beside that of a detection.
     """
     is_phrase = statements.texts("kind") == "phrase"
     parent_id = statements.texts("parent_id")
@@ -198,14 +198,14 @@ def _subjects(statements: Statements, rows: np.ndarray) -> Iterator[object]:
 
 
 def _said(statements: Statements) -> Iterator[str]:
-    """Yield what each row calls its region. Phrases of one span name the same thing."""
+    """Yield the label of each row. Phrases of one span share a label."""
     columns = (statements.texts(name) for name in ("kind", "label", "text"))
     for kind, label, text in zip(*columns, strict=True):
         yield "" if kind == "phrase" else (label or text).strip().casefold()
 
 
 def _codes(values: Iterable[object]) -> np.ndarray:
-    """Number equal values alike, in order of appearance, int64, shape (n,)."""
+    """Give equal values the same number, in order of appearance, int64, shape (n,)."""
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 

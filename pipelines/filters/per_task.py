@@ -1,8 +1,8 @@
-"""Options per task, laid over each task's defaults.
+"""Options per task, with defaults for each task.
 
-A config names only what it changes: `tasks: {ocr: {iou: 0.4}}` leaves the other tasks, and the
-other options of `ocr`, as they are. The result is complete, so it reads back as itself. This
-module knows no option by name.
+A config names only what it changes: `tasks: {ocr: {iou: 0.4}}` keeps the defaults of other tasks
+and of the other options of `ocr`. The result has all options, so reading it again gives the same.
+This module knows no option by name.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def over_defaults(given: Any, defaults: Mapping[str, BaseModel]) -> Any:
-    """Return the options of every task in `defaults`, changed where `given` says so.
+    """Return the options of every task in `defaults`, with those in `given` replaced.
 
     Raises:
         ValueError: `given` names a task that `defaults` does not have.
     """
     if not isinstance(given, Mapping):
-        return given  # pydantic says what is wrong with it
+        return given  # pydantic reports what is wrong with it
     for task in given:
         if task not in defaults:
             raise ValueError(f"unknown task {task!r}: {nearest(str(task), defaults)}")

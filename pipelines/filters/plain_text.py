@@ -1,6 +1,6 @@
-"""What of a text is words: without emoji, symbols, emoticons, links, file names and markup.
+"""The words of a text, without emoji, symbols, emoticons, links, file names and markup.
 
-Knows no language: any word of any script stays.
+Knows no language: words of all scripts stay.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _JOINERS = frozenset("\u200d\u20e3\ufe0e\ufe0f")
 
 
 def plain_text(text: str) -> str:
-    """Return the words of a text with their punctuation; what stands for no word is left out.
+    """Return the words of a text with their punctuation, without everything else.
 
     Lines stay lines, other white space is one space.
     """
@@ -50,7 +50,7 @@ def _is_worded(chunk: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_picture(letter: str) -> bool:
-    """Tell whether a character is an emoji, a symbol or a part of one; no letter is."""
+    """Whether a character is an emoji, a symbol or a part of one; letters are not."""
     category = unicodedata.category(letter)
     if category == "Sm":
         return ord(letter) > _LATIN_1

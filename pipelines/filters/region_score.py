@@ -1,8 +1,8 @@
-"""Drops regions that score too low or whose box no one can learn from.
+"""Drops regions with a low score, or with a box that is useless for training.
 
-Judges boxes (those around quads and masks too) by score, size, shape and place, phrases and masks
-by their second score too. A row whose specialist gave no score is not judged by score: a score
-is never invented.
+Judges boxes (also those around quads and masks) by score, area, aspect and share inside the image;
+phrases and masks by their second score (`support`), too. A row without a score is not judged by
+score.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OUTSIDE_IMAGE = "outside_image"
 
 
 class RegionLimits(BaseModel):
-    """What a region of one task must be like; `None` sets no limit."""
+    """Limits on the regions of one task; `None` sets no limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,7 +58,7 @@ class RegionScoreConfig(StageConfig):
     """Options of `RegionScore`."""
 
     tasks: Annotated[dict[str, RegionLimits], THRESHOLD] = DEFAULT_LIMITS
-    """Limits per task; what a config leaves out stays at the task's default."""
+    """Limits per task; those that a config omits keep the task's default."""
     specialists: Annotated[dict[str, Fraction], THRESHOLD] = Field(default={})
     """Lowest score per specialist, 0..1; it replaces `min_score` of the task."""
 

@@ -1,7 +1,6 @@
 """The regions of a shard as shapes: their boxes and how much two of them overlap.
 
-Whatever a specialist gave, box, quad or mask, has an upright box around it. This module
-judges nothing.
+Each box, quad or mask has an upright box around it. This module judges nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from specialists.regions.overlap import box_overlap, mask_overlap
 
 
 class Regions:
-    """The shapes of a shard's rows.
+    """The shapes of the rows of a shard.
 
     `box_xyxy` is the box of a row, else that around its quad, else that around its mask: pixels
     of the upright image, float64, shape (n, 4), NaN where a row has no region at all.

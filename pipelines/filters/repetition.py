@@ -1,7 +1,7 @@
-"""How often a text says the same again: whole clauses, or words in a loop.
+"""Counts repetitions in a text: whole clauses, or words in a loop.
 
 Names and idioms repeat words, too ("New York, New York", "cha cha cha", "side by side by side"):
-so the shorter a run of words is, the more often it must come back to be a fault.
+the shorter a run of words is, the more often it must be repeated to be a fault.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 LONGEST_LOOP = 16
-"""Words of the longest run whose immediate repetition is looked for."""
+"""Words of the longest run whose immediate repetition is searched."""
 SHORTEST_CLAUSE = 5
-"""Words from which on saying a clause twice is a fault; "on the left side" is none."""
+"""Words, at least, of a clause whose repetition is a fault; "on the left side" is allowed."""
 SHORTEST_SENTENCE = 3
-"""The same for whole sentences; "Extra! Extra!" is none."""
+"""The same for whole sentences; "Extra! Extra!" is allowed."""
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _CLAUSE_END = re.compile(r"[.,;:!?\n]+")
@@ -40,9 +40,10 @@ _STUMBLES = frozenset(
         "with",
     }
 )
-"""Words that nobody says three times in a row."""
+"""Words that never occur three times in a row in correct text."""
 _PILED = frozenset({"after", "beside", "by", "in", "on", "over", "to", "upon"})
-"""Words that pile up a thing: "row after row after row", "houses on houses on houses"."""
+"""Words that join repetitions of a noun: "row after row after row", "houses on houses on
+houses"."""
 _SETTINGS = frozenset(
     {
         "above",
@@ -68,14 +69,12 @@ _SETTINGS = frozenset(
         "with",
     }
 )
-"""Words that open a clause which only tells where: each thing there may be told with it."""
+"""Words that begin a clause about a position, which may be repeated for each object there."""
 
 
 def count_repeats(prose: str) -> int:
-    """Count what is said again: whole clauses or sentences, or runs of words in a loop.
-
-    Whichever is more.
-    """
+    """Count the repetitions of whole clauses or sentences, or of runs of words in a loop, whichever
+    are more."""
     return max(_repeated_clauses(prose), _loops(_words(prose)))
 
 
@@ -86,9 +85,9 @@ def _words(text: str) -> list[str]:
 def _repeated_clauses(prose: str) -> int:
     clauses = (_words(clause) for clause in _CLAUSE_END.split(prose))
     sentences = (_words(sentence) for sentence in _SENTENCE_END.split(prose))
-    told = [one for one in clauses if len(one) >= SHORTEST_CLAUSE and one[0] not in _SETTINGS]
+    counted = [one for one in clauses if len(one) >= SHORTEST_CLAUSE and one[0] not in _SETTINGS]
     whole = [one for one in sentences if len(one) >= SHORTEST_SENTENCE]
-    return max(_more_than_once(told), _more_than_once(whole))
+    return max(_more_than_once(counted), _more_than_once(whole))
 
 
 def _more_than_once(parts: Iterable[Sequence[str]]) -> int:
@@ -105,7 +104,7 @@ def _loops(words: Sequence[str]) -> int:
 
 
 def _loop(words: Sequence[str], start: int, size: int) -> bool:
-    """Tell whether a run of `size` words comes back from `start` on, again and again."""
+    """Whether the run of `size` words at `start` is repeated there often enough to be a fault."""
     if start + size >= len(words) or words[start] != words[start + size]:
         return False
     length = _length(words, start, size)
@@ -121,7 +120,7 @@ def _loop(words: Sequence[str], start: int, size: int) -> bool:
 
 
 def _length(words: Sequence[str], start: int, size: int) -> int:
-    """Return how many words from `start` on repeat those `size` before them, the first included."""
+    """Return how many words from `start` on repeat with period `size`, the first run included."""
     stop = start + size
     while stop < len(words) and words[stop] == words[stop - size]:
         stop += 1

@@ -1,8 +1,8 @@
-"""Drops what a merged statement stands for: the voters of a merge stage step back.
+"""Drops annotations that a merged annotation replaces.
 
-A voter that is part of a merged statement is `merged`, any other of the task is `outvoted`.
-Merged statements that are not sure enough are `unsure`: they stay on record as what may be there.
-What nobody merged is not judged. This module knows neither rules nor calibrations.
+An annotation of a voter is dropped as `merged` when it is part of a merged annotation, and else as
+`outvoted`. Merged annotations with too low a confidence are dropped as `unsure`. Other tasks are
+not judged. This module knows neither rules nor calibrations.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ UNSURE = "unsure"
 
 
 class SupersededConfig(StageConfig):
-    """Who merged what."""
+    """Options of `Superseded`."""
 
     by: Annotated[dict[str, tuple[str, ...]], THRESHOLD] = Field(
         default={"merge": ("object_detection",)}, min_length=1
     )
     """For each merge stage, by its name, the tasks that it merged."""
     least_confidence: Annotated[dict[str, Fraction], THRESHOLD] = Field(default={})
-    """Lowest confidence of a merged statement, 0..1, by task; those without a confidence pass."""
+    """Lowest confidence of a merged annotation, 0..1, by task; those without a confidence pass."""
 
     @field_validator("by")
     @classmethod
@@ -50,17 +50,17 @@ class SupersededConfig(StageConfig):
 
 
 class Superseded(Filter[SupersededConfig]):
-    """Judge every row of a merged task by whether its merge stage said it."""
+    """Judge every row of a merged task: keep those of its merge stage."""
 
     Config = SupersededConfig
     reads = (one_of(*TASKS),)
 
     def __init__(self, config: SupersededConfig) -> None:
         super().__init__(config)
-        self.required_stages = config.by  # a name that nobody has would drop everything
+        self.required_stages = config.by  # a wrong name would drop everything
 
     def judge(self, statements: Statements) -> Verdicts:
-        """Keep what the merge stages said, drop what they heard."""
+        """Keep annotations of the merge stages, drop those that they merged."""
         verdicts = Verdicts(len(statements))
         is_heard = np.zeros(len(statements), dtype=bool)
         is_speaker = np.zeros(len(statements), dtype=bool)
@@ -81,7 +81,8 @@ class Superseded(Filter[SupersededConfig]):
 
 
 def _named_by(statements: Statements, is_speaker: np.ndarray) -> np.ndarray:
-    """Return which rows a speaker of their sample lists in `merged_from`, bool, shape (n,)."""
+    """Return which rows a merged annotation of their sample has in `merged_from`, bool, shape
+    (n,)."""
     table = statements.table.select(["id", "merged_from"]).combine_chunks()
     speakers = np.flatnonzero(is_speaker)
     lists = table.column("merged_from").combine_chunks().take(pa.array(speakers))

@@ -1,8 +1,8 @@
-"""Drops captions that are too thin, too crowded, repetitive, foreign, refusals, or mere OCR.
+"""Drops captions that are too short, too crowded, repetitive, foreign, refusals, or only OCR text.
 
 The parse and the language are measured once and stored; thresholds, one set per caption task,
-judge the stored numbers. Emoji, links and file names are no words and are not measured. Only
-English captions can be measured.
+judge the stored numbers. Emoji, links and file names do not count as words. Only English captions
+can be measured.
 """
 
 from __future__ import annotations
@@ -41,34 +41,34 @@ LOW_OBJECT_COMPLEXITY = "low_object_complexity"
 LOW_ACTION_COMPLEXITY = "low_action_complexity"
 
 MAX_PARSED_CHARACTERS = 10_000
-"""Captions are parsed up to here; what is longer is too long for any purpose."""
+"""Characters up to which a caption is parsed; no useful caption is longer."""
 BRIEF_WORDS = 5
-"""Captions with fewer words outside quotations leave the language identifier little to hear."""
+"""Words outside of quotations below which the language identifier is unreliable."""
 Count = Annotated[int, Field(ge=0)]
 Degree = Annotated[float, Field(ge=0)]
 
 
 class CaptionThresholds(BaseModel):
-    """What a caption of one task must be like; `None` sets no limit."""
+    """Limits on the captions of one task; `None` sets no limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_words: Count | None = 2
-    """Fewest words; emoji, numbers alone, links and file names are none."""
+    """Fewest words; emoji, numbers alone, links and file names do not count."""
     max_words: Count | None = 40
     """Most words."""
     max_characters: Count | None = 400
     """Most characters, for text that is not split into words."""
     max_repeats: Count | None = 0
-    """Most clauses, or runs of words, that are said again."""
+    """Most repetitions of clauses or runs of words."""
     min_english: Fraction | None = 0.05
-    """Lowest probability that a caption is English, 0..1; a text too short to tell has none."""
+    """Lowest probability that a caption is English, 0..1; short texts have none and pass."""
     min_english_brief: Fraction | None = 0.005
-    """The same for captions of fewer than five words, whose language shows less."""
+    """The same for captions of fewer than five words, whose language is less certain."""
     max_ocr_overlap: Fraction | None = 0.7
-    """Largest share of content words that the image itself shows as text, 0..1."""
+    """Largest share of content words that are text in the image, 0..1."""
     max_objects: Count | None = 12
-    """Most things that are named; crowded captions tend to name what is not there."""
+    """Most objects that are named; crowded captions tend to name absent objects."""
     max_refusals: Count | None = 0
     """Most sentences that refuse to describe the image, as language models do, or tell their
     reader what to do."""
@@ -102,14 +102,14 @@ _RULES = (
     ("min_object_complexity", "object_complexity", LOW_OBJECT_COMPLEXITY),
     ("min_action_complexity", "action_complexity", LOW_ACTION_COMPLEXITY),
 )
-"""Threshold, what it bounds, and the reason of a drop, in the order in which they are asked."""
+"""Threshold, measurement and reason of a drop, in the order in which they are applied."""
 
 
 class TextFilterConfig(StageConfig):
     """Options of `TextFilter`."""
 
     tasks: Annotated[dict[str, CaptionThresholds], THRESHOLD] = DEFAULT_THRESHOLDS
-    """Thresholds per caption task; what a config leaves out stays at the task's default."""
+    """Thresholds per caption task; those that a config omits keep the task's default."""
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -163,7 +163,7 @@ class TextFilter(Filter[TextFilterConfig]):
         grammar = map(count_grammar, self._nlp.pipe(chain.from_iterable(texts)))
         measurements = []
         for sample, of_sample, plain in zip(samples, captions, texts, strict=True):
-            ocr_words = {word for said in sample.of("ocr") for word in words_of(said.text)}
+            ocr_words = {word for text in sample.of("ocr") for word in words_of(text.text)}
             measurements.append(
                 [
                     Measurement(
@@ -180,7 +180,7 @@ class TextFilter(Filter[TextFilterConfig]):
         return measurements
 
     def _wording(self, text: str, ocr_words: set[str]) -> dict[str, float]:
-        """Measure what needs no parse."""
+        """Measure values that need no parse."""
         prose = prose_of(text)
         return {
             "prose_words": len(words_of(prose)),
@@ -210,7 +210,7 @@ class TextFilter(Filter[TextFilterConfig]):
 
 
 def _is_beyond(limit: str, values: np.ndarray, threshold: float | None) -> np.ndarray:
-    """Tell which values a `min_...` or `max_...` limit excludes; NaN is within every limit."""
+    """Return which values a `min_...` or `max_...` limit excludes; NaN is within every limit."""
     if threshold is None:
         return np.zeros(len(values), dtype=bool)
     return values < threshold if limit.startswith("min_") else values > threshold

@@ -1,9 +1,9 @@
-"""Drops captions that name an object which nobody named whom they were made from, or say
-something else without evidence.
+"""Drops captions that name an object that none of their source annotations mentions, or that have
+sentences without evidence.
 
-A merged caption is held against all that it was merged from. Captions of other specialists can
-be judged too, then against what everybody else said. What counts as named is for
-`specialists.words.evidence` to know; nobody looks at the image here.
+A merged caption is compared with the annotations that it was merged from. Captions of other
+specialists can be judged too, by the annotations of all other stages. `specialists.words.evidence`
+defines what counts as a mention; the image is not used.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ UNSUPPORTED_SENTENCE = "unsupported_sentence"
 
 OBJECTS = "unsupported_objects"
 SENTENCES = "unsupported_sentences"
-"""The numbers that are measured: objects that nobody named, and sentences that have no other
-evidence, or tell their reader what to do."""
+"""The measurements: objects without a mention, and sentences that have no other evidence or tell
+their reader what to do."""
 
 
 class UnsupportedConfig(StageConfig):
     """Options of `Unsupported`."""
 
     most_objects: Annotated[int, THRESHOLD, Field(ge=0)] = 0
-    """Objects without support that a caption may name at most."""
+    """Objects without a mention in a caption, at most."""
     specialists: tuple[str, ...] = ()
-    """Specialists whose captions are judged though they were merged from none."""
+    """Specialists whose captions are judged though they were not merged."""
     general_words: Annotated[str, RUNTIME] = "configs/blacklist.txt"
-    """Path of a list of nouns that name nothing one can point at, and need no evidence."""
+    """Path of a list of nouns that name no object, and need no evidence."""
 
 
 class Unsupported(Filter[UnsupportedConfig]):
-    """Count what English captions say without evidence: objects, and whole sentences."""
+    """Count objects and sentences without evidence in English captions."""
 
     Config = UnsupportedConfig
     version = 4
@@ -81,14 +81,14 @@ class Unsupported(Filter[UnsupportedConfig]):
         """Count the unsupported objects and sentences of each caption that is judged."""
         return [
             [
-                Measurement(caption.id, self._counts(caption, heard))
-                for caption, heard in self._judged(sample)
+                Measurement(caption.id, self._counts(caption, evidence))
+                for caption, evidence in self._judged(sample)
             ]
             for sample in samples
         ]
 
     def judge(self, statements: Statements) -> Verdicts:
-        """Drop the captions that name too much, or say anything without evidence."""
+        """Drop the captions with too many unsupported objects, or with any unsupported sentence."""
         verdicts = Verdicts(len(statements))
         for name, most, reason in (
             (OBJECTS, self.config.most_objects, UNSUPPORTED_OBJECT),
@@ -101,7 +101,7 @@ class Unsupported(Filter[UnsupportedConfig]):
         return verdicts
 
     def _judged(self, sample: Sample) -> Iterator[tuple[Annotation, list[Annotation]]]:
-        """Yield the captions that are judged, each with what speaks for it."""
+        """Yield the captions that are judged, each with its evidence."""
         for caption in english_captions(sample):
             if caption.merged_from:
                 sources = set(caption.merged_from)
@@ -110,8 +110,8 @@ class Unsupported(Filter[UnsupportedConfig]):
                 others = (o for o in sample.annotations if o.specialist != caption.specialist)
                 yield caption, evidence_among(others)
 
-    def _counts(self, caption: Annotation, heard: Sequence[Annotation]) -> dict[str, float]:
-        found = self._check.findings(sentences(caption.text), heard)
+    def _counts(self, caption: Annotation, evidence: Sequence[Annotation]) -> dict[str, float]:
+        found = self._check.findings(sentences(caption.text), evidence)
         return {
             OBJECTS: sum(len(one.objects) for one in found),
             SENTENCES: sum(bool(one.problem) for one in found),

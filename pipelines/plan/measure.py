@@ -97,10 +97,10 @@ def _refuse_what_never_fits(graph: Graph, machines: Machines) -> None:
 def _probe(run: Run, graph: Graph, scratch: Folder, **resources: float) -> Any:
     import ray
 
-    from engine.execution.ray_runner import Carried
+    from engine.execution.ray_runner import PickledGraph
     from pipelines.plan.probe import Probe
 
-    return ray.remote(Probe).options(**resources).remote(run.config, Carried(graph), scratch)
+    return ray.remote(Probe).options(**resources).remote(run.config, PickledGraph(graph), scratch)
 
 
 def _until_placed(probe: Any, *, cpus: float, gpus: float) -> Iterator[str]:

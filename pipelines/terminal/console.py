@@ -53,6 +53,10 @@ class Terminal(Console):
         self.say("\n".join(map(_cut, lines)), label="error", style="bold red")
 
 
+ERR = Terminal(stderr=True)
+"""The console on standard error: what is printed there while progress is shown stays above it."""
+
+
 def _cut(line: str) -> str:
     if len(line) <= MAX_LINE_LENGTH:
         return line

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from engine.execution.progress import Progress
 from engine.safety.escaped import visible
-from pipelines.terminal.console import Terminal
+from pipelines.terminal.console import ERR, Terminal
 
 PLAIN_INTERVAL_S = 5.0
 
@@ -22,14 +22,13 @@ PLAIN_INTERVAL_S = 5.0
 @contextmanager
 def shown(progress: Progress) -> Iterator[None]:
     """Show the progress of a run on standard error while the block runs, and a summary after it."""
-    console = Terminal(stderr=True)
     try:
-        with _updated(progress, console):
+        with _updated(progress, ERR):
             yield
     finally:
-        _say_notes(progress, console)
+        _say_notes(progress, ERR)
     if ended := end_of(progress):
-        console.say(ended)
+        ERR.say(ended)
 
 
 def _say_notes(progress: Progress, console: Terminal) -> None:

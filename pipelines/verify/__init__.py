@@ -1,1 +1,1 @@
-"""Whether a dataset is whole and unchanged, and signatures."""
+"""Checks that a dataset is complete and unchanged; signs it."""

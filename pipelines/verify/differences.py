@@ -10,26 +10,30 @@ _SHOWN = 60  # characters of a value
 _NOTHING = object()
 
 
-def differences(said: Any, found: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield the path of each difference, and what stands there on either side.
+def differences(expected: Any, found: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield the path of each difference, and the values of both sides.
 
-    1, 1.0 and true differ; two floats do where more than the last digits are other ones.
+    1, 1.0 and true differ; two floats do when they differ in more than the last digits.
     """
-    if isinstance(said, dict) and isinstance(found, dict):
-        for name in sorted(said.keys() | found.keys()):
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name in sorted(expected.keys() | found.keys()):
             inner = f"{path}.{name}" if path else name
-            yield from differences(said.get(name, _NOTHING), found.get(name, _NOTHING), inner)
-    elif isinstance(said, list) and isinstance(found, list) and len(said) == len(found):
-        for place, pair in enumerate(zip(said, found, strict=True)):
-            yield from differences(*pair, f"{path}.{place}" if path else str(place))
-    elif not _is_same(said, found):
-        yield path, _shown(said), _shown(found)
+            yield from differences(expected.get(name, _NOTHING), found.get(name, _NOTHING), inner)
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for index, pair in enumerate(zip(expected, found, strict=True)):
+            yield from differences(*pair, f"{path}.{index}" if path else str(index))
+    elif not _is_same(expected, found):
+        yield path, _shown(expected), _shown(found)
 
 
-def _is_same(said: Any, found: Any) -> bool:
-    if type(said) is not type(found):
+def _is_same(expected: Any, found: Any) -> bool:
+    if type(expected) is not type(found):
         return False
-    return math.isclose(said, found, rel_tol=1e-9) if isinstance(said, float) else said == found
+    return (
+        math.isclose(expected, found, rel_tol=1e-9)
+        if isinstance(expected, float)
+        else expected == found
+    )
 
 
 def _shown(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""What a dataset says of where it comes from, held against the records of whoever made it.
+"""Compares a dataset with the records of its build.
 
-Those are the resolved config, the index of inputs, the provenance of each annotation and, where
-they are still there, the layers: the answers of each stage as they were stored.
+These are the resolved config, the index of inputs, the provenance of each annotation and, where
+they still exist, the layers: the stored answers of each stage.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from pipelines.verify.shard_contract import ShardCheck
 _STAGE_NAMES = frozenset(
     {"name", "use", "version", "model", "revision", "reads", "config", "thresholds"}
 )
-_ANSWERED = [name for name in ANNOTATION_NAMES if name != "merged_from"]  # filters add to it
+_ANSWERED = [name for name in ANNOTATION_NAMES if name != "merged_from"]  # filters append to it
 
 
 class Origin:
     """The records of one dataset. While a build is under way, config and index are those of the
-    next version, and are not held against this one. `read_layers` are the layers of its own that
-    were read."""
+    next version, and are not compared with this one. `read_layers` are the layers of the dataset
+    that were read."""
 
     def __init__(self, output: Folder, document: Mapping[str, Any]) -> None:
         self._output = output
@@ -72,7 +72,7 @@ class Origin:
             yield str(error)
 
     def problems_of(self, shard: ShardCheck) -> Iterator[str]:
-        """Yield how a shard that was read differs from the records."""
+        """Yield the differences between a shard and the records."""
         if shard.stats is None or shard.table is None:
             return
         yield from self._check_inputs(shard.samples, shard.stats)
@@ -85,7 +85,7 @@ class Origin:
             yield from self._check_answers(shard.table, shard.path, shard.stats, layers)
 
     def _check_config(self, config: Mapping[str, Any]) -> Iterator[str]:
-        """Hold the resolved config against the manifest: source, images, every stage."""
+        """Compare the resolved config with the manifest: source, images, every stage."""
         if not config:
             yield f"{RUN} is missing"
             return
@@ -97,14 +97,14 @@ class Origin:
             yield f"{RUN} has another source than the manifest says"
         if config["images"] != self._document["images"]:
             yield f"{RUN} has other images than the manifest says"
-        told = {**config["specialists"], **config["filters"]}
+        resolved = {**config["specialists"], **config["filters"]}
         stages = {self._stages[one]["name"]: self._stages[one] for one in self._document["order"]}
-        if told.keys() != stages.keys():
+        if resolved.keys() != stages.keys():
             yield f"{RUN} has other stages than the manifest says"
             return
         for name, stage in stages.items():
-            said = {**stage["config"], "use": stage["use"], "reads": stage["reads"]}
-            if {key: told[name].get(key) for key in said} != said:
+            expected = {**stage["config"], "use": stage["use"], "reads": stage["reads"]}
+            if {key: resolved[name].get(key) for key in expected} != expected:
                 yield f"{RUN}: the stage {name!r} has other options than the manifest says"
 
     def _check_index(self) -> Iterator[str]:
@@ -128,7 +128,7 @@ class Origin:
     def _check_inputs(
         self, samples: Mapping[str, Mapping[str, Any]], stats: ShardStats
     ) -> Iterator[str]:
-        """Hold the keys and places of samples and dead letters against the index."""
+        """Compare keys and locations of samples and dead letters with the index."""
         if self._inputs is None:
             return
         inputs = self._inputs.get(stats.number, [])
@@ -144,14 +144,14 @@ class Origin:
         else:
             alike = found == keys and [*samples] == [key for key in keys if key in samples]
         if not alike:
-            told = "other inputs, or another order of them,"
-            yield f"{INDEX_NAME} has {told} than the shard {stats.number}"
+            what = "other inputs, or another order of them,"
+            yield f"{INDEX_NAME} has {what} than the shard {stats.number}"
 
     def _check_provenance(self, table: pa.Table, path: str) -> Iterator[str]:
-        """Hold what annotations say of who said them against the stages of the manifest."""
+        """Compare the provenance of annotations with the stages of the manifest."""
         names = ["specialist", "model", "revision", "round", "stage"]
-        said = table.select(names).group_by(names, use_threads=False).aggregate([])
-        for row in said.to_pylist():
+        origins = table.select(names).group_by(names, use_threads=False).aggregate([])
+        for row in origins.to_pylist():
             stage = self._stages.get(row["stage"], {})
             config = stage.get("config", {})
             known = (
@@ -159,8 +159,8 @@ class Origin:
                 *(config.get("round", 0), row["stage"]),
             )
             if tuple(row[name] for name in names) != known:
-                told = f"{row['specialist']!r} with the fingerprint {row['stage']!r}"
-                yield f"{path}.parquet has annotations by {told}, unknown to the manifest"
+                origin = f"{row['specialist']!r} with the fingerprint {row['stage']!r}"
+                yield f"{path}.parquet has annotations by {origin}, unknown to the manifest"
 
     def _check_order(self, table: pa.Table, path: str) -> Iterator[str]:
         """Look for rows of a sample that do not follow each other as the stages do."""
@@ -176,7 +176,7 @@ class Origin:
 
     def _check_ids(self, shard: ShardCheck) -> Iterator[str]:
         """Compute the ids of annotations again from what the tar says of their sample: its bytes,
-        its metadata and its place in the source. Where the source brought labels, their digits
+        its metadata and its location in the source. Where the source has labels, their digits
         went into the ids, too, and are no longer there."""
         assert shard.table is not None
         columns = [shard.table[name].to_pylist() for name in ("key", "stage", "id")]
@@ -193,8 +193,8 @@ class Origin:
                 for version in range(1, PIXELS_VERSION + 1)
             )
             if not any(_ids(rows, digest) == [name for _, name in rows] for digest in digests):
-                told = "sha256, metadata or source that its annotations were not made from"
-                yield f"{shard.path}: sample {key!r} has a {told}"
+                what = "sha256, metadata or source that its annotations were not made from"
+                yield f"{shard.path}: sample {key!r} has a {what}"
 
     def _read_layers(self, stats: ShardStats, *, into: dict[str, Layer]) -> Iterator[str]:
         """Read the layers of a shard that are still there, by fingerprint."""
@@ -256,7 +256,7 @@ def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterato
 
 
 def layer_of(layers: Folder, path: str) -> Generator[str, None, Layer | None]:
-    """Read a layer; yield what is wrong with it, and return it where it is there and whole."""
+    """Read a layer; yield what is wrong with it, and return it if it exists and is undamaged."""
     try:
         data = layers.read(path)
         if data is None:
@@ -266,8 +266,8 @@ def layer_of(layers: Folder, path: str) -> Generator[str, None, Layer | None]:
             raise ValueError("it is of other samples")
         return layer
     except (FlorilegiumError, ValueError, TypeError, AttributeError) as error:
-        told = f"{in_one_line(error)}; the next build of the shard asks the stage again"
-        yield f"{LAYERS}/{path.removeprefix(f'{LAYERS}/')} is damaged: {told}"
+        why = f"{in_one_line(error)}; the next build of the shard asks the stage again"
+        yield f"{LAYERS}/{path.removeprefix(f'{LAYERS}/')} is damaged: {why}"
         return None
 
 

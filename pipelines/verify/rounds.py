@@ -27,7 +27,7 @@ Verify = Callable[[Folder, set[str]], Iterator[str]]
 
 
 def check_rounds(output: Folder, verify: Verify, checked: set[str]) -> Iterator[str]:
-    """Check every round of a dataset that was refined, by `verify` its datasets."""
+    """Check every round of a refined dataset; `verify` checks the datasets of the rounds."""
     try:
         rounds = read_lineage(output)
     except FlorilegiumError as error:
@@ -70,12 +70,12 @@ def _check_round(output: Folder, one: Round, verify: Verify, checked: set[str]) 
 
 
 def _check_calibrations(folder: Folder, path: str, checked: set[str]) -> Iterator[str]:
-    """Hold each calibration of a round against the revision of the stage that used it."""
+    """Compare each calibration of a round with the revision of the stage that used it."""
     try:
         stages = (read_manifest(folder) or {"stages": {}})["stages"].values()
         wanted = set(_calibrations(read_resolved(folder), path))
     except FlorilegiumError:
-        return  # said already
+        return  # reported already
     revisions = {stage["name"]: stage.get("revision") for stage in stages}
     for name in sorted(wanted | set(folder.names(CALIBRATION))):
         file = f"{CALIBRATION}/{name}"
@@ -92,9 +92,9 @@ def _check_calibrations(folder: Folder, path: str, checked: set[str]) -> Iterato
 
 
 def _calibrations(config: Mapping[str, Any], path: str) -> Iterator[str]:
-    """Yield the names of the calibrations that the stages of a round have from the round itself."""
+    """Yield the names of the calibrations in the round itself that its stages use."""
     stages = config.get("specialists")
     for name, options in stages.items() if isinstance(stages, dict) else ():
-        said = options.get("calibration") if isinstance(options, dict) else ""
-        if str(said).endswith(f"{path}/{CALIBRATION}/{name}.json"):
+        used = options.get("calibration") if isinstance(options, dict) else ""
+        if str(used).endswith(f"{path}/{CALIBRATION}/{name}.json"):
             yield f"{name}.json"

@@ -1,8 +1,8 @@
 """The signature of a dataset: a plain Ed25519 key signs the bytes of its manifest.
 
-The manifest names all that it decides by digest, so one signature covers every label and image. A
-key is a file and nothing else: no account, no service and no network, which a dataset may well
-outlive. The private key is read from its file, and appears in no message.
+The manifest has the digests of all files, so one signature covers every label and image. A key is
+a file: there is no account, no service and no network, which a dataset may outlive. The private key
+is read from its file, and appears in no message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _MOST_BYTES = 1 << 16
-"""Bytes of the file of a key; a key has some hundred."""
+"""Bytes of the file of a key, at most; a key has some hundred."""
 
 
 def sign(output: Folder, key: Path) -> None:
@@ -69,7 +69,7 @@ def check_signature(output: Folder, key: Path) -> Iterator[str]:
     public = _public_key(key)
     written = output.read(SIGNATURE)
     if written is None:
-        yield f"{SIGNATURE} is missing: nobody has signed this version of the dataset"
+        yield f"{SIGNATURE} is missing: this version of the dataset is not signed"
         return
     from cryptography.exceptions import InvalidSignature
 

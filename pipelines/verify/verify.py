@@ -1,8 +1,8 @@
 """Checking a finished dataset: every file against the manifest, every number against the labels.
 
 `shard_contract.py` checks single shards, `origin.py` the source and the stages of a dataset,
-`rounds.py` the rounds of a refinement. An edit whose digests were made to fit is noticed where what
-it changed can be counted again.
+`rounds.py` the rounds of a refinement. An edit with matching digests is noticed if the edited
+values can be counted again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _KNOWN = {
     **dict.fromkeys(_FILES, "file"),
     **dict.fromkeys((SHARDS, VERSIONS, LEASES, LAYERS), "directory"),
 }
-"""What may lie in the folder of a dataset. The log, leases and layers change from run to run."""
+"""Entries that the folder of a dataset may have. Log, leases and layers change with every run."""
 _SHARD_FILE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}(\.tar|\.parquet|_stats\.json)")
 _LEASE = re.compile(r"lock|[0-9]{6,}\.json")
 _RECEIPTS = "source-"
@@ -56,9 +56,9 @@ _RECEIPT = re.compile(r"[0-9a-f]{32}")
 
 
 def verify_dataset(output: Folder, *, checked: set[str] | None = None) -> Iterator[str]:
-    """Yield what is wrong with a dataset, one sentence each; nothing when all is right.
+    """Yield what is wrong with a dataset, one sentence for each problem.
 
-    The names of the files that are read are put into `checked`.
+    The names of the files that are read are added to `checked`.
     """
     yield from _verify(output, set() if checked is None else checked)
 
@@ -85,7 +85,7 @@ def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
 
 
 def _format_problem(version: int) -> str:
-    """Say that a dataset was written in another format than the one that can be checked."""
+    """Return the problem of a dataset in another format than the one that can be checked."""
     if version == FORMAT_VERSION:
         return ""
     if version < FORMAT_VERSION:
@@ -100,8 +100,8 @@ def _format_problem(version: int) -> str:
 
 
 def _check_names(output: Folder, document: Mapping[str, Any]) -> Iterator[str]:
-    """Look for files that are missing, are too many, or are none."""
-    known = {**_KNOWN, **REFINED}  # those of a refinement are checked by it
+    """Yield files that are missing, unknown, or no regular files."""
+    known = {**_KNOWN, **REFINED}  # `rounds` checks those of a refinement
     for name, entry in sorted(output.entries().items()):
         if name not in known:
             yield f"{name} is not in the manifest"
@@ -120,7 +120,7 @@ def _check_names(output: Folder, document: Mapping[str, Any]) -> Iterator[str]:
     if recipe is not None and not re.fullmatch(rb"[0-9a-f]{32}", recipe):
         yield f"{RECIPE} is none: no build that is under way wrote it"
     for name in sorted(there.keys() - wanted - kept):
-        # Of a build that is under way, or was interrupted, new shards are no fault.
+        # New shards of a running or interrupted build are allowed.
         if recipe is None or not (_SHARD_FILE.fullmatch(name) or is_left_over(name)):
             yield f"{SHARDS}/{name} is not in the manifest"
     for name in output.names(LEASES):
@@ -129,7 +129,7 @@ def _check_names(output: Folder, document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
-    """Read every shard, and hold what the dataset claims against what is in them."""
+    """Read every shard, and compare the manifest with the content."""
     if document.keys() != MANIFEST_NAMES:
         unlike = ", ".join(sorted(document.keys() ^ MANIFEST_NAMES))
         yield f"{MANIFEST} has not the fields of the contract: {unlike}"
@@ -143,7 +143,7 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
     tables = 0
     yield from origin.problems()
     checked.update((RUN, INDEX_NAME))
-    for place, entry in enumerate(document["shards"]):
+    for index, entry in enumerate(document["shards"]):
         shard = ShardCheck(output, entry)
         yield from shard.problems(document["recipe"])
         yield from origin.problems_of(shard)
@@ -151,11 +151,11 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
         stats += [shard.stats] if shard.stats else []
         if shard.table is not None:
             tables += 1
-            if place in statistics.sampled:
+            if index in statistics.sampled:
                 statistics.add(shard.table)
     manifest = Manifest.from_document(document, stats)
-    for path, said, found in differences(document["totals"], asdict(manifest.totals)):
-        yield f"{MANIFEST}: {path} is {said}, the shards add up to {found}"
+    for path, stated, found in differences(document["totals"], asdict(manifest.totals)):
+        yield f"{MANIFEST}: {path} is {stated}, the shards add up to {found}"
     is_counted = len(stats) == tables == len(numbers)
     yield from _check_beside(output, manifest, statistics if is_counted else None)
     checked.update(document["files"])
@@ -163,7 +163,7 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
 
 
 def _check_other_layers(output: Folder, known: Set[str]) -> Iterator[str]:
-    """Read the layers that no shard has any more, and look for what is no layer."""
+    """Read the layers that belong to no shard, and yield files that are no layers."""
     for folder, entry in sorted(output.entries(LAYERS).items()):
         if entry.kind != "directory" or not _LAYERS.fullmatch(folder):
             yield f"{LAYERS}/{folder} is no folder of layers"
@@ -180,8 +180,8 @@ def _check_other_layers(output: Folder, known: Set[str]) -> Iterator[str]:
 def _check_beside(
     output: Folder, manifest: Manifest, statistics: Statistics | None
 ) -> Iterator[str]:
-    """Hold the files beside the shards against the manifest and, where every shard could be
-    counted, against what was counted."""
+    """Compare the files beside the shards with the manifest and, if all shards could be counted,
+    with the counts."""
     names = named_by_manifest(output)
     for name in sorted(manifest.files.keys() ^ names):
         yield f"{MANIFEST}: its files have {name} where the dataset has not, or the reverse"
@@ -201,15 +201,15 @@ def _check_beside(
 def _claims_of(
     output: Folder, name: str, manifest: Manifest, statistics: Statistics
 ) -> Iterator[str]:
-    """Say what a file beside the shards claims and what cannot be found in them."""
+    """Yield values of a file beside the shards that differ from their content."""
     if name == DEAD_LETTERS:
         rows = [{"shard": shard, **asdict(one)} for shard, one in manifest.dead_letters]
         if read_dead_letters(output) != rows:
             yield f"{name} has other rows than the statistics of the shards"
     elif name == STATISTICS:
-        told = parse_json(output.read(name) or b"")
-        for path, said, found in differences(told, statistics.to_json()):
-            yield f"{name}: {path} is {said}, the shards have {found}"
+        stored = parse_json(output.read(name) or b"")
+        for path, stated, found in differences(stored, statistics.to_json()):
+            yield f"{name}: {path} is {stated}, the shards have {found}"
     elif name == CARD and claims_of(output.read(name) or b"") != claims_of(card_of(manifest)):
         yield f"{name} tells other numbers or shards than there are"
 
@@ -240,8 +240,7 @@ def _check_version(
     read: dict[str, Any],
     checked: set[str],
 ) -> Iterator[str]:
-    """Check an earlier version; `read` are the shards that were read, whose files are right or
-    named already."""
+    """Check an earlier version; `read` are shards whose files were checked before."""
     if output.read(path) != sealed(document):
         yield f"{path} was changed after it was written: it has another digest"
     if document.keys() != MANIFEST_NAMES:
@@ -258,5 +257,5 @@ def _check_version(
         stats += [shard.stats] if shard.stats else []
     if len(stats) == len(document["shards"]):
         totals = asdict(Manifest.from_document(document, stats).totals)
-        for place, said, found in differences(document["totals"], totals):
-            yield f"{path}: {place} is {said}, the shards add up to {found}"
+        for key, stated, found in differences(document["totals"], totals):
+            yield f"{path}: {key} is {stated}, the shards add up to {found}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_a_task_of_a_plugin_is_validated_filtered_drawn_and_exported(
     code, told = run("export", output, "--format", "coco", "--output", tmp_path / "coco")
     assert code == 0, told
     instances = json.loads((tmp_path / "coco/annotations/instances.json").read_text())
-    assert instances["categories"] == [{"id": 1, "name": "acme"}]
+    assert instances["categories"] == [{"id": 1, "name": "acme", "supercategory": ""}]
     assert [one["bbox"] for one in instances["annotations"]] == [[2, 3, 20, 30]] * 11
 
     given = ("--set", "tasks.logo=1", "--output", tmp_path / "jsonl")
@@ -125,3 +126,17 @@ def test_a_task_that_cannot_be_loaded_ends_with_a_message(run: Run, plugin: Path
     assert "the task 'logo' cannot be loaded from 'logo_task:LOGO'" in told
     assert "imports nothing but engine.core.task" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.attack("configs")
+def test_a_task_in_the_folder_one_stands_in_is_not_loaded(plugin: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    (plugin / "logo_task.py").write_text(f"open({str(mark)!r}, 'w').close()\n{TASK}")
+    command = [sys.executable, "-m", "pipelines", "stages"]
+    for path, is_loaded in ((str(ROOT), False), (f"{ROOT}{os.pathsep}{plugin}", True)):
+        environment = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(
+            command, cwd=plugin, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert mark.exists() == is_loaded

@@ -12,10 +12,11 @@ import pytest
 from engine.core.errors import RunError, StorageError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
+from engine.records import layer
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
 from pipelines.verify.verify import verify_dataset
-from tests.building import BRIGHT_ENOUGH, build, configure, contents, shard_file
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, configure, contents, shard_file
 
 BESIDE = ("README.md", "report.html", "statistics.json", "run.yaml", "dead_letters.parquet")
 
@@ -119,13 +120,34 @@ def test_a_damaged_layer_is_asked_again_and_becomes_no_label(album: Path, tmp_pa
     build(album, tmp_path / "out", specialists=stages)
     build(album, tmp_path / "whole", specialists=stages)
     asked = len(log.read_text("utf-8").splitlines()) // 2
-    (layer,) = (tmp_path / "out" / "layers").glob("seen-*/*.parquet")
-    flip(layer)
+    (path,) = (tmp_path / "out" / "layers").glob("seen-*/*.parquet")
+    flip(path)
     assert any("layers/seen-" in problem for problem in problems(tmp_path / "out"))
     shard_file(tmp_path / "out", ".tar").unlink()
     build(album, tmp_path / "out", specialists=stages)
     assert len(log.read_text("utf-8").splitlines()) == 3 * asked
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.attack("changes")
+def test_damage_to_the_rows_of_large_layers_is_found_before_they_become_labels(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "TAIL_BYTES", 16)  # the footer is looked at, and no rows
+    stages = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH}
+    build(album, tmp_path / "out", **stages)
+    before = contents(tmp_path / "out")
+    layers = sorted((tmp_path / "out" / "layers").glob("[!s]*/*.parquet"))
+    whole = [path.read_bytes() for path in layers]
+    for path, data in zip(layers, whole, strict=True):
+        path.write_bytes(data[:30] + bytes([data[30] ^ 1]) + data[31:])
+    shard_file(tmp_path / "out", ".tar").unlink()
+    build(album, tmp_path / "out", **stages)
+    assert contents(tmp_path / "out") == before
+    assert len(whole) == 3
+    assert [path.read_bytes() for path in layers] == whole
+    log = (tmp_path / "out" / "run.log").read_text("utf-8")
+    assert log.count("is damaged and is made again: it was changed after it was written") == 3
 
 
 @pytest.mark.attack("changes")

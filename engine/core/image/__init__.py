@@ -1,9 +1,9 @@
 """Untrusted bytes become upright RGB pixels; pixels become a JPEG or a PNG.
 
-The rooms: `header` the limits, `reading` the two doors `read_header` and `decode`, `tones` depth
-and transparency, `orientation`, and a module for each format that is read with care: a file whose
-pixels are all there is decoded though its metadata is broken; a file that is cut is refused. This
-package knows no samples: it raises `SampleError` with a reason.
+`reading` has the two functions `read_header` and `decode`, `header` the limits, `tones` bit depth
+and transparency, `orientation` the turning upright; each format that needs checks has a module. A
+file with all its pixels is decoded even if its metadata is broken; a truncated file is refused.
+Errors are `SampleError` with a reason.
 """
 
 from engine.core.image.encoding import encode_jpeg, encode_png, is_upright_baseline_jpeg

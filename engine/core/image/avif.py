@@ -1,4 +1,4 @@
-"""AVIF, which Pillow decodes. The file's own turns count, which Pillow states as EXIF."""
+"""AVIF, decoded by Pillow, which reports the rotation of the file as EXIF orientation."""
 
 from __future__ import annotations
 

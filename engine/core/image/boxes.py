@@ -12,7 +12,7 @@ _ZEROS = re.compile(re.escape(bytes(16)))
 
 
 class Box(NamedTuple):
-    """A box: its kind, and where its body lies; the file may be shorter than `end` says."""
+    """A box: its kind and the range of its body; the file may be shorter than `end`."""
 
     kind: bytes
     start: int
@@ -42,9 +42,9 @@ def brands_of(data: Bytes) -> set[bytes]:
 
 
 def check_media_data(data: Bytes, metadata: Iterable[bytes]) -> None:
-    """Raise when the coded pixels of AVIF or HEIC are cut or hold a row of zero bytes.
+    """Raise when the coded pixels of AVIF or HEIC are truncated or hold a row of zero bytes.
 
-    Their entropy coding never writes such a row; `metadata`, which lies beside them, may.
+    Their entropy coding never writes such a row; `metadata` beside them may.
     """
     for box in boxes_of(data):
         if box.kind != b"mdat":

@@ -1,4 +1,4 @@
-"""What of an image is published: its own bytes, or its pixels encoded once.
+"""How an image is published: as its own bytes, or with its pixels encoded once.
 
 The same pixels give the same bytes. No metadata is written, as the pixels are upright.
 """
@@ -16,11 +16,11 @@ from engine.core.image.orientation import TAG as ORIENTATION_TAG
 
 
 def is_upright_baseline_jpeg(data: Bytes) -> bool:
-    """Whether every reader shows this file as `decode` does, whatever it makes of metadata.
+    """Whether every reader shows this file as `decode` does, with or without its metadata.
 
     A baseline or extended sequential JPEG of 8 bits, grey or YCbCr, complete and tidy, whose
-    metadata does not turn it and that Pillow opens. The file has been decoded before, so it is
-    known to be whole. A file of several pictures counts by its first.
+    metadata does not turn it and that Pillow opens. The caller has decoded the file, so it is
+    complete. Of a file with several pictures, the first counts.
     """
     if not jpeg.is_upright_baseline(data):
         return False
@@ -35,7 +35,7 @@ def is_upright_baseline_jpeg(data: Bytes) -> bool:
 
 
 def encode_jpeg(pixels: np.ndarray) -> bytes:
-    """Encode RGB pixels, uint8, as baseline JPEG: quality 95, no colour left out."""
+    """Encode RGB pixels, uint8, as baseline JPEG: quality 95, without chroma subsampling."""
     return _encoded(pixels, "JPEG", quality=95, subsampling=0)
 
 

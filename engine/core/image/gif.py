@@ -34,9 +34,9 @@ def pixels(data: Bytes) -> np.ndarray:
 
 
 def _check_blocks(data: Bytes, position: int) -> None:
-    """Raise when the coded pixels end where no other part of a GIF file begins.
+    """Raise when no other part of a GIF file begins where the coded pixels end.
 
-    Pillow takes an early end, such as a length of zero in a part that was filled, for the end.
+    Pillow accepts an early end, such as a length of zero in a damaged part.
     """
     while position < len(data) and data[position]:
         position += 1 + data[position]

@@ -1,4 +1,4 @@
-"""What the header of an image says, the limits that it must keep, and the words for a refusal."""
+"""The header of an image, its limits, and the errors of refused images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from engine.core.errors import SampleError
 
 PIXELS_VERSION = 2
-"""Raise it when the same bytes decode to other pixels: samples are then new ones."""
+"""To be raised when the same bytes decode to other pixels: all samples are then new."""
 MAX_PIXELS = 100_000_000
 """Images with more pixels than this are refused before decoding."""
 MAX_BYTES = 256 * 1024 * 1024
@@ -36,14 +36,14 @@ class ImageHeader(NamedTuple):
     extension: str
 
     def upright(self) -> ImageHeader:
-        """Return the header with the size that the image has when it is turned upright."""
+        """Return the header with the size of the upright image."""
         if self.orientation < 5:
             return self
         return self._replace(width=self.height, height=self.width)
 
 
 def corrupt(message: str) -> SampleError:
-    """Return the error for an image whose pixels are not all there."""
+    """Return the error of an image that lacks pixels."""
     return SampleError(CORRUPT_IMAGE, message)
 
 

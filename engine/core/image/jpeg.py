@@ -1,7 +1,7 @@
-"""JPEG: strict decoding, and what may be published as it is.
+"""JPEG: strict decoding, and which files may be published as they are.
 
-libjpeg-turbo invents what a damaged file lacks and warns; here a warning counts. Metadata does
-not: when the file as it is raises one, it is decoded once more without its metadata.
+libjpeg-turbo fills in missing data and warns; here a warning is an error, unless metadata causes
+it: after a warning, the file is decoded once more without its metadata.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from engine.core.image.orientation import (
 MAGIC = b"\xff\xd8\xff"
 _XMP_MAGIC = b"http://ns.adobe.com/xap/1.0/\0"
 _END = bytes([0xFF, END])
-_ALL_COEFFICIENTS = bytes([0, 63, 0])  # what the end of a sequential scan's header has to say
+_ALL_COEFFICIENTS = bytes([0, 63, 0])  # the end of a sequential scan's header
 _ZEROS = re.compile(re.escape(bytes(32)))
-_UNUSUAL_SAMPLING = "subsampling"  # what simplejpeg says of sampling factors it does not know
+_UNUSUAL_SAMPLING = "subsampling"  # simplejpeg's message for unknown sampling factors
 
 
 def header(data: Bytes) -> ImageHeader:
@@ -50,7 +50,7 @@ def header(data: Bytes) -> ImageHeader:
 
 
 def pixels(data: Bytes) -> np.ndarray:
-    """Decode to RGB, uint8, as stored. Any doubt that all data are there is `corrupt_image`."""
+    """Decode to RGB, uint8, as stored; a file that may lack data is `corrupt_image`."""
     layout = layout_of(data)
     _check_whole(data, layout)
     if not layout.has_end:
@@ -66,10 +66,10 @@ def pixels(data: Bytes) -> np.ndarray:
 
 
 def is_upright_baseline(data: Bytes) -> bool:
-    """Whether every reader shows this JPEG file as `decode` does, without a word of its metadata.
+    """Whether every reader shows this JPEG file as `decode` does, without its metadata.
 
     Baseline or extended sequential, 8 bits, grey or YCbCr, complete and tidy, and no metadata
-    that turns it. The caller has decoded it, so the pixels are known to be whole.
+    that turns it. The caller has decoded it, so the pixels are complete.
     """
     if data[: len(MAGIC)] != MAGIC:
         return False
@@ -94,7 +94,7 @@ def _is_upright(data: Bytes, layout: Layout) -> bool:
 
 
 def _has_plain_colours(data: Bytes, layout: Layout) -> bool:
-    """Whether the file is grey or YCbCr by every rule that readers go by."""
+    """Whether the file is grey or YCbCr by all rules that readers use."""
     if len(layout.sampling) == 1:
         return True
     if len(layout.sampling) != 3:
@@ -148,7 +148,7 @@ def _with_pillow(data: Bytes) -> np.ndarray:
 
 
 def _without_metadata(data: Bytes, layout: Layout) -> bytes:
-    """Return the file without comments and application segments, Adobe's colours excepted."""
+    """Return the file without comments and application segments, except Adobe's colours."""
     skipped = METADATA - {APP14}
     parts = [MAGIC[:2]]
     scans = {scan.start: scan for scan in layout.scans}

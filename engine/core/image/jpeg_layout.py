@@ -1,7 +1,7 @@
 """The segments of a JPEG file (ITU-T T.81, annex B), without decoding any pixel.
 
-A decoder invents what a file does not hold. From the layout it can be seen whether every
-coefficient of every component is coded, and where the coded data lie.
+A decoder fills in what a file lacks. The layout shows whether every coefficient of every component
+is coded, and where the coded data are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One scan: where its coded data lie, and which bits of which coefficients they hold.
+    """One scan: the range of its coded data, and which bits of which coefficients they hold.
 
     `zeros_say_nothing`: in all Huffman tables of the scan the code of zeros alone means "no
     difference" or "end of block", so that a plain area is coded as a row of zero bytes.
@@ -63,7 +63,7 @@ class Layout:
                 yield data[start + 4 + len(magic) : end]
 
     def missing(self) -> str:
-        """Say what the scans do not hold of the picture; empty when all is coded."""
+        """Return what the scans lack of the picture; "" when all is coded."""
         lacking = {(part, k): 16 for part in self.sampling for k in range(64)}
         for scan in self.scans:
             for part in scan.components:
@@ -132,7 +132,7 @@ class _Walk:
             position = self._segment(marker, bytes(self.data[start + 4 : end]), end)
 
     def _segment(self, marker: int, body: bytes, end: int) -> int:
-        """Take in one segment; return where the next may begin."""
+        """Record one segment; return where the next may begin."""
         if marker in _FRAMES and len(body) >= 6 and self.frame is None:
             parts = [body[at : at + 3] for at in range(6, 6 + 3 * body[5], 3)]
             sampling = {part[0]: (part[1] >> 4, part[1] & 15) for part in parts if len(part) == 3}

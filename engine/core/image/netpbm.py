@@ -1,4 +1,4 @@
-"""PBM, PGM, PPM, PAM and PFM (netpbm.sourceforge.net): samples by the range that they declare."""
+"""PBM, PGM, PPM, PAM and PFM (netpbm.sourceforge.net); samples are scaled by the declared range."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMMENT = re.compile(rb"#[^\r\n]*")
 
 
 class _Picture(NamedTuple):
-    """What a header declares, and where the samples begin. `kind` is the digit after the P."""
+    """The values of a header, and where the samples begin. `kind` is the digit after the P."""
 
     kind: bytes
     width: int

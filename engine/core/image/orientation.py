@@ -1,7 +1,7 @@
 """Which way up an image is: read from EXIF and XMP, and how pixels are turned.
 
-EXIF wins over XMP. A value that does not exist, or metadata that cannot be read, says nothing.
-Where each format keeps its EXIF and XMP is known to the format's own module.
+EXIF takes precedence over XMP. Invalid values and unreadable metadata are ignored. The module of
+each format finds its EXIF and XMP.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from engine.core.image.header import Bytes
 EXIF_MAGIC = b"Exif\0\0"
 TAG = 0x0112
 """The EXIF tag."""
-# What is flipped once the sides of 5 to 8 have changed places: 1 columns, 0 rows, -1 both.
+# Axis to flip, after 5 to 8 are transposed: 1 columns, 0 rows, -1 both.
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 _NAMESPACE = re.compile(rb"""xmlns:([\w.-]+)\s*=\s*["']http://ns\.adobe\.com/tiff/1\.0/["']""")
 _MAX_XMP = 16 * 1024 * 1024
 
 
 def orientation_of(exif: Bytes | None, xmp: Bytes | None) -> int:
-    """Return the orientation 1..8 that these blocks of metadata state; 1 where they are silent."""
+    """Return the orientation 1..8 in these blocks of metadata; 1 where there is none."""
     return exif_orientation(exif) or xmp_orientation(xmp) or 1
 
 
@@ -44,7 +44,7 @@ def exif_orientation(exif: Bytes | None) -> int | None:
                 code = {1: "B", 3: "H", 4: "I"}.get(kind, "H")
                 return _valid(struct.unpack_from(order + code, exif, position + 8)[0])
     except struct.error:
-        pass  # the block ends before it says anything
+        pass  # the block is too short
     return None
 
 

@@ -1,4 +1,4 @@
-"""The formats that Pillow reads well enough by itself, and how its modes become RGB."""
+"""The formats that Pillow reads without further checks, and how its modes become RGB."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.core.image.orientation import orientation_of
 from engine.core.image.tones import as_rgb, eight_bits, over_white, stretched, unsigned
 
 _HEAD = 16
-# These hold no raster, call an external program, or have signs and ranges that Pillow leaves out.
+# These have no raster, call an external program, or have signs and ranges that Pillow ignores.
 _REFUSED = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MCIDAS", "MPEG", "WMF"}
 
 
@@ -62,7 +62,7 @@ def opened(data: Bytes, *names: str) -> Image.Image:
 
 
 def _unknown(head: bytes, names: tuple[str, ...]) -> SampleError:
-    """Return the error for what Pillow cannot open: a damaged header, or no image at all."""
+    """Return the error of a file that Pillow cannot open: a damaged header, or no image at all."""
     accepts = ((name, Image.OPEN[name][1]) for name in names)
     is_short = len(head) < _HEAD
     known = [name for name, accept in accepts if accept and not is_short and accept(head) is True]

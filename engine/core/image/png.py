@@ -1,7 +1,7 @@
-"""PNG: the chunks that make the picture are checked, all others are left behind.
+"""PNG: the chunks that make the picture are checked, all others are dropped.
 
-Pillow decodes the rows. It leaves rows that are missing empty and says nothing: when the last row
-is empty, or when Pillow fails, the rows are inflated here, no further than the picture needs.
+Pillow decodes the rows, and leaves missing rows empty without an error: when the last row is empty,
+or when Pillow fails, the rows are inflated here, no further than the picture needs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Frame(NamedTuple):
 
 
 def header(data: Bytes) -> ImageHeader:
-    """Read size and orientation, which may stand behind the pixels."""
+    """Read size and orientation, which may come after the pixels."""
     frame = _frame(data)
     exif, xmp = exif_and_xmp(list(chunks_of(data)))
     return ImageHeader(frame.width, frame.height, orientation_of(exif, xmp), "png")
@@ -102,7 +102,7 @@ def _samples(frame: _Frame, packed: bytes, palette: bytes = b"") -> np.ndarray:
     """Return samples (height, width[, channels]): eight bits, or palette indices."""
     try:
         samples = _by_pillow(frame, packed, palette)
-    except Exception:  # Pillow raises anything; whether all rows are there is seen below
+    except Exception:  # Pillow raises anything; missing rows are found below
         samples = _by_pillow(frame, _repacked(frame, packed), palette)
     else:
         if frame.interlace or not samples[-1].any():

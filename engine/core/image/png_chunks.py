@@ -1,4 +1,4 @@
-"""The chunks of a PNG file: found even where one states a wrong size, and judged by their CRC."""
+"""The chunks of a PNG file: found even after a wrong size, and checked by their CRC."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RAW_PROFILE = re.compile(rb"\s*\w+\s+\d+\s")
 class Chunk(NamedTuple):
     """One chunk: its name, its data, and whether its CRC is right.
 
-    `is_cut` is whether the file ends within it or its CRC; then the CRC is not judged.
+    `is_cut` is whether the file ends within it or its CRC; then the CRC is not checked.
     """
 
     kind: bytes
@@ -56,7 +56,7 @@ def chunks_of(data: Bytes) -> Iterator[Chunk]:
 
 
 def _is_boundary(view: memoryview, position: int) -> bool:
-    """Whether a chunk may begin here, as far as its size and name tell."""
+    """Whether a chunk may begin here, by its size and name."""
     if position + 8 > len(view):
         return False
     length, kind = struct.unpack_from(">I4s", view, position)
@@ -105,7 +105,7 @@ def _text(chunk: Chunk) -> tuple[bytes, bytes] | None:
     if chunk.kind == b"zTXt":
         return keyword, _inflated(text[1:])
     is_compressed = rest[:1] == b"\1"
-    text = bytes(text[2 : 2 + _MAX_TEXT]).split(b"\0", 2)[-1]  # behind language and keyword
+    text = bytes(text[2 : 2 + _MAX_TEXT]).split(b"\0", 2)[-1]  # after language and keyword
     return keyword, _inflated(text) if is_compressed else text
 
 

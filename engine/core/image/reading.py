@@ -83,8 +83,8 @@ def decode(data: Bytes) -> np.ndarray:
     read the header, so the size is known to be within limits.
 
     Raises:
-        SampleError: `corrupt_image` when not all pixels are there, `not_an_image` when nobody
-            knows the format, `out_of_memory`.
+        SampleError: `corrupt_image` when pixels are missing, `not_an_image` when the format is
+            unknown, `out_of_memory`.
     """
     format = _format_of(data)
     header = _header(format, data)
@@ -117,7 +117,7 @@ def _header(format: Format, data: Bytes) -> ImageHeader:
 
 
 def _format_of(data: Bytes) -> Format:
-    """Return the module that reads these bytes; what they are called plays no part."""
+    """Return the module that reads these bytes, whatever the file's suffix is."""
     head = bytes(data[:16])
     if head.startswith(jpeg.MAGIC):
         return jpeg
@@ -147,7 +147,7 @@ def _format_of(data: Bytes) -> Format:
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Return the lower-case suffixes, with their dot, of the files that are taken for images."""
+    """Return the lower-case suffixes of image files, with their dot."""
     names = pillow.formats()  # registers the suffixes, so it comes first
     readable = {suffix for suffix, name in Image.EXTENSION.items() if name in names}
     return frozenset({*readable, *_MORE_SUFFIXES})

@@ -1,4 +1,4 @@
-"""Pixels made smaller, for models that see no more and services that charge for more."""
+"""Makes images smaller, for models with a fixed input size and services that charge by size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
-    """Return pixels whose long side has so many at most; they are never enlarged."""
+    """Return pixels whose longer side has at most `side` pixels; they are never enlarged."""
     import cv2
 
     height, width = pixels.shape[:2]

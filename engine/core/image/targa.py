@@ -1,4 +1,4 @@
-"""Targa (TGA): whether its fourth samples are transparency, which Pillow takes for granted."""
+"""Targa (TGA): whether its fourth channel is alpha, which Pillow always assumes."""
 
 from __future__ import annotations
 

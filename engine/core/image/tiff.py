@@ -38,7 +38,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _CAMERA_RAW = (32803, 34892)
 _JPEG = 7
-_PRIVATE = 65000  # a tag that says nothing
+_PRIVATE = 65000  # a tag without a meaning
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _DEPTHS = {UINT: (*range(1, 17), 32, 64), INT: (8, 16, 32, 64), FLOAT: (16, 32, 64)}
 _MAX_SAMPLE_BYTES = 12 * MAX_PIXELS
@@ -166,8 +166,10 @@ def _by_libtiff(data: Bytes, directory: Directory) -> np.ndarray:
         raise corrupt(f"samples of {directory.first(tags.BITS)} bits in a compression of eight")
     stored = bytearray(data)
     for tag in (tags.ORIENTATION, tags.XMP):  # Pillow would turn the pixels by itself
-        if tag in directory.places:
-            struct.pack_into(directory.dialect.order + "H", stored, directory.places[tag], _PRIVATE)
+        if tag in directory.positions:
+            struct.pack_into(
+                directory.dialect.order + "H", stored, directory.positions[tag], _PRIVATE
+            )
     return pillow.pixels(bytes(stored))
 
 

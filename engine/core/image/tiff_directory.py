@@ -1,4 +1,4 @@
-"""The first directory of a TIFF or BigTIFF file, read without a decoder and without trust."""
+"""The first directory of a TIFF or BigTIFF file, read without a decoder; every value is checked."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Dialect(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Directory:
-    """The whole numbers of a TIFF directory by tag, and where in the file each tag stands."""
+    """The integers of a TIFF directory by tag, and the position of each tag in the file."""
 
     dialect: Dialect
     tags: Mapping[int, tuple[int, ...]]
-    places: Mapping[int, int]
+    positions: Mapping[int, int]
 
     def first(self, tag: int, default: int = 0) -> int:
         """Return the first number of a tag."""
@@ -59,7 +59,7 @@ class Directory:
 
     @property
     def sample_format(self) -> int:
-        """`UINT`, `INT` or `FLOAT`, or what else the file states."""
+        """`UINT`, `INT` or `FLOAT`, or another number of the file."""
         kind = self.first(SAMPLE_FORMAT, UINT)
         return UINT if kind == _UNDEFINED else kind
 
@@ -80,7 +80,7 @@ def read_directory(data: Bytes) -> Directory:
     """Read the numbers of the first directory; tags of other types are left out.
 
     Raises:
-        SampleError: `corrupt_image` when the directory does not lie in the file or states no
+        SampleError: `corrupt_image` when the directory is not in the file or states no
             size, `not_an_image` when the file is a header and nothing else.
     """
     order = "<" if data[:1] == b"I" else ">"
@@ -89,7 +89,7 @@ def read_directory(data: Bytes) -> Directory:
     entry = struct.Struct(order + "HH" + offset_code)
     field = struct.calcsize(offset_code)
     tags: dict[int, tuple[int, ...]] = {}
-    places: dict[int, int] = {}
+    positions: dict[int, int] = {}
     reason = NOT_AN_IMAGE if len(data) <= _SHORTEST else CORRUPT_IMAGE
     try:
         (start,) = struct.unpack_from(order + offset_code, data, head)
@@ -97,9 +97,9 @@ def read_directory(data: Bytes) -> Directory:
         position = start + struct.calcsize(count_code)
         for _ in range(min(count, 4096)):
             if position + entry.size > len(data):
-                break  # what came before may be enough
+                break  # the tags before may be enough
             tag, kind, number = entry.unpack_from(data, position)
-            places.setdefault(tag, position)
+            positions.setdefault(tag, position)
             value_at = position + entry.size
             position = value_at + field
             values = _values(data, dialect, kind, number, value_at, field)
@@ -109,7 +109,7 @@ def read_directory(data: Bytes) -> Directory:
         raise SampleError(reason, "the TIFF directory is not in the file") from error
     if WIDTH not in tags or HEIGHT not in tags:
         raise SampleError(reason, "the TIFF file states no size")
-    return Directory(dialect=dialect, tags=tags, places=places)
+    return Directory(dialect=dialect, tags=tags, positions=positions)
 
 
 def _values(

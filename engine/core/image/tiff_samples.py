@@ -1,7 +1,7 @@
 """The samples of a TIFF file at their full depth.
 
-libtiff, through Pillow, only unpacks: it is shown the file as grey bytes. What the bytes mean
-(depth, sign, byte order, predictor, planes, tiles) is undone here, where nothing is guessed.
+libtiff, through Pillow, only decompresses: it gets the file as grey bytes. Depth, sign, byte order,
+predictor, planes and tiles are decoded here, strictly.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _plane(data: Bytes, directory: Directory, channels: int, plane: int) -> np.n
         blocks = _undo_floating(blocks, channels, bits // 8)
         return _as_numbers(blocks, directory, ">").reshape(len(rows), -1, channels)
     numbers = _as_numbers(blocks, directory, directory.dialect.order)
-    numbers = numbers[:, :, : grid.width * channels]  # without what fills the last byte
+    numbers = numbers[:, :, : grid.width * channels]  # without the padding of the last byte
     pixels = numbers.reshape(len(rows), grid.across, grid.width, channels)
     if is_predicted and predictor == _HORIZONTAL:
         if bits % 8:
@@ -153,7 +153,7 @@ def _unpacked(data: Bytes, directory: Directory, grid: _Grid, plane: int) -> np.
 def _grey_bytes(
     data: Bytes, directory: Directory, fields: dict[int, tuple[int, ...]]
 ) -> np.ndarray:
-    """Decode the strips or tiles of a file through a directory of our own, put behind it."""
+    """Decode the strips or tiles of a file with a directory of our own, appended to it."""
     order, is_big = directory.dialect
     code, size, count_code = ("Q", 8, "Q") if is_big else ("I", 4, "H")
     kind = 16 if is_big else 4

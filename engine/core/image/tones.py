@@ -1,4 +1,4 @@
-"""Samples of any depth become eight bits; what is transparent becomes white.
+"""Samples of any depth become eight bits; transparent pixels become white.
 
 One rule for depth: an image keeps its upper eight bits by the range that the file declares. Only
 float, which declares none, is stretched from its minimum to its maximum.

@@ -1,7 +1,7 @@
 """WebP: the chunks of its first picture, checked, are put together and decoded by Pillow.
 
-The coded data carry no checksum, and libwebp decodes zeros as it decodes pixels. But it misses
-the last bytes of a whole picture, and not those of one whose end was filled.
+The coded data have no checksum, and libwebp decodes zeros like pixels. So a picture is decoded
+again without its last bytes: that fails, unless its end is filled with zeros.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.core.image.header import NOT_AN_IMAGE, Bytes, ImageHeader, corrupt
 from engine.core.image.orientation import orientation_of
 
 _ZEROS = re.compile(re.escape(bytes(32)))
-_SPARE = 4  # libwebp goes without 3 bytes at most
+_SPARE = 4  # libwebp tolerates at most 3 missing bytes
 _CODED = (b"VP8 ", b"VP8L")
 _METADATA = 0x20 | 0x08 | 0x04  # flags of ICC profile, EXIF and XMP
 _FRAME_HEADER = 16  # of an ANMF chunk
@@ -29,7 +29,7 @@ def is_webp(head: bytes) -> bool:
 
 
 def header(data: Bytes) -> ImageHeader:
-    """Read the size of the canvas, and the orientation, which stands behind the pixels."""
+    """Read the size of the canvas, and the orientation, which comes after the pixels."""
     chunks = list(_chunks(data, 12))
     found = dict(reversed(chunks))  # the first of a kind counts
     width, height = _canvas(chunks)

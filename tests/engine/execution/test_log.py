@@ -7,10 +7,9 @@ import pytest
 
 from engine.core.errors import RunError
 from engine.core.sample import DeadLetter
-from engine.execution.log import LOG, run_log
+from engine.execution.log import LOG, log_dead_letters, run_log
 from engine.storage.folder import Folder
 from tests.building import build
-from tests.engine.by_hand import stats_of
 
 
 def fail(folder: Folder) -> None:
@@ -30,8 +29,8 @@ def test_what_every_run_lost_is_added_to_the_log(tmp_path: Path, kind: str) -> N
     folder = Folder(str(tmp_path) if kind == "local" else f"memory://{tmp_path}")
     for key in ("first", "second"):
         letter = DeadLetter(key=key, source="x.jpg", stage="source", reason="empty", message="!")
-        with run_log(folder) as log:
-            log.finished(stats_of(5, letter))
+        with run_log(folder):
+            log_dead_letters("000000", [letter])
     told = (folder.read(LOG) or b"").decode()
     lines = [re.sub("-[0-9a-f]{16}", "", line.partition("Z ")[2]) for line in told.splitlines()]
     assert lines == [
@@ -80,7 +79,7 @@ def test_what_strangers_wrote_is_escaped(tmp_path: Path) -> None:
         message="a\nb",
         traceback="  c\x1b\n  d",
     )
-    with run_log(Folder(str(tmp_path))) as log:
-        log.finished(stats_of(0, letter))
+    with run_log(Folder(str(tmp_path))):
+        log_dead_letters("000000-", [letter])
     told = text(tmp_path).partition("WARNING 000000-")[2].partition(": ")[2].splitlines()
     assert told[:3] == [r"k (\x1b[2J.jpg): s: r: a\nb", r"  c\x1b", "  d"]

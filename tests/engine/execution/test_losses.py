@@ -5,7 +5,7 @@ import pytest
 from engine.core.errors import RunError
 from engine.core.sample import DeadLetter
 from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.execution.losses import MANY, Ledger, refuse_losses, told
+from engine.execution.losses import MANY, Ledger, lines_of, refuse_losses
 from engine.planning.partition import Entry, ShardSpec
 from engine.records.manifest import Manifest
 from engine.records.publication import ShardStats
@@ -60,12 +60,12 @@ def test_the_first_failing_images_of_thousands_stop_nothing() -> None:
 def test_a_run_that_cannot_keep_to_the_limit_is_given_up() -> None:
     letters = [letter(number) for number in range(150)]
     specs = [spec(0, 256), spec(1, 256), spec(2, 256)]
-    told = stop(specs, [shard(0, 106, *letters)])
+    lines_of = stop(specs, [shard(0, 106, *letters)])
     assert (
         "150 of 768 images failed (invalid_output 150), more than max_dead_letter_share = 0.1 "
-        in told
+        in lines_of
     )
-    assert "  image_0, sharpness: invalid_output: no `label`" in told
+    assert "  image_0, sharpness: invalid_output: no `label`" in lines_of
     assert stop(specs, [shard(0, 106, *letters)], 0.2) == ""
 
 
@@ -74,8 +74,8 @@ def test_a_run_on_its_way_may_lose_just_the_share_that_is_allowed(
     lost: int, is_refused: bool
 ) -> None:
     specs = [spec(number, 250) for number in range(4)]
-    told = stop(specs, [shard(0, 250 - lost, *map(letter, range(lost)))], 0.1)
-    assert bool(told) == is_refused
+    lines_of = stop(specs, [shard(0, 250 - lost, *map(letter, range(lost)))], 0.1)
+    assert bool(lines_of) == is_refused
 
 
 def test_a_stage_that_fails_on_everything_ends_a_run_of_thousands_soon() -> None:
@@ -119,9 +119,9 @@ def test_a_small_run_comes_to_its_end() -> None:
 def test_a_finished_run_is_judged_from_the_first_input(
     lost: int, samples: int, max_share: float, is_refused: bool
 ) -> None:
-    told = refusal(max_share, shard(0, samples, *map(letter, range(lost))))
-    assert bool(told) == is_refused
-    assert not told or told.startswith(
+    lines_of = refusal(max_share, shard(0, samples, *map(letter, range(lost))))
+    assert bool(lines_of) == is_refused
+    assert not lines_of or lines_of.startswith(
         f"{lost} of {lost + samples} images failed (invalid_output {lost}), more than "
     )
 
@@ -141,7 +141,7 @@ def test_what_the_budget_did_not_reach_is_not_lost() -> None:
 
 def test_reasons_are_told_by_number_with_an_image_of_each() -> None:
     letters = [letter(0, reason="rare"), letter(1), letter(2)]
-    assert told(letters) == [
+    assert lines_of(letters) == [
         "  invalid_output 2: image_1, sharpness: no `label`",
         "  rare 1: image_0, sharpness: no `label`",
     ]

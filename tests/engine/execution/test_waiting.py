@@ -14,7 +14,7 @@ from engine.execution import ray_runner
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import RayRunner
 from engine.execution.run import execute, prepare
-from engine.execution.waiting import told, waiting_for
+from engine.execution.waiting import waiting_for, waiting_line
 from tests.building import configure
 
 HOLD = """
@@ -42,7 +42,7 @@ sys.stdin.read()
 def test_what_lacks_is_told_with_those_who_may_hold_it(
     wanted: dict[str, float], free: dict[str, float], others: list[str], text: str
 ) -> None:
-    found = told(wanted, free, others)
+    found = waiting_line(wanted, free, others)
     assert found.startswith(text) if text else found == ""
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from engine.core.judgement import Statements, Verdicts
 from engine.core.rows import Measurement
 from engine.core.stage import Filter, StageConfig
 from engine.planning.graph import Node
+from engine.records import layer as layer_module
 from engine.records.layer import Layer, LayerStore, StageError, join_layers, make_layer
 from engine.storage.folder import Folder
+from engine.storage.parquet import footer_size
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents, shard_file
 from tests.engine.by_hand import caption, planned, region
 
@@ -45,9 +48,20 @@ def layer_of(node: Node[Any]) -> Layer:
     return make_layer(node, answers, [StageError(sample=2, reason="broken", message="näh")])
 
 
-def recalled(store: LayerStore, node: Node[Any], digests: list[str], **changes: Any) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class Recalled:
+    layer: Layer
+    missing: tuple[int, ...]
+    is_complete: bool
+
+
+def recalled(store: LayerStore, node: Node[Any], digests: list[str], **changes: Any) -> Recalled:
+    """Return what is stored; a look at the end of the files finds the same samples missing."""
     keys: dict[str, Any] = {"earlier": "", "again": lambda error: False, **changes}
-    return store.recall(node, "now", digests, **keys)
+    missing = store.missing(node, "now", digests, **keys)
+    recall = store.recall(node, "now", digests, **keys)
+    assert (missing or ()) == recall.missing
+    return Recalled(layer=recall.layer, missing=recall.missing, is_complete=missing is None)
 
 
 def labels(layer: Layer, count: int) -> dict[int, list[str]]:
@@ -195,6 +209,29 @@ def test_rows_that_moved_join_new_ones_in_order(store: LayerStore, node: Node[An
     recall = recalled(store, node, ["new", "four", "one"], earlier="before")
     joined = join_layers(node, [recall.layer, make_layer(node, {0: [region("n")]}, ())])
     assert joined.table.column("sample").to_pylist() == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("retry", [True, False])
+@pytest.mark.parametrize("digest", ["now", "before"])
+def test_the_end_of_a_large_layer_shows_what_is_missing(
+    tmp_path: Path,
+    store: LayerStore,
+    node: Node[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    digest: str,
+    retry: bool,
+) -> None:
+    monkeypatch.setattr(layer_module, "TAIL_BYTES", 16)
+    store.write(node, digest, layer_of(node), DIGESTS)
+    changes: dict[str, Any] = {"earlier": "before", "again": lambda error: retry}
+    recall = recalled(store, node, DIGESTS, **changes)
+    assert recall.missing == ((2,) if retry or digest == "before" else ())
+    (path,) = tmp_path.rglob("*.parquet")
+    data = path.read_bytes()
+    start = len(data) - footer_size(data)
+    path.write_bytes(bytes(start) + data[start:])  # no rows
+    missing = store.missing(node, "now", DIGESTS, **changes)
+    assert (missing or ()) == recall.missing
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise", "page", "metadata", "columns"])

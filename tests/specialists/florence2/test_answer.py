@@ -44,7 +44,7 @@ class ParserHarness:
         given[: len(chances)] = chances
         return GeneratedAnswer(ids=ids, probabilities=given)
 
-    def hear(
+    def parse(
         self, task: str, text: str, chances: Sequence[float] = (), **question: Any
     ) -> list[Annotation]:
         """Return what a text means, checked to be well formed."""
@@ -353,3 +353,13 @@ def test_proposals_have_no_names(harness: ParserHarness) -> None:
     found = harness.parse("region_proposal", f"cat{bins(1, 2, 30, 40, 5, 6, 70, 80)}")
     assert [(one.label, one.text) for one in found] == [("", ""), ("", "")]
     assert [one.score for one in found] == [0.5, 0.5]
+
+
+def test_an_answer_to_a_task_of_a_plugin_is_read_by_its_form(harness: ParserHarness) -> None:
+    said = boxes(6)
+    logos = replace(FLORENCE2_TASKS["object_detection"], name="logo", marker="<LOGO>")
+    target = TARGETS["object_detection"](["acme", "bank"] * 3, said, SIZE)
+    prompt = FilledPrompt(task=logos, prompt="", size_wh=SIZE)
+    found = harness.parser.annotations(prompt, harness.utterance(target))
+    assert {(one.task, one.label) for one in found} == {("logo", "acme"), ("logo", "bank")}
+    assert (nearest_error([one.box_xyxy for one in found], said) <= 0.5 + 1e-9).all()
