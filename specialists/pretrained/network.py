@@ -279,7 +279,7 @@ def _set_image_size(checkpoint: Checkpoint, processor: Any, side: int) -> None:
         image_processor.size = {"longest_edge": side}
     else:
         raise ConfigError(
-            f"model {checkpoint.model!r} has images of {size or 'a fixed size'}; leave "
+            f"model {checkpoint.model!r} prepares images of {size or 'a fixed size'}; leave "
             "`image_size` out"
         )
     if getattr(image_processor, "do_center_crop", False):

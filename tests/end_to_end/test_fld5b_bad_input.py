@@ -111,7 +111,7 @@ def test_a_service_that_is_down_is_told_and_no_image_is_lost(
         url = server.url
     told = build(annotator(name, tmp_path, url=url, **NOT_TRIED))
     assert told.code == 2
-    assert f"the service at url = '{url}' cannot be asked: no answer" in told.err
+    assert f"the service at url = '{url}' cannot be used: no answer" in told.err
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert not list((tmp_path / "out").glob("shards/*.tar"))
 

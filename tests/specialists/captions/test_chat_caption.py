@@ -265,8 +265,8 @@ def test_a_larger_image_size_gives_more_tiles(written: Written, samples: list[Sa
     assert usual.predict(samples[:1]) != larger.predict(samples[:1])
 
 
-def test_a_model_that_cannot_be_asked_ends_at_loading(written: Written) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be asked about a blank image.*change the"):
+def test_a_model_that_cannot_answer_fails_at_loading(written: Written) -> None:
+    with pytest.raises(ConfigError, match=r"cannot answer about a blank image.*change the"):
         stage(written("llava"), prompts={"caption": "what is in <image> here"})
 
 
@@ -294,7 +294,7 @@ def test_what_a_processor_needs_is_named_before_loading(
     [
         ({"prompts": {"captoin": "what?"}}, "did you mean 'caption'"),
         ({"prompts": {}}, "at least 1"),
-        ({"max_new_tokens": {"tag": 3}}, "no caption is called 'tag'"),
+        ({"max_new_tokens": {"tag": 3}}, "'tag' is no caption task"),
         ({"max_new_tokens": {"caption": 0}}, "at least 1 token"),
         ({"promts": {}}, "promts"),
     ],

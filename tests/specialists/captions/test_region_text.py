@@ -233,7 +233,7 @@ def test_only_boxes_of_the_tasks_are_read(samples: list[Sample]) -> None:
 
 @pytest.mark.parametrize("task", ["region_description", "caption", "object_detektion"])
 def test_a_task_without_boxes_is_refused(task: str) -> None:
-    with pytest.raises(ValidationError, match="no boxes to look at"):
+    with pytest.raises(ValidationError, match="has no boxes"):
         RegionTextConfig(tasks=(task,))
 
 

@@ -38,7 +38,7 @@ def grey() -> np.ndarray:
     return np.full((300, 300, 3), 128, np.uint8)
 
 
-def test_a_motorcycle_is_told_at_three_lengths(
+def test_a_motorcycle_is_described_at_three_lengths(
     template_caption: TemplateCaption,
     imagenet_cam: ImageNetCam,
     rapidocr: RapidOcr,

@@ -157,7 +157,7 @@ def test_an_answer_does_not_depend_on_the_neighbours(
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_two_calls_at_once_say_what_one_says(
+def test_concurrent_calls_give_the_results_of_one(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
     detector = stage(written(name), vocabulary_from=["tags"])
@@ -232,7 +232,7 @@ def test_the_support_of_a_name_is_the_mean_of_its_tokens(
 
 
 @pytest.mark.parametrize("name", ["omdet-turbo", *DINOS])
-def test_many_names_are_asked_in_several_questions(
+def test_many_names_are_split_into_several_queries(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
     sample = odd_images[-1:]
@@ -314,7 +314,7 @@ def test_an_owl_sees_images_of_another_size(
 
 
 def test_a_size_that_omdet_turbo_does_not_take_is_named(written: Written) -> None:
-    with pytest.raises(ConfigError, match="cannot see images of 80 px; take a multiple of 32"):
+    with pytest.raises(ConfigError, match="cannot take images of 80 px; take a multiple of 32"):
         stage(written("omdet-turbo"), image_size=80)
 
 
@@ -331,7 +331,7 @@ def test_a_template_goes_around_each_phrase(written: Written, odd_images: list[S
     ("options", "told"),
     [
         ({"classes": []}, "nothing to look for"),
-        ({"template": "a cat"}, "needs `{}` once"),
+        ({"template": "a cat"}, "needs `{}` exactly once"),
         ({"least_score": 1.0}, "less than 1"),
         ({"vocabulary_from": ["books"]}, "'captions' or 'tags'"),
     ],

@@ -147,7 +147,7 @@ def test_open_vocabulary_may_answer_with_masks(harness: ParserHarness) -> None:
     assert area(mask) == pytest.approx(5000, rel=0.03)
 
 
-def test_what_was_not_asked_for_is_not_said(harness: ParserHarness) -> None:
+def test_unrequested_labels_are_dropped(harness: ParserHarness) -> None:
     target = f"dog{bins(1, 2, 30, 40)}cat{bins(5, 6, 70, 80)}"
     found = harness.parse("open_vocabulary_detection", target, queries=("cat", "bird"))
     assert [one.label for one in found] == ["cat"]
@@ -191,17 +191,17 @@ def test_texts_in_any_script_are_kept(harness: ParserHarness) -> None:
         (f"a < b{bins(1, 2, 30, 40)}", 1),
     ],
 )
-def test_what_is_no_box_gives_none(harness: ParserHarness, text: str, count: int) -> None:
+def test_malformed_boxes_give_no_annotation(harness: ParserHarness, text: str, count: int) -> None:
     assert len(harness.parse("object_detection", text)) == count
 
 
 @pytest.mark.parametrize("text", ["", bins(1, 2), bins(1, 2, 3, 4, 5), "<poly></poly>", "<sep>" * 5,
                                   bins(1, 2, 30, 40, 50, 60)])  # fmt: skip
-def test_what_is_no_polygon_gives_no_mask(harness: ParserHarness, text: str) -> None:
+def test_malformed_polygons_give_no_mask(harness: ParserHarness, text: str) -> None:
     assert len(harness.parse("segmentation", text, subject=BOX)) == (text.count("loc") == 6)
 
 
-def test_a_phrase_is_tied_to_its_place_in_the_caption(harness: ParserHarness) -> None:
+def test_a_phrase_has_its_span_in_the_caption(harness: ParserHarness) -> None:
     target = f"a cat{bins(1, 2, 30, 40, 50, 60, 70, 80)}a dog{bins(5, 6, 70, 80)}"
     target += f"a cat{bins(9, 9, 50, 50)}"
     found = harness.parse("phrase_grounding", target, subject=CAPTION)
@@ -214,7 +214,7 @@ def test_a_phrase_is_tied_to_its_place_in_the_caption(harness: ParserHarness) ->
     assert {(one.kind, one.parent_id, one.language) for one in found} == {("phrase", "c", "en")}
 
 
-def test_a_phrase_that_the_caption_has_not_is_not_said(harness: ParserHarness) -> None:
+def test_a_phrase_absent_from_the_caption_is_dropped(harness: ParserHarness) -> None:
     target = f"a horse{bins(1, 2, 30, 40)}a dog{bins(5, 6, 70, 80)}"
     found = harness.parse("phrase_grounding", target, subject=CAPTION)
     assert [one.text for one in found] == ["a dog"]
@@ -293,7 +293,7 @@ def test_each_box_of_a_label_has_its_own_score(harness: ParserHarness) -> None:
     assert second.score == pytest.approx(0.9**letters * second_place, abs=1e-4)
 
 
-def test_of_the_same_thing_said_twice_the_first_counts(harness: ParserHarness) -> None:
+def test_of_duplicate_instances_the_first_is_kept(harness: ParserHarness) -> None:
     box = bins(1, 2, 30, 40)
     letters = len(harness.utterance("cat").ids) - 1
     chances = [*[0.9] * letters, *[0.8] * 4, *[0.7] * letters, *[0.6] * 4]
@@ -310,7 +310,7 @@ def test_scores_find_their_instance_when_others_are_passed_over(harness: ParserH
     assert dog.score == pytest.approx(0.9 ** (letters + 1), abs=1e-4)
 
 
-def test_a_description_does_not_pay_for_its_length(harness: ParserHarness) -> None:
+def test_a_description_is_not_scored_lower_for_its_length(harness: ParserHarness) -> None:
     text = f"a very big red cat that sleeps{bins(1, 2, 30, 40)}"
     letters = len(harness.utterance(text).ids) - 5
     [found] = harness.parse("dense_region_caption", text, [0.6] * letters + [0.5] * 4)
@@ -340,7 +340,7 @@ def test_the_score_of_a_mask_is_that_of_all_its_corners(harness: ParserHarness) 
         ("region_ocr", "", "red circle"),
     ],
 )
-def test_words_about_a_region_belong_to_its_box(
+def test_text_about_a_region_has_its_box(
     harness: ParserHarness, task: str, label: str, text: str
 ) -> None:
     [found] = harness.parse(task, "red circle", subject=BOX)

@@ -58,7 +58,9 @@ def test_answers_are_those_of_the_stock_model_and_processor(
         assert len({tuple(one.ids) for one in said}) > 1, "the images should matter"
         for image, one in zip(IMAGES, said, strict=True):
             theirs = stock(ours, image, prompt, num_beams=beams, early_stopping=beams > 1)
-            assert ours.tokens.spoken(theirs.sequences[0, 2:].numpy()).tolist() == one.ids.tolist()
+            assert (
+                ours.tokens.until_end(theirs.sequences[0, 2:].numpy()).tolist() == one.ids.tolist()
+            )
 
 
 def test_chances_are_the_probabilities_of_the_search(tiny: Florence2Network) -> None:
@@ -122,8 +124,8 @@ def test_nothing_asked_is_nothing_said(tiny: Florence2Network) -> None:
 
 def test_an_answer_ends_with_its_end_token(tiny: Florence2Network) -> None:
     end, start, pad = tiny.tokens.end, tiny.tokens.start, tiny.tokens.pad
-    assert tiny.tokens.spoken(np.array([7, 8, end, pad, pad])).tolist() == [7, 8, end]
-    assert tiny.tokens.spoken(np.array([7, 8, 9])).tolist() == [7, 8, 9]
+    assert tiny.tokens.until_end(np.array([7, 8, end, pad, pad])).tolist() == [7, 8, end]
+    assert tiny.tokens.until_end(np.array([7, 8, 9])).tolist() == [7, 8, 9]
     assert tiny.tokens.prompt("")[0] == start
     assert tiny.tokens.prompt("")[-1] == end
 
@@ -199,8 +201,8 @@ def test_the_model_can_look_at_another_size(tiny_florence2: Tiny) -> None:
     assert network(tiny_florence2(0)).look(IMAGES).shape[1] == 5
 
 
-def test_an_image_size_that_the_model_cannot_see_is_an_error(tiny_florence2: Tiny) -> None:
-    with pytest.raises(ConfigError, match=r"cannot see images of 64 px.*smaller"):
+def test_an_image_size_that_the_model_cannot_take_is_an_error(tiny_florence2: Tiny) -> None:
+    with pytest.raises(ConfigError, match=r"cannot take images of 64 px.*smaller"):
         network(tiny_florence2(0), image_size=64)
 
 

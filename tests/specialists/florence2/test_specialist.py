@@ -340,15 +340,15 @@ def test_where_the_weights_lie_shapes_no_fingerprint(tiny_florence2: Tiny, tmp_p
     [
         ({"tasks": ["object_detectoin"]}, "did you mean 'object_detection'"),
         ({"tasks": []}, "at least 1"),
-        ({"tasks": ["open_vocabulary_detection"]}, "give `queries`"),
-        ({"tasks": ["open_vocabulary_detection"], "queries": [" "]}, "give `queries`"),
+        ({"tasks": ["open_vocabulary_detection"]}, "set `queries`"),
+        ({"tasks": ["open_vocabulary_detection"], "queries": [" "]}, "set `queries`"),
         ({"model": []}, "give a folder"),
         ({"model": ""}, "give a folder"),
         ({"dtype": "int8"}, "float32"),
         ({"image_size": 0}, "16"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Florence2Config(**options)
 

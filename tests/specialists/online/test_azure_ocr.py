@@ -184,7 +184,7 @@ def test_a_file_too_large_for_the_service_is_sent_in_lower_quality(
     monkeypatch.setattr(azure_ocr, "_LARGEST_FILE", best - 1)
     assert len(framed(noise, 4000).data) < best
     monkeypatch.setattr(azure_ocr, "_LARGEST_FILE", 100)
-    with pytest.raises(SampleError, match="the service takes 100"):
+    with pytest.raises(SampleError, match="the service accepts 100"):
         framed(noise, 4000)
 
 
@@ -260,13 +260,13 @@ def test_what_does_not_pass_is_an_error_with_its_reason(
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (400, "look at this image"),
+        (400, "check this image"),
         (401, "the environment variable"),
         (403, "its region"),
         (404, "the URL"),
     ],
 )
-def test_a_refusal_is_not_asked_again_and_names_its_cure(
+def test_a_refused_request_is_not_retried_and_names_its_remedy(
     code: int, told: str, reading: Reading, blank: Sample
 ) -> None:
     with MisbehavingServer(status(code, message="no such thing")) as server:
@@ -321,15 +321,13 @@ def test_a_budget_is_kept(reading: Reading, blank: Sample) -> None:
     ("options", "told"),
     [
         ({"endpoint": ""}, r"endpoint is empty: .*cognitiveservices\.azure\.com"),
-        ({"endpoint": "my-resource"}, "endpoint = 'my-resource' is no address"),
-        ({"api_key_env": ""}, "answers nobody without a key"),
+        ({"endpoint": "my-resource"}, "endpoint = 'my-resource' is no URL"),
+        ({"api_key_env": ""}, "the service needs a key"),
         ({"api_key_env": "SURELY_NOT_SET"}, "SURELY_NOT_SET"),
         ({"max_cost": 1.0}, "all prices are 0"),
     ],
 )
-def test_options_that_cannot_work_are_found_before_the_run(
-    options: dict[str, Any], told: str
-) -> None:
+def test_invalid_options_fail_before_the_run(options: dict[str, Any], told: str) -> None:
     everything = {"endpoint": "https://name.cognitiveservices.azure.com", **options}
     with pytest.raises(ConfigError, match=told):
         AzureOcr(configured(**everything)).revision()

@@ -138,14 +138,14 @@ def test_what_does_not_pass_is_an_error_with_its_reason(name: str, chatting: Cha
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (400, "look at this image"),
+        (400, "check this image"),
         (401, "the environment variable"),
         (403, "its rights"),
         (404, "the URL and the model's name"),
         (307, "HTTP 307"),
     ],
 )
-def test_a_refusal_is_not_asked_again_and_names_its_cure(
+def test_a_refused_request_is_not_retried_and_names_its_remedy(
     code: int, told: str, chatting: Chatting
 ) -> None:
     with MisbehavingServer(status(code, message="no such thing")) as server:
@@ -327,23 +327,21 @@ def test_a_missing_key_is_found_before_the_run(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"url": "localhost:8000"}, "is no address of a service"),
+        ({"url": "localhost:8000"}, "is no URL of a service"),
         ({"model": ""}, "model is empty"),
         ({"max_cost": 1.0}, "all prices are 0"),
     ],
 )
-def test_options_that_cannot_work_are_found_before_the_run(
-    options: dict[str, Any], told: str
-) -> None:
+def test_invalid_options_fail_before_the_run(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         stage(**options).revision()
 
 
-def test_a_service_that_is_down_is_found_before_anything_is_asked() -> None:
+def test_a_service_that_is_down_fails_before_any_request() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-        with pytest.raises(ConfigError, match=r"cannot be asked: no answer: .*; start it"):
+        with pytest.raises(ConfigError, match=r"cannot be used: no answer: .*; start it"):
             stage(url=url).load()
 
 

@@ -52,10 +52,10 @@ def test_examples_know_their_images(jsonl: Path) -> None:
         ({**GOOD, "text": "x" * 4001}, "at most 4000"),
         ("[1]", "is not of the form"),
         ("{", "is not of the form"),
-        ("\n".join([json.dumps(GOOD)] * MOST_EXAMPLES), "at most 400"),
+        ("\n".join([json.dumps(GOOD)] * MOST_EXAMPLES), "more than 400"),
     ],
 )
-def test_what_cannot_be_an_example_is_named(jsonl: Path, line: Any, told: str) -> None:
+def test_an_invalid_example_is_named(jsonl: Path, line: Any, told: str) -> None:
     (jsonl.parent / "link.png").symlink_to("/etc/hostname")
     with pytest.raises(ConfigError, match=told):
         read_examples(with_line(jsonl, line))
@@ -65,7 +65,7 @@ def test_what_cannot_be_an_example_is_named(jsonl: Path, line: Any, told: str) -
 def test_a_file_without_examples_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "examples.jsonl"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="holds no example"):
+    with pytest.raises(ConfigError, match="has no example"):
         read_examples(str(path))
 
 

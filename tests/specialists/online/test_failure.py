@@ -38,7 +38,7 @@ def test_what_may_pass_is_worth_asking_again(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "cure", "stops_all"),
     [
-        (400, "look at this image", False),
+        (400, "check this image", False),
         (401, "the environment variable", True),
         (402, "no credit", True),
         (403, "its rights", False),
@@ -47,7 +47,7 @@ def test_what_may_pass_is_worth_asking_again(status: int) -> None:
         (307, "HTTP 307", False),
     ],
 )
-def test_what_does_not_pass_names_its_cure(status: int, cure: str, stops_all: bool) -> None:
+def test_permanent_failures_name_their_remedy(status: int, cure: str, stops_all: bool) -> None:
     failure = refusal(status, {"retry-after": "3"}, b"{}")
     assert not failure.is_passing
     assert failure.wait_s is None

@@ -78,7 +78,7 @@ def test_too_few_examples_are_named_before_anything_starts(
     album: Path, tmp_path: Path, jsonl: Path
 ) -> None:
     options = {"use": USE, "examples": str(jsonl), "shots": 7}
-    with pytest.raises(ConfigError, match="holds 6 of detailed_caption, and shots = 7"):
+    with pytest.raises(ConfigError, match="has 6 of detailed_caption, and shots = 7"):
         plan(configure(album, tmp_path / "out", specialists={"few": options}))
     with pytest.raises(ConfigError, match="examples is empty"):
         plan(configure(album, tmp_path / "out", specialists={"few": {"use": USE}}))

@@ -115,8 +115,10 @@ def test_an_answer_byte_by_byte_ends_with_the_time(asking: Asking) -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_greeting_byte_by_byte_ends_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specialists.online.chat._GREETING_S", 0.2)
+def test_a_reachability_check_that_answers_byte_by_byte_times_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("specialists.online.chat._MODELS_TIMEOUT_S", 0.2)
     greeting = Behaviour(body=b" " * 200, drip_s=0.05)
     with MisbehavingServer(greeting=greeting) as server:
         service = ChatService(ChatConfig(url=server.url))

@@ -149,11 +149,11 @@ def test_manners_budget_and_port_cost_nothing_when_they_change(pictures: Path) -
         assert len(moved.requests) == COUNT
 
 
-def test_a_service_that_is_down_ends_the_build_and_takes_nothing_along(pictures: Path) -> None:
+def test_a_service_that_is_down_ends_the_build_and_loses_no_sample(pictures: Path) -> None:
     with MisbehavingServer() as server:
         built(pictures, server)
         Image.new("RGB", (80, 60), "red").save(pictures / "new.png")
-    with pytest.raises(ConfigError, match="cannot be asked: no answer"):
+    with pytest.raises(ConfigError, match="cannot be used: no answer"):
         built(pictures, server)
     with MisbehavingServer() as again:
         assert built(pictures, again).totals.samples == COUNT + 1

@@ -165,7 +165,7 @@ def test_a_service_that_is_down_ends_the_run_before_an_image_is_lost(
 ) -> None:
     with MisbehavingServer() as server:
         url = server.url
-    with pytest.raises(ConfigError, match="cannot be asked"):
+    with pytest.raises(ConfigError, match="cannot be used"):
         build(album, tmp_path / "out", specialists={"lmm": {"use": USE, "url": url}})
 
 

@@ -36,14 +36,12 @@ def test_a_template_tells_what_was_heard(tmp_path: Path) -> None:
         ("{{ tags | shout }}", "No filter named 'shout'"),
         ("{{ width / 0 }}", "cannot be filled: division by zero"),
         ("{{ width.__class__.__mro__ }}", "cannot be filled"),
-        ("{% if not tags %}x{% endif %}", "says nothing"),
-        ("", "says nothing"),
-        ("x" * (MOST_CHARACTERS + 1), "at most"),
+        ("{% if not tags %}x{% endif %}", "is empty"),
+        ("", "is empty"),
+        ("x" * (MOST_CHARACTERS + 1), "more than"),
     ],
 )
-def test_a_template_that_cannot_work_is_refused_when_it_is_read(
-    tmp_path: Path, text: str, told: str
-) -> None:
+def test_an_invalid_template_is_refused_at_loading(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         read_prompt(template(tmp_path, text))
 

@@ -153,13 +153,13 @@ def test_a_service_that_wants_rest_gets_it_from_all(asking: Asking) -> None:
     assert min(resting) >= 0.19, "the second was under way when the first was refused"
 
 
-def test_a_service_that_wants_a_long_rest_is_left_alone(asking: Asking) -> None:
+def test_a_service_that_asks_for_a_long_pause_is_not_retried(asking: Asking) -> None:
     desk = Desk(passing(RATE_LIMITED, wait_s=3600))
     service = asking(concurrency=1, longest_wait_s=60)
     first, second = service.ask([desk.call(), desk.call()])
     assert reasons([first, second]) == [RATE_LIMITED] * 2
-    assert "asks to wait 3600 s, longer than longest_wait_s = 60" in str(first)
-    assert str(second).startswith("not asked, since")
+    assert "asks for a pause of 3600 s, longer than longest_wait_s = 60" in str(first)
+    assert str(second).startswith("not sent, as")
     assert reasons(service.ask([desk.call()])) == [RATE_LIMITED]
     assert len(desk.times) == 1
 
@@ -171,7 +171,7 @@ def test_a_refusal_that_concerns_all_stops_all(asking: Asking) -> None:
     assert len(desk.times) == 1
 
 
-def test_requests_that_wait_for_their_turn_are_not_sent_after_a_refusal_of_all(
+def test_waiting_requests_are_not_sent_after_a_refusal_that_concerns_all(
     asking: Asking,
 ) -> None:
     """The first is under way when the others wait at the gate; its answer comes before theirs."""
@@ -188,7 +188,7 @@ def test_requests_that_wait_for_their_turn_are_not_sent_after_a_refusal_of_all(
     answers = asking(requests_per_minute=60 / 0.1).ask([call(number) for number in range(4)])
     assert sent == [0]
     assert reasons(answers) == [SERVICE_FAILED] * 4
-    assert [str(one).startswith("not asked, since") for one in answers] == [False, True, True, True]
+    assert [str(one).startswith("not sent, as") for one in answers] == [False, True, True, True]
 
 
 def test_a_service_that_closed_itself_leaves_the_budget_alone(asking: Asking) -> None:
@@ -254,8 +254,8 @@ def test_a_repeated_request_needs_room_in_the_budget_too(asking: Asking) -> None
     assert len(desk.times) == 1
 
 
-def test_a_budget_that_could_never_be_reached_is_refused() -> None:
-    with pytest.raises(ConfigError, match="max_cost = 5 limits nothing while all prices are 0"):
+def test_a_budget_without_effect_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_cost = 5 has no effect, as all prices are 0"):
         ServiceConfig(max_cost=5).check_budget()
     ServiceConfig(max_cost=5, price_per_request=0.001).check_budget()
 
@@ -303,8 +303,8 @@ def test_an_open_service_is_not_pickled(asking: Asking) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "https://"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"endpoint = .* is no address of a service"):
+def test_a_malformed_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"endpoint = .* is no URL of a service"):
         host_of(url, option="endpoint")
 
 

@@ -32,8 +32,8 @@ def test_each_token_has_the_probability_that_a_second_pass_gives_it(
     blip2: tuple[Any, Any], inputs: dict[str, torch.Tensor]
 ) -> None:
     model, processor = blip2
-    spoken = GreedySearch(model, processor.tokenizer).generate(inputs, 16)
-    for row, one in enumerate(spoken):
+    answers = GreedySearch(model, processor.tokenizer).generate(inputs, 16)
+    for row, one in enumerate(answers):
         answer = torch.from_numpy(one.ids)[None]
         whole = torch.cat([inputs["input_ids"][row : row + 1], answer], dim=1)
         logits = model(
@@ -50,9 +50,9 @@ def test_an_answer_ends_with_its_end_token_or_at_the_limit(
 ) -> None:
     model, processor = blip2
     ends = model.config.text_config.eos_token_id
-    spoken = GreedySearch(model, processor.tokenizer).generate(inputs, 16)
-    assert len({len(one.ids) for one in spoken}) > 1
-    for one in spoken:
+    answers = GreedySearch(model, processor.tokenizer).generate(inputs, 16)
+    assert len({len(one.ids) for one in answers}) > 1
+    for one in answers:
         assert one.is_finished == (one.ids[-1] in ends)
         assert one.is_finished or len(one.ids) == 16
         assert not np.isin(one.ids[:-1], ends).any()
@@ -66,9 +66,9 @@ def test_what_a_row_is_filled_with_after_its_end_is_no_part_of_its_answer(
     model, processor = blip2
     search = GreedySearch(model, processor.tokenizer)
     end, chances = search._ends[0], np.array([0.9, 0.8, 0.7, 0.6])
-    spoken = search._until_end(np.array([7, end, end, end]), chances)
-    assert (spoken.ids.tolist(), spoken.probabilities.tolist()) == ([7, end], [0.9, 0.8])
-    assert spoken.is_finished
+    answers = search._until_end(np.array([7, end, end, end]), chances)
+    assert (answers.ids.tolist(), answers.probabilities.tolist()) == ([7, end], [0.9, 0.8])
+    assert answers.is_finished
     cut = search._until_end(np.array([7, 8, 9, 7]), chances)
     assert (cut.ids.tolist(), cut.is_finished) == ([7, 8, 9, 7], False)
 
@@ -91,15 +91,15 @@ def test_no_chance_is_left_to_a_checkpoint_that_samples(
         return chosen[-1]
 
     monkeypatch.setattr(model, "generate", heard)
-    spoken = search.generate(inputs, 8)
-    for one, sequence in zip(spoken, chosen[0][:, inputs["input_ids"].shape[1] :], strict=True):
+    kept = search.generate(inputs, 8)
+    for one, sequence in zip(answers, chosen[0][:, inputs["input_ids"].shape[1] :], strict=True):
         assert one.ids.tolist() == sequence[: len(one.ids)].tolist()
     assert not caplog.records
 
 
-def test_logits_that_are_no_numbers_are_an_error() -> None:
-    listener = ProbabilityRecorder()
+def test_nan_logits_are_an_error() -> None:
+    recorder = ProbabilityRecorder()
     logits = torch.tensor([[0.0, 1.0], [torch.nan, 0.0]])
-    assert listener(torch.zeros(2, 1), logits) is logits
+    assert recorder(torch.zeros(2, 1), logits) is logits
     with pytest.raises(SampleError, match="NaN"):
-        listener.heard()
+        recorder.recorded()

@@ -51,20 +51,20 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     server.server_close()
 
 
-def test_a_download_is_told_with_its_size(hub: None) -> None:
+def test_a_missing_model_is_listed_with_its_download_size(hub: None) -> None:
     commands = ["hf download acme/seer", "hf download acme/poet --revision v2"]
     assert download_lines(commands) == [
         "not here yet: hf download acme/seer  (1.5 GB)",
         "not here yet: hf download acme/poet --revision v2  (1.5 MB)",
-        "all that the hub tells the size of: 1.5 GB",
+        "sum of all known sizes: 1.5 GB",
     ]
 
 
 @pytest.mark.parametrize("model", ["acme/unknown", "acme/silent"])
-def test_a_size_that_the_hub_does_not_tell_is_unknown(hub: None, model: str) -> None:
+def test_a_size_missing_on_the_hub_is_unknown(hub: None, model: str) -> None:
     first, why = download_lines([f"hf download {model}"])
     assert first == f"not here yet: hf download {model}  (size unknown)"
-    assert why.startswith("the hub does not tell every size: ")
+    assert why.startswith("sizes are unknown because: ")
 
 
 def test_without_a_network_every_size_is_unknown() -> None:

@@ -140,7 +140,7 @@ CONFIGS: dict[str, tuple[Spoil, str]] = {
         put("config.json", "text_config", "vocab_size", value=10**12), "`vocab_size` in config.json"
     ),
     "a width that is a float": (
-        put("config.json", "text_config", "d_model_dim", value=1e12), "is 1e+12, more than 1048576"
+        put("config.json", "text_config", "d_model_dim", value=1e12), "is 1e+12, more than the limit of 1048576"
     ),
     "a billion layers": (
         put("config.json", "text_config", "encoder_layers", value=10**9), "`encoder_layers`"
@@ -383,7 +383,7 @@ def test_links_of_the_cache_of_the_hub_are_fine_and_others_in_it_are_not(
 def test_a_pipe_in_the_folder_is_refused_and_not_waited_for(copy: Path, name: str) -> None:
     (copy / name).unlink(missing_ok=True)
     os.mkfifo(copy / name)
-    assert f"{name} is no file that can be read" in refusal(copy)
+    assert f"{name} is no regular file" in refusal(copy)
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ def test_json_that_is_nested_too_deep_is_refused(
     inner = "1" if brackets == "{}" else ""
     text = opening * depth + inner + brackets[1] * depth
     (copy / name).write_text(f'{{"deep": {text}}}')
-    assert f"{name} is damaged: it has more than {MAX_JSON_DEPTH} lists" in refusal(copy)
+    assert f"{name} is damaged: it has more than {MAX_JSON_DEPTH} nested lists" in refusal(copy)
 
 
 @pytest.mark.parametrize("text", [b"{", b"\xff\xfe{}", b"", b"\0" * 9, b'{"a": 1e'])

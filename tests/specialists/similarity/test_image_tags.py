@@ -72,7 +72,7 @@ def test_only_the_best_and_only_what_is_sure_is_said(tagging: Tagging, photograp
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip"])
-def test_a_name_stands_for_the_mean_of_its_phrases_and_templates(
+def test_a_name_is_the_mean_of_its_phrases_and_templates(
     family: str, tagging: Tagging, photograph
 ) -> None:
     templates = ("a {}.", "one {}")
@@ -81,7 +81,7 @@ def test_a_name_stands_for_the_mean_of_its_phrases_and_templates(
     sentences = ["a cat.", "one cat", "a dog.", "one dog"]
     read = specialist._image_text.read([*sentences, "a cup.", "one cup"])
     mean = np.mean([read[one][0] for one in sentences], axis=0)
-    np.testing.assert_allclose(specialist._read[0], mean / np.linalg.norm(mean), atol=1e-6)
+    np.testing.assert_allclose(specialist._vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
     (tags,) = specialist.predict([photograph("cat")])
     assert {tag.label for tag in tags} == {"pet", "cup"}
 
@@ -119,8 +119,8 @@ def test_a_model_of_another_kind_is_found_before_anything_starts(tmp_path: Path)
 
 
 @pytest.mark.parametrize("template", ["a photo", "{} and {}"])
-def test_a_template_without_a_place_is_refused(template: str) -> None:
-    with pytest.raises(ConfigError, match=r"needs `\{\}` once"):
+def test_a_template_without_a_placeholder_is_refused(template: str) -> None:
+    with pytest.raises(ConfigError, match=r"needs `\{\}` exactly once"):
         validated(ImageTagsConfig, {"templates": [template]}, where="specialists.image_tags")
 
 

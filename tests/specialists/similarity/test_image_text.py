@@ -257,12 +257,12 @@ def test_images_can_be_seen_in_another_size(
     assert len(large.look([image])) == 1
 
 
-def test_a_size_that_the_model_cannot_see_is_refused(loaded: Loaded) -> None:
+def test_a_size_that_the_model_cannot_take_is_refused(loaded: Loaded) -> None:
     with pytest.raises(ConfigError, match="leave `image_size` out"):
         loaded("siglip2", image_size=48)
     model = loaded("clip")
     model._network.model.get_image_features = _failing
-    with pytest.raises(ConfigError, match="cannot see images of 48 px: no"):
+    with pytest.raises(ConfigError, match="cannot take images of 48 px: no"):
         model._try("a/model", 48)
 
 
