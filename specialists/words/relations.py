@@ -46,7 +46,7 @@ class Relations:
         names = [name_of(name) for name in found["names"].split(",")] if found else []
         if not found or not all(names):
             raise ConfigError(
-                f"line {number}, {relation!r}, is no relation: write `same: NAME, NAME`, "
+                f"line {number} of the relations, {relation!r}, is none: write `same: NAME, NAME`, "
                 f"`kinds of NAME: NAME, NAME` or `parts of NAME: NAME, NAME`"
             )
         if found["same"]:

@@ -260,7 +260,7 @@ def test_names_come_from_captions_and_tags(written: Written, odd_images: list[Sa
     sources = {"classes": [], "least_score": 0.0, "negatives": ["cup"]}
     every = stage(written("owlv2"), vocabulary_from=["captions", "tags"], **sources)
     sample = with_words(odd_images[-1], *heard)
-    assert every._heard([sample]) == [["dog", "rocket", "cup", "sea lion"]]
+    assert every._further_names([sample]) == [["dog", "rocket", "cup", "sea lion"]]
     (said,) = every.predict([sample])
     assert said
     assert {one.label for one in said} <= {"dog", "rocket", "sea lion"}
@@ -314,7 +314,7 @@ def test_an_owl_sees_images_of_another_size(
 
 
 def test_a_size_that_omdet_turbo_does_not_take_is_named(written: Written) -> None:
-    with pytest.raises(ConfigError, match="cannot take images of 80 px; take a multiple of 32"):
+    with pytest.raises(ConfigError, match="cannot take images of 80 px; use a multiple of 32"):
         stage(written("omdet-turbo"), image_size=80)
 
 
@@ -330,7 +330,7 @@ def test_a_template_goes_around_each_phrase(written: Written, odd_images: list[S
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"classes": []}, "nothing to look for"),
+        ({"classes": []}, "no names to detect"),
         ({"template": "a cat"}, "needs `{}` exactly once"),
         ({"least_score": 1.0}, "less than 1"),
         ({"vocabulary_from": ["books"]}, "'captions' or 'tags'"),

@@ -104,7 +104,7 @@ def test_a_refusal_is_read_to_its_first_bytes_only(asking: Asking) -> None:
 
 def test_a_text_that_is_no_caption_for_its_length_is_invalid(asking: Asking) -> None:
     with MisbehavingServer(ok("a " * MOST_CHARACTERS)) as server:
-        assert f"at most {MOST_CHARACTERS}" in refused(asking(server)).message
+        assert f"more than {MOST_CHARACTERS}" in refused(asking(server)).message
 
 
 def test_an_answer_byte_by_byte_ends_with_the_time(asking: Asking) -> None:

@@ -91,7 +91,7 @@ def test_no_chance_is_left_to_a_checkpoint_that_samples(
         return chosen[-1]
 
     monkeypatch.setattr(model, "generate", heard)
-    kept = search.generate(inputs, 8)
+    answers = search.generate(inputs, 8)
     for one, sequence in zip(answers, chosen[0][:, inputs["input_ids"].shape[1] :], strict=True):
         assert one.ids.tolist() == sequence[: len(one.ids)].tolist()
     assert not caplog.records

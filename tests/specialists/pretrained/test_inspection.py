@@ -140,7 +140,8 @@ CONFIGS: dict[str, tuple[Spoil, str]] = {
         put("config.json", "text_config", "vocab_size", value=10**12), "`vocab_size` in config.json"
     ),
     "a width that is a float": (
-        put("config.json", "text_config", "d_model_dim", value=1e12), "is 1e+12, more than the limit of 1048576"
+        put("config.json", "text_config", "d_model_dim", value=1e12),
+        "is 1e+12, more than the limit of 1048576",
     ),
     "a billion layers": (
         put("config.json", "text_config", "encoder_layers", value=10**9), "`encoder_layers`"

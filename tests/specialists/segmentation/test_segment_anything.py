@@ -265,7 +265,7 @@ def test_another_image_size_is_refused() -> None:
 
 def test_another_kind_of_model_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "detr"}')
-    with pytest.raises(ConfigError, match=r"'detr'; a network that cuts out .* sam_hq"):
+    with pytest.raises(ConfigError, match=r"'detr'; a Segment Anything model is needed .*sam_hq"):
         SegmentAnything(SegmentAnythingConfig(model=str(tmp_path))).revision()
 
 

@@ -50,10 +50,10 @@ def test_the_vocabulary_of_the_installation_can_be_read_from_anywhere(
     ("names", "message"),
     [
         ("no/such/file.txt", "there is no vocabulary 'no/such/file.txt', check the path"),
-        ((), "names nothing"),
-        (("cat", " "), "without words"),
-        ({"cat": ("puss", "")}, "'cat' has a name or phrase without words"),
-        (("cat", "cat "), "'cat' stands there twice"),
+        ((), "is empty; give at least one name"),
+        (("cat", " "), "' ' has an empty name or phrase"),
+        ({"cat": ("puss", "")}, "'cat' has an empty name or phrase"),
+        (("cat", "cat "), "'cat' is listed twice"),
     ],
 )
 def test_a_vocabulary_that_is_none_is_refused(names, message: str) -> None:
@@ -65,9 +65,9 @@ def test_a_vocabulary_that_is_none_is_refused(names, message: str) -> None:
     ("content", "message"),
     [
         (b"\xff\xfe", "cannot read the vocabulary"),
-        (b"# nothing\n", "names nothing"),
-        (b": mug", "without words"),
-        (b"cat\ndog\ncat: puss", "'cat' stands there twice"),
+        (b"# nothing\n", "is empty; give at least one name"),
+        (b": mug", "'' has an empty name or phrase"),
+        (b"cat\ndog\ncat: puss", "'cat' is listed twice"),
     ],
 )
 def test_a_damaged_file_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
