@@ -26,7 +26,7 @@ def told(output: Folder, key: str) -> str:
 def test_control_characters_of_strangers_are_shown_escaped(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     said = (caption(NASTY, model=NASTY), box(label=NASTY, specialist=NASTY, revision=NASTY))
-    publish(output, [Photo(key="cat", data=plain(), said=said)])
+    publish(output, [Photo(key="cat", data=plain(), annotations=said)])
     text = told(output, "cat")
     assert not any(ord(one) < 32 or 127 <= ord(one) < 160 for one in text.replace("\n", ""))
     assert r"a cat\x1b[2J\x1b]0;title\x07 \x9b31m\r\x7f\u202e" in text
@@ -34,7 +34,7 @@ def test_control_characters_of_strangers_are_shown_escaped(tmp_path: Path) -> No
 
 def test_letters_of_any_script_are_left_as_they_are(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
-    publish(output, [Photo(key="cat", data=plain(), said=(caption("Kätzchen 猫 חתול"),))])
+    publish(output, [Photo(key="cat", data=plain(), annotations=(caption("Kätzchen 猫 חתול"),))])
     assert "Kätzchen 猫 חתול" in told(output, "cat")
 
 
@@ -43,7 +43,7 @@ def test_only_the_shard_with_the_key_is_read_whole(
 ) -> None:
     output = Folder(str(tmp_path))
     names = ("cat", "dog", "emu")
-    publish(output, *([Photo(key=key, data=plain(), said=(caption(),))] for key in names))
+    publish(output, *([Photo(key=key, data=plain(), annotations=(caption(),))] for key in names))
     asked: list[list[str] | None] = []
     read = shard_files.from_parquet
 
@@ -59,7 +59,7 @@ def test_only_the_shard_with_the_key_is_read_whole(
 def test_the_hint_knows_the_keys_of_all_shards(tmp_path: Path) -> None:
     output = Folder(str(tmp_path))
     names: Any = ("motorcycle", "cup")
-    publish(output, *([Photo(key=key, data=plain(), said=(caption(),))] for key in names))
+    publish(output, *([Photo(key=key, data=plain(), annotations=(caption(),))] for key in names))
     with pytest.raises(ConfigError, match="did you mean 'motorcycle'"):
         told(output, "motorcycel")
 
