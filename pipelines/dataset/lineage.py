@@ -57,8 +57,8 @@ class Round:
     no students. `quality` maps a kind of label (`boxes`, `masks`, `ocr`, `phrases`, `captions`)
     to its quality in 0..1 by the method `measured_by`, or to `None` when it was not measured.
     Promotion depends on the mean gain of the kinds that both rounds measured. `merges` has for each
-    merge stage its rule, threshold, expected calibration error and the precision of each voter, if
-    there was an audit.
+    merge stage its `rule` and under `tasks` the `TaskCalibration` of each task, none without an
+    audit.
     """
 
     number: int

@@ -1,7 +1,8 @@
 """The loop: train, relabel, merge, measure, decide; round after round.
 
 Every step writes a file when it is done, so a killed loop resumes: a student writes
-`training.json`, a dataset its layers and shards. `round.json` is for people only.
+`training.json`, a dataset its layers and shards. The loop does not read
+`round.json`; `verify` holds it against `refine.json`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _PACKAGES = (
 """What the loop imports beyond the base installation; Ray Train imports pandas."""
 FIRST = "it is the first round"
 BETTER = "the mean quality gains {gain:.4f} on round {parent}"
-NOT_BETTER = "the mean quality gains {gain:.4f} on round {parent}, which stays"
+NOT_BETTER = "the mean quality changes by {gain:+.4f}, so round {parent} stays promoted"
 
 
 def refine(
@@ -58,8 +59,9 @@ def refine(
 ) -> list[Round]:
     """Refine a dataset, or resume a stopped loop; return all rounds.
 
-    The dataset of the promoted round is put into the output itself. `finished` is called with each
-    round.
+    It ends after `refine.rounds` rounds, or with a round that gains less than `refine.margin`, even
+    when that one is promoted. The dataset of the promoted round is put into the output itself.
+    `finished` is called with each round.
 
     Raises:
         UsageError: the config cannot be run, or the audit is about other annotations.

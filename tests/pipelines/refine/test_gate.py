@@ -97,9 +97,9 @@ def test_only_a_better_round_is_promoted_and_becomes_the_next_parent(
     assert steps.promoted == [2]
     assert [one.reason for one in steps.rounds] == [
         "it is the first round",
-        "the mean quality gains 0.0000 on round 0, which stays",
+        "the mean quality changes by +0.0000, so round 0 stays promoted",
         "the mean quality gains 0.1000 on round 0",
-        "the mean quality gains 0.0000 on round 2, which stays",
+        "the mean quality changes by +0.0000, so round 2 stays promoted",
     ]
     assert [one.recipe for one in steps.rounds] == [f"recipe of {number}" for number in range(4)]
 

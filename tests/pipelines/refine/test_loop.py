@@ -143,7 +143,7 @@ def test_a_round_that_lowers_quality_stays_on_record_and_is_not_promoted(
     )
     rounds = refine(configure(tmp_path / "out", rounds=2))
     assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, False)]
-    assert rounds[1].reason == "the mean quality gains -0.1000 on round 0, which stays"
+    assert rounds[1].reason == ("the mean quality changes by -0.1000, so round 0 stays promoted")
     kept = open_dataset(str(tmp_path / "out"))
     assert list(kept) == list(Dataset.of(round_folder(Folder(str(tmp_path / "out")), 0)))
 
