@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -231,6 +232,16 @@ def test_loading_asks_no_network(copy: Path, monkeypatch: pytest.MonkeyPatch) ->
     model, _ = load_florence2(resolve_florence2(str(copy)))
     assert not model.training
     assert load_florence2(resolve_florence2(str(copy), is_random=True))
+
+
+def test_what_the_library_of_models_warns_of_reaches_other_logs(
+    copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from specialists.florence2.checkpoint import load_florence2
+
+    load_florence2(resolve_florence2(str(copy), is_random=True))
+    logging.getLogger("transformers.models").warning("some weights are new")
+    assert "some weights are new" in caplog.messages
 
 
 def test_a_class_that_loads_another_model_by_itself_asks_no_network_either(
