@@ -235,10 +235,11 @@ def test_loading_asks_no_network(copy: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_the_library_of_models_warns_of_reaches_other_logs(
-    copy: Path, caplog: pytest.LogCaptureFixture
+    copy: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from specialists.florence2.checkpoint import load_florence2
 
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", False)
     load_florence2(resolve_florence2(str(copy), is_random=True))
     logging.getLogger("transformers.models").warning("some weights are new")
     assert "some weights are new" in caplog.messages
