@@ -38,6 +38,8 @@ def load_pretrained(
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()  # its warnings go to the log of the run
     try:
         with _offline():
             processor = load_part(checkpoint, checkpoint.family.processor_class)

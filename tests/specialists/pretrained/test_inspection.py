@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.core.errors import ConfigError
+from engine.execution.worker_log import WorkerLog
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.pretrained import inspection
 from specialists.pretrained.inspection import INDEX, MAX_CONFIG_BYTES, MAX_JSON_DEPTH
@@ -232,6 +234,21 @@ def test_loading_asks_no_network(copy: Path, monkeypatch: pytest.MonkeyPatch) ->
     model, _ = load_florence2(resolve_florence2(str(copy)))
     assert not model.training
     assert load_florence2(resolve_florence2(str(copy), is_random=True))
+
+
+def test_what_the_library_of_models_warns_of_reaches_the_log_of_a_worker(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specialists.florence2.checkpoint import load_florence2
+
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", False)
+    logging.getLogger().addHandler(log := WorkerLog())
+    try:
+        load_florence2(resolve_florence2(str(copy), is_random=True))
+        logging.getLogger("transformers.models").warning("some weights are new")
+    finally:
+        logging.getLogger().removeHandler(log)
+    assert "some weights are new" in [entry.message for entry in log.take()]
 
 
 def test_a_class_that_loads_another_model_by_itself_asks_no_network_either(
