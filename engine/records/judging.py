@@ -119,17 +119,21 @@ def _orphans(statements: Statements, region_id: np.ndarray) -> np.ndarray:
     It is an orphan when all regions with this box and label are dropped, also when they were
     merged into a region with another box: the phrase keeps the box that its specialist predicted.
     """
-    is_live = statements.is_live.copy()
-    parent = statements.parent
-    has_parent = parent >= 0
-    is_region = (statements.texts("kind") == "region") & (region_id >= 0)
-    is_grounded = (statements.texts("kind") == "phrase") & np.isin(region_id, region_id[is_region])
+    children = np.flatnonzero(statements.parent >= 0)
+    parents = statements.parent[children]
+    kind = statements.texts("kind")
+    is_region = (kind == "region") & (region_id >= 0)
+    grounded = np.flatnonzero((kind == "phrase") & np.isin(region_id, region_id[is_region]))
+    is_kept = statements.is_live.copy()
+    # Each round drops what was made from rows that the round before dropped.
     while True:
-        has_region = np.isin(region_id, region_id[is_region & is_live])
-        is_orphaned = (has_parent & ~is_live[parent]) | (is_grounded & ~has_region)
-        if not (is_live & is_orphaned).any():
-            return statements.is_live & ~is_live
-        is_live &= ~is_orphaned
+        is_orphan = np.zeros(len(statements), dtype=bool)
+        is_orphan[children] = ~is_kept[parents]
+        kept_ids = region_id[is_region & is_kept]
+        is_orphan[grounded] |= ~np.isin(region_id[grounded], kept_ids)
+        if not (is_kept & is_orphan).any():
+            return statements.is_live & ~is_kept
+        is_kept &= ~is_orphan
 
 
 def _region_ids(statements: Statements) -> np.ndarray:

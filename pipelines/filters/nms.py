@@ -88,73 +88,82 @@ class Nms(Filter[NmsConfig]):
         `iou` and `containment` (same label) and `agnostic_iou` are measured as the largest
         overlap of a row with a row that was kept before it.
         """
-        contest = _Contest(statements)
-        for rivals in _rivals(statements, contest.is_judged):
-            contest.suppress(rivals, self.config.tasks[statements.task[rivals[0]]])
-        return contest.verdicts()
+        suppression = _Suppression(statements)
+        for rivals in _rivals(statements, suppression.is_judged):
+            suppression.run(rivals, self.config.tasks[statements.task[rivals[0]]])
+        return suppression.verdicts()
 
 
-class _Contest:
-    """The regions of one shard while they are compared; all arrays have a value per row."""
+class _Suppression:
+    """The regions of one shard, while the better ones drop others; arrays have a value per row.
+
+    `reason` is the index in `REASONS` of why a row was dropped, 0 while it is kept; `measured` has
+    the largest overlaps with a better kept row, in the order of `MEASURED`; `merged` the pairs of
+    a kept row and a dropped one of another specialist that confirms it.
+    """
 
     def __init__(self, statements: Statements) -> None:
         self.regions = Regions(statements)
         has_region = ~np.isnan(self.regions.box_xyxy[:, 0])
         self.is_judged = has_region & statements.of_tasks(tuple(DEFAULT_OPTIONS))
         self.score = statements.score
-        self.label = _codes(_said(statements))
+        self.label = _codes(_labels(statements))
         self.specialist = _codes(statements.texts("specialist"))
         self.reason = np.zeros(len(statements), dtype=np.int8)
         self.measured = np.zeros((len(MEASURED), len(statements)))
         self.merged: list[tuple[int, int]] = []
 
-    def suppress(self, rivals: np.ndarray, options: NmsOptions) -> None:
-        """Keep the best row, drop the rows that it excludes, and repeat with the rest."""
-        ranked = rivals[np.argsort(-np.nan_to_num(self.score[rivals], nan=-1), kind="stable")]
-        while len(ranked) > 1:
-            self._suppress_by(ranked[:BLOCK], ranked, options)
-            rest = ranked[BLOCK:]
-            ranked = rest[self.reason[rest] == 0]
+    def run(self, rivals: np.ndarray, options: NmsOptions) -> None:
+        """Visit the rows from the best to the worst; each that is still kept drops worse ones.
 
-    def _suppress_by(self, block: np.ndarray, ranked: np.ndarray, options: NmsOptions) -> None:
-        """Let the first rows of `ranked`, the block, exclude rows that come after them."""
-        overlaps = self._overlaps(block, ranked)
-        reasons = self._reasons(block, overlaps, options)
-        for better in np.flatnonzero(reasons.any(axis=1)):
-            if self.reason[block[better]] == 0:
-                is_hit = (reasons[better] != 0) & (self.reason[ranked] == 0)
-                self.reason[ranked[is_hit]] = reasons[better, is_hit]
-                is_duplicate = is_hit & (reasons[better] == DUPLICATE)
-                self._merge(int(block[better]), ranked[is_duplicate])
-        largest = overlaps[:, self.reason[block] == 0].max(axis=1)
-        self.measured[:, ranked] = np.maximum(self.measured[:, ranked], largest)
+        A block of rows is compared at once with those that remain.
+        """
+        remaining = rivals[np.argsort(-np.nan_to_num(self.score[rivals], nan=-1), kind="stable")]
+        while len(remaining) > 1:
+            block, rest = remaining[:BLOCK], remaining[BLOCK:]
+            overlaps = self._overlaps(block, remaining)
+            exclusions = self._exclusions(block, overlaps, options)
+            for index in np.flatnonzero(exclusions.any(axis=1)):
+                if self.reason[block[index]] == 0:
+                    self._drop(int(block[index]), remaining, exclusions[index])
+            largest = overlaps[:, self.reason[block] == 0].max(axis=1)
+            self.measured[:, remaining] = np.maximum(self.measured[:, remaining], largest)
+            remaining = rest[self.reason[rest] == 0]
 
-    def _overlaps(self, block: np.ndarray, ranked: np.ndarray) -> np.ndarray:
-        """Return `MEASURED` of each block row with each row after it, (3, block, ranked)."""
-        iou, inside = self.regions.overlap(block, ranked)
-        is_same = self.label[block][:, None] == self.label[ranked]
+    def _overlaps(self, block: np.ndarray, remaining: np.ndarray) -> np.ndarray:
+        """Return `MEASURED` of each block row with each row after it, (3, block, remaining)."""
+        iou, inside = self.regions.overlap(block, remaining)
+        is_same = self.label[block][:, None] == self.label[remaining]
         overlaps = np.stack([iou * is_same, inside * is_same, iou])
-        # The block comes first in `ranked`: there, only rows further on are after a row.
+        # The block comes first in `remaining`: there, only rows further on are after a row.
         overlaps[:, :, : len(block)] = np.triu(overlaps[:, :, : len(block)], k=1)
         return overlaps
 
-    def _reasons(self, block: np.ndarray, overlaps: np.ndarray, options: NmsOptions) -> np.ndarray:
-        """Return the index in `REASONS` by which each block row excludes each ranked row."""
+    def _exclusions(
+        self, block: np.ndarray, overlaps: np.ndarray, options: NmsOptions
+    ) -> np.ndarray:
+        """Return the index in `REASONS` by which each block row excludes each remaining row."""
         iou, inside, agnostic_iou = overlaps
         has_score = ~np.isnan(self.score[block])[:, None]
-        reasons = np.zeros(iou.shape, dtype=np.int8)
-        reasons[_reaches(agnostic_iou, options.agnostic_iou)] = OVERLAP
-        reasons[_reaches(inside, options.containment) & has_score] = CONTAINED
-        reasons[_reaches(iou, options.iou)] = DUPLICATE
-        return reasons
+        exclusions = np.zeros(iou.shape, dtype=np.int8)
+        exclusions[_reaches(agnostic_iou, options.agnostic_iou)] = OVERLAP
+        exclusions[_reaches(inside, options.containment) & has_score] = CONTAINED
+        exclusions[_reaches(iou, options.iou)] = DUPLICATE
+        return exclusions
 
-    def _merge(self, best: int, duplicates: np.ndarray) -> None:
-        """Add the best duplicate of each other specialist to the best row's `merged_from`."""
-        others = duplicates[self.specialist[duplicates] != self.specialist[best]]
+    def _drop(self, better: int, remaining: np.ndarray, exclusions: np.ndarray) -> None:
+        """Drop the rows that a better one excludes.
+
+        Of its duplicates, the best of each other specialist is merged into it.
+        """
+        is_hit = (exclusions != 0) & (self.reason[remaining] == 0)
+        self.reason[remaining[is_hit]] = exclusions[is_hit]
+        duplicates = remaining[is_hit & (exclusions == DUPLICATE)]
+        others = duplicates[self.specialist[duplicates] != self.specialist[better]]
         _, first = np.unique(self.specialist[others], return_index=True)
         for row in others[np.sort(first)].tolist():
             self.reason[row] = MERGED
-            self.merged.append((best, row))
+            self.merged.append((better, row))
 
     def verdicts(self) -> Verdicts:
         """Return the verdicts."""
@@ -197,7 +206,7 @@ def _subjects(statements: Statements, rows: np.ndarray) -> Iterator[object]:
             yield statements.task[owner]
 
 
-def _said(statements: Statements) -> Iterator[str]:
+def _labels(statements: Statements) -> Iterator[str]:
     """Yield the label of each row. Phrases of one span share a label."""
     columns = (statements.texts(name) for name in ("kind", "label", "text"))
     for kind, label, text in zip(*columns, strict=True):

@@ -83,6 +83,8 @@ class SampleLabels:
 Pair = tuple[str, str]
 """The input of a task ("" if it takes none) and the target."""
 Maker = Callable[[SampleLabels, Random], Pair | None]
+Mention = tuple[str, tuple[int, ...]]
+"""A phrase in a caption: the caption's id and the phrase's span."""
 
 
 def makers_of(
@@ -241,34 +243,52 @@ def _asked_box(mask: Annotation, labels: SampleLabels) -> tuple[float, ...]:
 
 
 def _referred(labels: SampleLabels, random: Random, *, corners: int) -> Pair | None:
-    """Pair a phrase with its masks: its own, or those made from its boxes.
-
-    A phrase that refers to several objects in one caption, such as "a man ... a man", is skipped.
-    """
-    masks_of: dict[str, list[Annotation]] = {}
-    for mask in labels.of("referring_segmentation"):
-        if mask.mask_rle and (word := clean(mask.text or mask.label)):
-            masks_of.setdefault(word, []).append(mask)
-    by_box = {_asked_box(mask, labels): mask for mask in labels.of("segmentation") if mask.mask_rle}
-    phrases: dict[tuple[str, tuple[int, ...]], list[Annotation]] = {}
-    for phrase in labels.of("phrase_grounding"):
-        phrases.setdefault((phrase.parent_id, phrase.span), []).append(phrase)
-    boxes_of: dict[tuple[str, str], set[frozenset[tuple[float, ...]]]] = {}
-    for (caption, _), mention in phrases.items():
-        boxes = frozenset(one.box_xyxy for one in mention)
-        boxes_of.setdefault((caption, clean(mention[0].text)), set()).add(boxes)
-    ambiguous = {word for (_, word), boxes in boxes_of.items() if len(boxes) > 1}
-    for mention in phrases.values():
-        word = clean(mention[0].text)
-        meant = [by_box[one.box_xyxy] for one in mention if one.box_xyxy in by_box]
-        # Skip a phrase for three objects with two masks: it would train the model to omit one.
-        if word and word not in ambiguous and meant and len(meant) == len(mention):
-            masks_of.setdefault(word, meant)
+    """Pair a phrase with its masks: its own, else those made from its boxes."""
+    masks_of = _masks_of_boxes(labels) | _own_masks(labels)
     if not masks_of:
         return None
-    word = random.choice(sorted(masks_of))
-    target = _outlined(masks_of[word], corners, labels)
-    return (word, target) if target else None
+    phrase = random.choice(sorted(masks_of))
+    target = _outlined(masks_of[phrase], corners, labels)
+    return (phrase, target) if target else None
+
+
+def _own_masks(labels: SampleLabels) -> dict[str, list[Annotation]]:
+    """Return the masks of `referring_segmentation`, by phrase."""
+    masks_of: dict[str, list[Annotation]] = {}
+    for mask in labels.of("referring_segmentation"):
+        if mask.mask_rle and (phrase := clean(mask.text or mask.label)):
+            masks_of.setdefault(phrase, []).append(mask)
+    return masks_of
+
+
+def _masks_of_boxes(labels: SampleLabels) -> dict[str, list[Annotation]]:
+    """Return the masks of `segmentation` made from the boxes of grounded phrases, by phrase.
+
+    Where several captions have a phrase, its first mention counts.
+    """
+    segmented = [mask for mask in labels.of("segmentation") if mask.mask_rle]
+    mask_of = {_asked_box(mask, labels): mask for mask in segmented}
+    mentions: dict[Mention, list[Annotation]] = {}
+    for one in labels.of("phrase_grounding"):
+        mentions.setdefault((one.parent_id, one.span), []).append(one)
+    ambiguous = _ambiguous_phrases(mentions)
+    masks_of: dict[str, list[Annotation]] = {}
+    for mention in mentions.values():
+        phrase = clean(mention[0].text)
+        masks = [mask_of[one.box_xyxy] for one in mention if one.box_xyxy in mask_of]
+        # Skip a phrase for three objects with two masks: it would train the model to omit one.
+        if phrase and phrase not in ambiguous and len(masks) == len(mention):
+            masks_of.setdefault(phrase, masks)
+    return masks_of
+
+
+def _ambiguous_phrases(mentions: Mapping[Mention, Sequence[Annotation]]) -> set[str]:
+    """Return phrases that refer to several objects in one caption, such as "a man ... a man"."""
+    boxes_of: dict[tuple[str, str], set[frozenset[tuple[float, ...]]]] = {}
+    for (caption, _), mention in mentions.items():
+        boxes = frozenset(one.box_xyxy for one in mention)
+        boxes_of.setdefault((caption, clean(mention[0].text)), set()).add(boxes)
+    return {phrase for (_, phrase), boxes in boxes_of.items() if len(boxes) > 1}
 
 
 def _outlined(masks: Sequence[Annotation], corners: int, labels: SampleLabels) -> str:

@@ -103,47 +103,52 @@ class Network:
         """
         found: dict[int, T] = {}
         for batch in self._batches(inputs):
-            call = self._call(batch, inputs, forward)
-            found.update(zip(batch, self.attempt(batch, call), strict=True))
+            found.update(zip(batch, self._run_batch(batch, inputs, forward), strict=True))
         return [found[number] for number in range(len(inputs))]
 
-    def _call(
+    def _run_batch(
         self,
         batch: Sequence[int],
         inputs: Sequence[Mapping[str, Tensor]],
         forward: Callable[[dict[str, Tensor], list[int]], Sequence[T]],
-    ) -> Callable[[Sequence[int]], Sequence[T]]:
-        """Stack a batch on the host now; return a call that runs a part of it on the device later.
-
-        So the host copies megabytes of floats while the device computes another batch.
-        """
+    ) -> list[T]:
+        """Return the result of `forward` for each input of a batch, given by its indices."""
+        # Before the device is locked: the host stacks while the device computes another batch.
         stacked = self._stacked([inputs[number] for number in batch])
-        rows = {number: row for row, number in enumerate(batch)}
 
-        def call(numbers: Sequence[int]) -> Sequence[T]:
-            # Batches are halved in order, so a part of one is a slice.
-            part = slice(rows[numbers[0]], rows[numbers[-1]] + 1)
+        def call(rows: Sequence[int]) -> Sequence[T]:
+            part = slice(rows[0], rows[-1] + 1)  # `attempt` passes consecutive rows
             on_device = {name: self.to_device(tensor[part]) for name, tensor in stacked.items()}
-            return forward(on_device, list(numbers))
+            return forward(on_device, list(batch[part]))
 
-        return call
+        return self.attempt(range(len(batch)), call)
 
     def attempt(
         self, numbers: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]
     ) -> list[T]:
-        """Make a call on the device; in halves if memory is insufficient.
+        """Make calls on the device for numbers in order, a batch at a time.
+
+        A batch that needs too much memory halves the batch size, also of later calls.
 
         Raises:
             SampleError: `out_of_memory`: a single input is too large.
         """
+        results: list[T] = []
+        while len(results) < len(numbers):
+            part = numbers[len(results) : len(results) + self._batch_size]
+            found = self._within_memory(part, call)
+            if found is None:
+                self._batch_size = min(self._batch_size, len(part) // 2)
+            else:
+                results += found
+        return results
+
+    def _within_memory(
+        self, numbers: Sequence[int], call: Callable[[Sequence[int]], Sequence[T]]
+    ) -> list[T] | None:
+        """Make one call on the device; `None` if memory is insufficient."""
         import torch
 
-        if not numbers:
-            return []
-        if len(numbers) > self._batch_size:
-            return [
-                one for part in _cut(numbers, self._batch_size) for one in self.attempt(part, call)
-            ]
         try:
             with self._device_lock, torch.inference_mode():
                 return list(call(numbers))
@@ -152,11 +157,10 @@ class Network:
                 raise SampleError(
                     OUT_OF_MEMORY, f"one image needs more memory than {self.device} has: {error}"
                 ) from error
-        # Outside of the handler: the error references the tensors of the attempt.
-        self._batch_size = min(self._batch_size, len(numbers) // 2)
+        # Outside of the handler: the error references the tensors of the call.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return self.attempt(numbers, call)
+        return None
 
     def _batches(self, inputs: Sequence[Mapping[str, Tensor]]) -> Iterator[list[int]]:
         """Split inputs into batches of one shape and at most `max_batch_pixels`."""
