@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from engine.core.stage import maybe as maybe
     from engine.core.stage import one_of as one_of
     from engine.core.task import Task as Task
-    from engine.records.dataset import Dataset as Dataset
-    from engine.records.dataset import open_dataset as open_dataset
-    from engine.records.dataset_sample import DatasetSample as DatasetSample
+    from engine.results.dataset import Dataset as Dataset
+    from engine.results.dataset import open_dataset as open_dataset
+    from engine.results.dataset_sample import DatasetSample as DatasetSample
     from engine.sources.source import Item as Item
     from engine.sources.source import Reading as Reading
     from engine.sources.source import Source as Source
@@ -44,8 +44,8 @@ _MODULES = {
     "engine.core.sample": "DeadLetter Sample",
     "engine.core.stage": ("RUNTIME THRESHOLD Filter Specialist StageConfig maybe one_of"),
     "engine.core.task": "Task",
-    "engine.records.dataset": "Dataset open_dataset",
-    "engine.records.dataset_sample": "DatasetSample",
+    "engine.results.dataset": "Dataset open_dataset",
+    "engine.results.dataset_sample": "DatasetSample",
     "engine.sources.source": "Item Reading Source SourceConfig",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -9,10 +9,10 @@ from engine.core.errors import StorageError
 from engine.execution.progress import Progress
 from engine.execution.run import Run, execute, refuse_caveats
 from engine.planning.graph import FORMAT_VERSION
-from engine.records.dataset import manifest_of
-from engine.records.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
-from engine.records.publication import FileStats, read_stats, refuse_vanished
-from engine.records.versions import replace_manifest, switch
+from engine.results.dataset import manifest_of
+from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
+from engine.results.publication import FileStats, read_stats, refuse_vanished
+from engine.results.versions import replace_manifest, switch
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
 from pipelines.dataset.card import write_card

@@ -9,7 +9,7 @@ from typing import Any
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
 from engine.planning.config import RunConfig, validated
-from engine.records.manifest import Manifest
+from engine.results.manifest import Manifest
 from pipelines.build import put_in_place
 
 BRIGHTEST = {"bright": {"use": "tests.stages:Brightest"}}

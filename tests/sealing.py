@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.records.manifest import DEAD_LETTERS, MANIFEST, Manifest, sealed
-from engine.records.publication import STATS, FileStats, ShardStats
+from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, sealed
+from engine.results.publication import STATS, FileStats, ShardStats
 from engine.storage.folder import Folder
 from pipelines.dataset.card import card_of
 from pipelines.dataset.files import CARD

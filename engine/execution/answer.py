@@ -22,7 +22,7 @@ from engine.core.limits import Limits
 from engine.core.rows import INVALID_OUTPUT
 from engine.core.sample import Sample
 from engine.planning.graph import Node
-from engine.safety.traces import message_of, traceback_of
+from engine.untrusted.traces import message_of, traceback_of
 
 STAGE_FAILED = "stage_failed"
 INPUT_FAILED = "input_failed"

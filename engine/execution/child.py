@@ -23,7 +23,7 @@ from engine.execution.worker import Worker
 from engine.execution.worker_log import WorkerLog
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
-from engine.records.shard import Spot
+from engine.results.shard import Spot
 from engine.storage.folder import Folder
 
 

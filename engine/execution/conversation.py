@@ -18,8 +18,8 @@ from engine.core.sample import Picture, Sample
 from engine.execution.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
 from engine.execution.watch import Doing, Watch
 from engine.planning.graph import Node
-from engine.records.layer import Layer, StageError, make_layer
-from engine.records.shard import Shard, ShardBytes
+from engine.results.layer import Layer, StageError, make_layer
+from engine.results.shard import Shard, ShardBytes
 
 Said = Mapping[str, Mapping[int, Answer]]
 """Earlier answers by stage name and sample number."""

@@ -26,8 +26,8 @@ from engine.execution.worker import Part
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
 from engine.planning.partition import ShardSpec
-from engine.records.publication import ShardStats
-from engine.records.shard import Spot
+from engine.results.publication import ShardStats
+from engine.results.shard import Spot
 from engine.storage.folder import Folder
 
 _SAFE_PATH = "PYTHONSAFEPATH"

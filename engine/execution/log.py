@@ -17,9 +17,9 @@ from engine.core.errors import FlorilegiumError, StorageError
 from engine.core.redaction import redacted
 from engine.core.sample import DeadLetter
 from engine.execution.worker_log import message_of_record, name_subject, trace_of
-from engine.safety.escaped import escaped
-from engine.safety.traces import traceback_of
 from engine.storage.folder import Folder, storage_error
+from engine.untrusted.escaped import escaped
+from engine.untrusted.traces import traceback_of
 
 LOG = "run.log"
 MOST_OF_LIBRARIES = 10_000

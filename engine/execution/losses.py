@@ -12,10 +12,10 @@ from engine.core.errors import RunError
 from engine.core.sample import DeadLetter
 from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.planning.partition import ShardSpec
-from engine.records.manifest import Manifest
-from engine.records.publication import ShardStats
-from engine.safety.escaped import escaped
+from engine.results.manifest import Manifest
+from engine.results.publication import ShardStats
 from engine.sources.source import SOURCE
+from engine.untrusted.escaped import escaped
 
 MANY = 100
 """Least number of dead letters before a run stops early."""

@@ -21,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from engine.core.errors import ConfigError
 from engine.planning.partition import ShardSpec
-from engine.records.publication import SHARDS
+from engine.results.publication import SHARDS
 from engine.sources.links import LINK_NOT_FOLLOWED
 from engine.sources.place import Place, original
 from engine.sources.source import FilesConfig, Source, SourceConfig

@@ -36,8 +36,8 @@ from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.partition import ShardSpec
 from engine.planning.plugins import ROOT, searched
 from engine.planning.pools import Machines, Pool, pools_of
-from engine.records.publication import ShardStats
-from engine.records.shard import Spot
+from engine.results.publication import ShardStats
+from engine.results.shard import Spot
 from engine.storage.folder import Folder
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from engine.core.errors import FlorilegiumError, RunError, WorkerDied
 from engine.execution.watch import Watch
 from engine.execution.worker_log import Entry, WorkerLog, log_entries
-from engine.safety.traces import message_of
+from engine.untrusted.traces import message_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,6 @@ from engine.execution.scheduler import Job, Scheduler
 from engine.execution.worker import Worker
 from engine.planning.config import RunConfig, SourceEntry
 from engine.planning.graph import Graph, plan
-from engine.planning.open_source import open_source
 from engine.planning.partition import (
     INDEX_NAME,
     Index,
@@ -41,8 +40,9 @@ from engine.planning.partition import (
     write_index,
 )
 from engine.planning.plugins import modules_of, search_for_plugins
-from engine.records.manifest import RECIPE, Manifest, named_shards
-from engine.records.publication import (
+from engine.planning.source_opening import open_source
+from engine.results.manifest import RECIPE, Manifest, named_shards
+from engine.results.publication import (
     SHARDS,
     ShardStats,
     finished_names,
@@ -50,11 +50,11 @@ from engine.records.publication import (
     read_stats,
     refuse_vanished,
 )
-from engine.records.shard import SOURCE_FINGERPRINT
-from engine.safety.escaped import cut, escaped
+from engine.results.shard import SOURCE_FINGERPRINT
 from engine.sources.source import Source
 from engine.sources.url import reached
 from engine.storage.folder import Folder
+from engine.untrusted.escaped import cut, escaped
 
 _log = logging.getLogger(__name__)
 

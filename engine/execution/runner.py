@@ -17,8 +17,8 @@ from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from engine.execution.worker import Part, Task, Worker
 from engine.planning.graph import Graph
 from engine.planning.partition import ShardSpec
-from engine.records.publication import ShardStats
-from engine.records.shard import Spot
+from engine.results.publication import ShardStats
+from engine.results.shard import Spot
 
 ATTEMPTS = 3
 """Times that reading or publishing a shard is tried when workers die."""

@@ -35,9 +35,9 @@ from engine.execution.runner import Opened, Runner
 from engine.execution.worker import Part
 from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.partition import ShardSpec
-from engine.records.layer import StageError, make_layer
-from engine.records.publication import ShardStats
-from engine.records.shard import Shard, Spot
+from engine.results.layer import StageError, make_layer
+from engine.results.publication import ShardStats
+from engine.results.shard import Shard, Spot
 
 _log = logging.getLogger(__name__)
 

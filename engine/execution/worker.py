@@ -28,11 +28,11 @@ from engine.execution.watch import Doing, Watch
 from engine.execution.worker_log import about
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph, Node
-from engine.planning.open_source import open_source
 from engine.planning.partition import ShardSpec
-from engine.records.layer import Layer, LayerStore, Recall, StageError, join_layers, make_layer
-from engine.records.publication import ShardStats, publish_shard
-from engine.records.shard import Shard, ShardBytes, Spot, read_shard
+from engine.planning.source_opening import open_source
+from engine.results.layer import Layer, LayerStore, Recall, StageError, join_layers, make_layer
+from engine.results.publication import ShardStats, publish_shard
+from engine.results.shard import Shard, ShardBytes, Spot, read_shard
 from engine.sources.source import SOURCE
 from engine.storage.folder import Folder
 

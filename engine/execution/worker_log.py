@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from engine.core.redaction import redacted
-from engine.safety.traces import traceback_of
+from engine.untrusted.traces import traceback_of
 
 MOST_ENTRIES = 100
 """Entries that one answer takes along, at most; of the others it has the number."""

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from engine.core.errors import ConfigError, nearest
 from engine.core.image_member import ImageKind
 from engine.core.limits import Limits
-from engine.safety.credentials import refuse_credentials
-from engine.safety.escaped import LONGEST, cut
-from engine.safety.names import check_name
-from engine.safety.safe_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 from engine.sources.source import SourceConfig
+from engine.untrusted.credentials import refuse_credentials
+from engine.untrusted.escaped import LONGEST, cut
+from engine.untrusted.names import check_name
+from engine.untrusted.safe_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -22,7 +22,7 @@ from engine.core.stage import Filter, Specialist, Stage, StageConfig
 from engine.core.tasks import TASKS
 from engine.planning.config import RunConfig
 from engine.planning.registry import is_module
-from engine.safety.escaped import cut
+from engine.untrusted.escaped import cut
 
 ROOT = str(Path(__file__).parents[2])
 """The folder that this distribution lies in."""

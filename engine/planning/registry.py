@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from engine.core.errors import ConfigError, MissingPackage, PlanError, UsageError, nearest
 from engine.core.stage import Stage
-from engine.safety.escaped import cut
 from engine.sources.source import Source
+from engine.untrusted.escaped import cut
 
 STAGES = "florilegium.stages"
 SOURCES = "florilegium.sources"

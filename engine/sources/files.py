@@ -11,9 +11,9 @@ from engine.core.counted import counted
 from engine.core.errors import ConfigError, SampleError
 from engine.core.redaction import redacted
 from engine.core.sample import DeadLetter
-from engine.safety.traces import traceback_of
 from engine.sources.place import UNOPENED, Place, printable, size_of
 from engine.sources.source import SOURCE, Item
+from engine.untrusted.traces import traceback_of
 
 UNREADABLE_FILE = "unreadable_file"
 SOURCE_FAILED = "source_failed"

@@ -13,12 +13,12 @@ from typing import Any
 
 from engine.core.annotation import Annotation
 from engine.core.limits import Limits
-from engine.safety.bounded_json import parsed
-from engine.safety.escaped import has_ink
 from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.objects import DETECTION, read_objects
 from engine.sources.own_output import contract, is_contract
 from engine.sources.text import NotText, check_text, decoded
+from engine.untrusted.bounded_json import parsed
+from engine.untrusted.escaped import has_ink
 
 OBJECTS = "objects"
 CAPTION_COLUMNS = ("text", "caption")

@@ -14,9 +14,9 @@ from typing import Any
 from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_json
 from engine.core.tasks import TASKS
 from engine.core.validity import problem_of
-from engine.safety.escaped import cut, has_ink
-from engine.safety.names import is_name
 from engine.sources.text import NotText, check_text
+from engine.untrusted.escaped import cut, has_ink
+from engine.untrusted.names import is_name
 
 MAX_LINEAGE = 32
 """Length of a chain of parents, at most; stages make chains of five."""

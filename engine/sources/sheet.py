@@ -18,11 +18,11 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from engine.core.limits import Limits
-from engine.safety.bounded_json import parsed
 from engine.sources.bounded_parquet import bounded_table
 from engine.sources.columns import is_binary, readable_values
 from engine.sources.labels import CAPTION_COLUMNS, OBJECTS
 from engine.sources.text import decoded_lines
+from engine.untrusted.bounded_json import parsed
 
 SHEET_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from engine.core.errors import ConfigError, MissingPackage, nearest
 from engine.core.redaction import has_signature, redacted
-from engine.safety.escaped import LONGEST, cut
 from engine.sources.place import Place
 from engine.sources.source import FilesConfig
 from engine.storage.folder import file_system
+from engine.untrusted.escaped import LONGEST, cut
 
 _PACKAGE = "package://"
 _PHOTOGRAPHS = ("skimage", "sklearn")

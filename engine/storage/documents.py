@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.core.errors import StorageError
-from engine.safety.bounded_json import TooDeep, parsed
 from engine.storage.folder import Folder
+from engine.untrusted.bounded_json import TooDeep, parsed
 
 MAX_BYTES = 1 << 30
 """Bytes of a document, at most: a manifest of a million shards has about half of it."""

@@ -77,7 +77,7 @@ def file_system(url: str) -> tuple[Any, str]:
 
 def _web_options(url: str) -> dict[str, Any]:
     """Return options with the session for web servers, alone or at the end of a chain of URLs."""
-    from engine.safety.web import session
+    from engine.untrusted.web import session
 
     options = {"get_client": session}
     if url.startswith(("http://", "https://")):

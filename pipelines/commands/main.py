@@ -20,11 +20,11 @@ import typer
 
 from engine.core.errors import FlorilegiumError, OutputInUse, UsageError
 from engine.core.redaction import redacted
-from pipelines.commands.exporting import export
-from pipelines.commands.looking import clean, report, sign, stages, status, verify, why
-from pipelines.commands.making import build, plan
+from pipelines.commands.build import build, plan
+from pipelines.commands.dataset import clean, report, sign, stages, status, verify, why
+from pipelines.commands.export import export
 from pipelines.commands.options import err, out
-from pipelines.commands.refining import diff, refine, score, train
+from pipelines.commands.refine import diff, refine, score, train
 
 if TYPE_CHECKING:
     from pipelines.terminal.stopping import Stop

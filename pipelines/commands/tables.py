@@ -14,8 +14,8 @@ from engine.core.errors import UsageError
 from engine.core.stage import Input, Stage
 from engine.execution.run import Run
 from engine.planning.registry import find_stage, stage_names
-from engine.records.manifest import Totals
-from engine.safety.escaped import LONGEST, cut
+from engine.results.manifest import Totals
+from engine.untrusted.escaped import LONGEST, cut
 from pipelines.dataset.status import Status
 from pipelines.terminal.console import Terminal
 

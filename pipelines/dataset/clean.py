@@ -13,9 +13,9 @@ from typing import Any
 
 from engine.core.errors import UsageError
 from engine.planning.config import LAYERS
-from engine.records.dataset import manifest_of
-from engine.records.manifest import RECIPE, read_manifest
-from engine.records.versions import VERSIONS
+from engine.results.dataset import manifest_of
+from engine.results.manifest import RECIPE, read_manifest
+from engine.results.versions import VERSIONS
 from engine.storage.folder import TEMPORARY, Folder
 from engine.storage.lease import writing
 from pipelines.dataset.lineage import ROUNDS

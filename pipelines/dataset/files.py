@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.records.manifest import DEAD_LETTERS
+from engine.results.manifest import DEAD_LETTERS
 from engine.storage.folder import Folder
 
 CARD = "README.md"

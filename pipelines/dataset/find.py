@@ -15,12 +15,12 @@ from unicodedata import normalize
 from engine.core.counted import counted
 from engine.core.errors import ConfigError, StorageError
 from engine.planning.partition import index_table
-from engine.records.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
-from engine.records.publication import SHARDS, finished_names, read_stats
-from engine.records.shard_files import read_rows, read_sample_json
-from engine.safety.escaped import escaped
-from engine.safety.names import is_shard_name
+from engine.results.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
+from engine.results.publication import SHARDS, finished_names, read_stats
+from engine.results.shard_files import read_rows, read_sample_json
 from engine.storage.folder import Folder
+from engine.untrusted.escaped import escaped
+from engine.untrusted.names import is_shard_name
 
 LEAST_DIGITS = 6
 """Least number of hexadecimal digits of a digest to search for."""

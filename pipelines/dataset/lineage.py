@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from engine.core.errors import UsageError
-from engine.records.publication import to_json
+from engine.results.publication import to_json
 from engine.storage.documents import damaged, read_json
 from engine.storage.folder import Folder
 from pipelines.dataset.files import LINEAGE, REPORT

@@ -14,9 +14,9 @@ import yaml
 from engine.core.errors import ConfigError
 from engine.core.redaction import redacted
 from engine.execution.run import Run
-from engine.safety.safe_yaml import read_yaml
 from engine.storage.documents import damaged, read_limited
 from engine.storage.folder import Folder
+from engine.untrusted.safe_yaml import read_yaml
 from pipelines.dataset.files import RUN
 
 _CURE = "run the same build again, which writes it anew"

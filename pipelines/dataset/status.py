@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.planning.partition import INDEX_NAME, index_table
-from engine.records.manifest import RECIPE, named_shards, read_manifest
-from engine.records.publication import SHARDS, ShardStats, finished_names, read_stats
+from engine.results.manifest import RECIPE, named_shards, read_manifest
+from engine.results.publication import SHARDS, ShardStats, finished_names, read_stats
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, ROUNDS, round_folder
 

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.text import Text
 
-from engine.records.shard_files import read_rows
-from engine.safety.escaped import escaped
+from engine.results.shard_files import read_rows
 from engine.storage.folder import Folder
+from engine.untrusted.escaped import escaped
 from pipelines.dataset.find import Image, find_image
 
 

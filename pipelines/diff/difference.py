@@ -12,8 +12,8 @@ from heapq import nsmallest
 from typing import Any
 
 from engine.core.annotation import ANNOTATION_NAMES, Annotation
-from engine.records.dataset import Dataset
-from engine.records.dataset_sample import annotations_by_key
+from engine.results.dataset import Dataset
+from engine.results.dataset_sample import annotations_by_key
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_dataset
 from pipelines.diff.changes import Change, Changes, compare

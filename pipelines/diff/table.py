@@ -9,7 +9,7 @@ from rich.text import Text
 
 from engine.core.annotation import Annotation
 from engine.core.counted import counted
-from engine.safety.escaped import escaped
+from engine.untrusted.escaped import escaped
 from pipelines.diff.changes import Change
 from pipelines.diff.difference import Diff, SampleDiff
 

@@ -32,8 +32,8 @@ from engine.core.counted import counted
 from engine.core.errors import StorageError, UsageError, nearest
 from engine.core.image_member import ImageKind
 from engine.core.tasks import names_of
-from engine.records.dataset import Dataset
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset import Dataset
+from engine.results.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.export.exporter import ExportConfig, Exported, Exporter, upright
 

@@ -23,9 +23,9 @@ from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.image import read_header
 from engine.core.tasks import CAPTION_TASKS
-from engine.records.dataset import Dataset
-from engine.records.dataset_sample import read_samples
-from engine.records.shard_files import Wanted
+from engine.results.dataset import Dataset
+from engine.results.dataset_sample import read_samples
+from engine.results.shard_files import Wanted
 from engine.storage.folder import Folder
 from pipelines.export.exporter import ExportConfig, Exported, Exporter
 from pipelines.merge.learning.audit import Audit, read_audit

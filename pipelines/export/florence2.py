@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.sample import fold_of
-from engine.records.dataset import Dataset
+from engine.results.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.export.exporter import Exported, Exporter, upright
 from pipelines.training.config import TrainConfig

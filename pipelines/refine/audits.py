@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from engine.core.annotation import Annotation
-from engine.planning.open_source import urls_of
-from engine.records.dataset_sample import DatasetSample
+from engine.planning.source_opening import urls_of
+from engine.results.dataset_sample import DatasetSample
 from pipelines.dataset.lineage import TRUTH
 from pipelines.merge.calibration import read_file
 from pipelines.merge.learning.audit import Audit, read_audit

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.planning.config import RunConfig
-from engine.safety.names import check_name
+from engine.untrusted.names import check_name
 from pipelines.dataset.lineage import AUDIT, TRUTH
 from pipelines.training.config import TrainConfig
 

@@ -14,7 +14,7 @@ from engine.execution.losses import refuse_losses
 from engine.execution.run import Run, prepare
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
-from engine.records.dataset import Dataset
+from engine.results.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.build import build_dataset
 from pipelines.dataset.lineage import CANDIDATES

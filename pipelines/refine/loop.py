@@ -19,8 +19,8 @@ from engine.core.errors import ConfigError, MissingPackage
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started
 from engine.execution.run import Run, execute, prepare
-from engine.planning.open_source import urls_of
 from engine.planning.registry import require
+from engine.planning.source_opening import urls_of
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
 from pipelines.build import put_in_place

@@ -15,8 +15,8 @@ from engine.core.annotation import ANNOTATION_NAMES, Annotation, from_table
 from engine.core.counted import counted
 from engine.core.errors import ConfigError
 from engine.core.tasks import CAPTION_TASKS, MASK_TASKS, PHRASE_TASKS
-from engine.planning.open_source import urls_of
-from engine.records.dataset import Dataset
+from engine.planning.source_opening import urls_of
+from engine.results.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
 from pipelines.merge.candidates import BOX_TASKS

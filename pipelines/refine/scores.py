@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from engine.core.errors import UsageError
 from engine.core.sample import Picture, Sample
-from engine.records.dataset import Dataset, open_dataset
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset import Dataset, open_dataset
+from engine.results.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, read_lineage, round_folder
 from pipelines.merge.rules import find_rule, rule_names

@@ -21,8 +21,8 @@ from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
 from engine.execution.ray_runner import ray_started
 from engine.execution.run import prepare
-from engine.records.dataset import Dataset
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset import Dataset
+from engine.results.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
 from pipelines.dataset.lineage import CANDIDATES, round_folder

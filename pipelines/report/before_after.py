@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from engine.core.annotation import Annotation
 from engine.core.tasks import NAMELESS_TASKS
-from engine.records.dataset_sample import DatasetSample, read_samples
-from engine.records.shard_files import Wanted
+from engine.results.dataset_sample import DatasetSample, read_samples
+from engine.results.shard_files import Wanted
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_folder
 from pipelines.diff.changes import Change

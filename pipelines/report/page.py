@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from engine.core.counted import counted
 from engine.core.task import GREY
 from engine.core.tasks import TABLE, names_of
-from engine.records.manifest import Totals
-from engine.records.publication import FileStats, ShardStats
-from engine.safety.escaped import visible
+from engine.results.manifest import Totals
+from engine.results.publication import FileStats, ShardStats
 from engine.storage.folder import Folder
+from engine.untrusted.escaped import visible
 from pipelines.dataset.files import REPORT, STATISTICS
 from pipelines.dataset.resolved import read_resolved
 from pipelines.report import figures, summary

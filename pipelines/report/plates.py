@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from engine.core.errors import SampleError
 from engine.core.image import decode
 from engine.core.tasks import CAPTION_TASKS
-from engine.records.dataset_sample import DatasetSample, read_samples
-from engine.records.publication import ShardStats
-from engine.records.shard_files import Wanted, read_rows
+from engine.results.dataset_sample import DatasetSample, read_samples
+from engine.results.publication import ShardStats
+from engine.results.shard_files import Wanted, read_rows
 from engine.storage.folder import Folder
 from pipelines.report.annotations import ShownAnnotation, shown_annotations
 from pipelines.report.captions import Caption, cut_caption

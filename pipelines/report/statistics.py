@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.records.publication import FileStats, ShardStats, to_json
-from engine.records.shard_files import read_rows
+from engine.results.publication import FileStats, ShardStats, to_json
+from engine.results.shard_files import read_rows
 from engine.storage.folder import Folder
 from pipelines.dataset.files import STATISTICS
 from pipelines.report import annotation_types, distributions

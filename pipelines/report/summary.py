@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.core.sample import DeadLetter
-from engine.records.judging import LINEAGE
-from engine.records.manifest import Counts, Totals
-from engine.records.publication import ShardStats
+from engine.results.judging import LINEAGE
+from engine.results.manifest import Counts, Totals
+from engine.results.publication import ShardStats
 
 EXAMPLES = 3
 """Dead letters that are shown for each reason."""

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.execution.progress import Progress
-from engine.safety.escaped import visible
+from engine.untrusted.escaped import visible
 from pipelines.terminal.console import ERR, Terminal
 
 PLAIN_INTERVAL_S = 5.0

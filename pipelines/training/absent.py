@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from random import Random
 
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from specialists.words.colours import COLOURS
 from specialists.words.nouns import NUMBERS, stem
 from specialists.words.relations import Name, Relations, name_of, names_in

@@ -14,7 +14,7 @@ from random import Random
 from types import MappingProxyType
 
 from engine.core.annotation import Annotation
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from pipelines.training.absent import Absence
 from pipelines.training.config import TrainConfig
 from specialists.florence2.format import (

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.core.errors import nearest
-from engine.safety.names import check_name
+from engine.untrusted.names import check_name
 from specialists.florence2.format import FLORENCE2_TASKS
 
 SPEED_OPTIONS = {

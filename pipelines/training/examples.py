@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from pipelines.training.answers import SampleLabels, makers_of
 from pipelines.training.config import TrainConfig
 from pipelines.training.templates import fill

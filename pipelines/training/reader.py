@@ -16,8 +16,8 @@ from random import Random
 from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.sample import fold_of
-from engine.records.dataset import Dataset
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset import Dataset
+from engine.results.dataset_sample import DatasetSample
 from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example

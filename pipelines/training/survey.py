@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.tasks import DETECTION_TASKS
-from engine.records.dataset import Dataset
+from engine.results.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.training.answers import REQUIRED_TASKS, SOURCE_TASKS
 from pipelines.training.config import TrainConfig

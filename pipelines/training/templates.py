@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from pipelines.training.config import CustomTask
 from specialists.florence2.format import clean, locations
 

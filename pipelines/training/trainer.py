@@ -25,7 +25,7 @@ from engine.core.errors import RunError
 from engine.core.sample import digest_of
 from engine.execution.waiting import PATIENCE_S
 from engine.planning.registry import require
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.training.checkpoints import CHECKPOINTS, sweep
 from pipelines.training.config import TrainConfig

@@ -21,10 +21,10 @@ from engine.core.sample import DeadLetter, digest_of
 from engine.planning.config import LAYERS
 from engine.planning.graph import fingerprint_of, recipe_of
 from engine.planning.partition import INDEX_NAME, index_table
-from engine.records.layer import ANNOTATION_SCHEMA, Layer, StageError, parse_layer
-from engine.records.manifest import MANIFEST, RECIPE
-from engine.records.publication import STATS, ShardStats
-from engine.records.shard import SOURCE_FINGERPRINT
+from engine.results.layer import ANNOTATION_SCHEMA, Layer, StageError, parse_layer
+from engine.results.manifest import MANIFEST, RECIPE
+from engine.results.publication import STATS, ShardStats
+from engine.results.shard import SOURCE_FINGERPRINT
 from engine.sources.source import SOURCE
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import FlorilegiumError
-from engine.records.manifest import MANIFEST, read_manifest
+from engine.results.manifest import MANIFEST, read_manifest
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder
 from pipelines.dataset.files import LINEAGE

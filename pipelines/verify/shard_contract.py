@@ -24,8 +24,8 @@ from engine.core.counted import counted
 from engine.core.errors import SampleError, StorageError
 from engine.core.image import decode, read_header
 from engine.core.limits import MOST_PIXELS
-from engine.records.contract import SAMPLE_TYPES, SHARD_COLUMNS, SHARD_SCHEMA
-from engine.records.publication import (
+from engine.results.contract import SAMPLE_TYPES, SHARD_COLUMNS, SHARD_SCHEMA
+from engine.results.publication import (
     SHARDS,
     STATS,
     FileStats,
@@ -36,7 +36,7 @@ from engine.records.publication import (
     tar_of,
     to_json,
 )
-from engine.records.shard_files import BESIDE_IMAGE, read_files
+from engine.results.shard_files import BESIDE_IMAGE, read_files
 from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder
 from engine.storage.parquet import from_parquet

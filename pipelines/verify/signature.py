@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.core.errors import ConfigError, StorageError
 from engine.planning.registry import require
-from engine.records.manifest import MANIFEST, SIGNATURE
+from engine.results.manifest import MANIFEST, SIGNATURE
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
 from pipelines.verify.verify import verify_dataset

@@ -17,7 +17,7 @@ from engine.execution.log import LOG
 from engine.planning.config import LAYERS
 from engine.planning.graph import FORMAT_VERSION
 from engine.planning.partition import INDEX_NAME
-from engine.records.manifest import (
+from engine.results.manifest import (
     DEAD_LETTERS,
     MANIFEST,
     MANIFEST_NAMES,
@@ -28,8 +28,8 @@ from engine.records.manifest import (
     read_manifest,
     sealed,
 )
-from engine.records.publication import SHARDS, STATS, FileStats, ShardStats
-from engine.records.versions import VERSIONS, live_shards, version_files
+from engine.results.publication import SHARDS, STATS, FileStats, ShardStats
+from engine.results.versions import VERSIONS, live_shards, version_files
 from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder, is_left_over
 from engine.storage.lease import LEASES

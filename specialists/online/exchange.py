@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from engine.safety.escaped import cut
+from engine.untrusted.escaped import cut
 from specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED, Failure, broken_connection
 from specialists.online.reach import public_address
 from specialists.online.service import ServiceConfig

@@ -19,7 +19,7 @@ from engine.core.errors import ConfigError, SampleError
 from engine.core.redaction import redacted, without_values
 from engine.core.stage import RUNTIME, StageConfig
 from engine.execution.answer import STAGE_FAILED
-from engine.safety.traces import traceback_of
+from engine.untrusted.traces import traceback_of
 from specialists.online.background import BackgroundLoop
 from specialists.online.budget import Budget, Limits, Prices
 from specialists.online.failure import TIMED_OUT, Failure

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.safety.bounded_json import TooDeep, parsed
+from engine.untrusted.bounded_json import TooDeep, parsed
 from specialists.pretrained.sizes import problem_of_sizes
 
 MAX_CONFIG_BYTES = 16 << 20

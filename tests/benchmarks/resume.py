@@ -19,7 +19,7 @@ from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
 from engine.planning.config import RunConfig, validated
 from engine.planning.partition import read_index
-from engine.records.manifest import read_manifest
+from engine.results.manifest import read_manifest
 from engine.storage.folder import Folder
 from tests.benchmarks.children import DRIVER, ENVIRONMENT, marked, run, running
 from tests.benchmarks.jobs import job

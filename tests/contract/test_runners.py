@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.core.errors import ConfigError, FlorilegiumError, RunError
-from engine.records.manifest import Manifest
+from engine.results.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
 
 Runner = dict[str, Any]

@@ -42,9 +42,9 @@ from engine.planning.config import load_config
 from engine.planning.graph import Graph, Node
 from engine.planning.partition import partition
 from engine.planning.registry import find_stage, stage_names
-from engine.records.judging import judge
-from engine.records.layer import Layer, make_layer
-from engine.records.shard import Shard, ShardBytes, read_shard
+from engine.results.judging import judge
+from engine.results.layer import Layer, make_layer
+from engine.results.shard import Shard, ShardBytes, read_shard
 from tests.checkpoints import needs_torchvision
 
 ROOT = Path(__file__).parents[2]

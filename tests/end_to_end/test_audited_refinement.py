@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from pipelines.shape_world.score.audit import audit_from_truth
 from pipelines.shape_world.score.measure import truth_of
 from tests.end_to_end.conftest import Command

@@ -19,7 +19,7 @@ from PIL import Image
 
 from engine.execution.run import prepare
 from engine.planning.config import load_config
-from engine.records.manifest import Manifest
+from engine.results.manifest import Manifest
 from pipelines.build import build_dataset
 from tests.end_to_end.conftest import QUICKSTART, Command
 

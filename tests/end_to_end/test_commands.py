@@ -301,7 +301,8 @@ def test_a_plan_that_could_not_be_saved_is_wrong_usage(
     config = written(album, tmp_path / "out")
     found = florilegium("plan", config, "--save", tmp_path / "absent" / "plan.yaml")
     assert found.code == 2
-    assert f"there is no folder {tmp_path / 'absent'} to save the plan in" in words(found.err)
+    absent = tmp_path / "absent"
+    assert f"the folder {absent} for the plan does not exist" in words(found.err)
     assert not (tmp_path / "out").exists()
 
 

@@ -160,5 +160,5 @@ def test_missing_torchvision_is_told_with_the_line_that_brings_it(
     name: str, model_type: str, refusal: Callable[..., str], checkpoint: Callable[..., Path]
 ) -> None:
     told = refusal(name, model=str(checkpoint(model_type)))
-    assert f"the images of {model_type} are prepared by torchvision" in told
+    assert f"the processor of {model_type} needs torchvision" in told
     assert "pip install 'florilegium[torchvision]'" in told

@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from engine.execution.run import prepare
-from engine.records.manifest import Manifest
+from engine.results.manifest import Manifest
 from engine.storage.folder import Folder
 from pipelines.build import build_dataset
 from pipelines.commands.main import app

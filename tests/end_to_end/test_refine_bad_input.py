@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
 from pipelines.training import steps, trainer
 from tests.building import build

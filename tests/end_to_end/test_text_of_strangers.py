@@ -238,7 +238,7 @@ def test_an_error_is_cut_to_what_somebody_reads(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.attack("text")
 def test_json_for_a_terminal_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
-    from engine.safety.escaped import json_text
+    from engine.untrusted.escaped import json_text
 
     value: Any = {CANARY: [CANARY, {"a": CANARY}]}
     told = json_text(value)

@@ -9,9 +9,9 @@ from typing import Any
 from engine.core.annotation import Annotation, stamp
 from engine.core.sample import DeadLetter, Record
 from engine.planning.graph import Graph, plan
-from engine.records.layer import Layer, StageError, make_layer
-from engine.records.publication import FileStats, ShardStats
-from engine.records.shard import Shard
+from engine.results.layer import Layer, StageError, make_layer
+from engine.results.publication import FileStats, ShardStats
+from engine.results.shard import Shard
 from tests.building import configure
 
 Said = Mapping[int, Sequence[Annotation]]

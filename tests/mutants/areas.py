@@ -54,9 +54,9 @@ AREAS = (
         ),
     ),
     Area(
-        name="engine/records/judging",
-        code=("engine/records/judging.py",),
-        tests=("tests/engine/records/test_judging.py",),
+        name="engine/results/judging",
+        code=("engine/results/judging.py",),
+        tests=("tests/engine/results/test_judging.py",),
     ),
     Area(
         name="engine/planning/partition",

@@ -12,7 +12,7 @@ import pytest
 from engine.core.errors import RunError, StorageError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
-from engine.records import layer
+from engine.results import layer
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
 from pipelines.verify.verify import verify_dataset

@@ -20,7 +20,7 @@ from unittest.mock import patch
 from engine.execution import log, run, worker
 from engine.execution.conversation import Conversation
 from engine.execution.run import prepare
-from engine.records.manifest import Manifest
+from engine.results.manifest import Manifest
 from engine.storage import folder as storage
 from pipelines.build import build_dataset
 from tests.building import configure

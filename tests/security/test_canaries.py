@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from engine.records.manifest import read_manifest
+from engine.results.manifest import read_manifest
 from engine.storage.folder import Folder
 from pipelines.commands.main import main
 from tests.engine.sources.web import WebServer

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from engine.records.manifest import sealed
-from engine.records.publication import to_json
+from engine.results.manifest import sealed
+from engine.results.publication import to_json
 from engine.storage.folder import Folder
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file

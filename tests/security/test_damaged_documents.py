@@ -14,7 +14,7 @@ import pytest
 from engine.core.errors import FlorilegiumError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
 from pipelines.dataset.clean import clean

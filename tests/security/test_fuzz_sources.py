@@ -29,13 +29,13 @@ from engine.core.errors import ConfigError
 from engine.core.limits import Limits
 from engine.core.validity import problem_of
 from engine.planning.config import SourceEntry
-from engine.planning.open_source import open_source
 from engine.planning.partition import partition
-from engine.records.shard import Shard, read_shard
-from engine.safety.bounded_json import depth_of
+from engine.planning.source_opening import open_source
+from engine.results.shard import Shard, read_shard
 from engine.sources.files import SOURCE_FAILED
 from engine.sources.labels import Labels
 from engine.sources.metadata import MAX_METADATA_BYTES
+from engine.untrusted.bounded_json import depth_of
 from tests.security.documents import (
     FILE_NAMES,
     JSON,

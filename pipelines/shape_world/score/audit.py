@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypedDict
 
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from pipelines.merge.learning.audit import Audit
 from pipelines.shape_world.score.measure import Truth
 from pipelines.shape_world.score.rightness import rightness

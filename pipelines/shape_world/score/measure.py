@@ -8,8 +8,8 @@ from functools import partial
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
 from engine.planning.registry import require
-from engine.records.dataset import Dataset
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset import Dataset
+from engine.results.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.shape_world.scene import SCHEME, Scene
 from pipelines.shape_world.score.boxes import BoxTally

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from engine.execution.progress import Progress
 from engine.execution.run import Run, execute
-from engine.records.manifest import Manifest
+from engine.results.manifest import Manifest
 
 WARM = 0.25
 """Share of the images after which the speed counts."""

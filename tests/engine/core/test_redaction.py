@@ -7,7 +7,7 @@ import pytest
 
 from engine.core.errors import ConfigError, FlorilegiumError, RunError, SampleError
 from engine.core.redaction import MOST_CHARACTERS, has_signature, has_user, redacted, redacted_urls
-from engine.safety.traces import traceback_of
+from engine.untrusted.traces import traceback_of
 
 pytestmark = pytest.mark.attack("secrets")
 

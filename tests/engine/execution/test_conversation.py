@@ -11,7 +11,7 @@ from engine.core.errors import SampleError
 from engine.core.sample import Sample
 from engine.execution.conversation import Conversation, Said
 from engine.planning.graph import Graph
-from engine.records.shard import ShardBytes
+from engine.results.shard import ShardBytes
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.engine.by_hand import caption, planned, region, shard_of
 

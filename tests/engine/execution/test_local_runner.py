@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.core.errors import RunError
-from engine.records.manifest import Manifest
+from engine.results.manifest import Manifest
 from tests.building import BRIGHTEST, build, contents
 
 LOCAL = {"kind": "local"}

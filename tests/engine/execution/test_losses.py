@@ -7,8 +7,8 @@ from engine.core.sample import DeadLetter
 from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.execution.losses import MANY, Ledger, lines_of, refuse_losses
 from engine.planning.partition import Entry, ShardSpec
-from engine.records.manifest import Manifest
-from engine.records.publication import ShardStats
+from engine.results.manifest import Manifest
+from engine.results.publication import ShardStats
 from engine.sources.source import Item
 from tests.engine.by_hand import planned, stats_of
 

@@ -16,7 +16,7 @@ from PIL import Image
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
 from engine.planning.config import RunConfig, validated
-from engine.records.manifest import Manifest
+from engine.results.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 
 SHARDS = 100

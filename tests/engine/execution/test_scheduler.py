@@ -22,9 +22,9 @@ from engine.execution.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segmen
 from engine.execution.worker import Part, Task
 from engine.planning.graph import CPU_POOL, Graph, Node
 from engine.planning.partition import Entry, ShardSpec, shard_name
-from engine.records.layer import make_layer
-from engine.records.publication import FileStats, ShardStats
-from engine.records.shard import Spot
+from engine.results.layer import make_layer
+from engine.results.publication import FileStats, ShardStats
+from engine.results.shard import Spot
 from engine.sources.source import Item
 from tests.engine.by_hand import planned, shard_of
 

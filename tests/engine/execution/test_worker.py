@@ -16,8 +16,8 @@ from engine.core.errors import DataLost
 from engine.execution.run import prepare
 from engine.execution.worker import Task, Worker, _windows
 from engine.planning.partition import partition
-from engine.records.layer import StageError, make_layer
-from engine.records.shard import Shard, ShardBytes
+from engine.results.layer import StageError, make_layer
+from engine.results.shard import Shard, ShardBytes
 from tests.building import BRIGHTEST, DESCRIBED, configure
 from tests.engine.by_hand import shard_of
 

@@ -13,7 +13,7 @@ import pytest
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
 from engine.planning.config import SourceEntry
-from engine.planning.open_source import open_source
+from engine.planning.source_opening import open_source
 from engine.sources.source import Reading, Source
 
 Members = Sequence[tuple[str, bytes]] | Mapping[str, bytes]

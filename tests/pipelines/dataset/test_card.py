@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from engine.records.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
+from engine.results.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
 from pipelines.dataset.card import claims_of, fields_section
 from tests.building import build
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import UsageError
-from engine.records.manifest import RECIPE
+from engine.results.manifest import RECIPE
 from engine.storage.folder import Folder
 from pipelines.dataset.clean import clean
 from pipelines.verify.verify import verify_dataset

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from engine.core.errors import ConfigError
-from engine.records import shard_files
-from engine.records.contract import SHARD_SCHEMA
+from engine.results import shard_files
+from engine.results.contract import SHARD_SCHEMA
 from engine.storage.folder import Folder
 from pipelines.dataset.why import explain
 from tests.building import build

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from engine.core.errors import StorageError, UsageError
-from engine.records.dataset import manifest_of
-from engine.records.publication import to_json
+from engine.results.dataset import manifest_of
+from engine.results.publication import to_json
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_folder
 from pipelines.diff.difference import LabelCounts, diff_rounds

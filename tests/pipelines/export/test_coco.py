@@ -16,8 +16,8 @@ from pycocotools.cocoeval import COCOeval
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, StorageError, UsageError
 from engine.planning.config import validated
-from engine.records.dataset import open_dataset
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset import open_dataset
+from engine.results.dataset_sample import DatasetSample
 from pipelines.export.coco import (
     CAPTIONS,
     INSTANCES,

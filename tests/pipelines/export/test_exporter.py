@@ -10,7 +10,7 @@ import pytest
 
 from engine.core.errors import ConfigError
 from engine.planning.registry import installed_names
-from engine.records.dataset import Dataset
+from engine.results.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.export.exporter import (
     EXPORTERS,

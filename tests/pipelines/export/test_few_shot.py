@@ -10,7 +10,7 @@ import pytest
 
 from engine.core.errors import ConfigError, UsageError
 from engine.core.sample import Picture, Sample
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from pipelines.export.exporter import export
 from pipelines.export.few_shot import FewShotConfig, FewShotExporter
 from specialists.online.examples import read_examples

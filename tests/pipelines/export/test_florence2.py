@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from engine.core.errors import UsageError
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from pipelines.export.exporter import export
 from pipelines.export.florence2 import (
     ANNOTATIONS,

@@ -12,8 +12,8 @@ import pytest
 from engine.core.errors import ConfigError, OutputInUse, UsageError
 from engine.execution.progress import Progress
 from engine.execution.run import Run
-from engine.records.dataset import Dataset, open_dataset
-from engine.records.manifest import Manifest
+from engine.results.dataset import Dataset, open_dataset
+from engine.results.manifest import Manifest
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
 from pipelines import build

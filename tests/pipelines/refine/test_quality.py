@@ -11,7 +11,7 @@ import pytest
 
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import round_folder
 from pipelines.refine import quality

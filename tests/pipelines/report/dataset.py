@@ -18,8 +18,8 @@ from engine.core.judgement import Statements, Verdicts
 from engine.core.sample import DeadLetter, Record
 from engine.core.stage import Filter, StageConfig
 from engine.planning.graph import Graph, Node
-from engine.records.publication import SHARDS, ShardStats, finished_names, publish_shard, read_stats
-from engine.records.shard import Shard, ShardBytes
+from engine.results.publication import SHARDS, ShardStats, finished_names, publish_shard, read_stats
+from engine.results.shard import Shard, ShardBytes
 from engine.storage.folder import Folder
 
 TOO_WEAK = "too_weak"

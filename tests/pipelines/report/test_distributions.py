@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.core.annotation import MaskRLE
-from engine.records.manifest import Totals
+from engine.results.manifest import Totals
 from engine.storage.folder import Folder
 from pipelines.report import figures, summary
 from pipelines.report.distributions import (

@@ -115,7 +115,7 @@ def test_plots_are_counts_in_bins(tmp_path: Path) -> None:
 
 
 def test_captions_are_measured_as_the_text_filter_did(album: Path, tmp_path: Path) -> None:
-    from engine.records.dataset import open_dataset
+    from engine.results.dataset import open_dataset
     from pipelines.filters.caption_measures import count_grammar
     from specialists.words.english import load_english
 

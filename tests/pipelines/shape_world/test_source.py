@@ -11,7 +11,7 @@ import pytest
 
 from engine.core.errors import ConfigError
 from engine.planning.config import SourceEntry
-from engine.planning.open_source import config_of, open_source
+from engine.planning.source_opening import config_of, open_source
 from engine.sources.source import Reading, Source
 from pipelines.shape_world.scene import WorldConfig, world_of
 from pipelines.shape_world.source import ShapeWorldConfig, ShapeWorldSource

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader

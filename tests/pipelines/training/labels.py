@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from engine.core.annotation import Annotation, MaskRLE
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from pipelines.training.collate import Encoded
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example, ExampleMaker

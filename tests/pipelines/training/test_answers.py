@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from engine.core.annotation import Annotation, MaskRLE
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from pipelines.training.answers import SOURCE_TASKS
 from pipelines.training.config import CustomTask, TrainConfig
 from pipelines.training.examples import Example, ExampleMaker, _random

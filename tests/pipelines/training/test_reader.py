@@ -11,7 +11,7 @@ import pytest
 
 from engine.core.errors import StorageError, UsageError
 from engine.core.sample import fold_of
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from pipelines.training.reader import Part, Reader
 from tests.building import shard_file
 from tests.pipelines.training.labels import contents, encode

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from engine.core.errors import RunError, UsageError
-from engine.records.dataset import open_dataset
+from engine.results.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.training import trainer as trainer_module
 from pipelines.training.checkpoints import complete

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from engine.core.errors import ConfigError, StorageError
-from engine.records.manifest import SIGNATURE
+from engine.results.manifest import SIGNATURE
 from engine.storage.folder import Folder
 from pipelines.verify.signature import check_signature, sign
 from pipelines.verify.verify import verify_dataset

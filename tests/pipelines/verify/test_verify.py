@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.records.contract import SHARD_SCHEMA
-from engine.records.manifest import sealed
+from engine.results.contract import SHARD_SCHEMA
+from engine.results.manifest import sealed
 from engine.storage.folder import Folder
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, shard_file

@@ -16,8 +16,8 @@ from PIL import Image
 
 from engine.core.errors import ConfigError
 from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.records.dataset import Dataset
-from engine.records.manifest import Manifest
+from engine.results.dataset import Dataset
+from engine.results.manifest import Manifest
 from engine.storage.folder import Folder
 from specialists.online.failure import EMPTY_ANSWER, SERVICE_FAILED
 from tests.building import build

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from engine.core.annotation import Annotation, MaskRLE
 from engine.core.tasks import CAPTION_TASKS
-from engine.records.dataset_sample import DatasetSample
+from engine.results.dataset_sample import DatasetSample
 from pipelines.shape_world.scene import Relation, Scene, Thing
 from pipelines.shape_world.score.claims import claims_of
 from pipelines.shape_world.score.measure import score_labels

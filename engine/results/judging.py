@@ -1,0 +1,209 @@
+"""From layers to judged annotations: the rows of one shard, filter after filter.
+
+Each filter sees only rows that no filter before it dropped. An annotation whose parent is dropped
+is dropped, too, and a phrase with its region. No row is deleted: dropped rows keep their verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.core.annotation import to_columns
+from engine.core.judgement import Statements, Verdicts
+from engine.planning.graph import Graph, Node
+from engine.results.contract import MEASUREMENT_TYPE, VERDICT_TYPE
+from engine.results.layer import ANNOTATION_SCHEMA, Layer
+from engine.results.shard import Shard
+
+PARENT_DROPPED = "parent_dropped"
+LINEAGE = "lineage"
+"""The name under which `parent_dropped` appears among the verdicts of filters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """All annotations of a shard, dropped ones too.
+
+    `table` has the columns of a layer, with `merged_from` filled in; `kept` is bool, shape
+    (n,); `verdicts` one list per row, as stored; `drops` counts drops by (filter, reason).
+    """
+
+    table: pa.Table
+    kept: np.ndarray
+    verdicts: pa.Array
+    drops: Mapping[tuple[str, str], int]
+
+
+def judge(
+    shard: Shard, graph: Graph, layers: Mapping[str, Layer], without: frozenset[int]
+) -> Judged:
+    """Judge all annotations of a shard, without those of the samples `without`."""
+    table = _all_rows(shard, graph.specialists, layers, without)
+    sizes = [(record.width, record.height) for record in shard.records]
+    sample = table.column("sample").to_numpy()
+    image_wh = np.array(sizes, dtype=np.float64).reshape(-1, 2)[sample]
+    statements = Statements(
+        table=table, sample=sample, image_wh=image_wh, is_live=np.ones(len(sample), dtype=bool)
+    )
+    region_id = _region_ids(statements)
+    judgements: list[tuple[str, Verdicts]] = []
+    merged: dict[int, list[int]] = {}
+    for node in graph.filters:
+        measurements = _measurements(node, layers.get(node.name), statements)
+        statements = statements.with_measurements(measurements)
+        verdicts = node.stage.judge(statements)
+        verdicts.restrict(statements.is_live)
+        judgements.append((node.name, verdicts))
+        for kept, sources in verdicts.merged_from.items():
+            merged.setdefault(kept, []).extend(sources)
+        statements = statements.without(verdicts.is_dropped)
+        orphans = _orphans(statements, region_id)
+        if orphans.any():
+            lineage = Verdicts(len(statements))
+            lineage.drop(orphans, PARENT_DROPPED)
+            judgements.append((LINEAGE, lineage))
+            statements = statements.without(orphans)
+    return Judged(
+        table=_with_merges(table, merged),
+        kept=statements.is_live,
+        verdicts=_verdict_lists(judgements, len(statements)),
+        drops=_count_drops(judgements),
+    )
+
+
+def _all_rows(
+    shard: Shard,
+    specialists: Sequence[Node[Any]],
+    layers: Mapping[str, Layer],
+    without: frozenset[int],
+) -> pa.Table:
+    labels = [label for of_sample in shard.labels for label in of_sample]
+    numbers = [number for number, of_sample in enumerate(shard.labels) for _ in of_sample]
+    columns = {"sample": pa.array(numbers, pa.int32()), **to_columns(labels)}
+    source = pa.Table.from_arrays(list(columns.values()), schema=ANNOTATION_SCHEMA)
+    table = pa.concat_tables([source, *(layers[node.name].table for node in specialists)])
+    sample = table.column("sample").to_numpy()
+    order = np.argsort(sample, kind="stable")
+    return table.take(order[~np.isin(sample[order], list(without))]).combine_chunks()
+
+
+def _measurements(
+    node: Node[Any], layer: Layer | None, statements: Statements
+) -> dict[str, np.ndarray]:
+    """Return a filter's stored measurements in the order of the rows, NaN where there is none."""
+    if layer is None:
+        return {}
+    rows = layer.table
+    keys = zip(
+        rows.column("sample").to_pylist(), rows.column("annotation_id").to_pylist(), strict=True
+    )
+    position = {key: index for index, key in enumerate(keys)}
+    wanted = zip(statements.sample.tolist(), statements.texts("id"), strict=True)
+    found = np.fromiter((position.get(key, -1) for key in wanted), np.int64, len(statements))
+    numbers = {}
+    for name in node.stage.measured:
+        stored = rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+        numbers[name] = np.append(stored, np.nan)[found]
+    return numbers
+
+
+def _orphans(statements: Statements, region_id: np.ndarray) -> np.ndarray:
+    """Return live rows with a dropped ancestor, bool, shape (n,).
+
+    A phrase has two ancestors: a caption, its parent, and a region with the same box and label.
+    It is an orphan when all regions with this box and label are dropped, also when they were
+    merged into a region with another box: the phrase keeps the box that its specialist predicted.
+    """
+    children = np.flatnonzero(statements.parent >= 0)
+    parents = statements.parent[children]
+    kind = statements.texts("kind")
+    is_region = (kind == "region") & (region_id >= 0)
+    grounded = np.flatnonzero((kind == "phrase") & np.isin(region_id, region_id[is_region]))
+    is_kept = statements.is_live.copy()
+    # Each round drops what was made from rows that the round before dropped.
+    while True:
+        is_orphan = np.zeros(len(statements), dtype=bool)
+        is_orphan[children] = ~is_kept[parents]
+        kept_ids = region_id[is_region & is_kept]
+        is_orphan[grounded] |= ~np.isin(region_id[grounded], kept_ids)
+        if not (is_kept & is_orphan).any():
+            return statements.is_live & ~is_kept
+        is_kept &= ~is_orphan
+
+
+def _region_ids(statements: Statements) -> np.ndarray:
+    """Give the rows of a sample with the same box and label one number, -1 without a box, (n,)."""
+    region_id = np.full(len(statements), -1)
+    has_box = ~np.isnan(statements.box_xyxy[:, 0])
+    if has_box.any():
+        labels = statements.table.column("label").combine_chunks().dictionary_encode("encode")
+        label = labels.indices.to_numpy()
+        keys = np.column_stack([statements.sample, label, statements.box_xyxy])[has_box]
+        region_id[has_box] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    return region_id
+
+
+def _with_merges(table: pa.Table, merged: Mapping[int, Sequence[int]]) -> pa.Table:
+    if not merged:
+        return table
+    names = table.column("id").to_pylist()
+    column = table.column("merged_from").to_pylist()
+    for row, sources in merged.items():
+        column[row] = [*column[row], *(names[source] for source in sources)]
+    index = table.schema.get_field_index("merged_from")
+    field = table.schema.field(index)
+    return table.set_column(index, field, pa.array(column, field.type))
+
+
+def _verdict_lists(judgements: Sequence[tuple[str, Verdicts]], count: int) -> pa.ListArray:
+    """Return for each row its verdicts, in the order of the filters."""
+    judged = [np.flatnonzero(verdicts.is_judged) for _, verdicts in judgements]
+    by_filter = [_verdicts_of(*one, rows) for one, rows in zip(judgements, judged, strict=True)]
+    entries = pa.concat_arrays([pa.array([], VERDICT_TYPE), *by_filter])
+    row = np.concatenate([np.zeros(0, np.int64), *judged])
+    by_row = entries.take(np.argsort(row, kind="stable"))
+    return _as_lists(by_row, np.bincount(row, minlength=count))
+
+
+def _verdicts_of(name: str, verdicts: Verdicts, rows: np.ndarray) -> pa.StructArray:
+    """Return the verdicts of one filter on these rows, of `VERDICT_TYPE`."""
+    reason = verdicts.reason[rows]
+    columns = [
+        pa.repeat(name, len(rows)),
+        pa.array(reason == "", pa.bool_()),
+        pa.array(reason, pa.string()),
+        _measurement_lists(verdicts.measurements, rows),
+    ]
+    return pa.StructArray.from_arrays(columns, fields=list(VERDICT_TYPE))
+
+
+def _measurement_lists(measurements: Mapping[str, np.ndarray], rows: np.ndarray) -> pa.ListArray:
+    """Return the named numbers of each of these rows, without those that are NaN."""
+    values = np.full((len(rows), len(measurements)), np.nan)
+    for index, column in enumerate(measurements.values()):
+        values[:, index] = column[rows]
+    is_number = ~np.isnan(values)
+    names = pa.array(list(measurements), pa.string()).take(np.nonzero(is_number)[1])
+    entries = [names, pa.array(values[is_number])]
+    return _as_lists(
+        pa.StructArray.from_arrays(entries, fields=list(MEASUREMENT_TYPE)), is_number.sum(axis=1)
+    )
+
+
+def _as_lists(entries: pa.Array, lengths: np.ndarray) -> pa.ListArray:
+    """Cut entries into one list per row."""
+    offsets = np.append(0, np.cumsum(lengths)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), entries)
+
+
+def _count_drops(judgements: Sequence[tuple[str, Verdicts]]) -> dict[tuple[str, str], int]:
+    drops: dict[tuple[str, str], int] = {}
+    for name, verdicts in judgements:
+        for reason in verdicts.reason[verdicts.is_dropped].tolist():
+            drops[name, reason] = drops.get((name, reason), 0) + 1
+    return drops

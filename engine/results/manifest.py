@@ -1,0 +1,351 @@
+"""The manifest: which shards a dataset consists of, what is in them, and how it was made.
+
+It is the switch between two versions of a dataset: the shards that it names are written before
+it, and those that it no longer names are deleted after it. It holds no times and no paths of the
+output, so the same source and config give the same bytes. It names every file that these decide,
+by size and digest, and itself by a digest of its own content.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.core.errors import StorageError
+from engine.core.image_member import ImageKind
+from engine.core.sample import DeadLetter
+from engine.planning.graph import FORMAT_VERSION, Graph
+from engine.results.publication import FileStats, ShardStats, to_json
+from engine.results.shard import SOURCE_FINGERPRINT
+from engine.sources.source import SOURCE
+from engine.storage.documents import damaged, parse_json, read_limited
+from engine.storage.folder import Folder
+from engine.storage.parquet import from_parquet, to_parquet
+
+MANIFEST = "manifest.json"
+SIGNATURE = f"{MANIFEST}.sig"
+"""The signature of a manifest, if it is signed."""
+DEAD_LETTERS = "dead_letters.parquet"
+RECIPE = "recipe"
+"""The recipe of a build that is running; afterwards it is in the manifest."""
+_DEAD_LETTER_SCHEMA = pa.schema(
+    [
+        ("shard", pa.string()),
+        ("key", pa.string()),
+        ("source", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("attempt", pa.int32()),
+        ("traceback", pa.string()),
+    ]
+)
+
+_CURE = "run the same build again, which writes it anew"
+
+MANIFEST_NAMES = frozenset(
+    {"format", "recipe", "source", "images", "remarks", "totals", "stages", "order", "shards"}
+    | {"files", "digest"}
+)
+"""The fields of a manifest of this format."""
+_MOST_TASKS = 50
+"""Tasks shown in tables, at most."""
+Count = Annotated[int, Field(ge=0)]
+Counts = dict[str, dict[str, int]]
+"""Kept and dropped annotations by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """Sums over all live shards. `inputs` = `samples` + `dead_letters`, always."""
+
+    inputs: int
+    samples: int
+    dead_letters: int
+    annotations_kept: int
+    annotations_dropped: int
+    tasks: Counts
+    specialists: Counts
+    drops: dict[str, int]
+    """Dropped annotations by `filter/reason`."""
+    extensions: dict[str, int]
+    """Samples by the extension of their image."""
+    failures: dict[str, int]
+    """Dead letters by reason."""
+
+    @property
+    def shown_tasks(self) -> Counts:
+        """Tasks for tables, by name; beyond the most frequent ones, the others are one entry."""
+        if len(self.tasks) <= _MOST_TASKS:
+            return self.tasks
+
+        def rank(task: str) -> tuple[int, str]:
+            return -sum(self.tasks[task].values()), task
+
+        ranked = sorted(self.tasks, key=rank)
+        rest = [self.tasks[task] for task in ranked[_MOST_TASKS:]]
+        others = {side: sum(sides[side] for sides in rest) for side in ("kept", "dropped")}
+        shown = {task: self.tasks[task] for task in sorted(ranked[:_MOST_TASKS])}
+        return {**shown, f"{len(rest)} other tasks": others}
+
+    @classmethod
+    def of(cls, stats: Sequence[ShardStats]) -> Totals:
+        """Sum up finished shards."""
+        samples = sum(shard.samples for shard in stats)
+        failures = Counter(letter.reason for shard in stats for letter in shard.dead_letters)
+        return cls(
+            inputs=samples + failures.total(),
+            samples=samples,
+            dead_letters=failures.total(),
+            annotations_kept=sum(shard.annotations_kept for shard in stats),
+            annotations_dropped=sum(shard.annotations_dropped for shard in stats),
+            tasks=_sum_counts(shard.tasks for shard in stats),
+            specialists=_sum_counts(shard.specialists for shard in stats),
+            drops=_sum(shard.drops for shard in stats),
+            extensions=_sum(shard.extensions for shard in stats),
+            failures=dict(sorted(failures.items())),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A finished dataset. `stages` has the configuration of each fingerprint, `order` the
+    fingerprints in the order of the graph.
+
+    `images` is how images are written. `remarks` are lines for people about files of the sources
+    that are not in the dataset. `files` are those beside the shards, by name; `to_document` adds
+    the dead letters.
+    """
+
+    recipe: str
+    source: tuple[str, ...]
+    images: ImageKind
+    stages: dict[str, dict[str, Any]]
+    order: tuple[str, ...]
+    shards: tuple[ShardStats, ...]
+    remarks: tuple[str, ...] = ()
+    files: Mapping[str, FileStats] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        urls: Sequence[str],
+        stats: Sequence[ShardStats],
+        *,
+        remarks: Sequence[str] = (),
+    ) -> Manifest:
+        """Describe the dataset that these shards make up."""
+        return cls(
+            recipe=graph.recipe,
+            source=tuple(urls),
+            images=graph.images,
+            stages={
+                SOURCE_FINGERPRINT: {"name": SOURCE},
+                **{node.fingerprint: node.configuration() for node in graph.nodes},
+            },
+            order=tuple(node.fingerprint for node in graph.nodes),
+            shards=tuple(stats),
+            remarks=tuple(remarks),
+        )
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], stats: Sequence[ShardStats]) -> Manifest:
+        """Build a manifest from the content of its file and the statistics of its shards."""
+        files = {name: FileStats(**one) for name, one in document["files"].items()}
+        return cls(
+            recipe=document["recipe"],
+            source=tuple(document["source"]),
+            images=document["images"],
+            stages=document["stages"],
+            order=tuple(document["order"]),
+            shards=tuple(stats),
+            remarks=tuple(document["remarks"]),
+            files=files,
+        )
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Sums over all shards."""
+        return Totals.of(self.shards)
+
+    @cached_property
+    def dead_letters(self) -> tuple[tuple[str, DeadLetter], ...]:
+        """The name of the shard and the letter, for each input that became no sample."""
+        return tuple((shard.name, one) for shard in self.shards for one in shard.dead_letters)
+
+    @cached_property
+    def dead_letters_file(self) -> bytes:
+        """The content of `dead_letters.parquet`."""
+        rows = [{"shard": shard, **asdict(letter)} for shard, letter in self.dead_letters]
+        return bytes(to_parquet(pa.Table.from_pylist(rows, schema=_DEAD_LETTER_SCHEMA)))
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the content of `manifest.json` as JSON values, but for its digest."""
+        letters = FileStats.of(memoryview(self.dead_letters_file))
+        files = {**self.files, DEAD_LETTERS: letters}
+        return {
+            "format": FORMAT_VERSION,
+            "recipe": self.recipe,
+            "source": list(self.source),
+            "images": self.images,
+            "remarks": list(self.remarks),
+            "totals": asdict(self.totals),
+            "stages": self.stages,
+            "order": list(self.order),
+            "shards": [_shard_entry(shard) for shard in self.shards],
+            "files": {name: asdict(one) for name, one in sorted(files.items())},
+        }
+
+    def to_json(self) -> bytes:
+        """Return the content of `manifest.json`."""
+        return sealed(self.to_document())
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """Return a manifest as JSON with its own digest."""
+    return to_json({**document, "digest": digest_of_document(document)}, indent=1)
+
+
+def digest_of_document(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 in hex of all fields of a manifest but `digest`."""
+    fields = {name: value for name, value in document.items() if name != "digest"}
+    return sha256(to_json(fields)).hexdigest()
+
+
+def read_dead_letters(output: Folder) -> list[dict[str, Any]]:
+    """Return the rows of `dead_letters.parquet`; none when the dataset is not finished.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    data = output.read(DEAD_LETTERS)
+    if data is None:
+        return []
+    try:
+        table = from_parquet(data)
+        if table.schema != _DEAD_LETTER_SCHEMA:
+            raise ValueError("it has other columns")
+        return table.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged(output, DEAD_LETTERS, error, cure=_CURE) from error
+
+
+def read_manifest(output: Folder, name: str = MANIFEST) -> dict[str, Any] | None:
+    """Return the content of `manifest.json`, or `None` when the dataset is not finished.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    data = read_limited(output, name, cure=_CURE)
+    if data is None:
+        return None
+    try:
+        manifest: dict[str, Any] = parse_json(data)
+        _Document.model_validate_json(data)
+    except ValueError as error:
+        raise damaged(output, name, error, cure=_CURE) from error
+    return manifest
+
+
+def named_shards(output: Folder, name: str = MANIFEST) -> list[str]:
+    """Return the names of the shards of a manifest; none where it is absent or damaged."""
+    try:
+        manifest = read_manifest(output, name)
+    except StorageError:
+        return []
+    return [shard["name"] for shard in manifest["shards"]] if manifest else []
+
+
+class _Part(BaseModel):
+    """A part of a manifest of any version: the types that all readers rely on."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _File(_Part):
+    bytes: Count
+    sha256: str
+
+
+class _Shard(_Part):
+    name: str = Field(pattern=r"^[0-9]{6,}-[0-9a-f]{16}$")
+    number: Count
+    samples: Count
+    samples_digest: str
+    annotations_kept: Count
+    annotations_dropped: Count
+    dead_letters: Count
+    tar: _File
+    parquet: _File
+    stats: _File | None = None
+
+
+class _Stage(_Part):
+    name: str
+
+
+class _Sides(_Part):
+    kept: Count
+    dropped: Count
+
+
+class _Totals(_Part):
+    inputs: Count
+    samples: Count
+    dead_letters: Count
+    annotations_kept: Count
+    annotations_dropped: Count
+    tasks: dict[str, _Sides]
+    specialists: dict[str, _Sides]
+
+
+class _Document(_Part):
+    format: int
+    recipe: str
+    source: list[str]
+    images: ImageKind
+    remarks: list[str] = []
+    totals: _Totals
+    stages: dict[str, _Stage]
+    order: list[str] = []
+    shards: list[_Shard]
+    files: dict[str, _File]
+    digest: str = ""
+
+
+def _shard_entry(shard: ShardStats) -> dict[str, Any]:
+    return {
+        "name": shard.name,
+        "number": shard.number,
+        "samples": shard.samples,
+        "samples_digest": shard.samples_digest,
+        "annotations_kept": shard.annotations_kept,
+        "annotations_dropped": shard.annotations_dropped,
+        "dead_letters": len(shard.dead_letters),
+        "tar": asdict(shard.tar),
+        "parquet": asdict(shard.parquet),
+        "stats": asdict(shard.file),
+    }
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))
+
+
+def _sum_counts(counts: Iterable[Counts]) -> Counts:
+    by_name: dict[str, list[dict[str, int]]] = {}
+    for each in counts:
+        for name, sides in each.items():
+            by_name.setdefault(name, []).append(sides)
+    return {name: _sum(sides) for name, sides in sorted(by_name.items())}

@@ -1,0 +1,84 @@
+"""Versions of a dataset: the switch from one to the next, and which files are deleted then.
+
+Until the manifest is replaced, readers see the whole previous version; afterwards the new one.
+"""
+
+from __future__ import annotations
+
+from engine.planning.config import LAYERS
+from engine.results.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards
+from engine.results.publication import SHARDS
+from engine.storage.folder import Folder, is_left_over
+from engine.untrusted.names import is_shard_name
+
+VERSIONS = "versions"
+"""The folder of earlier manifests, `NUMBER.json`, if versions are kept."""
+
+
+def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
+    """Make a manifest the current one; keep `keep` versions, including it."""
+    before = output.read(MANIFEST)
+    is_kept = keep > 1 and before != manifest
+    if is_kept and before is not None and named_shards(output):  # a damaged manifest is no version
+        _keep(output, before)
+    replace_manifest(output, manifest)
+    output.remove(RECIPE)
+    remove_stale(output, keep=keep)
+
+
+def _keep(output: Folder, manifest: bytes) -> None:
+    """Store a manifest as an earlier version, unless an interrupted switch did."""
+    last = max(_numbers(output), default=0)
+    if not last or output.read(_path(last)) != manifest:
+        output.publish(_path(last + 1), manifest)
+
+
+def replace_manifest(output: Folder, manifest: bytes) -> None:
+    """Publish a manifest; if it differs, delete the signature of the one before."""
+    if output.read(MANIFEST) != manifest:
+        output.publish(MANIFEST, manifest)
+        output.remove(SIGNATURE)
+
+
+def remove_stale(output: Folder, *, keep: int) -> None:
+    """Delete versions beyond `keep`, shards that no version names, and temporary files of killed
+    writers; other files in the folder of shards are kept."""
+    numbers = _numbers(output)
+    for number in numbers[: max(0, len(numbers) - (keep - 1))]:
+        output.remove(_path(number))
+    live = live_shards(output)
+    for name in output.names(SHARDS):
+        shard = name.partition(".")[0].removesuffix("_stats")
+        if is_left_over(name) or (is_shard_name(shard) and shard not in live):
+            output.remove(f"{SHARDS}/{name}")
+    if output.is_local:  # object storage has no temporary files
+        remove_left_over(output)
+
+
+def remove_left_over(output: Folder) -> None:
+    """Delete temporary files of killed writers in an output, but not in layers outside of it, which
+    other commands may be writing."""
+    layers = [f"{LAYERS}/{stage}" for stage in output.names(LAYERS)]
+    for folder in ("", VERSIONS, *layers):
+        for name in filter(is_left_over, output.names(folder)):
+            output.remove(f"{folder}/{name}".lstrip("/"))
+
+
+def live_shards(output: Folder) -> set[str]:
+    """Return the names of the shards of all versions."""
+    paths = [MANIFEST, *version_files(output)]
+    return {name for path in paths for name in named_shards(output, path)}
+
+
+def version_files(output: Folder) -> list[str]:
+    """Return the paths of the manifests of earlier versions, oldest first."""
+    return list(map(_path, _numbers(output)))
+
+
+def _path(number: int) -> str:
+    return f"{VERSIONS}/{number:06d}.json"
+
+
+def _numbers(output: Folder) -> list[int]:
+    stems = [name.removesuffix(".json") for name in output.names(VERSIONS)]
+    return sorted(int(stem) for stem in stems if stem.isdigit())

@@ -1,0 +1,125 @@
+"""Commands that inspect, verify, sign and clean a finished dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.core.counted import counted
+from engine.untrusted.escaped import json_text
+from pipelines.commands.options import (
+    Directory,
+    err,
+    out,
+)
+
+
+def status(
+    directory: Directory,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how much of a dataset is done."""
+    from engine.storage.folder import Folder
+    from pipelines.commands.tables import print_table, status_table
+    from pipelines.dataset.lineage import read_lineage
+    from pipelines.dataset.status import read_status
+    from pipelines.refine.table import round_line
+
+    folder = Folder(directory)
+    found, rounds = read_status(folder), read_lineage(folder)
+    if as_json:
+        out.say(json_text(found.to_json()))
+        return
+    print_table(out, status_table(found))
+    for one in rounds:
+        out.say(round_line(one))
+
+
+def verify(
+    directory: Directory,
+    public_key: Annotated[
+        Path | None, typer.Option(help="A public Ed25519 key (PEM) to check the signature with.")
+    ] = None,
+) -> None:
+    """Check every file of a finished dataset: digests, counts, schema, provenance."""
+    from engine.storage.folder import Folder
+    from pipelines.verify.verify import verify_dataset
+
+    checked: set[str] = set()
+    problems = list(verify_dataset(Folder(directory), checked=checked))
+    if public_key is not None:
+        from pipelines.verify.signature import check_signature
+
+        problems += check_signature(Folder(directory), public_key)
+    for problem in problems:
+        err.say(problem, label="wrong", style="red")
+    if problems:
+        raise typer.Exit(1)
+    files = counted(len(checked), "file")
+    out.say(f"{directory}: {files} read, every digest, count and field is right")
+
+
+def sign(
+    directory: Directory,
+    key: Annotated[Path, typer.Option(help="A private Ed25519 key (PEM, no password).")],
+) -> None:
+    """Verify a finished dataset and sign its manifest; `verify --public-key` checks that."""
+    from engine.results.manifest import SIGNATURE
+    from engine.storage.folder import Folder
+    from pipelines.verify.signature import sign as sign_manifest
+
+    folder = Folder(directory)
+    sign_manifest(folder, key)
+    out.say(folder.path(SIGNATURE))
+
+
+def clean(
+    directory: Directory,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show how much would be deleted, delete nothing.")
+    ] = False,
+) -> None:
+    """Delete the layers that the dataset no longer needs, and show how much that was."""
+    from engine.storage.folder import Folder
+    from pipelines.dataset.clean import clean as clean_layers
+
+    cleaned = clean_layers(Folder(directory), is_dry=dry_run)
+    what = f"{counted(cleaned.files, 'file')} of {counted(cleaned.stages, 'stage')}"
+    kept = counted(cleaned.kept, "file is", "files are")
+    verb = "would delete" if dry_run else "deleted"
+    line = f"{verb} {what}, {cleaned.bytes / 1e6:.1f} MB; {kept} needed"
+    out.say(line)
+
+
+def why(
+    directory: Directory,
+    image: Annotated[
+        str, typer.Argument(help="Its key, its path or the end of it, or 6 digits of its SHA-256.")
+    ],
+) -> None:
+    """Print all annotations of an image: which stage made them, which filters judged them."""
+    from engine.storage.folder import Folder
+    from pipelines.dataset.why import explain
+
+    for line in explain(Folder(directory), image):
+        out.say(line)
+
+
+def report(directory: Directory) -> None:
+    """Draw the report of a dataset again."""
+    from engine.storage.folder import Folder
+    from pipelines.build import draw_again
+    from pipelines.dataset.files import REPORT
+
+    folder = Folder(directory)
+    draw_again(folder)
+    out.say(folder.path(REPORT))
+
+
+def stages() -> None:
+    """List the installed stages: name, input tasks, output tasks, packages they need."""
+    from pipelines.commands.tables import print_table, stages_table
+
+    print_table(out, stages_table())

@@ -1,0 +1,169 @@
+"""Commands around refinement: refine, train, score, diff."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.core.counted import counted
+from engine.core.errors import UsageError
+from engine.untrusted.escaped import json_text
+from pipelines.commands.options import (
+    Directory,
+    DryRun,
+    MaxDeadLetterShare,
+    NoPlugins,
+    OutputOption,
+    Overrides,
+    PluginPath,
+    SourceOption,
+    Verbose,
+    given,
+    out,
+    warn,
+)
+
+
+class Until(StrEnum):
+    """Where a refinement can stop early."""
+
+    CANDIDATES = "candidates"
+
+
+def refine(
+    config: Annotated[Path, typer.Argument(help="A YAML file with `refine`.")],
+    source: SourceOption = None,
+    output: OutputOption = None,
+    overrides: Overrides = None,
+    max_dead_letter_share: MaxDeadLetterShare = None,
+    until: Annotated[
+        Until | None,
+        typer.Option(
+            help="Stop early: `candidates` writes the annotations to audit, with a file to fill in."
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    no_plugins: NoPlugins = False,
+    plugin_path: PluginPath = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
+    from engine.planning.config import load_document, validated
+    from engine.planning.plugins import modules_of, refuse_plugins
+    from pipelines.commands.tables import plan_table, print_table
+    from pipelines.refine.config import RefineConfig
+    from pipelines.refine.loop import check
+    from pipelines.refine.loop import refine as run_loop
+    from pipelines.refine.plan import plan_lines
+    from pipelines.refine.table import audit_lines, round_line
+    from pipelines.refine.to_audit import prepare_audit
+    from pipelines.terminal.verbose import log_shown
+
+    changes = given(
+        source=source,
+        output=output,
+        max_dead_letter_share=max_dead_letter_share,
+        plugin_path=plugin_path,
+    )
+    document = load_document(config, changes=changes, overrides=overrides or [])
+    if "refine" not in document:
+        raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
+    loaded = validated(RefineConfig, document, where=str(config))
+    if no_plugins:
+        refuse_plugins(loaded, modules_of(loaded, ("refine.students", loaded.refine.students)))
+    if dry_run:
+        first, later = check(loaded, is_dry=True)
+        print_table(out, plan_table(first))
+        for line in plan_lines(loaded, first, later):
+            out.say(line)
+        return
+    if until is None:
+        with log_shown(verbose):
+            rounds = run_loop(loaded, finished=lambda one: out.say(round_line(one)))
+        promoted = max(one.number for one in rounds if one.is_promoted)
+        out.say(f"dataset  {loaded.output}, round {promoted}")
+        out.say(f"report   {loaded.output}/report.html")
+    if until is Until.CANDIDATES or not (loaded.refine.rounds or loaded.refine.audit):
+        for line in audit_lines(prepare_audit(loaded)):
+            out.say(line)
+
+
+def train(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished dataset.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/train.yaml.")],
+    output: Annotated[Path, typer.Option(help="Write the checkpoint here.")],
+    overrides: Overrides = None,
+    no_plugins: NoPlugins = False,  # the config of a training names no class
+) -> None:
+    """Train Florence-2 on a finished dataset, its own tasks or one of yours."""
+    from engine.execution.progress import Progress
+    from engine.planning.config import load_document, validated
+    from pipelines.terminal.progress import shown
+    from pipelines.training.config import TrainConfig
+    from pipelines.training.survey import untrained
+    from pipelines.training.trainer import train as run_training
+
+    document = load_document(config, overrides=overrides or [])
+    options = validated(TrainConfig, document, where=str(config))
+    progress = Progress(current="starting")
+    with shown(progress):
+        show = partial(progress.train, "training")
+        result = run_training(
+            run,
+            options,
+            output,
+            on_progress=show,
+            on_survey=lambda found: warn(untrained(found.without_data)),
+            on_wait=partial(setattr, progress, "waiting"),
+            on_note=progress.notes.append,
+        )
+    for task, loss in result.losses.items():
+        out.say(f"{task:30} {counted(result.examples[task], 'example'):>18}, loss {loss:.4f}")
+    warn(untrained(task for task in options.chosen if task not in result.examples))
+    out.say(f"checkpoint  {output}")
+
+
+def score(
+    directory: Directory,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Compare the merge rules on the last round's voters.")
+    ] = False,
+) -> None:
+    """Measure a dataset of drawn scenes against its ground truth, round by round if refined."""
+    from engine.storage.folder import Folder
+    from pipelines.commands.tables import print_table
+    from pipelines.refine.scores import score_rounds, score_rules
+    from pipelines.shape_world.score.table import score_table
+
+    scores = (score_rules if rules else score_rounds)(Folder(directory))
+    if as_json:
+        found = {name: one.to_json() for name, one in scores.items()}
+        out.say(json_text(found))
+    else:
+        print_table(out, score_table(scores))
+
+
+def diff(
+    directory: Directory,
+    before: Annotated[int, typer.Argument(metavar="ROUND_A", help="A round's number.")],
+    after: Annotated[int, typer.Argument(metavar="ROUND_B", help="The other round's number.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show which labels were added, changed and dropped between two rounds of a refinement."""
+    from engine.storage.folder import Folder
+    from pipelines.commands.tables import print_table
+    from pipelines.diff.difference import diff_rounds
+    from pipelines.diff.table import diff_lines, diff_table
+
+    found = diff_rounds(Folder(directory), before, after)
+    if as_json:
+        out.say(json_text(found.to_json()))
+    else:
+        print_table(out, diff_table(found))
+        for line in diff_lines(found):
+            out.say(line)

@@ -1,0 +1,111 @@
+"""A worker that measures time and memory of its stages."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from engine.execution.ray_runner import hide_gpus
+from engine.execution.watch import Watch
+from engine.execution.worker import Part, Task, Worker
+from engine.planning.config import RunConfig
+from engine.planning.graph import Graph, Node
+from engine.planning.partition import ShardSpec
+from engine.results.publication import ShardStats
+from engine.results.shard import ShardBytes
+from engine.storage.folder import Folder
+from pipelines.cost.cost import Cost
+
+_MIB = 1024 * 1024
+_PEAKS_PER_MIB = _MIB if sys.platform == "darwin" else 1024
+"""`ru_maxrss` is in bytes on macOS, in KiB on Linux."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A sampled shard that was read; `samples` are the indices of the images to measure on."""
+
+    task: Task
+    images: ShardBytes
+    samples: tuple[int, ...]
+
+
+class Probe:
+    """A worker that measures its stages; a Ray actor, with a process of its own."""
+
+    def __init__(self, config: RunConfig, graph: Graph, scratch: Folder) -> None:
+        hide_gpus()
+        self._base_mib = _peak_mib()
+        self._nodes = {node.name: node for node in graph.nodes}
+        self._watch = Watch(memory_mb=config.limits.worker_memory_mb)
+        self._worker = Worker(config, graph, layers=scratch, output=scratch, watch=self._watch)
+
+    def open(self, spec: ShardSpec, count: int) -> Opened:
+        """Read a shard; at most its first `count` images are measured."""
+        task, images = self._watch.call("io", self._worker.open, spec, earlier="", retry=False)
+        samples = tuple(range(min(count, len(task.shard.records))))
+        return Opened(task=task, images=images, samples=samples)
+
+    def measure(self, name: str, *shards: Opened) -> Cost:
+        """Run a stage on the sample, and store its layers for the stages that read them."""
+        node = self._nodes[name]
+        begin = time.perf_counter()
+        self._watch.call("stages", self._worker.load, [name])
+        loaded = time.perf_counter()
+        if not node.stage.is_remote:  # it needs no warming up, and each call costs money
+            self._ask(node, shards[0], shards[0].samples[: node.stage.config.batch_size])
+        warm = time.perf_counter()
+        parts = [self._ask(node, opened, opened.samples) for opened in shards]
+        seconds = time.perf_counter() - warm
+        for opened, answers in zip(shards, parts, strict=True):
+            self._worker.store(opened.task, [name], *answers)
+        layers = [part[name] for answers in parts for part in answers]
+        return Cost(
+            name=name,
+            images=sum(len(opened.samples) for opened in shards),
+            seconds=seconds,
+            load_s=loaded - begin,
+            base_mib=self._base_mib,
+            memory_mib=max(0.0, _peak_mib() - self._base_mib),
+            layer_bytes=sum(layer.table.nbytes for layer in layers),
+            failures=tuple(error.message for layer in layers for error in layer.errors),
+            **_gpu_memory(),
+        )
+
+    def publish(self, opened: Opened) -> ShardStats:
+        """Judge and write a shard, to measure its size."""
+        return self._watch.call("io", self._worker.publish, opened.task, opened.images, [])
+
+    def _ask(self, node: Node[Any], opened: Opened, samples: Sequence[int]) -> list[Part]:
+        """Make the calls that a run would make, with the same concurrency."""
+        size = node.stage.config.batch_size
+        calls = [samples[start : start + size] for start in range(0, len(samples), size)]
+        with ThreadPoolExecutor(node.stage.calls_at_once) as threads:
+            return list(
+                threads.map(
+                    lambda call: self._watch.call(
+                        "stages", self._worker.run, opened.task, opened.images, [node.name], call
+                    ),
+                    calls,
+                )
+            )
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAKS_PER_MIB
+
+
+def _gpu_memory() -> dict[str, float]:
+    """Return the peak memory that torch reserved on the GPU, if the stage used one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    return {
+        "gpu_mib": torch.cuda.max_memory_reserved() / _MIB,
+        "gpu_total_mib": torch.cuda.get_device_properties(0).total_memory / _MIB,
+    }

@@ -1,0 +1,150 @@
+"""A sample goes through every stage, and what was planned can be built."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from engine.core.errors import ConfigError, RunError
+from engine.execution.run import Run, prepare
+from engine.planning.config import RunConfig, load_document, validated
+from engine.planning.pools import Machines
+from engine.storage.folder import Folder
+from pipelines.cost.allocation import allocate
+from pipelines.cost.measure import Measured, measure
+from pipelines.cost.sample import sample_source
+from pipelines.cost.table import plan_file, prediction
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, configure, contents
+
+ON_GPU = {**DESCRIBED, "bright": {**DESCRIBED["bright"], "num_gpus": 1}}
+
+
+@pytest.fixture(scope="module")
+def measured(album: Path, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Measured:
+    output = tmp_path_factory.mktemp("plan")
+    run = prepare(
+        configure(
+            album, output, runner={"kind": "ray", "workers": 1},
+            specialists=ON_GPU, filters=BRIGHT_ENOUGH,
+        )
+    )  # fmt: skip
+    found = measure(run, 6, on_stage=lambda name: None)
+    assert not list(output.rglob("*.parquet")), "nothing is left behind"
+    return found
+
+
+def test_every_stage_is_measured_on_the_sample(measured: Measured) -> None:
+    assert [cost.name for cost in measured.costs] == ["bright", "describe", "enough"]
+    for cost in measured.costs:
+        assert (cost.images, cost.failures) == (6, ())
+        assert cost.seconds > 0
+        assert cost.layer_bytes > 0
+    assert measured.machines == Machines(cpus=2, gpus_by_node=(1,))
+
+
+def test_the_whole_source_is_counted(album: Path, measured: Measured) -> None:
+    sizes = [path.stat().st_size for path in album.iterdir()]
+    assert measured.images == len(sizes)
+    assert min(sizes) < measured.image_bytes < max(sizes)
+    assert measured.shard_bytes > measured.image_bytes
+    lines = prediction(measured, allocate(measured))
+    assert any("12 images" in line and "GPU-hours" in line for line in lines)
+
+
+def test_a_build_with_a_plan_gives_the_same_labels(
+    album: Path, tmp_path: Path, measured: Measured
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(plan_file(measured, allocate(measured)))
+    assert yaml.safe_load(path.read_text())["specialists"]["bright"]["workers"] == 1
+    keys: dict[str, Any] = {"specialists": ON_GPU, "filters": BRIGHT_ENOUGH}
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        yaml.safe_dump({"source": str(album), "output": str(tmp_path / "planned"), **keys})
+    )
+    document = load_document(config, plan=path, overrides=["runner.kind=ray"])
+    planned = validated(RunConfig, document, where="test").model_dump(mode="json")
+    build(album, tmp_path / "planned", **{key: planned[key] for key in ("runner", *keys)})
+    build(album, tmp_path / "reference", **keys)
+    assert contents(tmp_path / "planned") == contents(tmp_path / "reference")
+
+
+def test_a_sample_is_spread_over_the_whole_source(album: Path, tmp_path: Path) -> None:
+    [sampled] = sample_source(prepare(configure(album, tmp_path)), 4)
+    names = sorted(path.name for path in album.iterdir())
+    assert [entry.item.location for entry in sampled.spec.entries] == names[::3]
+    assert sampled.inputs(4) == len(names)
+
+
+def test_one_archive_is_sampled_for_all(album: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            for path in sorted(album.iterdir())[:5]:
+                data = path.read_bytes()
+                info = tarfile.TarInfo(path.name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    source = f"{tmp_path}/{{0..2}}.tar"
+    [sampled] = sample_source(prepare(configure(source, tmp_path / "out")), 4)
+    assert len(sampled.spec.entries) == 1
+    assert sampled.inputs(5) == 15
+
+
+def test_a_source_that_cannot_be_read_is_an_error(tmp_path: Path, ray_cluster: None) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "empty.jpg").touch()
+    run = prepare(configure(tmp_path / "photos", tmp_path / "out"))
+    with pytest.raises(RunError, match="no image of the sample can be read: the file has no bytes"):
+        measure(run, 4, on_stage=lambda name: None)
+
+
+def planned(album: Path, output: Path, **stages: Any) -> Run:
+    return prepare(
+        configure(album, output, runner={"kind": "ray", "workers": 1}, specialists=stages)
+    )
+
+
+def test_leftovers_of_a_killed_plan_are_measured_again(
+    album: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(album, tmp_path / "out", **DESCRIBED)
+    with monkeypatch.context() as killed:
+        killed.setattr(Folder, "clear", lambda self: None)
+        measure(run, 4, on_stage=lambda name: None)
+    assert list((tmp_path / "out" / "plan").rglob("*.parquet"))
+    again = measure(run, 4, on_stage=lambda name: None)
+    assert [(cost.images, cost.failures) for cost in again.costs] == [(4, ())] * 2
+    assert all(cost.layer_bytes > 0 for cost in again.costs)
+    assert not (tmp_path / "out" / "plan").exists()
+
+
+def test_a_stage_that_fits_no_node_is_refused_at_once(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    run = planned(album, tmp_path / "out", bright={**DESCRIBED["bright"], "num_gpus": 2})
+    told = r"stage 'bright' needs 2 GPU and no node of the cluster has that \(GPUs by node: 1\)"
+    with pytest.raises(RunError, match=told):
+        measure(run, 4, on_stage=lambda name: None)
+
+
+def test_a_service_is_asked_once_about_each_image(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    log = tmp_path / "log"
+    remote = {"use": "tests.stages:Remote", "log": str(log), "batch_size": 1}
+    measure(planned(album, tmp_path / "out", remote=remote), 4, on_stage=lambda name: None)
+    assert len(log.read_text().split()) == 4
+
+
+def test_stages_with_a_caveat_do_not_build_unless_allowed(album: Path, tmp_path: Path) -> None:
+    doubtful = {"doubtful": {"use": "tests.stages:Doubtful"}}
+    with pytest.raises(
+        ConfigError, match=r"'doubtful' has random weights: .* allow_random_weights=true"
+    ):
+        build(album, tmp_path / "out", specialists=doubtful)
+    build(album, tmp_path / "out", specialists=doubtful, allow_random_weights=True)
