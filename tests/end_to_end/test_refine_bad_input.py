@@ -122,7 +122,7 @@ def test_labels_of_one_class_are_refused_unless_they_are_meant(
     keys = {"specialists": {"one": brightest, "other": brightest, "boxes": boxes}}
     told = florilegium("refine", write(keys=keys, audit=""))
     assert told.code == 2
-    assert "the one label 'bright corner'" in told.err
+    assert "the same label 'bright corner'" in told.err
     assert "`allow_one_class: true`" in told.err
     before = files_of(output / "rounds" / "0")
     meant = write(keys=keys, audit="", train={"allow_one_class": True})
