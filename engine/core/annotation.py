@@ -29,7 +29,7 @@ class MaskRLE(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """Who said it: the specialist, its model and revision, the round, the stage's fingerprint."""
+    """Where an annotation comes from: specialist, model, revision, round, stage fingerprint."""
 
     specialist: str = ""
     model: str = ""
@@ -82,7 +82,7 @@ def stamp(
     """
     places = range(len(annotations))
     ids = [annotation_id(provenance.stage, sample_digest, place) for place in places]
-    renamed = {said.id: new for said, new in zip(annotations, ids, strict=True) if said.id}
+    renamed = {one.id: new for one, new in zip(annotations, ids, strict=True) if one.id}
     stamped = []
     for annotation, new_id in zip(annotations, ids, strict=True):
         stamped.append(

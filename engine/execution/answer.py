@@ -2,7 +2,8 @@
 
 A stage that raises is asked again one image at a time, so that only the guilty image fails. A
 nonsensical answer (NaN, a box outside the image) counts as a failure of its image; the stage
-is not asked again for it, as an answer may have cost money. One that is too large is refused before
+is not asked again for it, as an answer may have cost money. A wrong number of answers belongs to
+no image: the batch is asked again image by image. One that is too large is refused before
 anything in it is looked at.
 """
 

@@ -48,9 +48,9 @@ PIECES = 8
 ATTEMPTS = 3
 """Times that a shard is started when nodes leave with its bytes, or shared memory is full."""
 UNPLANNED = -1
-"""Stands for the visits of a shard that was not read yet, to any pool."""
+"""The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
 STRIKES = 2
-"""Times that a worker dies of an image, alone with it, before the image is given up."""
+"""Times that workers die of an image before it is given up."""
 MAX_DEATHS = 64
 """Workers that may die one after the other, no call coming through, before a run is given up."""
 

@@ -78,7 +78,7 @@ class SourceEntry(SourceConfig):
 
 
 class RunConfig(BaseModel):
-    """A dataset to build: what is read, who speaks, who judges, where it goes."""
+    """A dataset to build: its source, specialists, filters and output."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -89,7 +89,7 @@ class RunConfig(BaseModel):
     shard_size: int = Field(default=256, ge=1)
     """Images per shard, except where an input tar is a shard of its own."""
     layers: str | None = None
-    """Folder of the layers, the cache of everything said; by default `layers` in the output."""
+    """Folder of the layers, the cached answers of all stages; by default `layers` in the output."""
     runner: RunnerConfig = RunnerConfig()
     """`ray`, `local`, `in_process`, or a mapping."""
     specialists: dict[str, dict[str, Any]] = Field(min_length=1)

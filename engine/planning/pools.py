@@ -1,7 +1,7 @@
 """Pools: which workers host which stages, how many there are, and whether they fit.
 
 Stages on CPUs share one pool; each GPU stage and each stage that waits for a service has its own.
-Everything is counted before a worker starts, so a cluster that is too small is told at once and
+Everything is counted before a worker starts, so a cluster that is too small is refused at once and
 not waited for.
 """
 

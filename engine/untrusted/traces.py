@@ -21,12 +21,12 @@ def traceback_of(error: BaseException, *, above: Collection[str] = ()) -> str:
 
     Frames of the files `above`, which only passed the call on, are left out.
     """
-    told: list[str] = []
+    blocks: list[str] = []
     one: BaseException | None = error
-    while one is not None and len(told) < _MOST_FRAMES:
-        told.insert(0, "\n".join((*_frames(extract_tb(one.__traceback__), above), _named(one))))
+    while one is not None and len(blocks) < _MOST_FRAMES:
+        blocks.insert(0, "\n".join((*_frames(extract_tb(one.__traceback__), above), _named(one))))
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
-    text = redacted("\n\n".join(told)).encode("utf-8", "replace").decode()
+    text = redacted("\n\n".join(blocks)).encode("utf-8", "replace").decode()
     return text if len(text) <= _MOST_CHARACTERS else f"...{text[3 - _MOST_CHARACTERS :]}"
 
 

@@ -42,8 +42,8 @@ _TEMPLATE = """\
 
 {{ counted(totals.samples, "image") }} with
 {{ counted(totals.annotations_kept, "machine-made annotation") }}, built by
-**Florilegium**: specialists said them, filters judged them. Each annotation carries its score and
-its provenance; nobody has checked them one by one.
+**Florilegium**: specialists predicted them, filters judged them. Each annotation carries its score
+and its provenance; they were not checked one by one.
 
 | task | kept | dropped |
 |---|---:|---:|
