@@ -1,1 +1,1 @@
-"""Finished datasets in the form that other programs read, a module for each format."""
+"""Export of finished datasets to formats of other programs, a module for each format."""

@@ -1,12 +1,12 @@
 """COCO: instances with boxes and masks, captions, and upright images.
 
-    OUTPUT/annotations/instances.json   images, categories, an annotation for each thing
+    OUTPUT/annotations/instances.json   images, categories, an annotation for each object
     OUTPUT/annotations/captions.json    images, an annotation for each caption
     OUTPUT/images/9f2c....jpg           upright, named by the digest of the source's image
 
-A box and the mask made from it are one thing, so one annotation: the box is that of the box's
-annotation, the mask compressed RLE. `iscrowd` is 0 everywhere, for a dataset has single things
-only; crowd regions of a source never become annotations. Ids count from 1 in stored order.
+A box and the mask made from it are one instance: `bbox` is the box, `segmentation` the mask as
+compressed RLE. `iscrowd` is always 0, as crowd regions of a source never become annotations. Ids
+count from 1 in stored order.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ LeftOut = Counter[tuple[str, str]]
 
 
 class CocoConfig(ExportConfig):
-    """What is exported."""
+    """Options of `CocoExporter`."""
 
     tasks: tuple[str, ...] = Field(default=(*INSTANCE_TASKS, *CAPTION_TASKS), min_length=1)
-    """Tasks whose annotations become instances or captions. What two tasks found is two instances:
-    leave one of them out."""
+    """Tasks whose annotations become instances or captions. An object that two tasks found becomes
+    two instances: leave one task out."""
     categories: tuple[str, ...] = ()
     """Labels that get the ids 1, 2, ...; all others follow in alphabetical order. Name those of an
     earlier export to keep their ids."""
@@ -76,7 +76,7 @@ class CocoConfig(ExportConfig):
     def _are_distinct(cls, categories: tuple[str, ...]) -> tuple[str, ...]:
         for label, count in Counter(categories).items():
             if count > 1 or not label.strip():
-                raise ValueError(f"{label!r} stands {counted(count, 'time')}: name each label once")
+                raise ValueError(f"{label!r} occurs {counted(count, 'time')}: name each label once")
         return categories
 
 
@@ -104,7 +104,7 @@ class CocoExported(Exported):
 
 
 class CocoExporter(Exporter[CocoConfig, CocoExported]):
-    """Writes instances, captions and images; in memory stay the entries of images only."""
+    """Writes instances, captions and images; only the entries of images are kept in memory."""
 
     Config: ClassVar[type[BaseModel]] = CocoConfig
 
@@ -112,7 +112,7 @@ class CocoExporter(Exporter[CocoConfig, CocoExported]):
         """Write both files and the images.
 
         Raises:
-            UsageError: the dataset is not finished, or has nothing that COCO has.
+            UsageError: the dataset is not finished, or has no instance and no caption.
             StorageError: a shard cannot be read.
         """
         finished = Dataset.of(dataset)
@@ -187,7 +187,7 @@ class Thing:
         if self.label not in category_ids:
             raise StorageError(
                 f"the annotation {self.id!r} differs between the tar and the Parquet file of its "
-                f"shard: `florilegium verify` tells what is wrong"
+                f"shard: run `florilegium verify`, which finds the fault"
             )
         left, top, right, bottom = self.box_xyxy
         size_wh = [round(side, COORDINATE_DECIMALS) for side in (right - left, bottom - top)]
@@ -209,10 +209,10 @@ class Thing:
 def things_of(
     annotations: Sequence[Annotation], tasks: Sequence[str], left_out: LeftOut
 ) -> Iterator[Thing]:
-    """Yield the instances among annotations, and count those of these tasks that become none.
+    """Yield the instances among annotations; count those of these tasks that are left out.
 
-    A mask belongs to the box that it was made from. One whose box is not there is a thing of its
-    own, with its own label or else that of whatever it was made from.
+    A mask belongs to the box that it was made from. A mask without such a box is an instance of its
+    own, with its own label or else that of its parent.
     """
     chosen = [one for one in annotations if one.task in INSTANCE_TASKS and one.task in tasks]
     boxes = {one.id for one in chosen if one.box_xyxy and one.label and not one.mask_rle}
@@ -249,7 +249,7 @@ def _box_around(mask: MaskRLE | None) -> tuple[float, ...]:
 
 
 class _Entries:
-    """A COCO file, written annotation by annotation; they are numbered from 1."""
+    """A COCO file, written annotation by annotation, with ids from 1."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -263,6 +263,6 @@ class _Entries:
         self._file.write(json.dumps({"id": self.count, **fields}, allow_nan=False))
 
     def end(self, **lists: list[dict[str, Any]]) -> None:
-        """Write all else: images, categories."""
+        """Write the other lists: images, categories."""
         rest = json.dumps({"info": INFO, "licenses": [], **lists}, allow_nan=False)
         self._file.write(f"\n],\n{rest.removeprefix('{')}\n")

@@ -1,4 +1,4 @@
-"""What an export is: a finished dataset in the form that other programs read.
+"""The interface of exports, which write a finished dataset in a format of other programs.
 
 A format is one class with one method, found by an entry point of `florilegium.exporters`, and a
 pydantic model of its options beside it. The folder appears when it is complete.
@@ -39,7 +39,7 @@ class Exported(ABC):
 
     @abstractmethod
     def warnings(self) -> Iterator[str]:
-        """Yield a line for all that the dataset has and the export has not."""
+        """Yield a line for each kind of content that was left out."""
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -97,9 +97,9 @@ def export(dataset: str, exporter: Exporter[Any, ExportedT], output: Path) -> Ex
 
 
 def upright(image: bytes, kind: ImageKind) -> ImageMember:
-    """Return an image as readers take it that ignore EXIF and know few formats.
+    """Return an image for readers that ignore EXIF and know few formats.
 
-    `kind` is that of the dataset: `jpg` and `png` images are upright already and keep their bytes.
+    `kind` is that of the dataset: `jpg` and `png` images are already upright and keep their bytes.
     """
     extension = read_header(image).extension
     return image_member(

@@ -3,8 +3,8 @@
     OUTPUT/examples.jsonl   {"image": "images/9f2c....png", "task": "caption", "text": "A cat"}
     OUTPUT/images/          each image once, as it is, named by its digest
 
-Which captions are right is the audit's word. Images stay as they are, so that an annotator can
-tell when it is asked about one of them.
+The audit decides which captions are right. Images keep their bytes, so that an annotator
+recognises one that is among its examples.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _COLUMNS = ("id", "key", "task", "text", "kept", "merged_from")
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Choice:
-    """A caption that was found right, with its place; they sort by a digest of its id."""
+    """A right caption and where it is stored; they sort by a digest of the caption's id."""
 
     rank: str
     task: str
@@ -68,14 +68,14 @@ class FewShotExported(Exported):
             yield f"{task:22} {counted(count, 'example')}"
 
     def warnings(self) -> Iterator[str]:
-        """Yield nothing: examples are a choice by design."""
+        """Yield nothing: examples are a selection by design."""
         return iter(())
 
 
 class FewShotExporter(Exporter[FewShotConfig, FewShotExported]):
-    """Writes captions that an audit found right, at most `per_task` of each task and one an image.
+    """Writes captions that are right by an audit, at most `per_task` of a task and one per image.
 
-    The choice follows from the captions' ids alone. Captions that a filter dropped, and images
+    The choice depends on the captions' ids only. Captions that a filter dropped, and images
     too large for an example, are left out.
     """
 
@@ -85,8 +85,8 @@ class FewShotExporter(Exporter[FewShotConfig, FewShotExported]):
         """Write the examples and their images.
 
         Raises:
-            UsageError: the dataset is not finished, or no caption was found right.
-            ConfigError: the audit cannot be read, or is one of another dataset.
+            UsageError: the dataset is not finished, or no caption is right by the audit.
+            ConfigError: the audit cannot be read, or is of another dataset.
         """
         right = _right_captions(dataset, read_audit(self.config.audit))
         rows = _with_images(dataset, _chosen(right, self.config.per_task), output)
@@ -101,7 +101,7 @@ class FewShotExporter(Exporter[FewShotConfig, FewShotExported]):
 
 
 def _right_captions(dataset: Folder, audit: Audit) -> list[Choice]:
-    """Return all kept captions that were found right; a merged one is as right as its voters."""
+    """Return all kept captions that are right; one merged from a right caption is right, too."""
     right: list[Choice] = []
     known: set[str] = set()
     found = Dataset.of(dataset).select(verdict="all")

@@ -4,7 +4,7 @@
     OUTPUT/train/cat.jpg             each image once, upright: locations are of these pixels
     OUTPUT/valid/  OUTPUT/test/      the same
 
-Which sample goes where follows from the digest of its image.
+The digest of a sample's image decides its folder.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ ANNOTATIONS = "annotations.jsonl"
 TRAIN, VALID, TEST = "train", "valid", "test"
 """The folders."""
 _PARTS = 20
+"""Equal parts of the samples, of which one is for validation and one for the test."""
 
 
 class Florence2Config(TrainConfig):
-    """The options of a training, of which those about tasks and examples count here."""
+    """The options of a training; an export uses those about tasks and examples."""
 
     model: str = ""
     """Not used: an export needs no model."""
@@ -61,7 +62,7 @@ class Florence2Exported(Exported):
 
 
 class Florence2Exporter(Exporter[Florence2Config, Florence2Exported]):
-    """Writes images and lines of prompt and answer, one line for each task that a sample feeds.
+    """Writes images, and a line with prompt and answer for each task that a sample has labels for.
 
     About one sample in twenty goes to `valid` and one to `test`.
     """

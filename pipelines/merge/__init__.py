@@ -1,1 +1,1 @@
-"""Many voters, one statement: what several specialists say of one thing becomes one annotation."""
+"""Merging: annotations of several specialists about one object become one annotation."""

@@ -1,7 +1,7 @@
-"""A calibration: what the word of each voter is worth, per task, as data.
+"""A calibration: how a score of each voter becomes a probability, per task, as data.
 
-Written as JSON by whoever fits it, read by the merge stage. This module learns nothing: it only
-turns scores into probabilities by numbers that others found.
+It is written as JSON by `refine` and read by the merge stage. This module fits nothing: it only
+applies the fitted coefficients.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ FORMAT_VERSION = 1
 """Raise it when the same file would mean something else."""
 
 DECIMALS = 6
+"""Digits of the stored coefficients."""
 _LEAST = 1e-4
+"""Probabilities are clipped to this distance from 0 and 1, so that log-odds stay within 9.3."""
+_MOST_LOG_ODDS = 30
+"""Log-odds are clipped here, so that `exp` does not overflow; the probability is 1 up to 1e-13."""
 
 Number = Annotated[float, AfterValidator(lambda value: round(value, DECIMALS))]
 Share = Annotated[Number, Field(ge=0, le=1)]
@@ -50,34 +54,34 @@ class Interval(_Part):
 
 
 class Voter(_Part):
-    """What one voter's word is worth: P(right) = sigmoid(slope x logit(score) + intercept)."""
+    """The calibration of one voter: P(right) = sigmoid(slope x logit(score) + intercept)."""
 
     slope: Number
-    """How much the voter's score says, 0 or more; 0: nothing, its precision counts alone."""
+    """Coefficient of the score's log-odds, 0 or more; 0: only the voter's precision counts."""
     intercept: Number
-    """Log-odds of a statement whose score is one half."""
+    """Log-odds of an annotation whose score is one half."""
     without_score: Number
-    """Log-odds of a statement that has no score."""
+    """Log-odds of an annotation without a score."""
     weight: Annotated[Number, Field(gt=0)] = 1.0
-    """How exactly it draws regions: inverse variance of its edges, relative to other voters."""
+    """How exact its regions are: inverse variance of its edges, relative to other voters."""
     precision: Interval = Interval()
-    """How many of its audited statements are right."""
+    """How many of its audited annotations are right."""
 
     def probability(self, score: np.ndarray) -> np.ndarray:
         """Return P(right) for scores in 0..1, NaN where there is none, shape (n,)."""
-        said = self.slope * logit(np.nan_to_num(score, nan=0.5)) + self.intercept
-        return sigmoid(np.where(np.isnan(score), self.without_score, said))
+        with_score = self.slope * logit(np.nan_to_num(score, nan=0.5)) + self.intercept
+        return sigmoid(np.where(np.isnan(score), self.without_score, with_score))
 
 
 class Fusion(_Part):
-    """A logistic regression on what all voters say of one thing together."""
+    """A logistic regression on the features of a hypothesis, from all voters together."""
 
     weights: Mapping[str, Number]
     """Coefficient of each feature, by name."""
     intercept: Number
     """Log-odds where every feature is 0."""
     names: tuple[str, ...] = ()
-    """Names of things that have features of their own."""
+    """Labels that have features of their own."""
 
     def probability(self, names: Sequence[str], features: np.ndarray) -> np.ndarray:
         """Return P(right), shape (n,), of the features with these names, (n, len(names)).
@@ -86,41 +90,41 @@ class Fusion(_Part):
             ConfigError: the calibration was fitted on other features.
         """
         if set(names) != set(self.weights):
-            strange = min(set(names) ^ set(self.weights))
-            raise ConfigError(f"the calibration and this version differ in {strange!r}: fit again")
+            unknown = min(set(names) ^ set(self.weights))
+            raise ConfigError(f"the calibration and this version differ in {unknown!r}: fit again")
         # Not a matrix product: its last digits would depend on how many rows there are.
         weights = np.array([self.weights[name] for name in names])
         return sigmoid((features * weights).sum(axis=1) + self.intercept)
 
 
 class TaskCalibration(_Part):
-    """Everything the audit taught about one task."""
+    """What was fitted to the audit for one task."""
 
     voters: Mapping[str, Voter]
-    """By the name of the stage that speaks."""
+    """By the name of the stage."""
     fusion: Fusion | None = None
-    """Missing where the audit did not suffice; `reason` says why."""
+    """`None` where the audit was too small; `reason` is why."""
     reason: str = ""
     """`no_audit`, `too_few_audited` or `one_class_only`; empty where all voters are fused."""
     least_confidence: Share = 0.5
-    """A merged statement below this probability is not said: the best F1 in the audit."""
+    """Merged annotations below this probability are dropped: half of the best F1 in the audit."""
     precision: Interval = Interval()
-    """Merged statements that are right, each judged by a calibration that did not see it."""
+    """Merged annotations that are right, cross-validated."""
     recall: Share | None = None
-    """Share of what anybody said rightly that the merged statements keep."""
+    """Share of the objects that any voter found that the merged annotations keep."""
     ece: Share | None = None
     """Expected calibration error of the merged confidences, cross-validated, 0..1."""
 
 
 class Calibration(_Part):
-    """What an audit taught: per task, per voter, and all together."""
+    """What was fitted to an audit: per task, per voter, and for all voters together."""
 
     format: int = FORMAT_VERSION
     """Version of this format."""
     voters: tuple[str, ...]
-    """Everybody who may speak."""
+    """Names of all stages that may vote."""
     tasks: Mapping[str, TaskCalibration]
-    """What was learned, by task."""
+    """The calibration of each task."""
     names: tuple[str, ...] = ()
     """Labels of objects that occur in the audited samples, sorted."""
     audited_samples: int = Field(default=0, ge=0)
@@ -133,7 +137,7 @@ class Calibration(_Part):
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all that it says, 16 hex digits."""
+        """A digest of the whole calibration, 16 hex digits."""
         return digest_of([self.to_json()])[:16]
 
     def save(self, folder: Folder, name: str) -> None:
@@ -174,7 +178,7 @@ def read_file(url: str) -> bytes | None:
 
 def sigmoid(log_odds: np.ndarray | float) -> Any:
     """Return the probability of log-odds."""
-    return 1 / (1 + np.exp(-np.clip(log_odds, -30, 30)))
+    return 1 / (1 + np.exp(-np.clip(log_odds, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)))
 
 
 def logit(probability: np.ndarray | float) -> Any:

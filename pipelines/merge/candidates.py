@@ -1,7 +1,8 @@
-"""What the voters said of one image for one task, as columns.
+"""The voters' annotations of one image for one task, as columns.
 
-A candidate is one annotation of one voter. Here are its place, its words and what its score is
-worth; how much candidates overlap and how much their words agree. Nothing is decided here.
+A candidate is one annotation of one voter, a specialist. Here are its box, its text and its
+calibrated score; how much candidates overlap and how similar their texts are. Nothing is decided
+here.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ FREE_TEXT_TASKS = names_of(
         task.kind == "region" and not task.is_of_region and task.words in ("sentence", "reading")
     )
 )
-"""Tasks whose words are read or written freely: two may be nearly the same."""
+"""Tasks whose text is read or written freely: two texts may be nearly the same."""
 QUERIED_TASKS = ("open_vocabulary_detection",)
-"""Tasks whose label is a question that was asked: other labels on the same place are no rivals."""
+"""Tasks whose label is the query: regions with different labels do not compete."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Candidates:
-    """The n statements about one image for one task, in the order they were said.
+    """The n annotations of one image for one task, in their stored order.
 
-    `voter` is the place of each one's specialist in `voters`, int, (n,); `box_xyxy` its box or
-    that around its quad or mask, pixels, (n, 4); `score` what it said, NaN for nothing, (n,);
-    `trust` the calibrated probability that it is right, NaN before `trusted`, (n,). Other columns
-    are worked out when first used.
+    `voter` is the index of each one's specialist in `voters`, int, (n,); `box_xyxy` its box or
+    that around its quad or mask, pixels, (n, 4); `score` its score, NaN for none, (n,); `trust`
+    the calibrated probability that it is right, NaN before `trusted`, (n,). Other columns are
+    computed when first used.
     """
 
     task: str
@@ -54,19 +55,19 @@ class Candidates:
 
     @cached_property
     def words(self) -> list[str]:
-        """What each one calls its region, without case and outer space."""
+        """The label or text of each one, case-folded, without outer white space."""
         return [words_of(annotation) for annotation in self.annotations]
 
     @cached_property
-    def word(self) -> np.ndarray:
-        """The words as numbers: equal words are equal numbers, int64, (n,)."""
+    def text_id(self) -> np.ndarray:
+        """The words as numbers: equal words have equal numbers, int64, (n,)."""
         numbers: dict[str, int] = {}
         codes = [numbers.setdefault(words, len(numbers)) for words in self.words]
         return np.array(codes, dtype=np.int64)
 
     @property
     def rank(self) -> np.ndarray:
-        """By what the surest are found: trust, else score, else -1, (n,)."""
+        """The ranking key, best highest: trust, else score, else -1, (n,)."""
         return np.nan_to_num(np.where(np.isnan(self.trust), self.score, self.trust), nan=-1.0)
 
     @cached_property
@@ -81,16 +82,16 @@ class Candidates:
 
     @cached_property
     def subject(self) -> np.ndarray:
-        """What each one is about, int64, (n,): only those about the same can be one statement."""
+        """The subject of each one as a number, int64, (n,): different subjects never merge."""
         numbers: dict[object, int] = {}
         keys = [_subject(annotation) for annotation in self.annotations]
         return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
     @cached_property
     def likeness(self) -> np.ndarray:
-        """How much the words of two agree, 0..1, (n, n): names are the same or not."""
+        """Similarity of the texts, 0..1, (n, n): of names, 1 for the same and 0 otherwise."""
         if self.task not in FREE_TEXT_TASKS:
-            return (self.word[:, None] == self.word).astype(np.float64)
+            return (self.text_id[:, None] == self.text_id).astype(np.float64)
         from rapidfuzz.distance import Levenshtein
         from rapidfuzz.process import cdist
 
@@ -98,13 +99,13 @@ class Candidates:
         return np.asarray(likeness, dtype=np.float64)
 
     def trusted(self, calibration: TaskCalibration | None) -> Candidates:
-        """Return the same candidates with what their voters' words are worth."""
+        """Return the same candidates with the trust that the calibration gives them."""
         trust = np.full(len(self), np.nan)
-        for place, name in enumerate(self.voters if calibration else ()):
-            rows = self.voter == place
+        for index, name in enumerate(self.voters if calibration else ()):
+            rows = self.voter == index
             if rows.any():
                 trust[rows] = calibration.voters[name].probability(self.score[rows])  # type: ignore[union-attr]
-        other = copy(self)  # and with it the columns that were worked out
+        other = copy(self)  # with the columns that were computed
         other.trust = trust
         return other
 
@@ -112,30 +113,30 @@ class Candidates:
 def candidates_of(
     annotations: Iterable[Annotation], task: str, voters: Sequence[str]
 ) -> Candidates:
-    """Put what these voters said for a task into columns; a region that is none is left out.
+    """Put these voters' annotations of a task into columns, without those that lack a region.
 
     Args:
         annotations: those of one sample, of any task and specialist.
     """
-    number = {voter: place for place, voter in enumerate(voters)}
-    heard = [
+    number = {voter: index for index, voter in enumerate(voters)}
+    chosen = [
         one
         for one in annotations
-        if one.task == task and one.specialist in number and _has_place(one)
+        if one.task == task and one.specialist in number and _has_content(one)
     ]
     return Candidates(
         task=task,
-        annotations=tuple(heard),
+        annotations=tuple(chosen),
         voters=tuple(voters),
-        voter=np.array([number[one.specialist] for one in heard], dtype=np.int64),
-        box_xyxy=np.array([box_of(one) for one in heard], dtype=np.float64).reshape(-1, 4),
-        score=np.array([one.score for one in heard], dtype=np.float64),  # None becomes NaN
-        trust=np.full(len(heard), np.nan),
+        voter=np.array([number[one.specialist] for one in chosen], dtype=np.int64),
+        box_xyxy=np.array([box_of(one) for one in chosen], dtype=np.float64).reshape(-1, 4),
+        score=np.array([one.score for one in chosen], dtype=np.float64),  # None becomes NaN
+        trust=np.full(len(chosen), np.nan),
     )
 
 
 def words_of(annotation: Annotation) -> str:
-    """Return the words that a statement is about, without case and outer space."""
+    """Return the label or text of an annotation, case-folded, without outer white space."""
     is_name = annotation.kind == "region" and annotation.task not in FREE_TEXT_TASKS
     first, second = annotation.text, annotation.label
     return ((second or first) if is_name else (first or second)).strip().casefold()
@@ -158,13 +159,18 @@ def box_of(annotation: Annotation) -> tuple[float, ...]:
 
 
 def rle(annotation: Annotation) -> dict[str, Any]:
-    """Return the mask as pycocotools wants it."""
+    """Return the mask as pycocotools takes it.
+
+    Raises:
+        ValueError: there is no mask.
+    """
     if annotation.mask_rle is None:
         raise ValueError(f"annotation {annotation.id!r} has no mask")
     return annotation.mask_rle._asdict()
 
 
-def _has_place(annotation: Annotation) -> bool:
+def _has_content(annotation: Annotation) -> bool:
+    """Whether there is what its task is about: a text, a mask, or a region."""
     if annotation.kind == "text":
         return bool(annotation.text.strip())
     if annotation.task in MASK_TASKS:
@@ -173,7 +179,7 @@ def _has_place(annotation: Annotation) -> bool:
 
 
 def _subject(annotation: Annotation) -> object:
-    """Return the span of a caption, the question that was asked, or nothing."""
+    """Return the span of a caption, the query, or nothing for other tasks."""
     if annotation.task in PHRASE_TASKS:
         return annotation.parent_id, annotation.span
     if annotation.task in QUERIED_TASKS:

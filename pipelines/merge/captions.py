@@ -1,7 +1,7 @@
 """Of several captions of one image, the one that agrees best with the objects in it.
 
-A caption names things by words; words and labels are compared as spelled, plurals included. No
-parser is asked and no pixel.
+Words and labels are compared as spelled, plurals included. This module uses no parser and no
+pixels.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _ARTICLES = {"a": 1, "an": 1, **{word: number for number, word in enumerate(NUMB
 _ADJECTIVES = 4
 """Words that may stand between an article and its noun."""
 _OPEN_PLURAL = 2
-"""How many things a bare plural speaks of, at least."""
+"""Number of objects that a plural without a number means."""
 
 
 def chosen_caption(
     candidates: Candidates, objects: Sequence[Annotation], names: Collection[str] = ()
 ) -> list[Annotation]:
-    """Return the best caption, if there is any; `merged_from` are all that say just the same.
+    """Return the best caption, if there is any; `merged_from` are all with the same text.
 
-    The best has the highest F1 between the things it names and the objects; of equal ones it is
-    the one more probably right, then that of the higher score, then the first. The confidence is
-    what its voter's score is worth.
+    The best has the highest F1 between the objects it mentions and those of the image; of equal
+    ones it is the one with the higher trust, then with the higher score, then the first. The
+    confidence is its trust.
 
     Args:
-        names: labels that objects have elsewhere: a caption that has one too many is worse.
+        names: labels of objects in other images: a caption that mentions one of them is worse.
     """
     captions = candidates.annotations
     if not captions:
@@ -44,15 +44,17 @@ def chosen_caption(
     agreement = object_agreement([one.text for one in captions], objects, names)
     certainty = (np.nan_to_num(one, nan=-1.0) for one in (candidates.score, candidates.trust))
     best = int(np.lexsort([-one for one in (*certainty, agreement)])[0])
-    same = [captions[row].id for row in np.flatnonzero(candidates.word == candidates.word[best])]
+    same = [
+        captions[row].id for row in np.flatnonzero(candidates.text_id == candidates.text_id[best])
+    ]
     return [repeat(captions[best], merged_from=tuple(same), confidence=candidates.trust[best])]
 
 
 def moved(made: Annotation, parent: Annotation, merged: Annotation) -> Annotation:
-    """Return what was made from an annotation as made from what this was merged into.
+    """Return an annotation with the merged annotation as its parent, instead of the original one.
 
-    Captions that say the same may differ in case and outer white space, so that a phrase stands
-    elsewhere. One that cannot be found again stays with its own caption.
+    Equal captions may differ in case and outer white space, which shifts the span of a phrase. A
+    phrase that the merged caption does not have at that span keeps its own caption.
     """
     if not made.span or parent.text == merged.text:
         return replace(made, parent_id=merged.id)
@@ -72,21 +74,20 @@ def _indent(text: str) -> int:
 def object_agreement(
     captions: Sequence[str], objects: Sequence[Annotation], names: Collection[str] = ()
 ) -> np.ndarray:
-    """Return how well the things that captions name are the objects: F1, 0..1, (captions,).
+    """Return how well the objects that captions mention match those of the image: F1, (captions,).
 
-    Things are counted: of two cups where there is one, one is too many. Words that are no label
-    of an object and not among `names` are not looked at.
+    Objects are counted: two cups where there is one have one match. Words that are neither a label
+    of an object nor among `names` do not count.
     """
-    there = Counter(one.label.strip().casefold() for one in objects if one.label.strip())
-    labels = sorted({*there, *(name.casefold() for name in names)})
-    return np.array([_f1(mentions(caption, labels), there) for caption in captions])
+    present = Counter(one.label.strip().casefold() for one in objects if one.label.strip())
+    labels = sorted({*present, *(name.casefold() for name in names)})
+    return np.array([_f1(mentions(caption, labels), present) for caption in captions])
 
 
 def mentions(caption: str, labels: Sequence[str]) -> Counter[str]:
-    """Count the things of each label that a caption introduces.
+    """Count the objects of each label that a caption introduces.
 
-    "A cup" is one, "two cups" are two, "cups" at least two; "the cup" is one that was named
-    before, or one if it was not.
+    "A cup" counts 1, "two cups" 2, "cups" 2; "the cup" 0 if a cup was mentioned before, else 1.
     """
     words = _WORD.findall(caption.casefold())
     count: Counter[str] = Counter()
@@ -105,7 +106,7 @@ def mentions(caption: str, labels: Sequence[str]) -> Counter[str]:
 
 
 def _introduced(before: Sequence[str], default: int, is_known: bool) -> int:
-    """Return how many things a noun introduces after these words."""
+    """Return how many objects a noun introduces after these words."""
     for word in before[: -_ADJECTIVES - 2 : -1]:
         if word in _ARTICLES:
             return _ARTICLES[word]
@@ -116,6 +117,6 @@ def _introduced(before: Sequence[str], default: int, is_known: bool) -> int:
     return default
 
 
-def _f1(said: Counter[str], there: Counter[str]) -> float:
-    both, total = (said & there).total(), said.total() + there.total()
+def _f1(mentioned: Counter[str], present: Counter[str]) -> float:
+    both, total = (mentioned & present).total(), mentioned.total() + present.total()
     return 2 * both / total if total else 1.0

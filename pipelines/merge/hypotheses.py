@@ -1,9 +1,9 @@
-"""From candidates to hypotheses: which statements may mean the same thing, and what they tell.
+"""From candidates to hypotheses: which annotations may mean the same object, and their features.
 
-Candidates that overlap form a cluster, at most one of each voter. Each name that is given in a
-cluster is a hypothesis: this thing is here and is called so. Its features are what every voter
-says for or against it, its size, and the name, for some names are given too easily; how probable
-that makes it is for a calibration to say.
+Candidates that overlap form a cluster, at most one of each voter. Each label in a cluster is a
+hypothesis: an object with this label is here. Its features are each voter's agreement, the size of
+the object and the label, as some labels are often wrong. A calibration turns them into a
+probability.
 """
 
 from __future__ import annotations
@@ -18,18 +18,28 @@ from pipelines.merge.candidates import Candidates
 from specialists.regions.overlap import box_overlap
 
 SHAPE_FEATURES = ("spread", "size", "size_squared", "on_edge", "rival", "rival_same", "votes")
-"""Features of the thing itself: how far its voters' boxes disagree, how large it is, whether
-it touches the border, how much a surer cluster overlaps it, how many voters name it so."""
+"""Features of the object itself: how far its voters' boxes disagree, how large it is, whether it
+touches the border, how much a better ranked cluster overlaps it, and whether at least two voters
+agree on its label."""
+
+_SMALLEST_AREA_PX = 1e-6
+"""Keeps the logarithm of the size finite for an empty box."""
+_SMALLEST_SIZE = 1e-3
+"""Added to the relative size before the logarithm, so that tiny objects are not outliers."""
+_EDGE_SHARE = 0.01
+"""Share of the longer side of the image within which a box touches the border: one percent."""
+_SEVERAL_VOTES = 2
+"""Agreement from which on the feature `votes` is 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hypotheses:
     """The h hypotheses of one image for one task.
 
-    `cluster` is the cluster of each, ascending, int, (h,); `leader` its surest candidate, int,
-    (h,); `member` the candidate of each voter in the cluster, -1 for none, int, (h, voters);
-    `agreement` how much that one's words agree, 0..1, (h, voters); `box_xyxy` the mean box,
-    pixels, (h, 4).
+    `cluster` is the cluster of each, ascending, int, (h,); `leader` the index of its best ranked
+    candidate, int, (h,); `member` the index of each voter's candidate in the cluster, -1 for none,
+    int, (h, voters); `agreement` how much that candidate's text agrees with the leader's, 0..1, 0
+    for none, (h, voters); `box_xyxy` the mean box, pixels, (h, 4).
     """
 
     candidates: Candidates
@@ -44,7 +54,7 @@ class Hypotheses:
 
     @property
     def words(self) -> np.ndarray:
-        """What each hypothesis calls its thing, str, (h,)."""
+        """The label or text of each hypothesis, str, (h,)."""
         return np.array(self.candidates.words, dtype=object)[self.leader]
 
     @property
@@ -53,42 +63,55 @@ class Hypotheses:
         return self.member >= 0
 
     def of_members(self, column: np.ndarray) -> np.ndarray:
-        """Bring a column of the candidates, (n,), to their places, (h, voters); NaN for none."""
-        values = np.append(column.astype(np.float64), np.nan)
+        """Return a column of the candidates, (n,), for each member, (h, voters); NaN for none."""
+        values = np.append(column.astype(np.float64), np.nan)  # -1 is the index of the NaN
         return values[self.member]
 
 
 def hypotheses_of(
     candidates: Candidates, *, iou: float, calibration: TaskCalibration | None = None
 ) -> Hypotheses:
-    """Cluster the candidates of an image and list what is said of each cluster.
+    """Cluster the candidates of an image; each text in a cluster is a hypothesis.
 
     Args:
-        iou: least intersection over union with the surest of a cluster, 0..1.
+        iou: least intersection over union with the best ranked of a cluster, 0..1.
     """
-    number = cluster(candidates, iou)
-    by_rank = np.argsort(-candidates.rank, kind="stable")
-    keys = np.stack([number, candidates.word], axis=1)[by_rank]
-    names, first = np.unique(keys, axis=0, return_index=True)
-    members = np.full((number.max(initial=-1) + 1, len(candidates.voters)), -1)
-    members[number, candidates.voter] = np.arange(len(candidates))
-    leader, member = by_rank[first], members[names[:, 0]]
-    likeness = np.pad(candidates.likeness, ((0, 0), (0, 1)))
+    cluster_of = cluster(candidates, iou)
+    leader = _leaders(candidates, cluster_of)
+    member = _members(candidates, cluster_of)[cluster_of[leader]]
+    similarity = candidates.likeness[leader[:, None], member]
     weight = weights_of(candidates.voters, calibration)
     return Hypotheses(
         candidates=candidates,
-        cluster=names[:, 0],
+        cluster=cluster_of[leader],
         leader=leader,
         member=member,
-        agreement=likeness[leader[:, None], member],
+        agreement=np.where(member >= 0, similarity, 0.0),
         box_xyxy=_mean_boxes(candidates.box_xyxy, member, weight),
     )
 
 
-def cluster(candidates: Candidates, iou: float) -> np.ndarray:
-    """Number the clusters, the surest first, int64, (n,).
+def _leaders(candidates: Candidates, cluster_of: np.ndarray) -> np.ndarray:
+    """Return the best ranked candidate of each text in each cluster, by cluster and text, (h,)."""
+    by_rank = np.argsort(-candidates.rank, kind="stable")
+    keys = np.stack([cluster_of, candidates.text_id], axis=1)
+    _, first = np.unique(keys[by_rank], axis=0, return_index=True)
+    leaders: np.ndarray = by_rank[first]
+    return leaders
 
-    The surest free candidate gathers of every other voter the free one that overlaps it most.
+
+def _members(candidates: Candidates, cluster_of: np.ndarray) -> np.ndarray:
+    """Return the candidate of each voter in each cluster, -1 for none, (clusters, voters)."""
+    members = np.full((cluster_of.max(initial=-1) + 1, len(candidates.voters)), -1)
+    members[cluster_of, candidates.voter] = np.arange(len(candidates))
+    return members
+
+
+def cluster(candidates: Candidates, iou: float) -> np.ndarray:
+    """Number the clusters of the candidates, the best ranked first, int64, (n,).
+
+    The best ranked candidate that is still free forms a cluster with, of every other voter, the
+    free candidate that overlaps it most.
     """
     number = np.full(len(candidates), -1)
     overlap = candidates.overlap
@@ -104,7 +127,7 @@ def cluster(candidates: Candidates, iou: float) -> np.ndarray:
 
 
 def weights_of(voters: Sequence[str], calibration: TaskCalibration | None) -> np.ndarray:
-    """Return how exactly each voter draws, 1 where nothing is known, (voters,)."""
+    """Return the weight of each voter's boxes in a mean, 1 without a calibration, (voters,)."""
     if calibration is None:
         return np.ones(len(voters))
     return np.array([calibration.voters[voter].weight for voter in voters])
@@ -113,7 +136,7 @@ def weights_of(voters: Sequence[str], calibration: TaskCalibration | None) -> np
 def _mean_boxes(box_xyxy: np.ndarray, member: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the weighted mean of the members' boxes, (h, 4)."""
     weights = (weight * (member >= 0))[:, :, None]
-    boxes = np.vstack([box_xyxy, np.zeros(4)])[member]
+    boxes = np.vstack([box_xyxy, np.zeros(4)])[member]  # -1 is the index of the zeros
     mean: np.ndarray = (boxes * weights).sum(axis=1) / weights.sum(axis=1)
     return mean
 
@@ -130,43 +153,43 @@ def feature_names(voters: Sequence[str], names: Sequence[str]) -> tuple[str, ...
 
 
 def features(hypotheses: Hypotheses, names: Sequence[str], size_wh: tuple[int, int]) -> np.ndarray:
-    """Return what speaks for and against each hypothesis, (h, len(feature_names)).
+    """Return the features of each hypothesis, (h, len(feature_names)).
 
     Args:
-        names: those of which it matters that a thing is called so, and who calls it so.
+        names: labels that have features of their own: the label, and which voters agree on it.
         size_wh: width and height of the image, pixels.
     """
     agrees = hypotheses.agreement
     differs = hypotheses.is_present - agrees
     log_odds = np.nan_to_num(hypotheses.of_members(logit(hypotheses.candidates.trust)))
     votes = [agrees, agrees * log_odds, differs, differs * log_odds]
-    is_called = _is_called(hypotheses, names)
-    width = agrees.shape[1] * len(names)  # not -1, which has no meaning where nothing was said
-    by_voter = (agrees[:, :, None] * is_called[:, None]).reshape(len(hypotheses), width)
-    return np.hstack([*votes, _shape_features(hypotheses, size_wh), is_called, by_voter])
+    has_name = _has_name(hypotheses, names)
+    width = agrees.shape[1] * len(names)  # not -1, which is ambiguous without hypotheses
+    by_voter = (agrees[:, :, None] * has_name[:, None]).reshape(len(hypotheses), width)
+    return np.hstack([*votes, _shape_features(hypotheses, size_wh), has_name, by_voter])
 
 
-def _is_called(hypotheses: Hypotheses, names: Sequence[str]) -> np.ndarray:
+def _has_name(hypotheses: Hypotheses, names: Sequence[str]) -> np.ndarray:
     """Return which hypothesis has which name, 0 or 1, (h, names)."""
-    number = {name: place for place, name in enumerate(names)}
+    number = {name: index for index, name in enumerate(names)}
     code = np.array([number.get(name, -1) for name in hypotheses.words], dtype=np.int64)
     return (code[:, None] == np.arange(len(names))).astype(np.float64)
 
 
 def _shape_features(hypotheses: Hypotheses, size_wh: tuple[int, int]) -> np.ndarray:
     box = hypotheses.box_xyxy
-    side = np.sqrt(np.clip(np.prod(box[:, 2:] - box[:, :2], axis=1), 1e-6, None))
-    size = np.log(side / np.sqrt(np.prod(size_wh)) + 1e-3)
+    side = np.sqrt(np.clip(np.prod(box[:, 2:] - box[:, :2], axis=1), _SMALLEST_AREA_PX, None))
+    size = np.log(side / np.sqrt(np.prod(size_wh)) + _SMALLEST_SIZE)
     margin = np.minimum(box[:, :2], np.array(size_wh) - box[:, 2:]).min(axis=1)
     rival, rival_same = _rivals(hypotheses)
     columns = [
         _spread(hypotheses),
         size,
         size**2,
-        margin <= 0.01 * max(size_wh),
+        margin <= _EDGE_SHARE * max(size_wh),
         rival,
         rival_same,
-        hypotheses.agreement.sum(axis=1) >= 2,
+        hypotheses.agreement.sum(axis=1) >= _SEVERAL_VOTES,
     ]
     return np.stack(columns, axis=1).astype(np.float64)
 
@@ -180,7 +203,9 @@ def _spread(hypotheses: Hypotheses) -> np.ndarray:
 
 
 def _rivals(hypotheses: Hypotheses) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest overlap with a surer cluster, and with one of that name, each (h,).
+    """Return the largest overlap with a better ranked cluster, and with one of the same text.
+
+    Each is (h,).
 
     Overlap is the share of the smaller box that lies in the other.
     """
@@ -188,9 +213,9 @@ def _rivals(hypotheses: Hypotheses) -> tuple[np.ndarray, np.ndarray]:
     _, inside = box_overlap(box, box)
     shared = np.maximum(inside, inside.T)
     subject = hypotheses.candidates.subject[hypotheses.leader]
-    word = hypotheses.candidates.word[hypotheses.leader]
-    # Clusters are numbered from the surest on.
+    text_id = hypotheses.candidates.text_id[hypotheses.leader]
+    # Clusters are numbered by rank, the best first.
     is_rival = (hypotheses.cluster < hypotheses.cluster[:, None]) & (subject[:, None] == subject)
-    is_same = word[:, None] == word
+    is_same = text_id[:, None] == text_id
     shared = shared * is_rival
     return shared.max(axis=1, initial=0), (shared * is_same).max(axis=1, initial=0)

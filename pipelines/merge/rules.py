@@ -1,8 +1,8 @@
-"""The rules by which the voters' annotations become merged ones: which stay, and how sure one is.
+"""The rules that merge the voters' annotations: which are kept, with which confidence.
 
 A rule is a class with one method, found by an entry point of `florilegium.merge_rules`. Most
 derive from `Choosing` and only choose among hypotheses: each gets a strength, the best of each
-cluster is chosen if it is strong enough, and of two that lie on one place the stronger.
+cluster is chosen if it is strong enough, and of two that overlap the stronger.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from specialists.regions.overlap import box_overlap
 
 MERGE_RULES = "florilegium.merge_rules"
 AGREEMENT = "agreement"
-"""The rule that decides where another one needs a calibration that is not there."""
+"""The rule that is used where another one needs a calibration and has none."""
 
 _WEIGHT_OF_SUPPORT = 0.9
 """Below 1, so that one more vote outweighs any support, which is at most 1."""
@@ -42,11 +42,12 @@ class RuleOptions(BaseModel):
     """Options of a merge that its rule reads."""
 
     student: str = ""
-    """Name of the voter that `replace` believes."""
+    """Name of the voter whose annotations `replace` keeps."""
     iou: float = Field(default=0.5, gt=0, le=1)
-    """Intersection over union from which on two regions may mean one thing, 0..1."""
+    """Intersection over union from which on two regions may be the same object, 0..1."""
     apart: float = Field(default=0.5, gt=0, le=1)
-    """Intersection over union from which on two merged regions are one too many, 0..1."""
+    """Intersection over union from which on the weaker of two merged regions is dropped (NMS),
+    0..1."""
     min_votes: int = Field(default=2, ge=1)
     """Voters that must agree, under the rule `agreement`."""
     least_confidence: float | None = Field(default=None, ge=0, le=1)
@@ -57,9 +58,9 @@ class RuleOptions(BaseModel):
 class Case:
     """What a rule decides about: the candidates of one task in one image.
 
-    `size_wh` is the size of the image in pixels. `has_one_voter` tells that a single stage of the
-    graph has this task: it has nobody to agree with. `objects` are the objects of the image and
-    `names` the labels that objects have elsewhere, both for captions.
+    `size_wh` is the size of the image in pixels. `has_one_voter` is true if a single stage of the
+    graph has this task, so that no other can agree with it. `objects` are the objects of the image
+    and `names` the labels of objects in other images, both for captions.
     """
 
     candidates: Candidates
@@ -74,8 +75,8 @@ class Rule(ABC):
     """A way to make one annotation of several voters' annotations."""
 
     needs_calibration: ClassVar[bool] = False
-    """Whether it decides by a calibration of all voters together. Without one, or for a task whose
-    audit did not suffice, `agreement` decides."""
+    """Whether it needs a fitted fusion of all voters. Without one, for instance because the audit
+    of a task was too small, `agreement` is used."""
 
     def __init__(self, options: RuleOptions) -> None:
         """Take the options of a merge.
@@ -87,7 +88,7 @@ class Rule(ABC):
 
     @abstractmethod
     def merge(self, case: Case) -> list[Annotation]:
-        """Return the merged annotations, the surest first; ids and provenance are the engine's."""
+        """Return the merged annotations, the best first; the engine sets ids and provenance."""
 
 
 def find_rule(name: str) -> type[Rule]:
@@ -105,7 +106,7 @@ def rule_names() -> list[str]:
 
 
 class Replace(Rule):
-    """Repeats what the student says."""
+    """Keeps the annotations of the student."""
 
     def __init__(self, options: RuleOptions) -> None:
         super().__init__(options)
@@ -130,8 +131,8 @@ class Choice:
 
 
 class Choosing(Rule):
-    """A rule that chooses among the hypotheses about regions. Of captions one is chosen, in the
-    same way by all of these rules."""
+    """A rule that chooses among the hypotheses about regions. Of captions, all these rules choose
+    one in the same way."""
 
     @abstractmethod
     def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
@@ -155,12 +156,12 @@ class Choosing(Rule):
 
 
 class CalibratedFusion(Choosing):
-    """Chooses by the probability that the audit gives to all that the voters say together."""
+    """Chooses by the probability that a regression fitted to an audit gives to each hypothesis."""
 
     needs_calibration: ClassVar[bool] = True
 
     def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
-        """Choose what is probable enough.
+        """Choose hypotheses with at least the least confidence.
 
         Raises:
             ValueError: the case has no calibration, or one without a fusion.
@@ -181,10 +182,10 @@ class CalibratedFusion(Choosing):
 
 
 class Union(Choosing):
-    """Chooses everything that any voter says, the surest of each place."""
+    """Chooses the annotations of all voters, the best ranked of each cluster."""
 
     def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
-        """Choose the surest of each cluster, with what its voter's score is worth."""
+        """Choose the best ranked of each cluster; its trust is the confidence."""
         strength = hypotheses.candidates.rank[hypotheses.leader]
         rows = separate(hypotheses, _best_of_clusters(hypotheses, strength), self.options.apart)
         trust = hypotheses.candidates.trust[hypotheses.leader[rows]]
@@ -192,14 +193,14 @@ class Union(Choosing):
 
 
 class Agreement(Choosing):
-    """Chooses what at least `min_votes` voters name alike; of a single voter everything.
+    """Chooses hypotheses with the same text from `min_votes` voters; all of a single voter.
 
-    More votes come first; of as many, the words that are nearest to those of all voters, each
-    counted by what it is worth.
+    More votes come first; of as many, the text that agrees most with those of all voters, weighted
+    by their trust or score.
     """
 
     def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
-        """Choose what has enough votes."""
+        """Choose hypotheses with enough votes."""
         if case.has_one_voter:
             return Union(self.options).choose(hypotheses, case)
         votes = hypotheses.agreement.round().sum(axis=1)
@@ -220,18 +221,17 @@ def _best_of_clusters(hypotheses: Hypotheses, strength: np.ndarray) -> np.ndarra
     return best
 
 
-def separate(hypotheses: Hypotheses, rows: np.ndarray, apart: float) -> np.ndarray:
-    """Return the rows, best first, without those that lie on the place of a better one.
+def separate(hypotheses: Hypotheses, rows: np.ndarray, nms_iou: float) -> np.ndarray:
+    """Return the rows, best first, without those that overlap a better one by `nms_iou` or more.
 
-    What overlaps by `apart` or more is the same place, whatever it is called, except where the
-    names are questions that were asked.
+    Labels do not matter, except that answers to different queries do not compete.
     """
     boxes = hypotheses.box_xyxy[rows]
     iou, _ = box_overlap(boxes, boxes)
     subject = hypotheses.candidates.subject[hypotheses.leader[rows]]
-    is_same_place = (iou >= apart) & (subject[:, None] == subject)
+    is_same_region = (iou >= nms_iou) & (subject[:, None] == subject)
     kept: list[int] = []
     for index in range(len(rows)):
-        if not is_same_place[index, kept].any():
+        if not is_same_region[index, kept].any():
             kept.append(index)
     return rows[kept]

@@ -1,7 +1,7 @@
-"""A stage that listens to other stages and says what they say together.
+"""A stage that merges the annotations of other stages, its voters.
 
-Reads the voters' annotations and no pixel. By which rule it decides is an option; what each
-voter's word is worth comes from a calibration.
+It reads annotations and no pixels. The rule is an option; the trust in each voter comes from a
+calibration.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ MERGED_TASKS = (
     *PHRASE_TASKS,
     "referring_segmentation",
 )
-"""Tasks that can be merged, each after those that its annotations are made from."""
+"""Tasks that can be merged, each after the tasks of its parents."""
 
-_MADE_FROM = {
+_PARENT_TASKS = {
     **dict.fromkeys(CAPTION_TASKS, ("object_detection",)),
     **dict.fromkeys(PHRASE_TASKS, CAPTION_TASKS),
     "segmentation": ("object_detection",),
     "referring_segmentation": PHRASE_TASKS,
 }
-"""What annotations of a task are made from, so that parents are known."""
+"""The tasks whose annotations are parents of a task's annotations."""
 
 
 class MergeConfig(RuleOptions, StageConfig):
-    """What is merged, by which rule."""
+    """Options of `Merge`."""
 
     batch_size: Annotated[int, RUNTIME, Field(ge=1)] = 256
-    """Images handed to the stage at once."""
+    """Images per call of the stage."""
     rule: str = "calibrated_fusion"
-    """`calibrated_fusion`: what is probably right by the audit; where that does not suffice,
+    """`calibrated_fusion`: what is probably right by the audit; where that is too small,
     `agreement`.
-    `agreement`: what `min_votes` voters say. `union`: what any voter says. `replace`: what the
-    `student` says. Plugins may add others."""
+    `agreement`: what `min_votes` voters agree on. `union`: the annotations of all voters.
+    `replace`: those of the `student`. Plugins may add others."""
     tasks: tuple[str, ...] = MERGED_TASKS
     """Tasks that are merged."""
     calibration: Annotated[str, RUNTIME] = ""
-    """Path of a calibration, JSON; empty: none. Its digest is the stage's revision, so only what
-    it says counts, not where it lies."""
+    """Path of a calibration, JSON; empty: none. Its digest is the stage's revision, so only its
+    content counts, not its path."""
 
     @field_validator("tasks")
     @classmethod
@@ -78,12 +78,12 @@ class MergeConfig(RuleOptions, StageConfig):
 
 
 class Merge(Specialist[MergeConfig]):
-    """Merges what its voters say: every stage that it reads and that says one of its tasks.
+    """Merges the annotations of its voters: the stages in `reads` that produce one of its tasks.
 
-    Regions that overlap are one statement, placed at the mean of its voters and called what they
-    say most credibly; of captions one is chosen. `merged_from` names all voters of a statement,
-    `confidence` is the calibrated probability that it is right (`None` without calibration),
-    `score` the mean of the scores of those who agree.
+    Regions that overlap become one annotation, with the mean box and the most probable text; of
+    captions one is chosen. `merged_from` has the annotations that were merged, `confidence` is the
+    calibrated probability that it is right (`None` without calibration), `score` the mean score of
+    the voters that agree.
     """
 
     Config: ClassVar[type[StageConfig]] = MergeConfig
@@ -96,7 +96,7 @@ class Merge(Specialist[MergeConfig]):
     def __init__(self, config: MergeConfig) -> None:
         super().__init__(config)
         self.produces = tuple(task for task in MERGED_TASKS if task in config.tasks)
-        parents = {parent for task in self.produces for parent in _MADE_FROM.get(task, ())}
+        parents = {parent for task in self.produces for parent in _PARENT_TASKS.get(task, ())}
         others = sorted(parents - set(self.produces))
         self.reads = (one_of(*self.produces), *([maybe(*others)] if others else []))
         # Read here, not in `load`: a worker on another machine may not have the file.
@@ -120,43 +120,43 @@ class Merge(Specialist[MergeConfig]):
         """Merge the voters' annotations of each sample, task by task.
 
         Raises:
-            ConfigError: somebody speaks whom the calibration does not know.
+            ConfigError: an annotation is of a voter that the calibration does not have.
         """
         return [self._merged(sample) for sample in samples]
 
     def _merged(self, sample: Sample) -> list[Annotation]:
-        said: list[Annotation] = []
+        merged: list[Annotation] = []
         by_id = {one.id: one for one in sample.annotations}
         merged_into: dict[str, Annotation] = {}
         for task in self.produces:
-            # What was made from a voter's annotation is now made from what that became.
-            heard = [
+            # A child of an annotation becomes a child of what that was merged into.
+            found = [
                 moved(one, by_id[one.parent_id], merged_into[one.parent_id])
                 if one.parent_id in merged_into
                 else one
                 for one in sample.of(task)
             ]
-            for statement in self._merged_task(sample, task, heard, said):
-                named = replace(statement, id=f"{len(said)}")
+            for statement in self._merged_task(sample, task, found, merged):
+                named = replace(statement, id=f"{len(merged)}")
                 merged_into.update(dict.fromkeys(named.merged_from, named))
-                said.append(named)
-        known = {one.id for one in (*sample.annotations, *said)}
-        return [_with_known_parent(one, known) for one in said]
+                merged.append(named)
+        known = {one.id for one in (*sample.annotations, *merged)}
+        return [_with_known_parent(one, known) for one in merged]
 
     def _merged_task(
-        self, sample: Sample, task: str, heard: Sequence[Annotation], said: Sequence[Annotation]
+        self, sample: Sample, task: str, found: Sequence[Annotation], merged: Sequence[Annotation]
     ) -> list[Annotation]:
         calibration = self._calibration.tasks.get(task) if self._calibration else None
-        voters = self._voters(heard, calibration)
-        if task in CAPTION_TASKS:  # what tells its reader what to do is no caption, whoever says it
-            heard = [one for one in heard if not count_instructions(one.text)]
-        candidates = candidates_of(heard, task, voters).trusted(calibration)
+        voters = self._voters(found, calibration)
+        if task in CAPTION_TASKS:  # a text with instructions to its reader is no caption
+            found = [one for one in found if not count_instructions(one.text)]
+        candidates = candidates_of(found, task, voters).trusted(calibration)
         case = Case(
             candidates=candidates,
             size_wh=(sample.width, sample.height),
             calibration=calibration,
             has_one_voter=_has_one_voter(candidates, sample.upstream),
-            objects=tuple(_objects(sample, said)) if task in CAPTION_TASKS else (),
+            objects=tuple(_objects(sample, merged)) if task in CAPTION_TASKS else (),
             names=self._calibration.names if self._calibration else (),
         )
         is_fused = calibration is not None and calibration.fusion is not None
@@ -164,14 +164,14 @@ class Merge(Specialist[MergeConfig]):
         return (self.rule if can_decide else self._without_calibration).merge(case)
 
     def _voters(
-        self, heard: Sequence[Annotation], calibration: TaskCalibration | None
+        self, found: Sequence[Annotation], calibration: TaskCalibration | None
     ) -> tuple[str, ...]:
-        """Return everybody who may speak; those of the calibration, if there is one."""
-        speakers = tuple(dict.fromkeys(one.specialist for one in heard))
+        """Return the voters: those of the calibration, else those of the annotations."""
+        specialists = tuple(dict.fromkeys(one.specialist for one in found))
         if calibration is None:
-            return speakers
+            return specialists
         voters = tuple(sorted(calibration.voters))
-        for name in speakers:
+        for name in specialists:
             if name not in calibration.voters:
                 raise ConfigError(
                     f"the calibration {self.config.calibration} does not know the voter {name!r}, "
@@ -182,31 +182,35 @@ class Merge(Specialist[MergeConfig]):
 
 
 def _has_one_voter(candidates: Candidates, upstream: Mapping[str, frozenset[str]]) -> bool:
-    """Whether a task has a single voter in the whole run, which no other can agree with.
+    """Whether a task has a single voter in the whole run, so that no other can agree with it.
 
-    A voter that is only alone in this image is something else.
+    It is not enough that only one voter has annotations in this image.
     """
     voters = {name for name, tasks in upstream.items() if candidates.task in tasks}
     return len(voters) == 1 and {one.specialist for one in candidates.annotations} == voters
 
 
 def _with_known_parent(annotation: Annotation, known: set[str]) -> Annotation:
-    """Forget a parent that the stage did not hear; a phrase cannot do without its caption."""
+    """Remove a parent that is not among the known ids; a phrase needs its caption.
+
+    Raises:
+        ConfigError: the caption of a phrase is not known.
+    """
     if not annotation.parent_id or annotation.parent_id in known:
         return annotation
     if annotation.kind == "phrase":
         raise ConfigError(
             f"merged phrases lack their caption {annotation.parent_id!r}: name the stage that "
-            f"says it in `reads` too"
+            f"writes it in `reads` too"
         )
     return replace(annotation, parent_id="")
 
 
-def _objects(sample: Sample, said: Sequence[Annotation]) -> list[Annotation]:
-    """Return the objects of the image: as just merged, else as merged before, else as heard.
+def _objects(sample: Sample, merged: Sequence[Annotation]) -> list[Annotation]:
+    """Return the objects of the image: just merged, else merged by an earlier stage, else all.
 
-    What a thing's voters say of it beside its merged statement would count it several times.
+    Merged and original annotations together would count an object several times.
     """
-    now = [one for one in said if one.task == "object_detection"]
-    heard = list(sample.of("object_detection"))
-    return now or [one for one in heard if one.merged_from] or heard
+    just_merged = [one for one in merged if one.task == "object_detection"]
+    found = list(sample.of("object_detection"))
+    return just_merged or [one for one in found if one.merged_from] or found

@@ -1,6 +1,6 @@
-"""From a chosen hypothesis to an annotation: its place, its words and who stands behind it.
+"""From a chosen hypothesis to an annotation: its region, its text and its voters.
 
-Boxes are weighted means, masks are voted on pixel by pixel, words are those of the surest.
+Boxes are weighted means, masks are majorities pixel by pixel, the text is that of the leader.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pipelines.merge.hypotheses import Hypotheses
 def statement_of(
     hypotheses: Hypotheses, row: int, confidence: float, weight: np.ndarray
 ) -> Annotation:
-    """Make one annotation of a chosen hypothesis; its id and provenance are the engine's.
+    """Make one annotation of a chosen hypothesis; the engine sets its id and provenance.
 
-    The words are those of the leader. The score is the mean of what those who agree with it
-    said, by how much they agree; `None` where none of them gave one.
+    The text is that of the leader. The score is the mean of the members' scores, weighted by their
+    agreement with the leader; `None` if no member that agrees has one.
 
     Args:
         confidence: calibrated probability, NaN for none.
-        weight: how exactly each voter draws, (voters,).
+        weight: of each voter's boxes, (voters,).
     """
     annotations = hypotheses.candidates.annotations
     leader = annotations[hypotheses.leader[row]]
     is_present = hypotheses.is_present[row]
-    members = [annotations[place] for place in hypotheses.member[row, is_present]]
+    members = [annotations[index] for index in hypotheses.member[row, is_present]]
     box_xyxy, mask = tuple(hypotheses.box_xyxy[row].tolist()), None
     if leader.task in MASK_TASKS:
         mask = majority([rle(one) for one in members], weight[is_present])
@@ -58,7 +58,7 @@ def statement_of(
 
 
 def repeated(candidates: Candidates, voter: str) -> list[Annotation]:
-    """Return what one voter says, as it says it, with what its word is worth."""
+    """Return the annotations of one voter, with their trust as confidence."""
     return [
         repeat(annotation, merged_from=(annotation.id,), confidence=confidence)
         for annotation, confidence in zip(candidates.annotations, candidates.trust, strict=True)
@@ -69,7 +69,7 @@ def repeated(candidates: Candidates, voter: str) -> list[Annotation]:
 def repeat(
     annotation: Annotation, *, merged_from: tuple[str, ...], confidence: float
 ) -> Annotation:
-    """Return a statement as somebody else's; its id and provenance are the engine's."""
+    """Return a copy of an annotation for another stage; the engine sets its id and provenance."""
     return replace(
         annotation,
         **_BLANK,
@@ -78,6 +78,8 @@ def repeat(
     )
 
 
+_ROUNDING = 1e-9
+"""Rounding error of a sum of weights: a tie must not depend on it."""
 _BLANK: dict[str, Any] = {
     one.name: one.default
     for one in fields(Annotation)
@@ -91,13 +93,13 @@ def rounded(confidence: float) -> float | None:
 
 
 def majority(masks: Sequence[dict[str, object]], weight: np.ndarray) -> MaskRLE:
-    """Return the pixels for which more weight speaks than against; a tie counts for.
+    """Return the pixels that masks of at least half of the weight contain.
 
-    Should no pixel have a majority, the mask of the greatest weight is returned.
+    If there is no such pixel, the mask of the greatest weight is returned.
     """
     pixels = coco_mask.decode(list(masks))
     share = pixels @ (weight / weight.sum())
-    chosen = (share >= 0.5 - 1e-9).astype(np.uint8, order="F")
+    chosen = (share >= 0.5 - _ROUNDING).astype(np.uint8, order="F")
     if not chosen.any():
         chosen = pixels[..., int(weight.argmax())].copy(order="F")
     encoded = coco_mask.encode(chosen)
@@ -113,17 +115,17 @@ def _mean_quad(
         return ()
     quads = [np.reshape(one.quad, (4, 2)) for one in members if len(one.quad) == 8]
     first = np.reshape(leader.quad, (4, 2)) if leader.quad else quads[0]
-    begun = [_begun_like(first, quad) for quad in quads]
-    return tuple(np.average(begun, axis=0, weights=weight[has_quad]).ravel().tolist())
+    aligned = [_aligned(quad, first) for quad in quads]
+    return tuple(np.average(aligned, axis=0, weights=weight[has_quad]).ravel().tolist())
 
 
-def _begun_like(first: np.ndarray, quad: np.ndarray) -> np.ndarray:
-    """Return a quad, (4, 2), from the corner that makes it most like another.
+def _aligned(quad: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return a quad, (4, 2), beginning at the corner that brings it nearest to the reference.
 
-    Voters may differ in where the text begins; the mean of different corners is no place at all.
+    Voters may differ in where the text begins; a mean of different corners is meaningless.
     """
     turned = [np.roll(quad, turn, axis=0) for turn in range(4)]
-    return min(turned, key=lambda one: float(np.abs(one - first).sum()))
+    return min(turned, key=lambda one: float(np.abs(one - reference).sum()))
 
 
 def _mean_score(members: Sequence[Annotation], agreement: np.ndarray) -> float | None:

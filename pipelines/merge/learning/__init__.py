@@ -1,1 +1,1 @@
-"""What an audit teaches: how far each voter can be trusted, fitted as a calibration."""
+"""Fitting a calibration to an audit: how far each voter can be trusted."""

@@ -1,9 +1,8 @@
-"""An audit: which annotations somebody looked at, and whether they were right.
+"""An audit: annotations that a person judged right or wrong.
 
-A JSON line each: `{"id": "9f2c...", "right": true}`, perhaps with more keys for people; with
-`"right": null` nobody has looked yet. Who looked, and at what, is not known here. What was found
-of one statement holds for others that say the same of the same place, as boxes have it: masks and
-quads are compared by theirs.
+A JSON line each: `{"id": "9f2c...", "right": true}`, perhaps with more keys for people;
+`"right": null` is not judged yet. The judgement of one annotation also holds for others of the
+same sample with the same text and nearly the same box; masks and quads are compared by their boxes.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from pipelines.merge.candidates import box_of, words_of
 from specialists.regions.overlap import box_overlap
 
 SAME_PLACE = 0.5
-"""Intersection over union from which on two regions are the same place."""
+"""Intersection over union from which on two regions are the same, as in PASCAL VOC."""
 
 
-class Said(Protocol):
-    """A sample and what was said of it: one of the engine's, or of a finished dataset."""
+class LabelledSample(Protocol):
+    """A sample with its annotations: the engine's, or that of a finished dataset."""
 
     @property
     def key(self) -> str: ...
@@ -41,7 +40,7 @@ class Said(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What was found: right or wrong, by annotation id. `path` is where it was read."""
+    """Which annotations are right, by id. `path` is where the audit was read."""
 
     right: Mapping[str, bool]
     path: str = ""
@@ -50,23 +49,23 @@ class Audit:
         return len(self.right)
 
     def of(self, annotations: Iterable[Annotation]) -> list[Annotation]:
-        """Return those annotations that were audited."""
+        """Return the annotations that were audited."""
         return [one for one in annotations if one.id in self.right]
 
     def check(self, known: set[str]) -> None:
-        """Refuse an audit of annotations that nobody said.
+        """Refuse an audit of annotations that do not exist.
 
         Raises:
-            ConfigError: some are unknown: it names a few, and the cure.
+            ConfigError: some ids are unknown.
         """
         unknown = sorted(set(self.right) - known)
         if unknown:
             few = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-            told = counted(len(self.right), "annotation")
+            audited = counted(len(self.right), "annotation")
             raise ConfigError(
-                f"the audit {self.path} names {len(unknown)} of {told} that nobody said here: "
-                f"{few}. Ids change with the options of the stage that says them: audit this run's "
-                f"own annotations, or take these lines out"
+                f"the audit {self.path} names {len(unknown)} of {audited} that do not exist here: "
+                f"{few}. Ids change with the options of their stage: audit this run's own "
+                f"annotations, or remove these lines"
             )
 
 
@@ -74,8 +73,8 @@ def read_audit(url: str) -> Audit:
     """Read an audit file, a path or an fsspec URL.
 
     Raises:
-        ConfigError: it is not there, a line is no audit of an annotation, two contradict, or
-            nobody has looked at anything yet.
+        ConfigError: the file does not exist, a line is malformed, two lines contradict, or no
+            annotation is judged yet.
     """
     data = read_file(url)
     if data is None:
@@ -92,10 +91,10 @@ def read_audit(url: str) -> Audit:
 
 
 def answers_in(data: bytes, url: str) -> dict[str, bool]:
-    """Return what the lines of an audit file say, by annotation id; empty lines say nothing.
+    """Return whether annotations are right, by id, from an audit file; empty lines are skipped.
 
     Raises:
-        ConfigError: a line is no audit of an annotation, or two contradict.
+        ConfigError: a line is malformed, or two lines contradict.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -128,9 +127,9 @@ def _finding(line: str, where: str) -> tuple[str, bool | None]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
-    """What was found about one sample and task: of which words at which boxes (n, 4).
+    """The audited annotations of one sample and task: row by id, text, box (n, 4), right or wrong.
 
-    `thing` numbers the right ones: those with one number are the same thing; -1 for wrong ones.
+    `thing` numbers the objects of the right ones: equal numbers are the same object, -1 is wrong.
     """
 
     ids: Mapping[str, int]
@@ -141,14 +140,14 @@ class Findings:
 
     @property
     def things(self) -> int:
-        """How many different things were said rightly."""
+        """The number of different objects among the right annotations."""
         return int(self.thing.max(initial=-1)) + 1
 
     def of(self, annotations: Sequence[Annotation]) -> tuple[np.ndarray, np.ndarray]:
-        """Return what is known of statements about this sample: found itself, else carried over.
+        """Judge annotations of this sample: by their own audit, else as `carried_over`.
 
         Returns:
-            1 right, 0 wrong, NaN unknown, (m,); and the thing that it is, -1 for none, (m,).
+            1 right, 0 wrong, NaN unknown, (m,); and the number of the object, -1 for none, (m,).
         """
         words = [words_of(one) for one in annotations]
         boxes = np.array([box_of(one) for one in annotations]).reshape(-1, 4)
@@ -161,10 +160,11 @@ class Findings:
     def carried_over(
         self, words: Sequence[str] | np.ndarray, box_xyxy: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the findings mean for other statements about the same sample, as `of` does.
+        """Judge annotations of this sample by audited ones; returns the same as `of`.
 
-        What lies on the place of a right one with the same words is right; else on that of a
-        wrong one, wrong; else nobody knows.
+        Right: it overlaps a right annotation with the same text by `SAME_PLACE` or more.
+        Wrong: it overlaps no such right annotation, but a wrong one.
+        Unknown: it overlaps neither.
         """
         is_same = np.array(words, dtype=object)[:, None] == self.words
         iou = _overlap(box_xyxy, self.box_xyxy) * is_same
@@ -177,7 +177,7 @@ class Findings:
 
 
 def findings(audit: Audit, annotations: Iterable[Annotation], task: str) -> Findings:
-    """Return what the audit found about a sample's annotations of one task."""
+    """Return the audited annotations of a sample for one task."""
     audited = [one for one in audit.of(annotations) if one.task == task]
     is_right = np.array([audit.right[one.id] for one in audited], dtype=bool)
     boxes = np.array([box_of(one) for one in audited]).reshape(-1, 4)
@@ -192,7 +192,7 @@ def findings(audit: Audit, annotations: Iterable[Annotation], task: str) -> Find
 
 
 def _things(words: np.ndarray, box_xyxy: np.ndarray, is_right: np.ndarray) -> np.ndarray:
-    """Number alike the right ones that are the same thing, -1 for wrong ones, (n,)."""
+    """Number the objects of the right annotations, -1 for wrong ones, (n,)."""
     iou = _overlap(box_xyxy, box_xyxy)
     is_same = (iou >= SAME_PLACE) & (words[:, None] == words)
     thing = np.full(len(words), -1)
@@ -203,7 +203,7 @@ def _things(words: np.ndarray, box_xyxy: np.ndarray, is_right: np.ndarray) -> np
 
 
 def _overlap(box_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
-    """Return the intersection over union; two without a region are about the whole image."""
+    """Return the intersection over union; 1 for two without a region, of the whole image."""
     iou, _ = box_overlap(np.nan_to_num(box_xyxy), np.nan_to_num(others_xyxy))
     iou[np.isnan(box_xyxy[:, :1]) & np.isnan(others_xyxy[:, 0])] = 1.0
     return iou

@@ -1,8 +1,8 @@
-"""From an audit to a calibration: what each voter's word is worth, and all words together.
+"""From an audit to a calibration: of each voter's scores, and of all voters together.
 
-Every number that is reported of merged statements is cross-validated: they are made by a
-calibration that did not see their samples. Where the audit does not suffice for a task the
-calibration says why, and the merge goes by agreement.
+Every number that is reported of merged annotations is cross-validated: they are made by a
+calibration that did not see their samples. Where the audit of a task is too small, the calibration
+has the reason, and the merge falls back to `agreement`.
 """
 
 from __future__ import annotations
@@ -17,34 +17,35 @@ from engine.core.annotation import Annotation
 from engine.core.tasks import CAPTION_TASKS, DETECTION_TASKS
 from pipelines.merge.calibration import Calibration, TaskCalibration
 from pipelines.merge.candidates import candidates_of, words_of
-from pipelines.merge.learning.audit import Audit, Said, findings
+from pipelines.merge.learning.audit import Audit, LabelledSample, findings
 from pipelines.merge.learning.per_task import IOU, Scene, learn
 from pipelines.merge.learning.reliability import expected_calibration_error, wilson
 from pipelines.merge.rules import CalibratedFusion, Case, RuleOptions
 
 FOLDS = 5
+"""Parts of the cross-validation; 5 or 10 are usual (Hastie et al. 2009, section 7.10)."""
 
 
 def fit(
-    labelled: Iterable[Said],
+    labelled: Iterable[LabelledSample],
     audit: Audit,
     *,
     voters: Sequence[str],
     tasks: Sequence[str],
-    earlier: Iterable[Said] = (),
+    earlier: Iterable[LabelledSample] = (),
 ) -> Calibration:
-    """Learn from an audit what the voters' words are worth.
+    """Fit a calibration to an audit.
 
     Args:
-        labelled: samples with everything that the voters said, before any filter.
-        audit: what was found. A sample in which anything was audited is used as a whole: what
-            was not audited itself is judged by what was found at its place.
-        voters: names of the stages that speak.
-        tasks: what is merged.
-        earlier: samples with what was said in earlier rounds, where the audit names that.
+        labelled: samples with all annotations of the voters, before any filter.
+        audit: which annotations are right. All annotations of an audited sample are used: those
+            that were not audited are judged by audited ones with the same text and region.
+        voters: names of the stages that vote.
+        tasks: the tasks that are merged.
+        earlier: samples with the annotations of earlier rounds, if the audit names some.
 
     Raises:
-        ConfigError: the audit names annotations that nobody said.
+        ConfigError: the audit names annotations that do not exist.
     """
     audited = _audited(labelled, earlier, audit)
     learned = {
@@ -67,7 +68,7 @@ def fit(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Sample:
-    """What is kept of an audited sample: no image."""
+    """An audited sample without its image."""
 
     width: int
     height: int
@@ -75,9 +76,9 @@ class _Sample:
 
 
 def _audited(
-    labelled: Iterable[Said], earlier: Iterable[Said], audit: Audit
+    labelled: Iterable[LabelledSample], earlier: Iterable[LabelledSample], audit: Audit
 ) -> list[tuple[_Sample, list[Annotation]]]:
-    """Return the samples in which something was audited, by key, and what that was."""
+    """Return the audited samples, sorted by key, each with its audited annotations."""
     known: set[str] = set()
     found: dict[str, dict[str, Annotation]] = {}
     for sample in earlier:
@@ -113,16 +114,16 @@ def _scene(
 
 
 def _fit_task(scenes: Sequence[Scene], task: str, voters: Sequence[str]) -> TaskCalibration:
-    """Learn one task from all scenes, and measure it on scenes held out in turn."""
+    """Fit one task to all scenes, and measure it by cross-validation."""
     learned = learn(scenes, task, voters)
     if learned.fusion is None and task not in CAPTION_TASKS:
         return learned
     outcomes: list[_Outcome] = []
     for fold in range(FOLDS):
-        rest = [scene for place, scene in enumerate(scenes) if place % FOLDS != fold]
+        rest = [scene for index, scene in enumerate(scenes) if index % FOLDS != fold]
         model = learn(rest, task, voters)
         if task in CAPTION_TASKS:
-            outcomes += [_heard(scene, model) for scene in scenes[fold::FOLDS]]
+            outcomes += [_unmerged(scene, model) for scene in scenes[fold::FOLDS]]
         elif model.fusion is not None:
             outcomes += [_merged(scene, model) for scene in scenes[fold::FOLDS]]
     held_out = _together(outcomes)
@@ -132,9 +133,9 @@ def _fit_task(scenes: Sequence[Scene], task: str, voters: Sequence[str]) -> Task
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Outcome:
-    """Statements about audited scenes: how sure they were, and whether they were right.
+    """Annotations of audited scenes: their confidence, and whether they are right.
 
-    `things` is how many different things anybody said rightly in those scenes.
+    `things` is the number of objects that any voter found in those scenes.
     """
 
     confidence: np.ndarray
@@ -151,13 +152,13 @@ def _together(outcomes: Sequence[_Outcome]) -> _Outcome:
 
 
 def _merged(scene: Scene, model: TaskCalibration) -> _Outcome:
-    """Return what the merged statements about a scene turn out to be, the unsure ones too."""
+    """Judge the merged annotations of a scene, those of low confidence too."""
     hypotheses = scene.hypotheses(model)
     rule = CalibratedFusion(RuleOptions(least_confidence=0.0, apart=IOU))
     case = Case(candidates=hypotheses.candidates, size_wh=scene.size_wh, calibration=model)
     choice = rule.choose(hypotheses, case)
     verdict, thing = (column[choice.row] for column in scene.verdicts(hypotheses))
-    # The second statement of one thing is wrong: it is one too many.
+    # A second annotation of one object is a duplicate, so it is wrong.
     _, first = np.unique(thing, return_index=True)
     is_right = (verdict == 1) & np.isin(np.arange(len(thing)), first)
     is_known = ~np.isnan(verdict)
@@ -168,8 +169,8 @@ def _merged(scene: Scene, model: TaskCalibration) -> _Outcome:
     )
 
 
-def _heard(scene: Scene, model: TaskCalibration) -> _Outcome:
-    """Return what the voters' own statements about a scene turn out to be."""
+def _unmerged(scene: Scene, model: TaskCalibration) -> _Outcome:
+    """Judge the voters' own annotations of a scene."""
     is_known = ~np.isnan(scene.verdict)
     return _Outcome(
         confidence=scene.candidates.trusted(model).trust[is_known],
@@ -191,13 +192,13 @@ def _best_threshold(held_out: _Outcome) -> float:
 
 
 def _measured(held_out: _Outcome, least_confidence: float) -> Mapping[str, Any]:
-    """Return what is to be expected of statements from that confidence on."""
-    is_said = held_out.confidence >= least_confidence
-    is_right = held_out.is_right[is_said]
+    """Return precision, recall and calibration error from that confidence on."""
+    is_kept = held_out.confidence >= least_confidence
+    is_right = held_out.is_right[is_kept]
     right = int(is_right.sum())
     return {
         "least_confidence": least_confidence,
         "precision": wilson(right, len(is_right)),
         "recall": min(1.0, right / held_out.things) if held_out.things else None,
-        "ece": expected_calibration_error(held_out.confidence[is_said], is_right),
+        "ece": expected_calibration_error(held_out.confidence[is_kept], is_right),
     }

@@ -1,7 +1,7 @@
-"""How exactly voters draw, found without knowing the true place.
+"""How exact the voters' boxes are, estimated without the true boxes.
 
-Two voters that mean the same thing differ by the errors of both; with three voters or more each
-one's own error follows (Grubbs 1948). With two, both count alike.
+The boxes of two voters for the same object differ by the errors of both; with three voters or more
+the error of each one follows (Grubbs 1948). With two, both have the same weight.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from itertools import combinations
 import numpy as np
 
 LEAST_PAIRS = 8
-"""Things that two voters must both have drawn before their difference counts."""
+"""Objects that two voters must both have found before their difference counts."""
 _LARGEST_RATIO = 10.0
-"""No voter counts more than this many times another one: what is measured is noisy too."""
+"""No voter has more than this many times the weight of another: the estimate is noisy."""
+_SMALLEST_SIDE_PX = 1e-6
+"""Avoids a division by 0 for empty boxes."""
 
 
 def edge_weights(
@@ -24,8 +26,8 @@ def edge_weights(
 
     Args:
         box_xyxy: right boxes, pixels, (n, 4).
-        voter: who drew each, 0..voters-1, (n,).
-        thing: what each shows: equal numbers are the same thing, 0 or more, (n,).
+        voter: index of each box's voter, 0..voters-1, (n,).
+        thing: number of each box's object, 0 or more, (n,).
     """
     boxes = np.full((thing.max(initial=-1) + 1, voters, 4), np.nan)
     boxes[thing, voter] = box_xyxy
@@ -34,7 +36,7 @@ def edge_weights(
     for one, other in combinations(range(voters), 2):
         shift = boxes[:, one] - boxes[:, other]
         scale = (side[:, one] + side[:, other])[:, None] / 2
-        ratio = (shift / np.maximum(scale, 1e-6))[~np.isnan(scale[:, 0])]
+        ratio = (shift / np.maximum(scale, _SMALLEST_SIDE_PX))[~np.isnan(scale[:, 0])]
         if len(ratio) >= LEAST_PAIRS:
             pairs.append((one, other))
             squares.append(float(np.median((ratio**2).mean(axis=1))))
@@ -44,7 +46,7 @@ def edge_weights(
 def _own_variances(
     pairs: Sequence[tuple[int, int]], squares: Sequence[float], voters: int
 ) -> np.ndarray:
-    """Split the variance of each pair among its two, NaN for voters without a pair, (voters,)."""
+    """Split the variance of each pair between its two voters, NaN without a pair, (voters,)."""
     system = np.zeros((len(pairs), voters))
     for row, pair in enumerate(pairs):
         system[row, list(pair)] = 1

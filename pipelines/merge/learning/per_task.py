@@ -1,6 +1,6 @@
-"""What audited scenes teach about one task: each voter's word, and all words together.
+"""Fitting one task to audited scenes: each voter's scores, and all voters together.
 
-Nothing is measured here, and nothing held out: that is for `fit`.
+Evaluation and cross-validation are in `fit`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOO_FEW_AUDITED = "too_few_audited"
 ONE_CLASS_ONLY = "one_class_only"
 
 IOU = 0.5
-"""Intersection over union from which on two regions may mean one thing."""
+"""Intersection over union from which on two regions may be the same object."""
 LEAST_AUDITED = 30
 """Judged hypotheses below which nothing is fused."""
 LEAST_NAMED = 5
@@ -32,10 +32,10 @@ LEAST_NAMED = 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """An audited sample and task: what was said, and what was found of it.
+    """The candidates of an audited sample for one task, with the audit.
 
-    `verdict` is 1 for right, 0 for wrong, NaN for unknown, `thing` what it shows, -1 for nothing
-    right, each (candidates,).
+    `verdict` is 1 for right, 0 for wrong, NaN for unknown, `thing` the number of the object, -1
+    unless right, each (candidates,).
     """
 
     size_wh: tuple[int, int]
@@ -45,17 +45,17 @@ class Scene:
     thing: np.ndarray
 
     def hypotheses(self, learned: TaskCalibration) -> Hypotheses:
-        """Return the hypotheses about the scene, given what is known of the voters."""
+        """Return the hypotheses about the scene, with the calibration of its voters."""
         candidates = self.candidates.trusted(learned)
         return hypotheses_of(candidates, iou=IOU, calibration=learned)
 
     def verdicts(self, hypotheses: Hypotheses) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the findings mean for the hypotheses: verdict and thing, each (h,)."""
+        """Judge hypotheses by the audit: verdict and number of the object, each (h,)."""
         return self.findings.carried_over(hypotheses.words, hypotheses.box_xyxy)
 
 
 def learn(scenes: Sequence[Scene], task: str, voters: Sequence[str]) -> TaskCalibration:
-    """Learn a task; `reason` says why its voters are not fused, where they are not."""
+    """Fit a task; `reason` is why its voters are not fused, empty if they are."""
     learned = TaskCalibration(voters=_learn_voters(scenes, voters))
     if task in CAPTION_TASKS:  # one is chosen, none are fused
         return learned
@@ -80,7 +80,7 @@ def learn(scenes: Sequence[Scene], task: str, voters: Sequence[str]) -> TaskCali
 
 
 def _too_little(is_right: np.ndarray) -> str:
-    """Say why nothing can be fused, or nothing."""
+    """Return the reason why no fusion can be fitted, empty if it can."""
     if not len(is_right):
         return NO_AUDIT
     if len(is_right) < LEAST_AUDITED:
@@ -89,7 +89,7 @@ def _too_little(is_right: np.ndarray) -> str:
 
 
 def _learn_voters(scenes: Sequence[Scene], voters: Sequence[str]) -> Mapping[str, Voter]:
-    """Learn each voter's scores and how exactly it draws."""
+    """Fit each voter's scores and the weight of its boxes."""
     score, voter, verdict = (
         np.concatenate([np.zeros(0), *columns])
         for columns in (
@@ -102,9 +102,9 @@ def _learn_voters(scenes: Sequence[Scene], voters: Sequence[str]) -> Mapping[str
     prior = ((verdict == 1).sum() + 1) / (is_known.sum() + 2)
     weights = _edge_weights(scenes, len(voters))
     learned = {}
-    for place, name in enumerate(voters):
-        rows = is_known & (voter == place)
-        learned[name] = fit_voter(score[rows], verdict[rows] == 1, float(prior), weights[place])
+    for index, name in enumerate(voters):
+        rows = is_known & (voter == index)
+        learned[name] = fit_voter(score[rows], verdict[rows] == 1, float(prior), weights[index])
     return learned
 
 

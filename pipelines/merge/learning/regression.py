@@ -1,6 +1,6 @@
-"""Logistic regression as it is needed here: few audited statements, sane penalties, plain numbers.
+"""Logistic regression with an L2 penalty, for few audited annotations.
 
-Knows no annotation: columns of numbers and whether they came true.
+It knows no annotations, only columns of numbers and what is right.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ PENALTY = 1.0
 """Strength of the L2 penalty: weights are expected within about 1 of 0 (log-odds)."""
 
 LEAST_SCORES = 10
-"""Audited scores below which they are not fitted."""
+"""Number of audited scores below which they are not fitted."""
 SOLVER = "newton-cholesky"
-"""Exact to the last digits that are stored, and quick with many rows and few columns."""
+"""Exact to the digits that are stored, and fast with many rows and few columns."""
+_CONSTANT = 1e-9
+"""Standard deviation below which a column is constant."""
 
 
 def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: float = 1.0) -> Voter:
     """Fit P(right) of one voter by Platt scaling on the log-odds of its score (Platt 1999).
 
-    Scores with little to learn from, and statements without a score, get the voter's precision,
-    drawn towards `prior` by two pseudo-observations.
+    If the scores cannot be fitted, and for annotations without a score, P(right) is the voter's
+    precision, shrunk towards `prior` by two pseudo-observations.
 
     Args:
-        score: what it said, 0..1, NaN for nothing, (n,).
-        is_right: whether that was right, bool, (n,).
-        prior: precision expected of a voter of which nothing is known, 0..1.
-        weight: how exactly it draws.
+        score: of its annotations, 0..1, NaN for none, (n,).
+        is_right: whether they are right, bool, (n,).
+        prior: precision of a voter without audited annotations, 0..1.
+        weight: of its boxes, relative to other voters.
     """
     precision = wilson(int(is_right.sum()), len(is_right))
     is_scored = ~np.isnan(score)
@@ -47,18 +49,18 @@ def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: flo
 
 
 def _platt(score: np.ndarray, is_right: np.ndarray, prior: float) -> tuple[float, float]:
-    """Return slope and intercept; slope 0 where the scores teach nothing."""
-    teaches = len(score) >= LEAST_SCORES and is_right.any() and not is_right.all()
-    if teaches and np.ptp(score) > 0:
+    """Return slope and intercept; slope 0 if the scores cannot be fitted."""
+    is_varied = len(score) >= LEAST_SCORES and is_right.any() and not is_right.all()
+    if is_varied and np.ptp(score) > 0:
         (slope,), intercept = _regression(logit(score)[:, None], is_right)
-        # A score that sinks where the voter is right says nothing that one should rely on.
+        # A score that is lower for right annotations is not reliable.
         if slope > 0:
             return slope, intercept
     return 0.0, _constant(is_right, prior)
 
 
 def _constant(is_right: np.ndarray, expected: float) -> float:
-    """Return the log-odds of the share of right ones, with two pseudo-observations."""
+    """Return the log-odds of the share of right annotations, with two pseudo-observations."""
     return float(logit((is_right.sum() + 2 * expected) / (len(is_right) + 2)))
 
 
@@ -67,13 +69,13 @@ def fit_fusion(
 ) -> Fusion:
     """Fit P(right) on the features of hypotheses, (n, len(columns)), with an L2 penalty.
 
-    Numbers are brought to unit variance. Columns of names stay 0 or 1: so a name that is rare,
-    of which little is known, keeps a weight near 0.
+    Numbers are scaled to unit variance. Columns of labels stay 0 or 1, so that the penalty keeps
+    the weight of a rare label near 0.
     """
     is_number = np.array([not column.startswith("name/") for column in columns])
     mean = np.where(is_number, features.mean(axis=0), 0.0)
     spread = np.where(is_number, features.std(axis=0), 1.0)
-    spread[spread < 1e-9] = np.inf  # a column that never changes teaches nothing
+    spread[spread < _CONSTANT] = np.inf  # so that the weight of a constant column is 0
     scaled, intercept = _regression((features - mean) / spread, is_right)
     weights = np.array(scaled) / spread
     return Fusion(

@@ -1,6 +1,6 @@
-"""How far numbers can be believed: an interval for a share, and the calibration error.
+"""Statistics of an audit: the confidence interval of a share, and the calibration error.
 
-Knows no annotation: counts, probabilities and whether they came true.
+They know no annotations, only counts, probabilities and what is right.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from pipelines.merge.calibration import Interval
 
 BINS = 10
+"""Bins of the calibration error."""
 _Z = 1.959964
 """Standard deviations that hold 95% of a normal distribution."""
 
@@ -30,12 +31,12 @@ def expected_calibration_error(
 ) -> float | None:
     """Return the mean gap between probability and share of right ones, 0..1 (Naeini et al. 2015).
 
-    Bins are of equal mass (as many statements in each), so that none is nearly empty; the gap of
-    a bin counts by its size. `None` where there is nothing to compare.
+    Bins have equal mass (the same number of annotations), so that none is nearly empty; a gap is
+    weighted by the size of its bin. `None` without annotations.
 
     Args:
-        probability: what was claimed, 0..1, shape (n,).
-        is_right: what was true, bool, shape (n,).
+        probability: that each annotation is right, 0..1, shape (n,).
+        is_right: whether it is, bool, shape (n,).
     """
     if not len(probability):
         return None

@@ -240,7 +240,7 @@ def test_a_dataset_without_anything_that_coco_has_is_refused(album: Path, tmp_pa
         ({"tasks": ["segmentatoin"]}, "did you mean 'segmentation'"),
         ({"tasks": ["ocr"]}, "'ocr' has no meaning in COCO"),
         ({"tasks": []}, "give at least 1"),
-        ({"categories": ["cat", "dog", "cat"]}, "'cat' stands 2 times"),
+        ({"categories": ["cat", "dog", "cat"]}, "'cat' occurs 2 times"),
         ({"category": ["cat"]}, "did you mean 'categories'"),
     ],
 )

@@ -90,7 +90,7 @@ def test_what_cannot_be_written_is_named(
     wrong = audit(tmp_path / "wrong.jsonl", {row["id"]: False for row in captions})
     with pytest.raises(UsageError, match="finds no caption right"):
         write_examples(str(dataset), wrong, output)
-    with pytest.raises(ConfigError, match="annotation that nobody said here"):
+    with pytest.raises(ConfigError, match="annotation that do not exist here"):
         write_examples(str(dataset), audit(tmp_path / "other.jsonl", {"x": True}), output)
     with pytest.raises(ConfigError, match="is not there"):
         write_examples(str(dataset), str(tmp_path / "none.jsonl"), output)

@@ -38,7 +38,7 @@ def test_candidates_are_what_the_voters_said_for_the_task_in_its_order() -> None
     np.testing.assert_equal(found.score, [np.nan, 0.25, 0.5])
     np.testing.assert_equal(found.trust, [np.nan] * 3)
     assert found.words == ["ring", "star", "ring"]
-    assert found.word.tolist() == [0, 1, 0]
+    assert found.text_id.tolist() == [0, 1, 0]
     assert found.rank.tolist() == [-1, 0.25, 0.5]
     assert found.subject.tolist() == [0, 0, 0]
 

@@ -109,7 +109,7 @@ def test_an_audit_of_an_earlier_round_is_carried_over() -> None:
 
     first, second = ([as_said_by(number, one) for one in SCENES] for number in (1, 2))
     audit = audit_of(first[:100])
-    with pytest.raises(ConfigError, match="nobody said here: 1:"):
+    with pytest.raises(ConfigError, match="do not exist here: 1:"):
         fitted(second, audit)
     again = fitted(second, audit, earlier=first)
     assert again.audited_samples == 100

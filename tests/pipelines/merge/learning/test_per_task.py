@@ -59,7 +59,7 @@ def at_random(count: int, *, task: str = TASK) -> tuple[list[Drawn], dict[str, b
     return scenes, right
 
 
-@pytest.mark.parametrize(("task", "judge"), [(TASK, "_merged"), ("caption", "_heard")])
+@pytest.mark.parametrize(("task", "judge"), [(TASK, "_merged"), ("caption", "_unmerged")])
 def test_each_scene_is_judged_once_by_what_the_others_taught(
     monkeypatch: pytest.MonkeyPatch, task: str, judge: str
 ) -> None:
@@ -338,7 +338,7 @@ def test_a_calibration_tells_which_samples_and_names_it_knows() -> None:
     )
     assert found.names == ("ring", "star")
     assert (found.audited_samples, found.voters) == (2, ("b", "a"))
-    with pytest.raises(ConfigError, match="nobody said here: 3"):
+    with pytest.raises(ConfigError, match="do not exist here: 3"):
         fit(scenes, Audit(right={"2": True, "3": False}), voters=("a",), tasks=(TASK,))
 
 
