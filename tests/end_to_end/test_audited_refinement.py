@@ -146,4 +146,4 @@ def test_what_learns_from_no_audit_cannot_be_audited(florilegium: Command, confi
     options = [part for rule in rules for part in ("--set", rule)]
     told = florilegium("refine", config, "--until", "candidates", *options)
     assert told.code == 2
-    assert "no stage of this config learns from an audit" in told.err
+    assert "no stage of this config uses an audit" in told.err

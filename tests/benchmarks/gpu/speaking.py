@@ -63,7 +63,7 @@ class ChatCaptionLoop(Loop[ChatCaptionConfig]):
 
     def annotate(self, images: list[Image.Image]) -> list[list[Any]]:
         said: list[list[Any]] = [[] for _ in images]
-        for task, question in zip(self.config.tasks, self.config.questions, strict=True):
+        for task, question in zip(self.config.tasks, self.config.chat_prompts, strict=True):
             content = [{"type": "image"}, {"type": "text", "text": question.prompt}]
             prompt = self.processor.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True
