@@ -16,6 +16,7 @@ import yaml
 
 from tests.building import build, shard_file
 from tests.end_to_end.conftest import ROOT
+from tests.security.table import KINDS, markdown
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
@@ -92,3 +93,12 @@ def test_the_specialist_of_readme_says_tags_that_other_stages_read(
     assert set(tags.values()) == {"sharp"}
     assert captions.keys() == tags.keys()
     assert all("sharp" in text for text in captions.values())
+
+
+def test_the_table_of_attacks_has_every_kind_that_is_counted() -> None:
+    header, *lines = markdown(dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)).rstrip().split("\n")
+    table = README[README.index(header) :].partition("\n\n")[0].split("\n")
+    assert table[0] == header
+    assert len(table) == len(lines) + 1
+    for quoted, line in zip(table[1:], lines, strict=True):
+        assert re.sub(r"\d+", "0", quoted) == line

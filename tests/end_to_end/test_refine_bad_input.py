@@ -313,7 +313,7 @@ def test_an_audit_of_unknown_annotations_is_refused_and_can_be_mended(
     told = florilegium("refine", write(audit=str(audit)))
     assert told.code == 2
     assert f"names 1 of {len(found) + 1} annotations that do not exist here: beef" in told.err
-    assert "take these lines out" in told.err
+    assert "or remove these lines" in told.err
     assert layers.items() <= files_of(output / "layers").items()
     audit.write_text("\n".join(map(json.dumps, found)))
     told = florilegium("refine", write(audit=str(audit)))
