@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,11 +13,14 @@ pytestmark = pytest.mark.attack("hangs")
 
 
 @pytest.fixture
-def ends(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """An entry for each time that the process would have ended at once."""
     found: list[bool] = []
     monkeypatch.setattr(Stop, "end_now", lambda stop: found.append(stop.is_asked))
-    return found
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield found
+    signal.signal(signal.SIGINT, before)
 
 
 def watchers() -> list[threading.Thread]:
