@@ -269,7 +269,7 @@ def test_a_recogniser_with_letters_missing_is_refused(
     processor.character_list = processor.character_list[:5]
     processor.save_pretrained(folder)
     specialist = PpOcr(configure().model_copy(update={"recogniser": str(folder)}))
-    with pytest.raises(ConfigError, match="tells 28 letters apart, but its processor knows 5"):
+    with pytest.raises(ConfigError, match="has 28 classes of letters, but its processor 5"):
         specialist.load()
 
 
