@@ -21,18 +21,22 @@ class Area:
 
 
 _PARTITION = "tests/engine/planning/test_partition.py"
+_MERGE = ("candidates", "captions", "hypotheses", "rules", "stage", "statement")
 
 AREAS = (
     Area(
         name="pipelines/merge",
-        code=("pipelines/merge/*",),
-        tests=("tests/pipelines/merge",),
+        code=tuple(f"pipelines/merge/{name}.py" for name in _MERGE),
+        tests=(
+            *(f"tests/pipelines/merge/test_{name}.py" for name in _MERGE),
+            "tests/pipelines/merge/test_world.py",
+        ),
         slow=("tests/pipelines/merge/test_world.py",),
     ),
     Area(
         name="pipelines/merge/learning",
-        code=("pipelines/merge/learning/*",),
-        tests=("tests/pipelines/merge/learning",),
+        code=("pipelines/merge/learning/*", "pipelines/merge/calibration.py"),
+        tests=("tests/pipelines/merge/learning", "tests/pipelines/merge/test_calibration.py"),
         slow=("tests/pipelines/merge/learning/test_fit.py",),
     ),
     Area(
