@@ -8,7 +8,7 @@ from dataclasses import replace
 from engine.core.errors import StorageError
 from engine.execution.progress import Progress
 from engine.execution.run import Run, execute, refuse_caveats
-from engine.planning.graph import FORMAT_VERSION
+from engine.planning.fingerprint import FORMAT_VERSION
 from engine.results.dataset import manifest_of
 from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
 from engine.results.publication import FileStats, read_stats, refuse_vanished
@@ -97,7 +97,7 @@ def draw_again(output: Folder) -> None:
 
 def _drawn(output: Folder, manifest: Manifest, *, before_card: Callable[[], None]) -> Manifest:
     """Write card, report and statistics; return the manifest that names them."""
-    from pipelines.report import write_report
+    from pipelines.report.page import write_report
 
     files = write_report(output, manifest.shards)
     before_card()

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+KEY_MASK = "[key]"
+"""What stands in place of a secret."""
 LEAST_CHARACTERS = 6
 """Least characters of a secret value: masking shorter ones would damage ordinary words."""
 _MOST_PLAIN = 512
@@ -63,11 +65,11 @@ def _secrets_in(options: Mapping[str, Any]) -> Iterator[str]:
             yield value
 
 
-def without_values(text: str, *values: str, mask: str) -> str:
+def without_values(text: str, *values: str) -> str:
     """Return a text with a mask in place of these values, however they are written."""
     for value in sorted({one for one in values if len(one) >= LEAST_CHARACTERS}, key=len)[::-1]:
         for pattern in _patterns_of(value):
-            text = pattern.sub(mask, text)
+            text = pattern.sub(KEY_MASK, text)
     return text
 
 

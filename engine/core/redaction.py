@@ -11,12 +11,10 @@ import re
 from functools import partial
 from urllib.parse import unquote, urlsplit
 
-from engine.core import known_secrets
-from engine.core.known_secrets import LEAST_CHARACTERS, known_values
+from engine.core.known_secrets import KEY_MASK, LEAST_CHARACTERS, known_values, without_values
 
 MASK = "***"
 """Replaces a secret in a URL."""
-_KEY = "[key]"
 """Replaces a secret elsewhere."""
 
 MOST_CHARACTERS = 100_000
@@ -116,11 +114,11 @@ def redacted(text: str, *secrets: str) -> str:
     if len(text) > MOST_CHARACTERS:
         whole = MOST_CHARACTERS - _LONGEST_TORN
         text = text[:whole] + "".join(re.findall(r"\S*\s", text[whole:MOST_CHARACTERS]))
-    text = _PRIVATE_KEY.sub(_KEY, without_values(text, *secrets, *known_values()))
+    text = _PRIVATE_KEY.sub(KEY_MASK, without_values(text, *secrets, *known_values()))
     text = _PAIR.sub(_pair, _URL.sub(_url, text))
     text = _NAMED.sub(_named, _HEADER.sub(_named, text))
-    text = _WEAKLY_NAMED.sub(rf"\1{_KEY}", _TOKEN.sub(_KEY, text))
-    return _SCHEME.sub(rf"\1{_KEY}", text)
+    text = _WEAKLY_NAMED.sub(rf"\1{KEY_MASK}", _TOKEN.sub(KEY_MASK, text))
+    return _SCHEME.sub(rf"\1{KEY_MASK}", text)
 
 
 def redacted_urls(text: str) -> str:
@@ -198,13 +196,8 @@ def _named(match: re.Match[str]) -> str:
     """Mask the value of a named secret; `..._env` names a variable."""
     parts = match.groupdict()
     value = parts["value"] or parts.get("quoted") or ""
-    is_masked = value in (_KEY, "") or not value.strip(".*")
+    is_masked = value in (KEY_MASK, "") or not value.strip(".*")
     if match["name"].lower().endswith("env") or is_masked:
         return match[0]
     start = f"{match['name']}{match['equals']}{parts['quote'] or ''}{parts.get('scheme') or ''}"
-    return f"{start}{_KEY}"
-
-
-def without_values(text: str, *values: str) -> str:
-    """Return a text with a mask in place of these values, however they are written."""
-    return known_secrets.without_values(text, *values, mask=_KEY)
+    return f"{start}{KEY_MASK}"

@@ -18,13 +18,11 @@ from engine.core.annotation import ANNOTATION_FIELDS, Annotation, Provenance, st
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
 from engine.core.sample import Sample
-from engine.core.validity import problem_of
+from engine.core.validity import TEXTS, problem_of
 
 INVALID_OUTPUT = "invalid_output"
 TOO_MANY_ANNOTATIONS = "too_many_annotations"
 TEXT_TOO_LONG = "text_too_long"
-
-_TEXTS = ("task", "text", "label", "language", "parent_id", "id")
 
 RowT = TypeVar("RowT")
 
@@ -161,7 +159,7 @@ class MeasurementRows(Rows[Measurement]):
 def _size_problem(annotation: Annotation, limits: Limits) -> SampleError | None:
     """Return the error of an annotation that is too large to be looked at."""
     most = limits.max_caption_characters
-    for name in _TEXTS:
+    for name in TEXTS:
         text = getattr(annotation, name)
         if isinstance(text, str) and len(text) > most:
             message = f"a {name} of {len(text)} characters"

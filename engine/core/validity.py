@@ -19,7 +19,8 @@ _KINDS = frozenset(get_args(Kind))
 _LONGEST_SPAN = 2**31
 _MOST_GROUPS = 7  # of five bits, in a number of a mask
 _CONTENT = ("text", "label", "box_xyxy", "quad", "mask_rle", "span", "parent_id")
-_TEXTS = ("task", "text", "label", "language", "parent_id", "id")
+TEXTS = ("task", "text", "label", "language", "parent_id", "id")
+"""The fields of an annotation that are texts."""
 
 
 def problem_of(
@@ -73,7 +74,7 @@ def _has(annotation: Annotation, field: str) -> bool:
 def _text_problem(annotation: Annotation) -> str:
     if not isinstance(annotation.kind, str) or annotation.kind not in _KINDS:
         return f"a kind of {shown(annotation.kind)}, not {', '.join(sorted(_KINDS))}"
-    for name in _TEXTS:
+    for name in TEXTS:
         value = getattr(annotation, name)
         if not isinstance(value, str):
             return f"a {name} that is no text: {shown(value)}"

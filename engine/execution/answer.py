@@ -32,8 +32,7 @@ STAGE_TIMEOUT = "stage_timeout"
 FILE_TIMEOUT = "file_timeout"
 SHARD_TIMEOUT = "shard_timeout"
 BUDGET_EXHAUSTED = "budget_exhausted"
-"""Nobody was asked, as there was nothing left to pay with: no fault of the image or the stage. The
-next run asks."""
+"""The budget is spent: neither the image nor the stage is at fault, and the next run asks."""
 
 _PASS_ON = (__file__, stage.__file__)
 """The files between a worker and a stage's own code: tracebacks leave them out."""

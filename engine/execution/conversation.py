@@ -21,10 +21,8 @@ from engine.planning.graph import Node
 from engine.results.layer import Layer, StageError, make_layer
 from engine.results.shard import Shard, ShardBytes
 
-Said = Mapping[str, Mapping[int, Answer]]
-"""Earlier answers by stage name and sample number."""
-
-
+EarlierAnswers = Mapping[str, Mapping[int, Answer]]
+"""By the name of the stage and the number of the sample."""
 _MOST_NAMED = 4
 
 
@@ -35,7 +33,7 @@ class Conversation:
         self,
         shard: Shard,
         images: ShardBytes,
-        earlier: Said,
+        earlier: EarlierAnswers,
         *,
         limits: Limits | None = None,
         watch: Watch | None = None,

@@ -51,7 +51,7 @@ from engine.results.publication import (
     refuse_vanished,
 )
 from engine.results.shard import SOURCE_FINGERPRINT
-from engine.sources.source import Source
+from engine.sources.source import RECEIPTS, Source
 from engine.sources.url import reached
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut, escaped
@@ -378,4 +378,4 @@ class _Receipts:
         self._layers.publish(self._name(spec), samples_digest.encode(), durable=False)
 
     def _name(self, spec: ShardSpec) -> str:
-        return f"source-{self._readings[spec.source]}/{spec.inputs_digest}"
+        return f"{RECEIPTS}{self._readings[spec.source]}/{spec.inputs_digest}"

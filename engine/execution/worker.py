@@ -23,7 +23,7 @@ from engine.execution.answer import (
     STAGE_TIMEOUT,
     Answer,
 )
-from engine.execution.conversation import Conversation, Said
+from engine.execution.conversation import Conversation, EarlierAnswers
 from engine.execution.watch import Doing, Watch
 from engine.execution.worker_log import about
 from engine.planning.config import RunConfig
@@ -243,7 +243,7 @@ class Worker:
 
     def _stored_answers(
         self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]
-    ) -> Said:
+    ) -> EarlierAnswers:
         """Return the stored answers that these stages read.
 
         A stage that is about to be asked again is recalled without its failures; any other

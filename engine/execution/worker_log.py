@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.core.redaction import redacted
 from engine.untrusted.traces import traceback_of
@@ -108,18 +108,9 @@ class WorkerLog(logging.Handler):
             entries, left_out = tuple(self._entries), self._left_out
             self._entries, self._left_out = [], 0
         if left_out:
-            last = entries[-1]
             message = f"{left_out} more messages, which are left out"
-            entries += (
-                Entry(
-                    name=last.name,
-                    level=logging.WARNING,
-                    message=message,
-                    created_s=last.created_s,
-                    shard=last.shard,
-                    stage="",
-                ),
-            )
+            last = replace(entries[-1], level=logging.WARNING, message=message, stage="", trace="")
+            entries += (last,)
         return entries
 
 

@@ -6,8 +6,7 @@ stage its fingerprint. It loads no model and touches no image.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -16,16 +15,14 @@ from typing import Any, Generic, TypeVar
 from engine.core.annotation import Provenance
 from engine.core.errors import MissingModel, MissingPackage, PlanError, nearest
 from engine.core.image_member import ImageKind
-from engine.core.sample import digest_of
-from engine.core.stage import RUNTIME, THRESHOLD, Filter, Marker, Specialist, Stage, StageConfig
+from engine.core.stage import Filter, Specialist, Stage
 from engine.core.tasks import TASKS
 from engine.planning.config import RunConfig, validated
+from engine.planning.fingerprint import configuration_of, fingerprint_of, recipe_of
 from engine.planning.plugins import UNSEEN
 from engine.planning.registry import absent_packages, find_stage, is_module
-from engine.sources.source import SOURCE
+from engine.sources.source import RECEIPTS, SOURCE
 
-FORMAT_VERSION = 4
-"""Raise it when the engine writes the same annotations differently."""
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
 
@@ -82,7 +79,9 @@ class Node(Generic[StageT_co]):
 
     def configuration(self) -> dict[str, Any]:
         """Return everything the fingerprint stands for, and the thresholds, as JSON values."""
-        return _configuration(self.name, self.use, self.stage, self.revision, tuple(self.upstream))
+        return configuration_of(
+            self.name, self.use, self.stage, self.revision, tuple(self.upstream)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +194,7 @@ class _Draft:
 
 
 def _draft(section: str, name: str, options: Mapping[str, Any], *, imports: bool) -> _Draft:
-    if name == SOURCE or name.startswith(f"{SOURCE}-"):
+    if name == SOURCE or name.startswith(RECEIPTS):
         raise PlanError(
             f"{section}.{name}: the name {SOURCE!r} belongs to the labels of the source, and "
             f"`{SOURCE}-...` to what was read of it: rename the stage"
@@ -344,7 +343,7 @@ def _node(
     upstream: Mapping[str, frozenset[str]],
     earlier: Mapping[str, Node[Any]],
 ) -> Node[Any]:
-    configuration = _configuration(draft.name, draft.use, draft.stage, revision, tuple(upstream))
+    configuration = configuration_of(draft.name, draft.use, draft.stage, revision, tuple(upstream))
     return Node(
         name=draft.name,
         use=draft.use,
@@ -354,50 +353,3 @@ def _node(
         revision=revision,
         is_unseen=draft.is_unseen,
     )
-
-
-def fingerprint_of(configuration: Mapping[str, Any], read: Sequence[str]) -> str:
-    """Return the fingerprint of a stage from its configuration, as a manifest has it, and the
-    fingerprints of the stages that it reads."""
-    options = {
-        name: value
-        for name, value in configuration["config"].items()
-        if name not in configuration["thresholds"]
-    }
-    texts = [str(configuration[name]) for name in ("name", "use", "version", "model", "revision")]
-    return digest_of([*texts, json.dumps(options, sort_keys=True), *read])[:16]
-
-
-def recipe_of(images: str, stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the recipe of stages by fingerprint, with their configurations, in their order."""
-    configurations = [json.dumps(one, sort_keys=True) for one in stages.values()]
-    return digest_of([str(FORMAT_VERSION), images, *stages, *configurations])
-
-
-def _configuration(
-    name: str, use: str, stage: Stage[Any], revision: str, upstream: Sequence[str]
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "use": use,
-        "version": stage.version,
-        "model": stage.model,
-        "revision": revision,
-        "reads": list(upstream),
-        "config": _options(stage.config, without=(RUNTIME,)),
-        "thresholds": sorted(_marked(stage.config, (THRESHOLD,))),
-    }
-
-
-def _options(config: StageConfig, *, without: tuple[Marker, ...]) -> dict[str, Any]:
-    """Return a stage's options as JSON values, those with one of these marks left out."""
-    return config.model_dump(mode="json", exclude=_marked(config, without))
-
-
-def _marked(config: StageConfig, marks: tuple[Marker, ...]) -> set[str]:
-    """Return the names of the options that have one of these marks."""
-    return {
-        name
-        for name, info in type(config).model_fields.items()
-        if any(mark in marks for mark in info.metadata if isinstance(mark, Marker))
-    }

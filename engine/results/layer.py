@@ -150,14 +150,16 @@ class LayerStore:
         }
         metadata = {_METADATA_KEY: json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()}
         data = to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
-        self._folder.publish(_file_name(node, shard_digest), data, durable=False)
+        self._folder.publish(
+            layer_file(node.name, node.fingerprint, shard_digest), data, durable=False
+        )
 
     def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
         """Return a layer and its sample digests, or `None` when absent or damaged.
 
         A damaged layer is the trace of a power cut. It is deleted, so that it is made again.
         """
-        name = _file_name(node, shard_digest)
+        name = layer_file(node.name, node.fingerprint, shard_digest)
         data = self._folder.read(name)
         if data is None:
             return None
@@ -223,7 +225,7 @@ class LayerStore:
     ) -> tuple[tuple[StageError, ...], list[str]] | None:
         """Return errors and sample digests from the end of a layer, or `None` when absent or
         damaged; of a small layer, the end is all of it."""
-        name, size = _file_name(node, digest), TAIL_BYTES
+        name, size = layer_file(node.name, node.fingerprint, digest), TAIL_BYTES
         tail = self._folder.tail(name, size)
         try:
             if tail and len(tail) == size < footer_size(tail):
@@ -284,5 +286,11 @@ def _renumbered(layer: Layer, numbers: Mapping[int, int]) -> Layer:
     return Layer(table=layer.table.filter(pa.array(keep)).set_column(0, SAMPLE_FIELD, new))
 
 
-def _file_name(node: Node[Any], shard_digest: str) -> str:
-    return f"{node.name}-{node.fingerprint}/{shard_digest}.parquet"
+def layer_folder(name: str, fingerprint: str) -> str:
+    """Return the folder of a stage's layers."""
+    return f"{name}-{fingerprint}"
+
+
+def layer_file(name: str, fingerprint: str, shard_digest: str) -> str:
+    """Return the file of a stage's layer for the shard with this digest, with its folder."""
+    return f"{layer_folder(name, fingerprint)}/{shard_digest}.parquet"

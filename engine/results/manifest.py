@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from engine.core.errors import StorageError
 from engine.core.image_member import ImageKind
 from engine.core.sample import DeadLetter
-from engine.planning.graph import FORMAT_VERSION, Graph
+from engine.planning.fingerprint import FORMAT_VERSION
+from engine.planning.graph import Graph
 from engine.results.publication import FileStats, ShardStats, to_json
 from engine.results.shard import SOURCE_FINGERPRINT
 from engine.sources.source import SOURCE

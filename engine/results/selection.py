@@ -1,4 +1,4 @@
-"""Which annotations of a finished dataset are read, and how they are told from the others."""
+"""Which annotations of a finished dataset are read, and which are left out."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ from engine.core.sample import DeadLetter
 
 SOURCE = "source"
 """The name of the source in provenance, and where an input cannot be read."""
+RECEIPTS = f"{SOURCE}-"
+"""How the folders beside the layers begin whose files note which samples an input gave, so that an
+unchanged input is not read again."""
 
 
 class SourceConfig(BaseModel):

@@ -14,14 +14,14 @@ from typing import Any
 from engine.core.errors import UsageError
 from engine.planning.config import LAYERS
 from engine.results.dataset import manifest_of
+from engine.results.layer import layer_folder
 from engine.results.manifest import RECIPE, read_manifest
 from engine.results.versions import VERSIONS
+from engine.sources.source import RECEIPTS
 from engine.storage.folder import TEMPORARY, Folder
 from engine.storage.lease import writing
 from pipelines.dataset.lineage import ROUNDS
 from pipelines.dataset.resolved import read_resolved
-
-_RECEIPTS = "source-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class _Live:
     def of(cls, manifests: list[dict[str, Any]]) -> _Live:
         return cls(
             folders=frozenset(
-                f"{stage['name']}-{fingerprint}"
+                layer_folder(stage["name"], fingerprint)
                 for manifest in manifests
                 for fingerprint, stage in manifest["stages"].items()
             ),
@@ -80,7 +80,7 @@ class _Live:
         """Whether a file of a folder of layers is needed."""
         if file.endswith(TEMPORARY):
             return False
-        if folder.startswith(_RECEIPTS):
+        if folder.startswith(RECEIPTS):
             digest = output.read(f"{LAYERS}/{folder}/{file}") or b""
             return digest.decode("ascii", "replace") in self.digests
         return folder in self.folders and file.partition(".")[0] in self.digests

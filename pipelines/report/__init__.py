@@ -2,7 +2,3 @@
 
 It reads the folder of a finished dataset, local or remote, and loads no stage and no model.
 """
-
-from pipelines.report.page import write_report
-
-__all__ = ["write_report"]

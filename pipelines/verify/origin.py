@@ -19,9 +19,9 @@ from engine.core.errors import FlorilegiumError, StorageError
 from engine.core.image import PIXELS_VERSION
 from engine.core.sample import DeadLetter, digest_of
 from engine.planning.config import LAYERS
-from engine.planning.graph import fingerprint_of, recipe_of
+from engine.planning.fingerprint import fingerprint_of, recipe_of
 from engine.planning.partition import INDEX_NAME, index_table
-from engine.results.layer import ANNOTATION_SCHEMA, Layer, StageError, parse_layer
+from engine.results.layer import ANNOTATION_SCHEMA, Layer, StageError, layer_file, parse_layer
 from engine.results.manifest import MANIFEST, RECIPE
 from engine.results.publication import STATS, ShardStats
 from engine.results.shard import SOURCE_FINGERPRINT
@@ -201,8 +201,8 @@ class Origin:
         if self._layers is None:
             return
         for fingerprint in self._document["order"]:
-            name = f"{self._stages[fingerprint]['name']}-{fingerprint}"
-            path = f"{name}/{stats.samples_digest}.parquet"
+            name = self._stages[fingerprint]["name"]
+            path = layer_file(name, fingerprint, stats.samples_digest)
             if self._layers.url == f"{self._output.url}/{LAYERS}":
                 self.read_layers.add(f"{LAYERS}/{path}")
             layer = yield from layer_of(self._layers, path)

@@ -15,7 +15,7 @@ from typing import Any
 from engine.core.errors import StorageError
 from engine.execution.log import LOG
 from engine.planning.config import LAYERS
-from engine.planning.graph import FORMAT_VERSION
+from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.partition import INDEX_NAME
 from engine.results.manifest import (
     DEAD_LETTERS,
@@ -30,6 +30,7 @@ from engine.results.manifest import (
 )
 from engine.results.publication import SHARDS, STATS, FileStats, ShardStats
 from engine.results.versions import VERSIONS, live_shards, version_files
+from engine.sources.source import RECEIPTS
 from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder, is_left_over
 from engine.storage.lease import LEASES
@@ -49,7 +50,6 @@ _KNOWN = {
 """Entries that the folder of a dataset may have. Log, leases and layers change with every run."""
 _SHARD_FILE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}(\.tar|\.parquet|_stats\.json)")
 _LEASE = re.compile(r"lock|[0-9]{6,}\.json")
-_RECEIPTS = "source-"
 _LAYERS = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{16}")
 _LAYER = re.compile(r"[0-9a-f]{32}\.parquet")
 _RECEIPT = re.compile(r"[0-9a-f]{32}")
@@ -170,7 +170,7 @@ def _check_other_layers(output: Folder, known: Set[str]) -> Iterator[str]:
             continue
         for name, file in sorted(output.entries(f"{LAYERS}/{folder}").items()):
             path = f"{LAYERS}/{folder}/{name}"
-            wanted = _RECEIPT if folder.startswith(_RECEIPTS) else _LAYER
+            wanted = _RECEIPT if folder.startswith(RECEIPTS) else _LAYER
             if file.kind != "file" or not (wanted.fullmatch(name) or is_left_over(name)):
                 yield f"{path} is no layer"
             elif wanted is _LAYER and path not in known and not is_left_over(name):

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field, SecretStr
 
 from engine.core.errors import ConfigError, SampleError
-from engine.core.redaction import redacted, without_values
+from engine.core.known_secrets import without_values
+from engine.core.redaction import redacted
 from engine.core.stage import RUNTIME, StageConfig
 from engine.execution.answer import STAGE_FAILED
 from engine.untrusted.traces import traceback_of

@@ -14,7 +14,7 @@ from engine.core.errors import StorageError
 from engine.core.sample import DeadLetter
 from engine.storage.folder import Folder
 from pipelines.dataset.files import REPORT
-from pipelines.report import write_report
+from pipelines.report.page import write_report
 from tests.pipelines.report.dataset import (
     Page,
     Photo,

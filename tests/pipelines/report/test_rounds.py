@@ -11,7 +11,7 @@ from engine.core.annotation import Annotation
 from engine.storage.folder import Folder
 from pipelines.dataset.files import LINEAGE, REPORT
 from pipelines.dataset.lineage import round_folder, write_lineage
-from pipelines.report import write_report
+from pipelines.report.page import write_report
 from pipelines.report.quality import draw_quality
 from pipelines.report.rounds import read_rounds
 from tests.pipelines.refine.rounds import Labels, box, entry, refined, text

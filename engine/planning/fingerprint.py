@@ -1,0 +1,64 @@
+"""The identity of a stage and of all stages together: digests of what decides their answers.
+
+An option marked `RUNTIME` is not part of it; one marked `THRESHOLD` is part of the recipe only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.core.sample import digest_of
+from engine.core.stage import RUNTIME, THRESHOLD, Marker, Stage, StageConfig
+
+FORMAT_VERSION = 4
+"""Raise it when the engine writes the same annotations differently."""
+
+
+def fingerprint_of(configuration: Mapping[str, Any], read: Sequence[str]) -> str:
+    """Return the fingerprint of a stage from its configuration, as a manifest has it, and the
+    fingerprints of the stages that it reads."""
+    options = {
+        name: value
+        for name, value in configuration["config"].items()
+        if name not in configuration["thresholds"]
+    }
+    texts = [str(configuration[name]) for name in ("name", "use", "version", "model", "revision")]
+    return digest_of([*texts, json.dumps(options, sort_keys=True), *read])[:16]
+
+
+def recipe_of(images: str, stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the recipe of stages by fingerprint, with their configurations, in their order."""
+    configurations = [json.dumps(one, sort_keys=True) for one in stages.values()]
+    return digest_of([str(FORMAT_VERSION), images, *stages, *configurations])
+
+
+def configuration_of(
+    name: str, use: str, stage: Stage[Any], revision: str, upstream: Sequence[str]
+) -> dict[str, Any]:
+    """Return all that the fingerprint of a stage stands for, and its thresholds, as JSON values."""
+    return {
+        "name": name,
+        "use": use,
+        "version": stage.version,
+        "model": stage.model,
+        "revision": revision,
+        "reads": list(upstream),
+        "config": _options(stage.config, without=(RUNTIME,)),
+        "thresholds": sorted(_marked(stage.config, (THRESHOLD,))),
+    }
+
+
+def _options(config: StageConfig, *, without: tuple[Marker, ...]) -> dict[str, Any]:
+    """Return a stage's options as JSON values, those with one of these marks left out."""
+    return config.model_dump(mode="json", exclude=_marked(config, without))
+
+
+def _marked(config: StageConfig, marks: tuple[Marker, ...]) -> set[str]:
+    """Return the names of the options that have one of these marks."""
+    return {
+        name
+        for name, info in type(config).model_fields.items()
+        if any(mark in marks for mark in info.metadata if isinstance(mark, Marker))
+    }
