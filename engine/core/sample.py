@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.core.annotation import Annotation
 from engine.core.errors import SampleError
-from engine.core.image import decode
+from engine.core.image.reading import decode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from engine.core.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
-from engine.core.image import OUT_OF_MEMORY
+from engine.core.image.header import OUT_OF_MEMORY
 from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, too_small, while_loading
 from engine.planning.pools import Pool

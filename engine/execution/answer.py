@@ -18,7 +18,7 @@ from typing import Any
 from engine.core import stage
 from engine.core.counted import counted
 from engine.core.errors import FlorilegiumError, SampleError, UsageError
-from engine.core.image import OUT_OF_MEMORY
+from engine.core.image.header import OUT_OF_MEMORY
 from engine.core.limits import Limits
 from engine.core.rows import INVALID_OUTPUT
 from engine.core.sample import Sample

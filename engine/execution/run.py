@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.core.counted import counted
 from engine.core.errors import ConfigError, MissingPackage, UsageError
-from engine.core.image import PIXELS_VERSION
+from engine.core.image.header import PIXELS_VERSION
 from engine.core.redaction import redacted
 from engine.core.sample import digest_of
 from engine.core.tasks import TASKS

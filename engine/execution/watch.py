@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.core.errors import WorkerDied, WorkerStuck
-from engine.core.image import OUT_OF_MEMORY
+from engine.core.image.header import OUT_OF_MEMORY
 from engine.execution.answer import SHARD_TIMEOUT
 from engine.execution.worker_log import about
 

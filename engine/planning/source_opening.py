@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.core.image import image_suffixes
+from engine.core.image.reading import image_suffixes
 from engine.core.limits import Limits
 from engine.core.redaction import redacted
 from engine.planning.config import SourceEntry, validated

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.annotation import Annotation, from_json, from_table
-from engine.core.image import decode
+from engine.core.image.reading import decode
 from engine.core.keys import is_key
 from engine.results.contract import parse_sample
 from engine.results.shard_files import BESIDE_IMAGE, EVERYTHING, Wanted, opened_file, read_files

@@ -20,7 +20,8 @@ import numpy as np
 
 from engine.core.annotation import COORDINATE_DECIMALS, Annotation, Provenance, stamp
 from engine.core.errors import FlorilegiumError, SampleError
-from engine.core.image import PIXELS_VERSION, ImageHeader, decode, read_header
+from engine.core.image.header import PIXELS_VERSION, ImageHeader
+from engine.core.image.reading import decode, read_header
 from engine.core.keys import Taken, packed_key
 from engine.core.limits import Limits
 from engine.core.redaction import redacted_urls

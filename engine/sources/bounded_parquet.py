@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engine.core.errors import SampleError
-from engine.core.image import TOO_MANY_BYTES
+from engine.core.image.header import TOO_MANY_BYTES
 from engine.core.limits import Limits
 
 TOO_MANY_ROWS = "too_many_rows"

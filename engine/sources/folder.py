@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import ClassVar
 
-from engine.core.image import image_suffixes
+from engine.core.image.reading import image_suffixes
 from engine.core.sample import DeadLetter
 from engine.sources.files import LeftAlone, failed, nothing_found, suffix_of, unreadable
 from engine.sources.labels import Labels

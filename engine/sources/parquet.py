@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.core.errors import ConfigError, SampleError
-from engine.core.image import TOO_MANY_BYTES
+from engine.core.image.header import TOO_MANY_BYTES
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
 from engine.sources.bounded_parquet import check_ratio, check_rows, rows_at_once

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 from engine.core.errors import ConfigError, SampleError, StorageError, nearest
-from engine.core.image import TOO_MANY_BYTES
+from engine.core.image.header import TOO_MANY_BYTES
 from engine.sources.links import LINK_NOT_FOLLOWED, descriptor, leads_out, not_followed
 
 UNREADABLE = "unreadable"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from engine.core.errors import SampleError
-from engine.core.image import TOO_MANY_BYTES
+from engine.core.image.header import TOO_MANY_BYTES
 from engine.core.limits import Limits
 from engine.core.redaction import redacted
 from engine.sources.labels import CAPTION_COLUMNS, OBJECTS, Labels

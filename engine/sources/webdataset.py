@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
 from engine.core.errors import SampleError
-from engine.core.image import TOO_MANY_BYTES, image_suffixes
+from engine.core.image.header import TOO_MANY_BYTES
+from engine.core.image.reading import image_suffixes
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
 from engine.sources.archive import (

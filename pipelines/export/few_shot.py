@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 
 from engine.core.counted import counted
 from engine.core.errors import UsageError
-from engine.core.image import read_header
+from engine.core.image.reading import read_header
 from engine.core.tasks import CAPTION_TASKS
 from engine.results.dataset import Dataset
 from engine.results.dataset_sample import read_samples

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import SampleError
-from engine.core.image import decode
+from engine.core.image.reading import decode
 from engine.core.tasks import CAPTION_TASKS
 from engine.results.dataset_sample import DatasetSample, read_samples
 from engine.results.publication import ShardStats

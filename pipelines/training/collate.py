@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.image import decode
+from engine.core.image.reading import decode
 from pipelines.training.examples import Example
 
 IGNORED = -100

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from engine.core.annotation import ANNOTATION_NAMES, annotation_id
 from engine.core.errors import FlorilegiumError, StorageError
-from engine.core.image import PIXELS_VERSION
+from engine.core.image.header import PIXELS_VERSION
 from engine.core.sample import DeadLetter, digest_of
 from engine.planning.config import LAYERS
 from engine.planning.fingerprint import fingerprint_of, recipe_of

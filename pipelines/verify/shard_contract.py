@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from engine.core.annotation import ANNOTATION_NAMES
 from engine.core.counted import counted
 from engine.core.errors import SampleError, StorageError
-from engine.core.image import decode, read_header
+from engine.core.image.reading import decode, read_header
 from engine.core.limits import MOST_PIXELS
 from engine.results.contract import SAMPLE_TYPES, SHARD_COLUMNS, SHARD_SCHEMA
 from engine.results.publication import (

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from engine.core.image import shrunk
+from engine.core.image.resizing import shrunk
 from specialists.detection.queries import NamedBoxes, NameQueries
 from specialists.pretrained.network import Network, preprocess, to_float32
 from specialists.pretrained.precision import to_full_precision

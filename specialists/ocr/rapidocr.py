@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from engine.core.annotation import Annotation
-from engine.core.image import shrunk
+from engine.core.image.resizing import shrunk
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.direction import Reading, View, read_lines, side_by_side

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, MissingPackage, SampleError
-from engine.core.image import shrunk
+from engine.core.image.resizing import shrunk
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.text_lines import has_area, line

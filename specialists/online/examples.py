@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError, SampleError, nearest
-from engine.core.image import read_header
+from engine.core.image.reading import read_header
 from engine.core.sample import Sample, digest_of
 from engine.core.tasks import CAPTION_TASKS
 from specialists.online.context import one_line

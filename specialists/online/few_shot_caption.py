@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from engine.core.errors import ConfigError, SampleError
-from engine.core.image import decode
+from engine.core.image.reading import decode
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, StageConfig
 from specialists.online.chat import Image, Message

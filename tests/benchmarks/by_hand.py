@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.annotation import Annotation, stamp, to_columns
-from engine.core.image import read_header
+from engine.core.image.reading import read_header
 from engine.core.judgement import Statements
 from engine.core.rows import Measurement
 from engine.core.sample import Picture, Sample

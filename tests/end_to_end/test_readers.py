@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from engine.core.annotation import ANNOTATION_NAMES
-from engine.core.image import decode
+from engine.core.image.reading import decode
 from tests.end_to_end.conftest import Command
 
 pytestmark = pytest.mark.filterwarnings(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from engine.core.annotation import Annotation, Provenance, stamp
-from engine.core.image import read_header
+from engine.core.image.reading import read_header
 from engine.core.sample import Picture, Sample
 from specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
 from specialists.detection.imagenet_cam import ImageNetCam, ImageNetCamConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.annotation import Annotation, stamp
-from engine.core.image import read_header
+from engine.core.image.reading import read_header
 from engine.core.sample import Picture, Sample
 from engine.planning.config import RunConfig, validated
 from engine.planning.graph import Node, plan

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.image import decode, read_header
+from engine.core.image.reading import decode, read_header
 from engine.core.image_member import image_member
 
 

@@ -9,7 +9,7 @@ import pytest
 from engine.core.annotation import Annotation, stamp
 from engine.core.errors import SampleError
 from engine.core.sample import Sample
-from engine.execution.conversation import Conversation, Said
+from engine.execution.conversation import Conversation, EarlierAnswers
 from engine.planning.graph import Graph
 from engine.results.shard import ShardBytes
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
@@ -23,7 +23,9 @@ def images(album: Path) -> ShardBytes:
     return ShardBytes([(album / f"{name}.jpg").read_bytes() for name in ("cat", "cup", "flower")])
 
 
-def conversation(images: ShardBytes, earlier: Said | None = None, **labels: Any) -> Conversation:
+def conversation(
+    images: ShardBytes, earlier: EarlierAnswers | None = None, **labels: Any
+) -> Conversation:
     return Conversation(shard_of(3, **labels), images, earlier or {})
 
 

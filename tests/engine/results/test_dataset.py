@@ -19,7 +19,7 @@ import pytest
 from engine import open_dataset
 from engine.core.annotation import Annotation, from_table, to_columns
 from engine.core.errors import StorageError, UsageError
-from engine.core.image import decode
+from engine.core.image.reading import decode
 from engine.results import shard_files
 from engine.results.dataset import Dataset
 from engine.results.dataset_sample import DatasetSample, read_samples

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from engine.core.errors import ConfigError
-from engine.core.image import MAX_BYTES
+from engine.core.image.header import MAX_BYTES
 from engine.sources.folder import FolderSource
 from engine.sources.source import Item, Reading, Source
 from tests.engine.sources.conftest import captions_of, read_all, source_at

@@ -16,7 +16,7 @@ import webdataset
 
 from engine.core.annotation import Annotation, Provenance, from_json, stamp, to_columns
 from engine.core.errors import ConfigError
-from engine.core.image import MAX_BYTES
+from engine.core.image.header import MAX_BYTES
 from engine.core.sample import DeadLetter
 from engine.sources import archive
 from engine.sources.source import Reading

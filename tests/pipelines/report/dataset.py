@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from engine.core.annotation import Annotation
-from engine.core.image import read_header
+from engine.core.image.reading import read_header
 from engine.core.judgement import Statements, Verdicts
 from engine.core.sample import DeadLetter, Record
 from engine.core.stage import Filter, StageConfig

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from engine.core.errors import SampleError
-from engine.core.image import decode, read_header
+from engine.core.image.reading import decode, read_header
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from engine.core.errors import SampleError
-from engine.core.image import MAX_BYTES, decode, image_suffixes, read_header
+from engine.core.image.header import MAX_BYTES
+from engine.core.image.reading import decode, image_suffixes, read_header
 
 RNG = np.random.default_rng(7)
 NOISE = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -376,7 +377,7 @@ def test_decoding_in_threads_lets_no_warning_through(photographs: dict[str, Path
 
 
 def test_suffixes_are_complete_in_a_fresh_process_and_hold_no_program_formats() -> None:
-    code = "from engine.core.image import image_suffixes; print(*sorted(image_suffixes()))"
+    code = "from engine.core.image.reading import image_suffixes; print(*sorted(image_suffixes()))"
     root = Path(__file__).parents[4]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     suffixes = set(run.stdout.split())
@@ -389,7 +390,7 @@ def test_suffixes_are_complete_in_a_fresh_process_and_hold_no_program_formats() 
 def test_importing_the_module_does_not_import_opencv_or_change_pillow() -> None:
     code = (
         "import sys; from PIL import Image; limit = Image.MAX_IMAGE_PIXELS;"
-        "import engine.core.image;"
+        "import engine.core.image.encoding, engine.core.image.reading, engine.core.image.resizing;"
         "assert Image.MAX_IMAGE_PIXELS == limit; assert 'cv2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[4], check=True)
