@@ -91,5 +91,10 @@ def test_a_build_tells_who_holds_the_gpu_that_it_waits_for_and_goes_on_when_it_i
     assert not progress.waiting
 
 
-def test_nobody_waits_for_what_is_free(ray_cluster: None) -> None:
-    assert waiting_for(cpus=1, gpus=0) == ""
+def test_a_line_names_only_what_is_not_free(ray_cluster: None) -> None:
+    import ray
+
+    free = ray.available_resources()  # actors of other tests may hold some
+    cpus, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
+    assert waiting_for(cpus=cpus, gpus=gpus) == ""
+    assert waiting_for(cpus=cpus + 1, gpus=gpus).startswith("waiting for 1 CPU: held by ")
