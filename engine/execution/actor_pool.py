@@ -52,13 +52,13 @@ class ActorPool:
         return sum(now_s - since_s > patience_s for since_s in self._starting_since_s.values())
 
     async def call(
-        self, call: Call, names: Sequence[str], *, priority: str, alone: bool = False
+        self, call: Call, names: Sequence[str], *, priority: str, exclusive: bool = False
     ) -> Any:
         """Make a call on an idle actor that has loaded these stages, the oldest shard first.
 
-        With `alone`, no other call runs on the actor meanwhile.
+        With `exclusive`, no other call runs on the actor meanwhile.
         """
-        room = self._calls if alone else 1
+        room = self._calls if exclusive else 1
         while (slot := self._slot_with(room)) is None:
             await self._wake_up(priority)
         self._idle[slot] -= room

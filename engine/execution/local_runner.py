@@ -22,7 +22,7 @@ from engine.execution.child import Request, receive, send, serve
 from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
 from engine.execution.watch import GRACE_S, NO_TURN, started_by
-from engine.execution.worker import Part
+from engine.execution.worker import LayerParts
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
 from engine.planning.partition import ShardSpec
@@ -54,33 +54,33 @@ class LocalRunner(Runner):
     def width(self, pool: str) -> int:
         return 1
 
-    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
-        options = {"earlier": earlier, "retry": retry}
+    async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
+        options = {"previous_digest": previous_digest, "retry": retry}
         request = Request(method="open", arguments=(spec,), options=options)
         async with self._turn:
-            task, images = await self._call(request, on_timer=FILE_TIMEOUT)
-        return Opened(task=task, images=images)
+            work, images = await self._call(request, on_timer=FILE_TIMEOUT)
+        return Opened(work=work, images=images)
 
     async def reopen(
         self,
         spec: ShardSpec,
         *,
-        earlier: str,
+        previous_digest: str,
         retry: bool,
         given_up: Mapping[Spot, SampleError],
     ) -> Opened:
-        options = {"earlier": earlier, "retry": retry, "given_up": given_up}
+        options = {"previous_digest": previous_digest, "retry": retry, "given_up": given_up}
         request = Request(method="open", arguments=(spec,), options=options, is_noted=True)
         spots: list[Spot] = []
         try:
             async with self._turn:
                 call = self._call(request, on_timer=FILE_TIMEOUT, noted=spots.append)
-                task, images = await call
+                work, images = await call
         except WorkerDied as error:
             if error.spot is None and spots:
                 error.spot = spots[-1]
             raise
-        return Opened(task=task, images=images)
+        return Opened(work=work, images=images)
 
     async def run(
         self,
@@ -89,23 +89,25 @@ class LocalRunner(Runner):
         names: Sequence[str],
         samples: Sequence[int],
         *,
-        alone: bool = False,
-    ) -> Part:
-        arguments = (opened.task, opened.images.only(samples), names, samples)
+        exclusive: bool = False,
+    ) -> LayerParts:
+        arguments = (opened.work, opened.images.only(samples), names, samples)
         async with self._turn:
             await self._load(names)
             return await self._call(Request(method="run", arguments=arguments))
 
-    async def fetch(self, part: Part) -> Part:
+    async def fetch(self, part: LayerParts) -> LayerParts:
         return part
 
-    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Part]) -> None:
-        await self._again(Request(method="store", arguments=(opened.task, names, *parts)))
+    async def store(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
+    ) -> None:
+        await self._again(Request(method="store", arguments=(opened.work, names, *parts)))
 
     async def publish(
-        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+        self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> ShardStats:
-        arguments = (opened.task, opened.images, names, *parts)
+        arguments = (opened.work, opened.images, names, *parts)
         return await self._again(Request(method="publish", arguments=arguments))
 
     async def release(self, pool: str) -> None:

@@ -24,12 +24,12 @@ from typing import Any
 from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
 from engine.execution.actor_pool import ActorPool, Call, last_line
 from engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
-from engine.execution.conversation import seconds_of
+from engine.execution.call import seconds_of
 from engine.execution.reply import Reply, reply_to
 from engine.execution.runner import Opened, Runner
 from engine.execution.waiting import PATIENCE_S, waiting_for
 from engine.execution.watch import GRACE_S, NO_TURN, Watch
-from engine.execution.worker import Part, Worker
+from engine.execution.worker import LayerParts, Worker
 from engine.execution.worker_log import WorkerLog
 from engine.planning.config import RunConfig, RunnerConfig
 from engine.planning.graph import CPU_POOL, Graph
@@ -72,10 +72,10 @@ class RayRunner(Runner):
     def width(self, pool: str) -> int:
         return self._sizes[pool].width
 
-    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+    async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
         async def call(actor: Any) -> Opened:
-            reply, images = actor.open.remote(spec, earlier=earlier, retry=retry)
-            return Opened(task=(await reply).checked().value, images=images)
+            reply, images = actor.open.remote(spec, previous_digest=previous_digest, retry=retry)
+            return Opened(work=(await reply).checked().value, images=images)
 
         return await self._pools[CPU_POOL].beside(call, attempts=1)
 
@@ -83,7 +83,7 @@ class RayRunner(Runner):
         self,
         spec: ShardSpec,
         *,
-        earlier: str,
+        previous_digest: str,
         retry: bool,
         given_up: Mapping[Spot, SampleError],
     ) -> Opened:
@@ -92,12 +92,17 @@ class RayRunner(Runner):
         notes = ray.remote(num_cpus=0)(_Notes).remote()  # outlives the worker
 
         async def call(actor: Any) -> Opened:
-            options = {"earlier": earlier, "retry": retry, "given_up": given_up, "notes": notes}
+            options = {
+                "previous_digest": previous_digest,
+                "retry": retry,
+                "given_up": given_up,
+                "notes": notes,
+            }
             reply, images = actor.open.remote(spec, **options)
-            return Opened(task=(await reply).checked().value, images=images)
+            return Opened(work=(await reply).checked().value, images=images)
 
         try:
-            return await self._pools[CPU_POOL].call(call, (), priority="", alone=True)
+            return await self._pools[CPU_POOL].call(call, (), priority="", exclusive=True)
         except WorkerDied as error:
             if error.spot is not None:
                 raise
@@ -115,30 +120,30 @@ class RayRunner(Runner):
         names: Sequence[str],
         samples: Sequence[int],
         *,
-        alone: bool = False,
+        exclusive: bool = False,
     ) -> Any:
         async def call(actor: Any) -> Any:
-            reply, part = actor.run.remote(opened.task, opened.images, names, samples)
+            reply, part = actor.run.remote(opened.work, opened.images, names, samples)
             if (await reply).checked().is_spent:
                 self._pool(pool).retire(actor)
             return part
 
         nodes = [node for node in self._graph.layered if node.name in names]
         timer = _Timer(min(seconds_of(node, self._config.limits, len(samples)) for node in nodes))
-        priority = opened.task.shard.name
+        priority = opened.work.shard.name
         try:
             return await self._pool(pool).call(
-                timer.around(call), names, priority=priority, alone=alone
+                timer.around(call), names, priority=priority, exclusive=exclusive
             )
         except WorkerDied as error:
             raise timer.explained(error, STAGE_TIMEOUT) from error
 
-    async def fetch(self, part: Any) -> Part:
+    async def fetch(self, part: Any) -> LayerParts:
         return await part
 
     async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
         async def call(actor: Any) -> None:
-            (await actor.store.remote(opened.task, names, *parts)).checked()
+            (await actor.store.remote(opened.work, names, *parts)).checked()
 
         await self._pools[CPU_POOL].beside(call)
 
@@ -146,7 +151,7 @@ class RayRunner(Runner):
         self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
     ) -> ShardStats:
         async def call(actor: Any) -> ShardStats:
-            reply = await actor.publish.remote(opened.task, opened.images, names, *parts)
+            reply = await actor.publish.remote(opened.work, opened.images, names, *parts)
             return reply.checked().value
 
         return await self._pools[CPU_POOL].beside(call)
@@ -286,11 +291,11 @@ def _actor_class() -> Any:
             if notes is not None:
                 options["note"] = lambda spot: ray.get(notes.put.remote(spot))
             reply = self._reply("io", self._worker.open, spec, **options)
-            task, images = reply.value or (None, None)
-            return replace(reply, value=task), images
+            work, images = reply.value or (None, None)
+            return replace(reply, value=work), images
 
         @ray.method(num_returns=2)
-        def run(self, *args: Any) -> tuple[Reply, Part | None]:
+        def run(self, *args: Any) -> tuple[Reply, LayerParts | None]:
             reply = self._reply("stages", self._worker.run, *args)
             return replace(reply, value=None), reply.value
 

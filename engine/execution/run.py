@@ -177,8 +177,8 @@ def execute(
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
     progress.current = "checking finished shards" if check else progress.current
-    finished = _Finished(run.output, is_read=check)
-    receipts = _Receipts(run)
+    finished = _FinishedShards(run.output, is_read=check)
+    receipts = _ReadingReceipts(run)
     ledger = Ledger(specs, run.config.max_dead_letter_share)
     jobs: list[Job] = []
     for spec in specs:
@@ -203,7 +203,7 @@ def execute(
     if jobs:
         progress.current = "starting the workers"
         with run_log(run.output):
-            asyncio.run(_build(run, jobs, progress, on_finished))
+            asyncio.run(_run_jobs(run, jobs, progress, on_finished))
     urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
     refuse_vanished(run.output, stats)
@@ -267,17 +267,17 @@ def _job(
 
     `finished` are the versions of the shard that exist, the best one first.
     """
-    earlier = finished[0].samples_digest if finished else ""
+    previous_digest = finished[0].samples_digest if finished else ""
     done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
     letters = done.dead_letters if done else ()
     is_unpaid = any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(letters))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
-    return Job(spec=spec, earlier=earlier, done=done, retry=retry)
+    return Job(spec=spec, previous_digest=previous_digest, done=done, retry=retry)
 
 
-class _Finished:
+class _FinishedShards:
     """The finished shards of all versions, with the names of those in the current version."""
 
     def __init__(self, output: Folder, *, is_read: bool) -> None:
@@ -309,8 +309,11 @@ class _Finished:
         return is_whole(self._output, stats, self._entries, is_read=self._is_read)
 
 
-async def _build(
-    run: Run, jobs: Sequence[Job], progress: Progress, finished: Callable[[Job, ShardStats], None]
+async def _run_jobs(
+    run: Run,
+    jobs: Sequence[Job],
+    progress: Progress,
+    on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
     runner = _runner(run)
     try:
@@ -324,7 +327,7 @@ async def _build(
         watching = asyncio.create_task(_watch(runner, progress))
         try:
             async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-                finished(job, stats)
+                on_finished(job, stats)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -353,7 +356,7 @@ def _runner(run: Run) -> Runner:
     return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
 
 
-class _Receipts:
+class _ReadingReceipts:
     """Stores which samples came from which inputs, so that unchanged inputs are not read again."""
 
     def __init__(self, run: Run) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
-from engine.execution.worker import Part, Task, Worker
+from engine.execution.worker import LayerParts, ShardWork, Worker
 from engine.planning.graph import Graph
 from engine.planning.partition import ShardSpec
 from engine.results.publication import ShardStats
@@ -26,9 +26,9 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A shard that a worker has read: its task, and a reference to its bytes."""
+    """A shard that a worker has read: its work, and a reference to its bytes."""
 
-    task: Task
+    work: ShardWork
     images: Any
 
 
@@ -54,7 +54,7 @@ class Runner(ABC):
         """Return how many calls of a pool can run at once."""
 
     @abstractmethod
-    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+    async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
         """Read a shard (`Worker.open`).
 
         Raises:
@@ -65,7 +65,7 @@ class Runner(ABC):
         self,
         spec: ShardSpec,
         *,
-        earlier: str,
+        previous_digest: str,
         retry: bool,
         given_up: Mapping[Spot, SampleError],
     ) -> Opened:
@@ -84,18 +84,18 @@ class Runner(ABC):
         names: Sequence[str],
         samples: Sequence[int],
         *,
-        alone: bool = False,
+        exclusive: bool = False,
     ) -> Any:
         """Run stages over samples (`Worker.run`); returns a reference to the part.
 
-        With `alone`, no other call runs in the worker, so that its death is due to this call.
+        With `exclusive`, no other call runs in the worker, so that its death is due to this call.
 
         Raises:
             WorkerDied: the worker's process died during the call.
         """
 
     @abstractmethod
-    async def fetch(self, part: Any) -> Part:
+    async def fetch(self, part: Any) -> LayerParts:
         """Bring a part that `run` returned into this process."""
 
     @abstractmethod
@@ -131,9 +131,9 @@ class InProcessRunner(Runner):
     def width(self, pool: str) -> int:
         return 1
 
-    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
-        task, images = self._worker.open(spec, earlier=earlier, retry=retry)
-        return Opened(task=task, images=images)
+    async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
+        work, images = self._worker.open(spec, previous_digest=previous_digest, retry=retry)
+        return Opened(work=work, images=images)
 
     async def run(
         self,
@@ -142,20 +142,22 @@ class InProcessRunner(Runner):
         names: Sequence[str],
         samples: Sequence[int],
         *,
-        alone: bool = False,
-    ) -> Part:
-        return self._worker.run(opened.task, opened.images, names, samples)
+        exclusive: bool = False,
+    ) -> LayerParts:
+        return self._worker.run(opened.work, opened.images, names, samples)
 
-    async def fetch(self, part: Part) -> Part:
+    async def fetch(self, part: LayerParts) -> LayerParts:
         return part
 
-    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Part]) -> None:
-        self._worker.store(opened.task, names, *parts)
+    async def store(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
+    ) -> None:
+        self._worker.store(opened.work, names, *parts)
 
     async def publish(
-        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+        self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> ShardStats:
-        return self._worker.publish(opened.task, opened.images, names, *parts)
+        return self._worker.publish(opened.work, opened.images, names, *parts)
 
     async def release(self, pool: str) -> None:
         """Nothing to stop: all pools are this process."""

@@ -32,7 +32,7 @@ from engine.core.errors import DataLost, RunError, SampleError, StoreFull, Worke
 from engine.execution.answer import INPUT_FAILED
 from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
-from engine.execution.worker import Part
+from engine.execution.worker import LayerParts
 from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.partition import ShardSpec
 from engine.results.layer import StageError, make_layer
@@ -60,11 +60,11 @@ class Job:
     """A shard that may need work.
 
     `done` are the statistics of the finished shard when it was made by the same recipe;
-    `earlier` is the digest of the samples that it held before.
+    `previous_digest` is the digest of the samples that it held before.
     """
 
     spec: ShardSpec
-    earlier: str = ""
+    previous_digest: str = ""
     done: ShardStats | None = None
     retry: bool = False
 
@@ -161,15 +161,15 @@ class Scheduler:
     async def _build(self, job: Job) -> tuple[Job, ShardStats]:
         """Read a shard, visit each pool that has something to do for it, and publish it."""
         opened = await self._open(job)
-        shard, todo = opened.task.shard, opened.task.todo
+        shard, todo = opened.work.shard, opened.work.todo
         self._show(shard, todo)
         plan = segments(self._graph, list(todo))
-        stored = frozenset(index for segment in plan for index in segment.after)
+        is_read = frozenset(index for segment in plan for index in segment.after)
         await self._plan_visits(shard.name, plan)
         visits: list[asyncio.Task[list[Any]]] = []
         for index, segment in enumerate(plan):
-            before = [visits[earlier] for earlier in segment.after]
-            visit = self._visit(opened, segment, index, before, store=index in stored)
+            before = [visits[other] for other in segment.after]
+            visit = self._visit(opened, segment, index, before, store=index in is_read)
             visits.append(asyncio.create_task(visit))
         try:
             parts = [part for answers in await asyncio.gather(*visits) for part in answers]
@@ -178,7 +178,7 @@ class Scheduler:
                 task.cancel()
         if not todo and job.done and job.done.is_of(shard):
             return job, job.done
-        last = [segment for index, segment in enumerate(plan) if index not in stored]
+        last = [segment for index, segment in enumerate(plan) if index not in is_read]
         names = [name for segment in last for name in segment.names]
         return job, await self._runner.publish(opened, names, parts)
 
@@ -197,9 +197,14 @@ class Scheduler:
         while True:
             try:
                 if not deaths:
-                    return await self._runner.open(job.spec, earlier=job.earlier, retry=job.retry)
+                    return await self._runner.open(
+                        job.spec, previous_digest=job.previous_digest, retry=job.retry
+                    )
                 return await self._runner.reopen(
-                    job.spec, earlier=job.earlier, retry=job.retry, given_up=given_up
+                    job.spec,
+                    previous_digest=job.previous_digest,
+                    retry=job.retry,
+                    given_up=given_up,
                 )
             except WorkerDied as error:
                 _log.warning("a reader died: %s", error, extra={"shard": job.spec.name})
@@ -224,9 +229,9 @@ class Scheduler:
     ) -> list[Any]:
         """Run a segment over a shard after the visits before it; return its parts, or none when
         they are stored, since later visits read them."""
-        for earlier in before:
-            await earlier
-        todo = opened.task.todo
+        for visit in before:
+            await visit
+        todo = opened.work.todo
         samples = sorted({number for name in segment.names for number in todo[name]})
         size = self._chunk_size(segment, len(samples))
         calls = [
@@ -234,7 +239,7 @@ class Scheduler:
             for start in range(0, len(samples), size)
         ]
         parts = [part for answers in await asyncio.gather(*calls) for part in answers]
-        await self._leave(segment.pool, (opened.task.shard.name, index))
+        await self._leave(segment.pool, (opened.work.shard.name, index))
         if store:
             await self._runner.store(opened, segment.names, parts)
             return []
@@ -263,7 +268,7 @@ class Scheduler:
         return max(batch, math.ceil(min(share, CHUNK) / batch) * batch)
 
     async def _run(
-        self, opened: Opened, segment: Segment, samples: Sequence[int], *, alone: bool = False
+        self, opened: Opened, segment: Segment, samples: Sequence[int], *, exclusive: bool = False
     ) -> list[Any]:
         """Run a segment over some samples, whatever happens to the workers.
 
@@ -271,26 +276,28 @@ class Scheduler:
         image is blamed for what another did.
         """
         try:
-            part = await self._runner.run(segment.pool, opened, segment.names, samples, alone=alone)
+            part = await self._runner.run(
+                segment.pool, opened, segment.names, samples, exclusive=exclusive
+            )
         except WorkerDied as error:
             self._count_death(error, opened, segment)
             if len(samples) == 1:
-                known = error if alone and error.samples else None
+                known = error if exclusive and error.samples else None
                 return [await self._accuse(opened, segment, samples[0], known)]
             return [
                 part
                 for piece in _pieces(samples, error.samples)
-                for part in await self._run(opened, segment, piece, alone=True)
+                for part in await self._run(opened, segment, piece, exclusive=True)
             ]
         self._deaths = 0
         for name in segment.names:
-            asked = set(samples).intersection(opened.task.todo[name])
-            self._progress.answer(opened.task.shard.name, name, len(asked))
+            asked = set(samples).intersection(opened.work.todo[name])
+            self._progress.answer(opened.work.shard.name, name, len(asked))
         return [part]
 
     async def _accuse(
         self, opened: Opened, segment: Segment, number: int, known: WorkerDied | None
-    ) -> Part:
+    ) -> LayerParts:
         """Find the stage that dies of an image, stage by stage; the others still speak of it.
 
         `known` is the second death, when that named the stage.
@@ -308,7 +315,7 @@ class Scheduler:
                 continue
             try:
                 part = await self._runner.run(
-                    segment.pool, opened, [*good, name], [number], alone=True
+                    segment.pool, opened, [*good, name], [number], exclusive=True
                 )
                 good.append(name)
             except WorkerDied as error:
@@ -316,19 +323,19 @@ class Scheduler:
                 failed[name] = _blamed(number, error)
         answered = await self._runner.fetch(part) if good else {}
         for name in segment.names:
-            is_asked = number in opened.task.todo[name]
-            self._progress.answer(opened.task.shard.name, name, int(is_asked))
+            is_asked = number in opened.work.todo[name]
+            self._progress.answer(opened.work.shard.name, name, int(is_asked))
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
         return {**answered, **empty}
 
     def _count_death(self, error: WorkerDied, opened: Opened, segment: Segment) -> None:
-        subject = {"shard": opened.task.shard.name, "stage": ", ".join(segment.names)}
+        subject = {"shard": opened.work.shard.name, "stage": ", ".join(segment.names)}
         _log.warning("a worker died: %s", error, extra=subject)
         self._deaths += 1
         if self._deaths > max(MAX_DEATHS, 4 * self._runner.width(segment.pool)):
             raise RunError(
                 f"{self._deaths} workers died in a row, the last in shard "
-                f"{opened.task.shard.name} while running {', '.join(segment.names)}: {error}; look "
+                f"{opened.work.shard.name} while running {', '.join(segment.names)}: {error}; look "
                 f"for missing memory or a broken library, then run the same command again, it "
                 f"resumes"
             ) from error

@@ -23,7 +23,7 @@ from engine.execution.answer import (
     STAGE_TIMEOUT,
     Answer,
 )
-from engine.execution.conversation import Conversation, EarlierAnswers
+from engine.execution.call import StoredAnswers, WorkerCall
 from engine.execution.watch import Doing, Watch
 from engine.execution.worker_log import about
 from engine.planning.config import RunConfig
@@ -41,21 +41,22 @@ WINDOW = 16
 WINDOW_PIXELS = 48_000_000
 """Pixels that are held at once, at most, unless one image alone has more."""
 
-Part = dict[str, Layer]
+LayerParts = dict[str, Layer]
 """The answers of some stages for some samples of a shard, by stage name."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class ShardWork:
     """A shard and what is left to do on it.
 
     `todo` has, for each stage whose layer is not complete, the samples that it has to see.
-    `earlier` is the shard's previous digest; unchanged samples take their rows from that layer.
+    `previous_digest` is the digest of the samples that the shard held before: unchanged samples
+    take their rows from that layer.
     """
 
     shard: Shard
     todo: dict[str, tuple[int, ...]]
-    earlier: str
+    previous_digest: str
     retry: bool
 
 
@@ -123,11 +124,11 @@ class Worker:
         self,
         spec: ShardSpec,
         *,
-        earlier: str,
+        previous_digest: str,
         retry: bool,
         given_up: Mapping[Spot, SampleError] | None = None,
         note: Note | None = None,
-    ) -> tuple[Task, ShardBytes]:
+    ) -> tuple[ShardWork, ShardBytes]:
         """Read a shard and find the samples that each stage has to see.
 
         With `retry`, stages are asked again about samples on which they failed. `given_up` as in
@@ -141,18 +142,18 @@ class Worker:
                 given_up=given_up,
                 watched=partial(self._reading, note),
             )
-        task = Task(shard=shard, todo={}, earlier=earlier, retry=retry)
+        work = ShardWork(shard=shard, todo={}, previous_digest=previous_digest, retry=retry)
         for node in self._graph.layered:
             missing = self._layers.missing(
                 node,
                 shard.digest,
                 shard.sample_digests,
-                earlier=earlier,
-                again=partial(_is_asked_again, task),
+                previous_digest=previous_digest,
+                again=partial(_is_asked_again, work),
             )
             if missing is not None:
-                task.todo[node.name] = missing
-        return task, images
+                work.todo[node.name] = missing
+        return work, images
 
     @contextmanager
     def _reading(self, note: Note | None, spot: Spot, location: str) -> Iterator[None]:
@@ -171,30 +172,30 @@ class Worker:
             yield
 
     def run(
-        self, task: Task, images: ShardBytes, names: Sequence[str], samples: Sequence[int]
-    ) -> Part:
+        self, work: ShardWork, images: ShardBytes, names: Sequence[str], samples: Sequence[int]
+    ) -> LayerParts:
         """Ask stages, in the order given, about those of the samples that they have to see."""
         self.load(names)
         nodes = [self._nodes[name] for name in names]
-        conversation = Conversation(
-            task.shard,
+        call = WorkerCall(
+            work.shard,
             images,
-            self._stored_answers(task, nodes, samples),
+            self._stored_answers(work, nodes, samples),
             limits=self._config.limits,
             watch=self._watch,
         )
-        todo = {name: frozenset(task.todo[name]) for name in names}
+        todo = {name: frozenset(work.todo[name]) for name in names}
         window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
-        with about(shard=task.shard.name):
-            for numbers in _windows(task.shard, samples, window):
+        with about(shard=work.shard.name):
+            for numbers in _windows(work.shard, samples, window):
                 for node in nodes:
                     wanted = [number for number in numbers if number in todo[node.name]]
                     for batch in _batches(wanted, node.stage.config.batch_size):
-                        conversation.ask(node, batch)
-                conversation.forget_pixels()
-        return {node.name: conversation.part(node) for node in nodes}
+                        call.ask(node, batch)
+                call.forget_pixels()
+        return {node.name: call.part(node) for node in nodes}
 
-    def store(self, task: Task, names: Sequence[str], *parts: Part) -> dict[str, Layer]:
+    def store(self, work: ShardWork, names: Sequence[str], *parts: LayerParts) -> dict[str, Layer]:
         """Publish the layers of these stages from stored rows and new parts.
 
         Calling it again after the worker died half-way writes the same: stored rows of samples
@@ -204,46 +205,50 @@ class Worker:
         for name in names:
             node = self._nodes[name]
             new = [part[name] for part in parts if name in part]
-            recall = self._recall(node, task, is_asked=True)
-            _refuse_gaps(node, recall, task.todo[name])
-            layers[name] = join_layers(node, [recall.layer.without(task.todo[name]), *new])
-            self._layers.write(node, task.shard.digest, layers[name], task.shard.sample_digests)
+            recall = self._recall(node, work, is_asked=True)
+            _refuse_gaps(node, recall, work.todo[name])
+            layers[name] = join_layers(node, [recall.layer.without(work.todo[name]), *new])
+            self._layers.write(node, work.shard.digest, layers[name], work.shard.sample_digests)
         return layers
 
     def publish(
-        self, task: Task, images: ShardBytes, names: Sequence[str], *parts: Part
+        self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: LayerParts
     ) -> ShardStats:
         """Publish the last layers, judge all annotations, and write the shard."""
-        layers = self.store(task, names, *parts)
+        layers = self.store(work, names, *parts)
         stored = [node for node in self._graph.layered if node.name not in layers]
-        recalls = [self._recall(node, task) for node in stored]  # all: each damaged one is found
+        recalls = [self._recall(node, work) for node in stored]  # all: each damaged one is found
         for node, recall in zip(stored, recalls, strict=True):
             _refuse_gaps(node, recall)
             layers[node.name] = recall.layer
         filters = ", ".join(node.name for node in self._graph.filters) or "none"
         publishing = Doing(
-            what=lambda: f"judging and writing shard {task.shard.name} (filters: {filters})",
+            what=lambda: f"judging and writing shard {work.shard.name} (filters: {filters})",
             seconds=self._config.limits.shard_seconds,
             limit="limits.shard_seconds",
             reason=SHARD_TIMEOUT,
         )
-        with self._watch.over(publishing), about(shard=task.shard.name):
-            return publish_shard(task.shard, images, self._graph, layers, self._output)
+        with self._watch.over(publishing), about(shard=work.shard.name):
+            return publish_shard(work.shard, images, self._graph, layers, self._output)
 
-    def _recall(self, node: Node[Any], task: Task, *, is_asked: bool = False) -> Recall:
+    def _recall(self, node: Node[Any], work: ShardWork, *, is_asked: bool = False) -> Recall:
         """Return the stored rows of a stage; of one that is asked, errors that will be retried are
         left out. A stage that is asked about every sample has none."""
-        shard = task.shard
-        if is_asked and len(task.todo[node.name]) == len(shard.records):
-            return Recall(layer=make_layer(node, {}, ()), missing=task.todo[node.name])
-        again = partial(_is_asked_again, task) if is_asked else lambda error: False
+        shard = work.shard
+        if is_asked and len(work.todo[node.name]) == len(shard.records):
+            return Recall(layer=make_layer(node, {}, ()), missing=work.todo[node.name])
+        again = partial(_is_asked_again, work) if is_asked else lambda error: False
         return self._layers.recall(
-            node, shard.digest, shard.sample_digests, earlier=task.earlier, again=again
+            node,
+            shard.digest,
+            shard.sample_digests,
+            previous_digest=work.previous_digest,
+            again=again,
         )
 
     def _stored_answers(
-        self, task: Task, nodes: Sequence[Node[Any]], samples: Sequence[int]
-    ) -> EarlierAnswers:
+        self, work: ShardWork, nodes: Sequence[Node[Any]], samples: Sequence[int]
+    ) -> StoredAnswers:
         """Return the stored answers that these stages read.
 
         A stage that is about to be asked again is recalled without its failures; any other
@@ -252,11 +257,11 @@ class Worker:
         asked = {node.name for node in nodes}
         inputs = {name for node in nodes for name in node.upstream}
         recalls = {
-            name: self._recall(self._nodes[name], task, is_asked=name in asked) for name in inputs
+            name: self._recall(self._nodes[name], work, is_asked=name in asked) for name in inputs
         }  # all, before one is refused: each damaged one is found
         answers: dict[str, dict[int, Answer]] = {}
         for name, recall in recalls.items():
-            _refuse_gaps(self._nodes[name], recall, task.todo[name] if name in asked else ())
+            _refuse_gaps(self._nodes[name], recall, work.todo[name] if name in asked else ())
             known = sorted(set(samples).difference(recall.missing))
             answers[name] = {**recall.layer.annotations(known)}
             for error in recall.layer.errors:
@@ -264,10 +269,10 @@ class Worker:
         return answers
 
 
-def _is_asked_again(task: Task, error: StageError) -> bool:
+def _is_asked_again(work: ShardWork, error: StageError) -> bool:
     """Whether a stage sees a sample again: failures only when they are retried, samples that the
     budget did not reach always."""
-    return task.retry or error.reason == BUDGET_EXHAUSTED
+    return work.retry or error.reason == BUDGET_EXHAUSTED
 
 
 def _refuse_gaps(node: Node[Any], recall: Recall, todo: Sequence[int] = ()) -> None:

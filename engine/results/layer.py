@@ -180,7 +180,7 @@ class LayerStore:
         digest: str,
         samples: Sequence[str],
         *,
-        earlier: str,
+        previous_digest: str,
         again: Callable[[StageError], bool],
     ) -> tuple[int, ...] | None:
         """Return the samples that the stage has to see, or `None` when its layer is complete.
@@ -191,7 +191,7 @@ class LayerStore:
         if stored := self._look(node, digest):
             errors, _ = stored
             return tuple(error.sample for error in errors if again(error)) or None
-        old = self._look(node, earlier) if earlier else None
+        old = self._look(node, previous_digest) if previous_digest else None
         numbers = _unchanged(*old, samples) if old else {}
         return _without(samples, numbers)
 
@@ -201,19 +201,19 @@ class LayerStore:
         digest: str,
         samples: Sequence[str],
         *,
-        earlier: str,
+        previous_digest: str,
         again: Callable[[StageError], bool],
     ) -> Recall:
         """Return the stored rows of a stage for the samples with these digests.
 
         Samples whose error is to be asked `again` count as missing. When the layer is not there,
-        the rows of unchanged samples come from the layer of the `earlier` shard digest.
+        the rows of unchanged samples come from the layer of the shard of `previous_digest`.
         """
         if stored := self.read(node, digest):
             layer, _ = stored
             asked = tuple(error.sample for error in layer.errors if again(error))
             return Recall(layer=layer.without(asked), missing=asked)
-        old = self.read(node, earlier) if earlier else None
+        old = self.read(node, previous_digest) if previous_digest else None
         if old is None:
             return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
         layer, old_samples = old

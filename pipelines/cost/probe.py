@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.execution.ray_runner import hide_gpus
 from engine.execution.watch import Watch
-from engine.execution.worker import Part, Task, Worker
+from engine.execution.worker import LayerParts, ShardWork, Worker
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph, Node
 from engine.planning.partition import ShardSpec
@@ -30,7 +30,7 @@ _PEAKS_PER_MIB = _MIB if sys.platform == "darwin" else 1024
 class Opened:
     """A sampled shard that was read; `samples` are the indices of the images to measure on."""
 
-    task: Task
+    work: ShardWork
     images: ShardBytes
     samples: tuple[int, ...]
 
@@ -47,9 +47,11 @@ class Probe:
 
     def open(self, spec: ShardSpec, count: int) -> Opened:
         """Read a shard; at most its first `count` images are measured."""
-        task, images = self._watch.call("io", self._worker.open, spec, earlier="", retry=False)
-        samples = tuple(range(min(count, len(task.shard.records))))
-        return Opened(task=task, images=images, samples=samples)
+        work, images = self._watch.call(
+            "io", self._worker.open, spec, previous_digest="", retry=False
+        )
+        samples = tuple(range(min(count, len(work.shard.records))))
+        return Opened(work=work, images=images, samples=samples)
 
     def measure(self, name: str, *shards: Opened) -> Cost:
         """Run a stage on the sample, and store its layers for the stages that read them."""
@@ -63,7 +65,7 @@ class Probe:
         parts = [self._ask(node, opened, opened.samples) for opened in shards]
         seconds = time.perf_counter() - warm
         for opened, answers in zip(shards, parts, strict=True):
-            self._worker.store(opened.task, [name], *answers)
+            self._worker.store(opened.work, [name], *answers)
         layers = [part[name] for answers in parts for part in answers]
         return Cost(
             name=name,
@@ -79,9 +81,9 @@ class Probe:
 
     def publish(self, opened: Opened) -> ShardStats:
         """Judge and write a shard, to measure its size."""
-        return self._watch.call("io", self._worker.publish, opened.task, opened.images, [])
+        return self._watch.call("io", self._worker.publish, opened.work, opened.images, [])
 
-    def _ask(self, node: Node[Any], opened: Opened, samples: Sequence[int]) -> list[Part]:
+    def _ask(self, node: Node[Any], opened: Opened, samples: Sequence[int]) -> list[LayerParts]:
         """Make the calls that a run would make, with the same concurrency."""
         size = node.stage.config.batch_size
         calls = [samples[start : start + size] for start in range(0, len(samples), size)]
@@ -89,7 +91,7 @@ class Probe:
             return list(
                 threads.map(
                     lambda call: self._watch.call(
-                        "stages", self._worker.run, opened.task, opened.images, [node.name], call
+                        "stages", self._worker.run, opened.work, opened.images, [node.name], call
                     ),
                     calls,
                 )

@@ -36,7 +36,7 @@ from engine.core.rows import Measurement
 from engine.core.sample import Picture, Sample
 from engine.core.stage import Filter, Specialist, Stage
 from engine.execution.answer import ask
-from engine.execution.conversation import Conversation
+from engine.execution.call import WorkerCall
 from engine.execution.run import Run, prepare
 from engine.planning.config import load_config
 from engine.planning.graph import Graph, Node
@@ -110,7 +110,7 @@ class Told:
         (spec,) = partition(run.sources, [])
         self.graph: Graph = run.graph
         self.shard, self.images = read_shard(spec, run.sources[0], limits=Limits())
-        talk = Conversation(self.shard, self.images, {})
+        talk = WorkerCall(self.shard, self.images, {})
         for node in self.graph.layered:
             node.stage.load()
             talk.ask(node, range(len(self.shard.records)))
@@ -271,7 +271,7 @@ def verdicts(name: str, told: Told, order: Sequence[int]) -> dict[str, Any]:
         earlier[each.name] = {new: said[old] for new, old in enumerate(order)}
         layers[each.name] = make_layer(each, earlier[each.name], ())
     if node.stage.has_layer:
-        talk = Conversation(shard, images, earlier)
+        talk = WorkerCall(shard, images, earlier)
         talk.ask(node, range(len(order)))
         layers[name] = talk.part(node)
     found = judge(shard, graph, layers, frozenset())

@@ -27,9 +27,9 @@ specs = partition(run.sources, list(read_index(run.output).entries))
 worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
 before = set(sys.modules)
 for spec in specs:
-    task, images = worker.open(spec, earlier="", retry=False)
-    assert not task.todo, "every stage has spoken already"
-    stats = worker.publish(task, images, [])
+    work, images = worker.open(spec, previous_digest="", retry=False)
+    assert not work.todo, "every stage has spoken already"
+    stats = worker.publish(work, images, [])
     assert stats.annotations_kept and stats.annotations_dropped
 packages = {name.partition(".")[0] for name in set(sys.modules) - before}
 new = sorted(packages - sys.stdlib_module_names)

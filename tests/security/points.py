@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from engine.execution import log, run, worker
-from engine.execution.conversation import Conversation
+from engine.execution.call import WorkerCall
 from engine.execution.run import prepare
 from engine.results.manifest import Manifest
 from engine.storage import folder as storage
@@ -85,7 +85,7 @@ class Watch:
             for name in ("open_source", "plan", "read_index", "partition", "finished_names"):
                 self._wrap(stack, run, name, lambda *_, name=name: ("start", name))
             self._wrap(stack, worker, "read_shard", lambda *_: ("reading", "before"))
-            self._wrap(stack, Conversation, "ask", lambda *_: ("answers", "before"), is_after=True)
+            self._wrap(stack, WorkerCall, "ask", lambda *_: ("answers", "before"), is_after=True)
             for target, name in ((storage.Folder, "draft"), (storage.Folder, "create")):
                 stack.enter_context(patch.object(target, name, self._naming(getattr(target, name))))
             stack.enter_context(patch.object(storage, "open", self._open, create=True))

@@ -19,7 +19,7 @@ from engine.core.stage import StageConfig
 from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
 from engine.execution.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
-from engine.execution.worker import Part, Task
+from engine.execution.worker import LayerParts, ShardWork
 from engine.planning.graph import CPU_POOL, Graph, Node
 from engine.planning.partition import Entry, ShardSpec, shard_name
 from engine.results.layer import make_layer
@@ -97,7 +97,7 @@ class Call:
     pool: str
     names: tuple[str, ...]
     samples: tuple[int, ...]
-    alone: bool
+    exclusive: bool
 
 
 class FakeRunner(Runner):
@@ -119,7 +119,7 @@ class FakeRunner(Runner):
         self.todo = todo
         self.calls: list[Call] = []
         self.events: list[str] = []
-        self.parts: dict[str, list[Part]] = {}
+        self.parts: dict[str, list[LayerParts]] = {}
         self.open_now = self.open_most = 0
 
     async def start(self) -> Graph:
@@ -133,7 +133,7 @@ class FakeRunner(Runner):
     def width(self, pool: str) -> int:
         return self._width
 
-    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+    async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
         self.open_now += 1
         self.open_most = max(self.open_most, self.open_now)
         self.events.append(f"open {spec.name}")
@@ -142,8 +142,8 @@ class FakeRunner(Runner):
         if todo is None:
             todo = {node.name: tuple(range(self.count)) for node in self.graph.layered}
         shard = shard_of(self.count, number=spec.number)
-        task = Task(shard=shard, todo=dict(todo), earlier=earlier, retry=retry)
-        return Opened(task=task, images=None)
+        work = ShardWork(shard=shard, todo=dict(todo), previous_digest=previous_digest, retry=retry)
+        return Opened(work=work, images=None)
 
     async def run(
         self,
@@ -152,10 +152,10 @@ class FakeRunner(Runner):
         names: Sequence[str],
         samples: Sequence[int],
         *,
-        alone: bool = False,
-    ) -> Part:
-        shard = opened.task.shard.name
-        self.calls.append(Call(shard, pool, tuple(names), tuple(samples), alone))
+        exclusive: bool = False,
+    ) -> LayerParts:
+        shard = opened.work.shard.name
+        self.calls.append(Call(shard, pool, tuple(names), tuple(samples), exclusive))
         self.events += [f"run {name}" for name in names]
         await asyncio.sleep(0)
         if self.dies(names, samples):
@@ -163,18 +163,20 @@ class FakeRunner(Runner):
         nodes = {node.name: node for node in self.graph.layered}
         return {name: make_layer(nodes[name], {n: [] for n in samples}, ()) for name in names}
 
-    async def fetch(self, part: Part) -> Part:
+    async def fetch(self, part: LayerParts) -> LayerParts:
         return part
 
-    async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Part]) -> None:
+    async def store(
+        self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
+    ) -> None:
         self.events.append(f"store {' '.join(names)}")
-        self.parts.setdefault(opened.task.shard.name, []).extend(parts)
+        self.parts.setdefault(opened.work.shard.name, []).extend(parts)
 
     async def publish(
-        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+        self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> ShardStats:
         self.open_now -= 1
-        name = opened.task.shard.name
+        name = opened.work.shard.name
         self.events.append(f"publish {name} {' '.join(names)}")
         self.parts.setdefault(name, []).extend(parts)
         return stats_of(opened)
@@ -192,7 +194,7 @@ class FakeRunner(Runner):
 
 def stats_of(opened: Opened) -> ShardStats:
     file = FileStats(bytes=0, sha256="")
-    shard = opened.task.shard
+    shard = opened.work.shard
     return ShardStats(
         number=shard.number, recipe="", samples_digest=shard.digest, samples=len(shard.records),
         annotations_kept=0, annotations_dropped=0, tasks={}, specialists={}, drops={},
@@ -245,7 +247,7 @@ class Forgetful(FakeRunner):
     has_lost = False
 
     async def publish(
-        self, opened: Opened, names: Sequence[str], parts: Sequence[Part]
+        self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> ShardStats:
         if not self.has_lost:
             self.has_lost = True
@@ -326,7 +328,7 @@ def test_a_shard_with_all_layers_is_only_published() -> None:
 
 def test_a_finished_shard_of_the_same_samples_is_left_alone() -> None:
     runner = FakeRunner(TWO, 10, todo={})
-    opened = asyncio.run(runner.open(job(0).spec, earlier="", retry=False))
+    opened = asyncio.run(runner.open(job(0).spec, previous_digest="", retry=False))
     done = stats_of(opened)
     assert schedule(runner, job(0, done=done))[0] == ["000000"]
     assert not any(event.startswith("publish") for event in runner.events)
@@ -380,7 +382,7 @@ class Stuck(FakeRunner):
 
     async def run(
         self, pool: str, opened: Opened, names: Any, samples: Any, **options: Any
-    ) -> Part:
+    ) -> LayerParts:
         part = await super().run(pool, opened, names, samples, **options)
         if self.stage in names and self.guilty in samples:
             start = self.guilty // 4 * 4
@@ -409,7 +411,7 @@ def test_the_images_of_a_batch_that_takes_too_long_are_asked_one_by_one() -> Non
 @pytest.mark.attack("hangs")
 def test_an_image_is_given_up_only_when_it_takes_too_long_alone_and_again() -> None:
     class Once(Stuck):
-        async def run(self, *args: Any, **options: Any) -> Part:
+        async def run(self, *args: Any, **options: Any) -> LayerParts:
             try:
                 return await super().run(*args, **options)
             except WorkerStuck:
@@ -429,10 +431,10 @@ class Unread(FakeRunner):
         self.deaths = list(deaths)
         self.given_up: list[dict[Spot, SampleError]] = []
 
-    async def open(self, spec: ShardSpec, *, earlier: str, retry: bool) -> Opened:
+    async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
         if self.deaths:
             raise WorkerDied("killed", spot=self.deaths.pop(0))
-        return await super().open(spec, earlier=earlier, retry=retry)
+        return await super().open(spec, previous_digest=previous_digest, retry=retry)
 
     async def reopen(self, spec: ShardSpec, *, given_up: Any, **options: Any) -> Opened:
         self.given_up.append(dict(given_up))

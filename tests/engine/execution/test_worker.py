@@ -14,25 +14,25 @@ import pytest
 
 from engine.core.errors import DataLost
 from engine.execution.run import prepare
-from engine.execution.worker import Task, Worker, _windows
+from engine.execution.worker import ShardWork, Worker, _windows
 from engine.planning.partition import partition
 from engine.results.layer import StageError, make_layer
 from engine.results.shard import Shard, ShardBytes
 from tests.building import BRIGHTEST, DESCRIBED, configure
 from tests.engine.by_hand import shard_of
 
-Made = Callable[..., tuple[Worker, Task, ShardBytes]]
+Made = Callable[..., tuple[Worker, ShardWork, ShardBytes]]
 
 
 @pytest.fixture
 def opened(album: Path, tmp_path: Path) -> Made:
     """Make a worker and let it open the first shard of the album, five samples."""
 
-    def make(**keys: Any) -> tuple[Worker, Task, ShardBytes]:
+    def make(**keys: Any) -> tuple[Worker, ShardWork, ShardBytes]:
         run = prepare(configure(album, tmp_path / "out", **{"shard_size": 5, **keys}))
         worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
-        task, images = worker.open(partition(run.sources, [])[0], earlier="", retry=False)
-        return worker, task, images
+        work, images = worker.open(partition(run.sources, [])[0], previous_digest="", retry=False)
+        return worker, work, images
 
     return make
 
@@ -43,13 +43,13 @@ def layer_files(tmp_path: Path) -> dict[str, bytes]:
 
 def test_layers_that_are_stored_twice_are_the_same(opened: Made, tmp_path: Path) -> None:
     """The call is made again when its worker died between writing and answering."""
-    worker, task, images = opened(specialists=DESCRIBED)
-    part = worker.run(task, images, ["bright", "describe"], range(5))
-    first = worker.store(task, ["bright", "describe"], part)
+    worker, work, images = opened(specialists=DESCRIBED)
+    part = worker.run(work, images, ["bright", "describe"], range(5))
+    first = worker.store(work, ["bright", "describe"], part)
     before = layer_files(tmp_path)
     assert [layer.table.num_rows for layer in first.values()] == [5, 5]
     assert len(before) == 2
-    again = worker.store(task, ["bright", "describe"], part)
+    again = worker.store(work, ["bright", "describe"], part)
     assert layer_files(tmp_path) == before
     assert [layer.table.num_rows for layer in again.values()] == [5, 5]
 
@@ -110,7 +110,7 @@ def test_each_stage_is_asked_about_what_it_has_left_in_batches_of_its_own(
     monkeypatch.setattr("engine.execution.worker.WINDOW", 4)
     stages = {"small": {"use": "tests.stages:Brightest", "batch_size": 5},
               "large": {"use": "tests.stages:Brightest", "batch_size": 50}}  # fmt: skip
-    worker, task, images = opened(specialists=stages, shard_size=12)
+    worker, work, images = opened(specialists=stages, shard_size=12)
     batches: dict[str, list[list[str]]] = {"small": [], "large": []}
     for name, seen in batches.items():
         stage = worker._nodes[name].stage
@@ -120,21 +120,21 @@ def test_each_stage_is_asked_about_what_it_has_left_in_batches_of_its_own(
             lambda samples, seen=seen, predict=predict: (
                 seen.append([one.key for one in samples]), predict(samples))[1],
         )  # fmt: skip
-    keys = [record.key for record in task.shard.records]
-    task.todo["small"] = (0, 2, 4, 6, 8, 10)
-    part = worker.run(task, images, ["small", "large"], range(12))
+    keys = [record.key for record in work.shard.records]
+    work.todo["small"] = (0, 2, 4, 6, 8, 10)
+    part = worker.run(work, images, ["small", "large"], range(12))
     assert batches["large"] == [keys]
     assert batches["small"] == [keys[0:10:2], keys[10:11]]
     said = {name: layer.table.column("sample").to_pylist() for name, layer in part.items()}
     assert said == {"small": [0, 2, 4, 6, 8, 10], "large": list(range(12))}
 
 
-def errors_of(worker: Worker, task: Task, reason: str) -> None:
+def errors_of(worker: Worker, work: ShardWork, reason: str) -> None:
     """Store that the first stage failed on the second sample."""
     failed = StageError(sample=1, reason=reason, message="no")
     said = {number: [] for number in (0, 2, 3, 4)}
     part = {"bright": make_layer(worker._nodes["bright"], said, [failed])}
-    worker.store(task, ["bright"], part)
+    worker.store(work, ["bright"], part)
 
 
 @pytest.mark.parametrize(
@@ -149,31 +149,31 @@ def errors_of(worker: Worker, task: Task, reason: str) -> None:
 def test_a_failure_is_asked_again_when_retried_and_what_was_not_paid_always(
     opened: Made, reason: str, retry: bool, todo: tuple[int, ...]
 ) -> None:
-    worker, task, _ = opened(specialists=BRIGHTEST)
-    errors_of(worker, task, reason)
+    worker, work, _ = opened(specialists=BRIGHTEST)
+    errors_of(worker, work, reason)
     first = partition(worker._sources, [])[0]
-    again, _ = worker.open(first, earlier="", retry=retry)
+    again, _ = worker.open(first, previous_digest="", retry=retry)
     assert again.todo.get("bright", ()) == todo
 
 
 @pytest.mark.parametrize("reason", ["broken", "budget_exhausted"])
 def test_who_reads_a_stage_that_failed_earlier_fails_for_it(opened: Made, reason: str) -> None:
-    worker, task, images = opened(specialists=DESCRIBED)
-    errors_of(worker, task, reason)
-    part = worker.run(task, images, ["describe"], range(5))
+    worker, work, images = opened(specialists=DESCRIBED)
+    errors_of(worker, work, reason)
+    part = worker.run(work, images, ["describe"], range(5))
     (error,) = part["describe"].errors
     wanted = {"broken": "input_failed"}.get(reason, reason)
     assert (error.sample, error.reason) == (1, wanted)
 
 
 def test_a_stage_that_is_asked_again_is_not_held_against_who_reads_it(opened: Made) -> None:
-    worker, task, images = opened(specialists=DESCRIBED)
-    errors_of(worker, task, "broken")
-    task = replace(task, retry=True, todo={"bright": (1,), "describe": (0, 1, 2, 3, 4)})
-    part = worker.run(task, images, ["bright", "describe"], range(5))
+    worker, work, images = opened(specialists=DESCRIBED)
+    errors_of(worker, work, "broken")
+    work = replace(work, retry=True, todo={"bright": (1,), "describe": (0, 1, 2, 3, 4)})
+    part = worker.run(work, images, ["bright", "describe"], range(5))
     assert part["describe"].errors == ()
     assert part["describe"].table.column("sample").to_pylist() == [1]
-    stored = worker.store(task, ["bright", "describe"], part)
+    stored = worker.store(work, ["bright", "describe"], part)
     assert stored["bright"].errors == ()
     assert stored["bright"].table.column("sample").to_pylist() == [1]
 
@@ -183,15 +183,15 @@ def test_a_stage_that_is_asked_again_is_not_held_against_who_reads_it(opened: Ma
 def test_a_layer_that_is_gone_is_not_taken_for_a_stage_that_says_nothing(
     opened: Made, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
-    worker, task, images = opened(specialists=DESCRIBED)
-    worker.store(task, ["bright"], worker.run(task, images, ["bright"], range(5)))
+    worker, work, images = opened(specialists=DESCRIBED)
+    worker.store(work, ["bright"], worker.run(work, images, ["bright"], range(5)))
     (layer,) = layer_files(tmp_path)
     damage(Path(layer))
     with pytest.raises(DataLost, match=r"'bright' was deleted .* 5 samples are gone: run the same"):
-        worker.run(task, images, ["describe"], range(5))
+        worker.run(work, images, ["describe"], range(5))
     part = {"describe": make_layer(worker._nodes["describe"], {}, [])}
     with pytest.raises(DataLost):
-        worker.publish(task, images, ["describe"], part)
-    partial = replace(task, todo={**task.todo, "bright": (1,)})
+        worker.publish(work, images, ["describe"], part)
+    partial = replace(work, todo={**work.todo, "bright": (1,)})
     with pytest.raises(DataLost, match="the answers for 4 samples are gone"):
         worker.store(partial, ["bright"], worker.run(partial, images, ["bright"], [1]))

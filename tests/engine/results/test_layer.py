@@ -57,7 +57,7 @@ class Recalled:
 
 def recalled(store: LayerStore, node: Node[Any], digests: list[str], **changes: Any) -> Recalled:
     """Return what is stored; a look at the end of the files finds the same samples missing."""
-    keys: dict[str, Any] = {"earlier": "", "again": lambda error: False, **changes}
+    keys: dict[str, Any] = {"previous_digest": "", "again": lambda error: False, **changes}
     missing = store.missing(node, "now", digests, **keys)
     recall = store.recall(node, "now", digests, **keys)
     assert (missing or ()) == recall.missing
@@ -198,7 +198,7 @@ def test_rows_of_unchanged_samples_come_from_the_earlier_shard(
     store: LayerStore, node: Node[Any]
 ) -> None:
     store.write(node, "before", layer_of(node), DIGESTS)
-    recall = recalled(store, node, ["new", "four", "one", "three"], earlier="before")
+    recall = recalled(store, node, ["new", "four", "one", "three"], previous_digest="before")
     assert recall.missing == (0, 3)  # the new one, and the one that failed
     assert labels(recall.layer, 4) == {1: ["c"], 2: ["a", "b"]}
     assert not recall.is_complete
@@ -206,7 +206,7 @@ def test_rows_of_unchanged_samples_come_from_the_earlier_shard(
 
 def test_rows_that_moved_join_new_ones_in_order(store: LayerStore, node: Node[Any]) -> None:
     store.write(node, "before", layer_of(node), DIGESTS)
-    recall = recalled(store, node, ["new", "four", "one"], earlier="before")
+    recall = recalled(store, node, ["new", "four", "one"], previous_digest="before")
     joined = join_layers(node, [recall.layer, make_layer(node, {0: [region("n")]}, ())])
     assert joined.table.column("sample").to_pylist() == [0, 1, 2, 2]
 
@@ -223,7 +223,7 @@ def test_the_end_of_a_large_layer_shows_what_is_missing(
 ) -> None:
     monkeypatch.setattr(layer_module, "TAIL_BYTES", 16)
     store.write(node, digest, layer_of(node), DIGESTS)
-    changes: dict[str, Any] = {"earlier": "before", "again": lambda error: retry}
+    changes: dict[str, Any] = {"previous_digest": "before", "again": lambda error: retry}
     recall = recalled(store, node, DIGESTS, **changes)
     assert recall.missing == ((2,) if retry or digest == "before" else ())
     (path,) = tmp_path.rglob("*.parquet")

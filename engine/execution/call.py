@@ -21,19 +21,19 @@ from engine.planning.graph import Node
 from engine.results.layer import Layer, StageError, make_layer
 from engine.results.shard import Shard, ShardBytes
 
-EarlierAnswers = Mapping[str, Mapping[int, Answer]]
+StoredAnswers = Mapping[str, Mapping[int, Answer]]
 """By the name of the stage and the number of the sample."""
 _MOST_NAMED = 4
 
 
-class Conversation:
+class WorkerCall:
     """The samples of one call, and all answers about them."""
 
     def __init__(
         self,
         shard: Shard,
         images: ShardBytes,
-        earlier: EarlierAnswers,
+        stored: StoredAnswers,
         *,
         limits: Limits | None = None,
         watch: Watch | None = None,
@@ -43,9 +43,9 @@ class Conversation:
         self._limits = limits or Limits()
         self._watch = watch or Watch()
         self._numbers: dict[str, int] = {}  # of the samples that are asked about now, by key
-        # Answers of this conversation go into the first map, earlier ones stay in the second.
+        # Answers of this call go into the first map, stored ones stay in the second.
         self._answers: defaultdict[str, ChainMap[int, Answer]] = defaultdict(ChainMap)
-        for name, answers in earlier.items():
+        for name, answers in stored.items():
             self._answers[name] = ChainMap({}, dict(answers))
         self._pictures: dict[int, Picture] = {}
 
@@ -71,7 +71,7 @@ class Conversation:
         self._pictures.clear()
 
     def part(self, node: Node[Any]) -> Layer:
-        """Return the answers of a stage in this conversation, as a part of its layer."""
+        """Return the answers of a stage in this call, as a part of its layer."""
         answers: dict[int, Any] = {}
         errors: list[StageError] = []
         for number, answer in self._answers[node.name].maps[0].items():
@@ -114,9 +114,9 @@ class Conversation:
     def _sample(self, node: Node[Any], number: int) -> Sample:
         record = self._shard.records[number]
         tasks = node.tasks
-        earlier = list(self._shard.labels[number])
+        known = list(self._shard.labels[number])
         for name in node.upstream:
-            earlier += self._answers[name][number]  # type: ignore[arg-type]
+            known += self._answers[name][number]  # type: ignore[arg-type]
         picture = self._pictures.get(number)
         if picture is None:
             picture = self._pictures[number] = Picture(self._images[number])
@@ -126,7 +126,7 @@ class Conversation:
             height=record.height,
             picture=picture,
             sha256=record.sha256,
-            annotations=tuple(annotation for annotation in earlier if annotation.task in tasks),
+            annotations=tuple(annotation for annotation in known if annotation.task in tasks),
             upstream=node.upstream,
         )
 

@@ -9,7 +9,7 @@ import pytest
 from engine.core.annotation import Annotation, stamp
 from engine.core.errors import SampleError
 from engine.core.sample import Sample
-from engine.execution.conversation import Conversation, EarlierAnswers
+from engine.execution.call import StoredAnswers, WorkerCall
 from engine.planning.graph import Graph
 from engine.results.shard import ShardBytes
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
@@ -23,35 +23,35 @@ def images(album: Path) -> ShardBytes:
     return ShardBytes([(album / f"{name}.jpg").read_bytes() for name in ("cat", "cup", "flower")])
 
 
-def conversation(
-    images: ShardBytes, earlier: EarlierAnswers | None = None, **labels: Any
-) -> Conversation:
-    return Conversation(shard_of(3, **labels), images, earlier or {})
+def call_about(
+    images: ShardBytes, earlier: StoredAnswers | None = None, **labels: Any
+) -> WorkerCall:
+    return WorkerCall(shard_of(3, **labels), images, earlier or {})
 
 
-def texts(graph: Graph, talk: Conversation, name: str) -> dict[int, list[str]]:
+def texts(graph: Graph, call: WorkerCall, name: str) -> dict[int, list[str]]:
     node = next(node for node in graph.nodes if node.name == name)
-    said = talk.part(node).annotations(range(3))
+    said = call.part(node).annotations(range(3))
     return {number: [one.text or one.label for one in ones] for number, ones in said.items()}
 
 
 def test_a_stage_hears_what_an_earlier_one_said(images: ShardBytes) -> None:
     graph = planned(specialists=DESCRIBED)
     bright, describe = graph.specialists
-    talk = conversation(images)
-    talk.ask(bright, [0, 1, 2])
-    talk.ask(describe, [0, 1, 2])
-    (box,) = talk.part(bright).annotations([2])[2]
-    (said,) = talk.part(describe).annotations([2])[2]
+    call = call_about(images)
+    call.ask(bright, [0, 1, 2])
+    call.ask(describe, [0, 1, 2])
+    (box,) = call.part(bright).annotations([2])[2]
+    (said,) = call.part(describe).annotations([2])[2]
     assert said.parent_id == box.id
     assert (said.specialist, said.stage) == ("describe", describe.fingerprint)
 
 
 def test_an_annotation_is_named_by_its_own_sample(images: ShardBytes) -> None:
     (bright,) = planned(specialists={"bright": DESCRIBED["bright"]}).specialists
-    talk = conversation(images)
-    talk.ask(bright, [2, 0])
-    said = talk.part(bright).annotations([0, 2])
+    call = call_about(images)
+    call.ask(bright, [2, 0])
+    said = call.part(bright).annotations([0, 2])
     for number in (0, 2):
         ids = [one.id for one in stamp([region()], bright.provenance, f"digest-{number}")]
         assert [one.id for one in said[number]] == ids
@@ -66,9 +66,9 @@ def test_a_stage_is_shown_what_it_reads_of_whom_even_where_there_is_nothing(
     monkeypatch.setattr(
         describe.stage, "predict", lambda samples: [seen.append(one) or [] for one in samples]
     )
-    talk = conversation(images)
+    call = call_about(images)
     for node in (bright, describe):
-        talk.ask(node, [0])
+        call.ask(node, [0])
     assert [(one.upstream, one.annotations) for one in seen] == [
         ({"bright": frozenset({"object_detection"})}, ())
     ]
@@ -78,10 +78,10 @@ def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> N
     graph = planned(specialists=DESCRIBED)
     bright, describe = graph.specialists
     stored = stamp([region("moon")], bright.provenance, "digest-1")
-    talk = conversation(images, {"bright": {1: stored}})
-    talk.ask(describe, [1])
-    assert texts(graph, talk, "describe")[1] == ["A picture with a moon."]
-    assert talk.part(bright).table.num_rows == 0  # only what was said now
+    call = call_about(images, {"bright": {1: stored}})
+    call.ask(describe, [1])
+    assert texts(graph, call, "describe")[1] == ["A picture with a moon."]
+    assert call.part(bright).table.num_rows == 0  # only what was said now
 
 
 def test_a_stage_hears_only_the_tasks_that_it_reads(
@@ -95,7 +95,7 @@ def test_a_stage_hears_only_the_tasks_that_it_reads(
         return [[] for _ in samples]
 
     monkeypatch.setattr(node.stage, "predict", listen)
-    conversation(images, labels={0: [caption("Label."), region("box")]}).ask(node, [0, 1])
+    call_about(images, labels={0: [caption("Label."), region("box")]}).ask(node, [0, 1])
     assert heard == [["caption"], []]
 
 
@@ -106,18 +106,18 @@ def test_a_stage_does_not_hear_a_stage_that_it_was_not_told_to_read(images: Shar
         "describe": {"use": "tests.stages:Describe", "reads": ["other"]},
     }
     graph = planned(specialists=two)
-    talk = conversation(images)
+    call = call_about(images)
     for node in graph.specialists:
-        talk.ask(node, [0])
-    assert len(texts(graph, talk, "describe")[0]) == 1
+        call.ask(node, [0])
+    assert len(texts(graph, call, "describe")[0]) == 1
 
 
 def test_who_reads_a_stage_that_failed_is_not_asked(images: ShardBytes) -> None:
     graph = planned(specialists={"bright": DIE, "describe": DESCRIBED["describe"]})
-    talk = conversation(images)
+    call = call_about(images)
     for node in graph.specialists:
-        talk.ask(node, [0, 1, 2])
-    part = talk.part(graph.specialists[1])
+        call.ask(node, [0, 1, 2])
+    part = call.part(graph.specialists[1])
     assert [(error.sample, error.reason) for error in part.errors] == [(1, "input_failed")]
     assert "'bright', which 'describe' reads, failed" in part.errors[0].message
     assert [len(one) for one in part.annotations([0, 2]).values()] == [1, 1]
@@ -125,18 +125,18 @@ def test_who_reads_a_stage_that_failed_is_not_asked(images: ShardBytes) -> None:
 
 def test_a_failure_that_was_stored_counts_too(images: ShardBytes) -> None:
     describe = planned(specialists=DESCRIBED).specialists[1]
-    talk = conversation(images, {"bright": {0: SampleError("broken", "")}})
-    talk.ask(describe, [0])
-    assert talk.part(describe).failed == {0}
+    call = call_about(images, {"bright": {0: SampleError("broken", "")}})
+    call.ask(describe, [0])
+    assert call.part(describe).failed == {0}
 
 
 def test_a_filter_measures_what_it_hears(images: ShardBytes) -> None:
     graph = planned(specialists=DESCRIBED, filters=BRIGHT_ENOUGH)
-    talk = conversation(images)
+    call = call_about(images)
     for node in graph.layered:
-        talk.ask(node, [0, 1])
-    boxes = talk.part(graph.specialists[0]).table
-    measured = talk.part(graph.filters[0]).table
+        call.ask(node, [0, 1])
+    boxes = call.part(graph.specialists[0]).table
+    measured = call.part(graph.filters[0]).table
     assert measured.column("annotation_id").equals(boxes.column("id"))
     assert measured.column("brightness").to_pylist() == boxes.column("score").to_pylist()
 
@@ -152,11 +152,11 @@ def test_pixels_are_shared_until_they_are_forgotten(
     )
     two = {name: {"use": "tests.stages:Brightest"} for name in ("one", "other")}
     graph = planned(specialists=two)
-    talk = conversation(images)
+    call = call_about(images)
     for node in graph.specialists:
-        talk.ask(node, [0])
+        call.ask(node, [0])
     assert len(decoded) == 1
-    talk.forget_pixels()
-    talk.ask(graph.specialists[0], [0])
+    call.forget_pixels()
+    call.ask(graph.specialists[0], [0])
     assert len(decoded) == 2
-    assert len(texts(graph, talk, "other")[0]) == 1
+    assert len(texts(graph, call, "other")[0]) == 1
