@@ -156,7 +156,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         named: dict[str, list[str]] = {}
         texts = [one.text for one in replies if isinstance(one, ChatReply)]
         if not self.config.noun_phrases:
-            return dict.fromkeys(texts, [])
+            return {text: [] for text in texts}
         for text, document in parse(texts).items():
             names = [
                 text[slice(*phrase.words)]
