@@ -31,7 +31,7 @@ def test_a_noun_phrase_has_its_span_its_words_and_its_head() -> None:
             "a dog in a field of flowers",
             {"a dog": "a dog in a field of flowers", "a field": "a field of flowers"},
         ),
-        ("the dog that I saw sleeps", {"the dog": "the dog that I saw"}),
+        ("the dog that I saw yesterday sleeps", {"the dog": "the dog that I saw yesterday"}),
         ("A small house, painted red, stands.", {"A small house": "A small house, painted red"}),
         ("The girl riding a horse.", {"The girl": "The girl riding a horse"}),
         # A noun with a conjunct is not expanded, and no expression goes on after "and".
