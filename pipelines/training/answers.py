@@ -25,6 +25,7 @@ from specialists.florence2.format import (
     locations,
     polygon_target,
     reading_order,
+    region_text_target,
 )
 from specialists.florence2.mirror import mirrored
 from specialists.regions.outline import outline
@@ -126,7 +127,8 @@ def _transcript(labels: SampleLabels, random: Random) -> Pair | None:
         return _one_text("transcript", labels, random)
     lines = labels.of("ocr")
     order = reading_order([_quad(line) for line in lines])
-    text = clean(" ".join(lines[index].text for index in order))
+    # Nothing stands between the lines in the answers of the released weights.
+    text = "".join(clean(lines[index].text) for index in order)
     return ("", text) if text else None
 
 
@@ -150,7 +152,8 @@ def _one_region(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     if not boxed:
         return None
     chosen = random.choice(boxed)
-    return locations(chosen.box_xyxy, labels.size_wh), _region_text(task, chosen)
+    region = locations(chosen.box_xyxy, labels.size_wh)
+    return region, region_text_target(_region_text(task, chosen), chosen.box_xyxy, labels.size_wh)
 
 
 def _region_text(task: str, annotation: Annotation) -> str:
