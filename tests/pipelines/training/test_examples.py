@@ -97,10 +97,12 @@ def test_a_phrase_for_a_crowd_has_four_corners_for_each():
 
 
 def test_the_masks_of_a_phrase_share_its_corners():
-    """An ellipse has as many corners as it may."""
+    """An ellipse that must be followed closely has as many corners as it may."""
     said = (*GROUNDED[:2], phrase("a cat", OTHER, 10, "c"))
     masks = (ellipse(BOX, parent_id="1"), ellipse(OTHER, parent_id="2"))
-    made = examples(sample(*BOXES, *said, *masks), "referring_segmentation", polygon_corners=16)
+    made = examples(
+        sample(*BOXES, *said, *masks), "referring_segmentation", polygon_corners=16, polygon_iou=1.0
+    )
     parts = made["referring_segmentation"].target.split("</poly>")[:-1]
     assert [part.count("<loc_") // 2 for part in parts] == [8, 8]
 
