@@ -58,9 +58,8 @@ def test_tasks_without_labels_are_named(scenes, album, tmp_path):
 
 def test_texts_of_regions_feed_their_three_tasks():
     kept = {"region_description": 2}
-    fed = [
-        name for name in (config := TrainConfig(model="here")).tasks if _is_fed(name, kept, config)
-    ]
+    config = TrainConfig(model="here")
+    fed = [name for name in config.tasks if _is_fed(name, kept, config)]
     assert sorted(fed) == [
         "dense_region_caption",
         "open_vocabulary_detection",
