@@ -26,6 +26,7 @@ from specialists.florence2.format import (
     locations,
     polygon_target,
     reading_order,
+    region_text_target,
 )
 from specialists.florence2.mirror import mirrored
 from specialists.regions.outline import outline
@@ -105,6 +106,8 @@ class SampleLabels:
 Pair = tuple[str, str]
 """The input of a task ("" if it takes none) and the target."""
 Maker = Callable[[SampleLabels, Random], Pair | None]
+Outlined = Callable[[Sequence[Annotation], SampleLabels], str]
+"""Writes masks as polygons."""
 Mention = tuple[str, tuple[int, ...]]
 """A phrase in a caption: the caption's id and the phrase's span."""
 
@@ -113,7 +116,8 @@ def makers_of(
     config: TrainConfig, *, classes: Sequence[str], phrases: Sequence[str]
 ) -> dict[str, Maker]:
     """Return the maker of each Florence-2 task, with the options of a config."""
-    share, corners = config.absent_share, config.polygon_corners
+    share = config.absent_share
+    outlined = partial(_outlined, config=config)
     absence = Absence(read_relations(config.kinds_and_parts))
     special: dict[str, Maker] = {
         "open_vocabulary_detection": partial(
@@ -122,7 +126,7 @@ def makers_of(
         "phrase_grounding": partial(
             _grounded, absence=absence, absent_share=share, phrases=phrases
         ),
-        "referring_segmentation": partial(_referred, corners=corners),
+        "referring_segmentation": partial(_referred, outlined=outlined),
         "transcript": _transcript,
     }
     by_form: Mapping[tuple[str, str], Callable[[str, SampleLabels, Random], Pair | None]] = {
@@ -130,7 +134,7 @@ def makers_of(
         ("nothing", "boxes"): _all_boxes,
         ("nothing", "quads"): _all_lines,
         ("region", "text"): _one_region,
-        ("region", "polygons"): partial(_one_mask, corners=corners),
+        ("region", "polygons"): partial(_one_mask, outlined=outlined),
     }
     return {
         name: special.get(name) or partial(by_form[task.takes, task.answers], name)
@@ -148,7 +152,8 @@ def _transcript(labels: SampleLabels, random: Random) -> Pair | None:
         return _one_text("transcript", labels, random)
     lines = labels.of("ocr")
     order = reading_order([_quad(line) for line in lines])
-    text = clean(" ".join(lines[index].text for index in order))
+    # Nothing stands between the lines in the answers of the released weights.
+    text = "".join(clean(lines[index].text) for index in order)
     return ("", text) if text else None
 
 
@@ -174,7 +179,8 @@ def _one_region(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     if not boxed:
         return None
     chosen = random.choice(boxed)
-    return locations(chosen.box_xyxy, labels.size_wh), _region_text(task, chosen)
+    region = locations(chosen.box_xyxy, labels.size_wh)
+    return region, region_text_target(_region_text(task, chosen), chosen.box_xyxy, labels.size_wh)
 
 
 def _region_text(task: str, annotation: Annotation) -> str:
@@ -269,7 +275,9 @@ def _mention(phrase: Annotation) -> tuple[tuple[int, ...], str]:
     return phrase.span, phrase.text
 
 
-def _one_mask(task: str, labels: SampleLabels, random: Random, *, corners: int) -> Pair | None:
+def _one_mask(
+    task: str, labels: SampleLabels, random: Random, *, outlined: Outlined
+) -> Pair | None:
     masks = [mask for mask in labels.feeding(task) if mask.mask_rle]
     if not masks:
         return None
@@ -277,7 +285,7 @@ def _one_mask(task: str, labels: SampleLabels, random: Random, *, corners: int) 
     # A phrase may have several boxes, and its masks only one of them as their parent.
     is_of_phrase = mask.task == "referring_segmentation"
     box_xyxy = mask.box_xyxy if is_of_phrase else _asked_box(mask, labels)
-    target = _outlined([mask], corners, labels)
+    target = outlined([mask], labels)
     return (locations(box_xyxy, labels.size_wh), target) if box_xyxy and target else None
 
 
@@ -287,13 +295,13 @@ def _asked_box(mask: Annotation, labels: SampleLabels) -> tuple[float, ...]:
     return (parent.box_xyxy if parent else ()) or mask.box_xyxy
 
 
-def _referred(labels: SampleLabels, random: Random, *, corners: int) -> Pair | None:
+def _referred(labels: SampleLabels, random: Random, *, outlined: Outlined) -> Pair | None:
     """Pair a phrase with its masks: its own, else those made from its boxes."""
     masks_of = _masks_of_boxes(labels) | _own_masks(labels)
     if not masks_of:
         return None
     phrase = random.choice(sorted(masks_of))
-    target = _outlined(masks_of[phrase], corners, labels)
+    target = outlined(masks_of[phrase], labels)
     return (phrase, target) if target else None
 
 
@@ -336,7 +344,14 @@ def _ambiguous_phrases(mentions: Mapping[Mention, Sequence[Annotation]]) -> set[
     return {phrase for (_, phrase), boxes in boxes_of.items() if len(boxes) > 1}
 
 
-def _outlined(masks: Sequence[Annotation], corners: int, labels: SampleLabels) -> str:
-    share = max(4, corners // len(masks))
-    instances = [outline(mask.mask_rle, corners=share) for mask in masks if mask.mask_rle]
+def _outlined(masks: Sequence[Annotation], labels: SampleLabels, *, config: TrainConfig) -> str:
+    """Write the polygons of masks, which share the corners of a target."""
+    # <s>, </s>, brackets around a mask, two tokens a corner, <sep> at most every third corner.
+    room = 3 * (config.max_target_tokens - 2 - 2 * len(masks)) // 7
+    share = min(config.polygon_corners, room) // len(masks)
+    instances = [
+        outline(mask.mask_rle, corners=share, least_iou=config.polygon_iou)
+        for mask in masks
+        if mask.mask_rle
+    ]
     return polygon_target(instances, labels.size_wh)

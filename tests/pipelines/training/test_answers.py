@@ -96,8 +96,8 @@ def test_dense_captions_are_made_of_the_texts_of_regions_one_for_each_box() -> N
     assert example.target == f"a striped cat{LARGE_TOKENS}a sad dog{SMALL_TOKENS}"
 
 
-def test_a_region_prompt_is_answered_by_the_text_of_its_box() -> None:
-    asked = {SMALL_TOKENS: "dog", LARGE_TOKENS: "cat"}
+def test_a_region_prompt_is_answered_by_the_text_of_its_box_and_the_box_again() -> None:
+    asked = {SMALL_TOKENS: f"dog{SMALL_TOKENS}", LARGE_TOKENS: f"cat{LARGE_TOKENS}"}
     seen = set()
     for seed in range(8):
         example = made(*BOXES, region("object_detection", SMALL), task="region_category", seed=seed)
@@ -114,11 +114,14 @@ def test_a_region_prompt_is_answered_by_the_text_of_its_box() -> None:
 
 def test_a_category_is_a_label_and_a_description_a_text() -> None:
     both = {"label": "cat", "text": "a sad cat"}
-    assert target(region("region_category", SMALL, **both), task="region_category") == "cat"
-    found = target(region("region_description", SMALL, **both), task="region_description")
-    assert found == "a sad cat"
-    assert target(region("region_category", SMALL, text="cat"), task="region_category") == "cat"
-    assert target(region("region_ocr", SMALL, label="EXIT"), task="region_ocr") == "EXIT"
+
+    def words(task: str, **fields: str) -> str:
+        return target(region(task, SMALL, **fields), task=task).removesuffix(SMALL_TOKENS)
+
+    assert words("region_category", **both) == "cat"
+    assert words("region_description", **both) == "a sad cat"
+    assert words("region_category", text="cat") == "cat"
+    assert words("region_ocr", label="EXIT") == "EXIT"
 
 
 def test_lines_are_written_as_quads_in_reading_order() -> None:
@@ -132,9 +135,9 @@ def test_lines_are_written_as_quads_in_reading_order() -> None:
     below = "<loc_100><loc_600><loc_500><loc_620><loc_500><loc_720><loc_100><loc_700>"
     assert target(*lines, task="ocr") == f"Hello{written}world{below}"
     assert target(lines[2], task="ocr") == "nothing"
-    assert target(*lines[:2], task="transcript") == "Hello world"
+    assert target(*lines[:2], task="transcript") == "Helloworld"
     # What has no place is read first, as if it stood in the corner.
-    assert target(*lines, task="transcript") == "nowhere Hello world"
+    assert target(*lines, task="transcript") == "nowhereHelloworld"
     assert target(region("ocr", SMALL, text=" "), task="transcript") == "nothing"
     assert target(*lines, text("transcript", "Hello, world"), task="transcript") == "Hello, world"
     assert made(*lines, task="ocr").prefix == "<OCR_WITH_REGION>"
@@ -338,7 +341,9 @@ def test_corners_are_shared_out_among_the_masks_of_a_phrase() -> None:
 
     def count(*shapes: np.ndarray, corners: int) -> list[int]:
         asked = map(masked, shapes)
-        written = target(*asked, task="referring_segmentation", polygon_corners=corners)
+        written = target(
+            *asked, task="referring_segmentation", polygon_corners=corners, polygon_iou=1.0
+        )
         return [part.count("<loc_") // 2 for part in written.removeprefix("<poly>").split("<poly>")]
 
     whole, halves = count(disc(0), corners=24), count(disc(0), disc(100), corners=24)
