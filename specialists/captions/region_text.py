@@ -16,6 +16,7 @@ from pydantic import Field
 
 from engine.core.annotation import Annotation
 from engine.core.errors import SampleError
+from engine.core.rank import ranked
 from engine.core.sample import Sample
 from engine.core.stage import Input, Specialist, StageConfig, one_of
 from specialists.captions.image_chat import (
@@ -51,8 +52,8 @@ class RegionTextConfig(ImageChatConfig, BoxesConfig):
     """Maximum tokens of a description; one that reaches the limit is cut after its last complete
     sentence, and discarded without one."""
     max_boxes: int | None = Field(default=None, ge=1)
-    """Maximum boxes of an image that are described, those with the highest scores; by default all.
-    A box that is left out has no `region_description`."""
+    """Maximum boxes of an image that are described: those of the source, then those with the
+    highest scores; by default all. A box that is left out has no `region_description`."""
     noun_phrases: bool = True
     """Whether noun phrases are predicted, too. They are candidates for `region_label`: without that
     stage, `false` leaves one text for each box."""
@@ -136,10 +137,9 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         size = (sample.width, sample.height)
         windows = [
             (box, window)
-            for box in sample.of(*self.config.tasks)
+            for box in ranked(sample.of(*self.config.tasks), sample.annotations)
             if (window := crop_window(box.box_xyxy, size, self.config))
         ]
-        windows.sort(key=lambda one: -1.0 if one[0].score is None else one[0].score, reverse=True)
         boxes: dict[Window, list[Annotation]] = {}
         for box, window in windows[: self.config.max_boxes]:
             boxes.setdefault(window, []).append(box)
