@@ -71,11 +71,11 @@ def test_of_the_texts_of_one_stage_for_a_box_the_best_is_in_the_prompt() -> None
     annotations = [
         of_box("region_category", 0.3, label="dog"),
         of_box("region_description", 0.4, text="a sad dog"),
-        of_box("region_description", 0.2, text="dog", parent_id="c"),
+        of_box("region_description", 0.2, text="cup", parent_id="c"),
         of_box("region_category", 0.1, label="hound", specialist="florence2"),
     ]
     regions = context_of(sample(*annotations), PromptLimits()).regions
-    assert [one.name for one in regions] == ['"a sad dog"', '"dog"', '"hound"']
+    assert [one.name for one in regions] == ['"a sad dog"', '"cup"', '"hound"']
 
 
 def test_nameless_and_empty_things_are_not_told() -> None:
