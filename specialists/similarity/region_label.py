@@ -51,12 +51,14 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = RegionLabelConfig
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = FAMILY
     produces: tuple[str, ...] = ("region_category",)
 
     def __init__(self, config: RegionLabelConfig) -> None:
         super().__init__(config)
         self.reads: tuple[Input, ...] = (one_of(*config.tasks), maybe(*WORDS_OF_BOXES))
+        self.each = config.tasks
 
     def load(self) -> None:
         """Load the weights."""
