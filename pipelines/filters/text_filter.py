@@ -123,6 +123,7 @@ class TextFilter(Filter[TextFilterConfig]):
     Config = TextFilterConfig
     version = 5
     reads = (one_of(*CAPTION_TASKS), maybe("ocr"))
+    each = CAPTION_TASKS
     needs = ("py3langid",)
     extra = "starter"
     measured = (

@@ -95,6 +95,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
     def __init__(self, config: RegionTextConfig) -> None:
         super().__init__(config)
         self.reads: tuple[Input, ...] = (one_of(*config.tasks),)
+        self.each = config.tasks
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
@@ -131,8 +132,11 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
             for of_sample in crops
         ]
 
-    def _crops(self, sample: Sample) -> list[Crop]:
-        """Return the parts of an image to describe, each once."""
+    def chosen(self, sample: Sample) -> list[Annotation]:
+        """Return the boxes that are large enough, the best `max_boxes` of them, best first."""
+        return [box for box, _ in self._windows(sample)]
+
+    def _windows(self, sample: Sample) -> list[tuple[Annotation, Window]]:
         size = (sample.width, sample.height)
         windows = [
             (box, window)
@@ -140,8 +144,12 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
             if (window := crop_window(box.box_xyxy, size, self.config))
         ]
         windows.sort(key=lambda one: -1.0 if one[0].score is None else one[0].score, reverse=True)
+        return windows[: self.config.max_boxes]
+
+    def _crops(self, sample: Sample) -> list[Crop]:
+        """Return the parts of an image to describe, each once."""
         boxes: dict[Window, list[Annotation]] = {}
-        for box, window in windows[: self.config.max_boxes]:
+        for box, window in self._windows(sample):
             boxes.setdefault(window, []).append(box)
         return [
             Crop(sample=sample, window=window, boxes=tuple(of_window))

@@ -109,6 +109,7 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
     """
 
     Config: ClassVar[type[StageConfig]] = SegmentAnythingConfig
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = Family(
         title="a Segment Anything model",
         example="facebook/sam-vit-huge",
@@ -122,6 +123,7 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
     def __init__(self, config: SegmentAnythingConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.tasks),)
+        self.each = config.tasks
         self.produces = tuple(dict.fromkeys(MASK_TASKS[task] for task in config.tasks))
 
     def checkpoint(self) -> Checkpoint:

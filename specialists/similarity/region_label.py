@@ -59,6 +59,7 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
     def __init__(self, config: RegionLabelConfig) -> None:
         super().__init__(config)
         self.reads: tuple[Input, ...] = (one_of(*config.tasks), maybe(*WORDS_OF_BOXES))
+        self.each = config.tasks
 
     def load(self) -> None:
         """Load the weights."""
