@@ -130,10 +130,14 @@ def _captions(sample: Sample, task: str, limits: PromptLimits) -> tuple[str, ...
 
 
 def _regions(sample: Sample, most_characters: int) -> Iterator[ContextRegion]:
+    """Yield each region with its name once; of one stage's texts for a box, only the best."""
     known: set[ContextRegion] = set()
+    described: set[tuple[str, str]] = set()
     for one in _by_score(sample, *DESCRIBED_TASKS):
         name = quoted(name_of(one), most_characters)
-        if name and one.box_xyxy:
+        is_further = bool(one.parent_id) and (one.specialist, one.parent_id) in described
+        if name and one.box_xyxy and not is_further:
+            described.add((one.specialist, one.parent_id))
             region = ContextRegion(name=name, box=relative_box(one.box_xyxy, sample))
             if region not in known:
                 known.add(region)

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.core.annotation import Annotation
+from engine.core.annotation import SOURCE, Annotation
 from engine.core.sample import Sample
 from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.pretrained.checkpoint import Family
@@ -28,22 +28,30 @@ class RegionLabelConfig(ImageTextConfig, BoxesConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BoxCandidates:
-    """One box, its pixels and its candidates: texts with the ids of their annotations."""
+    """One box, its pixels and its candidates: texts with their annotations."""
 
     box: Annotation
     pixels: np.ndarray
-    candidates: dict[str, list[str]]
+    candidates: dict[str, list[Annotation]]
+
+    @property
+    def eligible(self) -> list[str]:
+        """The texts to choose from: the descriptions that the source has, else all."""
+        given = [text for text, own in self.candidates.items() if any(map(_is_given, own))]
+        return given or list(self.candidates)
 
 
 class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
     """One `region_description` for each box, the chosen text, and one `region_category`, its label.
 
     Candidates are the box's label and the text of each `region_description` and `region_category`
-    whose parent is the box; among equal ones the first wins, the label before the others. The
-    parent is the box; `merged_from` has the annotations with the chosen text, the box among them
-    where it is its label, so that the filter `superseded` (by: {region_label:
-    [region_description]}) drops candidates as `merged` or `outvoted`: one text stays. A box without
-    a label gets no `region_category`.
+    whose parent is the box; among equal ones the first wins, the label before the others. Where the
+    source has descriptions of the box, only they are candidates. A box without a label gets no
+    `region_category`.
+
+    The parent is the box; `merged_from` has the annotations with the chosen text, the box among
+    them where it is its label, so that the filter `superseded` (by: {region_label:
+    [region_description]}) drops candidates as `merged` or `outvoted`: one text stays.
 
     The score is the similarity, on the scale of the model family: `region_score` judges by it, with
     a minimum under `specialists: {region_label: ...}`. The detector's score stays with the box.
@@ -97,7 +105,7 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
         scores = {
             text: self._image_text.similarity(seen, read[text]) for text in one_box.candidates
         }
-        chosen = max(scores, key=scores.__getitem__)
+        chosen = max(one_box.eligible, key=scores.__getitem__)
         description = Annotation(
             kind="region",
             task="region_description",
@@ -105,7 +113,7 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
             box_xyxy=one_box.box.box_xyxy,
             score=scores[chosen],
             parent_id=one_box.box.id,
-            merged_from=tuple(one_box.candidates[chosen]),
+            merged_from=tuple(one.id for one in one_box.candidates[chosen]),
         )
         yield description
         if one_box.box.label.strip():
@@ -120,18 +128,22 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
             )
 
 
-def candidates_of(box: Annotation, sample: Sample) -> dict[str, list[str]]:
-    """Return the candidate texts of a box, its label first, with the ids of their annotations.
+def candidates_of(box: Annotation, sample: Sample) -> dict[str, list[Annotation]]:
+    """Return the candidate texts of a box, its label first, with their annotations.
 
     Texts that differ only in case, white space or a final full stop are one candidate.
     """
-    found: dict[str, tuple[str, list[str]]] = {}
+    found: dict[str, tuple[str, list[Annotation]]] = {}
     texts = [one for one in sample.of(*WORDS_OF_BOXES) if one.parent_id == box.id]
     for one in (box, *texts):
         text = _text(one)
         if text:
-            found.setdefault(text.casefold(), (text, []))[1].append(one.id)
+            found.setdefault(text.casefold(), (text, []))[1].append(one)
     return dict(found.values())
+
+
+def _is_given(one: Annotation) -> bool:
+    return one.specialist == SOURCE and one.task == "region_description"
 
 
 def _text(one: Annotation) -> str:

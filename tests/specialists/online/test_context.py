@@ -63,6 +63,21 @@ def test_regions_come_surest_first_in_thousandths_and_the_unsure_are_left_out_fi
     )
 
 
+def test_of_the_texts_of_one_stage_for_a_box_the_best_is_in_the_prompt() -> None:
+    def of_box(task: str, score: float, **words: str) -> Annotation:
+        rest = {"box_xyxy": (0, 0, 10, 10), "parent_id": "b", "specialist": "region_label", **words}
+        return Annotation(kind="region", task=task, score=score, **rest)
+
+    annotations = [
+        of_box("region_category", 0.3, label="dog"),
+        of_box("region_description", 0.4, text="a sad dog"),
+        of_box("region_description", 0.2, text="dog", parent_id="c"),
+        of_box("region_category", 0.1, label="hound", specialist="florence2"),
+    ]
+    regions = context_of(sample(*annotations), PromptLimits()).regions
+    assert [one.name for one in regions] == ['"a sad dog"', '"dog"', '"hound"']
+
+
 def test_nameless_and_empty_things_are_not_told() -> None:
     mask = Annotation(kind="region", task="object_detection", label="cat")
     context = context_of(sample(box(" "), mask, line(" \n"), caption("")), PromptLimits())

@@ -132,6 +132,21 @@ def test_a_box_gets_its_chosen_text_and_its_category(labelling, odd_images) -> N
     assert named.merged_from == ()
 
 
+def test_descriptions_of_the_source_come_before_what_fits_better(labelling, odd_images) -> None:
+    specialist, sample = labelling(), odd_images[-1]
+    by_score = scores(specialist, sample)
+    *better, last = sorted((CAPTION, *CHUNKS), key=lambda text: -(by_score[text] or 0))
+    heard = with_words(sample, replace(CAT, label="cat", specialist="source"), *better, last)
+    *others, given = heard.annotations
+    heard = replace(heard, annotations=(*others, replace(given, specialist="source")))
+    ((described, named),) = specialist.predict([heard])
+    assert (described.text, described.merged_from) == (last, (given.id,))
+    assert named.label == "cat"
+    other = replace(given, task="region_category", text="", label=last, specialist="source")
+    ((described, _),) = specialist.predict([replace(heard, annotations=(*others, other))])
+    assert described.text != last, "a name is no description"
+
+
 def test_a_box_without_a_label_gets_a_text_and_no_category(labelling, odd_images) -> None:
     for task, words in (("region_proposal", {}), ("dense_region_caption", {"text": "a cat"})):
         sample = with_words(odd_images[0], region(task, **words), CAPTION)
