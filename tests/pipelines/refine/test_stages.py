@@ -13,7 +13,13 @@ from engine.planning.graph import plan
 from engine.storage.folder import Folder
 from pipelines.merge.calibration import Calibration
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import levels, round_config, voters_of, with_calibrations, with_students
+from pipelines.refine.stages import (
+    levels,
+    round_config,
+    voters_of,
+    with_calibrations,
+    with_students,
+)
 
 SPECIALISTS: dict[str, Any] = {
     "shapes_colour": {},
