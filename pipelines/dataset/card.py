@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -142,6 +143,7 @@ def _kind(kind: pa.DataType) -> str:
     return "object" if pa.types.is_struct(kind) else _dtype(kind)
 
 
+@cache
 def _template() -> Template:
     """Return the text below the front matter; every value that it prints is plain text there."""
     from jinja2 import Environment, StrictUndefined

@@ -31,8 +31,8 @@ class TemplateCaptionConfig(StageConfig):
     least_text: float = Field(default=0.7, ge=0, le=1)
     """Minimum score of a line of text, 0..1."""
     most_overlap: float = Field(default=0.5, ge=0, le=1)
-    """Of two boxes that share more than this share of the smaller one, only the one that is first in
-    rank is mentioned, 0..1."""
+    """Of two boxes that share more than this share of the smaller one, only the first in rank is
+    mentioned, 0..1."""
     most_things: int = Field(default=4, ge=1)
     """Maximum number of different objects in a caption."""
     most_lines: int = Field(default=4, ge=0)

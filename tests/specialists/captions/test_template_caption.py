@@ -104,7 +104,8 @@ def test_of_two_names_for_one_place_that_of_the_source_is_mentioned(
     template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
 ) -> None:
     human = replace(box("barn", None, 90, 90, 210, 210), specialist=SOURCE)
-    sample = drawing(grey, box("palace", 0.9, 95, 95, 205, 205), human)
+    found = (box("palace", 0.9, 95, 95, 205, 205), human)
+    sample = replace(drawing(grey), annotations=found)
     written = " ".join(texts(template_caption, sample).values())
     assert "barn" in written
     assert "palace" not in written
