@@ -69,14 +69,15 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
     is_other_name = _differ(words) & has_name & has_name[:, None]
     iou, _ = box_overlap(boxes_xyxy, boxes_xyxy)
     is_same = is_other_task & (iou >= np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU))
+    closeness = iou * is_same
     by_name = np.argsort(~has_name, kind="stable")
-    earlier: list[int] = []
+    stands = np.zeros(len(first), dtype=bool)
     for row in by_name[is_same.any(axis=1)[by_name]].tolist():
-        rivals = [other for other in earlier if is_same[row, other]]
-        if rivals:
-            first[row] = max(rivals, key=lambda other: iou[row, other])
+        nearest = int((closeness[row] * stands).argmax())
+        if stands[nearest] and is_same[row, nearest]:
+            first[row] = nearest
         else:
-            earlier.append(row)
+            stands[row] = True
     return first
 
 
