@@ -86,6 +86,44 @@ def test_dropped_annotations_are_not_counted(tmp_path: Path) -> None:
     assert row(found, "region-text", "phrase") == {"annotations": 0, "regions": 0}
 
 
+def test_the_boxes_and_the_proposals_of_a_detector_are_one_region_each(tmp_path: Path) -> None:
+    """Their texts, too."""
+    here, there = (8.0, 6.0, 40.0, 30.0), (41.0, 6.0, 60.0, 30.0)
+    proposal = {"task": "region_proposal", "label": ""}
+    described = {"task": "region_description", "label": "", "text": "a cat"}
+    annotations = (
+        box("named", box_xyxy=here),
+        box("again", box_xyxy=here, **proposal),
+        box("vocabulary", box_xyxy=here, task="open_vocabulary_detection"),
+        box("far", box_xyxy=there, **proposal),
+        box("told", parent_id="named", **described),
+        box("told again", parent_id="again", **described),
+        box("told far", parent_id="far", box_xyxy=there, **described),
+    )
+    found = statistics(tmp_path, photos("a", "b", annotations=annotations))
+    assert row(found, "region-text", "phrase")["regions"] == 2
+    assert row(found, "region-text", "brief")["regions"] == 4
+    sizes = found["figure_5"]["region-text"]["sqrt_area"]["kept"]
+    assert sum(sizes) == 4
+
+
+def test_the_only_text_of_a_place_counts_whichever_box_it_was_made_from(tmp_path: Path) -> None:
+    told = box("told", task="region_description", label="", text="a cat", parent_id="again")
+    annotations = (box("named"), box("again", task="region_proposal", label=""), told)
+    found = statistics(tmp_path, photos("a", annotations=annotations))
+    assert row(found, "region-text", "phrase")["regions"] == 1
+    assert row(found, "region-text", "brief")["regions"] == 1
+
+
+def test_a_kept_region_is_counted_beside_a_dropped_one_of_its_place(tmp_path: Path) -> None:
+    annotations = (
+        box("named", score=0.1),
+        box("kept", task="open_vocabulary_detection", score=0.9),
+    )
+    found = statistics(tmp_path, photos("a", annotations=annotations))
+    assert row(found, "region-text", "phrase")["regions"] == 1
+
+
 def test_shards_add_up(tmp_path: Path) -> None:
     once = statistics(tmp_path / "one", photos("a", "b", "c"))
     cut = statistics(tmp_path / "cut", photos("a"), photos("b", "c"))
