@@ -70,10 +70,12 @@ def quantile_table(numbers: Mapping[str, np.ndarray]) -> str:
     has_action = numbers["actions"] > 0
     measures["action_complexity, with an action"] = numbers["action_complexity"][has_action]
     measures["object_complexity, without action"] = numbers["object_complexity"][~has_action]
-    lines = [_row("measure", "captions", "mean", *(f"{share:.0%}" for share in QUANTILES))]
+    head = ("measure", "captions", "mean", *(f"{share:.0%}" for share in QUANTILES))
+    lines = [_row(*head), _row(*("---" for _ in head))]
     for name, values in measures.items():
-        cells = [values.mean(), *np.quantile(values, QUANTILES)] if len(values) else []
-        lines.append(_row(name, str(len(values)), *(f"{cell:.2f}" for cell in cells)))
+        if len(values):
+            cells = (values.mean(), *np.quantile(values, QUANTILES))
+            lines.append(_row(name, str(len(values)), *(f"{cell:.2f}" for cell in cells)))
     return "\n".join(lines)
 
 
