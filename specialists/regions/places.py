@@ -84,4 +84,4 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
 def _differ(values: Sequence[str]) -> np.ndarray:
     numbers: dict[str, int] = {}
     codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
-    return codes[:, None] != codes
+    return np.not_equal(codes[:, None], codes)
