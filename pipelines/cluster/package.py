@@ -74,17 +74,21 @@ def pack(document: Mapping[str, Any], config: RunConfig, folder: Path) -> Packag
         _copy(Path(value), folder / value)
         parts.append(Part(name=value, files=1, bytes=Path(value).stat().st_size))
     _refuse_large(parts)
-    text = yaml.safe_dump(on_cluster(document, plugins), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        on_cluster(document, config, plugins), sort_keys=False, allow_unicode=True
+    )
     (folder / CONFIG).write_text(text, encoding="utf-8")
     _copy(Path(launcher.__file__), folder / LAUNCHER)
     parts.insert(0, Part(name="config", files=1, bytes=len(text.encode())))
     return Package(folder=folder, parts=tuple(parts), digest=_digest(folder))
 
 
-def on_cluster(document: Mapping[str, Any], plugins: list[str]) -> dict[str, Any]:
+def on_cluster(
+    document: Mapping[str, Any], config: RunConfig, plugins: list[str]
+) -> dict[str, Any]:
     """Return a config as its job reads it: run by the Ray that the job is on."""
-    runner = document.get("runner") or {}
-    moved: dict[str, Any] = {**document, "runner": {**runner, "kind": "ray", "address": "auto"}}
+    runner = config.runner.model_dump(exclude_unset=True) | {"kind": "ray", "address": "auto"}
+    moved = {**document, "runner": runner}
     return {**moved, "plugin_path": plugins} if plugins else moved
 
 

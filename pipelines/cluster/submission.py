@@ -58,9 +58,7 @@ class Environment:
         for option in options:
             name, is_given, value = option.partition("=")
             if not re.fullmatch(r"[A-Za-z_]\w*", name):
-                raise UsageError(
-                    f"--env {cut(name)} is no name of a variable: give NAME or NAME=VALUE"
-                )
+                raise UsageError(f"--env {cut(name)} is no variable: give NAME or NAME=VALUE")
             if not is_given and name not in os.environ:
                 raise UsageError(f"--env {name}: it is not set here; set it, or give {name}=VALUE")
             variables[name] = value if is_given else os.environ[name]
