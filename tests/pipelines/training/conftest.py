@@ -32,14 +32,3 @@ def reader(scenes: Path) -> Callable[..., Reader]:
         )
 
     return make
-
-
-@pytest.fixture(scope="session")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiniest Florence-2."""
-    from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
-
-    folder = tmp_path_factory.mktemp("untrained")
-    model, processor = build_tiny(["circle", "square"], size=TINIEST)
-    save_tiny(folder, model, processor)
-    return folder
