@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from engine.core.annotation import SOURCE
 from engine.core.columns import ANNOTATION_COLUMNS, Column
 from engine.core.counted import counted
 from engine.core.image_member import ImageKind
 from engine.results.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
 from engine.results.manifest import Manifest
 from engine.results.publication import SHARDS, FileStats
-from engine.sources.source import SOURCE
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import visible
 from pipelines.dataset.files import CARD
