@@ -36,9 +36,7 @@ pytestmark = [
 def test_the_loss_falls_and_is_reported_by_task(scenes, configure, tmp_path):
     told = []
     first = train(str(scenes), configure(steps=2, tasks={"caption": 1}), tmp_path / "short")
-    config = configure(
-        steps=32, tasks={"caption": 1}, checkpoint_every=1000, learning_rate=1e-2
-    )
+    config = configure(steps=32, tasks={"caption": 1}, checkpoint_every=1000, learning_rate=1e-2)
     last = train(str(scenes), config, tmp_path / "long", on_progress=lambda *now: told.append(now))
     assert last.losses["caption"] < 0.6 * first.losses["caption"]
     assert last.examples == {"caption": 128}
