@@ -68,11 +68,12 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
     has_name = np.array([bool(word) for word in words])
     is_other_name = _differ(words) & has_name & has_name[:, None]
     iou, _ = box_overlap(boxes_xyxy, boxes_xyxy)
-    is_same = is_other_task & (iou >= np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU))
+    is_same: np.ndarray = is_other_task & (iou >= np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU))
     closeness = iou * is_same
     by_name = np.argsort(~has_name, kind="stable")
     stands = np.zeros(len(first), dtype=bool)
-    for row in by_name[is_same.any(axis=1)[by_name]].tolist():
+    has_twin: np.ndarray = is_same.any(axis=1)
+    for row in by_name[has_twin[by_name]].tolist():
         nearest = int((closeness[row] * stands).argmax())
         if stands[nearest] and is_same[row, nearest]:
             first[row] = nearest
