@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
-from engine.core.sample import Picture, Sample
+from engine.core.sample import Picture, Sample, is_in_share
 from engine.execution.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
 from engine.execution.watch import Doing, Watch
 from engine.planning.graph import Node
@@ -50,11 +50,14 @@ class WorkerCall:
         self._pictures: dict[int, Picture] = {}
 
     def ask(self, node: Node[Any], numbers: Sequence[int]) -> None:
-        """Ask a stage about some samples; those whose input failed are not asked."""
+        """Ask a stage about some samples: not about those beyond its share, nor about those whose
+        input failed."""
         answers = self._answers[node.name]
         ready = []
         for number in numbers:
-            if error := self._failed_input(node, number):
+            if not is_in_share(self._shard.records[number].sha256, node.sample_share):
+                answers[number] = []
+            elif error := self._failed_input(node, number):
                 answers[number] = error
             else:
                 ready.append(number)

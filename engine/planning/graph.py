@@ -13,15 +13,21 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
 from engine.core.annotation import Provenance
-from engine.core.errors import MissingModel, MissingPackage, PlanError, nearest
+from engine.core.errors import ConfigError, MissingModel, MissingPackage, PlanError, nearest
 from engine.core.image_member import ImageKind
 from engine.core.stage import Filter, Specialist, Stage
 from engine.core.tasks import TASKS
 from engine.planning.config import RunConfig, validated
-from engine.planning.fingerprint import configuration_of, fingerprint_of, recipe_of
+from engine.planning.fingerprint import (
+    SAMPLE_SHARE,
+    configuration_of,
+    fingerprint_of,
+    recipe_of,
+)
 from engine.planning.plugins import UNSEEN
 from engine.planning.registry import absent_packages, find_stage, is_module
 from engine.sources.source import RECEIPTS, SOURCE
+from engine.untrusted.escaped import cut
 
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
@@ -48,6 +54,8 @@ class Node(Generic[StageT_co]):
     """Whether `stage` only stands in for one whose module was not imported."""
     is_on_cpu: bool = False
     """Whether a GPU stage has to do without one."""
+    sample_share: float = 1.0
+    """The share of the samples that the stage is asked about; it says nothing about the others."""
 
     @property
     def wants_gpu(self) -> bool:
@@ -80,7 +88,12 @@ class Node(Generic[StageT_co]):
     def configuration(self) -> dict[str, Any]:
         """Return everything the fingerprint stands for, and the thresholds, as JSON values."""
         return configuration_of(
-            self.name, self.use, self.stage, self.revision, tuple(self.upstream)
+            self.name,
+            self.use,
+            self.stage,
+            self.revision,
+            tuple(self.upstream),
+            sample_share=self.sample_share,
         )
 
 
@@ -118,6 +131,11 @@ class Graph:
             specialists=tuple(replace(node, is_on_cpu=True) for node in self.specialists),
             filters=tuple(replace(node, is_on_cpu=True) for node in self.filters),
         )
+
+    def about_all(self) -> Graph:
+        """Return the same graph with every stage asked about every sample: to measure its cost."""
+        whole = (replace(node, sample_share=1.0) for node in self.specialists)
+        return replace(self, specialists=tuple(whole))
 
     @property
     def recipe(self) -> str:
@@ -191,6 +209,7 @@ class _Draft:
     stage: Stage[Any]
     reads: tuple[str, ...] | None
     is_unseen: bool
+    sample_share: float
 
 
 def _draft(section: str, name: str, options: Mapping[str, Any], *, imports: bool) -> _Draft:
@@ -204,6 +223,7 @@ def _draft(section: str, name: str, options: Mapping[str, Any], *, imports: bool
     reads = own.pop("reads", None)
     if isinstance(reads, str):
         reads = [reads]
+    share = _share(own.pop(SAMPLE_SHARE, 1.0), where=f"{section}.{name}", section=section)
     is_unseen = is_module(use) and not imports
     stage_class: type[Stage[Any]] = UNSEEN[section] if is_unseen else find_stage(use)
     if stage_class.section != section:
@@ -215,7 +235,28 @@ def _draft(section: str, name: str, options: Mapping[str, Any], *, imports: bool
         stage=stage_class(stage_config),
         reads=None if reads is None or is_unseen else tuple(reads),
         is_unseen=is_unseen,
+        sample_share=share,
     )
+
+
+def _share(value: object, *, where: str, section: str) -> float:
+    """Return the share of the samples that a stage is asked about.
+
+    Raises:
+        ConfigError: it is no number above 0 and up to 1, or the stage is a filter, whose missing
+            measurements would let everything pass.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < float(value) <= 1:
+        raise ConfigError(
+            f"{where}: {SAMPLE_SHARE} = {cut(value)}: give the share of the images that the stage "
+            f"is asked about, above 0 and up to 1; `null` for the stage switches it off"
+        )
+    if section == Filter.section and value != 1:
+        raise ConfigError(
+            f"{where}: a filter judges all samples; {SAMPLE_SHARE} belongs to specialists"
+        )
+    return float(value)
 
 
 def _upstream(
@@ -343,7 +384,14 @@ def _node(
     upstream: Mapping[str, frozenset[str]],
     earlier: Mapping[str, Node[Any]],
 ) -> Node[Any]:
-    configuration = configuration_of(draft.name, draft.use, draft.stage, revision, tuple(upstream))
+    configuration = configuration_of(
+        draft.name,
+        draft.use,
+        draft.stage,
+        revision,
+        tuple(upstream),
+        sample_share=draft.sample_share,
+    )
     return Node(
         name=draft.name,
         use=draft.use,
@@ -352,4 +400,5 @@ def _node(
         fingerprint=fingerprint_of(configuration, [earlier[name].fingerprint for name in upstream]),
         revision=revision,
         is_unseen=draft.is_unseen,
+        sample_share=draft.sample_share,
     )

@@ -12,12 +12,15 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.planning.config import RunConfig, validated
+from engine.planning.fingerprint import SAMPLE_SHARE
 from engine.planning.graph import Graph
 from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
 from specialists.florence2.config import Florence2Config
 
 Stages = dict[str, dict[str, Any]]
+_OF_GRAPH = ("use", "reads", SAMPLE_SHARE)
+"""Keys of a stage that the planner reads, not the stage."""
 
 
 def round_config(
@@ -73,7 +76,7 @@ def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int)
 def _tasks_of(
     options: Mapping[str, Any], model: type[Florence2Config | MergeConfig], *, where: str
 ) -> set[str]:
-    own = {key: value for key, value in options.items() if key not in ("use", "reads")}
+    own = {key: value for key, value in options.items() if key not in _OF_GRAPH}
     return set(validated(model, own, where=where).tasks)
 
 
