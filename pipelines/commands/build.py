@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,14 @@ from pipelines.commands.options import (
     Verbose,
     given,
     out,
+)
+
+if TYPE_CHECKING:
+    from engine.planning.config import RunConfig
+
+NOT_REFINED = (
+    "no round of refinement: merged by votes, and without students; "
+    "`florilegium refine {config}` goes on with the same answers"
 )
 
 
@@ -69,15 +77,17 @@ def build(
     )
     changed = [*(overrides or []), *runners]
     document = load_document(config, changes=changes, overrides=changed, plan=plan_file)
+    notes: tuple[str, ...] = ()
     if "refine" in document:
-        raise UsageError(f"{config} describes a refinement: `florilegium refine {config}` runs it")
-    loaded = validated(RunConfig, document, where=str(config))
+        loaded, notes = _round_0(document, config), (NOT_REFINED.format(config=config),)
+    else:
+        loaded = validated(RunConfig, document, where=str(config))
     if no_plugins:
         refuse_plugins(loaded, modules_of(loaded))
     run = prepare(loaded, is_dry=dry_run, imports_modules=not dry_run)
     if dry_run:
         print_table(out, plan_table(run))
-        for line in dry_run_lines(run):
+        for line in (*dry_run_lines(run), *notes):
             out.say(line)
         refuse_problems(run)
         return
@@ -89,11 +99,32 @@ def build(
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
     for line in lines_of(letter for _, letter in manifest.dead_letters):
         out.say(line)
-    for line in manifest.remarks:
+    for line in (*manifest.remarks, *notes):
         out.say(line)
     out.say(f"dataset  {run.output.url}")
     out.say(f"report   {run.output.url}/report.html")
     refuse_losses(manifest, run.config.max_dead_letter_share)
+
+
+def _round_0(document: dict[str, Any], config: Path) -> RunConfig:
+    """Return round 0 of a refinement as a run.
+
+    Raises:
+        UsageError: the output was refined: a build would put round 0 in place of a better one.
+    """
+    from engine.planning.config import validated
+    from engine.storage.folder import Folder
+    from pipelines.dataset.files import LINEAGE
+    from pipelines.refine.config import RefineConfig
+    from pipelines.refine.stages import without_audit
+
+    loaded = without_audit(validated(RefineConfig, document, where=str(config)))
+    if Folder(loaded.output).exists(LINEAGE):
+        raise UsageError(
+            f"{loaded.output} was refined, and a build would put round 0 in its place: "
+            f"`florilegium refine {config}` goes on with it, `--output` names another folder"
+        )
+    return loaded
 
 
 def plan(
@@ -111,7 +142,7 @@ def plan(
     """Measure each stage on a few images, divide the cluster among them, predict time and bytes."""
     from engine.execution.progress import Progress
     from engine.execution.run import prepare
-    from engine.planning.config import RunConfig, load_config
+    from engine.planning.config import load_config
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.commands.tables import print_table
     from pipelines.cost.allocation import allocate
