@@ -22,6 +22,7 @@ from pipelines.commands.options import (
     Verbose,
     given,
     out,
+    warn,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def build(
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.build import build_dataset
     from pipelines.commands.dry_run import dry_run_lines, refuse_problems
+    from pipelines.commands.services import loopback_warnings
     from pipelines.commands.tables import plan_table, print_table, totals_table
     from pipelines.terminal.verbose import log_shown
 
@@ -85,6 +87,7 @@ def build(
     if no_plugins:
         refuse_plugins(loaded, modules_of(loaded))
     run = prepare(loaded, is_dry=dry_run, imports_modules=not dry_run)
+    warn(loopback_warnings(run))
     if dry_run:
         print_table(out, plan_table(run))
         for line in (*dry_run_lines(run), *notes):
