@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Annotated, Any
+=======
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +30,7 @@ from pipelines.commands.options import (
 
 if TYPE_CHECKING:
     from engine.planning.config import RunConfig
+    from engine.results.manifest import Manifest
 
 NOT_REFINED = (
     "no round of refinement: merged by votes, and without students; "
@@ -60,14 +64,14 @@ def build(
     verbose: Verbose = False,
 ) -> None:
     """Build a dataset, or bring it up to date: finished work is not repeated."""
-    from engine.execution.losses import lines_of, refuse_losses
+    from engine.execution.losses import refuse_losses
     from engine.execution.run import prepare
     from engine.planning.config import RunConfig, load_document, validated
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.build import build_dataset
     from pipelines.commands.dry_run import dry_run_lines, refuse_problems
     from pipelines.commands.services import loopback_warnings
-    from pipelines.commands.tables import plan_table, print_table, totals_table
+    from pipelines.commands.tables import plan_table, print_table
     from pipelines.terminal.verbose import log_shown
 
     runners = [f"runner.kind={runner}"] if runner else []
@@ -96,17 +100,25 @@ def build(
         return
     with log_shown(verbose):
         manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
+    _print_summary(manifest, run.output.url)
+    for line in notes:
+        out.say(line)
+    refuse_losses(manifest, run.config.max_dead_letter_share)
+
+
+def _print_summary(manifest: Manifest, url: str) -> None:
+    """Print what a build made of the inputs, and where."""
+    from engine.execution.losses import lines_of
+    from pipelines.commands.tables import print_table, totals_table
+
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
-    for line in lines_of(letter for _, letter in manifest.dead_letters):
+    for line in (*lines_of(letter for _, letter in manifest.dead_letters), *manifest.remarks):
         out.say(line)
-    for line in (*manifest.remarks, *notes):
-        out.say(line)
-    out.say(f"dataset  {run.output.url}")
-    out.say(f"report   {run.output.url}/report.html")
-    refuse_losses(manifest, run.config.max_dead_letter_share)
+    out.say(f"dataset  {url}")
+    out.say(f"report   {url}/report.html")
 
 
 def _round_0(document: dict[str, Any], config: Path) -> RunConfig:
