@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-<<<<<<< HEAD
 from typing import TYPE_CHECKING, Annotated, Any
-=======
-from typing import TYPE_CHECKING, Annotated
 
 import typer
 
