@@ -239,7 +239,7 @@ def _draft(section: str, name: str, options: Mapping[str, Any], *, imports: bool
     )
 
 
-def _share(value: object, *, where: str, section: str) -> float:
+def _share(value: Any, *, where: str, section: str) -> float:
     """Return the share of the samples that a stage is asked about.
 
     Raises:

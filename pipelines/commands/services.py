@@ -7,6 +7,7 @@ all of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from engine.core.errors import ConfigError
@@ -49,7 +50,7 @@ def loopback_warnings(run: Run) -> Iterator[str]:
             )
 
 
-def _services(run: Run) -> Iterator[tuple[Node, ServiceConfig]]:
+def _services(run: Run) -> Iterator[tuple[Node[Any], ServiceConfig]]:
     for node in run.graph.specialists:
         config = node.stage.config
         if isinstance(config, ServiceConfig) and _has_address(config):

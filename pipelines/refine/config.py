@@ -61,7 +61,7 @@ class RefineOptions(BaseModel):
     def _can_be_tuned(self) -> Self:
         for name, options in self.fine_tune.items():
             if name not in self.students:
-                raise ValueError(f"fine_tune.{name} is no student: {nearest(name, self.students)}")
+                raise ValueError(f"fine_tune.{name} is no student, {nearest(name, self.students)}")
             if "tasks" not in options or "model" in options:
                 raise ValueError(
                     f"fine_tune.{name} starts from the round's student and needs tasks of its own: "

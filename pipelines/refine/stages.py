@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from engine.core.errors import ConfigError
+from engine.core.stage import StageConfig
 from engine.planning.config import RunConfig, validated
 from engine.planning.fingerprint import SAMPLE_SHARE
 from engine.planning.graph import Graph
@@ -20,7 +21,7 @@ from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
 from specialists.florence2.config import Florence2Config
 
-ConfigT = TypeVar("ConfigT", Florence2Config, MergeConfig)
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
 Stages = dict[str, dict[str, Any]]
 _OF_GRAPH = ("use", "reads", SAMPLE_SHARE)
 """Keys of a stage that the planner reads, not the stage."""
