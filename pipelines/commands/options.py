@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,10 @@ Overrides = Annotated[
     typer.Option(
         "--set", metavar="A.B=C", help="Override a key: shard_size=64, filters.nms=null (off)."
     ),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", help="Workers and GPUs of each stage: a file of `plan --save`."),
 ]
 Replace = Annotated[
     bool,

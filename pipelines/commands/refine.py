@@ -19,6 +19,7 @@ from pipelines.commands.options import (
     NoPlugins,
     OutputOption,
     Overrides,
+    PlanFile,
     PluginPath,
     SourceOption,
     Verbose,
@@ -39,6 +40,7 @@ def refine(
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
+    plan_file: PlanFile = None,
     max_dead_letter_share: MaxDeadLetterShare = None,
     until: Annotated[
         Until | None,
@@ -73,7 +75,7 @@ def refine(
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
     )
-    document = load_document(config, changes=changes, overrides=overrides or [])
+    document = load_document(config, changes=changes, overrides=overrides or [], plan=plan_file)
     if "refine" not in document:
         raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
     loaded = validated(RefineConfig, document, where=str(config))
