@@ -11,11 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from engine.core.annotation import SOURCE
 from engine.core.errors import ConfigError
-from engine.core.stage import StageConfig
+from engine.core.stage import Specialist, StageConfig
 from engine.planning.config import RunConfig, validated
 from engine.planning.fingerprint import SAMPLE_SHARE
-from engine.planning.graph import Graph
+from engine.planning.graph import Graph, Node
 from pipelines.merge.rules import AGREEMENT, find_rule
 from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
@@ -132,6 +133,15 @@ def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -
     for name, path in calibrations.items():
         filled[name] |= {"calibration": str(path)} if path else {"rule": AGREEMENT}
     return filled
+
+
+def voters_of(merge: Node[Specialist[Any]]) -> tuple[str, ...]:
+    """Return the voters that the calibration of a merge stage has to know.
+
+    The source is one of them only where it does not come first.
+    """
+    is_outside = merge.stage.config.source_first
+    return (*merge.upstream,) if is_outside else (*merge.upstream, SOURCE)
 
 
 @dataclass(frozen=True, kw_only=True)
