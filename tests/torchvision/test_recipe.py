@@ -19,7 +19,7 @@ from pipelines.refine.loop import refine
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.survey import survey
 from pipelines.verify.verify import verify_dataset
-from specialists.florence2.format import FLORENCE2_TASKS
+from specialists.florence2.format import FLORENCE2_TASKS, clean
 from tests.recipes import annotation_types, tiny_refinement
 
 LONG_CAPTIONS = ("detailed_caption", "more_detailed_caption")
@@ -38,7 +38,7 @@ TABLE_13 = {
     "OCR with region": "ocr",
     "Region to OCR": "region_ocr",
     "Phrase grounding": "phrase_grounding",
-    "Referring expression comprehension": "phrase_grounding",
+    "Referring expression comprehension": "open_vocabulary_detection",
     "Open vocabulary detection": "open_vocabulary_detection",
     "Referring expression segmentation": "referring_segmentation",
     "Region to segmentation": "segmentation",
@@ -122,3 +122,21 @@ def test_every_task_of_the_paper_gets_training_examples(refined: Refined) -> Non
             example.task for sample in open_dataset(str(dataset)) for example in maker.every(sample)
         )
         assert {name: task for name, task in TABLE_13.items() if not made[task]} == {}
+
+
+def test_texts_of_regions_become_referring_expressions(refined: Refined) -> None:
+    samples = list(open_dataset(str(refined.round(0))))
+    texts = {
+        clean(one.text)
+        for sample in samples
+        for one in sample.annotations
+        if one.task == "region_description"
+    }
+    trainings = (refined.config.refine.train.model_copy(update={"seed": n}) for n in range(8))
+    asked = {
+        example.prefix.removeprefix("<OPEN_VOCABULARY_DETECTION>")
+        for train in trainings
+        for sample in samples
+        for example in ExampleMaker(train).every(sample)
+    }
+    assert asked & texts
