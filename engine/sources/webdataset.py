@@ -179,7 +179,7 @@ class _Group:
         return ", ".join(name or "a file without extension" for name in names[:20])
 
     def _labels(self, encoding: str) -> Labels:
-        """Read the small members. Each caption counts; a single one in the JSON, which mostly is the
+        """Read the small members. Each caption counts; a single one in the JSON, which often is the
         same in another form, only where no member has one."""
         labels = Labels(encoding, self.limits)
         labels.problems += self.problems

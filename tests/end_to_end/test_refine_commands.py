@@ -219,7 +219,7 @@ def test_the_plan_of_the_large_recipe_tells_who_captions_what(
     told = florilegium("refine", recipe, *given)
     for line in (
         "annotator is asked about 1% of the images",
-        "at http://annotator:8000  (--set specialists.annotator.url=...)",
+        "at http://annotator:8000 (--set specialists.annotator.url=...)",
         "writer produces detailed_caption, more_detailed_caption, merged by captions",
         "writer is fine-tuned on detailed_caption, more_detailed_caption: 2,000 steps of 256",
         "with 1% of the samples",
