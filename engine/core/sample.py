@@ -116,6 +116,19 @@ def fold_of(sha256: str, folds: int) -> int:
     return int(sha256[:12] or "0", 16) % folds
 
 
+_DIGITS_OF_SHARE = slice(24, 36)
+"""Hex digits of a SHA-256 that neither folds nor validation samples are chosen by."""
+
+
+def is_in_share(sha256: str, share: float) -> bool:
+    """Return whether an image belongs to a share of all images, 0..1: the same for the same bytes.
+
+    A larger share has all the images of a smaller one. It does not depend on `fold_of`.
+    """
+    digits = sha256[_DIGITS_OF_SHARE]
+    return int(digits or "0", 16) < share * 16 ** len(digits)
+
+
 def digest_of(parts: Sequence[str]) -> str:
     """Return a short digest of texts, order and boundaries included (32 hex digits)."""
     digest = blake2b(digest_size=16)

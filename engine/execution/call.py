@@ -17,7 +17,7 @@ from typing import Any
 
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
-from engine.core.sample import Picture, Sample
+from engine.core.sample import Picture, Sample, is_in_share
 from engine.execution.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
 from engine.execution.watch import Doing, Watch
 from engine.planning.graph import Node
@@ -93,7 +93,8 @@ class WorkerCall:
         self._pictures: dict[int, Picture] = {}
 
     def ask(self, node: Node[Any], numbers: Sequence[int]) -> None:
-        """Ask a stage about some samples; those whose input failed are not asked."""
+        """Ask a stage about some samples: not about those beyond its share, nor about those whose
+        input failed."""
         ready = self._ready(node, numbers)
         if node.is_divided:
             self._ask_what_is_new(node, self._sheets(node, ready))
@@ -109,10 +110,13 @@ class WorkerCall:
         return all(sheet.is_known for sheet in sheets.values())
 
     def _ready(self, node: Node[Any], numbers: Sequence[int]) -> list[int]:
-        """Return the samples whose input did not fail; note the error of the others."""
+        """Return the samples to ask about; note the error of those whose input failed, and the
+        empty answer about those beyond the share of the stage."""
         ready = []
         for number in numbers:
-            if error := self._failed_input(node, number):
+            if not is_in_share(self._shard.records[number].sha256, node.sample_share):
+                self._answers[node.name][number] = []
+            elif error := self._failed_input(node, number):
                 self._answers[node.name][number] = error
             else:
                 ready.append(number)

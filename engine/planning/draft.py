@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core.annotation import SOURCE
-from engine.core.errors import MissingModel, MissingPackage, PlanError, nearest
-from engine.core.stage import Stage
+from engine.core.errors import ConfigError, MissingModel, MissingPackage, PlanError, nearest
+from engine.core.stage import Filter, Stage
 from engine.core.tasks import TASKS
 from engine.planning.config import validated
+from engine.planning.fingerprint import SAMPLE_SHARE
 from engine.planning.plugins import UNSEEN
 from engine.planning.registry import absent_packages, find_stage, is_module
 from engine.sources.source import RECEIPTS
+from engine.untrusted.escaped import cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class Draft:
     stage: Stage[Any]
     reads: tuple[str, ...] | None
     is_unseen: bool
+    sample_share: float
 
 
 def draft_of(section: str, name: str, options: Mapping[str, Any], *, imports: bool) -> Draft:
@@ -50,6 +53,7 @@ def draft_of(section: str, name: str, options: Mapping[str, Any], *, imports: bo
     reads = own.pop("reads", None)
     if isinstance(reads, str):
         reads = [reads]
+    share = _share(own.pop(SAMPLE_SHARE, 1.0), where=f"{section}.{name}", section=section)
     is_unseen = is_module(use) and not imports
     stage_class: type[Stage[Any]] = UNSEEN[section] if is_unseen else find_stage(use)
     if stage_class.section != section:
@@ -61,7 +65,28 @@ def draft_of(section: str, name: str, options: Mapping[str, Any], *, imports: bo
         stage=stage_class(stage_config),
         reads=None if reads is None or is_unseen else tuple(reads),
         is_unseen=is_unseen,
+        sample_share=share,
     )
+
+
+def _share(value: Any, *, where: str, section: str) -> float:
+    """Return the share of the samples that a stage is asked about.
+
+    Raises:
+        ConfigError: it is no number above 0 and up to 1, or the stage is a filter, whose missing
+            measurements would let everything pass.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < float(value) <= 1:
+        raise ConfigError(
+            f"{where}: {SAMPLE_SHARE} = {cut(value)}: give the share of the images that the stage "
+            f"is asked about, above 0 and up to 1; `null` for the stage switches it off"
+        )
+    if section == Filter.section and value != 1:
+        raise ConfigError(
+            f"{where}: a filter judges all samples; {SAMPLE_SHARE} belongs to specialists"
+        )
+    return float(value)
 
 
 def upstream_of(

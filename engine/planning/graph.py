@@ -63,6 +63,8 @@ class Node(Generic[StageT_co]):
     """Whether `stage` only stands in for one whose module was not imported."""
     is_on_cpu: bool = False
     """Whether a GPU stage has to do without one."""
+    sample_share: float = 1.0
+    """The share of the samples that the stage is asked about; it says nothing about the others."""
 
     @property
     def wants_gpu(self) -> bool:
@@ -101,7 +103,12 @@ class Node(Generic[StageT_co]):
     def configuration(self) -> dict[str, Any]:
         """Return everything the fingerprint stands for, thresholds and gate, as JSON values."""
         return configuration_of(
-            self.name, self.use, self.stage, self.revision, tuple(self.upstream)
+            self.name,
+            self.use,
+            self.stage,
+            self.revision,
+            tuple(self.upstream),
+            sample_share=self.sample_share,
         ) | gate_configuration(self.stage, self.gate)
 
 
@@ -146,6 +153,11 @@ class Graph:
             specialists=tuple(replace(node, is_on_cpu=True) for node in self.specialists),
             filters=tuple(replace(node, is_on_cpu=True) for node in self.filters),
         )
+
+    def about_all(self) -> Graph:
+        """Return the same graph with every stage asked about every sample: to measure its cost."""
+        whole = (replace(node, sample_share=1.0) for node in self.specialists)
+        return replace(self, specialists=tuple(whole))
 
     @property
     def recipe(self) -> str:
@@ -259,7 +271,14 @@ def _node(
     upstream: Mapping[str, frozenset[str]],
     earlier: Mapping[str, Node[Any]],
 ) -> Node[Any]:
-    configuration = configuration_of(draft.name, draft.use, draft.stage, revision, tuple(upstream))
+    configuration = configuration_of(
+        draft.name,
+        draft.use,
+        draft.stage,
+        revision,
+        tuple(upstream),
+        sample_share=draft.sample_share,
+    )
     return Node(
         name=draft.name,
         use=draft.use,
@@ -268,4 +287,5 @@ def _node(
         fingerprint=fingerprint_of(configuration, [earlier[name].fingerprint for name in upstream]),
         revision=revision,
         is_unseen=draft.is_unseen,
+        sample_share=draft.sample_share,
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,31 @@ def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> N
     call.ask(describe, [1])
     assert texts(graph, call, "describe")[1] == ["A picture with a moon."]
     assert call.part(bright).table.num_rows == 0  # only what was said now
+
+
+def test_a_stage_is_asked_about_its_share_of_the_samples_only(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bright = {**DESCRIBED["bright"], "sample_share": 0.5}
+    (node,) = planned(specialists={"bright": bright}).specialists
+    shard = shard_of(3)
+    digests = ("0" * 24 + digit * 40 for digit in ("1", "9", "7"))
+    records = [
+        replace(one, sha256=digest) for one, digest in zip(shard.records, digests, strict=True)
+    ]
+    seen: list[int] = []
+    monkeypatch.setattr(
+        node.stage, "predict", lambda samples: seen.append(len(samples)) or [[region()]] * 2
+    )
+    call = WorkerCall(replace(shard, records=records), images, {})
+    call.ask(node, [0, 1, 2])
+    call.ask(node, [1])
+    assert seen == [2]
+    part = call.part(node)
+    assert {number: len(own) for number, own in part.annotations(range(3)).items()} == {
+        0: 1, 1: 0, 2: 1,
+    }  # fmt: skip
+    assert part.errors == ()
 
 
 def test_a_stage_hears_only_the_tasks_that_it_reads(
