@@ -539,8 +539,8 @@ def test_after_a_death_the_pieces_run_alone() -> None:
     runner = FakeRunner(TWO, 64, dies=kills("b", 37))
     schedule(runner, job(0))
     died = [number for number, call in enumerate(runner.calls) if 37 in call.samples]
-    assert not runner.calls[died[0]].alone
-    assert all(runner.calls[number].alone for number in died[1:])
+    assert not runner.calls[died[0]].exclusive
+    assert all(runner.calls[number].exclusive for number in died[1:])
 
 
 def test_the_innocent_are_answered_after_a_death() -> None:
