@@ -103,7 +103,7 @@ DEFAULT_THRESHOLDS = {
 
 Those of objects and complexity come from published captions: `thresholds.md` has the quantiles, the
 rule and what each threshold drops. Only brief captions may be without an action: FLD-5B has 0.58
-actions in a brief caption (Table 3), so most of its brief captions have none.
+actions in a brief caption (Table 3), so at least 42 % of these have none.
 """
 
 _RULES = (

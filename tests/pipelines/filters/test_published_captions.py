@@ -26,6 +26,7 @@ from pipelines.filters.text_filter import (
     TextFilterConfig,
 )
 from pipelines.report.paper import LENGTHS, NOT_COMPARABLE, TABLE_3
+from tests.benchmarks import real_captions
 from tests.pipelines.filters.statements import caption, reasons, statements
 
 FOLDER = Path(__file__).parent
@@ -185,3 +186,26 @@ def test_the_defaults_are_the_published_quantiles():
 def thresholds_of(task: str) -> tuple[float | None, ...]:
     given: CaptionThresholds = DEFAULT_THRESHOLDS[task]
     return given.max_objects, given.min_object_complexity, given.min_action_complexity
+
+
+def test_captions_to_measure_are_read_from_lines_json_lines_and_coco(tmp_path):
+    files = {
+        "a.txt": "A dog. \n\nA cat.\n",
+        "a.jsonl": '{"caption": "A dog."}\n{"other": 1}\n{"caption": "A cat. "}\n',
+        "a.json": '{"annotations": [{"caption": "A dog."}, {"caption": "A cat.\\n"}]}',
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        assert list(real_captions.read(tmp_path / name, "caption")) == ["A dog.", "A cat."]
+
+
+def test_measures_and_drops_of_captions_are_tables(stage):
+    texts = ["a dog", "A man rides a horse.", "A man rides a tall horse on a beach."]
+    numbers = real_captions.measure(stage, "caption", texts)
+    table = real_captions.quantile_table(numbers)
+    assert "| words | 3 | 5.33 | 2.06 | 2.30 | 5.00 | 8.60 | 8.92 |" in table
+    found = real_captions.verdicts(stage, "caption", texts, numbers)
+    assert found == [LOW_OBJECT_COMPLEXITY, "", ""]
+    assert real_captions.drop_table(found).splitlines() == [
+        "| low_object_complexity | 33.33% |", "| all reasons | 33.33% |"
+    ]  # fmt: skip
