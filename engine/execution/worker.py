@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from engine.core.annotation import SOURCE
 from engine.core.counted import counted
 from engine.core.errors import DataLost, FlorilegiumError, RunError, SampleError
 from engine.execution.answer import (
@@ -35,7 +36,6 @@ from engine.results.layer_store import LayerStore, Recall
 from engine.results.publication import ShardStats, publish_shard
 from engine.results.questions import Known
 from engine.results.shard import Shard, ShardBytes, Spot, read_shard
-from engine.sources.source import SOURCE
 from engine.storage.folder import Folder
 
 WINDOW = 16

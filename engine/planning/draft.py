@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.core.annotation import SOURCE
 from engine.core.errors import MissingModel, MissingPackage, PlanError, nearest
 from engine.core.stage import Stage
 from engine.core.tasks import TASKS
 from engine.planning.config import validated
 from engine.planning.plugins import UNSEEN
 from engine.planning.registry import absent_packages, find_stage, is_module
-from engine.sources.source import RECEIPTS, SOURCE
+from engine.sources.source import RECEIPTS
 
 
 @dataclass(frozen=True, kw_only=True)

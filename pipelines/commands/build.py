@@ -11,13 +11,16 @@ import typer
 from engine.core.counted import counted
 from engine.core.errors import UsageError
 from pipelines.commands.options import (
+    Check,
     DryRun,
     MaxDeadLetterShare,
     NoPlugins,
     OutputOption,
     Overrides,
+    PlanFile,
     PluginPath,
     Replace,
+    RetryDeadLetters,
     SourceOption,
     Verbose,
     given,
@@ -36,19 +39,12 @@ def build(
         str | None, typer.Option(help="`ray`, `local` (one worker process), `in_process`.")
     ] = None,
     overrides: Overrides = None,
-    plan_file: Annotated[
-        Path | None,
-        typer.Option("--plan", help="Workers and GPUs of each stage: a file of `plan --save`."),
-    ] = None,
+    plan_file: PlanFile = None,
     dry_run: DryRun = False,
     max_dead_letter_share: MaxDeadLetterShare = None,
-    retry_dead_letters: Annotated[
-        bool, typer.Option("--retry-dead-letters", help="Try failed images again.")
-    ] = False,
+    retry_dead_letters: RetryDeadLetters = False,
     replace: Replace = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Read finished shards and rebuild damaged ones.")
-    ] = False,
+    check: Check = False,
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
     verbose: Verbose = False,

@@ -1,8 +1,8 @@
-"""Texts for boxes: a brief caption of each box's crop, and the noun phrases of that caption.
+"""Texts for boxes: a caption of each box's crop, and the noun phrases of that caption.
 
-The region texts of the Florence-2 paper (arXiv 2311.06242, section 4.3): an image-to-text model
-describes the crop; later, `region_label` chooses the label among description, noun phrases and
-category.
+Candidates for the brief region text of the Florence-2 paper (arXiv 2311.06242, section 4.3): an
+image-to-text model describes the crop; later, `region_label` chooses among caption, noun phrases
+and category.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from specialists.captions.image_chat import (
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
 from specialists.regions.crops import BoxesConfig, crop_window
+from specialists.regions.places import places
 from specialists.regions.window import Window
 from specialists.words.english import english_revision, load_english, parse
 from specialists.words.noun_phrases import noun_phrases
@@ -51,8 +52,11 @@ class RegionTextConfig(ImageChatConfig, BoxesConfig):
     """Maximum tokens of a description; one that reaches the limit is cut after its last complete
     sentence, and discarded without one."""
     max_boxes: int | None = Field(default=None, ge=1)
-    """Maximum boxes of an image that are described, those with the highest scores; by default all.
-    A box that is left out has no `region_description`."""
+    """Maximum boxes of an image that are described, the first in rank: labels of the source, then
+    the highest scores; by default all. A box that is left out has no `region_description`."""
+    noun_phrases: bool = True
+    """Whether noun phrases are predicted, too. They are candidates for `region_label`: without that
+    stage, `false` leaves one text for each box."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +79,18 @@ class Crop:
 
 
 class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
-    """Brief descriptions of boxes and, as categories, their noun phrases without article.
+    """Captions of boxes and their noun phrases without article.
 
-    Each is a `region_description` or `region_category` whose parent is the box; the score is the
-    geometric mean of the probabilities of the description's tokens. A box that is too small, or
-    gets an empty answer, has none; an image without any described box fails with the reason of its
-    first box.
+    Each is a `region_description` whose parent is the box, the caption first; the score is the
+    geometric mean of the probabilities of the caption's tokens. A box that is too small, or gets an
+    empty answer, has none; an image without any described box fails with the reason of its first
+    box.
     """
 
     Config: ClassVar[type[StageConfig]] = RegionTextConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     family: ClassVar[Family] = FAMILY
-    produces: tuple[str, ...] = ("region_description", "region_category")
+    produces: tuple[str, ...] = ("region_description",)
     extra: ClassVar[str] = "starter"
 
     def __init__(self, config: RegionTextConfig) -> None:
@@ -96,11 +100,13 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
-        english_revision()
+        if self.config.noun_phrases:
+            english_revision()
 
     def revision(self) -> str:
         """Name the weights and the English pipeline."""
-        return f"{super().revision()}, {english_revision()}"
+        weights = super().revision()
+        return f"{weights}, {english_revision()}" if self.config.noun_phrases else weights
 
     def load(self) -> None:
         """Load the weights and spaCy's English pipeline, and try the prompt on a blank image."""
@@ -109,7 +115,8 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         prompt = default if self.config.prompt is None else self.config.prompt
         chat_prompt = ChatPrompt(prompt=prompt, max_new_tokens=self.config.max_new_tokens)
         self._chat = ImageChat(self.network, self.config, [chat_prompt])
-        load_english()
+        if self.config.noun_phrases:
+            load_english()
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         """Describe the boxes of all samples together."""
@@ -127,43 +134,45 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         ]
 
     def chosen(self, sample: Sample) -> list[Annotation]:
-        """Return the boxes that are large enough, the best `max_boxes` of them, best first."""
-        return [box for box, _ in self._windows(sample)]
+        """Return the boxes that are described, the first in rank first: of each place one, if it is
+        large enough, at most `max_boxes`."""
+        boxes = [box for box in sample.of(*self.config.tasks) if self._window(box, sample)]
+        found = places(boxes, sample.annotations, source_first=self.config.source_first)
+        return [box for box, *_ in found[: self.config.max_boxes]]
 
-    def _windows(self, sample: Sample) -> list[tuple[Annotation, Window]]:
-        size = (sample.width, sample.height)
-        windows = [
-            (box, window)
-            for box in sample.of(*self.config.tasks)
-            if (window := crop_window(box.box_xyxy, size, self.config))
-        ]
-        windows.sort(key=lambda one: -1.0 if one[0].score is None else one[0].score, reverse=True)
-        return windows[: self.config.max_boxes]
+    def _window(self, box: Annotation, sample: Sample) -> Window | None:
+        return crop_window(box.box_xyxy, (sample.width, sample.height), self.config)
 
     def _crops(self, sample: Sample) -> list[Crop]:
         """Return the parts of an image to describe, each once."""
         boxes: dict[Window, list[Annotation]] = {}
-        for box, window in self._windows(sample):
-            boxes.setdefault(window, []).append(box)
+        for box in self.chosen(sample):
+            if window := self._window(box, sample):
+                boxes.setdefault(window, []).append(box)
         return [
             Crop(sample=sample, window=window, boxes=tuple(of_window))
             for window, of_window in boxes.items()
         ]
 
     def _names(self, replies: Iterable[ChatReply | SampleError]) -> dict[str, list[str]]:
-        """Return the distinct noun phrases of each description, without articles."""
+        """Return the distinct noun phrases of each caption, without articles.
+
+        A caption that is a noun phrase itself is not repeated.
+        """
         named: dict[str, list[str]] = {}
-        texts = (one.text for one in replies if isinstance(one, ChatReply))
+        texts = [one.text for one in replies if isinstance(one, ChatReply)]
+        if not self.config.noun_phrases:
+            return {text: [] for text in texts}
         for text, document in parse(texts).items():
             names = [
                 text[slice(*phrase.words)]
                 for phrase in noun_phrases(document)
                 if phrase.head not in _OF_PICTURES
             ]
-            distinct: dict[str, str] = {}
+            distinct = {text.casefold(): ""}
             for name in names:
                 distinct.setdefault(name.casefold(), name)
-            named[text] = list(distinct.values())
+            named[text] = list(filter(None, distinct.values()))
         return named
 
     def _annotations(
@@ -181,7 +190,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
 
 
 def _texts_of(box: Annotation, reply: ChatReply, names: Sequence[str]) -> Iterator[Annotation]:
-    description = Annotation(
+    caption = Annotation(
         kind="region",
         task="region_description",
         text=reply.text,
@@ -190,6 +199,6 @@ def _texts_of(box: Annotation, reply: ChatReply, names: Sequence[str]) -> Iterat
         score=reply.score,
         parent_id=box.id,
     )
-    yield description
+    yield caption
     for name in names:
-        yield replace(description, task="region_category", text="", label=name)
+        yield replace(caption, text=name)
