@@ -12,6 +12,7 @@ from pydantic import Field
 from engine.core.annotation import Annotation
 from engine.core.errors import SampleError
 from engine.core.judgement import Statements, Verdicts
+from engine.core.rows import Measurement
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, THRESHOLD, Filter, Specialist, StageConfig, maybe, one_of
 
@@ -171,6 +172,29 @@ class LeastScore(Filter[LeastScoreConfig]):
         verdicts.is_judged |= where
         verdicts.drop(where & (statements.score < self.config.minimum), "low_score")
         return verdicts
+
+
+class CannotMeasureConfig(StageConfig):
+    """What cannot be measured."""
+
+    key: str
+    """The key of the image on which measuring fails."""
+
+
+class CannotMeasure(Filter[CannotMeasureConfig]):
+    """Fails on one image, and keeps all boxes of the others."""
+
+    Config = CannotMeasureConfig
+    reads = (one_of("object_detection"),)
+    measured = ("size",)
+
+    def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
+        if any(sample.key == self.config.key for sample in samples):
+            raise ValueError("no size")
+        return [[] for _ in samples]
+
+    def judge(self, statements: Statements) -> Verdicts:
+        return Verdicts(len(statements))
 
 
 def stages(folder: Path, **options: object) -> dict[str, dict[str, object]]:

@@ -295,6 +295,7 @@ class WorkerCall:
             picture=picture,
             sha256=record.sha256,
             annotations=tuple(annotation for annotation in known if annotation.task in tasks),
+            labels=self._shard.labels[number],
             upstream=node.upstream,
         )
 

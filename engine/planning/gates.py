@@ -9,7 +9,7 @@ of the stage, and of those that read it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +44,9 @@ def plan_gates(
     """Return the gate of each specialist that has one, without digest.
 
     `specialists` are sorted: each after those that it reads; `upstream` is that of each stage. A
-    filter judges before a stage if it can judge what the stage reads, or what that was made from,
-    if the stage descends from all stages that the filter's options name, and if what the filter
-    measures needs no answer of the stage.
+    filter judges before a stage if all that it has to read is among what the stage reads and what
+    that was made from, if the stage descends from all stages that the filter's options name, and
+    if what the filter measures needs no answer of the stage.
     """
     before = {name: set(upstream[name]) for name in (*specialists, *filters)}
     gates: dict[str, Gate] = {}
@@ -59,7 +59,7 @@ def plan_gates(
             tasks.update(*upstream[one].values())
         judging = []
         for other, judge in filters.items() if stage.each else ():
-            if not judge.read_tasks & tasks or not judge.required_stages.keys() <= ancestors:
+            if not _reads_among(judge, tasks) or not judge.required_stages.keys() <= ancestors:
                 continue
             if judge.has_layer and name in _before(other, before):
                 continue
@@ -70,6 +70,12 @@ def plan_gates(
             measured = tuple(one for one in judging if filters[one].has_layer)
             gates[name] = Gate(filters=tuple(judging), measured=measured, lineage=lineage)
     return gates
+
+
+def _reads_among(judge: Filter[Any], tasks: Collection[str]) -> bool:
+    """Whether these tasks have all that a filter has to read."""
+    wanted = [one for one in judge.reads if not one.optional] or judge.reads
+    return all(any(task in tasks for task in one.tasks) for one in wanted)
 
 
 def _before(name: str, edges: Mapping[str, Iterable[str]]) -> set[str]:

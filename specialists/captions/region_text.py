@@ -137,7 +137,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         """Return the boxes that are described, the first in rank first: of each place one, if it is
         large enough, at most `max_boxes`."""
         boxes = [box for box in sample.of(*self.config.tasks) if self._window(box, sample)]
-        found = places(boxes, sample.annotations, source_first=self.config.source_first)
+        found = places(boxes, sample.known, source_first=self.config.source_first)
         return [box for box, *_ in found[: self.config.max_boxes]]
 
     def _window(self, box: Annotation, sample: Sample) -> Window | None:

@@ -101,7 +101,7 @@ def context_of(sample: Sample, limits: PromptLimits) -> PromptContext:
         regions=tuple(_regions(sample, names))[: limits.regions],
         lines=_distinct((quoted(one.text, names) for one in sample.of("ocr")), limits.lines),
         tags=_distinct(
-            (quoted(name_of(one), names) for one in ranked(sample.of("tag"), sample.annotations)),
+            (quoted(name_of(one), names) for one in ranked(sample.of("tag"), sample.known)),
             limits.tags,
         ),
     )
@@ -136,7 +136,7 @@ def _regions(sample: Sample, most_characters: int) -> Iterator[ContextRegion]:
     """Yield each place with all its different names; of one stage's texts for a box, the best."""
     named = [one for one in _best_texts(sample) if one.box_xyxy and one_line(name_of(one))]
     names_at: dict[str, dict[str, str]] = {}
-    for place in places(named, sample.annotations):
+    for place in places(named, sample.known):
         names = names_at.setdefault(relative_box(place[0].box_xyxy, sample), {})
         for one in place:
             name = quoted(name_of(one), most_characters)
@@ -148,7 +148,7 @@ def _regions(sample: Sample, most_characters: int) -> Iterator[ContextRegion]:
 def _best_texts(sample: Sample) -> Iterator[Annotation]:
     """Yield what names a region; of the texts that one stage has for one box, only the best."""
     described: set[tuple[str, str]] = set()
-    for one in ranked(sample.of(*DESCRIBED_TASKS), sample.annotations):
+    for one in ranked(sample.of(*DESCRIBED_TASKS), sample.known):
         of_box = (one.specialist, one.parent_id)
         if not one.parent_id or of_box not in described:
             described.add(of_box)

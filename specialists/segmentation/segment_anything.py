@@ -142,7 +142,7 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
     def chosen(self, sample: Sample) -> list[Annotation]:
         """Return what gets a mask: of each place one box, the first in rank first, and phrases."""
         boxed = [one for one in sample.of(*self.config.tasks) if one.box_xyxy]
-        found = places((one for one in boxed if one.kind == "region"), sample.annotations)
+        found = places((one for one in boxed if one.kind == "region"), sample.known)
         return [*(one for one, *_ in found), *(one for one in boxed if one.kind == "phrase")]
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:

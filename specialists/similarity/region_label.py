@@ -107,7 +107,7 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
     def chosen(self, sample: Sample) -> list[Annotation]:
         """Return the boxes that get texts, the first in rank first: of each place one."""
         boxes = [box for box in sample.of(*self.config.tasks) if box.box_xyxy]
-        found = places(boxes, sample.annotations, source_first=self.config.source_first)
+        found = places(boxes, sample.known, source_first=self.config.source_first)
         return [box for box, *_ in found]
 
     def _boxes(self, sample: Sample) -> list[BoxCandidates]:
@@ -129,7 +129,7 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
         if not self.config.source_first:
             return frozenset()
         own = _annotations_of(box, sample)
-        is_given = among_source(own, sample.annotations).tolist()
+        is_given = among_source(own, sample.known).tolist()
         return frozenset(one.id for one, given in zip(own, is_given, strict=True) if given)
 
     def _texts(

@@ -193,3 +193,37 @@ def test_a_measured_filter_judges_before_and_is_not_measured_again(
     dataset.build(None, filters=filters)
     assert dataset.asked("texts") == about(2)
     assert log.read_text().splitlines() == ["cat", "cup"]
+
+
+def test_where_a_filter_before_a_stage_fails_the_stage_is_not_asked(enriched: Enrich) -> None:
+    dataset = enriched()
+    filters = {"broken": {"use": "tests.enriching:CannotMeasure", "key": "cat"}}
+    dataset.build(None, filters=filters, max_dead_letter_share=1)
+    assert dataset.asked("texts") == [f"cup corner {one}" for one in range(4)]
+    letters = pq.read_table(dataset.out / "dead_letters.parquet").to_pylist()
+    assert [(one["key"], one["stage"], one["reason"]) for one in letters] == [
+        ("cat", "broken", "stage_failed")
+    ]
+
+
+def test_a_retry_asks_again_about_what_failed_behind_a_gate(enriched: Enrich) -> None:
+    dataset = enriched()
+    keys: Any = {"options": {"refused": "corner 0"}, "max_dead_letter_share": 1}
+    dataset.build(0.8, **keys)
+    dataset.build(0.8, **keys)
+    assert dataset.asked("texts") == []
+    dataset.build(0.8, retry=True, **keys)
+    assert dataset.asked("texts") == about(0)
+
+
+def test_an_answer_of_parts_has_no_more_rows_than_one_of_the_whole(enriched: Enrich) -> None:
+    """Two names a box: those of the third box are too many, whenever they are asked for."""
+    changed, fresh = enriched("changed"), enriched("fresh")
+    keys: Any = {"limits": {"max_annotations": 5}, "max_dead_letter_share": 1}
+    changed.build(0.6, **keys)
+    assert len(changed.texts("region_category")) == 8
+    changed.build(0.4, **keys)
+    fresh.build(0.4, **keys)
+    for dataset in (changed, fresh):
+        letters = pq.read_table(dataset.out / "dead_letters.parquet").to_pylist()
+        assert [one["reason"] for one in letters] == ["too_many_annotations"] * 2

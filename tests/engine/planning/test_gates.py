@@ -11,7 +11,7 @@ import pytest
 from engine.core.judgement import Statements, Verdicts
 from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import Filter, StageConfig, one_of
+from engine.core.stage import Filter, StageConfig, maybe, one_of
 from engine.planning.gates import divided_stages, gate_digests
 from engine.planning.graph import Graph, Node
 from tests.engine.by_hand import planned
@@ -28,6 +28,27 @@ class OfTexts(Filter[StageConfig]):
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
         return [[] for _ in samples]
+
+    def judge(self, statements: Statements) -> Verdicts:
+        return Verdicts(len(statements))
+
+
+class ByNames(OfTexts):
+    """Measures boxes by their names."""
+
+    reads = (one_of("object_detection"), maybe("region_category"))
+
+
+class ByTexts(OfTexts):
+    """Measures boxes by their descriptions."""
+
+    reads = (one_of("object_detection"), maybe("region_description"))
+
+
+class Described(Filter[StageConfig]):
+    """Drops boxes without a description."""
+
+    reads = (one_of("object_detection"), one_of("region_description"), maybe("ocr"))
 
     def judge(self, statements: Statements) -> Verdicts:
         return Verdicts(len(statements))
@@ -83,24 +104,25 @@ def test_a_filter_that_names_a_stage_judges_only_where_that_stage_is_read() -> N
     assert gates(graph(superseded)) == {"texts": ("superseded",), "names": ("superseded",)}
 
 
+def test_a_filter_judges_only_where_all_that_it_has_to_read_is_there() -> None:
+    """One that drops boxes without a description would drop all, before there is any."""
+    with_texts = {"least": {"use": "tests.engine.planning.test_gates:Described"}}
+    assert gates(graph(with_texts)) == {"names": ("least",)}
+
+
 def test_two_filters_never_wait_for_each_other_through_the_stages_that_they_gate() -> None:
-    """Each of two measured filters reads what the other one gates: only the first gate closes."""
-    two = {
-        "corners": {"use": "tests.enriching:Corners"},
-        "other": {"use": "tests.enriching:Corners"},
-        "texts": {"use": "tests.enriching:Texts", "log": "x", "reads": ["corners"]},
-        "names": {"use": "tests.enriching:Names", "log": "x", "reads": ["other", "texts"]},
-    }
+    """Each of two filters measures what the stage answers that the other one could gate."""
+    two = stages(Path("logs"))
+    del two["summary"]
+    two["names"]["reads"] = ["corners"]
     filters = {
-        "of_texts": {"use": "tests.engine.planning.test_gates:OfTexts"},
-        "enough": {"use": "tests.stages:BrightEnough"},
+        "by_names": {"use": "tests.engine.planning.test_gates:ByNames"},
+        "by_texts": {"use": "tests.engine.planning.test_gates:ByTexts"},
     }
     found = planned(specialists=two, filters=filters)
-    assert gates(found) == {"texts": ("enough",), "names": ("of_texts", "enough")}
-    seen: set[str] = set()
-    for one in found.layered:
-        assert set(one.inputs) <= seen
-        seen.add(one.name)
+    assert gates(found) == {"texts": ("by_names",)}, "then `names` cannot wait for `by_texts`"
+    order = ["corners", "names", "by_names", "texts", "by_texts"]
+    assert [node.name for node in found.layered] == order
 
 
 def test_a_threshold_is_in_the_names_of_what_it_gates_and_of_what_reads_that() -> None:
@@ -114,7 +136,7 @@ def test_a_threshold_is_in_the_names_of_what_it_gates_and_of_what_reads_that() -
     assert len({one.recipe for one in (low, high, none, graph(scoring(0.4), enrich="all"))}) == 4
 
 
-@pytest.mark.parametrize("filters", [scoring(0.5), ENOUGH])
+@pytest.mark.parametrize("filters", [{"nms": {}}, ENOUGH])
 def test_a_stage_after_the_gate_does_not_rename_what_is_before_it(filters: Any) -> None:
     """Filters read later stages, too."""
     few = {name: one for name, one in stages(Path("logs")).items() if name in ("corners", "texts")}
