@@ -16,6 +16,10 @@ import pyarrow as pa
 from engine.core.columns import ANNOTATION_COLUMNS, arrow_fields
 from engine.core.task import Kind
 
+SOURCE = "source"
+"""The `specialist` of the labels that came with the source; the stage at which an input cannot be
+read."""
+
 COORDINATE_DECIMALS = 2
 SCORE_DECIMALS = 5
 

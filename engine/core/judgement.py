@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from engine.core.annotation import MaskRLE
+from engine.core.annotation import SOURCE, MaskRLE
+from engine.core.rank import rows_of_source
 
 
 @dataclass(kw_only=True, eq=False)
@@ -88,6 +89,23 @@ class Statements:
         }
         parents = zip(samples, self.texts("parent_id"), strict=True)
         return np.fromiter((rows.get(parent, -1) for parent in parents), np.int64, len(self))
+
+    @cached_property
+    def is_of_source(self) -> np.ndarray:
+        """Which rows are labels of the source, or merged from one, bool, shape (n,)."""
+        specialist = self.texts("specialist")
+        is_label = np.equal(specialist, SOURCE).astype(bool)
+        if not is_label.any():
+            return is_label
+        samples = self.sample.tolist()
+        names = list(zip(samples, self.texts("id"), strict=True))
+        lists = self.table.column("merged_from").to_pylist()
+        merged_from = (
+            [(sample, name) for name in of] for sample, of in zip(samples, lists, strict=True)
+        )
+        return rows_of_source(
+            specialist, merged_from, [names[row] for row in np.flatnonzero(is_label)]
+        )
 
     def with_measurements(self, measurements: Mapping[str, np.ndarray]) -> Statements:
         """Return the same rows with the numbers that one filter stored."""

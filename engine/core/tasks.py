@@ -7,10 +7,10 @@ here with `names_of`. A task that is in no entry needs nothing but a kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from engine.core.errors import PlanError
+from engine.core.installed import entry_points
 from engine.core.task import Florence2Prompt, Task
 
 GROUP = "florilegium.tasks"

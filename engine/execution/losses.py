@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from engine.core.annotation import SOURCE
 from engine.core.errors import RunError
 from engine.core.sample import DeadLetter
 from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.planning.partition import ShardSpec
 from engine.results.manifest import Manifest
 from engine.results.publication import ShardStats
-from engine.sources.source import SOURCE
 from engine.untrusted.escaped import escaped
 
 MANY = 100

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.core.counted import counted
@@ -179,29 +180,18 @@ def execute(
     progress.current = "checking finished shards" if check else progress.current
     finished = _FinishedShards(run.output, is_read=check)
     receipts = _ReadingReceipts(run)
+    found = [
+        _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
+        for spec in specs
+    ]
     ledger = Ledger(specs, run.config.max_dead_letter_share)
-    jobs: list[Job] = []
-    for spec in specs:
-        job = _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
-        if isinstance(job, Job):
-            jobs.append(job)
-        else:
-            ledger.add(job)
-            progress.skip(samples=job.samples, dead_letters=len(job.dead_letters))
-    ledger.check()
+    _skip([done for done in found if isinstance(done, ShardStats)], ledger, progress)
+    jobs = [job for job in found if isinstance(job, Job)]
     progress.stages = tuple(node.name for node in run.graph.layered)
     progress.shards = len(jobs)
-
-    def on_finished(job: Job, stats: ShardStats) -> None:
-        receipts.write(job.spec, stats.samples_digest)
-        log_dead_letters(stats.name, stats.dead_letters)
-        _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
-        ledger.add(stats)
-        progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
-        ledger.check()
-
     if jobs:
         progress.current = "starting the workers"
+        on_finished = partial(_finish, receipts, ledger, progress)
         with run_log(run.output):
             asyncio.run(_run_jobs(run, jobs, progress, on_finished))
     urls = [redacted(source.url) for source in run.config.source]
@@ -210,6 +200,26 @@ def execute(
     if not run.output.exists(INDEX_NAME):
         write_index(run.output, specs, shard_size=run.config.shard_size)
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
+
+
+def _skip(finished: Sequence[ShardStats], ledger: Ledger, progress: Progress) -> None:
+    """Count shards that were finished before."""
+    for stats in finished:
+        ledger.add(stats)
+        progress.skip(samples=stats.samples, dead_letters=len(stats.dead_letters))
+    ledger.check()
+
+
+def _finish(
+    receipts: _ReadingReceipts, ledger: Ledger, progress: Progress, job: Job, stats: ShardStats
+) -> None:
+    """Count and log a shard that was finished now, and remember what it was read from."""
+    receipts.write(job.spec, stats.samples_digest)
+    log_dead_letters(stats.name, stats.dead_letters)
+    _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
+    ledger.add(stats)
+    progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
+    ledger.check()
 
 
 def _remarks(sources: Sequence[Source[Any]]) -> list[str]:

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from engine.core.annotation import SOURCE
 from engine.core.counted import counted
 from engine.core.errors import DataLost, FlorilegiumError, RunError, SampleError
 from engine.execution.answer import (
@@ -33,7 +34,6 @@ from engine.planning.source_opening import open_source
 from engine.results.layer import Layer, LayerStore, Recall, StageError, join_layers, make_layer
 from engine.results.publication import ShardStats, publish_shard
 from engine.results.shard import Shard, ShardBytes, Spot, read_shard
-from engine.sources.source import SOURCE
 from engine.storage.folder import Folder
 
 WINDOW = 16

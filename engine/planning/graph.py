@@ -12,7 +12,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
-from engine.core.annotation import Provenance
+from engine.core.annotation import SOURCE, Provenance
 from engine.core.errors import MissingModel, MissingPackage, PlanError, nearest
 from engine.core.image_member import ImageKind
 from engine.core.stage import Filter, Specialist, Stage
@@ -21,7 +21,7 @@ from engine.planning.config import RunConfig, validated
 from engine.planning.fingerprint import configuration_of, fingerprint_of, recipe_of
 from engine.planning.plugins import UNSEEN
 from engine.planning.registry import absent_packages, find_stage, is_module
-from engine.sources.source import RECEIPTS, SOURCE
+from engine.sources.source import RECEIPTS
 
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""

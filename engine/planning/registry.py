@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from engine.core.errors import ConfigError, MissingPackage, PlanError, UsageError, nearest
+from engine.core.installed import entry_points
 from engine.core.stage import Stage
 from engine.sources.source import Source
 from engine.untrusted.escaped import cut

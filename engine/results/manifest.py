@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.core.annotation import SOURCE
 from engine.core.errors import StorageError
 from engine.core.image_member import ImageKind
 from engine.core.sample import DeadLetter
@@ -25,7 +26,6 @@ from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.graph import Graph
 from engine.results.publication import FileStats, ShardStats, to_json
 from engine.results.shard import SOURCE_FINGERPRINT
-from engine.sources.source import SOURCE
 from engine.storage.documents import damaged, parse_json, read_limited
 from engine.storage.folder import Folder
 from engine.storage.parquet import from_parquet, to_parquet

@@ -20,7 +20,7 @@ from typing import IO, Any
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from engine.core.annotation import ANNOTATION_NAMES
+from engine.core.annotation import ANNOTATION_NAMES, SOURCE
 from engine.core.counted import counted
 from engine.core.errors import StorageError
 from engine.core.image_member import ImageKind, ImageMember, image_member
@@ -31,7 +31,6 @@ from engine.results.contract import SAMPLE_TYPES, SHARD_SCHEMA
 from engine.results.judging import Judged, judge
 from engine.results.layer import Layer
 from engine.results.shard import Shard, ShardBytes
-from engine.sources.source import SOURCE
 from engine.storage.folder import Entry, Folder
 from engine.storage.parquet import write_parquet
 from engine.untrusted.names import is_shard_name

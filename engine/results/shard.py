@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.annotation import COORDINATE_DECIMALS, Annotation, Provenance, stamp
+from engine.core.annotation import COORDINATE_DECIMALS, SOURCE, Annotation, Provenance, stamp
 from engine.core.errors import FlorilegiumError, SampleError
 from engine.core.image.header import PIXELS_VERSION, ImageHeader
 from engine.core.image.reading import decode, read_header
@@ -31,7 +31,7 @@ from engine.planning.partition import ShardSpec, shard_name
 from engine.sources.files import dead_letter, failed
 from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.own_output import without_bad
-from engine.sources.source import SOURCE, Item, Reading, Source
+from engine.sources.source import Item, Reading, Source
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a box of the source may leave the image, as by rounding: it is clipped. One that

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from engine.core.annotation import SOURCE
 from engine.core.counted import counted
 from engine.core.errors import ConfigError, SampleError
 from engine.core.redaction import redacted
 from engine.core.sample import DeadLetter
 from engine.sources.place import UNOPENED, Place, printable, size_of
-from engine.sources.source import SOURCE, Item
+from engine.sources.source import Item
 from engine.untrusted.traces import traceback_of
 
 UNREADABLE_FILE = "unreadable_file"

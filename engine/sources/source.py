@@ -13,12 +13,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from engine.core.annotation import Annotation
+from engine.core.annotation import SOURCE, Annotation
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
 
-SOURCE = "source"
-"""The name of the source in provenance, and where an input cannot be read."""
 RECEIPTS = f"{SOURCE}-"
 """How the folders beside the layers begin whose files note which samples an input gave, so that an
 unchanged input is not read again."""

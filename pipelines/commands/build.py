@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,9 @@ from pipelines.commands.options import (
     out,
 )
 
+if TYPE_CHECKING:
+    from engine.results.manifest import Manifest
+
 
 def build(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.")],
@@ -47,13 +50,13 @@ def build(
     verbose: Verbose = False,
 ) -> None:
     """Build a dataset, or bring it up to date: finished work is not repeated."""
-    from engine.execution.losses import lines_of, refuse_losses
+    from engine.execution.losses import refuse_losses
     from engine.execution.run import prepare
     from engine.planning.config import RunConfig, load_document, validated
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.build import build_dataset
     from pipelines.commands.dry_run import dry_run_lines, refuse_problems
-    from pipelines.commands.tables import plan_table, print_table, totals_table
+    from pipelines.commands.tables import plan_table, print_table
     from pipelines.terminal.verbose import log_shown
 
     runners = [f"runner.kind={runner}"] if runner else []
@@ -79,17 +82,23 @@ def build(
         return
     with log_shown(verbose):
         manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
+    _print_summary(manifest, run.output.url)
+    refuse_losses(manifest, run.config.max_dead_letter_share)
+
+
+def _print_summary(manifest: Manifest, url: str) -> None:
+    """Print what a build made of the inputs, and where."""
+    from engine.execution.losses import lines_of
+    from pipelines.commands.tables import print_table, totals_table
+
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
-    for line in lines_of(letter for _, letter in manifest.dead_letters):
+    for line in (*lines_of(letter for _, letter in manifest.dead_letters), *manifest.remarks):
         out.say(line)
-    for line in manifest.remarks:
-        out.say(line)
-    out.say(f"dataset  {run.output.url}")
-    out.say(f"report   {run.output.url}/report.html")
-    refuse_losses(manifest, run.config.max_dead_letter_share)
+    out.say(f"dataset  {url}")
+    out.say(f"report   {url}/report.html")
 
 
 def plan(

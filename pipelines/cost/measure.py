@@ -54,7 +54,7 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
         shards = ray.get(opened)
         asked = [(one, ref) for one, ref in zip(shards, opened, strict=True) if one.samples]
         if not asked:
-            letter = shards[0].task.shard.dead_letters[0]
+            letter = shards[0].work.shard.dead_letters[0]
             raise RunError(f"no image of the sample can be read: {letter.message}")
         costs = []
         for node in graph.layered:
@@ -69,13 +69,13 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
         stats = [_answer(first.publish.remote(ref)) for _, ref in asked]
     read = sum(len(one.samples) for one, _ in asked)
     written = sum(one.tar.bytes + one.parquet.bytes for one in stats)
-    records = [record for one in shards for record in one.task.shard.records]
+    records = [record for one in shards for record in one.work.shard.records]
     return Measured(
         graph=graph,
         machines=machines,
         costs=tuple(costs),
         images=sum(
-            source.inputs(len(one.task.shard.records) + len(one.task.shard.dead_letters))
+            source.inputs(len(one.work.shard.records) + len(one.work.shard.dead_letters))
             for source, one in zip(sampled, shards, strict=True)
         ),
         image_bytes=sum(len(one.images[n]) for one in shards for n in one.samples) / read,

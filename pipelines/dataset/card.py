@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from engine.core.annotation import SOURCE
 from engine.core.columns import ANNOTATION_COLUMNS, Column
 from engine.core.counted import counted
 from engine.core.image_member import ImageKind
 from engine.results.contract import SAMPLE_COLUMNS, SHARD_COLUMNS
 from engine.results.manifest import Manifest
 from engine.results.publication import SHARDS, FileStats
-from engine.sources.source import SOURCE
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import visible
 from pipelines.dataset.files import CARD
@@ -142,6 +143,7 @@ def _kind(kind: pa.DataType) -> str:
     return "object" if pa.types.is_struct(kind) else _dtype(kind)
 
 
+@cache
 def _template() -> Template:
     """Return the text below the front matter; every value that it prints is plain text there."""
     from jinja2 import Environment, StrictUndefined

@@ -1,8 +1,8 @@
-"""Non-maximum suppression: of overlapping regions, the one with the best score stays.
+"""Non-maximum suppression: of overlapping regions, the one that is first in rank stays.
 
 Three rules, each with its own reason: overlap with the same label, containment in a better region
-with the same label, and overlap whatever the label. A region that another specialist confirms
-keeps the ids of both (`merged_from`). This module knows no model.
+with the same label, and overlap whatever the label. The best region of each other specialist with
+the same label becomes part of the one that stays (`merged_from`). `engine.core.rank` has the order.
 """
 
 from __future__ import annotations
@@ -14,19 +14,25 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.core.judgement import Statements, Verdicts
+from engine.core.rank import order
 from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
 from engine.core.tasks import PHRASE_TASKS, REGION_TASKS
 from pipelines.filters.per_task import over_defaults
 from pipelines.filters.regions import Regions
 
 NMS_MERGED = "nms_merged"
+"""Same label, and the best of its specialist: it is in `merged_from` of the one that stays."""
 NMS_DUPLICATE = "nms_duplicate"
+"""Same label."""
 NMS_CONTAINED = "nms_contained"
+"""Same label, and nearly all of it lies inside the one that stays."""
 NMS_OVERLAP = "nms_overlap"
+"""Another label or phrase for nearly the same region."""
 
 MEASURED = ("iou", "containment", "agnostic_iou")
 REASONS = ("", NMS_OVERLAP, NMS_CONTAINED, NMS_DUPLICATE, NMS_MERGED)
-_, OVERLAP, CONTAINED, DUPLICATE, MERGED = range(len(REASONS))
+"""The reasons by their numbers; where several rules apply, the highest number is the reason."""
+KEPT, OVERLAP, CONTAINED, DUPLICATE, MERGED = range(len(REASONS))
 
 BLOCK = 256
 """Rows compared with all others at once; bounds the memory for images with many regions."""
@@ -44,9 +50,10 @@ class NmsOptions(BaseModel):
     """Intersection over union of two regions with the same label, 0..1."""
     containment: Overlap | None = 0.95
     """Share of a region inside a better one with the same label, 0..1. A region without a score is
-    better than none."""
+    not known to be better, except a label of the source."""
     agnostic_iou: Overlap | None = None
-    """Intersection over union of two regions whatever their labels, 0..1."""
+    """Intersection over union of two regions whatever their labels, 0..1; of phrases: of two
+    different phrases of one caption."""
 
 
 DEFAULT_OPTIONS = {task: NmsOptions() for task in (*REGION_TASKS, *PHRASE_TASKS)} | {
@@ -56,6 +63,10 @@ DEFAULT_OPTIONS = {task: NmsOptions() for task in (*REGION_TASKS, *PHRASE_TASKS)
     "region_proposal": NmsOptions(iou=0.7, containment=None),
     # The label of a text region is its text; of two texts for one region, one is wrong.
     "ocr": NmsOptions(iou=0.5, containment=None, agnostic_iou=0.8),
+    # GrIT removes boxes "that have high overlap with others, even if they are not for the same
+    # noun chunk" (Kosmos-2, arXiv 2306.14824, section 2.1), and publishes no threshold: as for two
+    # names of one box.
+    "phrase_grounding": NmsOptions(agnostic_iou=0.9),
 }
 """Options of each task that the filter judges."""
 
@@ -65,6 +76,9 @@ class NmsConfig(StageConfig):
 
     tasks: Annotated[dict[str, NmsOptions], THRESHOLD] = DEFAULT_OPTIONS
     """Options per task; those that a config omits keep the task's default."""
+    source_first: Annotated[bool, THRESHOLD] = True
+    """Whether labels of the source stay whatever the scores of machine labels for the same thing;
+    otherwise scores decide, and labels without a score are last."""
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -73,13 +87,14 @@ class NmsConfig(StageConfig):
 
 
 class Nms(Filter[NmsConfig]):
-    """Judge the regions of each image, task by task, best score first.
+    """Judge the regions of each image, task by task, the first in rank first.
 
-    Rows with equal scores stay in order; rows without a score come last.
-    Phrases compete only for the same span of the same caption, and so do their masks.
+    Phrases compete with those of the same caption, of equal rank the longer first; two that are the
+    same span count as the same label. Masks of phrases compete for the same span only.
     """
 
     Config = NmsConfig
+    version = 2
     reads = (one_of(*DEFAULT_OPTIONS),)
 
     def judge(self, statements: Statements) -> Verdicts:
@@ -88,7 +103,7 @@ class Nms(Filter[NmsConfig]):
         `iou` and `containment` (same label) and `agnostic_iou` are measured as the largest
         overlap of a row with a row that was kept before it.
         """
-        suppression = _Suppression(statements)
+        suppression = _Suppression(statements, self.config.source_first)
         for rivals in _rivals(statements, suppression.is_judged):
             suppression.run(rivals, self.config.tasks[statements.task[rivals[0]]])
         return suppression.verdicts()
@@ -102,11 +117,13 @@ class _Suppression:
     a kept row and a dropped one of another specialist that confirms it.
     """
 
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, source_first: bool) -> None:
         self.regions = Regions(statements)
         has_region = ~np.isnan(self.regions.box_xyxy[:, 0])
         self.is_judged = has_region & statements.of_tasks(tuple(DEFAULT_OPTIONS))
         self.score = statements.score
+        self.is_of_source = statements.is_of_source & source_first
+        self.length = _lengths(statements)
         self.label = _codes(_labels(statements))
         self.specialist = _codes(statements.texts("specialist"))
         self.reason = np.zeros(len(statements), dtype=np.int8)
@@ -118,17 +135,19 @@ class _Suppression:
 
         A block of rows is compared at once with those that remain.
         """
-        remaining = rivals[np.argsort(-np.nan_to_num(self.score[rivals], nan=-1), kind="stable")]
+        longest_first = rivals[np.argsort(-self.length[rivals], kind="stable")]
+        by_rank = order(self.is_of_source[longest_first], self.score[longest_first])
+        remaining = longest_first[by_rank]
         while len(remaining) > 1:
             block, rest = remaining[:BLOCK], remaining[BLOCK:]
             overlaps = self._overlaps(block, remaining)
-            exclusions = self._exclusions(block, overlaps, options)
+            exclusions = self._exclusions(block, remaining, overlaps, options)
             for index in np.flatnonzero(exclusions.any(axis=1)):
-                if self.reason[block[index]] == 0:
+                if self.reason[block[index]] == KEPT:
                     self._drop(int(block[index]), remaining, exclusions[index])
-            largest = overlaps[:, self.reason[block] == 0].max(axis=1)
+            largest = overlaps[:, self.reason[block] == KEPT].max(axis=1)
             self.measured[:, remaining] = np.maximum(self.measured[:, remaining], largest)
-            remaining = rest[self.reason[rest] == 0]
+            remaining = rest[self.reason[rest] == KEPT]
 
     def _overlaps(self, block: np.ndarray, remaining: np.ndarray) -> np.ndarray:
         """Return `MEASURED` of each block row with each row after it, (3, block, remaining)."""
@@ -140,14 +159,16 @@ class _Suppression:
         return overlaps
 
     def _exclusions(
-        self, block: np.ndarray, overlaps: np.ndarray, options: NmsOptions
+        self, block: np.ndarray, remaining: np.ndarray, overlaps: np.ndarray, options: NmsOptions
     ) -> np.ndarray:
         """Return the index in `REASONS` by which each block row excludes each remaining row."""
         iou, inside, agnostic_iou = overlaps
         has_score = ~np.isnan(self.score[block])[:, None]
-        exclusions = np.zeros(iou.shape, dtype=np.int8)
+        outranks = self.is_of_source[block][:, None] & ~self.is_of_source[remaining]
+        exclusions = np.full(iou.shape, KEPT, dtype=np.int8)
         exclusions[_reaches(agnostic_iou, options.agnostic_iou)] = OVERLAP
-        exclusions[_reaches(inside, options.containment) & has_score] = CONTAINED
+        is_contained = _reaches(inside, options.containment) & (has_score | outranks)
+        exclusions[is_contained] = CONTAINED
         exclusions[_reaches(iou, options.iou)] = DUPLICATE
         return exclusions
 
@@ -156,7 +177,7 @@ class _Suppression:
 
         Of its duplicates, the best of each other specialist is merged into it.
         """
-        is_hit = (exclusions != 0) & (self.reason[remaining] == 0)
+        is_hit = (exclusions != KEPT) & (self.reason[remaining] == KEPT)
         self.reason[remaining[is_hit]] = exclusions[is_hit]
         duplicates = remaining[is_hit & (exclusions == DUPLICATE)]
         others = duplicates[self.specialist[duplicates] != self.specialist[better]]
@@ -178,39 +199,48 @@ class _Suppression:
 
 
 def _rivals(statements: Statements, where: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows that compete with each other, ascending: same image, task and subject."""
+    """Yield the rows that compete with each other, ascending: same image, task and group."""
     rows = np.flatnonzero(where)
-    subjects = _subjects(statements, rows)
-    keys = zip(statements.sample[rows].tolist(), statements.task[rows], subjects, strict=True)
+    made_from = _made_from(statements, rows)
+    keys = zip(statements.sample[rows].tolist(), statements.task[rows], made_from, strict=True)
     group = _codes(keys)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order])) + 1
     yield from (rivals for rivals in np.split(rows[order], starts) if len(rivals) > 1)
 
 
-def _subjects(statements: Statements, rows: np.ndarray) -> Iterator[object]:
-    """Yield the subject of each row: the span of a caption, or the task of its parent.
+def _made_from(statements: Statements, rows: np.ndarray) -> Iterator[object]:
+    """Yield what each row was made from: a caption, a phrase, or the task of its parent.
 
-    Rows of different subjects do not compete: a phrase keeps its mask beside that of a detection.
+    Rows of different origin do not compete: a phrase keeps its mask beside that of a detection.
     """
     is_phrase = statements.texts("kind") == "phrase"
     parent_id = statements.texts("parent_id")
     span = statements.table.column("span").to_pylist()
-    for row in rows.tolist():
-        owner = row if is_phrase[row] else int(statements.parent[row])
-        if owner < 0:
+    for row, parent in zip(rows.tolist(), statements.parent[rows].tolist(), strict=True):
+        if is_phrase[row]:
+            yield parent_id[row]
+        elif parent < 0:
             yield ""
-        elif is_phrase[owner]:
-            yield parent_id[owner], *span[owner]
+        elif is_phrase[parent]:
+            yield parent_id[parent], *span[parent]
         else:
-            yield statements.task[owner]
+            yield statements.task[parent]
 
 
-def _labels(statements: Statements) -> Iterator[str]:
-    """Yield the label of each row. Phrases of one span share a label."""
+def _labels(statements: Statements) -> Iterator[object]:
+    """Yield what must be equal for two rows to have the same label: of phrases the span."""
     columns = (statements.texts(name) for name in ("kind", "label", "text"))
-    for kind, label, text in zip(*columns, strict=True):
-        yield "" if kind == "phrase" else (label or text).strip().casefold()
+    spans = statements.table.column("span").to_pylist()
+    for kind, label, text, span in zip(*columns, spans, strict=True):
+        yield tuple(span) if kind == "phrase" else (label or text).strip().casefold()
+
+
+def _lengths(statements: Statements) -> np.ndarray:
+    """Return the characters of each phrase, 0 for other rows, int64, shape (n,)."""
+    is_phrase = statements.texts("kind") == "phrase"
+    texts = zip(is_phrase, statements.texts("text"), strict=True)
+    return np.array([len(text) * bool(of_phrase) for of_phrase, text in texts], dtype=np.int64)
 
 
 def _codes(values: Iterable[object]) -> np.ndarray:

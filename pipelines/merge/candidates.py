@@ -84,7 +84,7 @@ class Candidates:
     def subject(self) -> np.ndarray:
         """The subject of each one as a number, int64, (n,): different subjects never merge."""
         numbers: dict[object, int] = {}
-        keys = [_subject(annotation) for annotation in self.annotations]
+        keys = [subject_of(annotation) for annotation in self.annotations]
         return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
     @cached_property
@@ -178,8 +178,9 @@ def _has_content(annotation: Annotation) -> bool:
     return bool(annotation.box_xyxy or annotation.quad or annotation.mask_rle)
 
 
-def _subject(annotation: Annotation) -> object:
-    """Return the span of a caption, the query, or nothing for other tasks."""
+def subject_of(annotation: Annotation) -> object:
+    """Return the span of a caption, the query, or nothing for other tasks: annotations of different
+    subjects are never the same thing."""
     if annotation.task in PHRASE_TASKS:
         return annotation.parent_id, annotation.span
     if annotation.task in QUERIED_TASKS:

@@ -21,6 +21,7 @@ from pipelines.merge.calibration import Calibration, TaskCalibration, read_calib
 from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
 from pipelines.merge.captions import moved
 from pipelines.merge.rules import AGREEMENT, Case, Rule, RuleOptions, find_rule
+from pipelines.merge.source_labels import labels_among
 from specialists.words.instructions import count_instructions
 
 MERGED_TASKS = (
@@ -57,6 +58,9 @@ class MergeConfig(RuleOptions, StageConfig):
     calibration: Annotated[str, RUNTIME] = ""
     """Path of a calibration, JSON; empty: none. Its digest is the stage's revision, so only its
     content counts, not its path."""
+    source_first: bool = True
+    """Whether labels of the source stay as they are, and machine annotations of the same thing
+    become part of them, whatever the rule; otherwise the source is one more voter."""
 
     @field_validator("tasks")
     @classmethod
@@ -83,13 +87,14 @@ class Merge(Specialist[MergeConfig]):
     Regions that overlap become one annotation, with the mean box and the most probable text; of
     captions one is chosen. `merged_from` has the annotations that were merged, `confidence` is the
     calibrated probability that it is right (`None` without calibration), `score` the mean score of
-    the voters that agree.
+    the voters that agree. A label of the source keeps its region, its words and its score, which is
+    mostly none, and has no confidence.
     """
 
     Config: ClassVar[type[StageConfig]] = MergeConfig
     needs: ClassVar[tuple[str, ...]] = ("rapidfuzz",)
     extra: ClassVar[str] = "refine"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     reads: tuple[Input, ...] = (one_of(*MERGED_TASKS),)
     produces: tuple[str, ...] = MERGED_TASKS
 
@@ -146,10 +151,19 @@ class Merge(Specialist[MergeConfig]):
     def _merged_task(
         self, sample: Sample, task: str, found: Sequence[Annotation], merged: Sequence[Annotation]
     ) -> list[Annotation]:
-        calibration = self._calibration.tasks.get(task) if self._calibration else None
-        voters = self._voters(found, calibration)
         if task in CAPTION_TASKS:  # a text with instructions to its reader is no caption
             found = [one for one in found if not count_instructions(one.text)]
+        if not self.config.source_first:
+            return self._by_rule(sample, task, found, merged)
+        labels = labels_among(found, task, self.config.iou)
+        others = self._by_rule(sample, task, labels.others, merged)
+        return [*labels.kept, *labels.without_rivals(others, self.config.apart)]
+
+    def _by_rule(
+        self, sample: Sample, task: str, found: Sequence[Annotation], merged: Sequence[Annotation]
+    ) -> list[Annotation]:
+        calibration = self._calibration.tasks.get(task) if self._calibration else None
+        voters = self._voters(found, calibration)
         candidates = candidates_of(found, task, voters).trusted(calibration)
         case = Case(
             candidates=candidates,

@@ -21,7 +21,7 @@ from pipelines.dataset.lineage import CANDIDATES
 from pipelines.merge.learning.fit import fit
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import Stages, levels, round_config, with_calibrations
+from pipelines.refine.stages import Stages, levels, round_config, voters_of, with_calibrations
 
 CALIBRATION = "calibration"
 
@@ -93,7 +93,7 @@ def _calibrate(
             calibration = fit(
                 audited.samples,
                 audited.audit,
-                voters=tuple(node.upstream),
+                voters=voters_of(node),
                 tasks=node.stage.config.tasks,
                 earlier=audited.earlier,
             )

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.core.annotation import SOURCE
 from engine.core.errors import ConfigError
+from engine.core.stage import Specialist
 from engine.planning.config import RunConfig, validated
-from engine.planning.graph import Graph
+from engine.planning.graph import Graph, Node
 from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
 from specialists.florence2.config import Florence2Config
@@ -100,6 +102,15 @@ def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -
     for name, path in calibrations.items():
         filled[name] |= {"calibration": str(path)} if path else {"rule": "agreement"}
     return filled
+
+
+def voters_of(merge: Node[Specialist[Any]]) -> tuple[str, ...]:
+    """Return the voters that the calibration of a merge stage has to know.
+
+    The source is one of them only where it does not come first.
+    """
+    is_outside = merge.stage.config.source_first
+    return (*merge.upstream,) if is_outside else (*merge.upstream, SOURCE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,10 @@ from pipelines.report.paper import LENGTHS, TABLE_2, TABLE_3, TypeFigures
 COLUMNS = ("key", "id", "task", "text", "label", "parent_id", "kept", "verdicts")
 """The columns of a shard's Parquet file that are read."""
 PHRASES = "region_category"
-"""The task whose label is the phrase of a box; without one, the box's own label is."""
+"""The task whose label is the phrase of a region, its category; without one, the box's own label
+is."""
 DESCRIPTIONS = names_of(lambda task: task.kind == "region" and task.words == "sentence")
+"""The tasks whose text is the brief text of a region: the one that `region_label` chose."""
 _TOKEN = r"\w+|[^\w\s]"
 """A token is a word or a punctuation mark. The paper does not state its tokenizer."""
 

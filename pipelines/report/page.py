@@ -102,6 +102,7 @@ def _filters(output: Folder) -> list[str]:
     return list(filters) if isinstance(filters, dict) else []
 
 
+@cache
 def _template() -> Template:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 

@@ -17,6 +17,7 @@ from engine.core.annotation import Annotation
 from engine.results.dataset_sample import DatasetSample
 from pipelines.training.absent import Absence
 from pipelines.training.config import TrainConfig
+from pipelines.training.expressions import unique_texts
 from specialists.florence2.format import (
     FLORENCE2_TASKS,
     TARGETS,
@@ -25,6 +26,7 @@ from specialists.florence2.format import (
     locations,
     polygon_target,
     reading_order,
+    region_text_target,
 )
 from specialists.florence2.mirror import mirrored
 from specialists.regions.outline import outline
@@ -34,15 +36,24 @@ SOURCE_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         **{task: (task,) for task in FLORENCE2_TASKS},
         "transcript": ("transcript", "ocr"),
+        "dense_region_caption": ("dense_region_caption", "region_description"),
         "region_proposal": ("region_proposal", "object_detection"),
         "open_vocabulary_detection": ("open_vocabulary_detection", "object_detection"),
         "referring_segmentation": ("referring_segmentation", "segmentation"),
+        "segmentation": ("segmentation", "referring_segmentation"),
         "region_category": ("region_category", "object_detection"),
         "region_description": ("region_description", "dense_region_caption"),
         "region_ocr": ("region_ocr", "ocr"),
     }
 )
 """The tasks whose annotations feed a Florence-2 task; the first that a sample has is used."""
+EXPRESSION_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"open_vocabulary_detection": ("region_description", "dense_region_caption")}
+)
+"""The tasks whose texts feed a Florence-2 task as referring expressions, besides its sources.
+
+Referring expression comprehension (Florence-2 paper, Table 13) has no prompt of its own in the
+released processor; released models answer it for that of open-vocabulary detection."""
 REQUIRED_TASKS: Mapping[tuple[str, str], str] = MappingProxyType(
     {("referring_segmentation", "segmentation"): "phrase_grounding"}
 )
@@ -52,8 +63,15 @@ REQUIRED_TASKS: Mapping[tuple[str, str], str] = MappingProxyType(
 class SampleLabels:
     """The annotations of a sample, by task and by id; ambiguous ones are left out of `of`."""
 
-    def __init__(self, sample: DatasetSample, ambiguous: frozenset[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        sample: DatasetSample,
+        ambiguous: frozenset[tuple[str, str]],
+        *,
+        is_mirrored: bool = False,
+    ) -> None:
         self.sample = sample
+        self.is_mirrored = is_mirrored
         self._ambiguous = ambiguous
         self.size_wh = (sample.width, sample.height)
         self._by_task: dict[str, list[Annotation]] = {}
@@ -64,11 +82,16 @@ class SampleLabels:
     def mirrored(self) -> SampleLabels:
         """Return the labels of the mirrored image; only those of regions are valid for it."""
         flipped = tuple(mirrored(one, self.sample.width) for one in self.sample.annotations)
-        return SampleLabels(replace(self.sample, annotations=flipped), self._ambiguous)
+        sample = replace(self.sample, annotations=flipped)
+        return SampleLabels(sample, self._ambiguous, is_mirrored=True)
 
     def of(self, task: str) -> Sequence[Annotation]:
         """Return the annotations of a task."""
         return self._by_task.get(task, ())
+
+    def is_ambiguous(self, *tasks: str) -> bool:
+        """Return whether the annotations of one of these tasks are left out as ambiguous."""
+        return any((self.sample.key, task) in self._ambiguous for task in tasks)
 
     def feeding(self, task: str) -> Sequence[Annotation]:
         """Return the annotations that feed a Florence-2 task."""
@@ -83,6 +106,8 @@ class SampleLabels:
 Pair = tuple[str, str]
 """The input of a task ("" if it takes none) and the target."""
 Maker = Callable[[SampleLabels, Random], Pair | None]
+Outlined = Callable[[Sequence[Annotation], SampleLabels], str]
+"""Writes masks as polygons."""
 Mention = tuple[str, tuple[int, ...]]
 """A phrase in a caption: the caption's id and the phrase's span."""
 
@@ -91,7 +116,8 @@ def makers_of(
     config: TrainConfig, *, classes: Sequence[str], phrases: Sequence[str]
 ) -> dict[str, Maker]:
     """Return the maker of each Florence-2 task, with the options of a config."""
-    share, corners = config.absent_share, config.polygon_corners
+    share = config.absent_share
+    outlined = partial(_outlined, config=config)
     absence = Absence(read_relations(config.kinds_and_parts))
     special: dict[str, Maker] = {
         "open_vocabulary_detection": partial(
@@ -100,7 +126,7 @@ def makers_of(
         "phrase_grounding": partial(
             _grounded, absence=absence, absent_share=share, phrases=phrases
         ),
-        "referring_segmentation": partial(_referred, corners=corners),
+        "referring_segmentation": partial(_referred, outlined=outlined),
         "transcript": _transcript,
     }
     by_form: Mapping[tuple[str, str], Callable[[str, SampleLabels, Random], Pair | None]] = {
@@ -108,7 +134,7 @@ def makers_of(
         ("nothing", "boxes"): _all_boxes,
         ("nothing", "quads"): _all_lines,
         ("region", "text"): _one_region,
-        ("region", "polygons"): partial(_one_mask, corners=corners),
+        ("region", "polygons"): partial(_one_mask, outlined=outlined),
     }
     return {
         name: special.get(name) or partial(by_form[task.takes, task.answers], name)
@@ -126,13 +152,16 @@ def _transcript(labels: SampleLabels, random: Random) -> Pair | None:
         return _one_text("transcript", labels, random)
     lines = labels.of("ocr")
     order = reading_order([_quad(line) for line in lines])
-    text = clean(" ".join(lines[index].text for index in order))
+    # Nothing stands between the lines in the answers of the released weights.
+    text = "".join(clean(lines[index].text) for index in order)
     return ("", text) if text else None
 
 
 def _all_boxes(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     boxed = [one for one in labels.feeding(task) if one.box_xyxy]
     is_name = FLORENCE2_TASKS[task].words != "sentence"
+    if not is_name:  # several texts of one box are several ways to describe it: the first counts
+        boxed = list({one.box_xyxy: one for one in reversed(boxed)}.values())[::-1]
     words = [one.label if is_name else (one.text or one.label) for one in boxed]
     target = TARGETS[task](words, [one.box_xyxy for one in boxed], labels.size_wh)
     return ("", target) if target else None
@@ -150,7 +179,8 @@ def _one_region(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     if not boxed:
         return None
     chosen = random.choice(boxed)
-    return locations(chosen.box_xyxy, labels.size_wh), _region_text(task, chosen)
+    region = locations(chosen.box_xyxy, labels.size_wh)
+    return region, region_text_target(_region_text(task, chosen), chosen.box_xyxy, labels.size_wh)
 
 
 def _region_text(task: str, annotation: Annotation) -> str:
@@ -174,19 +204,38 @@ def _queries(
     absent_share: float,
     classes: Sequence[str],
 ) -> Pair | None:
+    """Pair names with all their boxes or, half of the time, a referring expression with its box."""
     boxed = [one for one in labels.feeding("open_vocabulary_detection") if one.box_xyxy]
     boxes_of: dict[str, list[tuple[float, ...]]] = {}
     for one in sorted(boxed, key=_area, reverse=True):
         if word := clean(one.label or one.text):
             boxes_of.setdefault(word, []).append(one.box_xyxy)
-    if not boxes_of:
+    box_of = _expressions(labels)
+    if not boxes_of and not box_of:
         return None
     if random.random() < absent_share and (absent := absence.draw(labels.sample, classes, random)):
         return joined([absent]), ""
+    write = TARGETS["open_vocabulary_detection"]
+    if box_of and (not boxes_of or random.random() < 0.5):
+        expression = random.choice(sorted(box_of))
+        return joined([expression]), write([expression], [box_of[expression]], labels.size_wh)
     chosen = random.sample(sorted(boxes_of), random.randint(1, len(boxes_of)))
     words = [word for word in chosen for _ in boxes_of[word]]
     boxes = [box for word in chosen for box in boxes_of[word]]
-    return joined(chosen), TARGETS["open_vocabulary_detection"](words, boxes, labels.size_wh)
+    return joined(chosen), write(words, boxes, labels.size_wh)
+
+
+def _expressions(labels: SampleLabels) -> dict[str, tuple[float, ...]]:
+    """Return the region texts that refer to one region, with its box.
+
+    None for a mirrored image, where "the left cup" would be the right one, and none where names are
+    ambiguous: another region may have the text.
+    """
+    task = "open_vocabulary_detection"
+    if labels.is_mirrored or labels.is_ambiguous(*SOURCE_TASKS[task]):
+        return {}
+    texts = [one for source in EXPRESSION_TASKS[task] for one in labels.of(source)]
+    return unique_texts(texts, labels.sample.annotations)
 
 
 def _area(annotation: Annotation) -> float:
@@ -226,13 +275,17 @@ def _mention(phrase: Annotation) -> tuple[tuple[int, ...], str]:
     return phrase.span, phrase.text
 
 
-def _one_mask(task: str, labels: SampleLabels, random: Random, *, corners: int) -> Pair | None:
-    masks = [mask for mask in labels.of(task) if mask.mask_rle]
+def _one_mask(
+    task: str, labels: SampleLabels, random: Random, *, outlined: Outlined
+) -> Pair | None:
+    masks = [mask for mask in labels.feeding(task) if mask.mask_rle]
     if not masks:
         return None
     mask = random.choice(masks)
-    box_xyxy = _asked_box(mask, labels)
-    target = _outlined([mask], corners, labels)
+    # A phrase may have several boxes, and its masks only one of them as their parent.
+    is_of_phrase = mask.task == "referring_segmentation"
+    box_xyxy = mask.box_xyxy if is_of_phrase else _asked_box(mask, labels)
+    target = outlined([mask], labels)
     return (locations(box_xyxy, labels.size_wh), target) if box_xyxy and target else None
 
 
@@ -242,13 +295,13 @@ def _asked_box(mask: Annotation, labels: SampleLabels) -> tuple[float, ...]:
     return (parent.box_xyxy if parent else ()) or mask.box_xyxy
 
 
-def _referred(labels: SampleLabels, random: Random, *, corners: int) -> Pair | None:
+def _referred(labels: SampleLabels, random: Random, *, outlined: Outlined) -> Pair | None:
     """Pair a phrase with its masks: its own, else those made from its boxes."""
     masks_of = _masks_of_boxes(labels) | _own_masks(labels)
     if not masks_of:
         return None
     phrase = random.choice(sorted(masks_of))
-    target = _outlined(masks_of[phrase], corners, labels)
+    target = outlined(masks_of[phrase], labels)
     return (phrase, target) if target else None
 
 
@@ -291,7 +344,14 @@ def _ambiguous_phrases(mentions: Mapping[Mention, Sequence[Annotation]]) -> set[
     return {phrase for (_, phrase), boxes in boxes_of.items() if len(boxes) > 1}
 
 
-def _outlined(masks: Sequence[Annotation], corners: int, labels: SampleLabels) -> str:
-    share = max(4, corners // len(masks))
-    instances = [outline(mask.mask_rle, corners=share) for mask in masks if mask.mask_rle]
+def _outlined(masks: Sequence[Annotation], labels: SampleLabels, *, config: TrainConfig) -> str:
+    """Write the polygons of masks, which share the corners of a target."""
+    # <s>, </s>, brackets around a mask, two tokens a corner, <sep> at most every third corner.
+    room = 3 * (config.max_target_tokens - 2 - 2 * len(masks)) // 7
+    share = min(config.polygon_corners, room) // len(masks)
+    instances = [
+        outline(mask.mask_rle, corners=share, least_iou=config.polygon_iou)
+        for mask in masks
+        if mask.mask_rle
+    ]
     return polygon_target(instances, labels.size_wh)

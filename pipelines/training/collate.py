@@ -47,14 +47,16 @@ class Collator:
         self._image_ids = np.full(processor.num_image_tokens, processor.image_token_id)
         self._pixels = PixelReader(processor.image_processor)
         self._start_id = start_id
-        self._max_tokens, self._positions = min(max_tokens, positions), positions
+        self._positions = positions
+        self.max_tokens = min(max_tokens, positions)
+        """Maximum tokens of a target that the model can take."""
         self._prompt_ids = lru_cache(_CACHED_PROMPTS)(self._prompt_ids_of)
 
     def encode(self, example: Example) -> Encoded | None:
         """Return the tokens of an example, or `None` if they are too many for the model."""
         prompt_ids = self._prompt_ids(example.prompt)
         target_ids = self._wrapped(example.target)
-        if len(prompt_ids) > self._positions or len(target_ids) > self._max_tokens:
+        if len(prompt_ids) > self._positions or len(target_ids) > self.max_tokens:
             return None
         return Encoded(example=example, prompt_ids=prompt_ids, target_ids=target_ids)
 

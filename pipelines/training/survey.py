@@ -17,7 +17,7 @@ from engine.core.errors import UsageError
 from engine.core.tasks import DETECTION_TASKS
 from engine.results.dataset import Dataset
 from engine.storage.folder import Folder
-from pipelines.training.answers import REQUIRED_TASKS, SOURCE_TASKS
+from pipelines.training.answers import EXPRESSION_TASKS, REQUIRED_TASKS, SOURCE_TASKS
 from pipelines.training.config import TrainConfig
 
 _COLUMNS = ["key", "task", "text", "label", "confidence", "kept"]
@@ -99,7 +99,8 @@ def _is_fed(name: str, kept: Mapping[str, int], config: TrainConfig) -> bool:
     """Return whether there are annotations for a task; a custom task is assumed to have some."""
     if name in config.custom:
         return True
-    needs = ((source, REQUIRED_TASKS.get((name, source), source)) for source in SOURCE_TASKS[name])
+    sources = (*SOURCE_TASKS[name], *EXPRESSION_TASKS.get(name, ()))
+    needs = ((source, REQUIRED_TASKS.get((name, source), source)) for source in sources)
     return any(kept.get(source) and kept.get(required) for source, required in needs)
 
 

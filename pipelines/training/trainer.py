@@ -103,11 +103,7 @@ def train(
         return finished
     labels = survey(Folder(dataset), config)
     on_survey(labels)
-    for name in _start(output, inputs):
-        on_note(
-            f"{name} of {output.name} has other files than were written there, so it is removed "
-            "and not read: the training resumes from an earlier one, or starts anew"
-        )
+    _start(output, inputs, on_note)
     job = TrainingJob(
         dataset=absolute_url(Folder(dataset)),
         config=config,
@@ -121,18 +117,7 @@ def train(
         _polled(partial(_poll_waiting, config), on_wait, every_s=PATIENCE_S),
     ):
         used, outcome = _run_halving(job)
-    result = TrainResult(
-        steps=config.steps,
-        **asdict(outcome),
-        digest=digest_of_file(output / WEIGHTS),
-        batch_size=used.batch_size,
-        gradient_accumulation=used.gradient_accumulation,
-        inputs=inputs,
-    )
-    write_json(output, FINISHED, asdict(result))
-    for name in (CHECKPOINTS, RAY):
-        shutil.rmtree(output / name, ignore_errors=True)
-    return result
+    return _finish(output, inputs, used, outcome)
 
 
 def absolute_url(folder: Folder) -> str:
@@ -165,9 +150,9 @@ def _inputs(dataset: str, config: TrainConfig, fold: int | None, folds: int) -> 
     }
 
 
-def _start(output: Path, inputs: dict[str, Any]) -> list[str]:
-    """Prepare the folder; files of a training with other inputs are removed. Return the names of
-    changed checkpoints."""
+def _start(output: Path, inputs: dict[str, Any], on_note: Callable[[str], None]) -> None:
+    """Prepare the folder: remove files of a training with other inputs, and checkpoints that were
+    changed since they were written."""
     try:
         earlier = json.loads((output / INPUTS).read_bytes())
     except (OSError, ValueError):
@@ -178,7 +163,29 @@ def _start(output: Path, inputs: dict[str, Any]) -> list[str]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         output.mkdir(parents=True, exist_ok=True)
         write_json(output, INPUTS, inputs)
-    return sweep(output)
+    for name in sweep(output):
+        on_note(
+            f"{name} of {output.name} has other files than were written there, so it is removed "
+            "and not read: the training resumes from an earlier one, or starts anew"
+        )
+
+
+def _finish(
+    output: Path, inputs: dict[str, Any], used: TrainConfig, outcome: Outcome
+) -> TrainResult:
+    """Write the result of a training, and remove what only a resumption needs."""
+    result = TrainResult(
+        steps=used.steps,
+        **asdict(outcome),
+        digest=digest_of_file(output / WEIGHTS),
+        batch_size=used.batch_size,
+        gradient_accumulation=used.gradient_accumulation,
+        inputs=inputs,
+    )
+    write_json(output, FINISHED, asdict(result))
+    for name in (CHECKPOINTS, RAY):
+        shutil.rmtree(output / name, ignore_errors=True)
+    return result
 
 
 def _run_halving(job: TrainingJob) -> tuple[TrainConfig, Outcome]:

@@ -111,7 +111,7 @@ def _collator(model: Any, processor: Any, config: TrainConfig) -> Collator:
 
 def _reader(job: TrainingJob, collator: Collator) -> Reader:
     maker = ExampleMaker(
-        job.config,
+        job.config.model_copy(update={"max_target_tokens": collator.max_tokens}),
         classes=job.survey.classes,
         phrases=job.survey.phrases,
         ambiguous=job.survey.ambiguous,

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.annotation import ANNOTATION_NAMES, annotation_id
+from engine.core.annotation import ANNOTATION_NAMES, SOURCE, annotation_id
 from engine.core.errors import FlorilegiumError, StorageError
 from engine.core.image.header import PIXELS_VERSION
 from engine.core.sample import DeadLetter, digest_of
@@ -25,7 +25,6 @@ from engine.results.layer import ANNOTATION_SCHEMA, Layer, StageError, layer_fil
 from engine.results.manifest import MANIFEST, RECIPE
 from engine.results.publication import STATS, ShardStats
 from engine.results.shard import SOURCE_FINGERPRINT
-from engine.sources.source import SOURCE
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder
 from pipelines.dataset.files import RUN

@@ -1,8 +1,8 @@
-"""Texts for boxes: a brief caption of each box's crop, and the noun phrases of that caption.
+"""Texts for boxes: a caption of each box's crop, and the noun phrases of that caption.
 
-The region texts of the Florence-2 paper (arXiv 2311.06242, section 4.3): an image-to-text model
-describes the crop; later, `region_label` chooses the label among description, noun phrases and
-category.
+Candidates for the brief region text of the Florence-2 paper (arXiv 2311.06242, section 4.3): an
+image-to-text model describes the crop; later, `region_label` chooses among caption, noun phrases
+and category.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class RegionTextConfig(ImageChatConfig, BoxesConfig):
     max_boxes: int | None = Field(default=None, ge=1)
     """Maximum boxes of an image that are described, those with the highest scores; by default all.
     A box that is left out has no `region_description`."""
+    noun_phrases: bool = True
+    """Whether noun phrases are predicted, too. They are candidates for `region_label`: without that
+    stage, `false` leaves one text for each box."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +78,18 @@ class Crop:
 
 
 class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
-    """Brief descriptions of boxes and, as categories, their noun phrases without article.
+    """Captions of boxes and their noun phrases without article.
 
-    Each is a `region_description` or `region_category` whose parent is the box; the score is the
-    geometric mean of the probabilities of the description's tokens. A box that is too small, or
-    gets an empty answer, has none; an image without any described box fails with the reason of its
-    first box.
+    Each is a `region_description` whose parent is the box, the caption first; the score is the
+    geometric mean of the probabilities of the caption's tokens. A box that is too small, or gets an
+    empty answer, has none; an image without any described box fails with the reason of its first
+    box.
     """
 
     Config: ClassVar[type[StageConfig]] = RegionTextConfig
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = FAMILY
-    produces: tuple[str, ...] = ("region_description", "region_category")
+    produces: tuple[str, ...] = ("region_description",)
     extra: ClassVar[str] = "starter"
 
     def __init__(self, config: RegionTextConfig) -> None:
@@ -94,11 +98,13 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
-        english_revision()
+        if self.config.noun_phrases:
+            english_revision()
 
     def revision(self) -> str:
         """Name the weights and the English pipeline."""
-        return f"{super().revision()}, {english_revision()}"
+        weights = super().revision()
+        return f"{weights}, {english_revision()}" if self.config.noun_phrases else weights
 
     def load(self) -> None:
         """Load the weights and spaCy's English pipeline, and try the prompt on a blank image."""
@@ -107,7 +113,8 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         prompt = default if self.config.prompt is None else self.config.prompt
         chat_prompt = ChatPrompt(prompt=prompt, max_new_tokens=self.config.max_new_tokens)
         self._chat = ImageChat(self.network, self.config, [chat_prompt])
-        load_english()
+        if self.config.noun_phrases:
+            load_english()
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         """Describe the boxes of all samples together."""
@@ -142,19 +149,24 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         ]
 
     def _names(self, replies: Iterable[ChatReply | SampleError]) -> dict[str, list[str]]:
-        """Return the distinct noun phrases of each description, without articles."""
+        """Return the distinct noun phrases of each caption, without articles.
+
+        A caption that is a noun phrase itself is not repeated.
+        """
         named: dict[str, list[str]] = {}
-        texts = (one.text for one in replies if isinstance(one, ChatReply))
+        texts = [one.text for one in replies if isinstance(one, ChatReply)]
+        if not self.config.noun_phrases:
+            return {text: [] for text in texts}
         for text, document in parse(texts).items():
             names = [
                 text[slice(*phrase.words)]
                 for phrase in noun_phrases(document)
                 if phrase.head not in _OF_PICTURES
             ]
-            distinct: dict[str, str] = {}
+            distinct = {text.casefold(): ""}
             for name in names:
                 distinct.setdefault(name.casefold(), name)
-            named[text] = list(distinct.values())
+            named[text] = list(filter(None, distinct.values()))
         return named
 
     def _annotations(
@@ -172,7 +184,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
 
 
 def _texts_of(box: Annotation, reply: ChatReply, names: Sequence[str]) -> Iterator[Annotation]:
-    description = Annotation(
+    caption = Annotation(
         kind="region",
         task="region_description",
         text=reply.text,
@@ -181,6 +193,6 @@ def _texts_of(box: Annotation, reply: ChatReply, names: Sequence[str]) -> Iterat
         score=reply.score,
         parent_id=box.id,
     )
-    yield description
+    yield caption
     for name in names:
-        yield replace(description, task="region_category", text="", label=name)
+        yield replace(caption, text=name)

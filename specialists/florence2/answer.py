@@ -99,22 +99,23 @@ class AnswerParser:
 
     def _text(self, prompt: FilledPrompt, answer: GeneratedAnswer) -> list[Annotation]:
         task, subject = prompt.task, prompt.subject
-        text = self._parsed(task, self._tokens.text(answer.ids))
+        words = self._tokens.words(answer.ids, about_region=subject is not None)
+        text = self._parsed(task, self._tokens.text(answer.ids[words]))
         if not clean(text):
             return []
-        score = rounded(_score_of_words(task)(answer.probabilities))
+        score = rounded(_score_of_words(task)(answer.probabilities[words]))
         if subject is None:
             language = "" if task.name == "transcript" else self._language
             return [
                 Annotation(kind="text", task=task.name, text=text, language=language, score=score)
             ]
-        label, words = _named(task, clean(text))
+        label, sentence = _named(task, clean(text))
         return [
             Annotation(
                 kind="region",
                 task=task.name,
                 label=label,
-                text=words,
+                text=sentence,
                 box_xyxy=subject.box_xyxy,
                 score=score,
                 parent_id=subject.id,

@@ -136,6 +136,15 @@ def reading_target(texts: Sequence[str], quads: ArrayLike, size_wh: SizeWH) -> s
     return "".join(word + region for word, region in zip(words, regions, strict=True))
 
 
+def region_text_target(words: str, box_xyxy: ArrayLike, size_wh: SizeWH) -> str:
+    """The text of a region, then the region of the prompt again, as the released weights answer.
+
+    Empty if nothing of the text remains after cleaning.
+    """
+    cleaned = clean(words)
+    return cleaned + locations(box_xyxy, size_wh) if cleaned else ""
+
+
 def polygon_target(instances: Sequence[Sequence[ArrayLike]], size_wh: SizeWH) -> str:
     """RES and R2SEG: the polygons of one instance, or of several within `<poly>` brackets."""
     written = [SEP.join(locations(each, size_wh) for each in one) for one in instances if len(one)]

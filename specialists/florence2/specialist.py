@@ -32,13 +32,14 @@ class Florence2(Specialist[Florence2Config]):
 
     Score of a box, quad or mask: the geometric mean, over its location tokens, of the probability
     within 15 bins of each, times the probability of its name (for a description the geometric mean
-    of its tokens). Score of a text: the geometric mean of its tokens. The parent of a phrase is its
-    caption, that of a mask or category the box or phrase of its prompt. The quad of a line starts
-    at the corner that the model gives first, by training the top left of the text.
+    of its tokens). Score of a text: the geometric mean of its tokens and the end token, of a
+    region's name their product; that the answer repeats the region does not count. The parent of a
+    phrase is its caption, that of a mask or category the box or phrase of its prompt. The quad of a
+    line starts at the corner that the model gives first, by training the top left of the text.
     """
 
     Config: ClassVar[type[StageConfig]] = Florence2Config
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     produces: tuple[str, ...] = tuple(FLORENCE2_TASKS)
     calls_at_once: ClassVar[int] = 2
 

@@ -67,6 +67,16 @@ class Tokens:
         """Return the text of tokens, without locations and structure tokens."""
         return self._decoded(ids[self._is_text[ids]])
 
+    def words(self, ids: np.ndarray, *, about_region: bool) -> np.ndarray:
+        """Return the indices of the text tokens of a text answer, and of its end token.
+
+        An answer about a region repeats the region after the text: what follows is left out.
+        """
+        is_word = self._is_text[ids]
+        if about_region:
+            is_word &= np.cumsum(self._bins[ids] != NO_BIN) == 0
+        return np.flatnonzero(is_word | (ids == self.end))
+
     def written(self, ids: np.ndarray) -> str:
         """Write an answer for the parser: `<loc_7>` means the location token at index 7, not bin 7.
 

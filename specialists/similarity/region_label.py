@@ -1,14 +1,14 @@
-"""Choosing the label of a box among existing texts by an image-text model.
+"""The two texts of a box: its category, and the text that an image-text model chooses for it.
 
-As in the Florence-2 paper (arXiv 2311.06242, section 4.3), with Florence-1 there: candidates are
-the category of the box, the brief caption of its crop, and the noun chunks of that caption; the one
-most similar to the crop is the label.
+As in the Florence-2 paper (arXiv 2311.06242, section 4.3), with Florence-1 there. The phrase is the
+category of the box. The brief text is the candidate most similar to the crop; candidates are the
+category, the caption of the crop, and the noun phrases of that caption.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -36,23 +36,25 @@ class BoxCandidates:
 
 
 class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
-    """One `region_category` for each box: the candidate most similar to the crop.
+    """One `region_description` for each box, the chosen text, and one `region_category`, its label.
 
     Candidates are the box's label and the text of each `region_description` and `region_category`
     whose parent is the box; among equal ones the first wins, the label before the others. The
-    parent is the box; `merged_from` has the annotations with the chosen text, so that the filter
-    `superseded` (by: {region_label: [region_category]}) drops them as `merged` and the others as
-    `outvoted`; descriptions are kept.
+    parent is the box; `merged_from` has the annotations with the chosen text, the box among them
+    where it is its label, so that the filter `superseded` (by: {region_label:
+    [region_description]}) drops candidates as `merged` or `outvoted`: one text stays. A box without
+    a label gets no `region_category`.
 
     The score is the similarity, on the scale of the model family: `region_score` judges by it, with
     a minimum under `specialists: {region_label: ...}`. The detector's score stays with the box.
 
-    A box without candidates, or a too small one, gets no label.
+    A box without candidates, or a too small one, gets neither.
     """
 
     Config: ClassVar[type[StageConfig]] = RegionLabelConfig
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = FAMILY
-    produces: tuple[str, ...] = ("region_category",)
+    produces: tuple[str, ...] = ("region_description", "region_category")
 
     def __init__(self, config: RegionLabelConfig) -> None:
         super().__init__(config)
@@ -64,13 +66,17 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
         self._image_text = ImageText(self.network, self.config)
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
-        """Choose a label for each box of each sample."""
+        """Name each box of each sample, and choose its text."""
         boxes = self.network.prepare(samples, self._boxes)
         every = [one_box for of_sample in boxes for one_box in of_sample]
         crops = iter(self._image_text.look([one_box.pixels for one_box in every]))
         texts = self._image_text.read(text for one_box in every for text in one_box.candidates)
         return [
-            [self._label(one_box, next(crops), texts) for one_box in of_sample]
+            [
+                annotation
+                for one_box in of_sample
+                for annotation in self._texts(one_box, next(crops), texts)
+            ]
             for of_sample in boxes
         ]
 
@@ -84,22 +90,33 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
                     found.append(BoxCandidates(box=box, pixels=pixels, candidates=candidates))
         return found
 
-    def _label(
+    def _texts(
         self, one_box: BoxCandidates, seen: np.ndarray, read: dict[str, np.ndarray]
-    ) -> Annotation:
+    ) -> Iterator[Annotation]:
         scores = {
             text: self._image_text.similarity(seen, read[text]) for text in one_box.candidates
         }
         chosen = max(scores, key=scores.__getitem__)
-        return Annotation(
+        description = Annotation(
             kind="region",
-            task="region_category",
-            label=chosen,
+            task="region_description",
+            text=chosen,
             box_xyxy=one_box.box.box_xyxy,
             score=scores[chosen],
             parent_id=one_box.box.id,
             merged_from=tuple(one_box.candidates[chosen]),
         )
+        yield description
+        if one_box.box.label.strip():
+            category = _text(one_box.box)
+            yield replace(
+                description,
+                task="region_category",
+                text="",
+                label=category,
+                score=scores[category],
+                merged_from=(),
+            )
 
 
 def candidates_of(box: Annotation, sample: Sample) -> dict[str, list[str]]:
@@ -108,13 +125,11 @@ def candidates_of(box: Annotation, sample: Sample) -> dict[str, list[str]]:
     Texts that differ only in case, white space or a final full stop are one candidate.
     """
     found: dict[str, tuple[str, list[str]]] = {}
-    own = [one for one in sample.of(*WORDS_OF_BOXES) if one.parent_id == box.id]
-    for one in (box, *own):
+    texts = [one for one in sample.of(*WORDS_OF_BOXES) if one.parent_id == box.id]
+    for one in (box, *texts):
         text = _text(one)
         if text:
-            _, ids = found.setdefault(text.casefold(), (text, []))
-            if one is not box:
-                ids.append(one.id)
+            found.setdefault(text.casefold(), (text, []))[1].append(one.id)
     return dict(found.values())
 
 

@@ -97,7 +97,8 @@ class RegionTextLoop(Loop[RegionTextConfig]):
         texts = [text for part in cut(crops, self.config.batch_size) for text in self._texts(part)]
         documents = self._english.pipe(dict.fromkeys(texts))
         names = {
-            one.text: {one.text[slice(*p.words)] for p in noun_phrases(one)} for one in documents
+            one.text: {one.text[slice(*p.words)] for p in noun_phrases(one)} - {one.text}
+            for one in documents
         }
         each = len(crops) // len(images)
         return [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from engine.core.annotation import Annotation, MaskRLE
+from engine.core.annotation import SOURCE, Annotation, MaskRLE
 from pipelines.filters import nms
 from pipelines.filters.nms import (
     NMS_CONTAINED,
@@ -175,12 +175,12 @@ def test_rows_that_are_dropped_already_exclude_nothing():
     assert verdicts.is_judged.tolist() == [False, True]
 
 
-def test_phrases_compete_only_for_the_same_span_of_the_same_caption():
-    here = (0, 0, 50, 50)
+def test_phrases_of_one_span_are_duplicates_and_those_of_another_caption_no_rivals():
+    here, there = (0, 0, 50, 50), (50, 50, 99, 99)
     rows = [
         caption("A cat and a cat.", id="caption"),
         phrase(*here, text="A cat", span=(0, 5)),
-        phrase(*here, text="a cat", span=(10, 15)),
+        phrase(*there, text="a cat", span=(10, 15)),
         phrase(*here, text="A cat", span=(0, 5), score=0.5),
         phrase(*here, text="A cat", span=(0, 5), parent_id="other", score=0.5),
         phrase(*here, text="cat", span=(0, 5), label="lynx", score=0.4, specialist="second"),
@@ -188,6 +188,64 @@ def test_phrases_compete_only_for_the_same_span_of_the_same_caption():
     verdicts = judged(rows)
     assert reasons(verdicts) == ["", "", "", NMS_DUPLICATE, "", NMS_MERGED]
     assert verdicts.merged_from == {1: (5,)}
+
+
+def test_of_two_phrases_of_a_caption_for_one_region_the_better_scored_one_stays():
+    rows = [
+        caption("A man in a suit.", id="caption"),
+        phrase(0, 0, 50, 50, text="A man", span=(0, 5), score=0.6),
+        phrase(0, 0, 50, 47, text="a suit", span=(9, 15), score=0.7),
+        phrase(0, 0, 50, 40, text="A man in a suit", span=(0, 15), score=0.5),
+    ]
+    verdicts = judged(rows)
+    assert reasons(verdicts) == ["", NMS_OVERLAP, "", ""], "0.94 is the same region, 0.8 is not"
+    assert verdicts.measurements["agnostic_iou"][1] == pytest.approx(0.94)
+    assert verdicts.merged_from == {}
+    assert reasons(judged(rows, options("phrase_grounding", iou=0.6))) == [""] * 4
+
+
+@pytest.mark.parametrize("is_longer_first", [True, False])
+def test_of_two_phrases_with_one_score_the_longer_one_stays(is_longer_first):
+    short = phrase(0, 0, 50, 50, text="A dog", span=(0, 5), id="short")
+    long = phrase(0, 0, 50, 50, text="A dog in a field", span=(0, 16), id="long")
+    rows = [long, short] if is_longer_first else [short, long]
+    (kept,) = np.flatnonzero(~judged(rows).is_dropped)
+    assert rows[kept].id == "long"
+
+
+def test_a_label_of_the_source_stays_whatever_the_scores_of_machines():
+    rows = [
+        box(0, 0, 50, 50, score=0.99, specialist="first"),
+        box(0, 0, 50, 49, score=None, specialist=SOURCE),
+        box(0, 0, 50, 48, score=0.36, specialist="second"),
+        box(0, 0, 50, 50, score=0.9, label="lynx", specialist="second"),
+    ]
+    verdicts = judged(rows)
+    assert reasons(verdicts) == [NMS_MERGED, "", NMS_MERGED, NMS_OVERLAP]
+    assert verdicts.merged_from == {1: (0, 2)}
+    by_score = NmsConfig(source_first=False)
+    assert reasons(judged(rows, by_score)) == ["", NMS_MERGED, NMS_MERGED, NMS_OVERLAP]
+
+
+def test_a_label_of_the_source_without_a_score_contains_labels_of_machines_only():
+    rows = [
+        box(0, 0, 80, 80, score=None, specialist=SOURCE),
+        box(10, 10, 30, 30, score=None, specialist=SOURCE),
+        box(40, 40, 60, 60, score=0.9),
+    ]
+    assert reasons(judged(rows)) == ["", "", NMS_CONTAINED]
+    assert reasons(judged(rows, NmsConfig(source_first=False))) == ["", "", ""]
+
+
+def test_what_was_merged_from_a_label_of_the_source_has_its_rank():
+    label = box(60, 60, 99, 99, score=None, specialist=SOURCE, id="label")
+    rows = [
+        label,
+        box(0, 0, 50, 50, score=0.9, id="found"),
+        box(0, 0, 50, 49, score=None, specialist="boxes", merged_from=("label",), id="merged"),
+    ]
+    assert reasons(judged(rows)) == ["", NMS_MERGED, ""]
+    assert reasons(judged(rows, sample=[0, 1, 1])) == ["", "", NMS_MERGED], "of another image"
 
 
 def test_the_mask_of_a_phrase_does_not_lose_to_the_mask_of_a_detected_box():

@@ -13,7 +13,13 @@ from engine.planning.graph import plan
 from engine.storage.folder import Folder
 from pipelines.merge.calibration import Calibration
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.stages import levels, round_config, with_calibrations, with_students
+from pipelines.refine.stages import (
+    levels,
+    round_config,
+    voters_of,
+    with_calibrations,
+    with_students,
+)
 
 SPECIALISTS: dict[str, Any] = {
     "shapes_colour": {},
@@ -156,3 +162,13 @@ def test_an_unknown_key_of_refine_names_the_nearest() -> None:
 def test_no_student_at_all_is_refused() -> None:
     with pytest.raises((ConfigError, PlanError), match="students"):
         configure(students={})
+
+
+@pytest.mark.parametrize(("source_first", "others"), [(True, ()), (False, ("source",))])
+def test_the_source_is_a_voter_to_calibrate_only_where_it_does_not_come_first(
+    source_first: bool, others: tuple[str, ...]
+) -> None:
+    boxes = {**SPECIALISTS["boxes"], "source_first": source_first}
+    graph = plan(round_config(configure(), output="out", stages={**SPECIALISTS, "boxes": boxes}))
+    merge = next(node for node in graph.specialists if node.name == "boxes")
+    assert voters_of(merge) == ("shapes_colour", "shapes_edges", *others)

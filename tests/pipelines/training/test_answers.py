@@ -65,7 +65,7 @@ def test_boxes_are_written_left_top_right_bottom() -> None:
     [
         name
         for name in SOURCE_TASKS
-        if len(SOURCE_TASKS[name]) > 1 and name != "referring_segmentation"
+        if len(SOURCE_TASKS[name]) > 1 and FLORENCE2_TASKS[name].answers != "polygons"
     ],
 )
 def test_annotations_of_the_task_itself_are_preferred(task: str) -> None:
@@ -85,8 +85,19 @@ def test_annotations_of_the_task_itself_are_preferred(task: str) -> None:
     assert LARGE_TOKENS not in first.prefix + first.target
 
 
-def test_a_region_prompt_is_answered_by_the_text_of_its_box() -> None:
-    asked = {SMALL_TOKENS: "dog", LARGE_TOKENS: "cat"}
+def test_dense_captions_are_made_of_the_texts_of_regions_one_for_each_box() -> None:
+    texts = [
+        region("region_description", SMALL, text="a sad dog", parent_id="1"),
+        region("region_description", LARGE, text="a striped cat", parent_id="2"),
+        region("region_description", SMALL, text="dog", parent_id="3"),
+    ]
+    example = made(*BOXES, *texts, task="dense_region_caption")
+    assert example.prompt == "Locate the objects in the image, with their descriptions."
+    assert example.target == f"a striped cat{LARGE_TOKENS}a sad dog{SMALL_TOKENS}"
+
+
+def test_a_region_prompt_is_answered_by_the_text_of_its_box_and_the_box_again() -> None:
+    asked = {SMALL_TOKENS: f"dog{SMALL_TOKENS}", LARGE_TOKENS: f"cat{LARGE_TOKENS}"}
     seen = set()
     for seed in range(8):
         example = made(*BOXES, region("object_detection", SMALL), task="region_category", seed=seed)
@@ -103,11 +114,14 @@ def test_a_region_prompt_is_answered_by_the_text_of_its_box() -> None:
 
 def test_a_category_is_a_label_and_a_description_a_text() -> None:
     both = {"label": "cat", "text": "a sad cat"}
-    assert target(region("region_category", SMALL, **both), task="region_category") == "cat"
-    found = target(region("region_description", SMALL, **both), task="region_description")
-    assert found == "a sad cat"
-    assert target(region("region_category", SMALL, text="cat"), task="region_category") == "cat"
-    assert target(region("region_ocr", SMALL, label="EXIT"), task="region_ocr") == "EXIT"
+
+    def words(task: str, **fields: str) -> str:
+        return target(region(task, SMALL, **fields), task=task).removesuffix(SMALL_TOKENS)
+
+    assert words("region_category", **both) == "cat"
+    assert words("region_description", **both) == "a sad cat"
+    assert words("region_category", text="cat") == "cat"
+    assert words("region_ocr", label="EXIT") == "EXIT"
 
 
 def test_lines_are_written_as_quads_in_reading_order() -> None:
@@ -121,9 +135,9 @@ def test_lines_are_written_as_quads_in_reading_order() -> None:
     below = "<loc_100><loc_600><loc_500><loc_620><loc_500><loc_720><loc_100><loc_700>"
     assert target(*lines, task="ocr") == f"Hello{written}world{below}"
     assert target(lines[2], task="ocr") == "nothing"
-    assert target(*lines[:2], task="transcript") == "Hello world"
+    assert target(*lines[:2], task="transcript") == "Helloworld"
     # What has no place is read first, as if it stood in the corner.
-    assert target(*lines, task="transcript") == "nowhere Hello world"
+    assert target(*lines, task="transcript") == "nowhereHelloworld"
     assert target(region("ocr", SMALL, text=" "), task="transcript") == "nothing"
     assert target(*lines, text("transcript", "Hello, world"), task="transcript") == "Hello, world"
     assert made(*lines, task="ocr").prefix == "<OCR_WITH_REGION>"
@@ -159,6 +173,37 @@ def test_queries_are_answered_with_all_their_boxes_the_largest_first() -> None:
         "Locate cat<and>dog in the image.": f"cat{LARGE_TOKENS}{dogs}",
         "Locate dog<and>cat in the image.": f"{dogs}cat{LARGE_TOKENS}",
     }
+
+
+DESCRIBED = (
+    region("region_description", SMALL, text="A dog on the left", parent_id="1"),
+    region("region_description", LARGE, text="cat", parent_id="2"),
+)
+
+
+def test_a_text_of_one_region_is_a_referring_expression_beside_names() -> None:
+    task, expression = "open_vocabulary_detection", "A dog on the left"
+    drawn = [made(*BOXES, DESCRIBED[0], task=task, seed=seed) for seed in range(60)]
+    found = {one.prompt: one.target for one in drawn}
+    assert found[f"Locate {expression} in the image."] == f"{expression}{SMALL_TOKENS}"
+    assert found["Locate dog in the image."] == f"dog{SMALL_TOKENS}"
+    assert 20 < sum(expression in one.prompt for one in drawn) < 40
+    assert not any(expression in one.prompt and "<and>" in one.prompt for one in drawn)
+    assert target(DESCRIBED[0], task=task) == f"{expression}{SMALL_TOKENS}", "without any name"
+    dense = region("dense_region_caption", SMALL, text="a sad dog")
+    assert target(dense, task=task) == f"a sad dog{SMALL_TOKENS}"
+    assert target(*DESCRIBED, task=task, absent_share=1.0, classes=("hat",)) == ""
+
+
+def test_there_is_no_expression_in_a_mirrored_image_or_where_names_are_ambiguous() -> None:
+    of = wide(*BOXES, *DESCRIBED)
+    tasks = {"open_vocabulary_detection": 1.0}
+    mirroring = TrainConfig(model="m", tasks=tasks, mirrored_share=1.0, absent_share=0)
+    drawn = [ExampleMaker(mirroring).draw(of, epoch) for epoch in range(12)]
+    assert all(one.is_mirrored and "left" not in one.prompt for one in drawn)
+    config = mirroring.model_copy(update={"mirrored_share": 0.0})
+    doubtful = ExampleMaker(config, ambiguous=frozenset({(of.key, "object_detection")}))
+    assert doubtful.draw(of, 0) is None
 
 
 @pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])
@@ -227,6 +272,24 @@ def test_a_mask_answers_its_parents_box_else_its_own() -> None:
     assert target(replace(cut, box_xyxy=()), task="segmentation") == "nothing"
 
 
+def test_the_mask_of_a_phrase_answers_its_own_box() -> None:
+    """Both masks of "two dogs" may have the first box of the phrase as their parent."""
+    both = [phrase("two dogs", box, 0, "c") for box in (SMALL, LARGE)]
+    said = [text("caption", "two dogs", id="c"), replace(both[0], id="p"), both[1]]
+    masks = [
+        replace(mask, task="referring_segmentation", parent_id="p", text="two dogs")
+        for mask in (SMALL_MASK, LARGE_MASK)
+    ]
+    drawn = [made(*said, *masks, task="segmentation", seed=seed) for seed in range(9)]
+    assert {(one.prefix, frozenset(corners(one.target))) for one in drawn} == {
+        (f"<REGION_TO_SEGMENTATION>{SMALL_TOKENS}", frozenset(SMALL_CORNERS)),
+        (f"<REGION_TO_SEGMENTATION>{LARGE_TOKENS}", frozenset(LARGE_CORNERS)),
+    }
+    preferred = made(*masks, replace(SMALL_MASK, box_xyxy=LARGE), task="segmentation")
+    assert preferred.prefix.endswith(LARGE_TOKENS), "a mask of the task itself comes first"
+    assert corners(preferred.target) == SMALL_CORNERS
+
+
 def test_each_mask_is_drawn_with_its_own_box() -> None:
     drawn = [made(SMALL_MASK, LARGE_MASK, task="segmentation", seed=seed) for seed in range(9)]
     marker = "<REGION_TO_SEGMENTATION>"
@@ -278,7 +341,9 @@ def test_corners_are_shared_out_among_the_masks_of_a_phrase() -> None:
 
     def count(*shapes: np.ndarray, corners: int) -> list[int]:
         asked = map(masked, shapes)
-        written = target(*asked, task="referring_segmentation", polygon_corners=corners)
+        written = target(
+            *asked, task="referring_segmentation", polygon_corners=corners, polygon_iou=1.0
+        )
         return [part.count("<loc_") // 2 for part in written.removeprefix("<poly>").split("<poly>")]
 
     whole, halves = count(disc(0), corners=24), count(disc(0), disc(100), corners=24)

@@ -47,8 +47,8 @@ def test_boxes_feed_detection_proposals_queries_and_categories():
     assert made["object_detection"].prefix == "<OD>"
     assert made["region_proposal"].target == OTHER_TOKENS + BOX_TOKENS
     asked = {
-        f"<REGION_TO_CATEGORY>{BOX_TOKENS}": "cat",
-        f"<REGION_TO_CATEGORY>{OTHER_TOKENS}": "dog",
+        f"<REGION_TO_CATEGORY>{BOX_TOKENS}": f"cat{BOX_TOKENS}",
+        f"<REGION_TO_CATEGORY>{OTHER_TOKENS}": f"dog{OTHER_TOKENS}",
     }
     assert asked[made["region_category"].prefix] == made["region_category"].target
 
@@ -81,8 +81,8 @@ def test_the_target_is_about_the_region_of_the_prompt():
         example = examples(sample(*BOXES), "region_category", seed=seed)["region_category"]
         seen.add((example.prefix, example.target))
     assert seen == {
-        (f"<REGION_TO_CATEGORY>{BOX_TOKENS}", "cat"),
-        (f"<REGION_TO_CATEGORY>{OTHER_TOKENS}", "dog"),
+        (f"<REGION_TO_CATEGORY>{BOX_TOKENS}", f"cat{BOX_TOKENS}"),
+        (f"<REGION_TO_CATEGORY>{OTHER_TOKENS}", f"dog{OTHER_TOKENS}"),
     }
 
 
@@ -97,10 +97,12 @@ def test_a_phrase_for_a_crowd_has_four_corners_for_each():
 
 
 def test_the_masks_of_a_phrase_share_its_corners():
-    """An ellipse has as many corners as it may."""
+    """An ellipse that must be followed closely has as many corners as it may."""
     said = (*GROUNDED[:2], phrase("a cat", OTHER, 10, "c"))
     masks = (ellipse(BOX, parent_id="1"), ellipse(OTHER, parent_id="2"))
-    made = examples(sample(*BOXES, *said, *masks), "referring_segmentation", polygon_corners=16)
+    made = examples(
+        sample(*BOXES, *said, *masks), "referring_segmentation", polygon_corners=16, polygon_iou=1.0
+    )
     parts = made["referring_segmentation"].target.split("</poly>")[:-1]
     assert [part.count("<loc_") // 2 for part in parts] == [8, 8]
 
@@ -171,16 +173,17 @@ def test_lines_of_text_feed_reading_with_and_without_regions():
         region("ocr", BOX, text="Hello"),
     )
     made = examples(sample(*lines))
-    assert made["transcript"].target == "Hello world"
+    assert made["transcript"].target == "Helloworld"
     assert made["ocr"].target.startswith("Hello<loc_100><loc_100><loc_300><loc_100>")
-    assert made["region_ocr"].target in ("Hello", "world")
+    below = "<loc_100><loc_600><loc_300><loc_700>"
+    assert made["region_ocr"].target in (f"Hello{BOX_TOKENS}", f"world{below}")
 
 
 def test_dense_captions_take_the_description_and_not_the_class():
     dense = region("dense_region_caption", BOX, text="a striped cat", label="cat")
     made = examples(sample(dense))
     assert made["dense_region_caption"].target == f"a striped cat{BOX_TOKENS}"
-    assert made["region_description"].target == "a striped cat"
+    assert made["region_description"].target == f"a striped cat{BOX_TOKENS}"
 
 
 def test_a_task_skips_a_sample_with_an_ambiguous_annotation_of_the_task():

@@ -10,7 +10,7 @@ from engine.core.errors import StorageError, UsageError
 from engine.storage.folder import Folder
 from pipelines.shape_world.scene import NAMES
 from pipelines.training.config import TrainConfig
-from pipelines.training.survey import _MAX_NAMES, _commonest, survey
+from pipelines.training.survey import _MAX_NAMES, _commonest, _is_fed, survey
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, shard_file
 
 
@@ -54,6 +54,17 @@ def test_tasks_without_labels_are_named(scenes, album, tmp_path):
     build(album, tmp_path / "bright")
     config = TrainConfig(model="here", tasks={"region_proposal": 1, "caption": 1})
     assert survey(Folder(str(tmp_path / "bright")), config).without_data == ("caption",)
+
+
+def test_texts_of_regions_feed_their_three_tasks():
+    kept = {"region_description": 2}
+    config = TrainConfig(model="here")
+    fed = [name for name in config.tasks if _is_fed(name, kept, config)]
+    assert sorted(fed) == [
+        "dense_region_caption",
+        "open_vocabulary_detection",
+        "region_description",
+    ]
 
 
 def test_masks_without_phrases_do_not_feed_referring_segmentation(scenes, tmp_path):

@@ -80,7 +80,8 @@ def saying(*texts: str, **options: Any) -> tuple[RegionText, Saying]:
 def test_a_description_is_what_the_pipeline_says_of_the_crop(
     blip2: Path, samples: list[Sample], drawing: Any
 ) -> None:
-    said = stage(blip2, margin=0, max_new_tokens=30, batch_size=4).predict(samples)
+    options = {"margin": 0, "max_new_tokens": 30, "batch_size": 4, "noun_phrases": False}
+    said = stage(blip2, **options).predict(samples)
     descriptions = 0
     for sample, of_sample in zip(samples, said, strict=True):
         assert isinstance(of_sample, list)
@@ -98,11 +99,7 @@ def test_a_description_is_what_the_pipeline_says_of_the_crop(
                 sample.annotations, pipeline_answers(blip2, crops, PLAIN_PROMPT, 30), strict=True
             )
         ]
-        found = [
-            (one.text, one.parent_id, one.box_xyxy)
-            for one in of_sample
-            if one.task == "region_description"
-        ]
+        found = [(one.text, one.parent_id, one.box_xyxy) for one in of_sample]
         assert found == [one for one in expected if one[0]]
         descriptions += len(found)
     assert descriptions > 6
@@ -115,7 +112,7 @@ def test_an_answer_does_not_depend_on_the_batch(blip2: Path, samples: list[Sampl
     assert together == list(specialist.predict(samples[::-1]))[::-1]
 
 
-def test_noun_phrases_become_categories_without_article_each_once(samples: list[Sample]) -> None:
+def test_noun_phrases_follow_their_caption_without_article_each_once(samples: list[Sample]) -> None:
     text = "A photo of a red car, the old house and a Red car. It is on his street."
     specialist, _ = saying(text)
     sample = with_boxes(samples[0], box(BOXES[0]))
@@ -124,13 +121,34 @@ def test_noun_phrases_become_categories_without_article_each_once(samples: list[
     (parent,) = sample.annotations
     assert [(one.task, one.text, one.label) for one in said] == [
         ("region_description", text, ""),
-        ("region_category", "", "red car"),
-        ("region_category", "", "old house"),
-        ("region_category", "", "his street"),
+        ("region_description", "red car", ""),
+        ("region_description", "old house", ""),
+        ("region_description", "his street", ""),
     ]
     assert {(one.parent_id, one.box_xyxy, one.score) for one in said} == {
         (parent.id, BOXES[0], 0.5)
     }
+
+
+def test_a_caption_that_is_a_noun_phrase_is_predicted_once(samples: list[Sample]) -> None:
+    specialist, _ = saying("Red car")
+    (found,) = specialist.predict([with_boxes(samples[0], box(BOXES[0]))])
+    assert isinstance(found, list)
+    assert [one.text for one in found] == ["Red car"]
+
+
+def test_without_noun_phrases_a_box_has_one_text_and_no_parser_is_needed(
+    blip2: Path, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specialist, _ = saying("A red car by the old house.", noun_phrases=False)
+    monkeypatch.setattr("specialists.captions.region_text.parse", None)
+    (found,) = specialist.predict([with_boxes(samples[0], box(BOXES[0]))])
+    assert isinstance(found, list)
+    assert [one.text for one in found] == ["A red car by the old house."]
+    monkeypatch.setattr("specialists.captions.region_text.english_revision", None)
+    alone = RegionText(RegionTextConfig(model=str(blip2), noun_phrases=False))
+    alone.require()
+    assert alone.revision() == alone.checkpoint().digest
 
 
 def test_a_crop_has_a_margin_and_stays_within_the_image(samples: list[Sample]) -> None:
@@ -148,7 +166,9 @@ def test_boxes_of_one_place_are_asked_about_once(samples: list[Sample]) -> None:
     (said,) = specialist.predict([sample])
     assert len(chat.shapes) == 1
     assert isinstance(said, list)
-    assert [one.parent_id for one in said if one.text] == [one.id for one in sample.annotations]
+    assert [one.parent_id for one in said if one.text == "a cat"] == [
+        one.id for one in sample.annotations
+    ]
 
 
 def test_the_surest_boxes_are_described_and_the_small_ones_are_not(samples: list[Sample]) -> None:
@@ -240,7 +260,7 @@ def test_a_task_without_boxes_is_refused(task: str) -> None:
 def test_scores_are_those_of_the_description(english: RegionText, samples: list[Sample]) -> None:
     for said in english.predict(samples[:3]):
         assert isinstance(said, list)
-        scores = {one.parent_id: one.score for one in said if one.text}
+        scores = {one.parent_id: one.score for one in said}
         assert all(0 < (score or 0) < 1 for score in scores.values())
         assert all(one.score == scores[one.parent_id] for one in said)
     assert np.isfinite([score or 0 for score in scores.values()]).all()

@@ -349,6 +349,36 @@ def test_text_about_a_region_has_its_box(
     assert harness.parse(task, " ", subject=BOX) == []
 
 
+@pytest.mark.parametrize("task", ["region_category", "region_description", "region_ocr"])
+def test_a_repeated_region_is_neither_text_nor_score(harness: ParserHarness, task: str) -> None:
+    text = f"red circle{bins(1, 4, 46, 93)}"
+    letters = len(harness.utterance("red circle").ids) - 1
+    chances = [*[0.9] * letters, *[0.01] * 4, 0.8]
+    [found] = harness.parse(task, text, chances, subject=BOX)
+    [plain] = harness.parse(task, "red circle", [*[0.9] * letters, 0.8], subject=BOX)
+    assert found == plain
+    assert (found.label or found.text) == "red circle"
+    is_name = task == "region_category"
+    wanted = 0.9**letters * 0.8
+    assert found.score == pytest.approx(
+        wanted if is_name else wanted ** (1 / (letters + 1)), abs=1e-4
+    )
+
+
+def test_what_follows_a_repeated_region_is_no_text_of_it(harness: ParserHarness) -> None:
+    again = f"cat{bins(1, 4, 46, 93)}"
+    [found] = harness.parse("region_category", again + again, subject=BOX)
+    assert found.label == "cat"
+    assert harness.parse("region_category", bins(1, 4, 46, 93), subject=BOX) == []
+
+
+def test_start_tokens_within_an_answer_do_not_count(harness: ParserHarness) -> None:
+    letters = len(harness.utterance("cat").ids) - 1
+    [found] = harness.parse("caption", "<s><s>cat", [0.1, 0.1, *[0.9] * letters, 0.8])
+    assert found.text == "cat"
+    assert found.score == pytest.approx((0.9**letters * 0.8) ** (1 / (letters + 1)), abs=1e-4)
+
+
 def test_proposals_have_no_names(harness: ParserHarness) -> None:
     found = harness.parse("region_proposal", f"cat{bins(1, 2, 30, 40, 5, 6, 70, 80)}")
     assert [(one.label, one.text) for one in found] == [("", ""), ("", "")]

@@ -1,0 +1,70 @@
+"""Which of several annotations of the same thing comes first: the one rule of the project.
+
+Labels that came with the source come before those of machines, whatever their scores: they are
+merged with machine labels and not replaced by them (Florence-2 paper, arXiv 2311.06242, section
+4.2). Then the highest score comes first. An annotation without a score is the last of those of
+machines, and the first of those of the source, which has them mostly from people. Equal ones keep
+their order. Whoever keeps the best of some annotations takes their order from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Sequence
+
+import numpy as np
+
+from engine.core.annotation import SOURCE, Annotation
+
+
+def order(is_of_source: np.ndarray, score: np.ndarray, *, source_first: bool = True) -> np.ndarray:
+    """Return the indices of annotations, the first in rank first, int64, (n,).
+
+    Args:
+        is_of_source: which are labels of the source, bool, (n,).
+        score: 0..1, NaN for none, (n,).
+        source_first: `False` ranks labels of the source like all others, by their scores.
+    """
+    is_first = is_of_source & source_first
+    without_score = np.where(is_first, np.inf, -1.0)
+    by_score = np.where(np.isnan(score), without_score, score)
+    indices: np.ndarray = np.lexsort((-by_score, ~is_first))
+    return indices
+
+
+def ranked(
+    annotations: Iterable[Annotation],
+    known: Iterable[Annotation] = (),
+    *,
+    source_first: bool = True,
+) -> list[Annotation]:
+    """Return annotations of one sample, the first in rank first.
+
+    Args:
+        known: more annotations of the sample, among which labels of the source are looked up.
+    """
+    given = list(annotations)
+    score = np.array([one.score for one in given], dtype=np.float64)  # None becomes NaN
+    indices = order(among_source(given, known), score, source_first=source_first)
+    return [given[index] for index in indices.tolist()]
+
+
+def among_source(annotations: Sequence[Annotation], known: Iterable[Annotation] = ()) -> np.ndarray:
+    """Return which annotations of one sample are labels of the source, bool, (n,).
+
+    One that was merged from a label of the source is one, too; `known` as for `ranked`.
+    """
+    labels = {one.id for one in (*annotations, *known) if one.specialist == SOURCE and one.id}
+    return rows_of_source(
+        [one.specialist for one in annotations], [one.merged_from for one in annotations], labels
+    )
+
+
+def rows_of_source(
+    specialists: Iterable[str],
+    merged_from: Iterable[Iterable[Hashable]],
+    labels: Collection[Hashable],
+) -> np.ndarray:
+    """Return which rows are labels of the source, bool, (n,), given the names of all `labels`."""
+    names = frozenset(labels)
+    rows = zip(specialists, merged_from, strict=True)
+    return np.array([who == SOURCE or not names.isdisjoint(of) for who, of in rows], dtype=bool)
