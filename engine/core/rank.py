@@ -10,10 +10,14 @@ their order. Whoever keeps the best of some annotations takes their order from h
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from engine.core.annotation import SOURCE, Annotation
+
+Name = TypeVar("Name", bound=Hashable)
+"""What identifies a row in `merged_from`: its id, or that and its sample."""
 
 
 def order(is_of_source: np.ndarray, score: np.ndarray, *, source_first: bool = True) -> np.ndarray:
@@ -65,7 +69,7 @@ def _words(annotation: Annotation) -> str:
 
 
 def rows_of_source(
-    rows: Iterable[tuple[str, str, Iterable[Hashable]]], labels: Mapping[Hashable, str]
+    rows: Iterable[tuple[str, str, Iterable[Name]]], labels: Mapping[Name, str]
 ) -> np.ndarray:
     """Return which rows are labels of the source, bool, (n,).
 

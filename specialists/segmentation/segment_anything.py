@@ -219,7 +219,7 @@ def prompts_of(sample: Sample, parents: Sequence[Annotation]) -> Prompts:
     inside = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
     distinct, index = np.unique(boxes_xyxy[inside], axis=0, return_inverse=True)
     return Prompts(
-        parents=tuple(parents[row] for row in np.flatnonzero(inside)),
+        parents=tuple(parents[row] for row in np.flatnonzero(inside).tolist()),
         index=tuple(index.ravel().tolist()),
         boxes_xyxy=distinct,
     )
