@@ -65,16 +65,15 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
     if not is_other_task.any():
         return first
     words = [name.strip().casefold() for name in names]
-    has_name = np.array([bool(word) for word in words])
+    has_name: np.ndarray = np.array([bool(word) for word in words], dtype=bool)
     is_other_name = _differ(words) & has_name & has_name[:, None]
     iou, _ = box_overlap(boxes_xyxy, boxes_xyxy)
-    least = np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU)
-    is_same = np.logical_and(is_other_task, iou >= least)
+    is_same: np.ndarray = is_other_task & (iou >= np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU))
     closeness = iou * is_same
+    has_rival: np.ndarray = is_same.any(axis=1)
     by_name = np.argsort(~has_name, kind="stable")
     stands = np.zeros(len(first), dtype=bool)
-    has_twin: np.ndarray = is_same.any(axis=1)
-    for row in by_name[has_twin[by_name]].tolist():
+    for row in by_name[has_rival[by_name]].tolist():
         nearest = int((closeness[row] * stands).argmax())
         if stands[nearest] and is_same[row, nearest]:
             first[row] = nearest
@@ -86,4 +85,5 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
 def _differ(values: Sequence[str]) -> np.ndarray:
     numbers: dict[str, int] = {}
     codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
-    return np.not_equal(codes[:, None], codes)
+    is_other: np.ndarray = codes[:, None] != codes
+    return is_other
