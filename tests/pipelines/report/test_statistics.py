@@ -24,15 +24,11 @@ ANNOTATIONS = (
     phrase("a cat", (22, 27), parent_id="long"),
     phrase("weak", (0, 4), parent_id="long", score=0.1),
     box("named", label="cat"),
-    box("renamed", label="dog"),
+    box("other", label="dog"),
     box("weak", label="bird", score=0.1),
-    box(
-        "chosen",
-        task="region_category",
-        label="",
-        text="sleeping tabby cat",
-        parent_id="renamed",
-    ),
+    box("category", task="region_category", label="dog", parent_id="other"),
+    box("text", task="region_description", label="", text="a sleeping dog", parent_id="other"),
+    box("lost", task="region_description", label="", text="x", score=0.1, parent_id="other"),
     box("told", task="region_description", label="", text="a cat on a sofa", parent_id="named"),
 )
 
@@ -68,10 +64,10 @@ def test_all_eight_types_are_counted(tmp_path: Path) -> None:
     assert row(found, "text", "detailed") == {"annotations": 0}
     assert row(found, "text", "more detailed") == {"annotations": 1, "tokens": 7}
     assert row(found, "region-text", "phrase") == {
-        "annotations": 1, "regions": 2, "regions_per_annotation": 2, "region_tokens": 2,
+        "annotations": 1, "regions": 2, "regions_per_annotation": 2, "region_tokens": 1,
     }  # fmt: skip
     assert row(found, "region-text", "brief") == {
-        "annotations": 1, "regions": 1, "regions_per_annotation": 1, "region_tokens": 5,
+        "annotations": 1, "regions": 2, "regions_per_annotation": 2, "region_tokens": 4,
     }  # fmt: skip
     assert row(found, "text-phrase-region", "brief") == {
         "annotations": 1, "tokens": 5, "regions": 2, "regions_per_annotation": 2,
