@@ -8,6 +8,7 @@
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
+# make bench-distill what captions of a tenth of the scenes teach the student (an hour)
 # make pretrain      make the tiny Florence-2 in specialists/tiny_florence2 again (half an hour)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -18,7 +19,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-security test-cluster test-extras mutants bench bench-gpu bench-refine pretrain clean
+.PHONY: demo refine-demo test test-security test-cluster test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -60,6 +61,10 @@ bench-gpu: .venv/test.done
 
 bench-refine: .venv/refine.done
 	$(BIN)/python -m tests.benchmarks.refinement
+
+bench-distill: .venv/refine.done
+	$(BIN)/python -m tests.benchmarks.refinement --config configs/known_distilled.yaml \
+		--output out/bench_distill
 
 pretrain: .venv/refine.done
 	$(BIN)/python -m pipelines.shape_world.pretrain specialists/tiny_florence2

@@ -92,6 +92,14 @@ def test_all_eight_annotation_types_come_out(refined: Refined) -> None:
     assert list(verify_dataset(Folder(refined.config.output))) == []
 
 
+def test_what_an_annotator_made_up_is_no_caption(refined: Refined) -> None:
+    """The service on loopback adds a giraffe to every caption that it merges."""
+    dataset = open_dataset(str(refined.round(1)))
+    made_up = [one for sample in dataset.select(verdict="dropped") for one in sample.annotations]
+    assert any("giraffe" in one.text for one in made_up)
+    assert not any("giraffe" in one.text for sample in dataset for one in sample.annotations)
+
+
 def test_others_caption_a_seed_and_the_student_everything(refined: Refined) -> None:
     written = {number: long_captions(refined.round(number)) for number in (0, 1)}
     assert set(written[0]) == refined.seed
