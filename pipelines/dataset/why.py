@@ -75,7 +75,7 @@ def _statement(row: dict[str, Any]) -> Text:
     if row["parent_id"]:
         line.append(f" from {row['parent_id']}", style="dim")
     if row["merged_from"]:
-        line.append(f" confirmed by {', '.join(row['merged_from'])}", style="dim")
+        line.append(f" merged from {', '.join(row['merged_from'])}", style="dim")
     return line
 
 

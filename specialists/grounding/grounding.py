@@ -70,7 +70,7 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = GroundingConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     family: ClassVar[Family] = Family(
         title="a Grounding DINO",
         example="IDEA-Research/grounding-dino-base",
@@ -84,6 +84,7 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
     def __init__(self, config: GroundingConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.captions),)
+        self.each = config.captions
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""

@@ -89,7 +89,10 @@ def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
         "fld5b_small", tmp_path / "models",
         source=str(small_photographs), output=str(tmp_path / "out"), runner={"workers": 1},
     )  # fmt: skip
-    stages = {"objects": recipe.specialists["objects"], "captions": recipe.specialists["captions"]}
+    stages = {
+        name: {"use": "tests.stages:Brightest", "num_gpus": recipe.specialists[name]["num_gpus"]}
+        for name in ("objects", "captions")
+    }
     document = recipe.model_dump(mode="json") | {"specialists": stages, "filters": {}}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(document))
