@@ -94,6 +94,9 @@ class TrainConfig(BaseModel):
     32 to 257."""
     max_target_tokens: int = Field(default=1024, ge=2)
     """Examples with longer targets are left out."""
+    sample_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the samples that are trained on: those about which a specialist with the same
+    `sample_share` is asked."""
     validation_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the samples, chosen by hash, that are not trained on: only their loss is
     measured."""
