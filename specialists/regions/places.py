@@ -70,7 +70,7 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
     iou, _ = box_overlap(boxes_xyxy, boxes_xyxy)
     is_same: np.ndarray = is_other_task & (iou >= np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU))
     closeness = iou * is_same
-    has_rival: np.ndarray = is_same.any(axis=1)
+    has_rival = np.asarray(is_same.any(axis=1))
     by_name = np.argsort(~has_name, kind="stable")
     stands = np.zeros(len(first), dtype=bool)
     for row in by_name[has_rival[by_name]].tolist():
