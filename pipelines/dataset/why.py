@@ -64,7 +64,7 @@ def _statement(row: dict[str, Any]) -> Text:
     if row["box_xyxy"]:
         line.append("  [" + ", ".join(f"{edge:g}" for edge in row["box_xyxy"]) + "]", style="dim")
     if row["score"] is not None:
-        line.append(f"  score {row['score']:.3f}")
+        line.append(f"  score {row['score']:.3g}")
     if row["support"] is not None:
         line.append(f"  support {row['support']:.3f}")
     if row["confidence"] is not None:

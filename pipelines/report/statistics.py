@@ -19,7 +19,7 @@ from pipelines.dataset.files import STATISTICS
 from pipelines.report import annotation_types, distributions, repeats
 from pipelines.report.annotation_types import AnnotationTypes
 from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
-from pipelines.report.paper import TABLE_2, TABLE_3
+from pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
 from pipelines.report.repeats import without_repeats
 
 MEASURED_SHARDS = 256
@@ -71,7 +71,14 @@ class Statistics:
                 for (kind, text), here in self.types.table_2().items()
             ],
             "table_3": {
-                name: {text: {"here": here[text], "paper": TABLE_3[name][text]} for text in here}
+                name: {
+                    text: {
+                        "here": mean,
+                        "paper": TABLE_3[name][text],
+                        "comparable": (name, text) not in NOT_COMPARABLE,
+                    }
+                    for text, mean in here.items()
+                }
                 for name, here in self.types.table_3().items()
             },
             "figure_5": {

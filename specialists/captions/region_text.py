@@ -96,6 +96,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
     def __init__(self, config: RegionTextConfig) -> None:
         super().__init__(config)
         self.reads: tuple[Input, ...] = (one_of(*config.tasks),)
+        self.each = config.tasks
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
@@ -136,7 +137,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
         """Return the boxes that are described, the first in rank first: of each place one, if it is
         large enough, at most `max_boxes`."""
         boxes = [box for box in sample.of(*self.config.tasks) if self._window(box, sample)]
-        found = places(boxes, sample.annotations, source_first=self.config.source_first)
+        found = places(boxes, sample.known, source_first=self.config.source_first)
         return [box for box, *_ in found[: self.config.max_boxes]]
 
     def _window(self, box: Annotation, sample: Sample) -> Window | None:

@@ -91,7 +91,7 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
             if box.label and box.box_xyxy and _reaches(box, self.config.least_object)
         ]
         grouped: dict[str, list[Annotation]] = {}
-        in_rank = ranked(boxes, sample.annotations, source_first=self.config.source_first)
+        in_rank = ranked(boxes, sample.known, source_first=self.config.source_first)
         for box in separate(in_rank, self.config.most_overlap):
             grouped.setdefault(box.label, []).append(box)
         groups = list(grouped.items())[: self.config.most_things]

@@ -219,7 +219,7 @@ def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Mention]:
 def _regions(sample: Sample) -> list[Annotation]:
     """Return the regions with boxes, the first in rank first."""
     regions = [region for region in sample.of("object_detection") if region.box_xyxy]
-    return ranked(regions, sample.annotations)
+    return ranked(regions, sample.known)
 
 
 def _words(label: str) -> list[str]:

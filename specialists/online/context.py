@@ -93,7 +93,7 @@ def context_of(sample: Sample, limits: PromptLimits) -> PromptContext:
     captions = [_captions(sample, task, limits) for task in CAPTION_TASKS]
     brief, detailed, more_detailed = captions
     names = limits.name_characters
-    tags = ranked(sample.of("tag"), sample.annotations, source_first=limits.source_first)
+    tags = ranked(sample.of("tag"), sample.known, source_first=limits.source_first)
     return PromptContext(
         width=sample.width,
         height=sample.height,
@@ -103,10 +103,7 @@ def context_of(sample: Sample, limits: PromptLimits) -> PromptContext:
         more_detailed_captions=more_detailed,
         regions=tuple(_regions(sample, limits))[: limits.regions],
         lines=_distinct((quoted(one.text, names) for one in sample.of("ocr")), limits.lines),
-        tags=_distinct(
-            (quoted(name_of(one), names) for one in tags),
-            limits.tags,
-        ),
+        tags=_distinct((quoted(name_of(one), names) for one in tags), limits.tags),
     )
 
 
@@ -136,16 +133,27 @@ def _captions(sample: Sample, task: str, limits: PromptLimits) -> tuple[str, ...
 
 
 def _regions(sample: Sample, limits: PromptLimits) -> Iterator[ContextRegion]:
-    """Yield each place with all its different names."""
-    named = [one for one in sample.of(*DESCRIBED_TASKS) if one.box_xyxy and one_line(name_of(one))]
+    """Yield each place with all its different names; of one stage's texts for a box, the best."""
+    named = [one for one in _best_texts(sample, limits) if one.box_xyxy and one_line(name_of(one))]
     names_at: dict[str, dict[str, str]] = {}
-    for place in places(named, sample.annotations, source_first=limits.source_first):
+    for place in places(named, sample.known, source_first=limits.source_first):
         names = names_at.setdefault(relative_box(place[0].box_xyxy, sample), {})
         for one in place:
             name = quoted(name_of(one), limits.name_characters)
             names.setdefault(name.casefold(), name)
     for box, names in names_at.items():
         yield ContextRegion(name=", ".join(names.values()), box=box)
+
+
+def _best_texts(sample: Sample, limits: PromptLimits) -> Iterator[Annotation]:
+    """Yield what names a region; of the texts that one stage has for one box, only the best."""
+    described: set[tuple[str, str]] = set()
+    texts = sample.of(*DESCRIBED_TASKS)
+    for one in ranked(texts, sample.known, source_first=limits.source_first):
+        of_box = (one.specialist, one.parent_id)
+        if not one.parent_id or of_box not in described:
+            described.add(of_box)
+            yield one
 
 
 def relative_box(box_xyxy: tuple[float, ...], sample: Sample) -> str:

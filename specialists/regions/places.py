@@ -68,7 +68,8 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
     has_name: np.ndarray = np.array([bool(word) for word in words], dtype=bool)
     is_other_name = _differ(words) & has_name & has_name[:, None]
     iou, _ = box_overlap(boxes_xyxy, boxes_xyxy)
-    is_same: np.ndarray = is_other_task & (iou >= np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU))
+    least = np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU)
+    is_same = np.logical_and(is_other_task, iou >= least)
     closeness = iou * is_same
     has_rival = np.asarray(is_same.any(axis=1))
     by_name = np.argsort(~has_name, kind="stable")

@@ -124,6 +124,7 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
     def __init__(self, config: SegmentAnythingConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.tasks),)
+        self.each = config.tasks
         self.produces = tuple(dict.fromkeys(MASK_TASKS[task] for task in config.tasks))
 
     def checkpoint(self) -> Checkpoint:
@@ -141,7 +142,7 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
     def chosen(self, sample: Sample) -> list[Annotation]:
         """Return what gets a mask: of each place one box, the first in rank first, and phrases."""
         boxed = [one for one in sample.of(*self.config.tasks) if one.box_xyxy]
-        found = places((one for one in boxed if one.kind == "region"), sample.annotations)
+        found = places((one for one in boxed if one.kind == "region"), sample.known)
         return [*(one for one, *_ in found), *(one for one in boxed if one.kind == "phrase")]
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:

@@ -30,30 +30,46 @@ class RegionLabelConfig(ImageTextConfig, BoxesConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BoxCandidates:
-    """One box, its pixels and its candidates: texts with the ids of their annotations.
+    """One box, its pixels and its candidates: texts with their annotations.
 
-    `of_source` are the texts that come from the source, case-folded, where it comes first.
+    `of_source` are the ids of the annotations that come from the source, where it comes first.
     """
 
     box: Annotation
     pixels: np.ndarray
-    candidates: dict[str, list[str]]
+    candidates: dict[str, list[Annotation]]
     of_source: frozenset[str] = frozenset()
+
+    @property
+    def eligible(self) -> list[str]:
+        """The texts to choose from: the descriptions that the source has, else all."""
+        given = [text for text in self.candidates if self._is_of_source(text, "region_description")]
+        return given or list(self.candidates)
+
+    def score_of(self, text: str, similarity: float) -> float | None:
+        """Return the score of a text: its similarity, none where the source has the text."""
+        return None if self._is_of_source(text) else similarity
+
+    def _is_of_source(self, text: str, task: str = "") -> bool:
+        own = self.candidates[text]
+        return any(one.id in self.of_source and task in ("", one.task) for one in own)
 
 
 class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
     """One `region_description` for each box, the chosen text, and one `region_category`, its label.
 
     Candidates are the box's label and the text of each `region_description` and `region_category`
-    whose parent is the box; among equal ones the first wins, the label before the others. The
-    parent is the box; `merged_from` has the annotations with the chosen text, the box among them
-    where it is its label, so that the filter `superseded` (by: {region_label:
-    [region_description]}) drops candidates as `merged` or `outvoted`: one text stays. A box without
-    a label gets no `region_category`. Where the source names a box, the choice is among its names.
+    whose parent is the box; among equal ones the first wins, the label before the others. Where the
+    source has descriptions of the box, only they are candidates. A box without a label gets no
+    `region_category`.
+
+    The parent is the box; `merged_from` has the annotations with the chosen text, the box among
+    them where it is its label, so that the filter `superseded` (by: {region_label:
+    [region_description]}) drops candidates as `merged` or `outvoted`: one text stays.
 
     The score is the similarity, on the scale of the model family: `region_score` judges by it, with
     a minimum under `specialists: {region_label: ...}`. The detector's score stays with the box, and
-    a name of the source gets none.
+    a text of the source gets none.
 
     A box without candidates, or a too small one, gets neither.
     """
@@ -66,6 +82,7 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
     def __init__(self, config: RegionLabelConfig) -> None:
         super().__init__(config)
         self.reads: tuple[Input, ...] = (one_of(*config.tasks), maybe(*WORDS_OF_BOXES))
+        self.each = config.tasks
 
     def load(self) -> None:
         """Load the weights."""
@@ -90,7 +107,7 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
     def chosen(self, sample: Sample) -> list[Annotation]:
         """Return the boxes that get texts, the first in rank first: of each place one."""
         boxes = [box for box in sample.of(*self.config.tasks) if box.box_xyxy]
-        found = places(boxes, sample.annotations, source_first=self.config.source_first)
+        found = places(boxes, sample.known, source_first=self.config.source_first)
         return [box for box, *_ in found]
 
     def _boxes(self, sample: Sample) -> list[BoxCandidates]:
@@ -108,13 +125,12 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
         return found
 
     def _of_source(self, box: Annotation, sample: Sample) -> frozenset[str]:
-        """Return the names that the source gives a box, case-folded."""
+        """Return the ids of the texts that the source gives a box."""
         if not self.config.source_first:
             return frozenset()
         own = _annotations_of(box, sample)
-        is_own = among_source(own, sample.annotations).tolist()
-        names = (_text(one).casefold() for one, named in zip(own, is_own, strict=True) if named)
-        return frozenset(filter(None, names))
+        is_given = among_source(own, sample.known).tolist()
+        return frozenset(one.id for one, given in zip(own, is_given, strict=True) if given)
 
     def _texts(
         self, one_box: BoxCandidates, seen: np.ndarray, read: dict[str, np.ndarray]
@@ -122,20 +138,15 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
         scores = {
             text: self._image_text.similarity(seen, read[text]) for text in one_box.candidates
         }
-        given: dict[str, float | None] = {
-            text: None if text.casefold() in one_box.of_source else score
-            for text, score in scores.items()
-        }
-        names = [text for text, score in given.items() if score is None] or scores
-        chosen = max(names, key=scores.__getitem__)
+        chosen = max(one_box.eligible, key=scores.__getitem__)
         description = Annotation(
             kind="region",
             task="region_description",
             text=chosen,
             box_xyxy=one_box.box.box_xyxy,
-            score=given[chosen],
+            score=one_box.score_of(chosen, scores[chosen]),
             parent_id=one_box.box.id,
-            merged_from=tuple(one_box.candidates[chosen]),
+            merged_from=tuple(one.id for one in one_box.candidates[chosen]),
         )
         yield description
         if one_box.box.label.strip():
@@ -145,21 +156,21 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
                 task="region_category",
                 text="",
                 label=category,
-                score=given[category],
+                score=one_box.score_of(category, scores[category]),
                 merged_from=(),
             )
 
 
-def candidates_of(box: Annotation, sample: Sample) -> dict[str, list[str]]:
-    """Return the candidate texts of a box, its label first, with the ids of their annotations.
+def candidates_of(box: Annotation, sample: Sample) -> dict[str, list[Annotation]]:
+    """Return the candidate texts of a box, its label first, with their annotations.
 
     Texts that differ only in case, white space or a final full stop are one candidate.
     """
-    found: dict[str, tuple[str, list[str]]] = {}
+    found: dict[str, tuple[str, list[Annotation]]] = {}
     for one in _annotations_of(box, sample):
         text = _text(one)
         if text:
-            found.setdefault(text.casefold(), (text, []))[1].append(one.id)
+            found.setdefault(text.casefold(), (text, []))[1].append(one)
     return dict(found.values())
 
 

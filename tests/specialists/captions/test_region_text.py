@@ -209,6 +209,10 @@ def test_the_surest_boxes_are_described_and_the_small_ones_are_not(samples: list
     (said,) = specialist.predict([sample])
     assert isinstance(said, list)
     assert {one.parent_id for one in said} == {sample.annotations[n].id for n in (0, 2)}
+    of_source = replace(sample.annotations[1], specialist="source")
+    (said,) = specialist.predict([replace(sample, annotations=(*sample.annotations, of_source))])
+    assert isinstance(said, list)
+    assert {one.parent_id for one in said} == {sample.annotations[n].id for n in (1, 2)}
 
 
 def test_a_box_of_which_nothing_is_said_has_no_description(samples: list[Sample]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -73,14 +74,29 @@ def test_a_place_is_named_once_with_all_its_names_and_counts_once() -> None:
         box("", here, 0.9, task="region_proposal"),
         box("Dog", (0, 0, 99, 50), 0.4, task="open_vocabulary_detection"),
         box("puppy", here, 0.3, task="region_category", parent_id="dog"),
-        box("brown dog", here, 0.2, task="region_category", parent_id="dog"),
+        box("hound", here, 0.2, task="region_category", parent_id="dog", specialist="florence2"),
         box("ball", there, 0.1),
     ]
     context = context_of(sample(*annotations), PromptLimits(regions=2))
     assert context.regions == (
-        ContextRegion(name='"dog", "puppy", "brown dog"', box="0 0 500 500"),
+        ContextRegion(name='"dog", "puppy", "hound"', box="0 0 500 500"),
         ContextRegion(name='"ball"', box="500 500 999 999"),
     )
+
+
+def test_of_the_texts_of_one_stage_for_a_box_the_best_is_in_the_prompt() -> None:
+    def of_box(task: str, score: float, **words: Any) -> Annotation:
+        rest = {"box_xyxy": (0, 0, 10, 10), "parent_id": "b", "specialist": "region_label", **words}
+        return Annotation(kind="region", task=task, score=score, **rest)
+
+    annotations = [
+        of_box("region_category", 0.3, label="dog"),
+        of_box("region_description", 0.4, text="a sad dog"),
+        of_box("region_description", 0.2, text="dog", parent_id="c", box_xyxy=(50, 50, 60, 60)),
+        of_box("region_category", 0.1, label="hound", specialist="florence2"),
+    ]
+    regions = context_of(sample(*annotations), PromptLimits()).regions
+    assert [one.name for one in regions] == ['"a sad dog", "hound"', '"dog"']
 
 
 def test_nameless_and_empty_things_are_not_told() -> None:

@@ -132,6 +132,21 @@ def test_a_box_gets_its_chosen_text_and_its_category(labelling, odd_images) -> N
     assert named.merged_from == ()
 
 
+def test_descriptions_of_the_source_come_before_what_fits_better(labelling, odd_images) -> None:
+    specialist, sample = labelling(), odd_images[-1]
+    by_score = scores(specialist, sample)
+    *better, last = sorted((CAPTION, *CHUNKS), key=lambda text: -(by_score[text] or 0))
+    heard = with_words(sample, replace(CAT, label="cat", specialist="source"), *better, last)
+    *others, given = heard.annotations
+    heard = replace(heard, annotations=(*others, replace(given, specialist="source")))
+    ((described, named),) = specialist.predict([heard])
+    assert (described.text, described.merged_from) == (last, (given.id,))
+    assert named.label == "cat"
+    other = replace(given, task="region_category", text="", label=last, specialist="source")
+    ((described, _),) = specialist.predict([replace(heard, annotations=(*others, other))])
+    assert described.text != last, "a name is no description"
+
+
 def test_a_box_without_a_label_gets_a_text_and_no_category(labelling, odd_images) -> None:
     for task, words in (("region_proposal", {}), ("dense_region_caption", {"text": "a cat"})):
         sample = with_words(odd_images[0], region(task, **words), CAPTION)
@@ -148,25 +163,32 @@ def of_source(sample: Sample, *rows: int) -> Sample:
     return replace(sample, annotations=tuple(labels))
 
 
-def test_a_name_of_the_source_is_not_overruled_and_gets_no_score(labelling, odd_images) -> None:
+def test_texts_of_the_source_get_no_score_and_its_descriptions_are_not_overruled(
+    labelling, odd_images
+) -> None:
     sample = odd_images[-1]
     by_score = scores(labelling(), sample)
     best, *others, worst = sorted(by_score, key=lambda text: -(by_score[text] or 0))
-    heard = of_source(with_words(sample, replace(CAT, label=worst), best, *others), 0)
-    ((described, named),) = labelling().predict([heard])
-    assert (described.text, named.label) == (worst, worst)
-    assert (described.score, named.score) == (None, None)
-    assert described.merged_from == (heard.annotations[0].id,)
-    ((described, named),) = labelling(source_first=False).predict([heard])
-    assert (described.text, named.label) == (best, worst)
+    candidates = with_words(sample, replace(CAT, label=worst), best, *others)
+    ((described, named),) = labelling().predict([of_source(candidates, 0)])
+    assert (described.text, named.label, named.score) == (best, worst, None)
     assert described.score == pytest.approx(by_score[best], abs=1e-6)
+    given = of_source(candidates, 0, len(candidates.annotations) - 1)
+    ((described, named),) = labelling().predict([given])
+    assert (described.text, described.score, named.label) == (others[-1], None, worst)
+    assert described.merged_from == (given.annotations[-1].id,)
+    ((described, named),) = labelling(source_first=False).predict([given])
+    assert (described.text, named.label) == (best, worst)
+    assert named.score == pytest.approx(by_score[worst], abs=1e-6)
 
 
-def test_of_several_names_of_the_source_the_best_is_chosen(labelling, odd_images) -> None:
+def test_of_several_descriptions_of_the_source_the_best_is_chosen(labelling, odd_images) -> None:
     sample = odd_images[-1]
     by_score = scores(labelling(), sample)
     best, second, *_, worst = sorted(by_score, key=lambda text: -(by_score[text] or 0))
-    heard = of_source(with_words(sample, replace(CAT, label=worst), best, second), 0, 2)
+    third = next(text for text in by_score if text not in (best, second, worst))
+    words = with_words(sample, replace(CAT, label=worst), best, third, second)
+    heard = of_source(words, 0, 2, 3)
     ((described, named),) = labelling().predict([heard])
     assert (described.text, named.label) == (second, worst)
 
