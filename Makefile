@@ -2,6 +2,7 @@
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
 # make test          lint, types, import layering and tests
 # make test-security attacks and faults by kind, tried and held (minutes)
+# make test-cluster  jobs on a real Ray cluster with its job server (minutes)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
@@ -12,12 +13,13 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# Test files run side by side, each on one thread: two of them hold about 5 GiB.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile
+# Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
+# order: those of the models, which are many and quick, come last and fill both processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-security test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo test test-security test-cluster test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -38,6 +40,10 @@ test: .venv/test.done .venv/torchvision.done
 # the table is written there, too, as README quotes it.
 test-security: .venv/test.done
 	$(PYTEST) -p tests.security.table -m attack tests tests/security
+
+# Beside the environment: the dashboard that takes jobs makes every start of Ray twice as long.
+test-cluster: .venv/test.done
+	$(BIN)/python -m tests.cluster
 
 # .ci/run runs it again when these files are not those that it passed with.
 test-extras:

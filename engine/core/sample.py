@@ -83,11 +83,13 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What a stage gets: the image and the earlier annotations of the tasks that it reads.
+    """What a stage gets: the image and the earlier annotations of the tasks that it reads, without
+    those that filters before the stage dropped.
 
     `sha256` is that of the image's bytes, by which samples are split (`fold_of`). `upstream` are
     the specialists that the stage reads, whether they found something here or not, and the tasks
-    that it reads of each.
+    that it reads of each. `labels` are all labels of the source, whether the stage reads them or
+    not.
     """
 
     key: str
@@ -96,12 +98,18 @@ class Sample:
     picture: Picture = field(repr=False)
     sha256: str = ""
     annotations: tuple[Annotation, ...] = ()
+    labels: tuple[Annotation, ...] = ()
     upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def image(self) -> np.ndarray:
         """RGB pixels, uint8, (height, width, 3), upright, read-only."""
         return self.picture.pixels()
+
+    @property
+    def known(self) -> tuple[Annotation, ...]:
+        """The annotations and all labels of the source, from which some may be merged."""
+        return (*self.annotations, *self.labels)
 
     def of(self, *tasks: str) -> Iterator[Annotation]:
         """Yield the annotations of these tasks, in the order they were predicted."""

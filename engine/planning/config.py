@@ -98,6 +98,9 @@ class RunConfig(BaseModel):
     of the images that it is asked about (by default 1, all)."""
     filters: dict[str, dict[str, Any]] = {}
     """Stages that judge, by name, in the order in which they judge."""
+    enrich: Literal["kept", "all"] = "kept"
+    """What stages that answer about annotations one by one (crops, grounding, masks) are asked
+    about: `kept`, what passed the filters that can judge before them, or `all`."""
     limits: Limits = Limits()
     """What one file, archive, shard, answer and call may cost."""
     images: ImageKind = "jpg"

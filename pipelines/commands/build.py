@@ -11,6 +11,7 @@ import typer
 from engine.core.counted import counted
 from engine.core.errors import UsageError
 from pipelines.commands.options import (
+    Check,
     DryRun,
     MaxDeadLetterShare,
     NoPlugins,
@@ -19,6 +20,7 @@ from pipelines.commands.options import (
     PlanFile,
     PluginPath,
     Replace,
+    RetryDeadLetters,
     SourceOption,
     Verbose,
     given,
@@ -50,13 +52,9 @@ def build(
     plan_file: PlanFile = None,
     dry_run: DryRun = False,
     max_dead_letter_share: MaxDeadLetterShare = None,
-    retry_dead_letters: Annotated[
-        bool, typer.Option("--retry-dead-letters", help="Try failed images again.")
-    ] = False,
+    retry_dead_letters: RetryDeadLetters = False,
     replace: Replace = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Read finished shards and rebuild damaged ones.")
-    ] = False,
+    check: Check = False,
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
     verbose: Verbose = False,

@@ -52,6 +52,12 @@ PluginPath = Annotated[
         help="Search this folder for modules, too; `.` is the current one.",
     ),
 ]
+RetryDeadLetters = Annotated[
+    bool, typer.Option("--retry-dead-letters", help="Try failed images again.")
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Read finished shards and rebuild damaged ones.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the log of the run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]
 

@@ -112,7 +112,7 @@ def test_status_verify_and_why_know_a_refined_dataset(florilegium: Command, outp
     told = florilegium("why", output / "rounds" / "1", "000003").out
     assert "by student" in told
     assert "superseded: merged" in told
-    assert "confirmed by" in told
+    assert "merged from" in told
 
 
 def test_scores_are_told_round_by_round(florilegium: Command, output: Path) -> None:

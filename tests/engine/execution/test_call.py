@@ -125,6 +125,22 @@ def test_a_stage_hears_only_the_tasks_that_it_reads(
     assert heard == [["caption"], []]
 
 
+def test_a_stage_knows_the_labels_of_the_source_that_it_does_not_read(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A box that was merged from one is known by it, even where a filter dropped the label."""
+    (node,) = planned(specialists={"echo": {"use": "tests.stages:Echo"}}).specialists
+    seen: list[Sample] = []
+    monkeypatch.setattr(
+        node.stage, "predict", lambda samples: [seen.append(one) or [] for one in samples]
+    )
+    call_about(images, labels={0: [caption("Label."), region("box")]}).ask(node, [0])
+    (sample,) = seen
+    assert [one.task for one in sample.annotations] == ["caption"]
+    assert [one.task for one in sample.labels] == ["caption", "object_detection"]
+    assert sample.known == (*sample.annotations, *sample.labels)
+
+
 def test_a_stage_does_not_hear_a_stage_that_it_was_not_told_to_read(images: ShardBytes) -> None:
     two = {
         "one": {"use": "tests.stages:Brightest"},

@@ -113,13 +113,13 @@ def planned(album: Path, output: Path, **stages: Any) -> Run:
 def test_leftovers_of_a_killed_plan_are_measured_again(
     album: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = planned(album, tmp_path / "out", **DESCRIBED)
+    run = planned(album, tmp_path / "out", **BRIGHTEST)
     with monkeypatch.context() as killed:
         killed.setattr(Folder, "clear", lambda self: None)
         measure(run, 4, on_stage=lambda name: None)
     assert list((tmp_path / "out" / "plan").rglob("*.parquet"))
     again = measure(run, 4, on_stage=lambda name: None)
-    assert [(cost.images, cost.failures) for cost in again.costs] == [(4, ())] * 2
+    assert [(cost.images, cost.failures) for cost in again.costs] == [(4, ())]
     assert all(cost.layer_bytes > 0 for cost in again.costs)
     assert not (tmp_path / "out" / "plan").exists()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,41 +119,38 @@ class Stopped(BaseException):
     """The process is taken away."""
 
 
-def stops() -> Iterator[tuple[str, Any, str, int]]:
-    """Where a loop is stopped: after so many calls of a function of a module."""
-    yield "after the specialists have spoken", labelling, "_build", 1
-    yield "between two students", loop, "train", 2
-    yield "before the gate", loop, "measure", 2
-    yield "before the promotion", loop, "put_in_place", 1
+STOPS: tuple[tuple[Any, str, int], ...] = (
+    (labelling, "_build", 1),  # after the specialists have predicted
+    (loop, "train", 2),  # between two students
+    (loop, "measure", 2),  # before the gate
+    (loop, "put_in_place", 1),  # before the promotion
+)
+"""Where a loop is stopped, as it comes there: at which call of a function of a module."""
 
 
-@pytest.mark.parametrize(("module", "name", "calls"), [stop[1:] for stop in stops()],
-                         ids=[stop[0] for stop in stops()])  # fmt: skip
-def test_a_loop_killed_at_any_step_gives_the_same_result(
-    configure: Configure,
-    undisturbed: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    module: Any,
-    name: str,
-    calls: int,
+def test_a_loop_that_is_killed_at_every_step_gives_the_same_result(
+    configure: Configure, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, count = getattr(module, name), 0
+    output = tmp_path / "out"
+    for module, name, calls in STOPS:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stopping(getattr(module, name), calls))
+            with pytest.raises(Stopped):
+                refine(configure(output))
+    refine(configure(output))
+    assert left(output) == left(undisturbed)
 
-    def stopping(*args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == calls:
+
+def stopping(real: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """Return a function that takes the process away at its `at`-th call."""
+    calls = itertools.count(1)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == at:
             raise Stopped
         return real(*args, **kwargs)
 
-    output = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, stopping)
-        with pytest.raises(Stopped):
-            refine(configure(output))
-    refine(configure(output))
-    assert left(output) == left(undisturbed)
+    return call
 
 
 def test_finished_work_is_not_repeated(
@@ -170,28 +169,40 @@ def test_finished_work_is_not_repeated(
     assert left(undisturbed) == before
 
 
+@pytest.fixture
+def undecided(undisturbed: Path, tmp_path: Path) -> Path:
+    """An output whose students are trained and whose samples are labelled: what was decided about
+    the rounds, and the dataset that was promoted, are gone."""
+    output = Path(shutil.copytree(undisturbed, tmp_path / "out"))
+    for path in (*output.glob("rounds/*/round.json"), output / "refine.json",
+                 output / "manifest.json"):  # fmt: skip
+        path.unlink()
+    shutil.rmtree(output / "shards")
+    return output
+
+
 def test_a_round_that_lowers_quality_stays_on_record_and_is_not_promoted(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, undecided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter((0.8, 0.7, 0.9))
     monkeypatch.setattr(
         loop, "measure", lambda *_: Quality(measured_by="truth", by_kind={"boxes": next(values)})
     )
-    rounds = refine(configure(tmp_path / "out", rounds=2))
+    rounds = refine(configure(undecided, rounds=2))
     assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, False)]
     assert rounds[1].reason == ("the mean quality changes by -0.1000, so round 0 stays promoted")
-    kept = open_dataset(str(tmp_path / "out"))
-    assert list(kept) == list(Dataset.of(round_folder(Folder(str(tmp_path / "out")), 0)))
+    kept = open_dataset(str(undecided))
+    assert list(kept) == list(Dataset.of(round_folder(Folder(str(undecided)), 0)))
 
 
 def test_a_small_gain_is_promoted_and_ends_the_loop(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, undecided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter((0.8, 0.801, 0.9))
     monkeypatch.setattr(
         loop, "measure", lambda *_: Quality(measured_by="truth", by_kind={"boxes": next(values)})
     )
-    rounds = refine(configure(tmp_path / "out", rounds=2, margin=0.01))
+    rounds = refine(configure(undecided, rounds=2, margin=0.01))
     assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, True)]
 
 
