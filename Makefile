@@ -2,11 +2,13 @@
 # make refine-demo   refine labels of a world whose truth is known, two rounds (minutes)
 # make test          lint, types, import layering and tests
 # make test-security attacks and faults by kind, tried and held (minutes)
+# make test-cluster  jobs on a real Ray cluster with its job server (minutes)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
+# make bench-distill what captions of a tenth of the scenes teach the student (an hour)
 # make pretrain      make the tiny Florence-2 in specialists/tiny_florence2 again (half an hour)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -17,7 +19,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-security test-extras mutants bench bench-gpu bench-refine pretrain clean
+.PHONY: demo refine-demo test test-security test-cluster test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -39,6 +41,10 @@ test: .venv/test.done .venv/torchvision.done
 test-security: .venv/test.done
 	$(PYTEST) -p tests.security.table -m attack tests tests/security
 
+# Beside the environment: the dashboard that takes jobs makes every start of Ray twice as long.
+test-cluster: .venv/test.done
+	$(BIN)/python -m tests.cluster
+
 # .ci/run runs it again when these files are not those that it passed with.
 test-extras:
 	$(PYTHON) -m tests.extras
@@ -55,6 +61,10 @@ bench-gpu: .venv/test.done
 
 bench-refine: .venv/refine.done
 	$(BIN)/python -m tests.benchmarks.refinement
+
+bench-distill: .venv/refine.done
+	$(BIN)/python -m tests.benchmarks.refinement --config configs/known_distilled.yaml \
+		--output out/bench_distill
 
 pretrain: .venv/refine.done
 	$(BIN)/python -m pipelines.shape_world.pretrain specialists/tiny_florence2

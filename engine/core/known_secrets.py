@@ -47,10 +47,16 @@ def is_secret_name(name: str) -> bool:
     return not plain.endswith("env") and _OPTIONS.fullmatch(plain) is not None
 
 
+def is_secret_variable(name: str) -> bool:
+    """Whether an environment variable of this name holds a secret; some hold the path of one."""
+    is_path = name in _PATHS or name.endswith("_FILE")
+    return not is_path and _VARIABLE.search(name) is not None
+
+
 def known_values() -> Iterator[str]:
     """Yield the values of environment variables, and of fsspec's own config, that are secrets."""
     for name, value in os.environ.items():
-        if _VARIABLE.search(name) and name not in _PATHS and not name.endswith("_FILE"):
+        if is_secret_variable(name):
             yield value.strip()
     settings = sys.modules.get("fsspec.config")  # not imported: it has read no config
     if settings is not None:

@@ -13,7 +13,8 @@ from engine.core.counted import counted
 PATIENCE_S = 10.0
 """Seconds after which a worker that has not started is waiting for resources, not for imports."""
 _MOST_NAMED = 3
-_DASHBOARD = "/ray/dashboard/"  # Ray's own program
+_RAYS_OWN = ("/ray/dashboard/", "ray::")
+"""Ray's own programs: parts of their command lines, or of the titles that they give themselves."""
 
 
 def waiting_for(*, cpus: float, gpus: float) -> str:
@@ -44,14 +45,20 @@ def _others() -> list[str]:
     """Return the other programs that use the cluster, and actors that outlive theirs."""
     import ray
 
-    own = ray.get_runtime_context().get_job_id()
-    programs = [
-        f"{job['Entrypoint']} (process {job['DriverPid']} on {job['DriverIPAddress']})"
-        for job in _jobs()
-        if not job["IsDead"] and job["JobID"] != own and _DASHBOARD not in job["Entrypoint"]
-    ]
+    programs = programs_of(_jobs(), own=ray.get_runtime_context().get_job_id())
     actors = [one["name"] for one in ray.util.list_named_actors(all_namespaces=True)]
     return programs or [f"the actor {name!r}" for name in actors if not name.startswith("_ray")]
+
+
+def programs_of(jobs: Sequence[Mapping[str, Any]], *, own: str) -> list[str]:
+    """Return the programs that are connected, but this one (the job `own`) and Ray's own."""
+    return [
+        f"{job['Entrypoint']} (process {job['DriverPid']} on {job['DriverIPAddress']})"
+        for job in jobs
+        if not job["IsDead"]
+        and job["JobID"] != own
+        and not any(part in job["Entrypoint"] for part in _RAYS_OWN)
+    ]
 
 
 def _jobs() -> Sequence[Mapping[str, Any]]:

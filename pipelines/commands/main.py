@@ -1,4 +1,4 @@
-"""The command line: `florilegium build | plan | refine | train | score | diff | status | ...`.
+"""The command line: `florilegium build | plan | submit | train | score | diff | status | ...`.
 
 Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config, 3 the output is being
 written by another command. Everything heavy is imported inside a command, so that `--help` answers
@@ -21,6 +21,7 @@ import typer
 from engine.core.errors import FlorilegiumError, OutputInUse, UsageError
 from engine.core.redaction import redacted
 from pipelines.commands.build import build, plan
+from pipelines.commands.cluster import jobs, submit
 from pipelines.commands.dataset import clean, report, sign, stages, status, verify, why
 from pipelines.commands.export import export
 from pipelines.commands.options import err, out
@@ -64,12 +65,13 @@ def program(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(build, plan, refine, train, score, diff, export),
+    *(build, plan, submit, refine, train, score, diff, export),
     *(status, verify, sign, clean, why, report, stages),
 )
 """In the order of `--help`."""
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(jobs, name="job")
 
 
 def main() -> None:

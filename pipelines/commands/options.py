@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,10 @@ Overrides = Annotated[
     typer.Option(
         "--set", metavar="A.B=C", help="Override a key: shard_size=64, filters.nms=null (off)."
     ),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", help="Workers and GPUs of each stage: a file of `plan --save`."),
 ]
 Replace = Annotated[
     bool,
@@ -46,6 +51,12 @@ PluginPath = Annotated[
         metavar="DIR",
         help="Search this folder for modules, too; `.` is the current one.",
     ),
+]
+RetryDeadLetters = Annotated[
+    bool, typer.Option("--retry-dead-letters", help="Try failed images again.")
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Read finished shards and rebuild damaged ones.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the log of the run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, print the plan, stop.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from rich.cells import cell_len
@@ -16,6 +17,7 @@ from engine.execution.run import Run
 from engine.planning.registry import find_stage, stage_names
 from engine.results.manifest import Totals
 from engine.untrusted.escaped import LONGEST, cut
+from pipelines.cluster.jobs import Job
 from pipelines.dataset.status import Status
 from pipelines.terminal.console import Terminal
 
@@ -62,7 +64,8 @@ def plan_table(run: Run) -> Table:
         use = node.use if len(node.use) <= LONGEST else cut(node.use)
         name = node.name if node.use == node.name else f"{node.name}\n  {use}"
         where = f"{node.pool}\n  {node.fingerprint}"
-        table.add_row(name, "\n".join(node.upstream), "\n".join(output), where)
+        reads = [*node.upstream, *(f"after {one}" for one in node.gate.filters)]
+        table.add_row(name, "\n".join(reads), "\n".join(output), where)
     return table
 
 
@@ -84,6 +87,16 @@ def status_table(status: Status) -> Table:
     table = Table(show_header=False)
     for name, value in status.to_json().items():
         table.add_row(name.replace("_", " "), str(value))
+    return table
+
+
+def jobs_table(jobs: Iterable[Job]) -> Table:
+    """Return jobs of a cluster: how each one is or ended, and where its dataset is."""
+    table = Table()
+    for column in ("job", "status", "exit code", "dataset"):
+        table.add_column(column)
+    for job in jobs:
+        table.add_row(job.name, job.status, str(job.code) if job.is_over else "", job.output)
     return table
 
 

@@ -121,11 +121,11 @@ def s3() -> None:
 
 
 def cluster() -> None:
-    """Submit a job to the dashboard of a Ray that was started for it."""
+    """Submit a build to the job server of a Ray that was started for it, and wait for its end."""
     import ray
-    from ray.job_submission import JobStatus, JobSubmissionClient
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+    os.environ |= {"RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "PYTHONPATH": str(ROOT)}
     context = ray.init(
         address="local",
         num_cpus=1,
@@ -134,15 +134,15 @@ def cluster() -> None:
         log_to_driver=False,
         _node_ip_address="127.0.0.1",
     )
-    client = JobSubmissionClient(f"http://{context.dashboard_url}")
-    job = client.submit_job(entrypoint=f"{sys.executable} -c 'print(6 * 7)'")
-    ended = threading.Event()
-    for _ in range(120):
-        if client.get_job_status(job).is_terminal():
-            break
-        ended.wait(0.5)
-    assert client.get_job_status(job) == JobStatus.SUCCEEDED, client.get_job_logs(job)
-    assert "42" in client.get_job_logs(job)
+    folder = scratch()
+    config = folder / "config.yaml"
+    stages = "specialists: {shapes_colour: }\nshard_size: 2\nsource: shape_world://4?seed=1\n"
+    config.write_text(f"{stages}output: {folder / 'out'}\n", "utf-8")
+    submit = ("submit", config, "--address", f"http://{context.dashboard_url}", "--wait")
+    told = florilegium(*submit)
+    assert "SUCCEEDED, exit code 0" in told, told
+    florilegium("verify", folder / "out")
+    florilegium(*submit, "--set", "specialists.shapes_colour.no_such_option=1", code=2)
     ray.shutdown()
 
 

@@ -14,7 +14,7 @@ from engine.execution import ray_runner
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import RayRunner
 from engine.execution.run import execute, prepare
-from engine.execution.waiting import waiting_for, waiting_line
+from engine.execution.waiting import programs_of, waiting_for, waiting_line
 from tests.building import configure
 
 HOLD = """
@@ -44,6 +44,23 @@ def test_what_lacks_is_told_with_those_who_may_hold_it(
 ) -> None:
     found = waiting_line(wanted, free, others)
     assert found.startswith(text) if text else found == ""
+
+
+def test_rays_own_programs_hold_nothing() -> None:
+    jobs = [
+        {"JobID": str(number), "Entrypoint": entrypoint, "IsDead": entrypoint == "dead.py"}
+        | {"DriverPid": 7, "DriverIPAddress": "10.0.0.1"}
+        for number, entrypoint in enumerate(
+            [
+                "own.py",
+                "dead.py",
+                "/site/ray/dashboard/agent.py",
+                'ray::DashboardAgent "" ""',
+                "a.py",
+            ]
+        )
+    ]
+    assert programs_of(jobs, own="0") == ["a.py (process 7 on 10.0.0.1)"]
 
 
 @pytest.fixture

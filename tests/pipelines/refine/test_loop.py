@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine.core.errors import ConfigError, OutputInUse, UsageError
+from engine.core.sample import is_in_share
 from engine.execution.progress import Progress
 from engine.execution.run import Run
 from engine.results.dataset import Dataset, open_dataset
@@ -25,6 +26,7 @@ from pipelines.refine.loop import refine
 from pipelines.refine.quality import Quality
 from pipelines.refine.scores import score_rounds, score_rules
 from pipelines.verify.verify import verify_dataset
+from specialists.florence2.checkpoint import resolve_florence2
 from tests.pipelines.refine.conftest import Configure, left
 
 
@@ -77,6 +79,40 @@ def test_a_student_labels_samples_it_was_not_trained_on_and_stamps_its_round(
             (undisturbed / f"rounds/1/students/fold_{fold}/training.json").read_text()
         )
         assert training["examples"]["object_detection"] < 24
+
+
+def test_a_student_is_fine_tuned_on_a_share_and_labels_everything(
+    configure: Configure, tmp_path: Path
+) -> None:
+    student = {"tasks": ["object_detection"], "max_new_tokens": 16}
+    tuning = {"tasks": {"object_detection": 1}, "sample_share": 0.5, "steps": 1}
+    output = tmp_path / "out"
+    config = configure(
+        output,
+        folds=1,
+        students={"student": student, "tuned": student},
+        fine_tune={"tuned": tuning},
+    )
+    own, tuned = refine(config)[1].students
+    assert [(one.name, one.steps) for one in (own, tuned)] == [("", 2), ("tuned", 1)]
+    assert own.digest != tuned.digest
+    trainings = {
+        name: json.loads((output / f"rounds/1/students/{name}/training.json").read_text())
+        for name in ("fold_0", "fold_0_tuned")
+    }
+    start = resolve_florence2(str(output / "rounds/1/students/fold_0"), "")
+    assert trainings["fold_0_tuned"]["inputs"]["model"] == start.digest
+    samples = list(open_dataset(str(output / "rounds/1")))
+    share = [one for one in samples if is_in_share(one.sha256, 0.5)]
+    assert 0 < len(share) < len(samples)
+    assert trainings["fold_0_tuned"]["inputs"]["config"]["sample_share"] == 0.5
+    manifest = json.loads((output / "rounds/1/manifest.json").read_text())
+    models = {stage["name"]: stage.get("model") for stage in manifest["stages"].values()}
+    assert (models["student"], models["tuned"]) == ("fold_0", "fold_0_tuned")
+    assert read_lineage(Folder(str(output)))[1].students == (own, tuned)
+    assert list(verify_dataset(Folder(str(output)))) == []
+    (output / "rounds/1/students/fold_0_tuned/model.safetensors").write_bytes(b"other")
+    assert any("fold_0_tuned" in problem for problem in verify_dataset(Folder(str(output))))
 
 
 class Stopped(BaseException):

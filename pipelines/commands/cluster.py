@@ -1,0 +1,197 @@
+"""Commands around jobs on a running Ray cluster: submit, and `job status | logs | cancel`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.core.errors import UsageError
+from engine.core.redaction import redacted
+from engine.untrusted.escaped import json_text
+from pipelines.commands.options import (
+    Check,
+    MaxDeadLetterShare,
+    NoPlugins,
+    OutputOption,
+    Overrides,
+    PlanFile,
+    PluginPath,
+    Replace,
+    RetryDeadLetters,
+    SourceOption,
+    Verbose,
+    err,
+    given,
+    out,
+)
+
+if TYPE_CHECKING:
+    from pipelines.cluster.client import Cluster
+    from pipelines.cluster.jobs import Job
+
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address", envvar="RAY_API_SERVER_ADDRESS", help="The job server: http://HEAD:8265."
+    ),
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Print what the job prints; end as it ends, with its code.")
+]
+JobName = Annotated[
+    str, typer.Argument(metavar="JOB", help="The id that `submit` printed, or the output.")
+]
+
+
+def submit(
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/cluster.yaml.")],
+    address: Address,
+    wait: Wait = False,
+    source: SourceOption = None,
+    output: OutputOption = None,
+    overrides: Overrides = None,
+    plan_file: PlanFile = None,
+    max_dead_letter_share: MaxDeadLetterShare = None,
+    retry_dead_letters: RetryDeadLetters = False,
+    replace: Replace = False,
+    check: Check = False,
+    no_plugins: NoPlugins = False,
+    plugin_path: PluginPath = None,
+    verbose: Verbose = False,
+    pip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="Install a package for this job, on every node."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=VALUE]",
+            help="Set a variable for this job; NAME alone has the value it has here. The cluster "
+            "keeps it in clear.",
+        ),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Run the job in this container image (podman on the nodes).")
+    ] = None,
+) -> None:
+    """Build on a running Ray cluster; the same submission twice is one job."""
+    from engine.planning.config import RunConfig, load_document, validated
+    from engine.planning.plugins import modules_of, refuse_plugins
+    from pipelines.cluster.client import Cluster
+    from pipelines.cluster.package import pack
+    from pipelines.cluster.submission import Environment, submission_of
+    from pipelines.cluster.submission import submit as submit_to
+
+    changes = given(
+        source=source,
+        output=output,
+        max_dead_letter_share=max_dead_letter_share,
+        plugin_path=plugin_path,
+    )
+    document = load_document(config, changes=changes, overrides=overrides or [], plan=plan_file)
+    if "refine" in document:
+        raise UsageError(f"{config} describes a refinement, and `submit` sends builds only")
+    loaded = validated(RunConfig, document, where=str(config))
+    if no_plugins:
+        refuse_plugins(loaded, modules_of(loaded))
+    environment = Environment.of(env or [])
+    switches = {
+        "--retry-dead-letters": retry_dead_letters,
+        "--replace": replace,
+        "--check": check,
+        "--no-plugins": no_plugins,
+        "--verbose": verbose,
+    }
+    cluster = Cluster(address, secrets=environment.secrets)
+    with TemporaryDirectory(prefix="florilegium-") as folder:
+        package = pack(document, loaded, Path(folder))
+        submission = submission_of(
+            package,
+            loaded.output,
+            flags=[switch for switch, is_on in switches.items() if is_on],
+            environment=environment,
+            pip=pip or (),
+            image=image,
+        )
+        name, is_new = submit_to(cluster, submission)
+    if is_new:
+        for part in package.parts:
+            out.say(f"sent     {part}")
+    if environment.variables:
+        out.say(f"env      {', '.join(environment.variables)}")
+    out.say(f"job      {name}{'' if is_new else ', which runs already'}")
+    out.say(f"dataset  {redacted(loaded.output)}")
+    if wait:
+        _follow(cluster, name)
+    out.say(f"follow   florilegium job logs {name} --address {cluster.address} --wait")
+
+
+jobs = typer.Typer(no_args_is_help=True, help="Look at jobs that `submit` sent; cancel one.")
+
+
+@jobs.command()
+def status(
+    address: Address,
+    job: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Its id or its output; all by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what became of a job, or of all."""
+    from pipelines.cluster.client import Cluster
+    from pipelines.commands.tables import jobs_table, print_table
+
+    cluster = Cluster(address)
+    found = [cluster.find(job)] if job else cluster.jobs()
+    if as_json:
+        out.say(json_text(found[0].to_json() if job else [one.to_json() for one in found]))
+        return
+    print_table(out, jobs_table(found))
+    if job and (reason := _reason(found[0])):
+        err.error(reason)
+
+
+@jobs.command()
+def logs(job: JobName, address: Address, wait: Wait = False) -> None:
+    """Print what a job has printed."""
+    from pipelines.cluster.client import Cluster
+
+    cluster = Cluster(address)
+    name = cluster.find(job).name
+    if wait:
+        _follow(cluster, name)
+    out.say(cluster.logs(name).removesuffix("\n"))
+
+
+@jobs.command()
+def cancel(job: JobName, address: Address) -> None:
+    """Stop a job and wait for its end; finished work stays, and another `submit` resumes."""
+    from pipelines.cluster.client import Cluster
+
+    cluster = Cluster(address)
+    found = cluster.find(job)
+    if found.is_over:
+        out.say(f"{found.name} had ended before: {found.status}")
+        return
+    out.say(f"{found.name} {cluster.cancel(found.name).status}")
+
+
+def _follow(cluster: Cluster, name: str) -> None:
+    """Print what a job prints, and exit with its code."""
+    try:
+        job = cluster.follow(name, out.say)
+    except KeyboardInterrupt:
+        err.say(f"the job goes on: florilegium job cancel {name} --address {cluster.address}")
+        raise
+    if reason := _reason(job):
+        err.error(reason)
+    out.say(f"{job.name} {job.status}, exit code {job.code}")
+    raise typer.Exit(job.code)
+
+
+def _reason(job: Job) -> str:
+    """Return why the command of a job did not start, or "" where it did."""
+    return "" if job.has_started or not job.message else redacted(job.message.strip())
