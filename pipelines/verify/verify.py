@@ -211,7 +211,7 @@ def _claims_of(
         for path, stated, found in differences(stored, statistics.to_json()):
             yield f"{name}: {path} is {stated}, the shards have {found}"
     elif name == CARD and claims_of(output.read(name) or b"") != claims_of(card_of(manifest)):
-        yield f"{name} tells other numbers or shards than there are"
+        yield f"{name}: its numbers or shards differ from those of the dataset"
 
 
 def _check_versions(output: Folder, current: Mapping[str, Any], checked: set[str]) -> Iterator[str]:

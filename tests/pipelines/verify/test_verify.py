@@ -381,7 +381,7 @@ SEALED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "the card": (
         lambda d: edit_beside(d, "README.md", "12 images", "99 images"),
-        r"README\.md tells other numbers or shards than there are",
+        r"README\.md: its numbers or shards differ from those of the dataset",
     ),
     "statistics": (
         lambda d: edit_beside(d, "statistics.json", '"shards": 2', '"shards": 3'),
