@@ -118,6 +118,7 @@ def test_a_package_that_the_cluster_lacks_is_named(
     told = florilegium("submit", config, "--wait")
     assert told.code == 2, told.out + told.err
     assert "No module named 'not_on_any_node'" in told.out
+    assert "`submit --pip PACKAGE` installs it for this job" in told.err
 
 
 def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(

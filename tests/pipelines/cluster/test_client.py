@@ -74,6 +74,19 @@ def test_a_cluster_that_wants_a_token_names_the_variables(server: JobServer) -> 
         Cluster(server.address)
 
 
+def test_a_cluster_that_takes_no_jobs_yet_is_waited_for(
+    server: JobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.too_early = 2
+    cluster = Cluster(server.address)
+    assert submit(cluster)
+    assert not submit(cluster)
+    server.too_early = 1000
+    monkeypatch.setattr(client, "PATIENCE_S", 0.1)
+    with pytest.raises(RunError, match="No available agent to submit job"):
+        submit(cluster, "florilegium-a-2")
+
+
 def test_without_the_extra_the_pip_line_is_named(
     server: JobServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
