@@ -118,8 +118,10 @@ class JobServer:
         return web.json_response({"job_id": name, "submission_id": name})
 
     async def _job(self, request: web.Request) -> web.Response:
-        job = self.jobs.get(request.match_info["name"])
-        return web.json_response(job) if job else web.Response(status=404, text="does not exist")
+        name = request.match_info["name"]
+        if name not in self.jobs:
+            return web.Response(status=404, text=f"Job {name} does not exist")
+        return web.json_response(self.jobs[name])
 
     async def _stop(self, request: web.Request) -> web.Response:
         self.jobs[request.match_info["name"]]["status"] = "STOPPED"

@@ -41,9 +41,7 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(
-            RunError, match=rf"no Ray cluster answers at {address} \(.*timed out|time"
-        ):
+        with pytest.raises(RunError, match=rf"at {address} \(Read timed out. \(read timeout=0.2\)"):
             Cluster(address)
 
 
