@@ -8,16 +8,18 @@
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
 # make bench-gpu     the engine against loops written by hand, per model; tiny models without a GPU
 # make bench-refine  what refinement is worth, three seeds and every merge rule (an hour)
+# make bench-distill what captions of a tenth of the scenes teach the student (an hour)
 # make pretrain      make the tiny Florence-2 in specialists/tiny_florence2 again (half an hour)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# Test files run side by side, each on one thread: two of them hold about 5 GiB.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile
+# Test files run side by side, each on one thread: two of them hold about 5 GiB. They run in their
+# order: those of the models, which are many and quick, come last and fill both processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-security test-cluster test-extras mutants bench bench-gpu bench-refine pretrain clean
+.PHONY: demo refine-demo test test-security test-cluster test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -59,6 +61,10 @@ bench-gpu: .venv/test.done
 
 bench-refine: .venv/refine.done
 	$(BIN)/python -m tests.benchmarks.refinement
+
+bench-distill: .venv/refine.done
+	$(BIN)/python -m tests.benchmarks.refinement --config configs/known_distilled.yaml \
+		--output out/bench_distill
 
 pretrain: .venv/refine.done
 	$(BIN)/python -m pipelines.shape_world.pretrain specialists/tiny_florence2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -87,6 +88,18 @@ def small_photographs(
     for name in ("astronaut", "cat", "motorcycle", "page"):
         with Image.open(photographs[name]) as photograph:
             photograph.convert("RGB").resize((240, 160)).save(folder / f"{name}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained Florence-2, the tiniest."""
+    from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
+
+    folder = tmp_path_factory.mktemp("untrained")
+    save_tiny(folder, *build_tiny(["circle", "square"], size=TINIEST))
+    gc.collect()
+    gc.freeze()  # each training collects garbage, and need not look at the modules of torch
     return folder
 
 

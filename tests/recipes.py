@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.planning.config import RunConfig, load_document, validated
+from pipelines.refine.config import RefineConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -23,6 +24,34 @@ def tiny_recipe(
         for stage, options in document[section].items():
             document[section][stage] = _tiny(stage, options or {}, folder)
     return validated(RunConfig, document, where=name)
+
+
+def tiny_refinement(name: str, folder: Path, *, share: float, **changes: Any) -> RefineConfig:
+    """Return a recipe with its refinement: one round of one student, which is trained for a moment.
+
+    `share` is that of the images whose long captions others write, and the writer learns from.
+    """
+    document = load_document(CONFIGS / f"{name}.yaml", changes=changes, overrides=PERMISSIVE)
+    seen = [options for options in document["specialists"].values() if "sample_share" in options]
+    assert len(seen) == 3
+    for options in (*seen, *document["refine"]["fine_tune"].values()):
+        options["sample_share"] = share
+    run = {key: value for key, value in document.items() if key != "refine"}
+    for section in ("specialists", "filters"):
+        for stage, options in run[section].items():
+            run[section][stage] = _tiny(stage, options or {}, folder)
+    options = document["refine"] | {"rounds": 1, "folds": 1}
+    for student in options["students"].values():
+        student |= {"max_new_tokens": 32, "dtype": "float32"}
+    options["train"] |= _A_MOMENT | {"model": "package://specialists/tiny_florence2"}
+    options["fine_tune"]["writer"] |= {"steps": 1}
+    return validated(RefineConfig, {**run, "refine": options}, where=name)
+
+
+_A_MOMENT = {
+    "steps": 1, "batch_size": 2, "gradient_accumulation": 1, "workers": 0, "num_gpus": 0,
+    "absent_share": 0,
+}  # fmt: skip
 
 
 def _tiny(stage: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:

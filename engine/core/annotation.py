@@ -75,17 +75,21 @@ class Annotation:
 
 
 def stamp(
-    annotations: Sequence[Annotation], provenance: Provenance, sample_digest: str
+    annotations: Sequence[Annotation],
+    provenance: Provenance,
+    sample_digest: str,
+    question: str = "",
 ) -> list[Annotation]:
     """Give annotations their ids, provenance and stored precision.
 
-    An id depends on the stage, the sample and the position in the answer only, so the same
-    stage says the same ids again. An id that an annotation already has is a name by which a
-    `parent_id` in the same answer finds it; both get the new id. Coordinates keep two decimals
-    and scores five: finer digits are noise that differs between machines.
+    An id depends on the stage, the sample, the digest of the question, where there is one, and
+    the position in the answer only, so the same stage says the same ids again. An id that an
+    annotation already has is a name by which a `parent_id` in the same answer finds it; both get
+    the new id. Coordinates keep two decimals and scores five: finer digits are noise that differs
+    between machines.
     """
     places = range(len(annotations))
-    ids = [annotation_id(provenance.stage, sample_digest, place) for place in places]
+    ids = [annotation_id(provenance.stage, sample_digest, place, question) for place in places]
     renamed = {one.id: new for one, new in zip(annotations, ids, strict=True) if one.id}
     stamped = []
     for annotation, new_id in zip(annotations, ids, strict=True):
@@ -109,10 +113,11 @@ def stamp(
     return stamped
 
 
-def annotation_id(stage: str, sample_digest: str, place: int) -> str:
-    """Return the id of an annotation from the stage's fingerprint, the digest of the sample and
-    the position in the answer."""
-    return blake2b(f"{stage}/{sample_digest}/{place}".encode(), digest_size=8).hexdigest()
+def annotation_id(stage: str, sample_digest: str, place: int, question: str = "") -> str:
+    """Return the id of an annotation from the stage's fingerprint, the digest of the sample, that
+    of the question, where there is one, and the position in the answer."""
+    asked = f"{sample_digest}/{question}" if question else sample_digest
+    return blake2b(f"{stage}/{asked}/{place}".encode(), digest_size=8).hexdigest()
 
 
 def _rounded(coordinates: Iterable[float]) -> tuple[float, ...]:

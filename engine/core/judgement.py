@@ -92,19 +92,22 @@ class Statements:
 
     @cached_property
     def is_of_source(self) -> np.ndarray:
-        """Which rows are labels of the source, or merged from one, bool, shape (n,)."""
+        """Which rows are labels of the source, or merged from one with its words, bool, shape
+        (n,)."""
         specialist = self.texts("specialist")
         is_label = np.equal(specialist, SOURCE).astype(bool)
         if not is_label.any():
             return is_label
         samples = self.sample.tolist()
-        names = list(zip(samples, self.texts("id"), strict=True))
-        lists = self.table.column("merged_from").to_pylist()
-        merged_from = (
-            [(sample, name) for name in of] for sample, of in zip(samples, lists, strict=True)
-        )
+        texts = zip(self.texts("text"), self.texts("label"), strict=True)
+        words = [text or label for text, label in texts]
+        names = zip(samples, self.texts("id"), strict=True)
+        by_name = zip(names, words, is_label.tolist(), strict=True)
+        merged_from = zip(samples, self.table.column("merged_from").to_pylist(), strict=True)
+        lists = [[(sample, name) for name in listed] for sample, listed in merged_from]
         return rows_of_source(
-            specialist, merged_from, [names[row] for row in np.flatnonzero(is_label)]
+            zip(specialist, words, lists, strict=True),
+            {name: own for name, own, of_source in by_name if of_source},
         )
 
     def with_measurements(self, measurements: Mapping[str, np.ndarray]) -> Statements:

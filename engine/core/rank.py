@@ -9,11 +9,15 @@ their order. Whoever keeps the best of some annotations takes their order from h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from engine.core.annotation import SOURCE, Annotation
+
+Name = TypeVar("Name", bound=Hashable)
+"""What identifies a row in `merged_from`: its id, or that and its sample."""
 
 
 def order(is_of_source: np.ndarray, score: np.ndarray, *, source_first: bool = True) -> np.ndarray:
@@ -51,20 +55,30 @@ def ranked(
 def among_source(annotations: Sequence[Annotation], known: Iterable[Annotation] = ()) -> np.ndarray:
     """Return which annotations of one sample are labels of the source, bool, (n,).
 
-    One that was merged from a label of the source is one, too; `known` as for `ranked`.
+    One that was merged from a label of the source and has its words is one, too; `known` as for
+    `ranked`.
     """
-    labels = {one.id for one in (*annotations, *known) if one.specialist == SOURCE and one.id}
-    return rows_of_source(
-        [one.specialist for one in annotations], [one.merged_from for one in annotations], labels
-    )
+    every = (*annotations, *known)
+    labels = {one.id: _words(one) for one in every if one.specialist == SOURCE and one.id}
+    rows = [(one.specialist, _words(one), one.merged_from) for one in annotations]
+    return rows_of_source(rows, labels)
+
+
+def _words(annotation: Annotation) -> str:
+    return annotation.text or annotation.label
 
 
 def rows_of_source(
-    specialists: Iterable[str],
-    merged_from: Iterable[Iterable[Hashable]],
-    labels: Collection[Hashable],
+    rows: Iterable[tuple[str, str, Iterable[Name]]], labels: Mapping[Name, str]
 ) -> np.ndarray:
-    """Return which rows are labels of the source, bool, (n,), given the names of all `labels`."""
-    names = frozenset(labels)
-    rows = zip(specialists, merged_from, strict=True)
-    return np.array([who == SOURCE or not names.isdisjoint(of) for who, of in rows], dtype=bool)
+    """Return which rows are labels of the source, bool, (n,).
+
+    Args:
+        rows: specialist, words and `merged_from` of each.
+        labels: the words of all labels of the source, by their names in `merged_from`.
+    """
+    found = [
+        specialist == SOURCE or any(labels.get(name) == words for name in merged_from)
+        for specialist, words, merged_from in rows
+    ]
+    return np.array(found, dtype=bool)

@@ -14,7 +14,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 
-from engine.core.annotation import ANNOTATION_FIELDS, Annotation, Provenance, stamp, to_columns
+from engine.core.annotation import (
+    ANNOTATION_FIELDS,
+    Annotation,
+    Provenance,
+    from_table,
+    stamp,
+    to_columns,
+)
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
 from engine.core.sample import Sample
@@ -51,8 +58,19 @@ class Rows(ABC, Generic[RowT]):
         """Return rows as columns, by name."""
 
     @abstractmethod
-    def stamped(self, rows: list[RowT], provenance: Provenance, digest: str) -> list[RowT]:
-        """Return the rows as they are stored; `digest` is that of their sample."""
+    def of_table(self, table: pa.Table) -> list[RowT]:
+        """Return the rows of a layer's columns, the inverse of `columns`."""
+
+    @abstractmethod
+    def subject(self, row: RowT) -> str:
+        """Return the id of the annotation that a row is about; empty when it is about none."""
+
+    @abstractmethod
+    def stamped(
+        self, rows: list[RowT], provenance: Provenance, digest: str, question: str = ""
+    ) -> list[RowT]:
+        """Return the rows as they are stored; `digest` is that of their sample, `question` that of
+        what was asked about it, where it is not asked as a whole."""
 
     def problem(self, answer: Any, sample: Sample, limits: Limits) -> SampleError | None:
         """Return what is wrong with an answer to a sample, or `None`.
@@ -62,12 +80,17 @@ class Rows(ABC, Generic[RowT]):
         wanted = f"its answer to a sample must be a list of {self.row.__name__}"
         if not isinstance(answer, list | tuple):
             return SampleError(INVALID_OUTPUT, f"{wanted}, not {type(answer).__name__}")
-        if message := self._too_many(len(answer), sample, limits):
-            return SampleError(TOO_MANY_ANNOTATIONS, message)
+        if error := self.size_problem(len(answer), sample, limits):
+            return error
         for row in answer:
             if not isinstance(row, self.row):
                 return SampleError(INVALID_OUTPUT, f"{wanted}, not of {type(row).__name__}")
         return self._problem_of_rows(answer, sample, limits)
+
+    def size_problem(self, count: int, sample: Sample, limits: Limits) -> SampleError | None:
+        """Return the error of an answer with too many rows, or `None`."""
+        message = self._too_many(count, sample, limits)
+        return SampleError(TOO_MANY_ANNOTATIONS, message) if message else None
 
     @abstractmethod
     def _too_many(self, count: int, sample: Sample, limits: Limits) -> str:
@@ -92,10 +115,16 @@ class AnnotationRows(Rows[Annotation]):
     def columns(self, rows: Sequence[Annotation]) -> dict[str, pa.Array]:
         return to_columns(rows)
 
+    def of_table(self, table: pa.Table) -> list[Annotation]:
+        return from_table(table)
+
+    def subject(self, row: Annotation) -> str:
+        return row.parent_id
+
     def stamped(
-        self, rows: list[Annotation], provenance: Provenance, digest: str
+        self, rows: list[Annotation], provenance: Provenance, digest: str, question: str = ""
     ) -> list[Annotation]:
-        return stamp(rows, provenance, digest)
+        return stamp(rows, provenance, digest, question)
 
     def _too_many(self, count: int, sample: Sample, limits: Limits) -> str:
         most = limits.max_annotations
@@ -138,8 +167,26 @@ class MeasurementRows(Rows[Measurement]):
             columns[name] = pa.array([row.values.get(name) for row in rows], pa.float64())
         return columns
 
+    def of_table(self, table: pa.Table) -> list[Measurement]:
+        names = table.column("annotation_id").to_pylist()
+        numbers = zip(*(table.column(name).to_pylist() for name in self.measured), strict=True)
+        return [
+            Measurement(
+                name,
+                {
+                    key: value
+                    for key, value in zip(self.measured, own, strict=True)
+                    if value is not None
+                },
+            )
+            for name, own in zip(names, numbers, strict=True)
+        ]
+
+    def subject(self, row: Measurement) -> str:
+        return row.annotation_id
+
     def stamped(
-        self, rows: list[Measurement], provenance: Provenance, digest: str
+        self, rows: list[Measurement], provenance: Provenance, digest: str, question: str = ""
     ) -> list[Measurement]:
         return rows
 

@@ -83,11 +83,13 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What a stage gets: the image and the earlier annotations of the tasks that it reads.
+    """What a stage gets: the image and the earlier annotations of the tasks that it reads, without
+    those that filters before the stage dropped.
 
     `sha256` is that of the image's bytes, by which samples are split (`fold_of`). `upstream` are
     the specialists that the stage reads, whether they found something here or not, and the tasks
-    that it reads of each.
+    that it reads of each. `labels` are all labels of the source, whether the stage reads them or
+    not.
     """
 
     key: str
@@ -96,12 +98,18 @@ class Sample:
     picture: Picture = field(repr=False)
     sha256: str = ""
     annotations: tuple[Annotation, ...] = ()
+    labels: tuple[Annotation, ...] = ()
     upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def image(self) -> np.ndarray:
         """RGB pixels, uint8, (height, width, 3), upright, read-only."""
         return self.picture.pixels()
+
+    @property
+    def known(self) -> tuple[Annotation, ...]:
+        """The annotations and all labels of the source, from which some may be merged."""
+        return (*self.annotations, *self.labels)
 
     def of(self, *tasks: str) -> Iterator[Annotation]:
         """Yield the annotations of these tasks, in the order they were predicted."""
@@ -114,6 +122,19 @@ def fold_of(sha256: str, folds: int) -> int:
     Every split of a dataset uses it: which samples train which student, and which are held out.
     """
     return int(sha256[:12] or "0", 16) % folds
+
+
+_DIGITS_OF_SHARE = slice(24, 36)
+"""Hex digits of a SHA-256 that neither folds nor validation samples are chosen by."""
+
+
+def is_in_share(sha256: str, share: float) -> bool:
+    """Return whether an image belongs to a share of all images, 0..1: the same for the same bytes.
+
+    A larger share has all the images of a smaller one. It does not depend on `fold_of`.
+    """
+    digits = sha256[_DIGITS_OF_SHARE]
+    return int(digits or "0", 16) < share * 16 ** len(digits)
 
 
 def digest_of(parts: Sequence[str]) -> str:

@@ -100,6 +100,11 @@ class Stage(ABC, Generic[ConfigT]):
     reads: tuple[Input, ...] = ()
     """Earlier annotations the stage looks at; a stage that can do more than its options ask for
     narrows it in `__init__`."""
+    each: tuple[str, ...] = ()
+    """Tasks of the annotations about which the stage answers one by one; empty for a stage that
+    looks at a sample as a whole. What it answers about one does not depend on the others, and
+    descends from it by `parent_id` (a measurement is of it, or of what descends from it). Such a
+    specialist is asked only about what passed the filters that can judge it before."""
     required_stages: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Specialists that the options name, and the tasks that each must produce; filled in
     `__init__`. The planner refuses a graph without them."""
@@ -130,6 +135,11 @@ class Stage(ABC, Generic[ConfigT]):
     @abstractmethod
     def answer(self, samples: Sequence[Sample]) -> Sequence[list[Any] | SampleError]:
         """Answer about each sample: its rows or an error, one answer per sample, in their order."""
+
+    def chosen(self, sample: Sample) -> Sequence[Annotation]:
+        """Return the annotations of `each` that the stage answers about: all, or where their number
+        is limited, the best. Pure; of those that it chose, it chooses all."""
+        return list(sample.of(*self.each))
 
     @property
     def has_layer(self) -> bool:
@@ -213,7 +223,9 @@ class Filter(Stage[ConfigT]):
 
     @abstractmethod
     def judge(self, statements: Statements) -> Verdicts:
-        """Judge the annotations of one shard, all columns at once.
+        """Judge the annotations of some samples, all columns at once.
 
-        Pure and cheap; `load` has not been called where nothing is measured.
+        Pure and cheap; `load` has not been called where nothing is measured. The verdicts on a
+        sample do not depend on the samples beside it: those of a whole shard when it is published,
+        of a few when a stage is asked about what passed.
         """

@@ -39,6 +39,8 @@ class ActorPool:
         self._actors: dict[int, Any] = {}
         self._loaded: dict[int, frozenset[str]] = {}
         self._idle: Counter[int] = Counter()  # calls that each slot could take
+        self._beside: Counter[int] = Counter()  # what runs on each slot beside the calls
+        self._alone: set[int] = set()  # slots with an exclusive call
         self._spent: set[int] = set()
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
@@ -56,39 +58,68 @@ class ActorPool:
     ) -> Any:
         """Make a call on an idle actor that has loaded these stages, the oldest shard first.
 
-        With `exclusive`, no other call runs on the actor meanwhile.
+        With `exclusive`, nothing else runs on the actor meanwhile: when it dies, this call did it.
         """
+        slot = await (self._empty_slot(priority) if exclusive else self._free_slot(priority))
         room = self._calls if exclusive else 1
-        while (slot := self._slot_with(room)) is None:
-            await self._wake_up(priority)
         self._idle[slot] -= room
         actor = self._actors[slot]
         try:
             await self._load(slot, names)
             return await self._on(slot, call)
         finally:
+            if exclusive:
+                self._alone.discard(slot)
             if self._actors.get(slot) is actor:
                 self._set_idle(slot, room)
 
-    def _slot_with(self, room: int) -> int | None:
-        """Return the slot with the most free calls, if it has at least `room`."""
-        return next((slot for slot, free in self._idle.most_common(1) if free >= room), None)
+    async def _free_slot(self, priority: str) -> int:
+        """Wait for a slot that can take a call; return the one with the most free calls."""
+        while True:
+            for slot, free in self._idle.most_common():
+                if free and slot not in self._alone:
+                    return slot
+            await self._wake_up(priority)
+
+    async def _empty_slot(self, priority: str) -> int:
+        """Keep everything new off a slot, and return it when all that ran there is over."""
+        while True:
+            while not (slots := self._actors.keys() - self._alone):
+                await self._wake_up(priority)
+            slot = min(slots, key=lambda one: (self._beside[one] - self._idle[one], one))
+            actor = self._actors[slot]
+            self._alone.add(slot)
+            try:
+                while self._actors.get(slot) is actor:
+                    if self._idle[slot] == self._calls and not self._beside[slot]:
+                        return slot
+                    await self._wake_up(priority)
+            except BaseException:
+                self._alone.discard(slot)
+                self._wake_all()
+                raise
+            self._alone.discard(slot)  # its actor died: another slot may be free
 
     def retire(self, actor: Any) -> None:
         """Replace an actor as soon as it has no call."""
         self._spent |= {slot for slot, one in self._actors.items() if one is actor}
 
     async def beside(self, call: Call, *, attempts: int = ATTEMPTS) -> Any:
-        """Make a call beside the running ones, on the actors in turn; try again when one dies."""
+        """Make a call beside the running ones, on the actors in turn, but not beside an exclusive
+        one; try again when the actor dies."""
         for attempt in range(1, attempts + 1):
-            while not self._actors:
+            while not (slots := sorted(self._actors.keys() - self._alone)):
                 await self._wake_up("")
-            slots = sorted(self._actors)
+            slot = slots[next(self._turns) % len(slots)]
+            self._beside[slot] += 1
             try:
-                return await self._on(slots[next(self._turns) % len(slots)], call)
+                return await self._on(slot, call)
             except WorkerDied:
                 if attempt == attempts:
                     raise
+            finally:
+                self._beside[slot] -= 1
+                self._wake_all()
         raise AssertionError("unreachable")
 
     def close(self) -> None:

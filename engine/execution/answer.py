@@ -3,8 +3,8 @@
 A stage that raises is asked again one image at a time, so that only the guilty image fails. A
 nonsensical answer (NaN, a box outside the image) counts as a failure of its image; the stage
 is not asked again for it, as an answer may have cost money. A wrong number of answers belongs to
-no image: the batch is asked again image by image. One that is too large is refused before
-anything in it is looked at.
+no image: the batch is asked again image by image, but of a service all its images fail. An answer
+that is too large is refused before anything in it is looked at.
 """
 
 from __future__ import annotations
@@ -97,7 +97,13 @@ def _believable(error: SampleError) -> SampleError:
 
 def _answers(node: Node[Any], samples: Sequence[Sample], limits: Limits) -> Iterator[Answer]:
     answers = node.stage.answer(samples)
-    _check_count(answers, samples)
+    try:
+        _check_count(answers, samples)
+    except SampleError as error:
+        if not node.stage.is_remote:
+            raise
+        yield from [error] * len(samples)  # asking again would cost money again
+        return
     rows = node.stage.rows
     for answer, sample in zip(answers, samples, strict=True):
         if isinstance(answer, SampleError):

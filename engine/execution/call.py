@@ -1,7 +1,8 @@
 """The answers so far about some samples, while stages run over them one after another.
 
 Holds the pixels of the current window and the answers of all stages, and shows each stage only
-what it reads. Knows nothing of files, processes or shards on disk.
+what it reads and what passed its gate. A question whose answer is known is not asked. Knows nothing
+of files, processes or shards on disk.
 """
 
 from __future__ import annotations
@@ -9,25 +10,62 @@ from __future__ import annotations
 from collections import ChainMap, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
-from engine.core.sample import Picture, Sample
+from engine.core.sample import Picture, Sample, is_in_share
 from engine.execution.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
 from engine.execution.watch import Doing, Watch
 from engine.planning.graph import Node
+from engine.results.judging import passing
 from engine.results.layer import Layer, StageError, make_layer
+from engine.results.questions import (
+    Asked,
+    Known,
+    Question,
+    divided,
+    passed,
+    questions_of,
+    shown,
+)
 from engine.results.shard import Shard, ShardBytes
 
 StoredAnswers = Mapping[str, Mapping[int, Answer]]
 """By the name of the stage and the number of the sample."""
+KnownAnswers = Mapping[str, Mapping[int, Known]]
+"""What layers under other gates know, by the name of the stage and the number of the sample."""
 _MOST_NAMED = 4
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sheet:
+    """The questions about one sample, the sample with what passed the gate, and what is known."""
+
+    sample: Sample
+    questions: Sequence[Question]
+    known: Known
+
+    @property
+    def is_known(self) -> bool:
+        """Whether nothing is to be asked."""
+        return self.known.answers_all(self.questions)
+
+    @property
+    def new(self) -> Sequence[Question]:
+        """The questions without a known answer; all where known answers are not enough."""
+        new = [one for one in self.questions if one.digest not in self.known.answers]
+        return new or self.questions
+
+
 class WorkerCall:
-    """The samples of one call, and all answers about them."""
+    """The samples of one call, and all answers about them.
+
+    `nodes` are those that the gates of the stages need, by name.
+    """
 
     def __init__(
         self,
@@ -35,6 +73,8 @@ class WorkerCall:
         images: ShardBytes,
         stored: StoredAnswers,
         *,
+        nodes: Mapping[str, Node[Any]] = MappingProxyType({}),
+        known: KnownAnswers = MappingProxyType({}),
         limits: Limits | None = None,
         watch: Watch | None = None,
     ) -> None:
@@ -47,24 +87,152 @@ class WorkerCall:
         self._answers: defaultdict[str, ChainMap[int, Answer]] = defaultdict(ChainMap)
         for name, answers in stored.items():
             self._answers[name] = ChainMap({}, dict(answers))
+        self._nodes = nodes
+        self._known = known
+        self._asked: defaultdict[str, dict[int, Asked]] = defaultdict(dict)
         self._pictures: dict[int, Picture] = {}
 
     def ask(self, node: Node[Any], numbers: Sequence[int]) -> None:
-        """Ask a stage about some samples; those whose input failed are not asked."""
+        """Ask a stage about some samples: not about those beyond its share, nor about those whose
+        input failed."""
+        ready = self._ready(node, numbers)
+        if node.is_divided:
+            self._ask_what_is_new(node, self._sheets(node, ready))
+            return
         answers = self._answers[node.name]
+        for number, answer in self._ask(node, {n: self._sample(node, n) for n in ready}).items():
+            answers[number] = self._stamped(node, number, answer)
+
+    def is_known(self, node: Node[Any], numbers: Sequence[int]) -> bool:
+        """Take the answers about some samples that are known; tell whether that is all."""
+        sheets = self._sheets(node, self._ready(node, numbers))
+        self._take_known(node, sheets)
+        return all(sheet.is_known for sheet in sheets.values())
+
+    def _ready(self, node: Node[Any], numbers: Sequence[int]) -> list[int]:
+        """Return the samples to ask about; note the error of those whose input failed, and the
+        empty answer about those beyond the share of the stage."""
         ready = []
         for number in numbers:
-            if error := self._failed_input(node, number):
-                answers[number] = error
+            if not is_in_share(self._shard.records[number].sha256, node.sample_share):
+                self._answers[node.name][number] = []
+            elif error := self._failed_input(node, number):
+                self._answers[node.name][number] = error
             else:
                 ready.append(number)
-        samples = [self._sample(node, number) for number in ready]
-        self._numbers = {one.key: number for one, number in zip(samples, ready, strict=True)}
+        return ready
+
+    def _ask(self, node: Node[Any], samples: Mapping[int, Sample]) -> dict[int, Answer]:
+        self._numbers = {sample.key: number for number, sample in samples.items()}
         new = ask(
-            node, samples, limits=self._limits, watched=lambda asked: self._watched(node, asked)
+            node,
+            list(samples.values()),
+            limits=self._limits,
+            watched=lambda asked: self._watched(node, asked),
         )
-        for number, answer in zip(ready, new, strict=True):
-            answers[number] = self._stamped(node, number, answer)
+        return dict(zip(samples, new, strict=True))
+
+    def _sheets(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, _Sheet]:
+        """Return the questions about some samples, of what passed the gate of the stage."""
+        kept = self._kept(node, numbers)
+        known = self._known.get(node.name, {})
+        sheets = {}
+        for number in numbers:
+            sample = passed(self._sample(node, number), kept.get(number))
+            questions = questions_of(node.stage, sample)
+            own = known.get(number) or Known()
+            sheets[number] = _Sheet(sample=sample, questions=questions, known=own)
+        return sheets
+
+    def _kept(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, frozenset[str]]:
+        """Return the ids of the annotations that the gate of a stage keeps; without one nothing."""
+        gate = node.gate
+        if not gate.filters:
+            return {}
+        layers = {
+            name: make_layer(self._nodes[name], {n: self._rows(name, n) for n in numbers}, ())
+            for name in (*gate.lineage, *gate.measured)
+        }
+        judging = Doing(
+            what=lambda: f"judging before stage {node.name!r} (filters: {', '.join(gate.filters)})",
+            seconds=self._limits.stage_seconds,
+            limit="limits.stage_seconds",
+            reason=STAGE_TIMEOUT,
+            stage=node.name,
+            samples=tuple(numbers),
+        )
+        with self._watch.over(judging):
+            specialists = [self._nodes[name] for name in gate.lineage]
+            filters = [self._nodes[name] for name in gate.filters]
+            return passing(self._shard, specialists, filters, layers, numbers)
+
+    def _take_known(self, node: Node[Any], sheets: Mapping[int, _Sheet]) -> None:
+        for number, sheet in sheets.items():
+            if sheet.is_known:
+                self._take(node, number, sheet, sheet.known.answers)
+
+    def _ask_what_is_new(self, node: Node[Any], sheets: Mapping[int, _Sheet]) -> None:
+        """Ask the questions to which no answer is known.
+
+        Where a part of a sample gives an error, or nothing is found in all of it, the whole sample
+        is asked, as if nothing were known: the stage may then answer otherwise.
+        """
+        self._take_known(node, sheets)
+        waiting = {number: sheet for number, sheet in sheets.items() if not sheet.is_known}
+        wanted = {number: sheet.new for number, sheet in waiting.items()}
+        while wanted:
+            whole: dict[int, Sequence[Question]] = {}
+            for number, answer in self._ask_questions(node, sheets, wanted).items():
+                sheet, is_part = sheets[number], len(wanted[number]) < len(sheets[number].questions)
+                if isinstance(answer, SampleError):
+                    answers, is_empty = {}, True
+                else:
+                    answers = {**sheet.known.answers, **answer} if is_part else answer
+                    is_empty = not any(answers[one.digest] for one in sheet.questions)
+                if is_part and is_empty:
+                    whole[number] = sheet.questions
+                elif isinstance(answer, SampleError):
+                    self._answers[node.name][number] = answer
+                else:
+                    self._take(node, number, sheet, answers)
+            wanted = whole
+
+    def _ask_questions(
+        self,
+        node: Node[Any],
+        sheets: Mapping[int, _Sheet],
+        wanted: Mapping[int, Sequence[Question]],
+    ) -> dict[int, dict[str, list[Any]] | SampleError]:
+        """Ask questions about samples; return the stored form of the answers, by their digests."""
+        samples = {n: shown(node.stage, sheets[n].sample, own) for n, own in wanted.items()}
+        found: dict[int, dict[str, list[Any]] | SampleError] = {}
+        for number, answer in self._ask(node, samples).items():
+            if isinstance(answer, SampleError):
+                found[number] = answer
+                continue
+            try:
+                parts = divided(node.stage, wanted[number], answer)
+            except SampleError as error:
+                found[number] = SampleError(error.reason, f"stage {node.name!r}: {error.message}")
+                continue
+            found[number] = {
+                question.digest: self._stamped(node, number, part, question.digest)
+                for question, part in zip(wanted[number], parts, strict=True)
+            }
+        return found
+
+    def _take(
+        self, node: Node[Any], number: int, sheet: _Sheet, answers: Mapping[str, list[Any]]
+    ) -> None:
+        """Note the answers to all questions about a sample, in the order of the questions."""
+        rows = [row for question in sheet.questions for row in answers[question.digest]]
+        if error := node.stage.rows.size_problem(len(rows), sheet.sample, self._limits):
+            self._answers[node.name][number] = error
+            return
+        self._answers[node.name][number] = rows
+        self._asked[node.name][number] = tuple(
+            (question.digest, len(answers[question.digest])) for question in sheet.questions
+        )
 
     def forget_pixels(self) -> None:
         """Drop the pixels of the window; the answers stay."""
@@ -86,7 +254,7 @@ class WorkerCall:
                 )
             else:
                 answers[number] = answer
-        return make_layer(node, answers, errors)
+        return make_layer(node, answers, errors, self._asked[node.name])
 
     def _watched(self, node: Node[Any], samples: Sequence[Sample]) -> AbstractContextManager[None]:
         """Limit the time in which a stage answers."""
@@ -103,7 +271,7 @@ class WorkerCall:
         )
 
     def _failed_input(self, node: Node[Any], number: int) -> SampleError | None:
-        for name in node.upstream:
+        for name in node.inputs:
             failed = self._answers[name].get(number)
             if isinstance(failed, SampleError):
                 message = f"stage {name!r}, which {node.name!r} reads, failed on this image"
@@ -116,7 +284,7 @@ class WorkerCall:
         tasks = node.tasks
         known = list(self._shard.labels[number])
         for name in node.upstream:
-            known += self._answers[name][number]  # type: ignore[arg-type]
+            known += self._rows(name, number)
         picture = self._pictures.get(number)
         if picture is None:
             picture = self._pictures[number] = Picture(self._images[number])
@@ -127,14 +295,21 @@ class WorkerCall:
             picture=picture,
             sha256=record.sha256,
             annotations=tuple(annotation for annotation in known if annotation.task in tasks),
+            labels=self._shard.labels[number],
             upstream=node.upstream,
         )
 
-    def _stamped(self, node: Node[Any], number: int, answer: Answer) -> Answer:
+    def _rows(self, name: str, number: int) -> list[Any]:
+        """Return the answer of a stage that did not fail."""
+        answer = self._answers[name][number]
+        assert not isinstance(answer, SampleError), name
+        return answer
+
+    def _stamped(self, node: Node[Any], number: int, answer: Any, question: str = "") -> Any:
         if isinstance(answer, SampleError):
             return answer
         digest = self._shard.records[number].digest
-        return node.stage.rows.stamped(answer, node.provenance, digest)
+        return node.stage.rows.stamped(answer, node.provenance, digest, question)
 
 
 def _described(node: Node[Any], samples: Sequence[Sample]) -> str:

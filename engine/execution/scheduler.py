@@ -86,13 +86,13 @@ def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
         if node.name not in todo:
             continue
         pool_of = {name: pool for (_, pool), names in groups.items() for name in names}
-        read = [name for name in node.upstream if name in level]
+        read = [name for name in node.inputs if name in level]
         steps = [level[name] + (pool_of[name] != node.pool) for name in read]
         level[node.name] = max(steps, default=0)
         groups.setdefault((level[node.name], node.pool), []).append(node.name)
     ordered = sorted(groups.items(), key=lambda group: group[0][0])
     index_of = {name: index for index, (_, names) in enumerate(ordered) for name in names}
-    inputs = {node.name: node.upstream for node in graph.layered}
+    inputs = {node.name: node.inputs for node in graph.layered}
     plan: list[Segment] = []
     for index, ((_, pool), names) in enumerate(ordered):
         read_names = {name for reader in names for name in inputs[reader]}
@@ -306,7 +306,7 @@ class Scheduler:
         good: list[str] = []
         failed: dict[str, StageError] = {}
         for name in segment.names:
-            if read := failed.keys() & set(self._nodes[name].upstream):
+            if read := failed.keys() & set(self._nodes[name].inputs):
                 message = f"stage {min(read)!r}, which {name!r} reads, failed on this image"
                 failed[name] = StageError(sample=number, reason=INPUT_FAILED, message=message)
                 continue

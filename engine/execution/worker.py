@@ -31,8 +31,10 @@ from engine.planning.config import RunConfig
 from engine.planning.graph import Graph, Node
 from engine.planning.partition import ShardSpec
 from engine.planning.source_opening import open_source
-from engine.results.layer import Layer, LayerStore, Recall, StageError, join_layers, make_layer
+from engine.results.layer import Layer, StageError, join_layers, make_layer
+from engine.results.layer_store import LayerStore, Recall
 from engine.results.publication import ShardStats, publish_shard
+from engine.results.questions import Known
 from engine.results.shard import Shard, ShardBytes, Spot, read_shard
 from engine.storage.folder import Folder
 
@@ -151,9 +153,50 @@ class Worker:
                 previous_digest=previous_digest,
                 again=partial(_is_asked_again, work),
             )
-            if missing is not None:
+            if missing is not None and not self._is_known(node, work, images, missing):
                 work.todo[node.name] = missing
         return work, images
+
+    def _is_known(
+        self, node: Node[Any], work: ShardWork, images: ShardBytes, missing: Sequence[int]
+    ) -> bool:
+        """Whether layers under other gates have all that a stage would be asked; then its layer is
+        stored, and no worker has to load its model."""
+        if not node.is_divided or not work.todo.keys().isdisjoint(node.inputs):
+            return False
+        if not self._known(node, work):
+            return False
+        work.todo[node.name] = tuple(missing)
+        try:
+            call = self._call(work, images, [node], missing)
+            if not call.is_known(node, missing):
+                return False
+            self.store(work, [node.name], {node.name: call.part(node)})
+        finally:
+            del work.todo[node.name]
+        return True
+
+    def _known(self, node: Node[Any], work: ShardWork) -> Mapping[int, Known]:
+        """Return what layers under other gates know of the samples of a shard."""
+        digests = dict.fromkeys(filter(None, (work.shard.digest, work.previous_digest)))
+        return self._layers.known(node, work.shard.sample_digests, digests)
+
+    def _call(
+        self,
+        work: ShardWork,
+        images: ShardBytes,
+        nodes: Sequence[Node[Any]],
+        samples: Sequence[int],
+    ) -> WorkerCall:
+        return WorkerCall(
+            work.shard,
+            images,
+            self._stored_answers(work, nodes, samples),
+            nodes=self._nodes,
+            known={node.name: self._known(node, work) for node in nodes if node.is_divided},
+            limits=self._config.limits,
+            watch=self._watch,
+        )
 
     @contextmanager
     def _reading(self, note: Note | None, spot: Spot, location: str) -> Iterator[None]:
@@ -177,13 +220,7 @@ class Worker:
         """Ask stages, in the order given, about those of the samples that they have to see."""
         self.load(names)
         nodes = [self._nodes[name] for name in names]
-        call = WorkerCall(
-            work.shard,
-            images,
-            self._stored_answers(work, nodes, samples),
-            limits=self._config.limits,
-            watch=self._watch,
-        )
+        call = self._call(work, images, nodes, samples)
         todo = {name: frozenset(work.todo[name]) for name in names}
         window = max([WINDOW, *(node.stage.config.batch_size for node in nodes)])
         with about(shard=work.shard.name):
@@ -249,13 +286,13 @@ class Worker:
     def _stored_answers(
         self, work: ShardWork, nodes: Sequence[Node[Any]], samples: Sequence[int]
     ) -> StoredAnswers:
-        """Return the stored answers that these stages read.
+        """Return the stored answers that these stages read, or that their gates judge.
 
         A stage that is about to be asked again is recalled without its failures; any other
         stage has its whole layer by now.
         """
         asked = {node.name for node in nodes}
-        inputs = {name for node in nodes for name in node.upstream}
+        inputs = {name for node in nodes for name in node.inputs}
         recalls = {
             name: self._recall(self._nodes[name], work, is_asked=name in asked) for name in inputs
         }  # all, before one is refused: each damaged one is found
@@ -263,7 +300,7 @@ class Worker:
         for name, recall in recalls.items():
             _refuse_gaps(self._nodes[name], recall, work.todo[name] if name in asked else ())
             known = sorted(set(samples).difference(recall.missing))
-            answers[name] = {**recall.layer.annotations(known)}
+            answers[name] = {**recall.layer.rows(self._nodes[name], known)}
             for error in recall.layer.errors:
                 answers[name][error.sample] = SampleError(error.reason, error.message)
         return answers

@@ -94,9 +94,13 @@ class RunConfig(BaseModel):
     """`ray`, `local`, `in_process`, or a mapping."""
     specialists: dict[str, dict[str, Any]] = Field(min_length=1)
     """Stages that say something, by name. `use` names the class (by default the stage's name),
-    `reads` the stages to read (by default all that produce what it reads)."""
+    `reads` the stages to read (by default all that produce what it reads), `sample_share` the share
+    of the images that it is asked about (by default 1, all)."""
     filters: dict[str, dict[str, Any]] = {}
     """Stages that judge, by name, in the order in which they judge."""
+    enrich: Literal["kept", "all"] = "kept"
+    """What stages that answer about annotations one by one (crops, grounding, masks) are asked
+    about: `kept`, what passed the filters that can judge before them, or `all`."""
     limits: Limits = Limits()
     """What one file, archive, shard, answer and call may cost."""
     images: ImageKind = "jpg"

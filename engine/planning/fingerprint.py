@@ -15,6 +15,9 @@ from engine.core.stage import RUNTIME, THRESHOLD, Marker, Stage, StageConfig
 FORMAT_VERSION = 4
 """Raise it when the engine writes the same annotations differently."""
 
+SAMPLE_SHARE = "sample_share"
+"""The option of a specialist by which it is asked about a share of the samples only."""
+
 
 def fingerprint_of(configuration: Mapping[str, Any], read: Sequence[str]) -> str:
     """Return the fingerprint of a stage from its configuration, as a manifest has it, and the
@@ -35,9 +38,19 @@ def recipe_of(images: str, stages: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def configuration_of(
-    name: str, use: str, stage: Stage[Any], revision: str, upstream: Sequence[str]
+    name: str,
+    use: str,
+    stage: Stage[Any],
+    revision: str,
+    upstream: Sequence[str],
+    *,
+    sample_share: float = 1.0,
 ) -> dict[str, Any]:
-    """Return all that the fingerprint of a stage stands for, and its thresholds, as JSON values."""
+    """Return all that the fingerprint of a stage stands for, and its thresholds, as JSON values.
+
+    A `sample_share` below 1 is one of its options.
+    """
+    share = {} if sample_share == 1 else {SAMPLE_SHARE: sample_share}
     return {
         "name": name,
         "use": use,
@@ -45,7 +58,7 @@ def configuration_of(
         "model": stage.model,
         "revision": revision,
         "reads": list(upstream),
-        "config": _options(stage.config, without=(RUNTIME,)),
+        "config": {**_options(stage.config, without=(RUNTIME,)), **share},
         "thresholds": sorted(_marked(stage.config, (THRESHOLD,))),
     }
 

@@ -12,16 +12,27 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Generic, TypeVar
 
-from engine.core.annotation import SOURCE, Provenance
-from engine.core.errors import MissingModel, MissingPackage, PlanError, nearest
+from engine.core.annotation import Provenance
+from engine.core.errors import MissingPackage, PlanError
 from engine.core.image_member import ImageKind
 from engine.core.stage import Filter, Specialist, Stage
-from engine.core.tasks import TASKS
-from engine.planning.config import RunConfig, validated
+from engine.planning.config import RunConfig
+from engine.planning.draft import (
+    Draft,
+    all_of,
+    check_required,
+    draft_of,
+    revisions_of,
+    upstream_of,
+)
 from engine.planning.fingerprint import configuration_of, fingerprint_of, recipe_of
-from engine.planning.plugins import UNSEEN
-from engine.planning.registry import absent_packages, find_stage, is_module
-from engine.sources.source import RECEIPTS
+from engine.planning.gates import (
+    Gate,
+    divided_stages,
+    gate_configuration,
+    gate_digests,
+    plan_gates,
+)
 
 CPU_POOL = "cpu"
 """The pool whose workers host every stage that needs no GPU, so an image is decoded once."""
@@ -40,6 +51,10 @@ class Node(Generic[StageT_co]):
     upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The specialists that are read, by name, in config order, and which of the tasks that the
     stage reads each produces."""
+    gate: Gate = field(default_factory=Gate)
+    """The filters that judge before the stage is asked, if any."""
+    is_divided: bool = False
+    """Whether a gate may change what the stage is asked: its layers have what that was."""
     fingerprint: str
     revision: str = ""
     """What names the exact model, as it was found when the run was planned: a worker on another
@@ -48,6 +63,8 @@ class Node(Generic[StageT_co]):
     """Whether `stage` only stands in for one whose module was not imported."""
     is_on_cpu: bool = False
     """Whether a GPU stage has to do without one."""
+    sample_share: float = 1.0
+    """The share of the samples that the stage is asked about; it says nothing about the others."""
 
     @property
     def wants_gpu(self) -> bool:
@@ -59,6 +76,12 @@ class Node(Generic[StageT_co]):
         """The pool of workers that hosts the stage."""
         has_own = self.stage.is_remote or (self.wants_gpu and not self.is_on_cpu)
         return self.name if has_own else CPU_POOL
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The stages whose answers must be there before this one is asked: those that it reads, and
+        what its gate judges and measures."""
+        return tuple(dict.fromkeys((*self.upstream, *self.gate.lineage, *self.gate.measured)))
 
     @cached_property
     def tasks(self) -> frozenset[str]:
@@ -78,10 +101,15 @@ class Node(Generic[StageT_co]):
         )
 
     def configuration(self) -> dict[str, Any]:
-        """Return everything the fingerprint stands for, and the thresholds, as JSON values."""
+        """Return everything the fingerprint stands for, thresholds and gate, as JSON values."""
         return configuration_of(
-            self.name, self.use, self.stage, self.revision, tuple(self.upstream)
-        )
+            self.name,
+            self.use,
+            self.stage,
+            self.revision,
+            tuple(self.upstream),
+            sample_share=self.sample_share,
+        ) | gate_configuration(self.stage, self.gate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +129,17 @@ class Graph:
     awaited: tuple[MissingPackage, ...] = ()
     """Packages that models will want, which are not here either."""
 
-    @property
+    @cached_property
     def layered(self) -> tuple[Node[Any], ...]:
-        """The stages that write layers, each after those that it reads."""
-        return (*self.specialists, *(node for node in self.filters if node.stage.has_layer))
+        """The stages that write layers, each after its inputs; specialists first where they can
+        be."""
+        waiting = [*self.specialists, *(node for node in self.filters if node.stage.has_layer)]
+        order: list[Node[Any]] = []
+        while waiting:
+            later = {node.name for node in waiting}
+            order.append(next(node for node in waiting if later.isdisjoint(node.inputs)))
+            waiting.remove(order[-1])
+        return tuple(order)
 
     @property
     def nodes(self) -> tuple[Node[Any], ...]:
@@ -118,6 +153,11 @@ class Graph:
             specialists=tuple(replace(node, is_on_cpu=True) for node in self.specialists),
             filters=tuple(replace(node, is_on_cpu=True) for node in self.filters),
         )
+
+    def about_all(self) -> Graph:
+        """Return the same graph with every stage asked about every sample: to measure its cost."""
+        whole = (replace(node, sample_share=1.0) for node in self.specialists)
+        return replace(self, specialists=tuple(whole))
 
     @property
     def recipe(self) -> str:
@@ -150,25 +190,37 @@ def plan(
         raise PlanError(f"{min(both)!r} names a specialist and a filter: rename one with `use`")
     sections = ((Specialist.section, config.specialists), (Filter.section, config.filters))
     specialists, filters = (
-        {name: _draft(section, name, own, imports=imports_modules) for name, own in stages.items()}
+        {
+            name: draft_of(section, name, own, imports=imports_modules)
+            for name, own in stages.items()
+        }
         for section, stages in sections
     )
     drafts = (*specialists.values(), *filters.values())
-    revisions, missing, absent = _revisions(drafts)
+    revisions, missing, absent = revisions_of(drafts)
     awaited = [package for error in missing.values() for package in error.packages]
     if absent and not is_dry:
         raise MissingPackage.all_of([*absent, *awaited])
     if missing and not is_dry:
-        raise _all_of(missing)
+        raise all_of(missing)
     for draft in drafts:
-        _check_required(draft, specialists)
-    upstream = {
-        draft.name: _upstream(draft, specialists, frozenset(source_tasks)) for draft in drafts
-    }
+        check_required(draft, specialists)
+    provided = frozenset(source_tasks)
+    upstream = {draft.name: upstream_of(draft, specialists, provided) for draft in drafts}
     nodes: dict[str, Node[Any]] = {}
     for name in (*_order(specialists, upstream), *filters):
         draft = specialists[name] if name in specialists else filters[name]
         nodes[name] = _node(draft, revisions[name], upstream[name], nodes)
+    if config.enrich == "kept":
+        stages = {name: node.stage for name, node in nodes.items()}
+        gates = plan_gates(
+            {name: stage for name, stage in stages.items() if name in specialists},
+            {name: stage for name, stage in stages.items() if name in filters},
+            upstream,
+            provided,
+        )
+        nodes |= {name: replace(nodes[name], gate=gate) for name, gate in gates.items()}
+    nodes = _with_digests(nodes)
     return Graph(
         specialists=tuple(node for name, node in nodes.items() if name in specialists),
         filters=tuple(node for name, node in nodes.items() if name in filters),
@@ -179,106 +231,18 @@ def plan(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Draft:
-    """A stage whose options are checked but whose edges in the graph are not known yet.
-
-    `reads` are the stages that the config names as those to read.
-    """
-
-    name: str
-    use: str
-    stage: Stage[Any]
-    reads: tuple[str, ...] | None
-    is_unseen: bool
-
-
-def _draft(section: str, name: str, options: Mapping[str, Any], *, imports: bool) -> _Draft:
-    if name == SOURCE or name.startswith(RECEIPTS):
-        raise PlanError(
-            f"{section}.{name}: the name {SOURCE!r} belongs to the labels of the source, and "
-            f"`{SOURCE}-...` to what was read of it: rename the stage"
+def _with_digests(nodes: Mapping[str, Node[Any]]) -> dict[str, Node[Any]]:
+    """Return the nodes with the digests of their gates."""
+    stages = {node.fingerprint: node.configuration() for node in nodes.values()}
+    digests, divided = gate_digests(stages), divided_stages(stages)
+    return {
+        name: replace(
+            node,
+            gate=replace(node.gate, digest=digests[node.fingerprint]),
+            is_divided=node.fingerprint in divided,
         )
-    own = dict(options)
-    use = str(own.pop("use", name))
-    reads = own.pop("reads", None)
-    if isinstance(reads, str):
-        reads = [reads]
-    is_unseen = is_module(use) and not imports
-    stage_class: type[Stage[Any]] = UNSEEN[section] if is_unseen else find_stage(use)
-    if stage_class.section != section:
-        raise PlanError(f"{section}.{name}: {use!r} belongs under `{stage_class.section}`")
-    stage_config = validated(stage_class.Config, own, where=f"{section}.{name}")
-    return _Draft(
-        name=name,
-        use=use,
-        stage=stage_class(stage_config),
-        reads=None if reads is None or is_unseen else tuple(reads),
-        is_unseen=is_unseen,
-    )
-
-
-def _upstream(
-    draft: _Draft, specialists: Mapping[str, _Draft], source_tasks: frozenset[str]
-) -> dict[str, frozenset[str]]:
-    """Return the specialists that a stage reads, in config order, each with the tasks it reads."""
-    others = {name: other for name, other in specialists.items() if name != draft.name}
-    if draft.reads is not None:
-        _check_reads(draft, others)
-        others = {name: other for name, other in others.items() if name in draft.reads}
-    else:  # what those produce that were not imported is unknown
-        seen = {name: one for name, one in others.items() if not one.is_unseen}
-        source_tasks = source_tasks if len(seen) == len(others) else frozenset(TASKS)
-        others = seen
-    for wanted in draft.stage.reads:
-        found = any(_produces(other) & set(wanted.tasks) for other in others.values())
-        if not found and not wanted.optional and not source_tasks & set(wanted.tasks):
-            produced = source_tasks.union(*(_produces(other) for other in others.values()))
-            raise PlanError(
-                f"stage {draft.name!r} reads {wanted}, which no stage here produces (they produce "
-                f"{', '.join(sorted(produced)) or 'nothing'}): add a specialist that does, or "
-                f"switch the stage off by --set {draft.stage.section}.{draft.name}=null; when the "
-                f"source has such labels, say so: "
-                f"source: {{url: ..., provides: [{wanted.tasks[0]}]}}"
-            )
-    read = {name: _produces(one) & draft.stage.read_tasks for name, one in others.items()}
-    return {name: tasks for name, tasks in read.items() if tasks}
-
-
-def _check_reads(draft: _Draft, others: Mapping[str, _Draft]) -> None:
-    wanted = draft.stage.read_tasks
-    for name in draft.reads or ():
-        if name not in others:
-            raise PlanError(
-                f"stage {draft.name!r} reads {name!r}, which is no specialist here; "
-                f"{nearest(name, others)}"
-            )
-        if not _produces(others[name]) & wanted:
-            fitting = [other for other, one in others.items() if _produces(one) & wanted]
-            raise PlanError(
-                f"stage {draft.name!r} reads {' or '.join(sorted(wanted)) or 'nothing'}, but "
-                f"{name!r} produces {', '.join(sorted(_produces(others[name])))}; "
-                f"{nearest(name, fitting)}"
-            )
-
-
-def _check_required(draft: _Draft, specialists: Mapping[str, _Draft]) -> None:
-    """Refuse options that name a specialist which is not there, or produces other tasks."""
-    for name, tasks in draft.stage.required_stages.items():
-        if name not in specialists:
-            raise PlanError(
-                f"stage {draft.name!r} names {name!r}, which is no specialist here; "
-                f"{nearest(name, specialists)}"
-            )
-        if missing := sorted(set(tasks) - _produces(specialists[name])):
-            raise PlanError(
-                f"stage {draft.name!r} names {name!r} for {', '.join(missing)}, but it produces "
-                f"{', '.join(sorted(_produces(specialists[name])))}"
-            )
-
-
-def _produces(draft: _Draft) -> frozenset[str]:
-    return frozenset(draft.stage.produces)
+        for name, node in nodes.items()
+    }
 
 
 def _order(specialists: Iterable[str], upstream: Mapping[str, Iterable[str]]) -> list[str]:
@@ -301,49 +265,20 @@ def _order(specialists: Iterable[str], upstream: Mapping[str, Iterable[str]]) ->
     return order
 
 
-def _revisions(
-    drafts: Iterable[_Draft],
-) -> tuple[dict[str, str], dict[str, MissingModel], list[MissingPackage]]:
-    """Return what names each stage's model, the stages whose models are not here, and packages
-    that are not installed."""
-    revisions: dict[str, str] = {}
-    missing: dict[str, MissingModel] = {}
-    absent: list[MissingPackage] = []
-    for draft in drafts:
-        revisions[draft.name] = ""
-        absent += (found := absent_packages(draft.name, draft.stage))
-        try:
-            revisions[draft.name] = draft.stage.revision()
-        except MissingModel as error:
-            missing[draft.name] = error
-        except MissingPackage as error:
-            absent.append(error)
-        except ImportError:  # also what tells a version, of a package that is missing
-            if not found:
-                raise
-    return revisions, missing, absent
-
-
-def _all_of(missing: Mapping[str, MissingModel]) -> MissingModel:
-    """Return one error for all models, so that they are fetched in one go."""
-    if len(missing) == 1:
-        return next(iter(missing.values()))
-    commands = dict.fromkeys(one for error in missing.values() for one in error.commands)
-    return MissingModel(
-        f"the models of {', '.join(missing)} are not in the local cache of the hub; fetch them, "
-        "gated ones after `hf auth login`:",
-        *commands,
-        packages=[package for error in missing.values() for package in error.packages],
-    )
-
-
 def _node(
-    draft: _Draft,
+    draft: Draft,
     revision: str,
     upstream: Mapping[str, frozenset[str]],
     earlier: Mapping[str, Node[Any]],
 ) -> Node[Any]:
-    configuration = configuration_of(draft.name, draft.use, draft.stage, revision, tuple(upstream))
+    configuration = configuration_of(
+        draft.name,
+        draft.use,
+        draft.stage,
+        revision,
+        tuple(upstream),
+        sample_share=draft.sample_share,
+    )
     return Node(
         name=draft.name,
         use=draft.use,
@@ -352,4 +287,5 @@ def _node(
         fingerprint=fingerprint_of(configuration, [earlier[name].fingerprint for name in upstream]),
         revision=revision,
         is_unseen=draft.is_unseen,
+        sample_share=draft.sample_share,
     )

@@ -2,6 +2,7 @@
 
 Each filter sees only rows that no filter before it dropped. An annotation whose parent is dropped
 is dropped, too, and a phrase with its region. No row is deleted: dropped rows keep their verdicts.
+The same rules tell what a stage is asked about: what passed the filters before it.
 """
 
 from __future__ import annotations
@@ -43,17 +44,70 @@ def judge(
     shard: Shard, graph: Graph, layers: Mapping[str, Layer], without: frozenset[int]
 ) -> Judged:
     """Judge all annotations of a shard, without those of the samples `without`."""
-    table = _all_rows(shard, graph.specialists, layers, without)
+    numbers = [number for number in range(len(shard.records)) if number not in without]
+    course = _judged(_statements(shard, graph.specialists, layers, numbers), graph.filters, layers)
+    return Judged(
+        table=_with_merges(course.statements.table, course.merged),
+        kept=course.statements.is_live,
+        verdicts=_verdict_lists(course.judgements, len(course.statements)),
+        drops=_count_drops(course.judgements),
+    )
+
+
+def passing(
+    shard: Shard,
+    specialists: Sequence[Node[Any]],
+    filters: Sequence[Node[Any]],
+    layers: Mapping[str, Layer],
+    numbers: Sequence[int],
+) -> dict[int, frozenset[str]]:
+    """Return the ids of the annotations of some samples that filters keep, by sample number.
+
+    Judged are those of the source and of `specialists`.
+    """
+    statements = _judged(
+        _statements(shard, specialists, layers, numbers), filters, layers
+    ).statements
+    kept: dict[int, set[str]] = {number: set() for number in numbers}
+    names = statements.texts("id")[statements.is_live]
+    for number, name in zip(statements.sample[statements.is_live].tolist(), names, strict=True):
+        kept[number].add(name)
+    return {number: frozenset(one) for number, one in kept.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """The rows of some samples after all filters: what is still live, the verdicts by filter, and
+    the rows that were merged into others."""
+
+    statements: Statements
+    judgements: list[tuple[str, Verdicts]]
+    merged: dict[int, list[int]]
+
+
+def _statements(
+    shard: Shard,
+    specialists: Sequence[Node[Any]],
+    layers: Mapping[str, Layer],
+    numbers: Sequence[int],
+) -> Statements:
+    """Return the rows of some samples, all live."""
+    table = _all_rows(shard, specialists, layers, numbers)
     sizes = [(record.width, record.height) for record in shard.records]
     sample = table.column("sample").to_numpy()
     image_wh = np.array(sizes, dtype=np.float64).reshape(-1, 2)[sample]
-    statements = Statements(
-        table=table, sample=sample, image_wh=image_wh, is_live=np.ones(len(sample), dtype=bool)
-    )
+    is_live = np.ones(len(sample), dtype=bool)
+    return Statements(table=table, sample=sample, image_wh=image_wh, is_live=is_live)
+
+
+def _judged(
+    statements: Statements, filters: Sequence[Node[Any]], layers: Mapping[str, Layer]
+) -> _Course:
+    """Judge rows by one filter after the other."""
     region_id = _region_ids(statements)
     judgements: list[tuple[str, Verdicts]] = []
     merged: dict[int, list[int]] = {}
-    for node in graph.filters:
+    for node in filters:
         measurements = _measurements(node, layers.get(node.name), statements)
         statements = statements.with_measurements(measurements)
         verdicts = node.stage.judge(statements)
@@ -68,28 +122,25 @@ def judge(
             lineage.drop(orphans, PARENT_DROPPED)
             judgements.append((LINEAGE, lineage))
             statements = statements.without(orphans)
-    return Judged(
-        table=_with_merges(table, merged),
-        kept=statements.is_live,
-        verdicts=_verdict_lists(judgements, len(statements)),
-        drops=_count_drops(judgements),
-    )
+    return _Course(statements=statements, judgements=judgements, merged=merged)
 
 
 def _all_rows(
     shard: Shard,
     specialists: Sequence[Node[Any]],
     layers: Mapping[str, Layer],
-    without: frozenset[int],
+    numbers: Sequence[int],
 ) -> pa.Table:
-    labels = [label for of_sample in shard.labels for label in of_sample]
-    numbers = [number for number, of_sample in enumerate(shard.labels) for _ in of_sample]
-    columns = {"sample": pa.array(numbers, pa.int32()), **to_columns(labels)}
+    labels = [(number, label) for number in numbers for label in shard.labels[number]]
+    columns = {
+        "sample": pa.array([number for number, _ in labels], pa.int32()),
+        **to_columns([label for _, label in labels]),
+    }
     source = pa.Table.from_arrays(list(columns.values()), schema=ANNOTATION_SCHEMA)
     table = pa.concat_tables([source, *(layers[node.name].table for node in specialists)])
     sample = table.column("sample").to_numpy()
     order = np.argsort(sample, kind="stable")
-    return table.take(order[~np.isin(sample[order], list(without))]).combine_chunks()
+    return table.take(order[np.isin(sample[order], numbers)]).combine_chunks()
 
 
 def _measurements(

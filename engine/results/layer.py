@@ -1,16 +1,16 @@
 """A layer: what one stage answered about one shard, in one immutable Parquet file.
 
-Its name is (stage fingerprint, shard digest); what exists is done. Rows are annotations or
-measurements; the errors of single samples and the digests of all samples travel in the file's
-metadata, so that a later shard with some of the same samples can take their rows over.
+Its name is (stage fingerprint, gate digest, shard digest); what exists is done. Rows are
+annotations or measurements; the errors of single samples, the digests of all samples and the
+questions about them travel in the file's metadata, so that a later layer can take rows over.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,12 @@ import pyarrow.compute as pc
 
 from engine.core.annotation import ANNOTATION_FIELDS, Annotation, from_table
 from engine.planning.graph import Node
+from engine.results.questions import Asked
 from engine.storage.documents import parse_json
-from engine.storage.folder import Folder
-from engine.storage.parquet import (
-    footer_size,
-    from_sealed_parquet,
-    schema_in_footer,
-    to_sealed_parquet,
-)
+from engine.storage.parquet import from_sealed_parquet, to_sealed_parquet
 
-_log = logging.getLogger(__name__)
-
-TAIL_BYTES = 1 << 16
-"""Bytes at the end of a layer that are read to learn what it has; more for a larger footer."""
 _METADATA_KEY = b"florilegium"
-_DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)
+DAMAGE = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)
 """What reading a damaged layer may raise."""
 SAMPLE_FIELD = pa.field("sample", pa.int32())
 ANNOTATION_SCHEMA = pa.schema([SAMPLE_FIELD, *ANNOTATION_FIELDS])
@@ -52,17 +43,22 @@ class StageError:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """Rows with their sample numbers, ascending, and the samples that failed."""
+    """Rows with their sample numbers, ascending, and the samples that failed.
+
+    `asked` has, of a stage whose input a gate may change, the questions about each sample that did
+    not fail, in the order of its rows.
+    """
 
     table: pa.Table
     errors: tuple[StageError, ...] = ()
+    asked: Mapping[int, Asked] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pass between processes as one Arrow stream, thirty times faster than column by column."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.table.schema) as writer:
             writer.write_table(self.table)
-        return _from_stream, (sink.getvalue().to_pybytes(), self.errors)
+        return _from_stream, (sink.getvalue().to_pybytes(), self.errors, self.asked)
 
     @property
     def failed(self) -> frozenset[int]:
@@ -75,7 +71,18 @@ class Layer:
         numbers = pa.array(sorted(gone), pa.int32())
         keep = pc.invert(pc.is_in(self.table.column("sample"), value_set=numbers))
         errors = tuple(error for error in self.errors if error.sample not in gone)
-        return Layer(table=self.table.filter(keep), errors=errors)
+        asked = {number: one for number, one in self.asked.items() if number not in gone}
+        return Layer(table=self.table.filter(keep), errors=errors, asked=asked)
+
+    def rows(self, node: Node[Any], samples: Sequence[int]) -> dict[int, list[Any]]:
+        """Return the rows of these samples, by sample number."""
+        wanted = pa.array(samples, pa.int32())
+        table = self.table.filter(pc.is_in(self.table.column("sample"), value_set=wanted))
+        by_sample: dict[int, list[Any]] = {number: [] for number in samples}
+        numbers = table.column("sample").to_pylist()
+        for number, row in zip(numbers, node.stage.rows.of_table(table), strict=True):
+            by_sample[number].append(row)
+        return by_sample
 
     def annotations(self, samples: Sequence[int]) -> dict[int, list[Annotation]]:
         """Return the annotations of these samples, by sample number."""
@@ -88,8 +95,10 @@ class Layer:
         return by_sample
 
 
-def _from_stream(stream: bytes, errors: tuple[StageError, ...]) -> Layer:
-    return Layer(table=pa.ipc.open_stream(stream).read_all(), errors=errors)
+def _from_stream(
+    stream: bytes, errors: tuple[StageError, ...], asked: Mapping[int, Asked]
+) -> Layer:
+    return Layer(table=pa.ipc.open_stream(stream).read_all(), errors=errors, asked=asked)
 
 
 def layer_schema(node: Node[Any]) -> pa.Schema:
@@ -98,13 +107,16 @@ def layer_schema(node: Node[Any]) -> pa.Schema:
 
 
 def make_layer(
-    node: Node[Any], answers: Mapping[int, Sequence[Any]], errors: Iterable[StageError]
+    node: Node[Any],
+    answers: Mapping[int, Sequence[Any]],
+    errors: Iterable[StageError],
+    asked: Mapping[int, Asked] = MappingProxyType({}),
 ) -> Layer:
     """Turn the answers of a stage, by sample number, into a layer."""
     schema = layer_schema(node)
     failed = tuple(sorted(errors, key=lambda error: error.sample))
     if not any(answers.values()):
-        return Layer(table=schema.empty_table(), errors=failed)
+        return Layer(table=schema.empty_table(), errors=failed, asked=dict(asked))
     rows: list[tuple[int, Any]] = [
         (number, row) for number in sorted(answers) for row in answers[number]
     ]
@@ -113,7 +125,8 @@ def make_layer(
         **node.stage.rows.columns([row for _, row in rows]),
     }
     arrays = [columns[name] for name in schema.names]
-    return Layer(table=pa.Table.from_arrays(arrays, schema=schema), errors=failed)
+    table = pa.Table.from_arrays(arrays, schema=schema)
+    return Layer(table=table, errors=failed, asked=dict(asked))
 
 
 def join_layers(node: Node[Any], parts: Sequence[Layer]) -> Layer:
@@ -123,140 +136,8 @@ def join_layers(node: Node[Any], parts: Sequence[Layer]) -> Layer:
     if (np.diff(samples) < 0).any():
         table = table.take(np.argsort(samples, kind="stable"))
     errors = sorted((error for part in parts for error in part.errors), key=lambda e: e.sample)
-    return Layer(table=table.combine_chunks(), errors=tuple(errors))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recall:
-    """The stored rows of a stage's layer, and the samples for which there are none."""
-
-    layer: Layer
-    missing: tuple[int, ...]
-
-
-class LayerStore:
-    """The layers of a run, or of many runs that share the cache."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-
-    def write(
-        self, node: Node[Any], shard_digest: str, layer: Layer, sample_digests: Sequence[str]
-    ) -> None:
-        """Publish a layer; `sample_digests` are those of all samples of the shard."""
-        stored = {
-            "samples": list(sample_digests),
-            "errors": [asdict(error) for error in layer.errors],
-        }
-        metadata = {_METADATA_KEY: json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()}
-        data = to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
-        self._folder.publish(
-            layer_file(node.name, node.fingerprint, shard_digest), data, durable=False
-        )
-
-    def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
-        """Return a layer and its sample digests, or `None` when absent or damaged.
-
-        A damaged layer is the trace of a power cut. It is deleted, so that it is made again.
-        """
-        name = layer_file(node.name, node.fingerprint, shard_digest)
-        data = self._folder.read(name)
-        if data is None:
-            return None
-        try:
-            layer, samples = parse_layer(data)
-            if layer.table.schema == layer_schema(node):
-                return layer, samples
-            problem = "it has other columns"
-        except ValueError as error:
-            problem = str(error)
-        _log.warning("layer %s is damaged and is made again: %s", name, problem)
-        self._folder.remove(name)
-        return None
-
-    def missing(
-        self,
-        node: Node[Any],
-        digest: str,
-        samples: Sequence[str],
-        *,
-        previous_digest: str,
-        again: Callable[[StageError], bool],
-    ) -> tuple[int, ...] | None:
-        """Return the samples that the stage has to see, or `None` when its layer is complete.
-
-        Like `recall`, but reads only the end of a file. Damage to the rows of a large layer is
-        found by `recall`.
-        """
-        if stored := self._look(node, digest):
-            errors, _ = stored
-            return tuple(error.sample for error in errors if again(error)) or None
-        old = self._look(node, previous_digest) if previous_digest else None
-        numbers = _unchanged(*old, samples) if old else {}
-        return _without(samples, numbers)
-
-    def recall(
-        self,
-        node: Node[Any],
-        digest: str,
-        samples: Sequence[str],
-        *,
-        previous_digest: str,
-        again: Callable[[StageError], bool],
-    ) -> Recall:
-        """Return the stored rows of a stage for the samples with these digests.
-
-        Samples whose error is to be asked `again` count as missing. When the layer is not there,
-        the rows of unchanged samples come from the layer of the shard of `previous_digest`.
-        """
-        if stored := self.read(node, digest):
-            layer, _ = stored
-            asked = tuple(error.sample for error in layer.errors if again(error))
-            return Recall(layer=layer.without(asked), missing=asked)
-        old = self.read(node, previous_digest) if previous_digest else None
-        if old is None:
-            return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
-        layer, old_samples = old
-        numbers = _unchanged(layer.errors, old_samples, samples)
-        return Recall(layer=_renumbered(layer, numbers), missing=_without(samples, numbers))
-
-    def _look(
-        self, node: Node[Any], digest: str
-    ) -> tuple[tuple[StageError, ...], list[str]] | None:
-        """Return errors and sample digests from the end of a layer, or `None` when absent or
-        damaged; of a small layer, the end is all of it."""
-        name, size = layer_file(node.name, node.fingerprint, digest), TAIL_BYTES
-        tail = self._folder.tail(name, size)
-        try:
-            if tail and len(tail) == size < footer_size(tail):
-                size = footer_size(tail)
-                tail = self._folder.tail(name, size)
-            if tail is None:
-                return None
-            is_whole = len(tail) < size
-            schema = from_sealed_parquet(tail).schema if is_whole else schema_in_footer(tail)
-            if schema.remove_metadata() != layer_schema(node):
-                return None
-            return _parse_metadata(schema)
-        except _DAMAGE:
-            return None
-
-
-def _unchanged(
-    errors: Iterable[StageError], old: Sequence[str], new: Sequence[str]
-) -> dict[int, int]:
-    """Return the new numbers of samples that did not fail and are in the shard still, by old."""
-    failed = {error.sample for error in errors}
-    position = {digest: number for number, digest in enumerate(new)}
-    return {
-        number: position[digest]
-        for number, digest in enumerate(old)
-        if digest in position and number not in failed
-    }
-
-
-def _without(samples: Sequence[str], numbers: Mapping[int, int]) -> tuple[int, ...]:
-    return tuple(sorted(set(range(len(samples))) - set(numbers.values())))
+    asked = {number: one for part in parts for number, one in part.asked.items()}
+    return Layer(table=table.combine_chunks(), errors=tuple(errors), asked=asked)
 
 
 def parse_layer(data: bytes) -> tuple[Layer, list[str]]:
@@ -267,30 +148,47 @@ def parse_layer(data: bytes) -> tuple[Layer, list[str]]:
     """
     try:
         table = from_sealed_parquet(data)
-        errors, samples = _parse_metadata(table.schema)
-    except _DAMAGE as error:
+        errors, samples, asked = parse_metadata(table.schema)
+    except DAMAGE as error:
         raise ValueError(str(error)) from error
-    return Layer(table=table.replace_schema_metadata(None), errors=errors), samples
+    layer = Layer(table=table.replace_schema_metadata(None), errors=errors, asked=asked)
+    return layer, samples
 
 
-def _parse_metadata(schema: pa.Schema) -> tuple[tuple[StageError, ...], list[str]]:
+def parse_metadata(
+    schema: pa.Schema,
+) -> tuple[tuple[StageError, ...], list[str], dict[int, Asked]]:
+    """Return the errors of a layer, the digests of its samples and the questions about them.
+
+    Raises:
+        KeyError, TypeError, ValueError: the metadata are damaged.
+    """
     metadata = parse_json(schema.metadata[_METADATA_KEY])
-    return tuple(StageError(**error) for error in metadata["errors"]), metadata["samples"]
+    asked = {
+        int(number): tuple((str(digest), int(count)) for digest, count in questions)
+        for number, questions in metadata.get("asked", {}).items()
+    }
+    errors = tuple(StageError(**error) for error in metadata["errors"])
+    return errors, metadata["samples"], asked
 
 
-def _renumbered(layer: Layer, numbers: Mapping[int, int]) -> Layer:
-    """Keep the samples that have a new number, under that number; errors are left behind."""
-    old = layer.table.column("sample").to_numpy()
-    keep = np.fromiter((int(number) in numbers for number in old), bool, len(old))
-    new = pa.array([numbers[int(number)] for number in old[keep]], pa.int32())
-    return Layer(table=layer.table.filter(pa.array(keep)).set_column(0, SAMPLE_FIELD, new))
+def layer_bytes(layer: Layer, sample_digests: Sequence[str]) -> bytes:
+    """Return the file of a layer; `sample_digests` are those of all samples of the shard."""
+    stored: dict[str, Any] = {
+        "samples": list(sample_digests),
+        "errors": [asdict(error) for error in layer.errors],
+    }
+    if layer.asked:
+        stored["asked"] = layer.asked
+    metadata = {_METADATA_KEY: json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()}
+    return to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
 
 
-def layer_folder(name: str, fingerprint: str) -> str:
-    """Return the folder of a stage's layers."""
-    return f"{name}-{fingerprint}"
+def layer_folder(name: str, fingerprint: str, gate: str) -> str:
+    """Return the folder of a stage's layers; `gate` is the digest of its gate."""
+    return f"{name}-{fingerprint}-{gate}" if gate else f"{name}-{fingerprint}"
 
 
-def layer_file(name: str, fingerprint: str, shard_digest: str) -> str:
+def layer_file(name: str, fingerprint: str, gate: str, shard_digest: str) -> str:
     """Return the file of a stage's layer for the shard with this digest, with its folder."""
-    return f"{layer_folder(name, fingerprint)}/{shard_digest}.parquet"
+    return f"{layer_folder(name, fingerprint, gate)}/{shard_digest}.parquet"

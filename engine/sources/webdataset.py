@@ -179,16 +179,18 @@ class _Group:
         return ", ".join(name or "a file without extension" for name in names[:20])
 
     def _labels(self, encoding: str) -> Labels:
-        """Read the small members; of several captions the first kind counts."""
+        """Read the small members. Each caption counts; a single one in the JSON, which often is the
+        same in another form, only where no member has one."""
         labels = Labels(encoding, self.limits)
         labels.problems += self.problems
         if "json" in self.texts:
             labels.add_json(self.texts["json"])
-        kind = next((name for name in _CAPTION_EXTENSIONS if name in self.texts), None)
-        if kind:
+        kinds = [name for name in _CAPTION_EXTENSIONS if name in self.texts]
+        for kind in kinds:
             labels.add_caption(self.texts[kind], name=kind)
-        else:
-            labels.add_caption(labels.metadata.get("caption"))
+        in_json = labels.metadata.get("caption")
+        if not kinds or isinstance(in_json, list):
+            labels.add_caption(in_json)
         for extension, data in self.texts.items():
             if extension in (*_CAPTION_EXTENSIONS, "json"):
                 continue

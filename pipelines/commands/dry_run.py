@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from engine.core.errors import MissingPackage, UsageError
 from engine.execution.run import Run
+from pipelines.commands.services import service_lines, share_lines
 from specialists.pretrained.hub import download_lines
 
 
@@ -19,6 +20,8 @@ def dry_run_lines(run: Run) -> Iterator[str]:
             )
         if caveat := node.stage.caveat():
             yield f"{node.name} has {caveat}"
+    yield from share_lines(run)
+    yield from service_lines(run)
     if run.graph.missing:
         yield from download_lines(run.graph.missing)
     if not run.graph.absent:  # else one error names all packages

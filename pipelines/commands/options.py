@@ -24,6 +24,10 @@ Overrides = Annotated[
         "--set", metavar="A.B=C", help="Override a key: shard_size=64, filters.nms=null (off)."
     ),
 ]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", help="Workers and GPUs of each stage: a file of `plan --save`."),
+]
 Replace = Annotated[
     bool,
     typer.Option("--replace", help="Drop samples whose source the config no longer reads."),
@@ -47,10 +51,6 @@ PluginPath = Annotated[
         metavar="DIR",
         help="Search this folder for modules, too; `.` is the current one.",
     ),
-]
-PlanFile = Annotated[
-    Path | None,
-    typer.Option("--plan", help="Workers and GPUs of each stage: a file of `plan --save`."),
 ]
 RetryDeadLetters = Annotated[
     bool, typer.Option("--retry-dead-letters", help="Try failed images again.")

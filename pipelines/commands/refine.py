@@ -19,6 +19,7 @@ from pipelines.commands.options import (
     NoPlugins,
     OutputOption,
     Overrides,
+    PlanFile,
     PluginPath,
     SourceOption,
     Verbose,
@@ -39,6 +40,7 @@ def refine(
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
+    plan_file: PlanFile = None,
     max_dead_letter_share: MaxDeadLetterShare = None,
     until: Annotated[
         Until | None,
@@ -52,13 +54,17 @@ def refine(
     verbose: Verbose = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
+    from engine.execution.run import prepare
     from engine.planning.config import load_document, validated
     from engine.planning.plugins import modules_of, refuse_plugins
+    from pipelines.commands.dry_run import dry_run_lines, refuse_problems
+    from pipelines.commands.services import loopback_warnings
     from pipelines.commands.tables import plan_table, print_table
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import check
     from pipelines.refine.loop import refine as run_loop
     from pipelines.refine.plan import plan_lines
+    from pipelines.refine.stages import round_config
     from pipelines.refine.table import audit_lines, round_line
     from pipelines.refine.to_audit import prepare_audit
     from pipelines.terminal.verbose import log_shown
@@ -69,17 +75,20 @@ def refine(
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
     )
-    document = load_document(config, changes=changes, overrides=overrides or [])
+    document = load_document(config, changes=changes, overrides=overrides or [], plan=plan_file)
     if "refine" not in document:
         raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
     loaded = validated(RefineConfig, document, where=str(config))
     if no_plugins:
         refuse_plugins(loaded, modules_of(loaded, ("refine.students", loaded.refine.students)))
+    first = prepare(round_config(loaded, output=loaded.output), is_dry=True, imports_modules=False)
+    warn(loopback_warnings(first))
     if dry_run:
         first, later = check(loaded, is_dry=True)
         print_table(out, plan_table(first))
-        for line in plan_lines(loaded, first, later):
+        for line in (*plan_lines(loaded, first, later), *dry_run_lines(later)):
             out.say(line)
+        refuse_problems(first)
         return
     if until is None:
         with log_shown(verbose):

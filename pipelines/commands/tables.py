@@ -64,7 +64,8 @@ def plan_table(run: Run) -> Table:
         use = node.use if len(node.use) <= LONGEST else cut(node.use)
         name = node.name if node.use == node.name else f"{node.name}\n  {use}"
         where = f"{node.pool}\n  {node.fingerprint}"
-        table.add_row(name, "\n".join(node.upstream), "\n".join(output), where)
+        reads = [*node.upstream, *(f"after {one}" for one in node.gate.filters)]
+        table.add_row(name, "\n".join(reads), "\n".join(output), where)
     return table
 
 

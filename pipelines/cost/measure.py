@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.core.errors import RunError
@@ -35,7 +35,8 @@ class Measured:
 
 
 def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measured:
-    """Measure every stage on about `count` images of the source.
+    """Measure every stage on about `count` images of the source: on all of them, also where a run
+    asks a stage about a share only, so that what reads it is measured with its annotations.
 
     Raises:
         RunError: no image of the sample can be read, or a stage cannot be loaded.
@@ -48,7 +49,8 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
         machines = machines_of_ray()
         graph = run.graph if machines.gpus else run.graph.on_cpus()
         _refuse_what_never_fits(graph, machines)
-        first = _probe(run, graph, scratch, num_cpus=0)  # idle while the others are measured
+        whole = graph.about_all()
+        first = _probe(run, whole, scratch, num_cpus=0)  # idle while the others are measured
         sampled = sample_source(run, count)
         opened = [first.open.remote(one.spec, count) for one in sampled]
         shards = ray.get(opened)
@@ -60,11 +62,12 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
         for node in graph.layered:
             gpus = 0 if node.is_on_cpu else node.stage.config.num_gpus
             cpus = 0 if gpus else 1
-            probe = _probe(run, graph, scratch, num_cpus=cpus, num_gpus=gpus)
+            probe = _probe(run, whole, scratch, num_cpus=cpus, num_gpus=gpus)
             for waiting in _until_placed(probe, cpus=cpus, gpus=gpus):
                 on_stage(f"{node.name}, {waiting}")
             on_stage(node.name)
-            costs.append(_answer(probe.measure.remote(node.name, *(ref for _, ref in asked))))
+            cost = _answer(probe.measure.remote(node.name, *(ref for _, ref in asked)))
+            costs.append(replace(cost, sample_share=node.sample_share))
             ray.kill(probe)
         stats = [_answer(first.publish.remote(ref)) for _, ref in asked]
     read = sum(len(one.samples) for one, _ in asked)
@@ -80,7 +83,7 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
         ),
         image_bytes=sum(len(one.images[n]) for one in shards for n in one.samples) / read,
         shard_bytes=written / max(len(records), 1),
-        layer_bytes=sum(cost.layer_bytes for cost in costs) / read,
+        layer_bytes=sum(cost.per_image(cost.layer_bytes) for cost in costs),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.core.errors import UsageError
 from engine.planning.config import LAYERS
+from engine.planning.gates import gate_digests
 from engine.results.dataset import manifest_of
 from engine.results.layer import layer_folder
 from engine.results.manifest import RECIPE, read_manifest
@@ -67,9 +68,9 @@ class _Live:
     def of(cls, manifests: list[dict[str, Any]]) -> _Live:
         return cls(
             folders=frozenset(
-                layer_folder(stage["name"], fingerprint)
+                layer_folder(manifest["stages"][fingerprint]["name"], fingerprint, gate)
                 for manifest in manifests
-                for fingerprint, stage in manifest["stages"].items()
+                for fingerprint, gate in gate_digests(manifest["stages"]).items()
             ),
             digests=frozenset(
                 shard["samples_digest"] for manifest in manifests for shard in manifest["shards"]

@@ -4,7 +4,7 @@
       refine.json            the lineage: every round, promoted or not
       rounds/N/              the dataset of round N
         round.json           its entry, written last
-        students/fold_N/     checkpoints of the round
+        students/fold_N/     checkpoints of the round; fold_N_STUDENT of those fine-tuned further
         calibration/STAGE.json
         candidates/LEVEL/    the annotations of the voters before merging; in round 0 perhaps
                              with audit.jsonl, to be filled in
@@ -29,6 +29,7 @@ from pipelines.dataset.files import LINEAGE, REPORT
 ROUND = "round.json"
 ROUNDS = "rounds"
 CANDIDATES = "candidates"
+STUDENTS = "students"
 
 TRUTH = "truth"
 AUDIT = "audit"
@@ -47,6 +48,13 @@ class Student:
     steps: int
     losses: Mapping[str, float]
     """The mean loss of the last steps, by task."""
+    name: str = ""
+    """The student of the config that alone has these weights, fine-tuned from those of the fold."""
+
+    @property
+    def folder(self) -> str:
+        """The folder of its checkpoint, within that of the round."""
+        return student_folder(self.fold, self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +90,13 @@ class Round:
 
     def to_json(self) -> bytes:
         """Return the content of `round.json`."""
-        return to_json(asdict(self), indent=1)
+        return to_json(self.entry(), indent=1)
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as JSON values; the name of a student only where it has one."""
+        students = [asdict(student) for student in self.students]
+        named = [{key: one[key] for key in one if key != "name" or one[key]} for one in students]
+        return asdict(self) | {"students": named}
 
     @classmethod
     def from_json(cls, data: bytes) -> Round:
@@ -104,6 +118,11 @@ def gain_of(before: Mapping[str, float | None], after: Mapping[str, float | None
     )
     gains = [now - then for then, now in pairs if then is not None and now is not None]
     return round(sum(gains) / len(gains), _DECIMALS) if gains else 0.0
+
+
+def student_folder(fold: int, name: str = "") -> str:
+    """Return the folder of a student's checkpoint, within that of its round."""
+    return f"{STUDENTS}/fold_{fold}" + (f"_{name}" if name else "")
 
 
 def round_folder(output: Folder, number: int) -> Folder:
@@ -131,7 +150,7 @@ def read_lineage(output: Folder) -> list[Round]:
 
 def write_lineage(output: Folder, rounds: Sequence[Round]) -> None:
     """Publish `refine.json`, and delete a report of other rounds, which has to be drawn again."""
-    data = to_json({"rounds": [asdict(one) for one in rounds]}, indent=1)
+    data = to_json({"rounds": [one.entry() for one in rounds]}, indent=1)
     if output.read(LINEAGE) != data:
         output.remove(REPORT)
         output.publish(LINEAGE, data)

@@ -14,6 +14,7 @@ import yaml
 from engine.core.errors import ConfigError
 from engine.core.redaction import redacted
 from engine.execution.run import Run
+from engine.planning.fingerprint import SAMPLE_SHARE
 from engine.storage.documents import damaged, read_limited
 from engine.storage.folder import Folder
 from engine.untrusted.safe_yaml import read_yaml
@@ -37,6 +38,7 @@ def resolved_config(run: Run) -> bytes:
             node.name: {
                 "use": node.use,
                 "reads": list(node.upstream),
+                **({SAMPLE_SHARE: node.sample_share} if node.sample_share < 1 else {}),
                 **node.stage.config.model_dump(mode="json"),
             }
             for node in nodes

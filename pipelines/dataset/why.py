@@ -64,7 +64,7 @@ def _statement(row: dict[str, Any]) -> Text:
     if row["box_xyxy"]:
         line.append("  [" + ", ".join(f"{edge:g}" for edge in row["box_xyxy"]) + "]", style="dim")
     if row["score"] is not None:
-        line.append(f"  score {row['score']:.3f}")
+        line.append(f"  score {row['score']:.3g}")
     if row["support"] is not None:
         line.append(f"  support {row['support']:.3f}")
     if row["confidence"] is not None:
@@ -75,7 +75,7 @@ def _statement(row: dict[str, Any]) -> Text:
     if row["parent_id"]:
         line.append(f" from {row['parent_id']}", style="dim")
     if row["merged_from"]:
-        line.append(f" confirmed by {', '.join(row['merged_from'])}", style="dim")
+        line.append(f" merged from {', '.join(row['merged_from'])}", style="dim")
     return line
 
 

@@ -19,9 +19,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field
 
+from engine.core.annotation import SOURCE
 from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.image.reading import read_header
+from engine.core.rank import rows_of_source
 from engine.core.tasks import CAPTION_TASKS
 from engine.results.dataset import Dataset
 from engine.results.dataset_sample import read_samples
@@ -33,14 +35,16 @@ from specialists.online.examples import MOST_BYTES, MOST_CHARACTERS
 
 EXAMPLES = "examples.jsonl"
 IMAGES = "images"
-_COLUMNS = ("id", "key", "task", "text", "kept", "merged_from")
+_COLUMNS = ("id", "key", "task", "text", "kept", "merged_from", "specialist")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Choice:
-    """A right caption and where it is stored; they sort by a digest of the caption's id."""
+    """A right caption and where it is stored; those of the source sort first, then they sort by a
+    digest of the caption's id."""
 
-    rank: str
+    is_of_machine: bool
+    digest: str
     task: str
     shard: str
     key: str
@@ -75,8 +79,8 @@ class FewShotExported(Exported):
 class FewShotExporter(Exporter[FewShotConfig, FewShotExported]):
     """Writes captions that are right by an audit, at most `per_task` of a task and one per image.
 
-    The choice depends on the captions' ids only. Captions that a filter dropped, and images
-    too large for an example, are left out.
+    Captions of the source are chosen first; else the choice depends on the captions' ids only.
+    Captions that a filter dropped, and images too large for an example, are left out.
     """
 
     Config: ClassVar[type[BaseModel]] = FewShotConfig
@@ -106,14 +110,28 @@ def _right_captions(dataset: Folder, audit: Audit) -> list[Choice]:
     known: set[str] = set()
     found = Dataset.of(dataset).select(verdict="all")
     for shard, table in zip(found.shards, found.tables(_COLUMNS), strict=True):
-        columns = (table.column(name).to_pylist() for name in _COLUMNS)
-        for name, key, task, text, kept, voters in zip(*columns, strict=True):
+        names, keys, tasks, texts, is_kept, merged, specialists = (
+            table.column(name).to_pylist() for name in _COLUMNS
+        )
+        rows = list(zip(names, texts, specialists, strict=True))
+        labels = {one: text for one, text, specialist in rows if specialist == SOURCE}
+        of_source = rows_of_source(zip(specialists, texts, merged, strict=True), labels).tolist()
+        columns = (names, keys, tasks, texts, is_kept, merged, of_source)
+        for name, key, task, text, kept, voters, human in zip(*columns, strict=True):
             known.add(name)
             is_usable = kept and task in CAPTION_TASKS and 0 < len(text) <= MOST_CHARACTERS
             is_right = any(audit.right.get(one) for one in voters)
             if is_usable and audit.right.get(name, is_right):
-                rank = blake2b(name.encode(), digest_size=8).hexdigest()
-                right.append(Choice(rank=rank, task=task, shard=shard, key=key, text=text))
+                right.append(
+                    Choice(
+                        is_of_machine=not human,
+                        digest=blake2b(name.encode(), digest_size=8).hexdigest(),
+                        task=task,
+                        shard=shard,
+                        key=key,
+                        text=text,
+                    )
+                )
     audit.check(known)
     return right
 

@@ -6,6 +6,7 @@ Pure functions on a parsed text. This module knows no threshold and no stage.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,24 +20,47 @@ _QUOTATION = re.compile(r'"[^"]*"|“[^”]*”|«[^»]*»|„[^“”]*[“”]
 def count_grammar(doc: Doc) -> Mapping[str, float]:
     """Count objects, attributes, actions and proper nouns, and measure their complexity.
 
-    Objects are nouns and proper nouns, attributes adjectives, actions verbs. The complexity of
-    a token is its degree in the dependency tree read as an undirected graph (Florence-2 paper,
-    section 5.2); that of a caption is the mean over its objects, or actions, and 0 when it has
-    none. The mean, unlike the maximum, gives values near the paper's Table 3. `things` are objects,
-    too, but a name of several words counts once. Numbers count as words only beside a word.
+    Section 5.2 of the Florence-2 paper counts by part of speech and does not publish its rules.
+    Objects are nouns and proper nouns; attributes are adjectives, adverbs, numerals, and nouns
+    and participles before the noun that they describe; actions are verbs.
+
+    The complexity of a word is its degree in the dependency tree read as an undirected graph. All
+    mentions of a word (by its lemma) are one node: what is named again is the same object, with
+    more connections. Punctuation is no node. The complexity of a caption is the mean over its
+    mentions of objects, or actions, and 0 when it has none.
+
+    `things` are objects, too, but a name of several words counts once. Numbers count as words only
+    beside a word.
     """
     objects = [token for token in doc if token.pos_ in ("NOUN", "PROPN")]
     actions = [token for token in doc if token.pos_ == "VERB"]
+    degrees = _degrees(doc)
     return {
         "objects": len(objects),
         "things": sum(not _continues_name(token) for token in objects),
-        "attributes": sum(token.pos_ == "ADJ" for token in doc),
+        "attributes": sum(map(_is_attribute, doc)),
         "actions": len(actions),
         "proper_nouns": sum(token.pos_ == "PROPN" for token in objects),
-        "object_complexity": _mean_degree(objects),
-        "action_complexity": _mean_degree(actions),
+        "object_complexity": _mean_degree(objects, degrees),
+        "action_complexity": _mean_degree(actions, degrees),
         "words": _count_words(doc),
     }
+
+
+def _is_attribute(token: Token) -> bool:
+    describes_noun = token.pos_ in ("NOUN", "VERB") and token.dep_ in ("compound", "amod")
+    return token.pos_ in ("ADJ", "ADV", "NUM") or describes_noun
+
+
+def _degrees(doc: Doc) -> Mapping[str, int]:
+    """Return how many other words each lemma is connected to in the dependency tree."""
+    beside: defaultdict[str, set[str]] = defaultdict(set)
+    for token in doc:
+        word, head = token.lemma_, token.head.lemma_
+        if word != head and not (token.is_punct or token.is_space or token.head.is_punct):
+            beside[word].add(head)
+            beside[head].add(word)
+    return {word: len(others) for word, others in beside.items()}
 
 
 def _continues_name(token: Token) -> bool:
@@ -49,9 +73,8 @@ def _count_words(doc: Doc) -> int:
     return sum(_WORD.search(token.text) is not None for token in doc)
 
 
-def _mean_degree(tokens: Sequence[Token]) -> float:
-    degrees = [token.n_lefts + token.n_rights + (token.head.i != token.i) for token in tokens]
-    return sum(degrees) / len(degrees) if degrees else 0.0
+def _mean_degree(tokens: Sequence[Token], degrees: Mapping[str, int]) -> float:
+    return sum(degrees.get(token.lemma_, 0) for token in tokens) / max(len(tokens), 1)
 
 
 def prose_of(text: str) -> str:

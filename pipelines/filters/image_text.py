@@ -92,6 +92,7 @@ class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterC
     def __init__(self, config: ImageTextFilterConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.tasks),)
+        self.each = config.tasks
 
     def load(self) -> None:
         """Load the weights."""

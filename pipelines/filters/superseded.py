@@ -1,8 +1,9 @@
 """Drops annotations that a merged annotation replaces.
 
 An annotation of a voter is dropped as `merged` when it is part of a merged annotation, and else as
-`outvoted`. Merged annotations with too low a confidence are dropped as `unsure`. Other tasks are
-not judged. This module knows neither rules nor calibrations.
+`outvoted`; texts of the source for regions without a chosen text stay. Merged annotations with too
+low a confidence are dropped as `unsure`. Other tasks are not judged. This module knows neither
+rules nor calibrations.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from engine.core.judgement import Statements, Verdicts
 from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
 from engine.core.tasks import TASKS
 from pipelines.filters.per_task import Fraction
+from specialists.regions.crops import WORDS_OF_BOXES
 
 MERGED = "merged"
 OUTVOTED = "outvoted"
@@ -69,6 +71,7 @@ class Superseded(Filter[SupersededConfig]):
             is_own = statements.texts("specialist") == stage
             is_speaker |= of_task & is_own
             is_heard |= of_task & ~is_own
+        is_heard &= ~_unread(statements, is_speaker)
         is_named = _named_by(statements, is_speaker)
         verdicts.is_judged |= is_speaker
         confidence = statements.table.column("confidence").to_numpy(zero_copy_only=False)
@@ -78,6 +81,13 @@ class Superseded(Filter[SupersededConfig]):
         verdicts.drop(is_heard & is_named, MERGED)
         verdicts.drop(is_heard, OUTVOTED)
         return verdicts
+
+
+def _unread(statements: Statements, is_speaker: np.ndarray) -> np.ndarray:
+    """Return which rows are texts that the source has for a region of which no other was chosen."""
+    chosen = statements.parent[is_speaker]
+    is_text = np.isin(statements.task.astype(str), WORDS_OF_BOXES)
+    return statements.is_of_source & is_text & ~np.isin(statements.parent, chosen[chosen >= 0])
 
 
 def _named_by(statements: Statements, is_speaker: np.ndarray) -> np.ndarray:

@@ -66,8 +66,8 @@ class Candidates:
         return np.array(codes, dtype=np.int64)
 
     @property
-    def rank(self) -> np.ndarray:
-        """The ranking key, best highest: trust, else score, else -1, (n,)."""
+    def certainty(self) -> np.ndarray:
+        """How sure each one is, the surest highest: trust, else score, else -1, (n,)."""
         return np.nan_to_num(np.where(np.isnan(self.trust), self.score, self.trust), nan=-1.0)
 
     @cached_property

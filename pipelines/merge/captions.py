@@ -41,9 +41,9 @@ def chosen_caption(
     captions = candidates.annotations
     if not captions:
         return []
-    agreement = object_agreement([one.text for one in captions], objects, names)
+    f1 = object_f1([one.text for one in captions], objects, names)
     certainty = (np.nan_to_num(one, nan=-1.0) for one in (candidates.score, candidates.trust))
-    best = int(np.lexsort([-one for one in (*certainty, agreement)])[0])
+    best = int(np.lexsort([-one for one in (*certainty, f1)])[0])
     same = [
         captions[row].id for row in np.flatnonzero(candidates.text_id == candidates.text_id[best])
     ]
@@ -71,7 +71,7 @@ def _indent(text: str) -> int:
     return len(text) - len(text.lstrip())
 
 
-def object_agreement(
+def object_f1(
     captions: Sequence[str], objects: Sequence[Annotation], names: Collection[str] = ()
 ) -> np.ndarray:
     """Return how well the objects that captions mention match those of the image: F1, (captions,).

@@ -19,8 +19,8 @@ from specialists.regions.overlap import box_overlap
 
 SHAPE_FEATURES = ("spread", "size", "size_squared", "on_edge", "rival", "rival_same", "votes")
 """Features of the object itself: how far its voters' boxes disagree, how large it is, whether it
-touches the border, how much a better ranked cluster overlaps it, and whether at least two voters
-agree on its label."""
+touches the border, how much a better ranked cluster overlaps it, and (`votes`, 0 or 1) whether at
+least two voters agree on its label."""
 
 _SMALLEST_AREA_PX = 1e-6
 """Keeps the logarithm of the size finite for an empty box."""
@@ -29,7 +29,7 @@ _SMALLEST_SIZE = 1e-3
 _EDGE_SHARE = 0.01
 """Share of the longer side of the image within which a box touches the border: one percent."""
 _SEVERAL_VOTES = 2
-"""Agreement from which on the feature `votes` is 1."""
+"""Sum of the voters' likeness from which on the feature `votes` is 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,15 +38,15 @@ class Hypotheses:
 
     `cluster` is the cluster of each, ascending, int, (h,); `leader` the index of its best ranked
     candidate, int, (h,); `member` the index of each voter's candidate in the cluster, -1 for none,
-    int, (h, voters); `agreement` how much that candidate's text agrees with the leader's, 0..1, 0
-    for none, (h, voters); `box_xyxy` the mean box, pixels, (h, 4).
+    int, (h, voters); `likeness` how similar that candidate's text is to the leader's, 0..1, 0 for
+    none, (h, voters); `box_xyxy` the mean box, pixels, (h, 4).
     """
 
     candidates: Candidates
     cluster: np.ndarray
     leader: np.ndarray
     member: np.ndarray
-    agreement: np.ndarray
+    likeness: np.ndarray
     box_xyxy: np.ndarray
 
     def __len__(self) -> int:
@@ -86,17 +86,17 @@ def hypotheses_of(
         cluster=cluster_of[leader],
         leader=leader,
         member=member,
-        agreement=np.where(member >= 0, similarity, 0.0),
+        likeness=np.where(member >= 0, similarity, 0.0),
         box_xyxy=_mean_boxes(candidates.box_xyxy, member, weight),
     )
 
 
 def _leaders(candidates: Candidates, cluster_of: np.ndarray) -> np.ndarray:
     """Return the best ranked candidate of each text in each cluster, by cluster and text, (h,)."""
-    by_rank = np.argsort(-candidates.rank, kind="stable")
+    by_certainty = np.argsort(-candidates.certainty, kind="stable")
     keys = np.stack([cluster_of, candidates.text_id], axis=1)
-    _, first = np.unique(keys[by_rank], axis=0, return_index=True)
-    leaders: np.ndarray = by_rank[first]
+    _, first = np.unique(keys[by_certainty], axis=0, return_index=True)
+    leaders: np.ndarray = by_certainty[first]
     return leaders
 
 
@@ -115,7 +115,7 @@ def cluster(candidates: Candidates, iou: float) -> np.ndarray:
     """
     number = np.full(len(candidates), -1)
     overlap = candidates.overlap
-    for seed in np.argsort(-candidates.rank, kind="stable"):
+    for seed in np.argsort(-candidates.certainty, kind="stable"):
         if number[seed] >= 0:
             continue
         is_other = candidates.voter != candidates.voter[seed]
@@ -159,7 +159,7 @@ def features(hypotheses: Hypotheses, names: Sequence[str], size_wh: tuple[int, i
         names: labels that have features of their own: the label, and which voters agree on it.
         size_wh: width and height of the image, pixels.
     """
-    agrees = hypotheses.agreement
+    agrees = hypotheses.likeness
     differs = hypotheses.is_present - agrees
     log_odds = np.nan_to_num(hypotheses.of_members(logit(hypotheses.candidates.trust)))
     votes = [agrees, agrees * log_odds, differs, differs * log_odds]
@@ -189,7 +189,7 @@ def _shape_features(hypotheses: Hypotheses, size_wh: tuple[int, int]) -> np.ndar
         margin <= _EDGE_SHARE * max(size_wh),
         rival,
         rival_same,
-        hypotheses.agreement.sum(axis=1) >= _SEVERAL_VOTES,
+        hypotheses.likeness.sum(axis=1) >= _SEVERAL_VOTES,
     ]
     return np.stack(columns, axis=1).astype(np.float64)
 

@@ -34,8 +34,8 @@ MERGE_RULES = "florilegium.merge_rules"
 AGREEMENT = "agreement"
 """The rule that is used where another one needs a calibration and has none."""
 
-_WEIGHT_OF_SUPPORT = 0.9
-"""Below 1, so that one more vote outweighs any support, which is at most 1."""
+_WEIGHT_OF_TRUST = 0.9
+"""Below 1, so that one more vote outweighs any mean trust, which is at most 1."""
 
 
 class RuleOptions(BaseModel):
@@ -186,7 +186,7 @@ class Union(Choosing):
 
     def choose(self, hypotheses: Hypotheses, case: Case) -> Choice:
         """Choose the best ranked of each cluster; its trust is the confidence."""
-        strength = hypotheses.candidates.rank[hypotheses.leader]
+        strength = hypotheses.candidates.certainty[hypotheses.leader]
         rows = separate(hypotheses, _best_of_clusters(hypotheses, strength), self.options.apart)
         trust = hypotheses.candidates.trust[hypotheses.leader[rows]]
         return Choice(row=rows, confidence=trust)
@@ -203,10 +203,10 @@ class Agreement(Choosing):
         """Choose hypotheses with enough votes."""
         if case.has_one_voter:
             return Union(self.options).choose(hypotheses, case)
-        votes = hypotheses.agreement.round().sum(axis=1)
-        trust = np.nan_to_num(hypotheses.of_members(hypotheses.candidates.rank)).clip(0, 1)
-        support = (hypotheses.agreement * trust).sum(axis=1) / hypotheses.is_present.sum(axis=1)
-        strength = votes + _WEIGHT_OF_SUPPORT * support
+        votes = hypotheses.likeness.round().sum(axis=1)
+        trust = np.nan_to_num(hypotheses.of_members(hypotheses.candidates.certainty)).clip(0, 1)
+        mean_trust = (hypotheses.likeness * trust).sum(axis=1) / hypotheses.is_present.sum(axis=1)
+        strength = votes + _WEIGHT_OF_TRUST * mean_trust
         rows = _best_of_clusters(hypotheses, strength)
         rows = rows[votes[rows] >= self.options.min_votes]
         rows = separate(hypotheses, rows, self.options.apart)

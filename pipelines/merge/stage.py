@@ -94,7 +94,7 @@ class Merge(Specialist[MergeConfig]):
     Config: ClassVar[type[StageConfig]] = MergeConfig
     needs: ClassVar[tuple[str, ...]] = ("rapidfuzz",)
     extra: ClassVar[str] = "refine"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     reads: tuple[Input, ...] = (one_of(*MERGED_TASKS),)
     produces: tuple[str, ...] = MERGED_TASKS
 
@@ -151,8 +151,8 @@ class Merge(Specialist[MergeConfig]):
     def _merged_task(
         self, sample: Sample, task: str, found: Sequence[Annotation], merged: Sequence[Annotation]
     ) -> list[Annotation]:
-        if task in CAPTION_TASKS:  # a text with instructions to its reader is no caption
-            found = [one for one in found if not count_instructions(one.text)]
+        if task in CAPTION_TASKS:
+            found = [one for one in found if _is_caption(one)]
         if not self.config.source_first:
             return self._by_rule(sample, task, found, merged)
         labels = labels_among(found, task, self.config.iou)
@@ -193,6 +193,12 @@ class Merge(Specialist[MergeConfig]):
                     f"only those it knows"
                 )
         return voters
+
+
+def _is_caption(annotation: Annotation) -> bool:
+    """Whether a text is a caption: not one with instructions to its reader, nor a sentence that was
+    taken out of its caption because nothing supports it (`llm_merge`)."""
+    return not annotation.parent_id and not count_instructions(annotation.text)
 
 
 def _has_one_voter(candidates: Candidates, upstream: Mapping[str, frozenset[str]]) -> bool:

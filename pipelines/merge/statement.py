@@ -23,8 +23,8 @@ def statement_of(
 ) -> Annotation:
     """Make one annotation of a chosen hypothesis; the engine sets its id and provenance.
 
-    The text is that of the leader. The score is the mean of the members' scores, weighted by their
-    agreement with the leader; `None` if no member that agrees has one.
+    The text is that of the leader. The score is the mean of the members' scores, weighted by the
+    likeness of their texts to it; `None` if no member with such a text has one.
 
     Args:
         confidence: calibrated probability, NaN for none.
@@ -48,7 +48,7 @@ def statement_of(
         box_xyxy=box_xyxy,
         quad=_mean_quad(leader, members, weight[is_present]),
         mask_rle=mask,
-        score=_mean_score(members, hypotheses.agreement[row, is_present]),
+        score=_mean_score(members, hypotheses.likeness[row, is_present]),
         support=leader.support,
         confidence=rounded(confidence),
         parent_id=leader.parent_id,
@@ -128,10 +128,10 @@ def _aligned(quad: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return min(turned, key=lambda one: float(np.abs(one - reference).sum()))
 
 
-def _mean_score(members: Sequence[Annotation], agreement: np.ndarray) -> float | None:
+def _mean_score(members: Sequence[Annotation], likeness: np.ndarray) -> float | None:
     given = [
         (one.score, share)
-        for one, share in zip(members, agreement.tolist(), strict=True)
+        for one, share in zip(members, likeness.tolist(), strict=True)
         if one.score is not None and share > 0
     ]
     if not given:

@@ -10,7 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from engine.planning.config import RunConfig
+from engine.core.errors import ConfigError, nearest
+from engine.planning.config import RunConfig, validated
 from engine.untrusted.names import check_name
 from pipelines.dataset.lineage import AUDIT, TRUTH
 from pipelines.training.config import TrainConfig
@@ -33,6 +34,10 @@ class RefineOptions(BaseModel):
     """Students that are trained in parallel; each takes the workers that `train` names."""
     train: TrainConfig
     """How a student is trained; round 1 starts from its `model`."""
+    fine_tune: dict[str, dict[str, Any]] = {}
+    """Students with weights of their own: those of the round's student, trained further. By the
+    name of the student, `tasks` and what else differs from `train`. For labels that a share of the
+    samples has, such as long captions (paper, section 4.3), `sample_share` names that share."""
     is_warm: bool = True
     """Later rounds start from the students of the promoted round, fold by fold."""
     audit: str = ""
@@ -51,6 +56,31 @@ class RefineOptions(BaseModel):
         for name in students:
             check_name(name)
         return students
+
+    @model_validator(mode="after")
+    def _can_be_tuned(self) -> Self:
+        for name, options in self.fine_tune.items():
+            if name not in self.students:
+                raise ValueError(f"fine_tune.{name} is no student, {nearest(name, self.students)}")
+            if "tasks" not in options or "model" in options:
+                raise ValueError(
+                    f"fine_tune.{name} starts from the round's student and needs tasks of its own: "
+                    f"give `tasks`, and no `model`"
+                )
+            try:
+                self.tuning(name)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return self
+
+    def tuning(self, student: str) -> TrainConfig:
+        """Return how a student of `fine_tune` is trained further.
+
+        Raises:
+            ConfigError: its options are wrong.
+        """
+        values = self.train.model_dump(exclude={"tasks", "custom"}) | self.fine_tune[student]
+        return validated(TrainConfig, values, where=f"fine_tune.{student}")
 
     @field_validator("audit", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from pipelines.dataset.lineage import (
     Student,
     gain_of,
     round_folder,
+    student_folder,
     write_lineage,
 )
 from pipelines.merge.calibration import read_calibration
@@ -42,6 +44,7 @@ from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, round_config, with_students
 from pipelines.shape_world.score.measure import truth_of
 from pipelines.terminal.progress import shown
+from pipelines.training.config import TrainConfig
 from pipelines.training.trainer import train
 
 _PACKAGES = (
@@ -166,38 +169,60 @@ class _Loop:
             put_in_place(run, manifest, before_switch=before_switch)
 
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
-        """Train a student for each fold, on the samples of all other folds."""
+        """Train a student for each fold, on the samples of all other folds, and fine-tune it."""
         options = self._config.refine
-        step = f"round {number}, {counted(options.folds, 'student')}"
-        progress = Progress(current="starting", step=step)
+        count = options.folds * (1 + len(options.fine_tune))
+        progress = Progress(current="starting", step=f"round {number}, {counted(count, 'student')}")
 
-        def trained(fold: int) -> Student:
-            config = options.train
-            if options.is_warm and parent.number > 0:
-                start = str(self._checkpoint(parent.number, fold))
-                config = config.model_copy(update={"model": start, "revision": ""})
-            result = train(
-                round_folder(self._output, parent.number).url,
-                config,
-                self._checkpoint(number, fold),
-                fold=fold if options.folds > 1 else None,
-                folds=options.folds,
-                on_progress=partial(progress.train, f"student {fold}"),
-                on_wait=partial(setattr, progress, "waiting"),
-                on_note=progress.notes.append,
-            )
-            return Student(
-                fold=fold, digest=result.digest, steps=result.steps, losses=result.losses
-            )
+        def trained(fold: int) -> list[Student]:
+            is_warm = options.is_warm and parent.number > 0
+            start = str(self._checkpoint(parent.number, fold)) if is_warm else ""
+            students = [self._student(number, parent, options.train, fold, progress, start=start)]
+            start = str(self._checkpoint(number, fold))
+            for name in options.fine_tune:
+                tuning = options.tuning(name)
+                students.append(
+                    self._student(number, parent, tuning, fold, progress, start=start, name=name)
+                )
+            return students
 
         with shown(progress):
             if options.students_at_once == 1:
-                return tuple(map(trained, range(options.folds)))
+                return tuple(chain.from_iterable(map(trained, range(options.folds))))
             threads = ThreadPoolExecutor(options.students_at_once)
             try:
-                return tuple(threads.map(trained, range(options.folds)))
+                return tuple(chain.from_iterable(threads.map(trained, range(options.folds))))
             finally:  # after an interrupt, do not wait for the other students
                 threads.shutdown(wait=False, cancel_futures=True)
+
+    def _student(
+        self,
+        number: int,
+        parent: Round,
+        config: TrainConfig,
+        fold: int,
+        progress: Progress,
+        *,
+        start: str,
+        name: str = "",
+    ) -> Student:
+        """Train one student; `start` is a checkpoint to start from, else that of the config."""
+        if start:
+            config = config.model_copy(update={"model": start, "revision": ""})
+        folds = self._config.refine.folds
+        result = train(
+            round_folder(self._output, parent.number).url,
+            config,
+            self._checkpoint(number, fold, name),
+            fold=fold if folds > 1 else None,
+            folds=folds,
+            on_progress=partial(progress.train, f"{name or 'student'} {fold}"),
+            on_wait=partial(setattr, progress, "waiting"),
+            on_note=progress.notes.append,
+        )
+        return Student(
+            fold=fold, digest=result.digest, steps=result.steps, losses=result.losses, name=name
+        )
 
     def _decide(self, number: int, *, parent: Round | None, students: Sequence[Student]) -> Round:
         """Label and measure a round, and promote it if it is better than its parent."""
@@ -230,12 +255,15 @@ class _Loop:
         """Return the stages of a round, its students included."""
         if number == 0:
             return dict(self._config.specialists)
-        folds = range(self._config.refine.folds)
-        checkpoints = [str(self._checkpoint(number, fold)) for fold in folds]
-        return with_students(self._config, checkpoints, number)
+        tuned = {name: self._checkpoints(number, name) for name in self._config.refine.fine_tune}
+        return with_students(self._config, self._checkpoints(number), number, fine_tuned=tuned)
 
-    def _checkpoint(self, number: int, fold: int) -> Path:
-        return Path(round_folder(self._output, number).path(f"students/fold_{fold}"))
+    def _checkpoints(self, number: int, name: str = "") -> list[str]:
+        folds = range(self._config.refine.folds)
+        return [str(self._checkpoint(number, fold, name)) for fold in folds]
+
+    def _checkpoint(self, number: int, fold: int, name: str = "") -> Path:
+        return Path(round_folder(self._output, number).path(student_folder(fold, name)))
 
 
 def _merges(labels: LabelledRound) -> dict[str, dict[str, Any]]:

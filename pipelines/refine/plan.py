@@ -11,17 +11,15 @@ from pipelines.merge.stage import Merge
 from pipelines.refine.audits import is_missing
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.stages import levels
+from pipelines.training.config import TrainConfig
 
 
 def plan_lines(config: RefineConfig, first: Run, later: Run) -> Iterator[str]:
-    """Yield what the loop will do, and what is missing, after the table of round 0.
+    """Yield what the loop will do, after the table of round 0.
 
     `first` is the run of round 0, `later` that of a round with students.
     """
     options, train = config.refine, config.refine.train
-    for node in first.graph.nodes:
-        if caveat := node.stage.caveat():
-            yield f"{node.name} has {caveat}"
     yield "round 0    the specialists label, the merge stages merge"
     yield f"audit      {_audit(config, first)}"
     yield f"quality    measured by {_measure(config)}"
@@ -33,12 +31,19 @@ def plan_lines(config: RefineConfig, first: Run, later: Run) -> Iterator[str]:
     parallel = f", {options.students_at_once} in parallel" if options.students_at_once > 1 else ""
     split = ", each without one fold of the samples" if options.folds > 1 else ""
     yield f"students   {options.folds} a round{split}{parallel}"
-    steps = f"{counted(train.steps, 'step')} of {counted(train.batch_size, 'example')}"
-    yield f"           trained from {train.model}, {steps}, on {', '.join(train.tasks)}"
+    yield f"           trained from {train.model} on {_trained(train)}"
     for name in options.students:
         yield f"           {name} {_joins(later, name)}"
-    for command in dict.fromkeys((*first.graph.missing, *later.graph.missing)):
-        yield f"not here yet: {command}"
+        if name in options.fine_tune:
+            yield f"           {name} is fine-tuned on {_trained(options.tuning(name))}"
+
+
+def _trained(train: TrainConfig) -> str:
+    """Describe a training: its tasks, how long, and on which samples."""
+    batch = train.batch_size * train.gradient_accumulation * max(train.workers, 1)
+    steps = f"{counted(train.steps, 'step')} of {counted(batch, 'example')}"
+    share = f", with {100 * train.sample_share:g}% of the samples" * (train.sample_share < 1)
+    return f"{', '.join(train.chosen)}: {steps}{share}"
 
 
 def _audit(config: RefineConfig, first: Run) -> str:

@@ -1,11 +1,12 @@
 """The quality of the labels of a round: against truth, against an audit, or among the voters.
 
 Truth is compared on samples that were not audited. An audit and the voters cover only things that
-some stage found: an object that all stages missed costs no recall.
+some stage found: an object that all stages missed costs no recall. A missing caption does.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -122,14 +123,21 @@ def _agreed(dataset: Folder) -> Iterator[tuple[str, MatchCounts]]:
     """Yield for each sample, voter and task how well the voter agrees with the kept labels.
 
     With folds, no voter was trained on the sample that it labels. Merged annotations are no votes:
-    they would agree with themselves.
+    they would agree with themselves. Every image can be described, so one without a caption of a
+    length that others have counts as a miss: captions of a few images are worth less than of all.
     """
+    samples, captioned, voted = 0, Counter[str](), set[str]()
     for kept, dropped in _rows(dataset):
+        samples += 1
+        captioned.update({one.task for one in kept if one.task in CAPTION_TASKS})
         audit = Audit(right=dict.fromkeys((one.id for one in kept), True))
         votes = [one for one in dropped if not one.merged_from]
+        voted.update(one.task for one in votes)
         for voter in {one.specialist: None for one in votes}:
             own = [one for one in votes if one.specialist == voter]
             yield from _against_labels(audit, kept, own)
+    for task in captioned.keys() & voted:
+        yield task, MatchCounts(true=samples - captioned[task])
 
 
 def _against_audit(

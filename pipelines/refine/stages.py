@@ -8,18 +8,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from engine.core.annotation import SOURCE
 from engine.core.errors import ConfigError
-from engine.core.stage import Specialist
+from engine.core.stage import Specialist, StageConfig
 from engine.planning.config import RunConfig, validated
+from engine.planning.fingerprint import SAMPLE_SHARE
 from engine.planning.graph import Graph, Node
+from pipelines.merge.rules import AGREEMENT, find_rule
 from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
 from specialists.florence2.config import Florence2Config
 
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
 Stages = dict[str, dict[str, Any]]
+_OF_GRAPH = ("use", "reads", SAMPLE_SHARE)
+"""Keys of a stage that the planner reads, not the stage."""
 
 
 def round_config(
@@ -33,8 +39,18 @@ def round_config(
     return RunConfig.model_construct(**values)
 
 
-def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int) -> Stages:
+def with_students(
+    config: RefineConfig,
+    checkpoints: Sequence[str],
+    number: int,
+    *,
+    fine_tuned: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Stages:
     """Return the stages of a round with trained checkpoints as students.
+
+    Args:
+        checkpoints: one for each fold.
+        fine_tuned: those of the students that have their own, by name.
 
     Raises:
         ConfigError: a student has the name of a stage, or no merge stage takes its tasks.
@@ -47,7 +63,7 @@ def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int)
             "use": "florence2",
             "reads": [],
             **options,
-            "model": list(checkpoints),
+            "model": list(fine_tuned.get(name, checkpoints)),
             "round": number,
         }
         produced = _tasks_of(student, Florence2Config, where=f"refine.students.{name}")
@@ -75,8 +91,13 @@ def with_students(config: RefineConfig, checkpoints: Sequence[str], number: int)
 def _tasks_of(
     options: Mapping[str, Any], model: type[Florence2Config | MergeConfig], *, where: str
 ) -> set[str]:
-    own = {key: value for key, value in options.items() if key not in ("use", "reads")}
-    return set(validated(model, own, where=where).tasks)
+    return set(_options_of(options, model, where=where).tasks)
+
+
+def _options_of(options: Mapping[str, Any], model: type[ConfigT], *, where: str) -> ConfigT:
+    """Return the options of a stage without the keys that the planner reads."""
+    own = {key: value for key, value in options.items() if key not in _OF_GRAPH}
+    return validated(model, own, where=where)
 
 
 def _refuse_calibration(merge: str, options: Mapping[str, Any]) -> None:
@@ -86,6 +107,16 @@ def _refuse_calibration(merge: str, options: Mapping[str, Any]) -> None:
             f"students, which vote from round 1 on: leave it out, and set `refine.audit`, from "
             f"which every round fits its own"
         )
+
+
+def without_audit(config: RefineConfig) -> RunConfig:
+    """Return the run of round 0 in the output itself, merged by votes, as without an audit."""
+    stages = {name: dict(options) for name, options in config.specialists.items()}
+    for name in merges_of(stages):
+        options = _options_of(stages[name], MergeConfig, where=f"specialists.{name}")
+        if find_rule(options.rule).needs_calibration and not options.calibration:
+            stages[name]["rule"] = AGREEMENT
+    return round_config(config, output=config.output, stages=stages)
 
 
 def merges_of(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -100,7 +131,7 @@ def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -
     """
     filled = {name: dict(options) for name, options in stages.items()}
     for name, path in calibrations.items():
-        filled[name] |= {"calibration": str(path)} if path else {"rule": "agreement"}
+        filled[name] |= {"calibration": str(path)} if path else {"rule": AGREEMENT}
     return filled
 
 

@@ -6,7 +6,7 @@ Tables 2 and 3 of the Florence-2 paper, on kept annotations. Shards are added on
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,11 @@ PHRASES = "region_category"
 is."""
 DESCRIPTIONS = names_of(lambda task: task.kind == "region" and task.words == "sentence")
 """The tasks whose text is the brief text of a region: the one that `region_label` chose."""
+TEXT_REGIONS = names_of(
+    lambda task: task.kind == "region" and task.words == "reading" and not task.is_of_region
+)
+"""The tasks whose regions are lines of text. They belong to region-text (section 4.3), and what is
+written is both their phrase and their brief text, as Table 2 has one number of regions for both."""
 _TOKEN = r"\w+|[^\w\s]"
 """A token is a word or a punctuation mark. The paper does not state its tokenizer."""
 
@@ -44,9 +49,10 @@ class AnnotationTypes:
             self._add_text(("text", length), tokens[_mask(captions)])
             self._add_phrases(("text-phrase-region", length), kept, tokens, captions)
             self._add_grammar(length, kept.column("verdicts").filter(captions))
-        self._add_regions(("region-text", "phrase"), kept, tokens, _is_phrase(kept))
-        described = pc.is_in(kept.column("task"), pa.array(DESCRIPTIONS))
-        self._add_regions(("region-text", "brief"), kept, tokens, described)
+        is_written = _is_of(TEXT_REGIONS, kept)
+        phrases, descriptions = _is_phrase(kept), _is_of(DESCRIPTIONS, kept)
+        self._add_regions(("region-text", "phrase"), kept, tokens, pc.or_(phrases, is_written))
+        self._add_regions(("region-text", "brief"), kept, tokens, pc.or_(descriptions, is_written))
 
     def table_2(self) -> Mapping[tuple[str, str], TypeFigures]:
         """Return the figures of each type; the mean of zero values is `None`."""
@@ -65,15 +71,17 @@ class AnnotationTypes:
     def _add_phrases(
         self, key: tuple[str, str], kept: pa.Table, tokens: np.ndarray, captions: pa.ChunkedArray
     ) -> None:
-        """Count the phrases of captions of one length, and the captions that have any."""
+        """Count captions of one length and their phrases.
+
+        Captions without a phrase count, too: Table 2 has as many text-phrase-region annotations as
+        texts, 235 and twice 126 million.
+        """
         ids = kept.column("id").filter(captions).combine_chunks()
-        is_phrase = pc.is_in(kept.column("task"), pa.array(PHRASE_TASKS))
-        parents = pc.index_in(kept.column("parent_id"), value_set=ids)
-        of_these = _mask(pc.and_(is_phrase, pc.is_valid(parents)))
-        grounded = np.unique(parents.to_numpy(zero_copy_only=False)[of_these]).astype(np.int64)
+        parents = pc.is_in(kept.column("parent_id"), value_set=ids)
+        of_these = _mask(pc.and_(_is_of(PHRASE_TASKS, kept), parents))
         self._types[key].update(
-            annotations=len(grounded),
-            tokens=int(tokens[_mask(captions)][grounded].sum()),
+            annotations=len(ids),
+            tokens=int(tokens[_mask(captions)].sum()),
             regions=int(of_these.sum()),
             region_tokens=int(tokens[of_these].sum()),
         )
@@ -101,8 +109,12 @@ def _is_phrase(kept: pa.Table) -> pa.ChunkedArray:
     is_chosen = pc.equal(task, PHRASES)
     chosen_for = kept.column("parent_id").filter(is_chosen).combine_chunks()
     has_better = pc.is_in(kept.column("id"), chosen_for)
-    is_named = pc.and_(pc.is_in(task, pa.array(DETECTION_TASKS)), pc.invert(has_better))
+    is_named = pc.and_(_is_of(DETECTION_TASKS, kept), pc.invert(has_better))
     return pc.or_(is_chosen, is_named)
+
+
+def _is_of(tasks: Sequence[str], kept: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(kept.column("task"), pa.array(tasks))
 
 
 def _tokens(table: pa.Table) -> np.ndarray:
@@ -128,6 +140,8 @@ def _mask(booleans: pa.ChunkedArray) -> np.ndarray:
 
 def _figures(sums: _Sums) -> TypeFigures:
     has_tokens, has_regions = "tokens" in sums, "regions" in sums
+    if has_regions and not sums["regions"]:  # captions of which none was grounded
+        return TypeFigures(annotations=0, regions=0)
     return TypeFigures(
         annotations=sums["annotations"],
         tokens=_mean(sums["tokens"], sums["annotations"]) if has_tokens else None,

@@ -29,7 +29,7 @@ COLUMNS = ("width", "height", "id", "kind", "task", "text", "box_xyxy", "parent_
 REGION_TEXT, PHRASE_REGION = "region-text", "text-phrase-region"
 
 _WORDLESS = names_of(
-    lambda task: task.kind == "region" and not task.is_of_region and task.words in ("", "reading")
+    lambda task: task.kind == "region" and not task.is_of_region and not task.words
 )
 
 
@@ -98,7 +98,7 @@ def _has_words(table: pa.Table) -> np.ndarray:
     """Return which rows are regions with a text of their own, (n,), each region once.
 
     Masks of boxes and texts for boxes do not count: their boxes do. A proposal counts if a text was
-    made for it. Lines of OCR do not count.
+    made for it. Lines of text are regions with a text (section 4.3).
     """
     task, parent = table.column("task"), table.column("parent_id")
     is_first = pc.equal(parent, "")

@@ -24,7 +24,7 @@ from pipelines.dataset.files import REPORT, STATISTICS
 from pipelines.dataset.resolved import read_resolved
 from pipelines.report import figures, summary
 from pipelines.report.palette import colour
-from pipelines.report.paper import TABLE_2, TABLE_3
+from pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
 from pipelines.report.plates import choose_plates
 from pipelines.report.rounds import read_rounds
 from pipelines.report.statistics import Statistics, measure, write_statistics
@@ -74,6 +74,7 @@ def _content(
         "losses": summary.losses(shards, totals.failures),
         "table_2": [(key, row, TABLE_2[key]) for key, row in statistics.types.table_2().items()],
         "table_3": [(name, row, TABLE_3[name]) for name, row in statistics.types.table_3().items()],
+        "not_comparable": NOT_COMPARABLE,
         "shapes": [
             (
                 kind,

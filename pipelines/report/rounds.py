@@ -123,7 +123,6 @@ def _diff(output: Folder, first: Round, promoted: Round) -> Diff | None:
 
 
 def _tip(student: Student) -> str:
+    what = f"fold {student.fold}" + (f", {student.name} fine-tuned" if student.name else "")
     losses = [f"{task}: loss {loss:.3f}" for task, loss in sorted(student.losses.items())]
-    return "\n".join(
-        (f"fold {student.fold}, {counted(student.steps, 'step')}", student.digest, *losses)
-    )
+    return "\n".join((f"{what}, {counted(student.steps, 'step')}", student.digest, *losses))

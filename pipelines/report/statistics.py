@@ -16,15 +16,18 @@ from engine.results.publication import FileStats, ShardStats, to_json
 from engine.results.shard_files import read_rows
 from engine.storage.folder import Folder
 from pipelines.dataset.files import STATISTICS
-from pipelines.report import annotation_types, distributions
+from pipelines.report import annotation_types, distributions, repeats
 from pipelines.report.annotation_types import AnnotationTypes
 from pipelines.report.distributions import ASPECT_EDGES, SIDE_EDGES, Distributions
-from pipelines.report.paper import TABLE_2, TABLE_3
+from pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
+from pipelines.report.repeats import without_repeats
 
 MEASURED_SHARDS = 256
 """Maximum number of shards that are measured, spread evenly; it bounds the time."""
 
-_COLUMNS = list(dict.fromkeys((*distributions.COLUMNS, *annotation_types.COLUMNS)))
+_COLUMNS = list(
+    dict.fromkeys((*distributions.COLUMNS, *annotation_types.COLUMNS, *repeats.COLUMNS))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +55,11 @@ class Statistics:
         return frozenset(spread(MEASURED_SHARDS, self.shards))
 
     def add(self, table: pa.Table) -> None:
-        """Measure the annotations of one shard."""
+        """Measure the annotations of one shard; objects are counted once."""
         if len(table):
-            self.types.add(table)
-            self.distributions.add(table)
+            once = without_repeats(table)
+            self.types.add(once)
+            self.distributions.add(once)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `statistics.json`."""
@@ -67,7 +71,14 @@ class Statistics:
                 for (kind, text), here in self.types.table_2().items()
             ],
             "table_3": {
-                name: {text: {"here": here[text], "paper": TABLE_3[name][text]} for text in here}
+                name: {
+                    text: {
+                        "here": mean,
+                        "paper": TABLE_3[name][text],
+                        "comparable": (name, text) not in NOT_COMPARABLE,
+                    }
+                    for text, mean in here.items()
+                }
                 for name, here in self.types.table_3().items()
             },
             "figure_5": {

@@ -15,7 +15,7 @@ from random import Random
 
 from engine.core.counted import counted
 from engine.core.errors import UsageError
-from engine.core.sample import fold_of
+from engine.core.sample import fold_of, is_in_share
 from engine.results.dataset import Dataset
 from engine.results.dataset_sample import DatasetSample
 from pipelines.training.collate import Encoded
@@ -28,15 +28,18 @@ _BUCKETS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The part of a dataset to train on: without the held-out fold and the validation samples."""
+    """The part of a dataset to train on: a share of the samples, without the held-out fold and the
+    validation samples."""
 
     fold: int | None = None
     folds: int = 1
     validation_share: float = 0.0
+    sample_share: float = 1.0
 
     def is_held_out(self, sha256: str) -> bool:
-        """Whether a sample lies in the held-out fold."""
-        return self.fold is not None and fold_of(sha256, self.folds) == self.fold
+        """Whether a sample lies in the held-out fold, or beyond the share."""
+        is_of_fold = self.fold is not None and fold_of(sha256, self.folds) == self.fold
+        return is_of_fold or not is_in_share(sha256, self.sample_share)
 
     def is_for_validation(self, sha256: str) -> bool:
         """Whether a sample is for validation; other digits of its hash decide than for the fold."""

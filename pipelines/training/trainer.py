@@ -107,7 +107,12 @@ def train(
     job = TrainingJob(
         dataset=absolute_url(Folder(dataset)),
         config=config,
-        part=Part(fold=fold, folds=folds, validation_share=config.validation_share),
+        part=Part(
+            fold=fold,
+            folds=folds,
+            validation_share=config.validation_share,
+            sample_share=config.sample_share,
+        ),
         survey=labels,
         output=output,
     )

@@ -7,7 +7,7 @@ they still exist, the layers: the stored answers of each stage.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.core.image.header import PIXELS_VERSION
 from engine.core.sample import DeadLetter, digest_of
 from engine.planning.config import LAYERS
 from engine.planning.fingerprint import fingerprint_of, recipe_of
+from engine.planning.gates import divided_stages, gate_digests
 from engine.planning.partition import INDEX_NAME, index_table
 from engine.results.layer import ANNOTATION_SCHEMA, Layer, StageError, layer_file, parse_layer
 from engine.results.manifest import MANIFEST, RECIPE
@@ -34,6 +35,7 @@ from pipelines.verify.shard_contract import ShardCheck
 _STAGE_NAMES = frozenset(
     {"name", "use", "version", "model", "revision", "reads", "config", "thresholds"}
 )
+_GATE_NAMES = frozenset({"each", "gate"})
 _ANSWERED = [name for name in ANNOTATION_NAMES if name != "merged_from"]  # filters append to it
 
 
@@ -47,6 +49,8 @@ class Origin:
         self._document = document
         self._stages: dict[str, dict[str, Any]] = document["stages"]
         self._has_stages = False
+        self._gates: Mapping[str, str] = {}
+        self._divided: Collection[str] = ()
         self._is_under_way = output.exists(RECIPE)
         self._layers: Folder | None = None
         self.read_layers: set[str] = set()
@@ -56,6 +60,9 @@ class Origin:
         """Yield what is wrong with the stages, the resolved config and the index."""
         wrong = list(stage_problems(self._document))
         self._has_stages = not wrong
+        if self._has_stages:
+            self._gates = gate_digests(self._stages)
+            self._divided = divided_stages(self._stages)
         yield from wrong
         try:
             config = read_resolved(self._output)
@@ -176,12 +183,14 @@ class Origin:
     def _check_ids(self, shard: ShardCheck) -> Iterator[str]:
         """Compute the ids of annotations again from what the tar says of their sample: its bytes,
         its metadata and its location in the source. Where the source has labels, their digits
-        went into the ids, too, and are no longer there."""
+        went into the ids, too, and are no longer there; nor are the questions of stages whose input
+        a gate may change."""
         assert shard.table is not None
         columns = [shard.table[name].to_pylist() for name in ("key", "stage", "id")]
         of_sample: dict[str, list[tuple[str, str]]] = {}
         for key, stage, name in zip(*columns, strict=True):
-            of_sample.setdefault(key, []).append((stage, name))
+            if stage not in self._divided:
+                of_sample.setdefault(key, []).append((stage, name))
         for key, rows in of_sample.items():
             sample = shard.samples.get(key)
             if not sample or any(stage == SOURCE_FINGERPRINT for stage, _ in rows):
@@ -201,7 +210,7 @@ class Origin:
             return
         for fingerprint in self._document["order"]:
             name = self._stages[fingerprint]["name"]
-            path = layer_file(name, fingerprint, stats.samples_digest)
+            path = layer_file(name, fingerprint, self._gates[fingerprint], stats.samples_digest)
             if self._layers.url == f"{self._output.url}/{LAYERS}":
                 self.read_layers.add(f"{LAYERS}/{path}")
             layer = yield from layer_of(self._layers, path)
@@ -244,7 +253,7 @@ def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterato
     names = {stage["name"]: fingerprint for fingerprint, stage in own.items()}
     for fingerprint, stage in own.items():
         try:
-            if stage.keys() != _STAGE_NAMES:
+            if stage.keys() - _GATE_NAMES != _STAGE_NAMES:
                 raise ValueError("its fields are others")
             if fingerprint_of(stage, [names[name] for name in stage["reads"]]) != fingerprint:
                 yield f"{name}: the stage {stage['name']!r} has another fingerprint"

@@ -11,13 +11,20 @@ from engine.results.manifest import MANIFEST, read_manifest
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder
 from pipelines.dataset.files import LINEAGE
-from pipelines.dataset.lineage import CANDIDATES, ROUND, ROUNDS, Round, read_lineage
+from pipelines.dataset.lineage import (
+    CANDIDATES,
+    ROUND,
+    ROUNDS,
+    STUDENTS,
+    Round,
+    read_lineage,
+)
 from pipelines.dataset.resolved import read_resolved
 from pipelines.merge.calibration import read_calibration
 from pipelines.training.files import digest_of_file
 from pipelines.training.student import WEIGHTS
 
-CALIBRATION, STUDENTS = "calibration", "students"
+CALIBRATION = "calibration"
 REFINED = {
     **dict.fromkeys((LINEAGE, ROUND), "file"),
     **dict.fromkeys((ROUNDS, CANDIDATES, CALIBRATION, STUDENTS), "directory"),
@@ -60,7 +67,7 @@ def _check_round(output: Folder, one: Round, verify: Verify, checked: set[str]) 
         yield f"{path}/{ROUND} is not what {LINEAGE} says of the round"
     checked.add(f"{path}/{ROUND}")
     for student in one.students:
-        weights = f"{path}/{STUDENTS}/fold_{student.fold}/{WEIGHTS}"
+        weights = f"{path}/{student.folder}/{WEIGHTS}"
         checked.add(weights)
         if not output.exists(weights):
             yield f"{weights} is missing"

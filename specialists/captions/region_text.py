@@ -29,6 +29,7 @@ from specialists.captions.image_chat import (
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.stage import Pretrained
 from specialists.regions.crops import BoxesConfig, crop_window
+from specialists.regions.places import places
 from specialists.regions.window import Window
 from specialists.words.english import english_revision, load_english, parse
 from specialists.words.noun_phrases import noun_phrases
@@ -51,8 +52,8 @@ class RegionTextConfig(ImageChatConfig, BoxesConfig):
     """Maximum tokens of a description; one that reaches the limit is cut after its last complete
     sentence, and discarded without one."""
     max_boxes: int | None = Field(default=None, ge=1)
-    """Maximum boxes of an image that are described, those with the highest scores; by default all.
-    A box that is left out has no `region_description`."""
+    """Maximum boxes of an image that are described, the first in rank: labels of the source, then
+    the highest scores; by default all. A box that is left out has no `region_description`."""
     noun_phrases: bool = True
     """Whether noun phrases are predicted, too. They are candidates for `region_label`: without that
     stage, `false` leaves one text for each box."""
@@ -87,7 +88,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = RegionTextConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     family: ClassVar[Family] = FAMILY
     produces: tuple[str, ...] = ("region_description",)
     extra: ClassVar[str] = "starter"
@@ -95,6 +96,7 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
     def __init__(self, config: RegionTextConfig) -> None:
         super().__init__(config)
         self.reads: tuple[Input, ...] = (one_of(*config.tasks),)
+        self.each = config.tasks
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
@@ -131,18 +133,22 @@ class RegionText(Pretrained[RegionTextConfig], Specialist[RegionTextConfig]):
             for of_sample in crops
         ]
 
+    def chosen(self, sample: Sample) -> list[Annotation]:
+        """Return the boxes that are described, the first in rank first: of each place one, if it is
+        large enough, at most `max_boxes`."""
+        boxes = [box for box in sample.of(*self.config.tasks) if self._window(box, sample)]
+        found = places(boxes, sample.known, source_first=self.config.source_first)
+        return [box for box, *_ in found[: self.config.max_boxes]]
+
+    def _window(self, box: Annotation, sample: Sample) -> Window | None:
+        return crop_window(box.box_xyxy, (sample.width, sample.height), self.config)
+
     def _crops(self, sample: Sample) -> list[Crop]:
         """Return the parts of an image to describe, each once."""
-        size = (sample.width, sample.height)
-        windows = [
-            (box, window)
-            for box in sample.of(*self.config.tasks)
-            if (window := crop_window(box.box_xyxy, size, self.config))
-        ]
-        windows.sort(key=lambda one: -1.0 if one[0].score is None else one[0].score, reverse=True)
         boxes: dict[Window, list[Annotation]] = {}
-        for box, window in windows[: self.config.max_boxes]:
-            boxes.setdefault(window, []).append(box)
+        for box in self.chosen(sample):
+            if window := self._window(box, sample):
+                boxes.setdefault(window, []).append(box)
         return [
             Crop(sample=sample, window=window, boxes=tuple(of_window))
             for window, of_window in boxes.items()

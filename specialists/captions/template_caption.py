@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from engine.core.annotation import Annotation
+from engine.core.rank import ranked
 from engine.core.sample import Sample
 from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
 from specialists.captions.templates import Line, ObjectGroup, brief, detailed, more_detailed
@@ -30,8 +31,8 @@ class TemplateCaptionConfig(StageConfig):
     least_text: float = Field(default=0.7, ge=0, le=1)
     """Minimum score of a line of text, 0..1."""
     most_overlap: float = Field(default=0.5, ge=0, le=1)
-    """Of two boxes that share more than this share of the smaller one, only the one with the higher
-    score is mentioned, 0..1."""
+    """Of two boxes that share more than this share of the smaller one, only the first in rank is
+    mentioned, 0..1."""
     most_things: int = Field(default=4, ge=1)
     """Maximum number of different objects in a caption."""
     most_lines: int = Field(default=4, ge=0)
@@ -46,7 +47,7 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = TemplateCaptionConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: tuple[Input, ...] = (one_of("object_detection", "tag"), maybe("ocr"))
     produces: tuple[str, ...] = ("caption", "detailed_caption", "more_detailed_caption")
 
@@ -81,15 +82,15 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
         return captions
 
     def _things(self, sample: Sample, small: np.ndarray) -> list[ObjectGroup]:
-        """Return the objects and tags to mention, highest scores first."""
+        """Return the objects and tags to mention, the objects first in rank first."""
         boxes = [
             box
             for box in sample.of("object_detection")
             if box.label and box.box_xyxy and _reaches(box, self.config.least_object)
         ]
-        boxes.sort(key=lambda box: -(box.score or 0))
         grouped: dict[str, list[Annotation]] = {}
-        for box in separate(boxes, self.config.most_overlap):
+        in_rank = ranked(boxes, sample.known)
+        for box in separate(in_rank, self.config.most_overlap):
             grouped.setdefault(box.label, []).append(box)
         groups = list(grouped.items())[: self.config.most_things]
         colours = own_colours(small, [_relative(own[0], sample) for _, own in groups])

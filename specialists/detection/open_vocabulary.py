@@ -45,6 +45,8 @@ class OpenVocabularyConfig(PretrainedConfig):
     """Names that compete with the others: a box that one of them fits best is discarded."""
     vocabulary_from: tuple[Literal["captions", "tags"], ...] = ()
     """Sources of further names for each image: the nouns of its `captions`, its `tags`."""
+    task: Literal["open_vocabulary_detection", "object_detection"] = "open_vocabulary_detection"
+    """The task of its boxes: as `object_detection` they vote beside a detector's in a merge."""
     template: str = PLACEHOLDER
     """Template of a prompt, with `{}` for the phrase: `a photo of a {}` suits OWL-ViT."""
     classes_at_once: int = Field(default=64, ge=1)
@@ -93,12 +95,13 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
         model_types=("owlv2", "owlvit", "omdet-turbo", "grounding-dino", "mm-grounding-dino"),
     )
     reads: tuple[Input, ...] = (one_of(*CAPTION_TASKS, "tag"),)
-    produces: tuple[str, ...] = ("open_vocabulary_detection",)
+    produces: tuple[str, ...] = ("open_vocabulary_detection", "object_detection")
     extra: ClassVar[str] = "starter"
 
     def __init__(self, config: OpenVocabularyConfig) -> None:
         super().__init__(config)
         self.reads = tuple(one_of(*_SOURCES[source]) for source in config.vocabulary_from)
+        self.produces = (config.task,)
 
     def require(self) -> None:
         """Check that an English pipeline is installed, if captions are read."""
@@ -167,7 +170,7 @@ class OpenVocabulary(Pretrained[OpenVocabularyConfig], Specialist[OpenVocabulary
         for row, own in zip(rows, found, strict=True):
             sample = samples[row]
             for one in own:
-                boxes[row] += _regions(one, (sample.width, sample.height))
+                boxes[row] += _regions(one, (sample.width, sample.height), self.config.task)
         return boxes
 
     def _further_names(self, samples: Sequence[Sample]) -> list[list[str]]:
@@ -193,14 +196,14 @@ def _tags(sample: Sample) -> list[str]:
     return [name for tag in sample.of("tag") if (name := tag.label.strip() or tag.text.strip())]
 
 
-def _regions(found: NamedBoxes, size_wh: tuple[int, int]) -> Iterator[Annotation]:
+def _regions(found: NamedBoxes, size_wh: tuple[int, int], task: str) -> Iterator[Annotation]:
     """Yield the boxes that are no negatives and have an area inside the image."""
     boxes_xyxy = found.box_xyxy.clip(0, np.tile(size_wh, 2))
     has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
     for box in np.flatnonzero(has_area & found.queries.is_no_negative(found.name)):
         yield Annotation(
             kind="region",
-            task="open_vocabulary_detection",
+            task=task,
             label=found.queries.names[found.name[box]],
             box_xyxy=tuple(boxes_xyxy[box].tolist()),
             score=float(found.score[box]),

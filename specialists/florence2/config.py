@@ -33,7 +33,10 @@ class Florence2Config(LoadingConfig):
     language: str = "en"
     """Language of the captions, ISO 639-1; empty if unknown."""
     beams: int = Field(default=1, ge=1)
-    """Number of beams; 1 is greedy search."""
+    """Number of beams; 1 is greedy search. The model card asks with 3. That takes the tiny student
+    1.8 times as long for nearly the same answers: its F1 of boxes in drawn scenes is .961 with
+    both in easy ones, .717 and .725 in full ones. A score is the probability of an answer's tokens
+    with any number of beams."""
     max_new_tokens: int = Field(default=1024, ge=1)
     """Maximum tokens of an answer; limited by the positions of the checkpoint."""
     least_score: float = Field(default=0.0, ge=0, le=1)

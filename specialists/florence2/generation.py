@@ -140,7 +140,8 @@ class Florence2Network:
             top_k=None,
             top_p=None,
             max_new_tokens=min(self._search.max_new_tokens, self._positions - 1),
-            early_stopping=self._search.beams > 1,
+            # As the released weights are asked: a better answer may still come.
+            early_stopping=False,
         )
         if repeats:
             config.no_repeat_ngram_size = 0

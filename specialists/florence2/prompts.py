@@ -59,6 +59,14 @@ def inputs(tasks: Sequence[str]) -> tuple[Input, ...]:
     return tuple(one_of(*each) for each in dict.fromkeys(wanted) if not set(each) & set(tasks))
 
 
+def subjects_of_all(tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return the tasks of the annotations about which some tasks answer one by one, of other
+    stages; none when one of them looks at the image as a whole, or asks an expression only once."""
+    is_of_each = all(task in SUBJECTS and task != "referring_segmentation" for task in tasks)
+    subjects = dict.fromkeys(subject for task in tasks for subject in SUBJECTS.get(task, ()))
+    return tuple(subjects) if is_of_each and subjects.keys().isdisjoint(tasks) else ()
+
+
 def prompts_of(
     task: str, annotations: Sequence[Annotation], size_wh: SizeWH, queries: Sequence[Sequence[str]]
 ) -> Iterator[FilledPrompt]:

@@ -19,7 +19,7 @@ from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import FLORENCE2_TASKS, clean
 from specialists.florence2.mirror import mirrored, mirrored_pixels
-from specialists.florence2.prompts import in_order, inputs, prompts_of
+from specialists.florence2.prompts import in_order, inputs, prompts_of, subjects_of_all
 from specialists.pretrained.checkpoint import Checkpoint, model_name
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Florence2(Specialist[Florence2Config]):
         super().__init__(config)
         self.produces = config.tasks
         self.reads = inputs(config.tasks)
+        self.each = subjects_of_all(config.tasks)
 
     @property
     def model(self) -> str:

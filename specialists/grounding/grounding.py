@@ -8,7 +8,7 @@ are split into sentences.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -38,6 +38,10 @@ class GroundingConfig(PretrainedConfig):
     """Tasks whose texts are grounded: `caption`, `detailed_caption`, `more_detailed_caption`."""
     least_score: float = Field(default=0.2, ge=0, lt=1)
     """Score that boxes must exceed, 0..1. Low by default: filters judge later."""
+    expand: Literal["none", "dependents"] = "none"
+    """What the text of a phrase is: the noun phrase, or that with the words that depend on it, as
+    in GrIT ("a dog in a field of flowers"). The box is that of the noun phrase in both cases, and
+    phrases may lie in others ("a field of flowers"): the filter `grounded` can drop these."""
 
     @field_validator("captions")
     @classmethod
@@ -58,7 +62,7 @@ class CaptionPart(NamedTuple):
 
 
 class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
-    """One annotation per box; the parent is the caption, the label the noun of the phrase.
+    """One annotation per box; the parent is the caption, the label the head noun of the phrase.
 
     `score` is the highest probability of any token for the box; `support` the mean probability of
     the tokens of its phrase, without article. Captions without a noun phrase, and those that are
@@ -66,7 +70,7 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = GroundingConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     family: ClassVar[Family] = Family(
         title="a Grounding DINO",
         example="IDEA-Research/grounding-dino-base",
@@ -80,6 +84,7 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
     def __init__(self, config: GroundingConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.captions),)
+        self.each = config.captions
 
     def require(self) -> None:
         """Check that an English pipeline is installed."""
@@ -143,20 +148,22 @@ class Grounding(Pretrained[GroundingConfig], Specialist[GroundingConfig]):
     ) -> Iterator[Annotation]:
         """Yield the boxes of one answer in the order of their phrases, highest scores first."""
         best = answer.phrase_score.argmax(axis=1)
+        is_expanded = self.config.expand == "dependents"
         boxes_xyxy = answer.box_xyxy.clip(0, 1) * np.tile(size_wh, 2)
         has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
         is_kept = has_area & (answer.score > self.config.least_score)
         for box in np.lexsort((-answer.score, best)):
             if is_kept[box]:
                 phrase = part.phrases[best[box]]
+                span = phrase.expression if is_expanded else phrase.span
                 yield Annotation(
                     kind="phrase",
                     task="phrase_grounding",
-                    text=part.caption.text[slice(*phrase.span)],
+                    text=part.caption.text[slice(*span)],
                     label=phrase.head,
                     language=part.caption.language,
                     box_xyxy=tuple(boxes_xyxy[box].tolist()),
-                    span=phrase.span,
+                    span=span,
                     score=float(answer.score[box]),
                     support=float(answer.phrase_score[box, best[box]]),
                     parent_id=part.caption.id,

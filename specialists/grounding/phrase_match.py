@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from engine.core.annotation import Annotation
+from engine.core.rank import ranked
 from engine.core.sample import Sample
 from engine.core.stage import Input, Specialist, StageConfig, maybe, one_of
 from engine.core.tasks import CAPTION_TASKS
@@ -58,7 +59,7 @@ class PhraseMatch(Specialist[PhraseMatchConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = PhraseMatchConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads: tuple[Input, ...] = (
         one_of(*CAPTION_TASKS),
         one_of("object_detection"),
@@ -153,7 +154,7 @@ def named(phrase: Span, regions: Sequence[Annotation], least: float) -> Iterator
     """Yield the mention of a phrase with the regions that match it best, if any does.
 
     Args:
-        regions: sorted by score, highest first.
+        regions: the first in rank first.
     """
     strengths = [strength_of(phrase, region.label) for region in regions]
     best = max(strengths, default=0.0)
@@ -216,9 +217,9 @@ def quotations(caption: str, lines: Sequence[Annotation]) -> Iterator[Mention]:
 
 
 def _regions(sample: Sample) -> list[Annotation]:
-    """Return the regions with boxes, highest scores first."""
+    """Return the regions with boxes, the first in rank first."""
     regions = [region for region in sample.of("object_detection") if region.box_xyxy]
-    return sorted(regions, key=lambda region: -(region.score or 0))
+    return ranked(regions, sample.known)
 
 
 def _words(label: str) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -32,6 +33,19 @@ def host_of(url: str, option: str = "url") -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{option} = {url!r} is no URL of a service: use https://HOST/PATH")
     return parts.hostname
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is the machine that asks, whichever that is; no name is looked up."""
+    name = host.rstrip(".").casefold()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
+    inner = getattr(address, "ipv4_mapped", None) or address
+    return inner.is_loopback or inner.is_unspecified
 
 
 def read_key(variable: str) -> SecretStr | None:

@@ -60,7 +60,7 @@ AnnotatorT = TypeVar("AnnotatorT", bound=AnnotatorConfig)
 class Annotator(ChatSpecialist[AnnotatorT]):
     """Gets one text per sample and task."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def __init__(self, config: AnnotatorT) -> None:
         super().__init__(config)

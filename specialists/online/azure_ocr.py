@@ -48,6 +48,7 @@ _QUALITIES = (95, 85, 70, 50)
 class AzureOcrConfig(ServiceConfig):
     """Options of `azure_ocr`."""
 
+    address_option: ClassVar[str] = "endpoint"
     endpoint: Annotated[str, RUNTIME] = ""
     """Address of the resource, `https://NAME.cognitiveservices.azure.com`."""
     api_key_env: Annotated[str, RUNTIME] = "VISION_KEY"

@@ -14,8 +14,10 @@ from dataclasses import dataclass, fields
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.annotation import Annotation
+from engine.core.rank import ranked
 from engine.core.sample import Sample
 from engine.core.tasks import CAPTION_TASKS, DESCRIBED_TASKS
+from specialists.regions.places import places
 
 TASKS_OF = {
     "captions": CAPTION_TASKS,
@@ -39,11 +41,11 @@ class PromptLimits(BaseModel):
     captions: int = Field(default=12, ge=0)
     """Captions of one task."""
     regions: int = Field(default=40, ge=0)
-    """Regions, highest scores first."""
+    """Places with their names: labels of the source first, then the highest scores."""
     lines: int = Field(default=20, ge=0)
     """Lines of text in the image, in reading order."""
     tags: int = Field(default=20, ge=0)
-    """Tags, highest scores first."""
+    """Tags: labels of the source first, then the highest scores."""
     caption_characters: int = Field(default=2000, ge=1)
     """Characters of a caption; the rest is cut."""
     name_characters: int = Field(default=120, ge=1)
@@ -52,10 +54,10 @@ class PromptLimits(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContextRegion:
-    """A region in a prompt.
+    """A place in a prompt.
 
-    `name` is quoted; `box` is "x1 y1 x2 y2" in thousandths of the image's width and height,
-    0..999, from the top-left corner.
+    `name` has its names, each quoted, with commas between them; `box` is "x1 y1 x2 y2" in
+    thousandths of the image's width and height, 0..999, from the top-left corner.
     """
 
     name: str
@@ -99,7 +101,8 @@ def context_of(sample: Sample, limits: PromptLimits) -> PromptContext:
         regions=tuple(_regions(sample, names))[: limits.regions],
         lines=_distinct((quoted(one.text, names) for one in sample.of("ocr")), limits.lines),
         tags=_distinct(
-            (quoted(name_of(one), names) for one in _by_score(sample, "tag")), limits.tags
+            (quoted(name_of(one), names) for one in ranked(sample.of("tag"), sample.known)),
+            limits.tags,
         ),
     )
 
@@ -130,14 +133,26 @@ def _captions(sample: Sample, task: str, limits: PromptLimits) -> tuple[str, ...
 
 
 def _regions(sample: Sample, most_characters: int) -> Iterator[ContextRegion]:
-    known: set[ContextRegion] = set()
-    for one in _by_score(sample, *DESCRIBED_TASKS):
-        name = quoted(name_of(one), most_characters)
-        if name and one.box_xyxy:
-            region = ContextRegion(name=name, box=relative_box(one.box_xyxy, sample))
-            if region not in known:
-                known.add(region)
-                yield region
+    """Yield each place with all its different names; of one stage's texts for a box, the best."""
+    named = [one for one in _best_texts(sample) if one.box_xyxy and one_line(name_of(one))]
+    names_at: dict[str, dict[str, str]] = {}
+    for place in places(named, sample.known):
+        names = names_at.setdefault(relative_box(place[0].box_xyxy, sample), {})
+        for one in place:
+            name = quoted(name_of(one), most_characters)
+            names.setdefault(name.casefold(), name)
+    for box, names in names_at.items():
+        yield ContextRegion(name=", ".join(names.values()), box=box)
+
+
+def _best_texts(sample: Sample) -> Iterator[Annotation]:
+    """Yield what names a region; of the texts that one stage has for one box, only the best."""
+    described: set[tuple[str, str]] = set()
+    for one in ranked(sample.of(*DESCRIBED_TASKS), sample.known):
+        of_box = (one.specialist, one.parent_id)
+        if not one.parent_id or of_box not in described:
+            described.add(of_box)
+            yield one
 
 
 def relative_box(box_xyxy: tuple[float, ...], sample: Sample) -> str:
@@ -145,11 +160,6 @@ def relative_box(box_xyxy: tuple[float, ...], sample: Sample) -> str:
     sides = (sample.width, sample.height) * 2
     bins = (int(edge * _BINS / side) for edge, side in zip(box_xyxy, sides, strict=True))
     return " ".join(str(min(max(number, 0), _BINS - 1)) for number in bins)
-
-
-def _by_score(sample: Sample, *tasks: str) -> list[Annotation]:
-    """Return annotations by descending score; those without a score first."""
-    return sorted(sample.of(*tasks), key=lambda one: -(1.0 if one.score is None else one.score))
 
 
 def _distinct(texts: Iterator[str], most: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, SecretStr
 
@@ -65,6 +65,14 @@ class ServiceConfig(StageConfig):
     """Maximum cost of one run, in the currency of the prices; by default unlimited."""
     price_per_request: Annotated[float, RUNTIME, Field(ge=0)] = 0.0
     """Price of one answered request."""
+
+    address_option: ClassVar[str] = "url"
+    """The name of the option that has the address of the service."""
+
+    @property
+    def address(self) -> str:
+        """Where the service is; "" if no address is given."""
+        return str(getattr(self, self.address_option, ""))
 
     @property
     def limits(self) -> Limits:

@@ -31,7 +31,9 @@ class BoxesConfig(CropConfig):
     tasks: tuple[str, ...] = Field(
         default=("object_detection", "region_proposal", "open_vocabulary_detection"), min_length=1
     )
-    """Tasks whose boxes are processed."""
+    """Tasks whose boxes are processed; of those that mark one place, one is."""
+    source_first: bool = True
+    """Whether labels of the source come before those of machines, whatever the scores."""
 
     @field_validator("tasks")
     @classmethod

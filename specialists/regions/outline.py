@@ -17,7 +17,7 @@ from engine.core.annotation import MaskRLE
 
 _FINE_PX = 512
 """Smaller masks are enlarged first, as contours run half a pixel inside of the mask."""
-_FIRST_TOLERANCE_PX, _GROWTH = 0.35, 1.4
+_FIRST_TOLERANCE_PX, _GROWTH = 0.35, 1.2
 """The first tolerance of simplification, and the factor of the next ones. Chosen by hand."""
 _FEWEST_CORNERS = 4
 

@@ -47,7 +47,9 @@ class GrabCut(Specialist[GrabCutConfig]):
     """
 
     Config: ClassVar[type[StageConfig]] = GrabCutConfig
+    version: ClassVar[int] = 2
     reads: tuple[Input, ...] = (one_of("object_detection"),)
+    each: tuple[str, ...] = ("object_detection",)
     produces: tuple[str, ...] = ("segmentation",)
 
     @property

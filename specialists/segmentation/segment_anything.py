@@ -22,6 +22,7 @@ from specialists.pretrained.checkpoint import Checkpoint, Family
 from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.network import Network, preprocess, to_float32
 from specialists.pretrained.stage import Pretrained
+from specialists.regions.places import places
 from specialists.segmentation.mask_logits import compressed, run_lengths, stability
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class SegmentAnythingConfig(PretrainedConfig):
         default=("object_detection", "phrase_grounding"), min_length=1
     )
     """Tasks whose boxes are segmented: the mask of a phrase is a `referring_segmentation`, any
-    other a `segmentation`."""
+    other a `segmentation`. Of boxes of several tasks that mark one place, one is segmented."""
     multimask: bool = False
     """Decode three masks and keep the one with the highest predicted IoU. Meant for points, which
     may refer to a part or the whole; boxes are seldom ambiguous."""
@@ -109,6 +110,7 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
     """
 
     Config: ClassVar[type[StageConfig]] = SegmentAnythingConfig
+    version: ClassVar[int] = 2
     family: ClassVar[Family] = Family(
         title="a Segment Anything model",
         example="facebook/sam-vit-huge",
@@ -122,6 +124,7 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
     def __init__(self, config: SegmentAnythingConfig) -> None:
         super().__init__(config)
         self.reads = (one_of(*config.tasks),)
+        self.each = config.tasks
         self.produces = tuple(dict.fromkeys(MASK_TASKS[task] for task in config.tasks))
 
     def checkpoint(self) -> Checkpoint:
@@ -136,9 +139,15 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
         if self.config.compile:
             self.network.model.vision_encoder.compile()
 
+    def chosen(self, sample: Sample) -> list[Annotation]:
+        """Return what gets a mask: of each place one box, the first in rank first, and phrases."""
+        boxed = [one for one in sample.of(*self.config.tasks) if one.box_xyxy]
+        found = places((one for one in boxed if one.kind == "region"), sample.known)
+        return [*(one for one, *_ in found), *(one for one in boxed if one.kind == "phrase")]
+
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         """Segment the boxes; images without boxes are skipped."""
-        prompts = [prompts_of(sample, self.config.tasks) for sample in samples]
+        prompts = [prompts_of(sample, self.chosen(sample)) for sample in samples]
         rows = [row for row, own in enumerate(prompts) if own.parents]
         prepared = self.network.prepare(
             rows, lambda row: self._prepared(samples[row].image, prompts[row].boxes_xyxy)
@@ -204,15 +213,14 @@ class SegmentAnything(Pretrained[SegmentAnythingConfig], Specialist[SegmentAnyth
         return enlarged[:, 0]
 
 
-def prompts_of(sample: Sample, tasks: Sequence[str]) -> Prompts:
-    """Return the boxes of some tasks, clipped to the image; boxes outside of it are removed."""
-    parents = [one for one in sample.of(*tasks) if one.box_xyxy]
+def prompts_of(sample: Sample, parents: Sequence[Annotation]) -> Prompts:
+    """Return the boxes to segment, clipped to the image; boxes outside of it are removed."""
     boxes_xyxy = np.array([one.box_xyxy for one in parents], dtype=np.float64).reshape(-1, 4)
     boxes_xyxy = boxes_xyxy.clip(0, np.tile((sample.width, sample.height), 2))
     inside = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
     distinct, index = np.unique(boxes_xyxy[inside], axis=0, return_inverse=True)
     return Prompts(
-        parents=tuple(parents[row] for row in np.flatnonzero(inside)),
+        parents=tuple(parents[row] for row in np.flatnonzero(inside).tolist()),
         index=tuple(index.ravel().tolist()),
         boxes_xyxy=distinct,
     )

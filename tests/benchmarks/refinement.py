@@ -1,7 +1,8 @@
 """What refinement is worth: `python -m tests.benchmarks.refinement [--scenes N] [--seeds N]`.
 
-Refines `configs/known_truth.yaml` with several seeds and prints a table: every kind of label per
-round, the calibration error, the minutes, and each merge rule on the voters of the last round.
+Refines `configs/known_truth.yaml`, or another config of drawn scenes, with several seeds and prints
+a table: every kind of label per round, the calibration error, the minutes, and each merge rule on
+the voters of the last round.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from pipelines.refine.scores import score_rounds, score_rules
 CONFIG = Path("configs/known_truth.yaml")
 MEASURES = (
     "boxes.f1", "boxes.precision", "boxes.recall", "boxes.map50", "masks.iou_of_things",
-    "masks.f1", "ocr.cer", "phrases.recall_at_1", "captions.caption.objects.f1",
+    "masks.f1", "ocr.cer", "phrases.recall_at_1", "captions.more_detailed_caption.said",
+    "captions.more_detailed_caption.objects.precision", "captions.caption.objects.f1",
     "captions.detailed_caption.objects.f1", "captions.more_detailed_caption.objects.f1",
     "captions.more_detailed_caption.attributes.f1",
     "captions.more_detailed_caption.relations.f1", "captions.more_detailed_caption.cider",
@@ -42,12 +44,13 @@ def main(
     scenes: Annotated[int, typer.Option(help="Scenes per seed.")] = 5000,
     seeds: Annotated[int, typer.Option(help="How many seeds.")] = 3,
     output: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("out/bench_refine"),
+    config: Annotated[Path, typer.Option(help="What is refined.")] = CONFIG,
 ) -> None:
     """Refine with each seed; what is done is not done again."""
     columns: dict[str, Numbers] = {}
     for seed in range(1, seeds + 1):
         folder = output / f"seed_{seed}"
-        minutes = _refined(f"shape_world://{scenes}?seed={seed}", folder)
+        minutes = _refined(config, f"shape_world://{scenes}?seed={seed}", folder)
         for name, score in score_rounds(Folder(str(folder))).items():
             _note(columns, name, {key: score.numbers().get(key) for key in MEASURES})
         rounds = read_lineage(Folder(str(folder)))
@@ -57,12 +60,12 @@ def main(
         console.print(_table(columns, f"{scenes} scenes, {seed} of {seeds} seeds"))
 
 
-def _refined(source: str, folder: Path) -> float:
+def _refined(path: Path, source: str, folder: Path) -> float:
     """Refine into a folder and return the minutes it took, measured when it was made."""
     took = folder / "minutes.json"
     if not took.exists():
         changes = {"source": source, "output": str(folder)}
-        config = load_config(CONFIG, changes=changes, model=RefineConfig)
+        config = load_config(path, changes=changes, model=RefineConfig)
         started = time.monotonic()
         refine(config)
         took.write_text(json.dumps((time.monotonic() - started) / 60))

@@ -44,6 +44,7 @@ from engine.planning.partition import partition
 from engine.planning.registry import find_stage, stage_names
 from engine.results.judging import judge
 from engine.results.layer import Layer, make_layer
+from engine.results.questions import divided, questions_of, shown
 from engine.results.shard import Shard, ShardBytes, read_shard
 from tests.checkpoints import needs_torchvision
 
@@ -110,7 +111,8 @@ class Told:
         (spec,) = partition(run.sources, [])
         self.graph: Graph = run.graph
         self.shard, self.images = read_shard(spec, run.sources[0], limits=Limits())
-        talk = WorkerCall(self.shard, self.images, {})
+        nodes = {node.name: node for node in self.graph.nodes}
+        talk = WorkerCall(self.shard, self.images, {}, nodes=nodes)
         for node in self.graph.layered:
             node.stage.load()
             talk.ask(node, range(len(self.shard.records)))
@@ -150,12 +152,12 @@ def answer(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
     ]
 
 
-def assert_same(some: Sequence[Any], others: Sequence[Any]) -> None:
+def assert_same(some: Sequence[Any], others: Sequence[Any], *, within: float = 1e-3) -> None:
     """Compare answers; sums of floats differ in their last digits with the size of a batch."""
     for one, other in zip(some, others, strict=True):
         assert [plain(said) for said in one] == [plain(said) for said in other]
         for said, again in zip(one, other, strict=True):
-            assert numbers_of(said) == pytest.approx(numbers_of(again), abs=1e-3)
+            assert numbers_of(said) == pytest.approx(numbers_of(again), abs=within)
 
 
 def plain(said: Annotation | Measurement) -> Any:
@@ -238,6 +240,47 @@ def test_a_specialist_says_what_it_declares(name: str, told: Told) -> None:
             assert one.kind != "phrase" or (one.span and one.parent_id)
             assert (one.specialist, one.stage) == ("", "")  # the engine's
             assert set(one.merged_from) <= heard
+
+
+def unnamed(rows: Sequence[Any]) -> list[Any]:
+    """Return rows without their ids, which depend on their places in the answer."""
+    return [replace(row, id="") if isinstance(row, Annotation) else row for row in rows]
+
+
+def one_by_one(name: str) -> Stage[Any] | None:
+    """A loaded stage that answers about annotations one by one, `None` for others."""
+    stage = loaded(name)
+    return stage if stage.each else None
+
+
+@pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
+def test_what_is_answered_about_one_annotation_does_not_depend_on_the_others(
+    name: str, told: Told
+) -> None:
+    if (stage := one_by_one(name)) is None:
+        return
+    parts = 0
+    for sample in told.samples(stage)[:2]:
+        questions = questions_of(stage, sample)
+        (together,) = answer(stage, [shown(stage, sample, questions)])
+        for question, part in zip(questions, divided(stage, questions, together), strict=True):
+            (alone,) = answer(stage, [shown(stage, sample, [question])])
+            assert_same(
+                [unnamed(part)], [unnamed(alone)], within=0.011
+            )  # the last decimal of a box
+            parts += 1
+    assert parts > 1
+
+
+@pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
+def test_of_what_a_stage_chose_it_chooses_all(name: str, told: Told) -> None:
+    if (stage := one_by_one(name)) is None:
+        return
+    assert set(stage.each) <= stage.read_tasks
+    for sample in told.samples(stage):
+        chosen = list(stage.chosen(sample))
+        assert {one.task for one in chosen} <= set(stage.each)
+        assert list(stage.chosen(replace(sample, annotations=tuple(chosen)))) == chosen
 
 
 @pytest.mark.parametrize("name", MEASURING)

@@ -14,11 +14,16 @@ import yaml
 from typer.testing import CliRunner
 
 from engine.execution.run import prepare
+from engine.results.dataset import open_dataset
 from engine.results.manifest import Manifest
 from engine.storage.folder import Folder
 from pipelines.build import build_dataset
 from pipelines.commands.main import app
+from pipelines.dataset.why import explain
+from pipelines.training.config import TrainConfig
+from pipelines.training.examples import ExampleMaker
 from pipelines.verify.verify import verify_dataset
+from specialists.florence2.format import FLORENCE2_TASKS
 from tests.recipes import CONFIGS, PERMISSIVE, annotation_types, tiny_recipe
 
 Built = tuple[Path, Manifest]
@@ -52,6 +57,31 @@ def test_what_comes_out_is_a_sound_dataset(built: Built) -> None:
     assert "Beside FLD-5B" in report
 
 
+def test_a_region_has_its_category_and_of_all_candidates_the_chosen_text(built: Built) -> None:
+    output, _ = built
+    texts = 0
+    for sample in open_dataset(str(output)):
+        label_of = {one.id: one.label for one in sample.annotations}
+        described = [one for one in sample.annotations if one.task == "region_description"]
+        assert {one.specialist for one in described} == {"region_label"}
+        assert len({one.parent_id for one in described}) == len(described), "one text for each box"
+        for one in sample.annotations:
+            if one.task == "region_category":
+                assert one.label == label_of[one.parent_id]
+        texts += sum(one.text not in label_of.values() for one in described)
+    assert texts > 0, "no box got another text than its category"
+    lines = [line.plain for line in explain(Folder(str(output)), "cat")]
+    chosen = next(line for line in lines if "by region_label" in line and "confirmed by" in line)
+    assert " score 0." in chosen
+
+
+def test_every_task_of_florence2_gets_training_examples(built: Built) -> None:
+    output, _ = built
+    maker = ExampleMaker(TrainConfig(model="here"))
+    made = {one.task for sample in open_dataset(str(output)) for one in maker.every(sample)}
+    assert made == set(FLORENCE2_TASKS)
+
+
 def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
     small_photographs: Path, tmp_path: Path
 ) -> None:
@@ -59,7 +89,10 @@ def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
         "fld5b_small", tmp_path / "models",
         source=str(small_photographs), output=str(tmp_path / "out"), runner={"workers": 1},
     )  # fmt: skip
-    stages = {"objects": recipe.specialists["objects"], "captions": recipe.specialists["captions"]}
+    stages = {
+        name: {"use": "tests.stages:Brightest", "num_gpus": recipe.specialists[name]["num_gpus"]}
+        for name in ("objects", "captions")
+    }
     document = recipe.model_dump(mode="json") | {"specialists": stages, "filters": {}}
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(document))

@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from engine.results.dataset import open_dataset
-from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
 from pipelines.training import steps, trainer
 from tests.building import build
 from tests.end_to_end.conftest import Command
@@ -27,14 +26,6 @@ pytestmark = [
 
 Write = Callable[..., Path]
 Spoil = Callable[[Path], object]
-
-
-@pytest.fixture(scope="session")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an untrained Florence-2, the tiniest."""
-    folder = tmp_path_factory.mktemp("untrained")
-    save_tiny(folder, *build_tiny(["circle", "square"], size=TINIEST))
-    return folder
 
 
 @pytest.fixture

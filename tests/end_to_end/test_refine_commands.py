@@ -55,7 +55,7 @@ def test_a_dry_run_writes_nothing(florilegium: Command, tmp_path: Path) -> None:
         "audit      by truth, 6 samples",
         "rounds     1 round with students at most; fewer when one gains less than 0.005",
         "students   1 a round",
-        "trained from package://specialists/tiny_florence2, 2 steps of 4 examples, on object_dete",
+        "trained from package://specialists/tiny_florence2 on object_detection: 2 steps of 4 exam",
         "student produces object_detection, merged by boxes",
     ):
         assert line in told.out
@@ -112,7 +112,7 @@ def test_status_verify_and_why_know_a_refined_dataset(florilegium: Command, outp
     told = florilegium("why", output / "rounds" / "1", "000003").out
     assert "by student" in told
     assert "superseded: merged" in told
-    assert "confirmed by" in told
+    assert "merged from" in told
 
 
 def test_scores_are_told_round_by_round(florilegium: Command, output: Path) -> None:
@@ -197,18 +197,57 @@ def test_tasks_without_an_example_are_reported(
         assert "no kept labels to train region_description" in words(told.err)
 
 
-@pytest.mark.parametrize("name", ["known_truth", "florence2_refine"])
+@pytest.mark.parametrize("name", ["known_truth", "florence2_refine", "fld5b"])
 def test_the_configs_that_are_shipped_can_run(
     florilegium: Command, album: Path, tmp_path: Path, name: str
 ) -> None:
-    """With the tiny student in place of released weights, which are not here."""
+    """Models that are not here are named, and nothing else is missing."""
     options: list[object] = ["--output", tmp_path / "out"]
-    if name == "florence2_refine":
+    if name != "known_truth":
         options += ["--source", album]
-        for key in ("specialists.florence2", "specialists.grounding", "refine.train"):
-            options += ["--set", f"{key}.model=package://specialists/tiny_florence2"]
     told = florilegium("refine", ROOT / "configs" / f"{name}.yaml", "--dry-run", *options)
     assert told.code == 0, told.err
+    assert told.err == ""
+    assert ("not here yet: hf download" in told.out) is (name != "known_truth")
+
+
+def test_the_plan_of_the_large_recipe_tells_who_captions_what(
+    florilegium: Command, album: Path, tmp_path: Path
+) -> None:
+    recipe = ROOT / "configs" / "fld5b.yaml"
+    given = ("--source", album, "--output", tmp_path / "out", "--dry-run")
+    told = florilegium("refine", recipe, *given)
+    for line in (
+        "annotator is asked about 1% of the images",
+        "at http://annotator:8000 (--set specialists.annotator.url=...)",
+        "writer produces detailed_caption, more_detailed_caption, merged by captions",
+        "writer is fine-tuned on detailed_caption, more_detailed_caption: 2,000 steps of 256",
+        "with 1% of the samples",
+    ):
+        assert line in words(told.out)
+    local = ("--set", "specialists.annotator.url=http://127.0.0.1:8000/v1")
+    told = florilegium("refine", recipe, *given, *local)
+    assert "is each worker's own machine" in words(told.err)
+    told = florilegium("build", recipe, *given, *local)
+    assert told.code == 0, told.err
+    assert "is each worker's own machine" in words(told.err)
+    assert "`florilegium refine" in told.out
+
+
+def test_a_build_of_a_refinement_is_its_round_0_and_refuses_a_refined_output(
+    florilegium: Command, refined: Path, tmp_path: Path
+) -> None:
+    config = refined / "refine.yaml"
+    told = florilegium("build", config)
+    assert told.code == 2
+    assert "was refined, and a build would put round 0 in its place" in words(told.err)
+    told = florilegium("build", config, "--output", tmp_path / "out")
+    assert told.code == 0, told.err
+    assert "no round of refinement: merged by votes, and without students" in words(told.out)
+    assert florilegium("verify", tmp_path / "out").code == 0
+    stages = json.loads((tmp_path / "out" / "manifest.json").read_text())["stages"].values()
+    rules = {one["name"]: one["config"]["rule"] for one in stages if one.get("use") == "merge"}
+    assert rules == {"boxes": "agreement"}
 
 
 def test_the_training_config_that_is_shipped_is_understood() -> None:

@@ -49,11 +49,13 @@ AREAS = (
         code=(
             "pipelines/training/answers.py",
             "pipelines/training/examples.py",
+            "pipelines/training/expressions.py",
             "pipelines/training/templates.py",
         ),
         tests=(
             "tests/pipelines/training/test_answers.py",
             "tests/pipelines/training/test_examples.py",
+            "tests/pipelines/training/test_expressions.py",
             "tests/pipelines/training/test_templates.py",
         ),
     ),

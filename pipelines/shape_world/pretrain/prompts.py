@@ -1,7 +1,8 @@
 """Prompts about a drawing, and their targets, for training the text half.
 
 `specialists.florence2.format` writes them in Florence-2's format; this module chooses captions,
-phrases and regions.
+phrases and regions. As the shipped weights were trained, a text about a region is the words alone:
+the region is not repeated (`region_text_target`).
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ def test_what_was_merged_from_a_label_of_the_source_has_its_rank():
     merged = found("merged", None, "boxes", merged_from=("human", "high"))
     assert names([high, merged], human) == ["merged", "high"]
     assert names([high, merged]) == ["high", "merged"], "no label of the source is known"
+    other = found("other", None, "boxes", merged_from=("human",), label="own words")
+    assert names([high, other], human) == ["high", "other"]
 
 
 def test_nothing_is_ranked_as_nothing():

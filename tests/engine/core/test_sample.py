@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 import engine.core.sample
 from engine.core.errors import SampleError
-from engine.core.sample import Picture, Sample, digest_of, fold_of
+from engine.core.sample import Picture, Sample, digest_of, fold_of, is_in_share
 from tests.engine.by_hand import caption, region
 
 
@@ -79,3 +80,18 @@ def test_the_fold_of_an_image_is_told_by_the_first_digits_of_its_digest() -> Non
     assert [fold_of(digest, folds) for folds in (1, 2, 3, 5, 31, 32)] == [0, 1, 1, 1, 0, 31]
     assert fold_of("00000000001e" + "8" * 52, 2) == 0
     assert fold_of("", 3) == 0
+
+
+def test_a_share_of_images_is_as_large_as_named_and_has_those_of_a_smaller_one() -> None:
+    images = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(4000)]
+    tenth = {image for image in images if is_in_share(image, 0.1)}
+    assert 0.08 < len(tenth) / len(images) < 0.12
+    assert tenth < {image for image in images if is_in_share(image, 0.3)}
+    assert all(is_in_share(image, 1) for image in images)
+    assert is_in_share("f" * 64, 1)
+
+
+def test_a_share_does_not_follow_the_folds() -> None:
+    images = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(4000)]
+    halves = [fold_of(image, 2) for image in images if is_in_share(image, 0.25)]
+    assert 0.45 < sum(halves) / len(halves) < 0.55

@@ -85,6 +85,34 @@ def test_a_batch_that_fails_is_asked_again_one_by_one() -> None:
     assert stage.batches == [["a", "b", "c"], ["a"], ["b"], ["c"]]
 
 
+class Paid(Saying):
+    """A service that leaves out the answer to the last sample of a batch."""
+
+    is_remote: ClassVar[bool] = True
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        return super().predict(samples)[: max(1, len(samples) - 1)]
+
+
+def test_a_service_with_a_wrong_number_of_answers_is_not_paid_twice() -> None:
+    stage = Paid(lambda one: [region(one.key)])
+    answers = ask(node_of(stage), [sample("a"), sample("b"), sample("c")])
+    assert stage.batches == [["a", "b", "c"]]
+    for answer in answers:
+        assert isinstance(answer, SampleError)
+        assert answer.reason == "invalid_output"
+        assert answer.message == "2 answers to 3 samples: one each is wanted"
+
+
+def test_a_model_with_a_wrong_number_of_answers_is_asked_again_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Paid, "is_remote", False)
+    stage = Paid(lambda one: [region(one.key)])
+    assert ask(node_of(stage), [sample("a"), sample("b")]) == [[region("a")], [region("b")]]
+    assert stage.batches == [["a", "b"], ["a"], ["b"]]
+
+
 def test_a_single_image_that_fails_is_not_asked_about_twice() -> None:
     def say(one: Sample) -> list[Annotation]:
         raise SampleError("too_ugly", "no")

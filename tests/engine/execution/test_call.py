@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,31 @@ def test_a_stage_hears_earlier_answers_that_were_stored(images: ShardBytes) -> N
     assert call.part(bright).table.num_rows == 0  # only what was said now
 
 
+def test_a_stage_is_asked_about_its_share_of_the_samples_only(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bright = {**DESCRIBED["bright"], "sample_share": 0.5}
+    (node,) = planned(specialists={"bright": bright}).specialists
+    shard = shard_of(3)
+    digests = ("0" * 24 + digit * 40 for digit in ("1", "9", "7"))
+    records = [
+        replace(one, sha256=digest) for one, digest in zip(shard.records, digests, strict=True)
+    ]
+    seen: list[int] = []
+    monkeypatch.setattr(
+        node.stage, "predict", lambda samples: seen.append(len(samples)) or [[region()]] * 2
+    )
+    call = WorkerCall(replace(shard, records=records), images, {})
+    call.ask(node, [0, 1, 2])
+    call.ask(node, [1])
+    assert seen == [2]
+    part = call.part(node)
+    assert {number: len(own) for number, own in part.annotations(range(3)).items()} == {
+        0: 1, 1: 0, 2: 1,
+    }  # fmt: skip
+    assert part.errors == ()
+
+
 def test_a_stage_hears_only_the_tasks_that_it_reads(
     images: ShardBytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +123,22 @@ def test_a_stage_hears_only_the_tasks_that_it_reads(
     monkeypatch.setattr(node.stage, "predict", listen)
     call_about(images, labels={0: [caption("Label."), region("box")]}).ask(node, [0, 1])
     assert heard == [["caption"], []]
+
+
+def test_a_stage_knows_the_labels_of_the_source_that_it_does_not_read(
+    images: ShardBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A box that was merged from one is known by it, even where a filter dropped the label."""
+    (node,) = planned(specialists={"echo": {"use": "tests.stages:Echo"}}).specialists
+    seen: list[Sample] = []
+    monkeypatch.setattr(
+        node.stage, "predict", lambda samples: [seen.append(one) or [] for one in samples]
+    )
+    call_about(images, labels={0: [caption("Label."), region("box")]}).ask(node, [0])
+    (sample,) = seen
+    assert [one.task for one in sample.annotations] == ["caption"]
+    assert [one.task for one in sample.labels] == ["caption", "object_detection"]
+    assert sample.known == (*sample.annotations, *sample.labels)
 
 
 def test_a_stage_does_not_hear_a_stage_that_it_was_not_told_to_read(images: ShardBytes) -> None:

@@ -20,6 +20,7 @@ from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
 from engine.execution.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
 from engine.execution.worker import LayerParts, ShardWork
+from engine.planning.gates import Gate
 from engine.planning.graph import CPU_POOL, Graph, Node
 from engine.planning.partition import Entry, ShardSpec, shard_name
 from engine.results.layer import make_layer
@@ -75,6 +76,19 @@ def test_what_is_done_is_neither_visited_nor_waited_for() -> None:
     assert visits(SANDWICH, "sam", "score") == [("sam", ("sam",), []), (CPU_POOL, ("score",), [0])]
     assert visits(SANDWICH, "caption", "ground") == [(CPU_POOL, ("caption", "ground"), [])]
     assert segments(SANDWICH, []) == []
+
+
+def test_a_stage_is_visited_after_the_filters_that_measure_for_its_gate() -> None:
+    boxes, enough, masks = graph_of(
+        ("boxes", CPU_POOL, ()), ("enough", "gpu", ("boxes",)), ("masks", CPU_POOL, ("boxes",))
+    ).specialists
+    gate = Gate(filters=("enough",), measured=("enough",), lineage=("boxes",))
+    graph = Graph(specialists=(boxes, replace(masks, gate=gate), enough), filters=())
+    assert visits(graph) == [
+        (CPU_POOL, ("boxes",), []),
+        ("enough", ("enough",), [0]),
+        (CPU_POOL, ("masks",), [0, 1]),
+    ]
 
 
 def test_every_stage_is_in_one_visit_and_after_all_that_it_reads() -> None:
@@ -539,8 +553,8 @@ def test_after_a_death_the_pieces_run_alone() -> None:
     runner = FakeRunner(TWO, 64, dies=kills("b", 37))
     schedule(runner, job(0))
     died = [number for number, call in enumerate(runner.calls) if 37 in call.samples]
-    assert not runner.calls[died[0]].alone
-    assert all(runner.calls[number].alone for number in died[1:])
+    assert not runner.calls[died[0]].exclusive
+    assert all(runner.calls[number].exclusive for number in died[1:])
 
 
 def test_the_innocent_are_answered_after_a_death() -> None:

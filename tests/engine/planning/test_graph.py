@@ -137,6 +137,37 @@ def test_an_unknown_option_of_a_stage_is_named_with_the_nearest_one() -> None:
         planned(specialists={"bright": {"use": "tests.stages:Brightest", "batch_sise": 2}})
 
 
+@pytest.mark.parametrize("share", [0, 1.5, -0.1, "half", True, None])
+def test_a_share_of_samples_that_is_none_is_refused(share: object) -> None:
+    with pytest.raises(ConfigError, match=r"specialists\.bright: sample_share = .*above 0 and up"):
+        planned(specialists={"bright": {**BRIGHTEST["bright"], "sample_share": share}})
+
+
+def test_a_filter_judges_all_samples() -> None:
+    enough = {**BRIGHT_ENOUGH["enough"], "sample_share": 0.5}
+    with pytest.raises(ConfigError, match=r"filters\.enough: a filter judges all samples"):
+        planned(specialists=BRIGHTEST, filters={"enough": enough})
+
+
+def test_a_share_of_samples_names_other_layers_and_all_samples_the_same_as_ever() -> None:
+    bright = BRIGHTEST["bright"]
+    nodes = {
+        share: planned(specialists={**DESCRIBED, "bright": {**bright, **share_of}}).specialists
+        for share, share_of in (
+            ("unnamed", {}),
+            ("all", {"sample_share": 1}),
+            ("half", {"sample_share": 0.5}),
+        )
+    }
+    prints = {share: [node.fingerprint for node in own] for share, own in nodes.items()}
+    assert prints["all"] == prints["unnamed"]
+    assert set(prints["half"]).isdisjoint(prints["all"])
+    assert nodes["half"][0].configuration()["config"]["sample_share"] == 0.5
+    assert "sample_share" not in nodes["all"][0].configuration()["config"]
+    whole = planned(specialists={"bright": {**bright, "sample_share": 0.5}}).about_all()
+    assert whole.specialists[0].sample_share == 1
+
+
 def test_a_missing_package_is_told_with_the_line_that_installs_it() -> None:
     class Needy(Brightest):
         needs = ("a_package_nobody_has",)

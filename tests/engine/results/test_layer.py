@@ -13,8 +13,9 @@ from engine.core.judgement import Statements, Verdicts
 from engine.core.rows import Measurement
 from engine.core.stage import Filter, StageConfig
 from engine.planning.graph import Node
-from engine.results import layer as layer_module
-from engine.results.layer import Layer, LayerStore, StageError, join_layers, make_layer
+from engine.results import layer_store as layer_module
+from engine.results.layer import Layer, StageError, join_layers, make_layer
+from engine.results.layer_store import LayerStore
 from engine.storage.folder import Folder
 from engine.storage.parquet import footer_size
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents, shard_file

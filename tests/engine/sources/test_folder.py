@@ -230,6 +230,17 @@ def test_an_imagefolder_sheet_gives_captions_boxes_and_metadata(
     assert (none.metadata, none.annotations) == ("{}", ())
 
 
+def test_several_captions_of_an_image_all_count_once(tmp_path: Path, jpeg: bytes) -> None:
+    put(tmp_path, "a.jpg", "b.jpg", data=jpeg)
+    (tmp_path / "b.txt").write_text("An animal.", "utf-8")
+    captions = ["A fox.", "It runs.", "A fox."]
+    rows = [{"file_name": name, "text": captions} for name in ("a.jpg", "b.jpg")]
+    write_sheet(tmp_path / "metadata.jsonl", *rows)
+    readings, _ = read_all(source_at(tmp_path))
+    assert captions_of(readings[:1]) == [["A fox.", "It runs."]]
+    assert sorted(captions_of(readings[1:])[0]) == ["A fox.", "An animal.", "It runs."]
+
+
 def test_the_nearest_sheet_counts(tmp_path: Path, jpeg: bytes) -> None:
     put(tmp_path, "train/x/a.jpg", "test/a.jpg", data=jpeg)
     write_sheet(tmp_path / "metadata.jsonl", {"file_name": "test/a.jpg", "text": "top"})

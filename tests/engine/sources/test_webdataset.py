@@ -82,6 +82,26 @@ def test_what_the_webdataset_library_reads_is_read_alike(write_tar: WriteTar, jp
     assert not dead_letters
 
 
+def test_several_captions_of_an_image_all_count_once(write_tar: WriteTar, jpeg: bytes) -> None:
+    in_json = json.dumps({"caption": ["A fox.", "It runs.", "A fox."]}).encode()
+    path = write_tar(
+        "a.tar",
+        {
+            "a.jpg": jpeg,
+            "a.json": in_json,
+            "b.jpg": jpeg,
+            "b.txt": b"It runs.",
+            "b.caption": b"An animal.",
+            "b.json": in_json,
+        },
+    )
+    readings, _ = read_all(source_at(path))
+    assert captions_of(readings) == [
+        ["A fox.", "It runs."], ["It runs.", "An animal.", "A fox."]
+    ]  # fmt: skip
+    assert {one.task for reading in readings for one in reading.annotations} == {"caption"}
+
+
 def test_the_caption_in_json_counts_when_there_is_no_text(write_tar: WriteTar, jpeg: bytes) -> None:
     with_both = json.dumps({"caption": "from json"}).encode()
     path = write_tar(

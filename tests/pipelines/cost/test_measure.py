@@ -19,7 +19,8 @@ from pipelines.cost.allocation import allocate
 from pipelines.cost.measure import Measured, measure
 from pipelines.cost.sample import sample_source
 from pipelines.cost.table import plan_file, prediction
-from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, configure, contents
+from tests.building import BRIGHT_ENOUGH, BRIGHTEST, DESCRIBED, build, configure, contents
+from tests.specialists.online.server import MisbehavingServer
 
 ON_GPU = {**DESCRIBED, "bright": {**DESCRIBED["bright"], "num_gpus": 1}}
 
@@ -112,13 +113,13 @@ def planned(album: Path, output: Path, **stages: Any) -> Run:
 def test_leftovers_of_a_killed_plan_are_measured_again(
     album: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = planned(album, tmp_path / "out", **DESCRIBED)
+    run = planned(album, tmp_path / "out", **BRIGHTEST)
     with monkeypatch.context() as killed:
         killed.setattr(Folder, "clear", lambda self: None)
         measure(run, 4, on_stage=lambda name: None)
     assert list((tmp_path / "out" / "plan").rglob("*.parquet"))
     again = measure(run, 4, on_stage=lambda name: None)
-    assert [(cost.images, cost.failures) for cost in again.costs] == [(4, ())] * 2
+    assert [(cost.images, cost.failures) for cost in again.costs] == [(4, ())]
     assert all(cost.layer_bytes > 0 for cost in again.costs)
     assert not (tmp_path / "out" / "plan").exists()
 
@@ -148,3 +149,32 @@ def test_stages_with_a_caveat_do_not_build_unless_allowed(album: Path, tmp_path:
     ):
         build(album, tmp_path / "out", specialists=doubtful)
     build(album, tmp_path / "out", specialists=doubtful, allow_random_weights=True)
+
+
+def test_a_share_is_measured_on_every_image_and_counted_for_its_own(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    """A service is asked twice about each image; it charges for requests."""
+    with MisbehavingServer() as server:
+        annotator = {
+            "use": "lmm_caption", "url": server.url, "model": "a-model", "reads": [],
+            "sample_share": 0.01, "price_per_request": 0.5,
+        }  # fmt: skip
+        found = measure(
+            planned(album, tmp_path / "out", **BRIGHTEST, annotator=annotator),
+            4,
+            on_stage=lambda name: None,
+        )
+    cost = next(cost for cost in found.costs if cost.name == "annotator")
+    assert (cost.images, cost.requests, cost.price) == (4, 8, 4.0)
+    assert cost.sample_share == 0.01
+    assert cost.s_per_image == pytest.approx(cost.seconds / 4 * 0.01)
+    assert cost.per_image(cost.requests) == pytest.approx(0.02)
+    assert [node.sample_share for node in found.graph.specialists] == [1, 0.01]
+
+
+def test_the_plan_of_students_stands_where_a_refinement_reads_it(measured: Measured) -> None:
+    text = plan_file(measured, allocate(measured), students=["bright"])
+    document = yaml.safe_load(text)
+    assert document["refine"]["students"]["bright"]["workers"] == 1
+    assert "bright" not in document.get("specialists", {})

@@ -12,6 +12,7 @@ from engine.storage.folder import Folder
 from pipelines.dataset.clean import clean
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHTEST, DESCRIBED, build, contents
+from tests.enriching import scoring, stages
 
 
 def files(output: Path) -> dict[Path, int]:
@@ -76,3 +77,18 @@ def test_layers_that_others_may_share_and_those_of_an_unfinished_build_are_refus
         clean(Folder(str(tmp_path / "two")))
     with pytest.raises(UsageError, match="build the dataset first"):
         clean(Folder(str(tmp_path / "three")))
+
+
+def test_layers_under_an_earlier_gate_go_and_the_dataset_stays_whole(
+    album: Path, tmp_path: Path
+) -> None:
+    specialists = {name: one for name, one in stages(tmp_path).items() if name != "names"}
+    out = tmp_path / "out"
+    build(album, out, specialists=specialists, filters=scoring(0.6))
+    earlier = {path for path in files(out) if path.parent.name.startswith(("texts", "summary"))}
+    build(album, out, specialists=specialists, filters=scoring(0.4))
+    before = files(out)
+    assert list(verify_dataset(Folder(str(out)))) == []
+    assert clean(Folder(str(out))).files == len(earlier) > 0
+    assert files(out).keys() == before.keys() - earlier
+    assert list(verify_dataset(Folder(str(out)))) == []

@@ -38,6 +38,13 @@ def test_letters_of_any_script_are_left_as_they_are(tmp_path: Path) -> None:
     assert "Kätzchen 猫 חתול" in told(output, "cat")
 
 
+def test_a_small_score_is_shown_with_its_digits(tmp_path: Path) -> None:
+    """Probabilities of SigLIP, by which region texts are chosen, are small."""
+    output = Folder(str(tmp_path))
+    publish(output, [Photo(key="cat", data=plain(), annotations=(box(score=0.00012),))])
+    assert "score 0.00012 " in told(output, "cat")
+
+
 def test_only_the_shard_with_the_key_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,24 @@ def test_the_choice_is_the_same_again_and_grows_with_its_number(
     assert chosen != stored  # not the first images of the dataset
 
 
+def test_captions_of_the_source_are_chosen_first(album: Path, tmp_path: Path) -> None:
+    photographs = sorted(album.glob("*.jpg"))[:4]
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for path in photographs:
+        (folder / path.name).write_bytes(path.read_bytes())
+        (folder / path.with_suffix(".txt").name).write_text(f"People wrote {path.stem}.")
+    output = tmp_path / "out"
+    build(folder, output, specialists=DESCRIBED)
+    (shard,) = (output / "shards").glob("*.parquet")
+    ids = [row["id"] for row in pq.read_table(shard).to_pylist() if row["task"] == "caption"]
+    assert len(ids) == 2 * len(photographs)
+    path = audit(tmp_path / "audit.jsonl", dict.fromkeys(ids, True))
+    assert write_examples(str(output), path, tmp_path / "examples", 4) == {"caption": 4}
+    examples = read_examples(str(tmp_path / "examples" / "examples.jsonl")).examples
+    assert {one.text for one in examples} == {f"People wrote {one.stem}." for one in photographs}
+
+
 def test_what_cannot_be_written_is_named(
     dataset: Path, captions: list[dict[str, Any]], tmp_path: Path
 ) -> None:

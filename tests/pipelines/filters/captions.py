@@ -1,4 +1,4 @@
-"""Captions of our own with the right verdict of the default filters, and what the filters say.
+"""Captions of our own with the right verdict of the quickstart's filters, and their verdicts.
 
 `captions.tsv` has a verdict and a caption a line; the verdict is `keep` or the reason of a drop.
 """

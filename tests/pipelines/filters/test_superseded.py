@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, PlanError
 from engine.planning.config import validated
 from engine.planning.graph import plan
@@ -23,6 +24,26 @@ ROWS = [
     box(50, 50, 99, 99, id="c", specialist="second"),
     box(0, 0, 9, 9, id="m", specialist="merge", merged_from=("a", "b"), confidence=0.8),
 ]
+
+
+def test_a_text_of_the_source_is_dropped_only_where_another_text_of_its_box_was_chosen() -> None:
+    def text(name: str, parent: str, specialist: str) -> Annotation:
+        rest = {"task": "region_description", "label": "", "text": name, "parent_id": parent}
+        return box(0, 0, 9, 9, id=name, specialist=specialist, **rest)
+
+    rows = [
+        ROWS[0],
+        text("chosen", "a", "region_label"),
+        *(text(f"{who} {parent}", parent, who) for who in ("source", "other") for parent in "ab"),
+        text("source alone", "", "source"),
+    ]
+    by = {"region_label": ("region_description",)}
+    found = reasons(judged(rows, by=by))
+    assert found == ["", "", OUTVOTED, "", OUTVOTED, OUTVOTED, ""]
+    without = reasons(judged([rows[0], *rows[2:]], by=by))
+    assert without == ["", "", "", OUTVOTED, OUTVOTED, ""]
+    boxes = [replace(one, specialist="source") for one in ROWS[:3]]
+    assert reasons(judged([*boxes, ROWS[3]])) == [MERGED, MERGED, OUTVOTED, ""]
 
 
 def test_voters_step_back_for_what_they_became() -> None:

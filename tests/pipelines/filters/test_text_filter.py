@@ -68,9 +68,9 @@ def judged(
     ("text", "ocr", "reason"),
     [
         ("A red motor scooter.", "", ""),
-        ("A flower.", "", ""),
         ("Two dogs and a cat.", "", ""),
-        ("A llama.", "", ""),
+        ("A bathroom with a toilet and a white sink.", "", ""),
+        ("A dog runs on a beach.", "", ""),
         ("A man riding a horse on a beach.", "", ""),
         ("A red stop sign.", "STOP", ""),
         ('A sign that reads "Alles muss raus".', "Alles muss raus", ""),
@@ -85,8 +85,14 @@ def judged(
         ("Cat", "", TOO_SHORT),
         ("a very long word " + "x" * 500, "", TOO_LONG),
         ("It is what it is.", "", LOW_OBJECT_COMPLEXITY),
+        ("a dog", "", LOW_OBJECT_COMPLEXITY),
+        ("A flower.", "", LOW_OBJECT_COMPLEXITY),
+        ("Beautiful sunset", "", LOW_OBJECT_COMPLEXITY),
+        ("A cup of coffee.", "", LOW_ACTION_COMPLEXITY),
+        ("Seven cats, a dog, a cow, a goat, a hen, a pig, a horse and a duck eat.", "",
+         TOO_MANY_OBJECTS),
     ],
-)
+)  # fmt: skip
 def test_the_defaults_keep_plain_captions_and_drop_junk(measure, text, ocr, reason):
     found, _ = judged(measure(text, ocr))
     assert found == [reason]
@@ -116,11 +122,31 @@ def test_grammar_is_counted(measure):
 
 def test_complexity_is_the_mean_degree_in_the_dependency_tree(measure):
     numbers = measure("A red cat sleeps.")
-    # cat: a, red, sleeps. sleeps: cat and the full stop.
-    assert (numbers["object_complexity"], numbers["action_complexity"]) == (3, 2)
+    # cat: a, red, sleeps. sleeps: cat; the full stop is no word.
+    assert (numbers["object_complexity"], numbers["action_complexity"]) == (3, 1)
     # cat: a, red, chases. dog: a, chases.
     assert measure("A red cat chases a dog.")["object_complexity"] == 2.5
     assert measure("Two cats.")["action_complexity"] == 0
+
+
+def test_a_full_stop_makes_no_caption_more_complex(measure):
+    for text in ("a dog", "Beautiful sunset", "A red cat sleeps"):
+        without, with_stop = measure(text), measure(f"{text}.")
+        for name in ("object_complexity", "action_complexity"):
+            assert with_stop[name] == without[name]
+
+
+def test_mentions_of_a_word_are_one_node_of_the_dependency_tree(measure):
+    # cat: a, red, sleep, the, eat, three times named in two numbers.
+    numbers = measure("A red cat sleeps. The cat eats. Cats eat.")
+    assert numbers["object_complexity"] == 5
+    # sleep: cat. eat: cat, twice.
+    assert numbers["action_complexity"] == 1
+
+
+def test_attributes_are_words_that_describe(measure):
+    numbers = measure("Two small dogs slowly cross a dirt road.")
+    assert numbers["attributes"] == 4  # two, small, slowly, dirt
 
 
 def test_a_clause_that_is_said_twice_counts_once(measure):
@@ -174,7 +200,7 @@ FINE = {
     "attributes": 2,
     "actions": 1,
     "proper_nouns": 0,
-    "object_complexity": 2.0,
+    "object_complexity": 2.5,
     "action_complexity": 3.0,
     "words": 12,
     "characters": 60,
@@ -195,15 +221,31 @@ FINE = {
         ("min_english", 0.9, 0.95, WRONG_LANGUAGE),
         ("max_ocr_overlap", 0.1, 0.05, OCR_OVERLAP),
         ("max_objects", 5, 4, TOO_MANY_OBJECTS),
-        ("min_object_complexity", 2.0, 2.1, LOW_OBJECT_COMPLEXITY),
+        ("min_object_complexity", 2.5, 2.6, LOW_OBJECT_COMPLEXITY),
         ("min_action_complexity", 3.0, 3.1, LOW_ACTION_COMPLEXITY),
     ],
 )
 @pytest.mark.parametrize("task", CAPTION_TASKS)
 def test_a_new_threshold_judges_stored_numbers(task, limit, within, beyond, reason):
-    assert judged(FINE, task, **{limit: within})[0] == [""]
-    assert judged(FINE, task, **{limit: beyond})[0] == [reason]
-    assert judged(FINE, task, **{limit: None})[0] == [""]
+    others = {"min_object_complexity_without_action": None}
+    assert judged(FINE, task, **others, **{limit: within})[0] == [""]
+    assert judged(FINE, task, **others, **{limit: beyond})[0] == [reason]
+    assert judged(FINE, task, **others, **{limit: None})[0] == [""]
+
+
+@pytest.mark.parametrize("task", CAPTION_TASKS)
+def test_a_caption_without_action_needs_more_complex_objects_where_it_is_allowed(task):
+    still = FINE | {"actions": 0, "action_complexity": 0}
+    limit = "min_object_complexity_without_action"
+    assert judged(still, task, **{limit: 2.5})[0] == [""]
+    assert judged(still, task, **{limit: 2.6})[0] == [LOW_ACTION_COMPLEXITY]
+    assert judged(still, task, **{limit: None})[0] == [LOW_ACTION_COMPLEXITY]
+
+
+def test_only_brief_captions_may_be_without_action():
+    still = FINE | {"actions": 0, "action_complexity": 0}
+    found = [judged(still, task)[0][0] for task in CAPTION_TASKS]
+    assert found == ["", LOW_ACTION_COMPLEXITY, LOW_ACTION_COMPLEXITY]
 
 
 def test_repeats_have_a_threshold_too():
@@ -221,7 +263,8 @@ def test_refusals_have_a_threshold_too():
 def test_a_caption_too_short_to_tell_its_language_is_not_foreign(measure):
     numbers = measure("Eiffel Tower")
     assert np.isnan(numbers["english"])
-    assert judged(numbers, min_english=1.0, min_english_brief=1.0)[0] == [""]
+    limits = {"min_english": 1.0, "min_english_brief": 1.0, "min_object_complexity": None}
+    assert judged(numbers, **limits, min_action_complexity=None)[0] == [""]
 
 
 def test_emoji_links_and_file_names_are_not_measured(measure):

@@ -39,7 +39,7 @@ def test_candidates_are_what_the_voters_said_for_the_task_in_its_order() -> None
     np.testing.assert_equal(found.trust, [np.nan] * 3)
     assert found.words == ["ring", "star", "ring"]
     assert found.text_id.tolist() == [0, 1, 0]
-    assert found.rank.tolist() == [-1, 0.25, 0.5]
+    assert found.certainty.tolist() == [-1, 0.25, 0.5]
     assert found.subject.tolist() == [0, 0, 0]
 
 
@@ -49,12 +49,12 @@ def test_trust_is_what_each_voters_own_word_is_worth_and_comes_before_the_score(
     )
     found = candidates_of(HEARD, "object_detection", ("one", "two"))
     before = found.overlap
-    assert found.rank.tolist() == [-1, 0.25, 0.5], "without trust the score counts"
+    assert found.certainty.tolist() == [-1, 0.25, 0.5], "without trust the score counts"
     trusted = found.trusted(learned)
     # logit(0.25) = -ln 3: sigmoid(1 - 2 ln 3) = e / (e + 9).
     expected = [1 / (1 + np.e), np.e / (np.e + 9), 0.5]
     assert trusted.trust == pytest.approx(expected)
-    assert trusted.rank == pytest.approx(expected)
+    assert trusted.certainty == pytest.approx(expected)
     assert trusted.overlap is before, "it does not depend on trust"
     np.testing.assert_equal(found.trusted(None).trust, [np.nan] * 3)
 

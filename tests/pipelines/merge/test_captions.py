@@ -9,7 +9,7 @@ import pytest
 from engine.core.annotation import Annotation
 from pipelines.merge.calibration import TaskCalibration
 from pipelines.merge.candidates import candidates_of
-from pipelines.merge.captions import chosen_caption, mentions, moved, object_agreement
+from pipelines.merge.captions import chosen_caption, mentions, moved, object_f1
 from pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import said, sample_of, worth
 
@@ -33,7 +33,7 @@ def test_things_are_counted_as_they_are_introduced(caption: str, things: dict[st
 def test_a_caption_is_worse_by_what_it_misses_and_by_what_it_invents() -> None:
     objects = [said(0, 0, 9, 9, label="star"), said(20, 20, 29, 29, label="ring")]
     captions = ["a star and a ring", "a star", "a star, a ring and a cross", "nice weather"]
-    agreement = object_agreement(captions, objects, names=("cross",))
+    agreement = object_f1(captions, objects, names=("cross",))
     assert agreement.tolist() == pytest.approx([1, 2 / 3, 4 / 5, 0])
 
 
@@ -107,10 +107,10 @@ def test_things_agree_one_for_one_whatever_the_spelling() -> None:
     objects = [said(0, 0, 9, 9, label=label) for label in ("Star ", "star", "ring", " ")]
     captions = ["Two STARS.", "Five stars.", "A cup.", "A star and a ring."]
     # Of 3 things: 2 of 2; 2 of 5; nothing is told; 2 of 2.
-    assert object_agreement(captions, objects).tolist() == pytest.approx([4 / 5, 4 / 8, 0, 4 / 5])
-    assert object_agreement(captions, objects, names=["CUP"])[2] == 0
-    assert object_agreement(captions, [], names=["cup"]).tolist() == [1, 1, 0, 1]
-    assert object_agreement(captions, []).tolist() == [1, 1, 1, 1]
+    assert object_f1(captions, objects).tolist() == pytest.approx([4 / 5, 4 / 8, 0, 4 / 5])
+    assert object_f1(captions, objects, names=["CUP"])[2] == 0
+    assert object_f1(captions, [], names=["cup"]).tolist() == [1, 1, 0, 1]
+    assert object_f1(captions, []).tolist() == [1, 1, 1, 1]
 
 
 def test_of_captions_that_agree_alike_the_more_probable_comes_before_the_higher_score() -> None:

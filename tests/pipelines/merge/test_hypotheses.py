@@ -82,7 +82,7 @@ def test_every_name_that_is_given_in_a_cluster_is_a_hypothesis(known: Hypotheses
     assert known.leader.tolist() == [1, 4, 0, 2]
     assert known.member.tolist() == [[4, 3, 1], [4, 3, 1], [-1, 0, -1], [2, -1, -1]]
     assert (known.is_present == (known.member >= 0)).all()
-    assert known.agreement.tolist() == [[0, 0, 1], [1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert known.likeness.tolist() == [[0, 0, 1], [1, 1, 0], [0, 1, 0], [1, 0, 0]]
     np.testing.assert_equal(
         known.of_members(known.candidates.score),
         [[0.8, 0.6, np.nan]] * 2 + [[np.nan, 0.2, np.nan], [0.1, np.nan, np.nan]],

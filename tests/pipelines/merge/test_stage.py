@@ -397,6 +397,18 @@ def test_what_tells_its_reader_what_to_do_is_chosen_as_no_caption() -> None:
     assert stage.predict([sample_of(captions[0])]) == [[]]
 
 
+def test_a_sentence_that_was_taken_out_of_its_caption_is_chosen_as_no_caption() -> None:
+    values = {"kind": "text", "task": "caption", "specialist": "aggregator"}
+    captions = [
+        Annotation(text="A cup.", id="a", **values),
+        Annotation(text="A star.", id="b", parent_id="a", **values),
+    ]
+    stage = Merge(MergeConfig(tasks=("caption",)))
+    star = said(0, 0, 9, 9, label="star", specialist="x", id="star")
+    [[chosen]] = stage.predict([sample_of(star, *captions)])
+    assert (chosen.text, chosen.merged_from) == ("A cup.", ("a",))
+
+
 def test_objects_for_captions_are_those_just_merged_else_merged_before_else_heard() -> None:
     captions = [
         Annotation(kind="text", task="caption", text=text, id=text, specialist="w", score=score)

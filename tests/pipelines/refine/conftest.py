@@ -11,7 +11,6 @@ import pytest
 from engine.planning.config import validated
 from engine.storage.folder import Folder
 from pipelines.refine.config import RefineConfig
-from pipelines.shape_world.pretrain.architecture import build_tiny, save_tiny
 
 Configure = Callable[..., RefineConfig]
 
@@ -25,14 +24,6 @@ def left(output: Path) -> dict[str, bytes]:
     shards = [f"shards/{name}" for name in Folder(str(output)).names("shards")]
     paths = [output / name for name in (*names, *shards, "refine.json", "manifest.json")]
     return {str(path.relative_to(output)): path.read_bytes() for path in paths if path.exists()}
-
-
-@pytest.fixture(scope="session")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an untrained tiny Florence-2."""
-    folder = tmp_path_factory.mktemp("untrained")
-    save_tiny(folder, *build_tiny(seed=0))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +53,7 @@ def configure(untrained: Path) -> Configure:
             "reads": ["shapes_colour", "shapes_edges"],
         }
         document: dict[str, Any] = {
-            "source": "shape_world://24?seed=5&difficulty=easy",
+            "source": "shape_world://24?seed=5&difficulty=easy&px=128",
             "output": str(output),
             "shard_size": 12,
             "runner": {"kind": "in_process"},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.core.errors import ConfigError, OutputInUse, UsageError
+from engine.core.sample import is_in_share
 from engine.execution.progress import Progress
 from engine.execution.run import Run
 from engine.results.dataset import Dataset, open_dataset
@@ -23,6 +26,7 @@ from pipelines.refine.loop import refine
 from pipelines.refine.quality import Quality
 from pipelines.refine.scores import score_rounds, score_rules
 from pipelines.verify.verify import verify_dataset
+from specialists.florence2.checkpoint import resolve_florence2
 from tests.pipelines.refine.conftest import Configure, left
 
 
@@ -77,45 +81,76 @@ def test_a_student_labels_samples_it_was_not_trained_on_and_stamps_its_round(
         assert training["examples"]["object_detection"] < 24
 
 
+def test_a_student_is_fine_tuned_on_a_share_and_labels_everything(
+    configure: Configure, tmp_path: Path
+) -> None:
+    student = {"tasks": ["object_detection"], "max_new_tokens": 16}
+    tuning = {"tasks": {"object_detection": 1}, "sample_share": 0.5, "steps": 1}
+    output = tmp_path / "out"
+    config = configure(
+        output,
+        folds=1,
+        students={"student": student, "tuned": student},
+        fine_tune={"tuned": tuning},
+    )
+    own, tuned = refine(config)[1].students
+    assert [(one.name, one.steps) for one in (own, tuned)] == [("", 2), ("tuned", 1)]
+    assert own.digest != tuned.digest
+    trainings = {
+        name: json.loads((output / f"rounds/1/students/{name}/training.json").read_text())
+        for name in ("fold_0", "fold_0_tuned")
+    }
+    start = resolve_florence2(str(output / "rounds/1/students/fold_0"), "")
+    assert trainings["fold_0_tuned"]["inputs"]["model"] == start.digest
+    samples = list(open_dataset(str(output / "rounds/1")))
+    share = [one for one in samples if is_in_share(one.sha256, 0.5)]
+    assert 0 < len(share) < len(samples)
+    assert trainings["fold_0_tuned"]["inputs"]["config"]["sample_share"] == 0.5
+    manifest = json.loads((output / "rounds/1/manifest.json").read_text())
+    models = {stage["name"]: stage.get("model") for stage in manifest["stages"].values()}
+    assert (models["student"], models["tuned"]) == ("fold_0", "fold_0_tuned")
+    assert read_lineage(Folder(str(output)))[1].students == (own, tuned)
+    assert list(verify_dataset(Folder(str(output)))) == []
+    (output / "rounds/1/students/fold_0_tuned/model.safetensors").write_bytes(b"other")
+    assert any("fold_0_tuned" in problem for problem in verify_dataset(Folder(str(output))))
+
+
 class Stopped(BaseException):
     """The process is taken away."""
 
 
-def stops() -> Iterator[tuple[str, Any, str, int]]:
-    """Where a loop is stopped: after so many calls of a function of a module."""
-    yield "after the specialists have spoken", labelling, "_build", 1
-    yield "between two students", loop, "train", 2
-    yield "before the gate", loop, "measure", 2
-    yield "before the promotion", loop, "put_in_place", 1
+STOPS: tuple[tuple[Any, str, int], ...] = (
+    (labelling, "_build", 1),  # after the specialists have predicted
+    (loop, "train", 2),  # between two students
+    (loop, "measure", 2),  # before the gate
+    (loop, "put_in_place", 1),  # before the promotion
+)
+"""Where a loop is stopped, as it comes there: at which call of a function of a module."""
 
 
-@pytest.mark.parametrize(("module", "name", "calls"), [stop[1:] for stop in stops()],
-                         ids=[stop[0] for stop in stops()])  # fmt: skip
-def test_a_loop_killed_at_any_step_gives_the_same_result(
-    configure: Configure,
-    undisturbed: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    module: Any,
-    name: str,
-    calls: int,
+def test_a_loop_that_is_killed_at_every_step_gives_the_same_result(
+    configure: Configure, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, count = getattr(module, name), 0
+    output = tmp_path / "out"
+    for module, name, calls in STOPS:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stopping(getattr(module, name), calls))
+            with pytest.raises(Stopped):
+                refine(configure(output))
+    refine(configure(output))
+    assert left(output) == left(undisturbed)
 
-    def stopping(*args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == calls:
+
+def stopping(real: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """Return a function that takes the process away at its `at`-th call."""
+    calls = itertools.count(1)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == at:
             raise Stopped
         return real(*args, **kwargs)
 
-    output = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, stopping)
-        with pytest.raises(Stopped):
-            refine(configure(output))
-    refine(configure(output))
-    assert left(output) == left(undisturbed)
+    return call
 
 
 def test_finished_work_is_not_repeated(
@@ -134,28 +169,40 @@ def test_finished_work_is_not_repeated(
     assert left(undisturbed) == before
 
 
+@pytest.fixture
+def undecided(undisturbed: Path, tmp_path: Path) -> Path:
+    """An output whose students are trained and whose samples are labelled: what was decided about
+    the rounds, and the dataset that was promoted, are gone."""
+    output = Path(shutil.copytree(undisturbed, tmp_path / "out"))
+    for path in (*output.glob("rounds/*/round.json"), output / "refine.json",
+                 output / "manifest.json"):  # fmt: skip
+        path.unlink()
+    shutil.rmtree(output / "shards")
+    return output
+
+
 def test_a_round_that_lowers_quality_stays_on_record_and_is_not_promoted(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, undecided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter((0.8, 0.7, 0.9))
     monkeypatch.setattr(
         loop, "measure", lambda *_: Quality(measured_by="truth", by_kind={"boxes": next(values)})
     )
-    rounds = refine(configure(tmp_path / "out", rounds=2))
+    rounds = refine(configure(undecided, rounds=2))
     assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, False)]
     assert rounds[1].reason == ("the mean quality changes by -0.1000, so round 0 stays promoted")
-    kept = open_dataset(str(tmp_path / "out"))
-    assert list(kept) == list(Dataset.of(round_folder(Folder(str(tmp_path / "out")), 0)))
+    kept = open_dataset(str(undecided))
+    assert list(kept) == list(Dataset.of(round_folder(Folder(str(undecided)), 0)))
 
 
 def test_a_small_gain_is_promoted_and_ends_the_loop(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, undecided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter((0.8, 0.801, 0.9))
     monkeypatch.setattr(
         loop, "measure", lambda *_: Quality(measured_by="truth", by_kind={"boxes": next(values)})
     )
-    rounds = refine(configure(tmp_path / "out", rounds=2, margin=0.01))
+    rounds = refine(configure(undecided, rounds=2, margin=0.01))
     assert [(one.number, one.is_promoted) for one in rounds] == [(0, True), (1, True)]
 
 

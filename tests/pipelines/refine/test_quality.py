@@ -207,6 +207,22 @@ def test_agreement_compares_each_voter_on_its_own_tasks(
     assert found == {"boxes": pytest.approx(0.5)}
 
 
+def test_captions_of_a_few_images_are_worth_less_than_of_all(
+    monkeypatch: pytest.MonkeyPatch, configure: Configure
+) -> None:
+    vote = replace(text("A star.", "detailed_caption"), id="v", specialist="writer")
+    kept = replace(vote, id="m", specialist="captions", merged_from=("v",))
+    ring = box("ring", 0, 0, 9, 9, id="r", specialist="boxes")
+    config = configure("out", audit="", measure="agreement")
+    found = []
+    for captioned in (1, 4):
+        rows = [([kept, ring], [vote])] * captioned + [([ring], [])] * (4 - captioned)
+        monkeypatch.setattr(quality, "_rows", lambda _, rows=rows: iter(rows))
+        found.append(measure(config, Folder("nowhere"), None).by_kind["captions"])
+    # 1 of 1 said and 1 of 4 images, then 4 of 4.
+    assert found == [pytest.approx(0.4), 1.0]
+
+
 def test_kept_and_dropped_labels_are_separated_for_each_sample(tmp_path: Path) -> None:
     labels = {
         "a": [box("bright", 0, 0, 9, 9, score=0.1), box("dark", 0, 0, 9, 9, score=0.9)],

@@ -19,6 +19,7 @@ from pipelines.refine.stages import (
     voters_of,
     with_calibrations,
     with_students,
+    without_audit,
 )
 
 SPECIALISTS: dict[str, Any] = {
@@ -56,6 +57,53 @@ def test_a_student_is_read_by_the_merges_of_its_tasks_and_by_no_other() -> None:
     assert stages["student"]["model"] == ["a", "b"]
     assert stages["student"]["round"] == stages["boxes"]["round"] == 3
     assert "round" not in stages["masks"]
+
+
+def test_a_fine_tuned_student_has_checkpoints_of_its_own() -> None:
+    students = {name: {"tasks": ["object_detection"]} for name in ("student", "writer")}
+    config = configure(students=students, fine_tune={"writer": {"tasks": {"caption": 1}}})
+    stages = with_students(config, ["a", "b"], 1, fine_tuned={"writer": ["c", "d"]})
+    assert [stages[name]["model"] for name in students] == [["a", "b"], ["c", "d"]]
+
+
+def test_a_fine_tuning_is_the_training_with_other_options() -> None:
+    train = {"model": "start", "tasks": {"caption": 1}, "steps": 7, "learning_rate": 0.01}
+    tuning = {"tasks": {"detailed_caption": 2}, "sample_share": 0.25, "steps": 3}
+    config = configure(train=train, fine_tune={"student": tuning}).refine.tuning("student")
+    assert (config.chosen, config.sample_share, config.steps) == (("detailed_caption",), 0.25, 3)
+    assert config.learning_rate == 0.01
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [
+        ({"writer": {"tasks": {"caption": 1}}}, r"fine_tune\.writer is no student, .*student"),
+        ({"student": {"steps": 3}}, "needs tasks of its own"),
+        ({"student": {"tasks": {"caption": 1}, "model": "x"}}, "and no `model`"),
+        ({"student": {"tasks": {"caption": 1}, "step": 3}}, r"unknown key 'step'"),
+    ],
+)
+def test_a_fine_tuning_that_makes_no_sense_is_refused(tuning: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configure(fine_tune=tuning)
+
+
+def test_a_share_of_samples_is_no_option_of_a_student() -> None:
+    config = configure(students={"student": {"tasks": ["object_detection"], "sample_share": 0.5}})
+    stages = with_students(config, ["a"], 1)
+    assert stages["student"]["sample_share"] == 0.5
+
+
+def test_a_build_merges_by_votes_what_has_no_calibration(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    Calibration(voters=("grabcut", "boxes"), tasks={}).save(Folder(str(tmp_path)), path.name)
+    config = configure()
+    config.specialists["masks"] = {**SPECIALISTS["masks"], "calibration": str(path)}
+    run = without_audit(config)
+    assert run.specialists["boxes"] == {**SPECIALISTS["boxes"], "rule": "agreement"}
+    assert run.specialists["masks"] == config.specialists["masks"]
+    assert (run.output, run.layers) == ("out", "out/layers")
+    assert "rule" not in config.specialists["boxes"]
 
 
 def test_the_config_itself_is_not_changed_by_a_round() -> None:

@@ -15,6 +15,7 @@ from engine.core.sample import DeadLetter
 from engine.storage.folder import Folder
 from pipelines.dataset.files import REPORT
 from pipelines.report.page import write_report
+from pipelines.report.paper import NOT_COMPARABLE
 from tests.pipelines.report.dataset import (
     Page,
     Photo,
@@ -191,3 +192,11 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     output.publish(f"shards/{stats.name}.tar", b"no tar at all" * 100)
     with pytest.raises(StorageError, match=rf"{stats.name}\.tar.*florilegium verify"):
         write_report(output, finished(output))
+
+
+def test_means_of_the_paper_that_cannot_be_compared_have_a_star(tmp_path: Path) -> None:
+    output = Folder(str(tmp_path))
+    publish(output, [a_cat()])
+    starred = [one for one in Page(written(output)).find("td", "paper") if "*" in one.content]
+    assert len(starred) == len(NOT_COMPARABLE)
+    assert "28.06*" in [one.content for one in starred]

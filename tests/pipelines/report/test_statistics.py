@@ -11,7 +11,7 @@ import pytest
 
 from engine.core.annotation import Annotation
 from engine.storage.folder import Folder
-from pipelines.report.paper import TABLE_2, TABLE_3
+from pipelines.report.paper import NOT_COMPARABLE, TABLE_2, TABLE_3
 from pipelines.report.statistics import measure, write_statistics
 from tests.building import build
 from tests.pipelines.report.dataset import Photo, box, caption, phrase, plain, publish
@@ -24,15 +24,11 @@ ANNOTATIONS = (
     phrase("a cat", (22, 27), parent_id="long"),
     phrase("weak", (0, 4), parent_id="long", score=0.1),
     box("named", label="cat"),
-    box("renamed", label="dog"),
+    box("other", label="dog"),
     box("weak", label="bird", score=0.1),
-    box(
-        "chosen",
-        task="region_category",
-        label="",
-        text="sleeping tabby cat",
-        parent_id="renamed",
-    ),
+    box("category", task="region_category", label="dog", parent_id="other"),
+    box("text", task="region_description", label="", text="a sleeping dog", parent_id="other"),
+    box("lost", task="region_description", label="", text="x", score=0.1, parent_id="other"),
     box("told", task="region_description", label="", text="a cat on a sofa", parent_id="named"),
 )
 
@@ -68,10 +64,10 @@ def test_all_eight_types_are_counted(tmp_path: Path) -> None:
     assert row(found, "text", "detailed") == {"annotations": 0}
     assert row(found, "text", "more detailed") == {"annotations": 1, "tokens": 7}
     assert row(found, "region-text", "phrase") == {
-        "annotations": 1, "regions": 2, "regions_per_annotation": 2, "region_tokens": 2,
+        "annotations": 1, "regions": 2, "regions_per_annotation": 2, "region_tokens": 1,
     }  # fmt: skip
     assert row(found, "region-text", "brief") == {
-        "annotations": 1, "regions": 1, "regions_per_annotation": 1, "region_tokens": 5,
+        "annotations": 1, "regions": 2, "regions_per_annotation": 2, "region_tokens": 4,
     }  # fmt: skip
     assert row(found, "text-phrase-region", "brief") == {
         "annotations": 1, "tokens": 5, "regions": 2, "regions_per_annotation": 2,
@@ -81,9 +77,84 @@ def test_all_eight_types_are_counted(tmp_path: Path) -> None:
     assert row(found, "text-phrase-region", "more detailed")["regions"] == 1
 
 
+def test_captions_without_a_phrase_are_in_the_means_of_their_phrases(tmp_path: Path) -> None:
+    alone = (caption("A dog."), caption("A dog sleeps.", id="more", task="more_detailed_caption"))
+    found = statistics(tmp_path, photos("a"), photos("b", annotations=alone[:1]))
+    assert row(found, "text-phrase-region", "brief") == {
+        "annotations": 2, "tokens": 4, "regions": 2, "regions_per_annotation": 1,
+        "region_tokens": 1.5,
+    }  # fmt: skip
+    ungrounded = statistics(tmp_path / "no", photos("b", annotations=alone))
+    for length in ("brief", "more detailed"):
+        assert row(ungrounded, "text-phrase-region", length) == {"annotations": 0, "regions": 0}
+
+
+def test_lines_of_text_are_regions_with_a_text(tmp_path: Path) -> None:
+    line = box("line", task="ocr", label="", text="WAY OUT")
+    again = box("again", task="region_ocr", label="", text="WAY OUT", parent_id="box")
+    found = statistics(tmp_path, photos("a", annotations=(box(), line, again)))
+    assert row(found, "region-text", "phrase") == {
+        "annotations": 1, "regions": 2, "regions_per_annotation": 2, "region_tokens": 1.5,
+    }  # fmt: skip
+    assert row(found, "region-text", "brief") == {
+        "annotations": 1, "regions": 1, "regions_per_annotation": 1, "region_tokens": 2,
+    }  # fmt: skip
+    assert sum(found["figure_5"]["region-text"]["sqrt_area"]["kept"]) == 2
+
+
+def test_means_that_cannot_be_compared_are_marked(tmp_path: Path) -> None:
+    table = statistics(tmp_path, photos("a"))["table_3"]
+    marked = {
+        (name, length)
+        for name, lengths in table.items()
+        for length, means in lengths.items()
+        if not means["comparable"]
+    }
+    assert marked == NOT_COMPARABLE
+    assert 0 < len(marked) < 18
+
+
 def test_dropped_annotations_are_not_counted(tmp_path: Path) -> None:
     found = statistics(tmp_path, photos("a", annotations=(box("weak", score=0.1),)))
     assert row(found, "region-text", "phrase") == {"annotations": 0, "regions": 0}
+
+
+def test_the_boxes_and_the_proposals_of_a_detector_are_one_region_each(tmp_path: Path) -> None:
+    """Their texts, too."""
+    here, there = (8.0, 6.0, 40.0, 30.0), (41.0, 6.0, 60.0, 30.0)
+    proposal = {"task": "region_proposal", "label": ""}
+    described = {"task": "region_description", "label": "", "text": "a cat"}
+    annotations = (
+        box("named", box_xyxy=here),
+        box("again", box_xyxy=here, **proposal),
+        box("vocabulary", box_xyxy=here, task="open_vocabulary_detection"),
+        box("far", box_xyxy=there, **proposal),
+        box("told", parent_id="named", **described),
+        box("told again", parent_id="again", **described),
+        box("told far", parent_id="far", box_xyxy=there, **described),
+    )
+    found = statistics(tmp_path, photos("a", "b", annotations=annotations))
+    assert row(found, "region-text", "phrase")["regions"] == 2
+    assert row(found, "region-text", "brief")["regions"] == 4
+    sizes = found["figure_5"]["region-text"]["sqrt_area"]["kept"]
+    assert sum(sizes) == 4
+
+
+def test_the_only_text_of_a_place_counts_whichever_box_it_was_made_from(tmp_path: Path) -> None:
+    told = box("told", task="region_description", label="", text="a cat", parent_id="again")
+    annotations = (box("named"), box("again", task="region_proposal", label=""), told)
+    found = statistics(tmp_path, photos("a", annotations=annotations))
+    assert row(found, "region-text", "phrase")["regions"] == 1
+    assert row(found, "region-text", "brief")["regions"] == 1
+
+
+def test_a_kept_region_is_counted_beside_a_dropped_one_of_its_place(tmp_path: Path) -> None:
+    annotations = (
+        box("named", score=0.1),
+        box("kept", task="open_vocabulary_detection", score=0.9),
+    )
+    found = statistics(tmp_path, photos("a", annotations=annotations))
+    assert row(found, "region-text", "phrase")["regions"] == 1
 
 
 def test_shards_add_up(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from engine.results.dataset import open_dataset
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.training.reader import Part, Reader
+from pipelines.training.trainer import TrainResult, train
 from tests.pipelines.training.labels import encode
 
 
@@ -34,12 +35,40 @@ def reader(scenes: Path) -> Callable[..., Reader]:
     return make
 
 
-@pytest.fixture(scope="session")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiniest Florence-2."""
-    from pipelines.shape_world.pretrain.architecture import TINIEST, build_tiny, save_tiny
+ALL = ("object_detection", "caption", "phrase_grounding", "segmentation")
 
-    folder = tmp_path_factory.mktemp("untrained")
-    model, processor = build_tiny(["circle", "square"], size=TINIEST)
-    save_tiny(folder, model, processor)
-    return folder
+
+@pytest.fixture(scope="session")
+def configure(untrained: Path) -> Callable[..., TrainConfig]:
+    """Return a config of a training of six steps in this process."""
+
+    def make(**options: Any) -> TrainConfig:
+        defaults = {
+            "model": str(untrained),
+            "tasks": dict.fromkeys(ALL, 1.0),
+            "steps": 6,
+            "batch_size": 4,
+            "learning_rate": 5e-3,
+            "warmup": 0,
+            "log_every": 2,
+            "checkpoint_every": 2,
+            "length_pool": 2,
+            "workers": 0,
+        }
+        return TrainConfig(**{**defaults, **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the training that was not interrupted."""
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    scenes: Path, configure: Callable[..., TrainConfig], undisturbed_folder: Path
+) -> TrainResult:
+    """A training of six steps that was not interrupted."""
+    return train(str(scenes), configure(), undisturbed_folder)

@@ -355,6 +355,34 @@ def test_corners_are_shared_out_among_the_masks_of_a_phrase() -> None:
     assert target(masked(down < 0), task="referring_segmentation") == "nothing"
 
 
+def comb(teeth: int) -> np.ndarray:
+    """A mask of many parts, each with many corners."""
+    down, across = np.mgrid[:100, :200]
+    middle = 100 / teeth * (2 * (across * teeth // 200) + 1)
+    return np.hypot(down - 50, (across - middle) * teeth / 4) < 45
+
+
+@pytest.mark.parametrize("tokens", [40, 64, 100, 256])
+@pytest.mark.parametrize("masks", [[comb(1)], [comb(4)], [comb(1), comb(2)]])
+def test_polygons_keep_within_the_tokens_of_a_target(tokens: int, masks: list[np.ndarray]) -> None:
+    asked = [
+        region(
+            "referring_segmentation",
+            SMALL,
+            text="a",
+            mask_rle=MaskRLE((100, 200), coco_mask.encode(
+                np.asfortranarray(pixels, dtype=np.uint8))["counts"].decode()),
+        )
+        for pixels in masks
+    ]  # fmt: skip
+    written = target(
+        *asked, task="referring_segmentation", max_target_tokens=tokens, polygon_iou=1.0
+    )
+    length = written.count("<") + 2  # <s> and </s>
+    assert length <= tokens
+    assert length > 8, "a polygon of four corners always fits"
+
+
 def test_a_mirrored_box_has_the_same_distance_to_the_other_side() -> None:
     def drawn(*said: Annotation, **tasks: float) -> Example:
         config = TrainConfig(model="m", tasks=tasks, mirrored_share=1.0, absent_share=0.0)

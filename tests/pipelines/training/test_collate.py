@@ -10,8 +10,13 @@ import pytest
 from PIL import Image
 
 from pipelines.training.collate import IGNORED, Collator, PixelReader
+from pipelines.training.config import TrainConfig
 from pipelines.training.examples import Example
+from pipelines.training.reader import Part
+from pipelines.training.survey import Survey
+from pipelines.training.worker import TrainingJob, _reader
 from specialists.florence2.format import prompt_of
+from tests.pipelines.training.labels import SIZE, ellipse, sample
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +138,22 @@ def test_a_mirrored_example_shows_its_image_with_left_and_right_exchanged(opened
     pixels = collate(both)["pixel_values"].numpy()
     assert (pixels[1] == pixels[0][:, :, ::-1]).all()
     assert (pixels[1] != pixels[0]).any()
+
+
+def test_a_target_has_no_more_tokens_than_the_model_has_positions(opened):
+    assert collator(opened, max_tokens=1024, positions=256).max_tokens == 256
+    assert collator(opened, max_tokens=100, positions=256).max_tokens == 100
+
+
+def test_a_worker_makes_polygons_that_its_model_has_room_for(opened, scenes):
+    """Of a circle that must be followed closely; with more corners it would be left out."""
+    box = (5.0, 5.0, 95.0, 95.0)
+    of = sample(ellipse(box), size_wh=SIZE)
+    config = TrainConfig(model="here", tasks={"segmentation": 1}, polygon_iou=1.0)
+    job = TrainingJob(
+        dataset=str(scenes), config=config, part=Part(), survey=Survey(kept={}), output=scenes
+    )
+    small = collator(opened, max_tokens=1024, positions=100)
+    target = _reader(job, small).draw(of, 0).target
+    assert 40 <= target.count("<loc_") <= 98
+    assert _reader(job, collator(opened, max_tokens=1024)).draw(of, 0).target != target

@@ -112,6 +112,14 @@ def test_captions_are_their_text():
     assert made["caption"].target == "A cat."
 
 
+def test_every_caption_of_an_image_is_trained_on():
+    texts = {"A fox.", "It runs.", "An animal."}
+    captions = (text("caption", words, id=words) for words in sorted(texts))
+    maker, of = ExampleMaker(TrainConfig(model="here", tasks={"caption": 1})), sample(*captions)
+    drawn = (maker.draw(of, epoch) for epoch in range(40))
+    assert {example.target for example in drawn if example} == texts
+
+
 def test_phrases_are_grounded_in_the_order_of_mention_within_their_caption():
     other = text("detailed_caption", "Nothing is grounded here.", id="d")
     made = examples(sample(*GROUNDED, other), "phrase_grounding")["phrase_grounding"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.core.errors import StorageError, UsageError
-from engine.core.sample import fold_of
+from engine.core.sample import fold_of, is_in_share
 from engine.results.dataset import open_dataset
 from pipelines.training.reader import Part, Reader
 from tests.building import shard_file
@@ -130,6 +130,17 @@ def test_a_held_out_fold_is_never_read_and_the_others_all_are(reader, scenes):
     folds = {one.key: fold_of(one.sha256, 3) for one in open_dataset(str(scenes))}
     seen = set(keys(read(reader(Part(fold=1, folds=3)), 21)))
     assert seen == {key for key, fold in folds.items() if fold != 1}
+
+
+def test_only_a_share_of_the_samples_is_trained_on_and_measured(reader, scenes):
+    samples = list(open_dataset(str(scenes)))
+    share = {one.key for one in samples if is_in_share(one.sha256, 0.5)}
+    assert 0 < len(share) < len(samples)
+    split = reader(Part(validation_share=0.3, sample_share=0.5))
+    trained = set(keys(read(split, 30)))
+    measured = {one.example.key for one in split.for_validation(at_most=99)}
+    assert trained
+    assert trained | measured == share
 
 
 def test_validation_samples_are_not_trained_on(reader):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.core.annotation import Annotation, Provenance, stamp
+from engine.core.annotation import SOURCE, Annotation, Provenance, stamp
 from engine.core.errors import SampleError
 from engine.core.sample import Picture, Sample
 from specialists.captions.answer_text import cleaned, whole_sentences
@@ -159,16 +159,42 @@ def test_a_crop_has_a_margin_and_stays_within_the_image(samples: list[Sample]) -
     assert sorted(chat.shapes) == [(40, 40, 3), (80, 30, 3)]
 
 
-def test_boxes_of_one_place_are_asked_about_once(samples: list[Sample]) -> None:
+def test_of_the_boxes_of_one_place_the_one_with_a_name_is_described(samples: list[Sample]) -> None:
+    specialist, chat = saying("a cat", max_boxes=2)
+    sample = with_boxes(
+        samples[0],
+        *(box(one, task="region_proposal", label="", score=0.9) for one in BOXES),
+        *(box(one, score=0.5) for one in BOXES),
+    )
+    (said,) = specialist.predict([sample])
+    assert len(chat.shapes) == 2
+    assert isinstance(said, list)
+    described = list(dict.fromkeys(one.parent_id for one in said))
+    assert described == [one.id for one in sample.annotations[3:5]]
+    assert [one.id for one in specialist.chosen(sample)] == described
+
+
+def test_boxes_of_one_task_at_one_place_are_asked_about_once(samples: list[Sample]) -> None:
     specialist, chat = saying("a cat")
-    again = box(BOXES[0], task="region_proposal", label="")
-    sample = with_boxes(samples[0], box(BOXES[0]), again)
+    sample = with_boxes(samples[0], box(BOXES[0]), box(BOXES[0], label="other"))
     (said,) = specialist.predict([sample])
     assert len(chat.shapes) == 1
     assert isinstance(said, list)
     assert [one.parent_id for one in said if one.text == "a cat"] == [
         one.id for one in sample.annotations
     ]
+
+
+def test_boxes_of_the_source_are_the_last_to_be_cut(samples: list[Sample]) -> None:
+    rows = stamp([box(BOXES[0], score=0.99)], Provenance(specialist="detector"), "found")
+    rows += stamp([box(BOXES[1], score=None)], Provenance(specialist=SOURCE), "labels")
+    sample = replace(samples[0], annotations=tuple(rows))
+    (said,) = saying("a cat", max_boxes=1)[0].predict([sample])
+    assert isinstance(said, list)
+    assert {one.parent_id for one in said} == {rows[1].id}
+    (said,) = saying("a cat", max_boxes=1, source_first=False)[0].predict([sample])
+    assert isinstance(said, list)
+    assert {one.parent_id for one in said} == {rows[0].id}
 
 
 def test_the_surest_boxes_are_described_and_the_small_ones_are_not(samples: list[Sample]) -> None:
@@ -183,6 +209,10 @@ def test_the_surest_boxes_are_described_and_the_small_ones_are_not(samples: list
     (said,) = specialist.predict([sample])
     assert isinstance(said, list)
     assert {one.parent_id for one in said} == {sample.annotations[n].id for n in (0, 2)}
+    of_source = replace(sample.annotations[1], specialist="source")
+    (said,) = specialist.predict([replace(sample, annotations=(*sample.annotations, of_source))])
+    assert isinstance(said, list)
+    assert {one.parent_id for one in said} == {sample.annotations[n].id for n in (1, 2)}
 
 
 def test_a_box_of_which_nothing_is_said_has_no_description(samples: list[Sample]) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from engine.core.annotation import Annotation
+from engine.core.annotation import SOURCE, Annotation
 from engine.core.sample import Sample
 from engine.core.tasks import CAPTION_TASKS
 from specialists.captions.template_caption import TemplateCaption
@@ -97,6 +98,17 @@ def test_of_two_names_for_one_place_the_surer_is_told(
 ) -> None:
     sample = drawing(grey, box("barn", 0.4, 90, 90, 210, 210), box("palace", 0.6, 95, 95, 205, 205))
     assert "barn" not in " ".join(texts(template_caption, sample).values())
+
+
+def test_of_two_names_for_one_place_that_of_the_source_is_mentioned(
+    template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
+) -> None:
+    human = replace(box("barn", None, 90, 90, 210, 210), specialist=SOURCE)
+    found = (box("palace", 0.9, 95, 95, 205, 205), human)
+    sample = replace(drawing(grey), annotations=found)
+    written = " ".join(texts(template_caption, sample).values())
+    assert "barn" in written
+    assert "palace" not in written
 
 
 def test_different_things_are_listed_and_set_beside_each_other(

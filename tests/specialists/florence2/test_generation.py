@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import specialists
 from engine.core.errors import ConfigError
+from pipelines.shape_world.drawing import draw
+from pipelines.shape_world.scene import WorldConfig
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import BINS, FLORENCE2_TASKS, prompt_of
@@ -40,11 +43,14 @@ def tiny(tiny_florence2: Tiny) -> Florence2Network:
 
 def stock(tiny: Florence2Network, image: np.ndarray, prompt: str, **search: Any) -> Any:
     """Ask model and processor as their documentation does."""
+    search = {"max_new_tokens": 12, "output_logits": True, **search}
+    inputs = stock_inputs(tiny, image, prompt)
+    return tiny._model.generate(**inputs, return_dict_in_generate=True, **search)
+
+
+def stock_inputs(tiny: Florence2Network, image: np.ndarray, prompt: str) -> Any:
     [marker] = [task.marker for task in FLORENCE2_TASKS.values() if task.prompt == prompt]
-    inputs = tiny.processor(text=marker, images=image, return_tensors="pt")
-    return tiny._model.generate(
-        **inputs, max_new_tokens=12, return_dict_in_generate=True, output_logits=True, **search
-    )
+    return tiny.processor(text=marker, images=image, return_tensors="pt")
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -57,10 +63,35 @@ def test_answers_are_those_of_the_stock_model_and_processor(
         said = ours.answer(seen, range(len(IMAGES)), [prompt] * len(IMAGES), repeats=True)
         assert len({tuple(one.ids) for one in said}) > 1, "the images should matter"
         for image, one in zip(IMAGES, said, strict=True):
-            theirs = stock(ours, image, prompt, num_beams=beams, early_stopping=beams > 1)
+            theirs = stock(ours, image, prompt, num_beams=beams, early_stopping=False)
             assert (
                 ours.tokens.until_end(theirs.sequences[0, 2:].numpy()).tolist() == one.ids.tolist()
             )
+
+
+def test_three_beams_answer_as_the_model_card_asks_scored_by_their_own_tokens() -> None:
+    """On a scene for which a search that stops early would find another caption."""
+    import torch
+
+    scene = draw(WorldConfig(count=4, seed=5, px=128), 3).pixels
+    ours = network(Path(specialists.__file__).parent / "tiny_florence2", beams=3, max_new_tokens=60)
+    prompt = prompt_of("detailed_caption")
+    card = {"num_beams": 3, "do_sample": False, "max_new_tokens": 60}
+    [one] = ours.answer(ours.look([scene]), [0], [prompt], repeats=False)
+    theirs, early = (
+        stock(ours, scene, prompt, early_stopping=early, **card).sequences
+        for early in (False, True)
+    )
+    assert one.ids.tolist() == ours.tokens.until_end(theirs[0, 2:].numpy()).tolist()
+    assert one.ids.tolist() != ours.tokens.until_end(early[0, 2:].numpy()).tolist()
+    with torch.no_grad():
+        inputs = stock_inputs(ours, scene, prompt)
+        logits = ours._model(**inputs, decoder_input_ids=theirs[:, :-1]).logits[0, 1:]
+    expected = [
+        near(ours, step.softmax(dim=-1).numpy(), int(token))
+        for step, token in zip(logits, one.ids, strict=False)
+    ]
+    assert one.probabilities == pytest.approx(expected, rel=1e-4)
 
 
 def test_chances_are_the_probabilities_of_the_search(tiny: Florence2Network) -> None:

@@ -51,9 +51,9 @@ SPOKEN = {
     "What is the polygon mask": QUAD,
     "Locate cat<and>dog in the image.": f"dog{PLACE}",
     "Locate a bird in the image.": f"a bird{PLACE}",
-    "What is the region": "cat",
-    "What does the region": "a black cat",
-    "What text is in the region": "SALE",
+    "What is the region": f"cat{PLACE}",
+    "What does the region": f"a black cat{PLACE}",
+    "What text is in the region": f"SALE{PLACE}",
 }
 
 

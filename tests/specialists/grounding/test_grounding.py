@@ -142,6 +142,20 @@ def test_a_phrase_names_its_place_its_noun_and_its_caption(
         assert first.span < second.span or (first.score or 0) >= (second.score or 0)
 
 
+def test_an_expanded_phrase_has_the_box_and_the_noun_of_its_noun_phrase(
+    written: Written, odd_images: list[Sample]
+) -> None:
+    sample = captioned(odd_images[-1], "The man with a red cup and a dog in the cup of a cat.")
+    (plain,) = stage(written(DINO), least_score=0).predict([sample])
+    (found,) = stage(written(DINO), least_score=0, expand="dependents").predict([sample])
+    longer = {"The man": "The man with a red cup", "a dog": "a dog", "the cup": "the cup of a cat"}
+    assert longer.keys() <= {one.text for one in plain}
+    assert [one.text for one in found] == [longer.get(one.text, one.text) for one in plain]
+    for one, short in zip(found, plain, strict=True):
+        assert one.text == sample.annotations[0].text[slice(*one.span)]
+        assert replace(one, text=short.text, span=short.span) == short
+
+
 def test_all_three_captions_are_grounded_or_those_that_are_asked_for(
     written: Written, odd_images: list[Sample]
 ) -> None:

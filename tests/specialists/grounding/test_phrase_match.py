@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.core.annotation import Annotation
+from engine.core.annotation import SOURCE, Annotation
 from engine.core.sample import Picture, Sample
 from specialists.captions.template_caption import TemplateCaption
 from specialists.grounding.phrase_match import KIND_OF, MORE_GENERAL, SAME, PhraseMatch
@@ -111,6 +111,12 @@ def test_the_score_is_the_regions_times_the_strength_of_the_match(
 )
 def test_words_in_common_are_not_enough(phrase_match: PhraseMatch, text: str, label: str) -> None:
     assert grounded(phrase_match, caption(text), box(label)) == []
+
+
+def test_a_phrase_of_one_thing_gets_the_box_of_the_source(phrase_match: PhraseMatch) -> None:
+    human = replace(box("cat", None, left=40), specialist=SOURCE)
+    text = "A cat is on the sofa."
+    assert marked(phrase_match, text, box("cat", 0.9), human) == ["A cat 0 1"]
 
 
 def test_a_hot_dog_is_a_hot_dog(phrase_match: PhraseMatch) -> None:

@@ -44,6 +44,7 @@ KEY_VARIABLE = "LOOPBACK_KEY"
 SIZE_WH = (400, 200)
 STOP = line("STOP HERE", (10, 20, 110, 24, 109, 44, 9, 40), 0.98, 0.9)
 HIGH = line("high", (300, 150, 300, 50, 320, 50, 320, 150), 0.5)
+DEEP = line("deep", (380, 50, 380, 150, 360, 150, 360, 50), 0.5)
 
 Reading = Callable[..., AzureOcr]
 
@@ -80,8 +81,8 @@ def said(specialist: AzureOcr, *samples: Sample) -> list[list[Annotation]]:
 
 
 def test_lines_become_text_with_quad_box_and_score(reading: Reading, blank: Sample) -> None:
-    with MisbehavingServer(analysis(read_result(SIZE_WH, STOP, HIGH))) as server:
-        ((stop, high),) = said(reading(server), blank)
+    with MisbehavingServer(analysis(read_result(SIZE_WH, STOP, HIGH, DEEP))) as server:
+        ((stop, high, deep),) = said(reading(server), blank)
     assert (stop.kind, stop.task, stop.text) == ("region", "ocr", "STOP HERE")
     assert stop.quad == (10, 20, 110, 24, 109, 44, 9, 40)
     assert stop.box_xyxy == (9, 20, 110, 44)
@@ -89,6 +90,8 @@ def test_lines_become_text_with_quad_box_and_score(reading: Reading, blank: Samp
     assert high.quad[:2] == (300, 150), "the top-left corner of a text that runs upwards"
     assert high.box_xyxy == (300, 50, 320, 150)
     assert high.score == 0.5
+    assert deep.quad[:2] == (380, 50), "the top-left corner of a text that runs down"
+    assert deep.box_xyxy == (360, 50, 380, 150)
 
 
 def test_all_blocks_are_read_in_their_order(reading: Reading, blank: Sample) -> None:

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from engine.core.errors import ConfigError, SampleError
 from engine.execution.answer import BUDGET_EXHAUSTED, STAGE_FAILED
-from specialists.online.address import host_of, read_key
+from specialists.online.address import host_of, is_loopback, read_key
 from specialists.online.failure import (
     RATE_LIMITED,
     SERVICE_FAILED,
@@ -317,6 +317,18 @@ def test_a_key_in_the_address_is_refused_and_not_repeated(url: str) -> None:
 
 def test_the_host_is_named_without_its_port() -> None:
     assert host_of("https://API.example.com:8443/v1") == "api.example.com"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True), ("worker.localhost.", True), ("127.8.0.1", True), ("::1", True),
+        ("::ffff:127.0.0.1", True), ("0.0.0.0", True), ("10.0.0.5", False),
+        ("localhost.example.com", False), ("annotator", False),
+    ],
+)  # fmt: skip
+def test_the_machine_that_asks_is_known_by_its_addresses(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
 
 
 def test_a_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,6 +243,22 @@ def test_it_reads_and_says_what_its_tasks_ask_for() -> None:
     assert specialist.produces == ("segmentation",)
 
 
+def test_of_the_boxes_of_one_place_the_one_with_a_name_gets_the_mask() -> None:
+    tasks = ("region_proposal", "object_detection", "phrase_grounding")
+    specialist = SegmentAnything(SegmentAnythingConfig(tasks=tasks))
+    named, phrase = box(0, 0, 9, 9, id="named"), box(0, 0, 9, 9, id="phrase")
+    phrase = replace(phrase, kind="phrase", task="phrase_grounding")
+    proposals = [
+        box(0, 0, 9, 9, task="region_proposal", label="", score=0.9, id="again"),
+        box(20, 0, 30, 9, task="region_proposal", label="", score=0.8, id="other"),
+    ]
+    sample = Sample(
+        key="s", width=40, height=40, picture=Picture(b""), annotations=(*proposals, named, phrase)
+    )
+    chosen = [one.id for one in specialist.chosen(sample)]
+    assert sorted(chosen) == ["named", "other", "phrase"]
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within torch
 def test_of_a_compiled_network_the_part_that_looks_is_compiled(make: Made) -> None:
     model = make(compile=True).network.model

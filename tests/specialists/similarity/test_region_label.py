@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.core.annotation import Annotation, Provenance, stamp
+from engine.core.annotation import SOURCE, Annotation, Provenance, stamp
 from engine.core.errors import ConfigError
 from engine.core.sample import Sample
 from engine.planning.config import validated
@@ -132,11 +132,73 @@ def test_a_box_gets_its_chosen_text_and_its_category(labelling, odd_images) -> N
     assert named.merged_from == ()
 
 
+def test_descriptions_of_the_source_come_before_what_fits_better(labelling, odd_images) -> None:
+    specialist, sample = labelling(), odd_images[-1]
+    by_score = scores(specialist, sample)
+    *better, last = sorted((CAPTION, *CHUNKS), key=lambda text: -(by_score[text] or 0))
+    heard = with_words(sample, replace(CAT, label="cat", specialist="source"), *better, last)
+    *others, given = heard.annotations
+    heard = replace(heard, annotations=(*others, replace(given, specialist="source")))
+    ((described, named),) = specialist.predict([heard])
+    assert (described.text, described.merged_from) == (last, (given.id,))
+    assert named.label == "cat"
+    other = replace(given, task="region_category", text="", label=last, specialist="source")
+    ((described, _),) = specialist.predict([replace(heard, annotations=(*others, other))])
+    assert described.text != last, "a name is no description"
+
+
 def test_a_box_without_a_label_gets_a_text_and_no_category(labelling, odd_images) -> None:
     for task, words in (("region_proposal", {}), ("dense_region_caption", {"text": "a cat"})):
         sample = with_words(odd_images[0], region(task, **words), CAPTION)
         (found,) = labelling(tasks=(task,)).predict([sample])
         assert [one.task for one in found] == ["region_description"]
+
+
+def of_source(sample: Sample, *rows: int) -> Sample:
+    """Return a sample of whose annotations some are labels of the source."""
+    labels = [
+        replace(one, specialist=SOURCE) if row in rows else one
+        for row, one in enumerate(sample.annotations)
+    ]
+    return replace(sample, annotations=tuple(labels))
+
+
+def test_texts_of_the_source_get_no_score_and_its_descriptions_are_not_overruled(
+    labelling, odd_images
+) -> None:
+    sample = odd_images[-1]
+    by_score = scores(labelling(), sample)
+    best, *others, worst = sorted(by_score, key=lambda text: -(by_score[text] or 0))
+    candidates = with_words(sample, replace(CAT, label=worst), best, *others)
+    ((described, named),) = labelling().predict([of_source(candidates, 0)])
+    assert (described.text, named.label, named.score) == (best, worst, None)
+    assert described.score == pytest.approx(by_score[best], abs=1e-6)
+    given = of_source(candidates, 0, len(candidates.annotations) - 1)
+    ((described, named),) = labelling().predict([given])
+    assert (described.text, described.score, named.label) == (others[-1], None, worst)
+    assert described.merged_from == (given.annotations[-1].id,)
+    ((described, named),) = labelling(source_first=False).predict([given])
+    assert (described.text, named.label) == (best, worst)
+    assert named.score == pytest.approx(by_score[worst], abs=1e-6)
+
+
+def test_of_several_descriptions_of_the_source_the_best_is_chosen(labelling, odd_images) -> None:
+    sample = odd_images[-1]
+    by_score = scores(labelling(), sample)
+    best, second, *_, worst = sorted(by_score, key=lambda text: -(by_score[text] or 0))
+    third = next(text for text in by_score if text not in (best, second, worst))
+    words = with_words(sample, replace(CAT, label=worst), best, third, second)
+    heard = of_source(words, 0, 2, 3)
+    ((described, named),) = labelling().predict([heard])
+    assert (described.text, named.label) == (second, worst)
+
+
+def test_of_the_boxes_of_one_place_the_one_with_a_name_gets_texts(labelling, photograph) -> None:
+    again = region("region_proposal", score=0.9)
+    sample = photograph("cat", again, CAT)
+    (said,) = labelling().predict([sample])
+    assert {one.parent_id for one in said} == {sample.annotations[1].id}
+    assert [one.id for one in labelling().chosen(sample)] == [sample.annotations[1].id]
 
 
 def test_words_that_differ_in_case_or_a_full_stop_are_one_candidate(

@@ -24,6 +24,34 @@ def test_a_noun_phrase_has_its_span_its_words_and_its_head() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "expressions"),
+    [
+        (
+            "a dog in a field of flowers",
+            {"a dog": "a dog in a field of flowers", "a field": "a field of flowers"},
+        ),
+        ("the dog that I saw yesterday sleeps", {"the dog": "the dog that I saw yesterday"}),
+        ("A small house, painted red, stands.", {"A small house": "A small house, painted red"}),
+        ("The girl riding a horse.", {"The girl": "The girl riding a horse"}),
+        # A noun with a conjunct is not expanded, and no expression goes on after "and".
+        ("a dog and a cat in a field", {}),
+        ("A man with a hat and a dog sits.", {"A man": "A man with a hat"}),
+        ("a man riding a horse and holding a flag", {"a man": "a man riding a horse"}),
+        # Dependents after other words, and in brackets, are left out.
+        ("a plate with knives, forks and spoons on it", {"a plate": "a plate with knives"}),
+        ("a dog (in the snow)", {}),
+    ],
+)
+def test_an_expression_has_the_words_around_a_noun_that_depend_on_it(text, expressions) -> None:
+    found = {
+        text[slice(*one.span)]: text[slice(*one.expression)]
+        for one in noun_phrases(load_english()(text))
+    }
+    assert found == {name: expressions.get(name, name) for name in found}
+    assert expressions.keys() <= found.keys()
+
+
 def test_pronouns_are_no_noun_phrases() -> None:
     assert noun_phrases(load_english()("It shows them, and he smiles.")) == []
 

@@ -1,0 +1,217 @@
+"""The stored layers: which samples of a stage are missing, and what other layers know of them.
+
+A layer that is there is done. Where it is not, rows of unchanged samples come from the layer of the
+shard as it was before; where only a gate is another one, answers come from the layers under other
+gates, question by question.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.planning.graph import Node
+from engine.results.layer import (
+    DAMAGE,
+    SAMPLE_FIELD,
+    Layer,
+    StageError,
+    layer_bytes,
+    layer_file,
+    layer_folder,
+    layer_schema,
+    make_layer,
+    parse_layer,
+    parse_metadata,
+)
+from engine.results.questions import Known
+from engine.storage.folder import Folder
+from engine.storage.parquet import footer_size, from_sealed_parquet, schema_in_footer
+
+_log = logging.getLogger(__name__)
+
+TAIL_BYTES = 1 << 16
+"""Bytes at the end of a layer that are read to learn what it has; more for a larger footer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recall:
+    """The stored rows of a stage's layer, and the samples for which there are none."""
+
+    layer: Layer
+    missing: tuple[int, ...]
+
+
+class LayerStore:
+    """The layers of a run, or of many runs that share the cache."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def write(
+        self, node: Node[Any], shard_digest: str, layer: Layer, sample_digests: Sequence[str]
+    ) -> None:
+        """Publish a layer; `sample_digests` are those of all samples of the shard."""
+        name = layer_file(node.name, node.fingerprint, node.gate.digest, shard_digest)
+        self._folder.publish(name, layer_bytes(layer, sample_digests), durable=False)
+
+    def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
+        """Return a layer and its sample digests, or `None` when absent or damaged.
+
+        A damaged layer is the trace of a power cut. It is deleted, so that it is made again.
+        """
+        name = layer_file(node.name, node.fingerprint, node.gate.digest, shard_digest)
+        return self._read(node, name)
+
+    def _read(self, node: Node[Any], name: str) -> tuple[Layer, list[str]] | None:
+        data = self._folder.read(name)
+        if data is None:
+            return None
+        try:
+            layer, samples = parse_layer(data)
+            if layer.table.schema == layer_schema(node):
+                return layer, samples
+            problem = "it has other columns"
+        except ValueError as error:
+            problem = str(error)
+        _log.warning("layer %s is damaged and is made again: %s", name, problem)
+        self._folder.remove(name)
+        return None
+
+    def missing(
+        self,
+        node: Node[Any],
+        digest: str,
+        samples: Sequence[str],
+        *,
+        previous_digest: str,
+        again: Callable[[StageError], bool],
+    ) -> tuple[int, ...] | None:
+        """Return the samples that the stage has to see, or `None` when its layer is complete.
+
+        Like `recall`, but reads only the end of a file. Damage to the rows of a large layer is
+        found by `recall`.
+        """
+        if stored := self._look(node, digest):
+            errors, _ = stored
+            return tuple(error.sample for error in errors if again(error)) or None
+        old = self._look(node, previous_digest) if previous_digest else None
+        numbers = _unchanged(*old, samples) if old else {}
+        return _without(samples, numbers)
+
+    def recall(
+        self,
+        node: Node[Any],
+        digest: str,
+        samples: Sequence[str],
+        *,
+        previous_digest: str,
+        again: Callable[[StageError], bool],
+    ) -> Recall:
+        """Return the stored rows of a stage for the samples with these digests.
+
+        Samples whose error is to be asked `again` count as missing. When the layer is not there,
+        the rows of unchanged samples come from the layer of the shard of `previous_digest`.
+        """
+        if stored := self.read(node, digest):
+            layer, _ = stored
+            asked = tuple(error.sample for error in layer.errors if again(error))
+            return Recall(layer=layer.without(asked), missing=asked)
+        old = self.read(node, previous_digest) if previous_digest else None
+        if old is None:
+            return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
+        layer, old_samples = old
+        numbers = _unchanged(layer.errors, old_samples, samples)
+        return Recall(layer=_renumbered(layer, numbers), missing=_without(samples, numbers))
+
+    def _look(
+        self, node: Node[Any], digest: str
+    ) -> tuple[tuple[StageError, ...], list[str]] | None:
+        """Return errors and sample digests from the end of a layer, or `None` when absent or
+        damaged; of a small layer, the end is all of it."""
+        name, size = (
+            layer_file(node.name, node.fingerprint, node.gate.digest, digest),
+            TAIL_BYTES,
+        )
+        tail = self._folder.tail(name, size)
+        try:
+            if tail and len(tail) == size < footer_size(tail):
+                size = footer_size(tail)
+                tail = self._folder.tail(name, size)
+            if tail is None:
+                return None
+            is_whole = len(tail) < size
+            schema = from_sealed_parquet(tail).schema if is_whole else schema_in_footer(tail)
+            if schema.remove_metadata() != layer_schema(node):
+                return None
+            errors, samples, _ = parse_metadata(schema)
+            return errors, samples
+        except DAMAGE:
+            return None
+
+    def known(
+        self, node: Node[Any], samples: Sequence[str], digests: Iterable[str]
+    ) -> dict[int, Known]:
+        """Return what the layers of a stage under other gates know of the samples with these
+        digests, by number; `digests` are those of the shard, now and before."""
+        number_of = {digest: number for number, digest in enumerate(samples)}
+        found: dict[int, Known] = {}
+        for folder in self._folders_under_other_gates(node):
+            for digest in digests:
+                layer, stored = self._read(node, f"{folder}/{digest}.parquet") or (None, [])
+                if layer is None:
+                    continue
+                rows = layer.rows(node, sorted(layer.asked))
+                for old, asked in layer.asked.items():
+                    number = number_of.get(stored[old]) if old < len(stored) else None
+                    if number is not None and sum(count for _, count in asked) == len(rows[old]):
+                        found.setdefault(number, Known()).add(asked, rows[old])
+        return found
+
+    def _folders_under_other_gates(self, node: Node[Any]) -> list[str]:
+        own = layer_folder(node.name, node.fingerprint, node.gate.digest)
+        first = layer_folder(node.name, node.fingerprint, "")
+        return [
+            one
+            for one in self._folders
+            if one != own and (one == first or one.startswith(f"{first}-"))
+        ]
+
+    @cached_property
+    def _folders(self) -> list[str]:
+        """The folders of layers as they were when first asked for: those that are made meanwhile
+        are of this run, which has each stage under one gate."""
+        return self._folder.names()
+
+
+def _unchanged(
+    errors: Iterable[StageError], old: Sequence[str], new: Sequence[str]
+) -> dict[int, int]:
+    """Return the new numbers of samples that did not fail and are in the shard still, by old."""
+    failed = {error.sample for error in errors}
+    position = {digest: number for number, digest in enumerate(new)}
+    return {
+        number: position[digest]
+        for number, digest in enumerate(old)
+        if digest in position and number not in failed
+    }
+
+
+def _without(samples: Sequence[str], numbers: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(sorted(set(range(len(samples))) - set(numbers.values())))
+
+
+def _renumbered(layer: Layer, numbers: Mapping[int, int]) -> Layer:
+    """Keep the samples that have a new number, under that number; errors are left behind."""
+    old = layer.table.column("sample").to_numpy()
+    keep = np.fromiter((int(number) in numbers for number in old), bool, len(old))
+    new = pa.array([numbers[int(number)] for number in old[keep]], pa.int32())
+    table = layer.table.filter(pa.array(keep)).set_column(0, SAMPLE_FIELD, new)
+    asked = {numbers[number]: one for number, one in layer.asked.items() if number in numbers}
+    return Layer(table=table, asked=asked)
