@@ -295,6 +295,14 @@ def test_a_parent_may_be_heard_or_said_in_the_same_answer() -> None:
     assert problem(region(parent_id="x"), caption(id="x")) == ""
 
 
+def test_an_id_names_one_annotation() -> None:
+    """A `parent_id` could mean either; and which one would depend on what is asked together."""
+    twice = "the id 'x' is that of two annotations of the sample"
+    assert twice in problem(caption(id="x"), region(id="x", parent_id="x"))
+    assert twice in problem(region(id="x"), heard=[caption(id="x")])
+    assert problem(caption(), region(), heard=[caption(id="x")]) == ""
+
+
 def test_a_statement_is_merged_from_what_was_heard() -> None:
     merged = region(merged_from=("x", "y"))
     assert problem(merged, heard=[region(id="x"), region(id="y")]) == ""

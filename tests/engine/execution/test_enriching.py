@@ -229,3 +229,4 @@ def test_an_answer_of_parts_has_no_more_rows_than_one_of_the_whole(enriched: Enr
     for dataset in (changed, fresh):
         letters = pq.read_table(dataset.out / "dead_letters.parquet").to_pylist()
         assert [one["reason"] for one in letters] == ["too_many_annotations"] * 2
+    assert contents(changed.out) == contents(fresh.out)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from engine.core.errors import UsageError
-from engine.results.manifest import RECIPE
+from engine.results.manifest import RECIPE, sealed
 from engine.storage.folder import Folder
 from pipelines.dataset.clean import clean
 from pipelines.verify.verify import verify_dataset
@@ -92,3 +93,13 @@ def test_layers_under_an_earlier_gate_go_and_the_dataset_stays_whole(
     assert clean(Folder(str(out))).files == len(earlier) > 0
     assert files(out).keys() == before.keys() - earlier
     assert list(verify_dataset(Folder(str(out)))) == []
+    after = files(out)
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    texts = next(one for one in manifest["stages"].values() if one["name"] == "texts")
+    for gate in ([], {"filters": [{"name": "none", "tasks": []}], "measured": []}):
+        texts["gate"] = gate
+        (out / "manifest.json").write_bytes(sealed(manifest))
+        assert any("a gate cannot be read" in one for one in verify_dataset(Folder(str(out))))
+        with pytest.raises(UsageError, match="a manifest was changed"):
+            clean(Folder(str(out)))
+        assert files(out).keys() == after.keys()
