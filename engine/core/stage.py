@@ -32,7 +32,8 @@ class Marker:
 RUNTIME = Marker("runtime")
 """The field changes how fast, never what: a new value costs nothing."""
 THRESHOLD = Marker("threshold")
-"""The field changes verdicts, not measurements: a new value costs no stage call."""
+"""The field changes verdicts, not measurements: a new value costs no call but of stages that are
+asked about what passes now and did not before."""
 
 
 class StageConfig(BaseModel):

@@ -64,7 +64,8 @@ def plan_table(run: Run) -> Table:
         use = node.use if len(node.use) <= LONGEST else cut(node.use)
         name = node.name if node.use == node.name else f"{node.name}\n  {use}"
         where = f"{node.pool}\n  {node.fingerprint}"
-        reads = [*node.upstream, *(f"after {one}" for one in node.gate.filters)]
+        before = ["after", *(f"  {one}" for one in node.gate.filters)] if node.gate.filters else []
+        reads = [*node.upstream, *before]
         table.add_row(name, "\n".join(reads), "\n".join(output), where)
     return table
 

@@ -64,8 +64,8 @@ def main() -> None:
         before, after = questions(config, "all"), questions(config, "kept")
     answers = {
         name: [
-            Row(what="asked about with `enrich: all`", value=count, unit="annotations"),
-            Row(what="asked about with `enrich: kept`", value=after[name], unit="annotations"),
+            Row(what="enrich: all", value=count, unit="annotations"),
+            Row(what="enrich: kept", value=after[name], unit="annotations"),
         ]
         for name, count in before.items()
     }

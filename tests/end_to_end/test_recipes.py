@@ -71,7 +71,7 @@ def test_a_region_has_its_category_and_of_all_candidates_the_chosen_text(built: 
         texts += sum(one.text not in label_of.values() for one in described)
     assert texts > 0, "no box got another text than its category"
     lines = [line.plain for line in explain(Folder(str(output)), "cat")]
-    chosen = next(line for line in lines if "by region_label" in line and "confirmed by" in line)
+    chosen = next(line for line in lines if "by region_label" in line and "merged from" in line)
     assert " score 0." in chosen
 
 

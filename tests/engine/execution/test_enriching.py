@@ -163,22 +163,24 @@ def test_an_answer_about_nothing_that_was_asked_fails_the_sample(enriched: Enric
     assert "answers about the annotations that it is asked about" in letters[0]["message"]
 
 
-def test_a_new_photograph_asks_nothing_about_the_others(
+def test_photographs_that_come_and_go_ask_nothing_about_those_that_stay(
     enriched: Enrich, album: Path, tmp_path: Path
 ) -> None:
     dataset = enriched()
-    dataset.photos = shutil.copytree(dataset.photos, tmp_path / "growing")
-    dataset.build(0.6, shard_size=3)
+    dataset.photos = shutil.copytree(dataset.photos, tmp_path / "changing")
     shutil.copy(album / "flower.jpg", dataset.photos)
-    dataset.build(0.6, shard_size=3)
-    new = [f"flower corner {one}" for one in (0, 1)]
-    assert dataset.asked("texts") == new
-    (dataset.photos / "flower.jpg").unlink()
+    dataset.build(0.6)
+    (dataset.photos / "cup.jpg").unlink()
+    dataset.build(0.6)
+    assert dataset.asked("texts") == []
+    dataset.build(0.4)
+    assert dataset.asked("texts") == ["cat corner 2", "flower corner 2"]
+    (dataset.photos / "cat.jpg").unlink()
     shutil.copy(album / "pagoda.jpg", dataset.photos)
-    dataset.build(0.4, shard_size=3)
-    wanted = [f"{key} corner 2" for key in ("cat", "cup")]
-    wanted += [f"pagoda corner {one}" for one in (0, 1, 2)]
-    assert dataset.asked("texts") == sorted(wanted), "also when the threshold changes at once"
+    dataset.build(0.0)  # another shard and another threshold at once
+    new = [f"pagoda corner {one}" for one in range(4)]
+    assert dataset.asked("texts") == ["flower corner 3", *new]
+    assert dataset.texts("caption") == ["4 corners."]
 
 
 def test_a_measured_filter_judges_before_and_is_not_measured_again(

@@ -12,6 +12,7 @@ from rich.table import Table
 from engine.execution.run import prepare
 from pipelines.commands.tables import plan_table, print_table
 from tests.building import configure
+from tests.enriching import scoring, stages
 
 LONG = "a_specialist_whose_name_is_longer_than_anybody_would_ever_write_it_in_a_config_file_of_80"
 
@@ -59,3 +60,9 @@ def test_a_plan_with_a_long_name_is_printed_whole(album: Path, tmp_path: Path) -
     text = printed(plan_table(prepare(configure(album, tmp_path / "out", specialists=stages))))
     assert LONG in text
     assert "tests.stages:Brightest" in text
+
+
+def test_a_plan_has_the_filters_that_judge_before_each_stage(album: Path, tmp_path: Path) -> None:
+    config = configure(album, tmp_path / "out", specialists=stages(tmp_path), filters=scoring(0.5))
+    text = printed(plan_table(prepare(config)))
+    assert text.split().count("after") == 2, "`least` judges before `texts` and `names`"

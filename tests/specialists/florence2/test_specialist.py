@@ -17,6 +17,7 @@ from engine.core.stage import one_of
 from engine.core.validity import problem_of
 from engine.planning.config import RunConfig
 from engine.planning.graph import plan
+from engine.results.questions import divided, questions_of, shown
 from specialists.florence2.checkpoint import resolve_florence2
 from specialists.florence2.config import Florence2Config
 from specialists.florence2.format import FLORENCE2_TASKS
@@ -131,6 +132,35 @@ def test_what_a_stage_reads_follows_from_its_tasks() -> None:
     assert reads("segmentation", "region_category") == (one_of("object_detection"),)
     assert reads("referring_segmentation") == (one_of("phrase_grounding", "object_detection"),)
     assert reads("phrase_grounding", "segmentation", "object_detection") == (captions,)
+
+
+def test_a_stage_answers_one_by_one_only_where_all_its_tasks_do() -> None:
+    def each(*tasks: str) -> tuple[str, ...]:
+        return Florence2(Florence2Config(tasks=tasks, queries=("cat",))).each
+
+    captions = ("caption", "detailed_caption", "more_detailed_caption")
+    assert each("phrase_grounding") == captions
+    assert each("segmentation", "region_category") == ("object_detection",)
+    assert each("phrase_grounding", "region_ocr") == (*captions, "object_detection")
+    assert each("region_category", "caption") == (), "a caption is of the image"
+    assert each("object_detection", "segmentation") == (), "it finds its boxes itself"
+    assert each("referring_segmentation") == (), "an expression is asked once for all its boxes"
+
+
+def test_of_each_box_and_caption_an_answer_has_its_own_part(
+    tiny_florence2: Tiny, drawing: SampleOf
+) -> None:
+    options: dict[str, Any] = {"tasks": ["phrase_grounding", "region_category"]}
+    specialist = stage(tiny_florence2(0), max_new_tokens=6, **options)
+    other = replace(BOX, id="other", box_xyxy=(1.0, 1.0, 30.0, 30.0))
+    [sample] = pictures(drawing, 1, BOX, other, CAPTION)
+    questions = questions_of(specialist, sample)
+    assert len(questions) == 3
+    [together] = specialist.predict([sample])
+    for question, part in zip(questions, divided(specialist, questions, together), strict=True):
+        [alone] = specialist.predict([shown(specialist, sample, [question])])
+        assert [replace(one, id="") for one in part] == [replace(one, id="") for one in alone]
+    assert together
 
 
 def test_a_task_may_be_about_what_the_same_stage_said(
