@@ -8,6 +8,7 @@ object store once. Calls go to idle workers, oldest shard first. An actor that d
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -22,9 +23,8 @@ from functools import partial
 from typing import Any
 
 from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
-from engine.execution.actor_pool import ActorPool, Call, last_line
+from engine.execution.actor_pool import ActorPool, last_line
 from engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
-from engine.execution.call import seconds_of
 from engine.execution.reply import Reply, reply_to
 from engine.execution.runner import Opened, Runner
 from engine.execution.waiting import PATIENCE_S, waiting_for
@@ -51,6 +51,8 @@ class RayRunner(Runner):
         self._sizes: dict[str, Pool] = {}
         self._pools: dict[str, ActorPool] = {}
         self._is_ours = False
+        self._notes: Any = None
+        self._keys = itertools.count()
 
     async def start(self) -> Graph:
         self._is_ours = start_ray(self._config.runner)
@@ -87,16 +89,14 @@ class RayRunner(Runner):
         retry: bool,
         given_up: Mapping[Spot, SampleError],
     ) -> Opened:
-        import ray
-
-        notes = ray.remote(num_cpus=0)(_Notes).remote()  # outlives the worker
+        notes, key = self._noted(), next(self._keys)
 
         async def call(actor: Any) -> Opened:
             options = {
                 "previous_digest": previous_digest,
                 "retry": retry,
                 "given_up": given_up,
-                "notes": notes,
+                "noted": (notes, key),
             }
             reply, images = actor.open.remote(spec, **options)
             return Opened(work=(await reply).checked().value, images=images)
@@ -106,12 +106,10 @@ class RayRunner(Runner):
         except WorkerDied as error:
             if error.spot is not None:
                 raise
-            spot, took_s = await notes.last.remote()
+            spot, took_s = await notes.last.remote(key)
             if took_s > self._config.limits.file_seconds + GRACE_S:
                 raise WorkerDied(NO_TURN, reason=FILE_TIMEOUT, spot=spot) from error
             raise WorkerDied(str(error), reason=error.reason, spot=spot) from error
-        finally:
-            ray.kill(notes)
 
     async def run(
         self,
@@ -122,21 +120,25 @@ class RayRunner(Runner):
         *,
         exclusive: bool = False,
     ) -> Any:
+        # Only the deaths of exclusive calls are blamed on a stage.
+        notes, key = (self._noted(), next(self._keys)) if exclusive else (None, 0)
+
         async def call(actor: Any) -> Any:
-            reply, part = actor.run.remote(opened.work, opened.images, names, samples)
+            work, images = opened.work, opened.images
+            reply, part = actor.run.remote(work, images, names, samples, noted=(notes, key))
             if (await reply).checked().is_spent:
                 self._pool(pool).retire(actor)
             return part
 
-        nodes = [node for node in self._graph.layered if node.name in names]
-        timer = _Timer(min(seconds_of(node, self._config.limits, len(samples)) for node in nodes))
-        priority = opened.work.shard.name
         try:
             return await self._pool(pool).call(
-                timer.around(call), names, priority=priority, exclusive=exclusive
+                call, names, priority=opened.work.shard.name, exclusive=exclusive
             )
         except WorkerDied as error:
-            raise timer.explained(error, STAGE_TIMEOUT) from error
+            if notes is None or isinstance(error, WorkerStuck):
+                raise
+            limit_s, took_s = await notes.last.remote(key)
+            raise died(error, limit_s, took_s) from error
 
     async def fetch(self, part: Any) -> LayerParts:
         return await part
@@ -165,8 +167,18 @@ class RayRunner(Runner):
 
         for pool in self._pools.values():
             pool.close()
+        if self._notes is not None:
+            ray.kill(self._notes)
         if self._is_ours:
             ray.shutdown()
+
+    def _noted(self) -> Any:
+        """Return the notes of calls, which outlive the workers."""
+        import ray
+
+        if self._notes is None:
+            self._notes = ray.remote(num_cpus=0, max_restarts=-1)(_Notes).remote()
+        return self._notes
 
     def _pool(self, name: str) -> ActorPool:
         """Return a pool; the workers of one that was released start again."""
@@ -280,6 +292,7 @@ def _actor_class() -> Any:
             logging.getLogger().addHandler(log := WorkerLog())
             limits = config.limits
             watch = Watch(memory_mb=limits.worker_memory_mb, own_seconds=limits.shard_seconds)
+            self._watch = watch
             self._reply = partial(reply_to, watch, log)
             self._worker = Worker(config, graph, watch=watch, **folders)
 
@@ -287,16 +300,21 @@ def _actor_class() -> Any:
             return self._reply("stages", self._worker.load, names)
 
         @ray.method(concurrency_group="io", num_returns=2)
-        def open(self, spec: ShardSpec, *, notes: Any = None, **options: Any) -> tuple[Reply, Any]:
-            if notes is not None:
-                options["note"] = lambda spot: ray.get(notes.put.remote(spot))
+        def open(self, spec: ShardSpec, *, noted: Any = None, **options: Any) -> tuple[Reply, Any]:
+            if noted is not None:
+                notes, key = noted
+                options["note"] = lambda spot: ray.get(notes.put.remote(key, spot))
             reply = self._reply("io", self._worker.open, spec, **options)
             work, images = reply.value or (None, None)
             return replace(reply, value=work), images
 
         @ray.method(num_returns=2)
-        def run(self, *args: Any) -> tuple[Reply, LayerParts | None]:
-            reply = self._reply("stages", self._worker.run, *args)
+        def run(self, *args: Any, noted: tuple[Any, int]) -> tuple[Reply, LayerParts | None]:
+            notes, key = noted
+            run = self._worker.run
+            if notes is not None:
+                run = partial(self._watch.noting, partial(notes.put.remote, key), run)
+            reply = self._reply("stages", run, *args)
             return replace(reply, value=None), reply.value
 
         @ray.method(concurrency_group="io")
@@ -311,45 +329,29 @@ def _actor_class() -> Any:
 
 
 class _Notes:
-    """Remembers the input that a reader is at, in a process that outlives the reader."""
+    """Remembers what each call is at, in a process that outlives the workers."""
 
     def __init__(self) -> None:
-        self._spot: Spot | None = None
-        self._since_s = time.monotonic()
+        self._notes: dict[int, tuple[Any, float]] = {}  # by call, with the time they were made
 
-    def put(self, spot: Spot) -> None:
-        self._spot, self._since_s = spot, time.monotonic()
+    def put(self, key: int, note: Any) -> None:
+        self._notes[key] = (note, time.monotonic())
 
-    def last(self) -> tuple[Spot | None, float]:
-        """Return the last input, and for how long it has been the last."""
-        return self._spot, time.monotonic() - self._since_s
+    def last(self, key: int) -> tuple[Any, float]:
+        """Return the last note of a call, and for how many seconds it has been the last."""
+        now_s = time.monotonic()
+        note, since_s = self._notes.pop(key, (None, now_s))
+        return note, now_s - since_s
 
 
-class _Timer:
-    """Measures a call on an actor. Ray does not report why a worker ended; a call that was too long
-    was ended by the worker's timer."""
+def died(error: WorkerDied, limit_s: float | None, took_s: float) -> WorkerDied:
+    """Return the error of a worker that died in a block, or between two, which may take `limit_s`.
 
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._took_s = 0.0
-
-    def around(self, call: Call) -> Call:
-        """Return the call, measured."""
-
-        async def timed(actor: Any) -> Any:
-            begin_s = time.monotonic()
-            try:
-                return await call(actor)
-            finally:
-                self._took_s = time.monotonic() - begin_s
-
-        return timed
-
-    def explained(self, error: WorkerDied, reason: str) -> WorkerDied:
-        """Return the error with `reason`, when the call took longer than its limit."""
-        if isinstance(error, WorkerStuck) or self._took_s < self._limit_s + GRACE_S:
-            return error
-        return WorkerDied(NO_TURN, reason=reason)
+    Ray does not report why a process ended: a block that was too long was ended by its timer.
+    """
+    if limit_s is None or took_s < limit_s + GRACE_S:
+        return error
+    return WorkerDied(NO_TURN, reason=STAGE_TIMEOUT)
 
 
 def hide_gpus() -> None:

@@ -25,6 +25,9 @@ from engine.execution.answer import SHARD_TIMEOUT
 from engine.execution.worker_log import about
 
 T = TypeVar("T")
+Note = Callable[[float], object]
+"""Stores, outside of the process, the seconds that a block may take from now on; infinite between
+two blocks."""
 
 TICK_S = 0.25
 """Seconds between looks at a call."""
@@ -88,6 +91,7 @@ class Watch:
             name: ThreadPoolExecutor(thread_name_prefix=name) for name in ("stages", "io")
         }
         self._doing: dict[int, tuple[float, Doing]] = {}  # by thread, with the time it ends
+        self._notes: dict[int, Note] = {}  # by thread
         self._watched: set[int] = set()
         self._timer_s = 0.0  # when the system ends the process, unless set again; 0 for never
 
@@ -123,6 +127,15 @@ class Watch:
         except BaseException as error:
             raise WorkerDied(f"a {type(error).__name__} that no stage should raise") from None
 
+    def noting(self, note: Note, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function, and note the limit of each block in its thread."""
+        thread = threading.get_ident()
+        self._notes[thread] = note
+        try:
+            return function(*arguments)
+        finally:
+            del self._notes[thread]
+
     @contextmanager
     def over(self, doing: Doing) -> Iterator[None]:
         """Limit the block, in the thread of a call; what it logs names the stage."""
@@ -131,6 +144,8 @@ class Watch:
             if thread not in self._watched:
                 yield
                 return
+            note = self._notes.get(thread, _no_note)
+            note(doing.seconds)
             self._doing[thread] = (time.monotonic() + doing.seconds, doing)
             self._set_timer()
             try:
@@ -138,6 +153,7 @@ class Watch:
             finally:
                 self._own_since[thread] = time.monotonic()
                 del self._doing[thread]
+                note(math.inf)
 
     @property
     def is_spent(self) -> bool:
@@ -169,6 +185,10 @@ class Watch:
             self._timer_s = earliest_s + _SLACK_S
             left_s = max(self._timer_s - time.monotonic(), GRACE_S)
             signal.setitimer(signal.ITIMER_REAL, min(left_s, _LONGEST_S))
+
+
+def _no_note(seconds: float) -> None:
+    """Note nothing."""
 
 
 def memory_mb() -> float:

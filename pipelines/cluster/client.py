@@ -25,10 +25,12 @@ from pipelines.cluster.jobs import Job, find, ours
 CONNECT_S = 10.0
 """Seconds until a job server has answered the first request."""
 PATIENCE_S = 120.0
-"""Seconds for which a job server that we follow a job on may be away."""
+"""Seconds for which a job server may be away, or take no jobs yet."""
 POLL_S = 1.0
 CANCEL_S = 60.0
 """Seconds that a cancelled job has for its end."""
+_EXISTS, _TOO_EARLY = "already exists", "No available agent"
+"""Parts of answers to a submission."""
 _EXTRA = "florilegium[cluster]"
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 """Variables with which Ray overrides the address that it is given."""
@@ -91,20 +93,27 @@ class Cluster:
         runtime_env: Mapping[str, Any],
         metadata: Mapping[str, str],
     ) -> bool:
-        """Submit a job; return False where one of this id exists already."""
-        with self._explained():
+        """Submit a job; return False where one of this id exists already.
+
+        A cluster that has just started takes no jobs yet: that is waited for.
+        """
+        until = time.monotonic() + PATIENCE_S
+        while True:
             try:
-                self._client.submit_job(
-                    entrypoint=command,
-                    submission_id=name,
-                    runtime_env=dict(runtime_env),
-                    metadata=dict(metadata),
-                )
-            except RuntimeError as error:
-                if "already exists" not in str(error):
+                with self._explained():
+                    self._client.submit_job(
+                        entrypoint=command,
+                        submission_id=name,
+                        runtime_env=dict(runtime_env),
+                        metadata=dict(metadata),
+                    )
+                return True
+            except RunError as error:
+                if _EXISTS in str(error):
+                    return False
+                if _TOO_EARLY not in str(error) or time.monotonic() > until:
                     raise
-                return False
-        return True
+            time.sleep(POLL_S)
 
     def logs(self, name: str) -> str:
         """Return all that a job has printed."""

@@ -116,7 +116,7 @@ def named_files(config: RunConfig) -> Iterator[str]:
     """
     for section in SECTIONS:
         for key, value in _texts(getattr(config, section), section):
-            if key.endswith(".use") or os.path.isabs(value):
+            if os.path.isabs(value):
                 continue
             if value.startswith("~/") or (value.startswith("../") and os.path.exists(value)):
                 raise ConfigError(

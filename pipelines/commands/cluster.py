@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from pipelines.cluster.client import Cluster
     from pipelines.cluster.jobs import Job
 
+_LACKING = re.compile(r"No module named|pip install")
+"""What a job prints that lacks a package."""
 Address = Annotated[
     str,
     typer.Option(
@@ -181,13 +184,21 @@ def cancel(job: JobName, address: Address) -> None:
 
 def _follow(cluster: Cluster, name: str) -> None:
     """Print what a job prints, and exit with its code."""
+    lacking: list[str] = []
+
+    def say(line: str) -> None:
+        out.say(line)
+        lacking.extend(_LACKING.findall(line))
+
     try:
-        job = cluster.follow(name, out.say)
+        job = cluster.follow(name, say)
     except KeyboardInterrupt:
         err.say(f"the job goes on: florilegium job cancel {name} --address {cluster.address}")
         raise
     if reason := _reason(job):
         err.error(reason)
+    if job.code and lacking:
+        err.say("a package is missing there: `submit --pip PACKAGE` installs it for this job")
     out.say(f"{job.name} {job.status}, exit code {job.code}")
     raise typer.Exit(job.code)
 

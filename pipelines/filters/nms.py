@@ -19,6 +19,7 @@ from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
 from engine.core.tasks import PHRASE_TASKS, REGION_TASKS
 from pipelines.filters.per_task import over_defaults
 from pipelines.filters.regions import Regions
+from specialists.regions.crops import WORDS_OF_BOXES
 
 NMS_MERGED = "nms_merged"
 """Same label, and the best of its specialist: it is in `merged_from` of the one that stays."""
@@ -61,6 +62,8 @@ DEFAULT_OPTIONS = {task: NmsOptions() for task in (*REGION_TASKS, *PHRASE_TASKS)
     "object_detection": NmsOptions(agnostic_iou=0.9),
     # A proposal may be inside another: a wheel in a car.
     "region_proposal": NmsOptions(iou=0.7, containment=None),
+    # A text of a box inside another, "a man" of a face in a man, falls only with its box.
+    **dict.fromkeys(WORDS_OF_BOXES, NmsOptions(containment=None)),
     # The label of a text region is its text; of two texts for one region, one is wrong.
     "ocr": NmsOptions(iou=0.5, containment=None, agnostic_iou=0.8),
     # GrIT removes boxes "that have high overlap with others, even if they are not for the same

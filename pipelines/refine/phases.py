@@ -34,7 +34,7 @@ class Spending:
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """One phase of a round. `spending` is `None` for a training, which has `steps`; `stages` are
-    those that are asked."""
+    those that are asked, or the student that is fine-tuned."""
 
     round: int
     name: str
@@ -59,17 +59,19 @@ def phases(
     again = tuple(node.name for node in later.layered if node.fingerprint not in known)
     yield Phase(round=0, name="label", stages=tuple(begin), spending=spending_of(measured, begin))
     for number in range(1, options.rounds + 1):
-        yield _training(number, "train students", options.train, options.folds)
+        yield _training(number, "train", (), options.train, options.folds)
         for name in options.fine_tune:
-            yield _training(number, f"fine-tune {name}", options.tuning(name), options.folds)
+            yield _training(number, "fine-tune", (name,), options.tuning(name), options.folds)
         spending = spending_of(measured, again)
-        yield Phase(round=number, name="label again", stages=again, spending=spending)
+        yield Phase(round=number, name="relabel", stages=again, spending=spending)
 
 
-def _training(number: int, name: str, config: TrainConfig, folds: int) -> Phase:
+def _training(
+    number: int, name: str, students: tuple[str, ...], config: TrainConfig, folds: int
+) -> Phase:
     steps = config.steps * folds
     batch = config.batch_size * config.gradient_accumulation * max(config.workers, 1)
-    return Phase(round=number, name=name, steps=steps, examples=steps * batch)
+    return Phase(round=number, name=name, stages=students, steps=steps, examples=steps * batch)
 
 
 def spending_of(
@@ -106,8 +108,8 @@ def phases_table(found: Collection[Phase]) -> Table:
         table.add_row(
             str(one.round),
             one.name,
-            str(len(one.stages)) if spent else "",
-            f"{spent.gpu_hours:,.2f}" if spent else "not measured",
+            str(len(one.stages)) if spent else "".join(one.stages),
+            f"{spent.gpu_hours:,.2f}" if spent else "unmeasured",
             f"{spent.cpu_hours:,.2f}" if spent else "",
             f"{one.steps:,}" if one.steps else "",
             f"{one.examples:,}" if one.examples else "",

@@ -32,10 +32,10 @@ from pipelines.dataset.files import RUN
 from pipelines.dataset.resolved import is_sealed, read_resolved
 from pipelines.verify.shard_contract import ShardCheck
 
-_STAGE_NAMES = frozenset(
+_STAGE_FIELDS = frozenset(
     {"name", "use", "version", "model", "revision", "reads", "config", "thresholds"}
 )
-_GATE_NAMES = frozenset({"each", "gate"})
+_GATE_FIELDS = frozenset({"each", "gate"})
 _ANSWERED = [name for name in ANNOTATION_NAMES if name != "merged_from"]  # filters append to it
 
 
@@ -96,22 +96,22 @@ class Origin:
             yield f"{RUN} is missing"
             return
         if not is_sealed(self._output.read(RUN) or b""):
-            yield f"{RUN} was changed after it was written: it has another digest"
+            yield f"{RUN} was changed after it was written: its digest differs"
         if self._is_under_way or not self._has_stages:
             return
         if [one["url"] for one in config["source"]] != self._document["source"]:
-            yield f"{RUN} has another source than the manifest says"
+            yield f"{RUN}: its source differs from the manifest"
         if config["images"] != self._document["images"]:
-            yield f"{RUN} has other images than the manifest says"
+            yield f"{RUN}: its options of images differ from the manifest"
         resolved = {**config["specialists"], **config["filters"]}
         stages = {self._stages[one]["name"]: self._stages[one] for one in self._document["order"]}
         if resolved.keys() != stages.keys():
-            yield f"{RUN} has other stages than the manifest says"
+            yield f"{RUN}: its stages differ from the manifest"
             return
         for name, stage in stages.items():
             expected = {**stage["config"], "use": stage["use"], "reads": stage["reads"]}
             if {key: resolved[name].get(key) for key in expected} != expected:
-                yield f"{RUN}: the stage {name!r} has other options than the manifest says"
+                yield f"{RUN}: the options of stage {name!r} differ from the manifest"
 
     def _check_index(self) -> Iterator[str]:
         table = index_table(self._output)
@@ -129,7 +129,7 @@ class Origin:
             yield f"{INDEX_NAME} has other shards than the manifest"
         sources = {name.rpartition("#")[0] for name in table["source"].unique().to_pylist()}
         if len(sources) > len(set(self._document["source"])):
-            yield f"{INDEX_NAME} has other sources than the manifest"
+            yield f"{INDEX_NAME}: its sources differ from the manifest"
 
     def _check_inputs(
         self, samples: Mapping[str, Mapping[str, Any]], stats: ShardStats
@@ -150,8 +150,7 @@ class Origin:
         else:
             alike = found == keys and [*samples] == [key for key in keys if key in samples]
         if not alike:
-            what = "other inputs, or another order of them,"
-            yield f"{INDEX_NAME} has {what} than the shard {stats.number}"
+            yield f"{INDEX_NAME}: its inputs, or their order, differ from shard {stats.number}"
 
     def _check_provenance(self, table: pa.Table, path: str) -> Iterator[str]:
         """Compare the provenance of annotations with the stages of the manifest."""
@@ -176,12 +175,13 @@ class Origin:
         for key, stage in rows:
             rank = ranks.get(stage, -1)
             if key == before[0] and rank < before[1]:
-                yield f"{path}.parquet has the rows of sample {key!r} in another order than stages"
+                order = "are not in the order of the stages"
+                yield f"{path}.parquet: the rows of sample {key!r} {order}"
                 return
             before = (key, rank)
 
     def _check_ids(self, shard: ShardCheck) -> Iterator[str]:
-        """Compute the ids of annotations again from what the tar says of their sample: its bytes,
+        """Compute the ids of annotations again from what the tar has of their sample: its bytes,
         its metadata and its location in the source. Where the source has labels, their digits
         went into the ids, too, and are no longer there; nor are the questions of stages whose input
         a gate may change."""
@@ -232,20 +232,20 @@ class Origin:
             name = self._stages[fingerprint]["name"]
             own = [letter for letter in letters if letter.stage == name]
             if not set(map(_failure, own)) <= set(map(_failure, layer.errors)):
-                yield f"{path}{STATS} has other dead letters of {name!r} than its layer"
+                yield f"{path}{STATS} differs from the layer of {name!r} in dead letters"
             is_known = len(failed) == len(letters)  # or a layer is no longer there
             if is_known and layer.table.schema == ANNOTATION_SCHEMA:
                 rows = table.filter(pc.equal(table["stage"], fingerprint))
                 answers = layer.without(failed).table
                 if not rows.select(_ANSWERED).equals(answers.select(_ANSWERED)):
-                    yield f"{path}.parquet has other annotations of {name!r} than its layer"
+                    yield f"{path}.parquet differs from the layer of {name!r} in annotations"
 
 
 def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterator[str]:
     """Compute fingerprints and the recipe of a manifest again from the configurations in it."""
     stages, order = document["stages"], document["order"]
     if sorted([*order, SOURCE_FINGERPRINT]) != sorted(stages):
-        yield f"{name}: order names other stages than there are"
+        yield f"{name}: the stages in order differ from those in stages"
         return
     if stages[SOURCE_FINGERPRINT] != {"name": SOURCE}:
         yield f"{name}: the stage {SOURCE_FINGERPRINT} is not the source"
@@ -253,14 +253,15 @@ def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterato
     names = {stage["name"]: fingerprint for fingerprint, stage in own.items()}
     for fingerprint, stage in own.items():
         try:
-            if stage.keys() - _GATE_NAMES != _STAGE_NAMES:
-                raise ValueError("its fields are others")
+            if stage.keys() - _GATE_FIELDS != _STAGE_FIELDS:
+                raise ValueError("its fields are not those of a stage")
             if fingerprint_of(stage, [names[name] for name in stage["reads"]]) != fingerprint:
-                yield f"{name}: the stage {stage['name']!r} has another fingerprint"
+                of = f"the fingerprint of stage {stage['name']!r}"
+                yield f"{name}: {of} does not match its options"
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             yield f"{name}: the stage {fingerprint}: {in_one_line(error)}"
     if recipe_of(document["images"], own) != document["recipe"]:
-        yield f"{name}: its stages and images have another recipe"
+        yield f"{name}: the recipe does not match its stages and images"
 
 
 def layer_of(layers: Folder, path: str) -> Generator[str, None, Layer | None]:

@@ -64,7 +64,7 @@ def _check_round(output: Folder, one: Round, verify: Verify, checked: set[str]) 
     path = f"{ROUNDS}/{one.number}"
     yield from _inner(output, path, verify, checked)
     if output.read(f"{path}/{ROUND}") != one.to_json():
-        yield f"{path}/{ROUND} is not what {LINEAGE} says of the round"
+        yield f"{path}/{ROUND} differs from the round in {LINEAGE}"
     checked.add(f"{path}/{ROUND}")
     for student in one.students:
         weights = f"{path}/{student.folder}/{WEIGHTS}"
@@ -72,7 +72,7 @@ def _check_round(output: Folder, one: Round, verify: Verify, checked: set[str]) 
         if not output.exists(weights):
             yield f"{weights} is missing"
         elif digest_of_file(Path(output.path(weights))) != student.digest:
-            yield f"{weights} is another file than {LINEAGE} says"
+            yield f"{weights}: its digest differs from {LINEAGE}"
     yield from _check_calibrations(Folder(f"{output.url}/{path}"), path, checked)
 
 
@@ -93,7 +93,7 @@ def _check_calibrations(folder: Folder, path: str, checked: set[str]) -> Iterato
             yield in_one_line(error)
             continue
         if calibration.digest != revisions.get(name.removesuffix(".json")):
-            yield f"{path}/{file} is not the calibration that {path}/{MANIFEST} says"
+            yield f"{path}/{file} is not the calibration in {path}/{MANIFEST}"
         elif folder.read(file) != calibration.to_json().encode():
             yield f"{path}/{file} was changed after it was written"
 

@@ -42,7 +42,7 @@ from engine.storage.folder import Folder
 from engine.storage.parquet import from_parquet
 from pipelines.verify.differences import differences
 
-SHARD_NAMES = frozenset(
+SHARD_FIELDS = frozenset(
     {"name", "number", "samples", "samples_digest", "annotations_kept", "annotations_dropped"}
     | {"dead_letters", "tar", "parquet", "stats"}
 )
@@ -61,7 +61,7 @@ class ShardCheck:
     """One shard of a manifest, checked; what was read of it on the way.
 
     `table` are its rows where they keep the contract, so that they can be counted; `samples` has
-    what the tar says of each sample, but for its annotations, by key in the order of the tar.
+    the JSON of each sample, but for its annotations, by key in the order of the tar.
     """
 
     def __init__(self, output: Folder, entry: Mapping[str, Any]) -> None:
@@ -79,14 +79,14 @@ class ShardCheck:
         try:
             data = self._output.read(f"{self.path}.parquet")
             if data is None or not self._output.exists(f"{self.path}.tar"):
-                return  # said already
+                return  # reported already
             if asdict(FileStats.of(memoryview(data))) != self.entry["parquet"]:
-                yield f"{self.path}.parquet has another digest or size than the manifest says"
+                yield f"{self.path}.parquet: its digest or size differs from the manifest"
             table = from_parquet(data)
             wrong = _wrong_columns(table.schema)
             if wrong:
-                told = ", ".join(wrong)
-                yield f"{self.path}.parquet has not the columns of the contract: {told}"
+                columns = ", ".join(wrong)
+                yield f"{self.path}.parquet: its columns differ from the contract: {columns}"
                 return
             problems = list(_problems_of_rows(table, self.entry))
             for problem in problems:
@@ -105,29 +105,31 @@ class ShardCheck:
         try:
             data = self._output.read(path)
             if data is None:
-                return  # said already
+                return  # reported already
             self.stats = stats = ShardStats.from_json(data)
         except (StorageError, ValueError) as error:
             yield f"{path} has no statistics that can be read: {in_one_line(error)}"
             return
-        said = {**asdict(stats), "name": stats.name, "dead_letters": len(stats.dead_letters)}
-        said["stats"] = asdict(FileStats.of(memoryview(data)))
-        for name, told, found in differences(self.entry, {key: said[key] for key in SHARD_NAMES}):
-            yield f"{path}: {name} is {found}, the manifest says {told}"
+        own = {**asdict(stats), "name": stats.name, "dead_letters": len(stats.dead_letters)}
+        own["stats"] = asdict(FileStats.of(memoryview(data)))
+        fields = {name: own[name] for name in SHARD_FIELDS}
+        for name, expected, found in differences(self.entry, fields):
+            yield f"{path}: {name} is {found}, in the manifest {expected}"
         if stats.to_json() != data:
-            yield f"{path} has more in it than statistics, or is written otherwise"
+            yield f"{path} has more in it than statistics, or is in another form"
         if stats.recipe != recipe:
-            yield f"{path}: the shard was made by another recipe than the manifest says"
+            yield f"{path}: the recipe of the shard differs from the manifest"
 
     def _check_counts(self, table: pa.Table) -> Iterator[str]:
         """Hold the statistics against what was counted in the other two files."""
         if self.stats is None:
             return
-        said, found = asdict(self.stats), _counts(table)
+        expected, found = asdict(self.stats), _counts(table)
         found["samples"] = len(self.samples)
         found["extensions"] = dict(sorted(self._extensions.items()))
-        for path, told, counted_ in differences({name: said[name] for name in found}, found):
-            yield f"{self.path}{STATS}: {path} is {told}, the shard has {counted_}"
+        expected = {name: expected[name] for name in found}
+        for path, value, counted_ in differences(expected, found):
+            yield f"{self.path}{STATS}: {path} is {value}, the shard has {counted_}"
         keys = Counter(letter.key for letter in self.stats.dead_letters)
         for key in sorted(key for key in keys if key in self.samples or keys[key] > 1):
             yield f"{self.path}{STATS}: {key!r} is a dead letter, and a sample or one once more"
@@ -141,22 +143,21 @@ class ShardCheck:
                 with tar_of(anew) as tar:
                     yield from self._check_samples(file, tar, _KeptRows(table))
                 if anew.stats() != file.stats():
-                    told = "more in it than the files of its samples, or another order of them"
-                    yield f"{self.path}.tar has {told}"
+                    yield f"{self.path}.tar: its files are not those of its samples in their order"
             except _UNREADABLE as error:
                 yield f"{self.path}.tar: {in_one_line(error)}"
             if asdict(file.stats()) != self.entry["tar"]:
-                yield f"{self.path}.tar has another digest or size than the manifest says"
+                yield f"{self.path}.tar: its digest or size differs from the manifest"
         if len(self.samples) != self.entry["samples"]:
             count = counted(len(self.samples), "sample")
-            yield f"{self.path}.tar has {count}, the manifest says {self.entry['samples']}"
+            yield f"{self.path}.tar has {count}, the manifest {self.entry['samples']}"
         keys = [key for key, _ in groupby(table["key"].to_pylist())]
         known = set(keys)
         if strangers := known - self.samples.keys():
-            told = f"rows of samples that the tar has not: {min(strangers)!r}"
-            yield f"{self.path}.parquet has {told}"
+            missing = f"samples that the tar lacks: {min(strangers)!r}"
+            yield f"{self.path}.parquet has rows of {missing}"
         elif keys != [key for key in self.samples if key in known]:
-            yield f"{self.path}.parquet has its rows in another order than the tar its samples"
+            yield f"{self.path}.parquet: its rows are not in the order of the samples in the tar"
 
     def _check_samples(
         self, file: _Hashed, anew: tarfile.TarFile, rows: _KeptRows
@@ -193,7 +194,7 @@ def _problems_of_rows(table: pa.Table, shard: Mapping[str, Any]) -> Iterator[str
     counts = (table.num_rows - dropped.num_rows, dropped.num_rows)
     counted = (shard["annotations_kept"], shard["annotations_dropped"])
     if counts != counted:
-        yield f"has {counts[0]} kept and {counts[1]} dropped rows, the manifest says {counted}"
+        yield f"has {counts[0]} kept and {counts[1]} dropped rows, the manifest {counted}"
     if pc.any(pc.equal(pc.list_value_length(dropped["verdicts"]), 0)).as_py():
         yield "has dropped rows without a verdict"
     if _is_kept(table["verdicts"]) != table["kept"].to_pylist():
@@ -206,8 +207,8 @@ def _problems_of_rows(table: pa.Table, shard: Mapping[str, Any]) -> Iterator[str
             lengths = pc.list_value_length(table[column.name])
             allowed = pa.array(column.lengths, pa.int32())
             if pc.any(pc.invert(pc.is_in(lengths, value_set=allowed))).as_py():
-                told = " or ".join(map(str, column.lengths))
-                yield f"has a {column.name} that is not of {told} numbers"
+                lengths = " or ".join(map(str, column.lengths))
+                yield f"has a {column.name} that is not of {lengths} numbers"
     pairs = table.select(["key", "id"]).group_by(["key", "id"], use_threads=False).aggregate([])
     if pairs.num_rows < table.num_rows:
         yield "has two annotations of one id on the same sample"
@@ -263,7 +264,7 @@ class _Hashed(io.RawIOBase):
         return data
 
     def stats(self) -> FileStats:
-        """Describe the whole file, also what nobody has read of it."""
+        """Describe the whole file, what has not been read of it included."""
         while self.read(1 << 20):
             pass
         return FileStats(bytes=self._bytes, sha256=self._sha256.hexdigest())
@@ -284,19 +285,19 @@ class _KeptRows:
             start += count
 
     def problem_of(self, sample: dict[str, Any]) -> str:
-        """Say how a sample's JSON differs from its rows: values, types, order; or nothing."""
+        """Return how a sample's JSON differs from its rows: values, types, order; or ""."""
         stored = self._kept.slice(*self._places.get(sample["key"], (0, 0)))
         sizes = set(zip(stored["width"].to_pylist(), stored["height"].to_pylist(), strict=True))
         if sizes - {(sample["width"], sample["height"])}:
-            return "width or height is another in the Parquet file"
-        rows, said = stored.select(ANNOTATION_NAMES).to_pylist(), sample["annotations"]
-        if to_json(said) == to_json(rows):  # unlike ==, tells 1 from 1.0 and from true
+            return "width or height differs from the Parquet file"
+        rows, found = stored.select(ANNOTATION_NAMES).to_pylist(), sample["annotations"]
+        if to_json(found) == to_json(rows):  # unlike ==, 1 is not 1.0 and not true
             return ""
-        if [one.get("id") for one in said] != [row["id"] for row in rows]:
+        if [one.get("id") for one in found] != [row["id"] for row in rows]:
             return "the annotations in the tar are not the kept rows of the Parquet file"
         odd = {
             name
-            for one, row in zip(said, rows, strict=True)
+            for one, row in zip(found, rows, strict=True)
             for name in {*one, *row}
             if name not in one or name not in row or to_json(one[name]) != to_json(row[name])
         }
@@ -314,19 +315,19 @@ def _checked(key: str, members: dict[str, bytes]) -> dict[str, Any]:
         raise ValueError(f"sample {key!r} has {sorted(members)}, not image, json and txt")
     sample = parse_json(members["json"])
     if not isinstance(sample, dict) or set(sample) != set(SAMPLE_TYPES) or sample["key"] != key:
-        raise ValueError(f"the json of sample {key!r} has not the fields of the contract")
+        raise ValueError(f"the json of sample {key!r} lacks fields of the contract, or has others")
     for name, expected in SAMPLE_TYPES.items():
         if type(sample[name]) is not expected:  # true is no number
             raise ValueError(f"{name} of sample {key!r} is no {expected.__name__} in its json")
     if not all(isinstance(one, dict) for one in sample["annotations"]):
         raise ValueError(f"an annotation of sample {key!r} is no object in its json")
     if sha256(members[images[0]]).hexdigest() != sample["image_sha256"]:
-        raise ValueError(f"the image of sample {key!r} has another digest than its json says")
+        raise ValueError(f"the digest of the image of sample {key!r} differs from its json")
     return sample
 
 
 def _image_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> str:
-    """Say how an image differs from what its JSON says of it, in the upright frame; or nothing."""
+    """Return how an image differs from its JSON, in the upright frame; or ""."""
     (data,) = (data for name, data in members.items() if name not in BESIDE_IMAGE)
     try:
         header = read_header(data, max_pixels=MOST_PIXELS, max_bytes=len(data))
@@ -334,15 +335,15 @@ def _image_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> s
     except SampleError as error:
         return f"its image does not decode: {error}"
     if (width, height) != (sample["width"], sample["height"]):
-        return f"its image is {width}x{height}, its json says {sample['width']}x{sample['height']}"
-    said = sample["orientation"]
+        return f"its image is {width}x{height}, in its json {sample['width']}x{sample['height']}"
+    orientation = sample["orientation"]
     is_as_it_came = sample["image_sha256"] == sample["sha256"]
-    if said not in range(1, 9) or (is_as_it_came and said != header.orientation):
-        return f"the orientation of its image is {header.orientation}, its json says {said}"
+    if orientation not in range(1, 9) or (is_as_it_came and orientation != header.orientation):
+        return f"the orientation of its image is {header.orientation}, in its json {orientation}"
     return ""
 
 
 def _text_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> str:
-    """Say that a sample's text is not its brief caption; or nothing."""
+    """Return that a sample's text is not its brief caption; or ""."""
     is_caption = members["txt"] == brief_caption(sample["annotations"]).encode()
     return "" if is_caption else "its txt is not its first caption"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
-_MOST_BYTES = 1 << 16
+_MAX_BYTES = 1 << 16
 """Bytes of the file of a key, at most; a key has some hundred."""
 
 
@@ -101,6 +101,6 @@ def _public_key(key: Path) -> Ed25519PublicKey:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_MOST_BYTES)  # a device may never end
+            return file.read(_MAX_BYTES)  # a device may never end
     except OSError as error:
         raise ConfigError(f"cannot read the key {path}: {error.strerror}") from error

@@ -77,7 +77,7 @@ def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
         yield problem
         return
     if output.read(MANIFEST) != sealed(document):
-        yield f"{MANIFEST} was changed after it was written: it has another digest"
+        yield f"{MANIFEST} was changed after it was written: its digest differs"
     yield from _check_names(output, document)
     yield from _check_content(output, document, checked)
     yield from _check_versions(output, document, checked)
@@ -184,14 +184,14 @@ def _check_beside(
     with the counts."""
     names = named_by_manifest(output)
     for name in sorted(manifest.files.keys() ^ names):
-        yield f"{MANIFEST}: its files have {name} where the dataset has not, or the reverse"
+        yield f"{MANIFEST}: {name} is in its files or in the dataset, and not in both"
     for name in sorted(names & manifest.files.keys()):
         if not output.exists(name):
             yield f"{name} is missing"
             continue
         try:
             if FileStats.read(output, name) != manifest.files[name]:
-                yield f"{name} is another file than the manifest says"
+                yield f"{name}: its digest or size differs from the manifest"
             if statistics is not None:
                 yield from _claims_of(output, name, manifest, statistics)
         except (StorageError, ValueError) as error:
@@ -211,7 +211,7 @@ def _claims_of(
         for path, stated, found in differences(stored, statistics.to_json()):
             yield f"{name}: {path} is {stated}, the shards have {found}"
     elif name == CARD and claims_of(output.read(name) or b"") != claims_of(card_of(manifest)):
-        yield f"{name} tells other numbers or shards than there are"
+        yield f"{name}: its numbers or shards differ from those of the dataset"
 
 
 def _check_versions(output: Folder, current: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
@@ -242,7 +242,7 @@ def _check_version(
 ) -> Iterator[str]:
     """Check an earlier version; `read` are shards whose files were checked before."""
     if output.read(path) != sealed(document):
-        yield f"{path} was changed after it was written: it has another digest"
+        yield f"{path} was changed after it was written: its digest differs"
     if document.keys() != MANIFEST_NAMES:
         unlike = ", ".join(sorted(document.keys() ^ MANIFEST_NAMES))
         yield f"{path} has not the fields of the contract: {unlike}"

@@ -37,6 +37,8 @@ class TemplateCaptionConfig(StageConfig):
     """Maximum number of different objects in a caption."""
     most_lines: int = Field(default=4, ge=0)
     """Maximum lines of text quoted in the longest caption."""
+    source_first: bool = True
+    """Whether labels of the source come before those of machines, whatever the scores."""
 
 
 class TemplateCaption(Specialist[TemplateCaptionConfig]):
@@ -89,7 +91,7 @@ class TemplateCaption(Specialist[TemplateCaptionConfig]):
             if box.label and box.box_xyxy and _reaches(box, self.config.least_object)
         ]
         grouped: dict[str, list[Annotation]] = {}
-        in_rank = ranked(boxes, sample.known)
+        in_rank = ranked(boxes, sample.known, source_first=self.config.source_first)
         for box in separate(in_rank, self.config.most_overlap):
             grouped.setdefault(box.label, []).append(box)
         groups = list(grouped.items())[: self.config.most_things]

@@ -51,7 +51,7 @@ class PhraseMatchConfig(StageConfig):
 class PhraseMatch(Specialist[PhraseMatchConfig]):
     """One annotation per phrase and region; the parent is the caption.
 
-    A singular phrase gets the region with the highest score, "two cups" two, a bare plural all.
+    A singular phrase gets the region that is first in rank, "two cups" two, a bare plural all.
     Quoted words get the line of OCR that they quote. Two mentions of one name ("a dog ... a dog")
     get a region each by the positions stated in the caption, quotations also by their order; if
     these are ambiguous, none. The score is the region's score times the strength of the match

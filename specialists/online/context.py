@@ -34,7 +34,7 @@ _BINS = 1000
 
 
 class PromptLimits(BaseModel):
-    """Maximum numbers and lengths of annotations in a prompt."""
+    """Maximum numbers and lengths of annotations in a prompt, and which come first."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,6 +50,8 @@ class PromptLimits(BaseModel):
     """Characters of a caption; the rest is cut."""
     name_characters: int = Field(default=120, ge=1)
     """Characters of a region's name, a tag or a line of text."""
+    source_first: bool = True
+    """Whether labels of the source come before those of machines, whatever the scores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +93,7 @@ def context_of(sample: Sample, limits: PromptLimits) -> PromptContext:
     captions = [_captions(sample, task, limits) for task in CAPTION_TASKS]
     brief, detailed, more_detailed = captions
     names = limits.name_characters
+    tags = ranked(sample.of("tag"), sample.known, source_first=limits.source_first)
     return PromptContext(
         width=sample.width,
         height=sample.height,
@@ -98,12 +101,9 @@ def context_of(sample: Sample, limits: PromptLimits) -> PromptContext:
         brief_captions=brief,
         detailed_captions=detailed,
         more_detailed_captions=more_detailed,
-        regions=tuple(_regions(sample, names))[: limits.regions],
+        regions=tuple(_regions(sample, limits))[: limits.regions],
         lines=_distinct((quoted(one.text, names) for one in sample.of("ocr")), limits.lines),
-        tags=_distinct(
-            (quoted(name_of(one), names) for one in ranked(sample.of("tag"), sample.known)),
-            limits.tags,
-        ),
+        tags=_distinct((quoted(name_of(one), names) for one in tags), limits.tags),
     )
 
 
@@ -132,23 +132,24 @@ def _captions(sample: Sample, task: str, limits: PromptLimits) -> tuple[str, ...
     return _distinct(texts, limits.captions)
 
 
-def _regions(sample: Sample, most_characters: int) -> Iterator[ContextRegion]:
+def _regions(sample: Sample, limits: PromptLimits) -> Iterator[ContextRegion]:
     """Yield each place with all its different names; of one stage's texts for a box, the best."""
-    named = [one for one in _best_texts(sample) if one.box_xyxy and one_line(name_of(one))]
+    named = [one for one in _best_texts(sample, limits) if one.box_xyxy and one_line(name_of(one))]
     names_at: dict[str, dict[str, str]] = {}
-    for place in places(named, sample.known):
+    for place in places(named, sample.known, source_first=limits.source_first):
         names = names_at.setdefault(relative_box(place[0].box_xyxy, sample), {})
         for one in place:
-            name = quoted(name_of(one), most_characters)
+            name = quoted(name_of(one), limits.name_characters)
             names.setdefault(name.casefold(), name)
     for box, names in names_at.items():
         yield ContextRegion(name=", ".join(names.values()), box=box)
 
 
-def _best_texts(sample: Sample) -> Iterator[Annotation]:
+def _best_texts(sample: Sample, limits: PromptLimits) -> Iterator[Annotation]:
     """Yield what names a region; of the texts that one stage has for one box, only the best."""
     described: set[tuple[str, str]] = set()
-    for one in ranked(sample.of(*DESCRIBED_TASKS), sample.known):
+    texts = sample.of(*DESCRIBED_TASKS)
+    for one in ranked(texts, sample.known, source_first=limits.source_first):
         of_box = (one.specialist, one.parent_id)
         if not one.parent_id or of_box not in described:
             described.add(of_box)

@@ -71,7 +71,7 @@ def first_of_place(boxes_xyxy: ArrayLike, tasks: Sequence[str], names: Sequence[
     least = np.where(is_other_name, OTHER_NAME_IOU, SAME_IOU)
     is_same = np.logical_and(is_other_task, iou >= least)
     closeness = iou * is_same
-    has_rival: np.ndarray = is_same.any(axis=1)
+    has_rival = np.asarray(is_same.any(axis=1))
     by_name = np.argsort(~has_name, kind="stable")
     stands = np.zeros(len(first), dtype=bool)
     for row in by_name[has_rival[by_name]].tolist():

@@ -21,6 +21,18 @@ __all__ = ["florilegium"]
 TOKEN = "0123456789abcdef" * 4
 
 
+def podman(folder: Path) -> Path:
+    """Return a folder with a stand-in for podman; only inside of it there is a `python`."""
+    inside = folder / "bin" / "inside"
+    inside.mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name("podman.py"), folder / "bin" / "podman.py")
+    for path, what in ((inside / "python", ""), (folder / "bin" / "podman", ".py")):
+        program = f'"{path}{what}" ' if what else ""
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {program}"$@"\n', "utf-8")
+        path.chmod(0o755)
+    return folder / "bin"
+
+
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The address of the job server; this process has the token in its environment."""
@@ -31,7 +43,7 @@ def address() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets have short paths
     environment = {
         **own,
-        "PATH": "/usr/bin:/bin",
+        "PATH": f"{podman(Path(folder))}:/usr/bin:/bin",
         "HOME": folder,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",

@@ -118,6 +118,7 @@ def test_a_package_that_the_cluster_lacks_is_named(
     told = florilegium("submit", config, "--wait")
     assert told.code == 2, told.out + told.err
     assert "No module named 'not_on_any_node'" in told.out
+    assert "`submit --pip PACKAGE` installs it for this job" in told.err
 
 
 def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
@@ -140,6 +141,22 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
     told = florilegium(*submit, "--wait")
     assert told.code == 0, told.out + told.err
     assert f"{name.removesuffix('1')}2 SUCCEEDED" in told.out
+
+
+def test_a_build_runs_in_a_container_with_its_config(tmp_path: Path, florilegium: Command) -> None:
+    document = {
+        "source": "shape_world://2?seed=1&px=32",
+        "output": str(tmp_path / "out"),
+        "specialists": {"shapes_colour": {}},
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(document), "utf-8")
+    told = florilegium("submit", config, "--wait", "--image", "florilegium:cpu")
+    assert told.code == 0, told.out + told.err
+    assert "2 images = 2 samples + 0 dead letters" in told.out
+    wrong = florilegium("submit", config, "--wait", "--image", "florilegium:cpu", "--output", "/x",
+                        "--set", "specialists.shapes_colour.no_option=1")  # fmt: skip
+    assert wrong.code == 2, wrong.out + wrong.err
 
 
 def test_a_wrong_token_is_refused(written: Write) -> None:

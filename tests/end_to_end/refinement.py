@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-SCENES = "shape_world://12?seed=5&difficulty=easy"
+SCENES = "shape_world://12?seed=5&difficulty=easy&px=128"
 
 
 def write_refinement(

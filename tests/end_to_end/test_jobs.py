@@ -113,6 +113,18 @@ def test_a_job_that_could_not_start_says_why(
     assert "error runtime_env setup failed: no such package: timmm" in told.err
 
 
+def test_a_job_that_lacks_a_package_ends_with_the_cure(
+    server: JobServer, config: Path, florilegium: Command
+) -> None:
+    submit = ("submit", config, "--address", server.address, "--wait")
+    assert "--pip" not in florilegium(*submit).err
+    server.log = ["error stage 'mine' cannot be imported: No module named 'timm'\n"]
+    server.status, server.exit_code = "FAILED", 2
+    told = florilegium(*submit)
+    assert told.code == 2
+    assert "a package is missing there: `submit --pip PACKAGE` installs it for this" in told.err
+
+
 def test_the_same_command_twice_is_one_job(
     server: JobServer, config: Path, florilegium: Command
 ) -> None:

@@ -14,16 +14,19 @@ import yaml
 from typer.testing import CliRunner
 
 from engine.execution.run import prepare
+from engine.planning.config import load_document
 from engine.results.dataset import open_dataset
 from engine.results.manifest import Manifest
 from engine.storage.folder import Folder
 from pipelines.build import build_dataset
 from pipelines.commands.main import app
 from pipelines.dataset.why import explain
+from pipelines.filters.region_score import LOW_SCORE, RegionScore, RegionScoreConfig
 from pipelines.training.config import TrainConfig
 from pipelines.training.examples import ExampleMaker
 from pipelines.verify.verify import verify_dataset
 from specialists.florence2.format import FLORENCE2_TASKS
+from tests.pipelines.filters.statements import box, reasons, statements
 from tests.recipes import CONFIGS, PERMISSIVE, annotation_types, tiny_recipe
 
 Built = tuple[Path, Manifest]
@@ -71,7 +74,7 @@ def test_a_region_has_its_category_and_of_all_candidates_the_chosen_text(built: 
         texts += sum(one.text not in label_of.values() for one in described)
     assert texts > 0, "no box got another text than its category"
     lines = [line.plain for line in explain(Folder(str(output)), "cat")]
-    chosen = next(line for line in lines if "by region_label" in line and "confirmed by" in line)
+    chosen = next(line for line in lines if "by region_label" in line and "merged from" in line)
     assert " score 0." in chosen
 
 
@@ -102,6 +105,19 @@ def test_without_a_gpu_its_stages_run_on_cpus_and_it_is_said(
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("no GPU in this cluster: on its CPUs run captions, objects") == 1
+
+
+@pytest.mark.parametrize("name", ["fld5b", "fld5b_small"])
+def test_a_region_text_is_chosen_among_all_candidates_and_judged_by_its_likeness(name: str) -> None:
+    """The captioner's own score drops no candidate before the choice."""
+    options = load_document(CONFIGS / f"{name}.yaml", changes={})["filters"]["region_score"]
+    scores = (("region_text", 0.01), ("region_label", 0.01), ("region_label", 0))
+    rows = [
+        box(0, 0, 50, 50, task="region_description", score=score, specialist=specialist)
+        for specialist, score in scores
+    ]
+    verdicts = RegionScore(RegionScoreConfig(**options)).judge(statements(rows))
+    assert reasons(verdicts) == ["", "", LOW_SCORE]
 
 
 @pytest.mark.parametrize("name", ["fld5b", "fld5b_small"])

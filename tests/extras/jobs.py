@@ -122,10 +122,10 @@ def s3() -> None:
 
 def cluster() -> None:
     """Submit a build to the job server of a Ray that was started for it, and wait for its end."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}  # read on import
+    os.environ |= {"RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "PYTHONPATH": str(ROOT)}
     import ray
 
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
-    os.environ |= {"RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "PYTHONPATH": str(ROOT)}
     context = ray.init(
         address="local",
         num_cpus=1,

@@ -1,5 +1,5 @@
 """The small refinement of the refine tests: here it is killed."""
 
-from tests.pipelines.refine.conftest import configure, untrained
+from tests.pipelines.refine.conftest import configure
 
-__all__ = ["configure", "untrained"]
+__all__ = ["configure"]

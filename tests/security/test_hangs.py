@@ -141,7 +141,7 @@ def test_one_signal_stops_a_build_whose_stage_never_comes_back(
     os.killpg(process.pid, number)  # as a terminal does
     _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
-    assert err.count("run the same command to resume") == 1
+    assert err.count("run the same command again to resume") == 1
     assert "Traceback" not in err
     assert wait_for(lambda: not marked(str(tmp_path)), seconds=30), "no worker is left behind"
     unharmed = {"use": "tests.security.stages:Guilty", "key": "nobody", "how": how}
@@ -161,7 +161,7 @@ def test_one_signal_stops_a_build_while_ray_starts(
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert "run the same command to resume" in err
+    assert "run the same command again to resume" in err
     assert wait_for(lambda: not marked(str(tmp_path)), seconds=30)
 
 
@@ -176,5 +176,5 @@ def test_a_second_signal_ends_a_build_that_tidies_up_for_too_long(
     _, err = process.communicate(timeout=10)
     assert time.monotonic() - begin < 5
     assert process.returncode == 130
-    assert "run the same command to resume" in err
+    assert "run the same command again to resume" in err
     assert wait_for(lambda: not marked(str(tmp_path)), seconds=10)

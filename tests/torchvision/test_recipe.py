@@ -22,6 +22,7 @@ from pipelines.verify.verify import verify_dataset
 from specialists.florence2.format import FLORENCE2_TASKS, clean
 from tests.recipes import annotation_types, tiny_refinement
 
+pytestmark = pytest.mark.timeout(600)  # all of it runs for the first test
 LONG_CAPTIONS = ("detailed_caption", "more_detailed_caption")
 
 # Table 13 of the paper (arXiv 2311.06242), and the task that trains it.

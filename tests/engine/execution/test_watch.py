@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -117,6 +118,20 @@ def test_of_two_calls_the_one_that_ends_first_sets_the_timer(
     released.set()
     other.join()
     assert max(timers) < GRACE_S + 32
+
+
+def test_the_limit_of_each_block_is_noted_in_the_thread_that_asks_for_it() -> None:
+    one, notes = Watch(), list[float]()
+
+    def work() -> None:
+        for seconds in (60, 7):
+            with one.over(doing(seconds)):
+                notes.append(-seconds)
+
+    one.call("io", one.noting, notes.append, work)
+    assert notes == [60, -60, math.inf, 7, -7, math.inf]
+    one.call("io", work)
+    assert notes[6:] == [-60, -7]
 
 
 def test_outside_of_a_call_nothing_is_limited(timers: list[float]) -> None:

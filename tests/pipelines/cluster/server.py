@@ -24,6 +24,8 @@ class JobServer:
         """Connections that break after a part of the log."""
         self.rivals: list[dict[str, Any]] = []
         """Jobs that others submit just before ours arrives."""
+        self.too_early = 0
+        """Submissions that come before the cluster takes any."""
         self.port = 0
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -104,6 +106,9 @@ class JobServer:
         for rival in self.rivals:
             self.add(**rival)
         self.rivals = []
+        if self.too_early:
+            self.too_early -= 1
+            return web.Response(status=500, text="No available agent to submit job, please try")
         sent = await request.json()
         name = sent["submission_id"]
         if name in self.jobs:
@@ -113,8 +118,10 @@ class JobServer:
         return web.json_response({"job_id": name, "submission_id": name})
 
     async def _job(self, request: web.Request) -> web.Response:
-        job = self.jobs.get(request.match_info["name"])
-        return web.json_response(job) if job else web.Response(status=404, text="does not exist")
+        name = request.match_info["name"]
+        if name not in self.jobs:
+            return web.Response(status=404, text=f"Job {name} does not exist")
+        return web.json_response(self.jobs[name])
 
     async def _stop(self, request: web.Request) -> web.Response:
         self.jobs[request.match_info["name"]]["status"] = "STOPPED"

@@ -63,7 +63,6 @@ def test_files_that_stages_name_go_along_at_their_path(here: Path, tmp_path: Pat
     write(here / "words" / "list.txt", "tree")
     write(here / "prompt.txt", "Describe")
     stage = {
-        "use": "prompt.txt",
         "path": "words/list.txt",
         "prompts": {"a": ["prompt.txt"]},
         "text": "Say what is there.\n" * 200,

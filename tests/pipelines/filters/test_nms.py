@@ -85,6 +85,21 @@ def test_a_part_inside_a_better_box_of_its_label_is_contained():
     assert verdicts.measurements["containment"][1] == 1
 
 
+@pytest.mark.parametrize("task", ["region_description", "region_category"])
+def test_a_text_of_a_box_inside_another_stays_and_a_second_one_of_the_same_box_does_not(task):
+    """The crop of a face is described as that of its man is."""
+    man, face = (0, 0, 80, 80), (10, 10, 30, 30)
+    words = {"task": task, "label": "", "text": "a man"}
+    rows = [
+        box(*man, id="man", label="person"),
+        box(*face, id="face", label="face"),
+        box(*man, parent_id="man", **words),
+        box(*face, parent_id="face", score=0.5, **words),
+        box(*face, parent_id="face", score=0.4, **words),
+    ]
+    assert reasons(judged(rows)) == ["", "", "", "", NMS_DUPLICATE]
+
+
 def test_a_box_without_a_score_contains_nothing_but_still_has_duplicates():
     rows = [
         box(0, 0, 80, 80, score=None),

@@ -63,7 +63,7 @@ def found() -> list[Phase]:
 
 
 def test_a_round_trains_fine_tunes_and_labels(found: list[Phase]) -> None:
-    round_1 = ["train students", "fine-tune writer", "label again"]
+    round_1 = ["train", "fine-tune", "relabel"]
     assert [(one.round, one.name) for one in found] == [
         (0, "label"),
         *((1, name) for name in round_1),
@@ -71,7 +71,7 @@ def test_a_round_trains_fine_tunes_and_labels(found: list[Phase]) -> None:
     ]
     train, tune = found[1:3]
     assert (train.steps, train.examples, train.spending) == (200, 200 * 8 * 4, None)
-    assert (tune.steps, tune.examples) == (10, 10 * 8)
+    assert (tune.stages, tune.steps, tune.examples) == (("writer",), 10, 10 * 8)
 
 
 def test_the_hours_of_a_phase_are_those_of_the_stages_that_are_asked(found: list[Phase]) -> None:
@@ -104,4 +104,4 @@ def test_hours_that_were_not_measured_are_not_made_up() -> None:
         [Phase(round=1, name="train", steps=5), Phase(round=1, name="label", spending=Spending())]
     )
     hours = next(column for column in table.columns if column.header == "GPU-hours")
-    assert list(hours.cells) == ["not measured", "0.00"]
+    assert list(hours.cells) == ["unmeasured", "0.00"]

@@ -19,7 +19,6 @@ from pycocotools import mask as coco_mask
 
 from engine.core.annotation import Annotation, MaskRLE, Provenance, stamp
 from engine.core.validity import problem_of
-from pipelines.shape_world.pretrain.vocabulary import make_processor, train_tokenizer
 from specialists.florence2.answer import AnswerParser
 from specialists.florence2.format import FLORENCE2_TASKS, SizeWH, dequantise
 from specialists.florence2.prompts import FilledPrompt
@@ -98,9 +97,10 @@ def each(of: list[Published]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def processor() -> Any:
-    tokenizer = train_tokenizer(["a green car", "a yellow building"], entries=400)
-    return make_processor(tokenizer, px=32, image_tokens=5)
+def processor(untrained: Path) -> Any:
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(untrained)
 
 
 def subject_of(one: Published) -> Annotation | None:

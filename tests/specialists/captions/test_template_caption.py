@@ -9,7 +9,7 @@ import pytest
 from engine.core.annotation import SOURCE, Annotation
 from engine.core.sample import Sample
 from engine.core.tasks import CAPTION_TASKS
-from specialists.captions.template_caption import TemplateCaption
+from specialists.captions.template_caption import TemplateCaption, TemplateCaptionConfig
 from specialists.detection.imagenet_cam import ImageNetCam
 from specialists.ocr.rapidocr import RapidOcr
 from tests.specialists.conftest import SampleOf
@@ -109,6 +109,10 @@ def test_of_two_names_for_one_place_that_of_the_source_is_mentioned(
     written = " ".join(texts(template_caption, sample).values())
     assert "barn" in written
     assert "palace" not in written
+    by_score = TemplateCaption(TemplateCaptionConfig(source_first=False))
+    written = " ".join(texts(by_score, sample).values())
+    assert "palace" in written
+    assert "barn" not in written
 
 
 def test_different_things_are_listed_and_set_beside_each_other(

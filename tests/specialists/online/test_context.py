@@ -63,6 +63,8 @@ def test_labels_of_the_source_come_first_then_the_highest_scores_and_the_last_ar
         ContextRegion(name='"dog"', box="250 250 999 999"),
         ContextRegion(name='"cup"', box="0 0 100 100"),
     )
+    by_score = context_of(sample(*annotations), PromptLimits(regions=2, source_first=False))
+    assert [one.name for one in by_score.regions] == ['"dog"', '"cup"']
 
 
 def test_a_place_is_named_once_with_all_its_names_and_counts_once() -> None:

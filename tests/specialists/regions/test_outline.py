@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from engine.core.annotation import Annotation
+from pipelines.training.config import TrainConfig
+from specialists.florence2.format import dequantise, quantise
 from specialists.regions.outline import outline
+from specialists.segmentation.grabcut import GrabCut
+from tests.specialists.conftest import SampleOf
 
 
 def rectangles(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = (60, 300)) -> np.ndarray:
@@ -138,3 +143,27 @@ def test_parts_are_clockwise_each_and_the_largest_comes_first() -> None:
     areas = [signed_area(polygon) for polygon in polygons]
     assert areas == sorted(areas, reverse=True)
     assert min(areas) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "box_xyxy"),
+    [("flower", (150, 100, 460, 345)), ("cat", (60, 30, 390, 270)), ("cup", (60, 40, 540, 360))],
+)
+def test_the_outline_of_a_mask_of_a_photograph_keeps_it_in_location_tokens(
+    grabcut: GrabCut, photograph: SampleOf, name: str, box_xyxy: tuple[float, ...]
+) -> None:
+    """With the defaults of a training: 23 corners on average over 24 such masks."""
+    config = TrainConfig(model="here")
+    thing = Annotation(kind="region", task="object_detection", label="it", box_xyxy=box_xyxy)
+    sample = photograph(name, thing)
+    ((found,),) = grabcut.predict([sample])
+    assert found.mask_rle
+    polygons = outline(found.mask_rle, corners=config.polygon_corners, least_iou=config.polygon_iou)
+    size_wh = (sample.width, sample.height)
+    again = [dequantise(quantise(polygon, size_wh), size_wh) for polygon in polygons]
+    mask = coco_mask.decode(
+        {"size": list(found.mask_rle.size), "counts": found.mask_rle.counts}
+    ).astype(bool)
+    assert overlap(again, mask) >= 0.95
+    assert 10 < sum(map(len, polygons)) < 80
+    assert all(signed_area(polygon) > 0 for polygon in polygons)

@@ -77,6 +77,8 @@ def test_what_is_no_first_of_a_place_makes_no_others_part_of_it() -> None:
         region("c", (30, 0, 130, 100), "dense_region_caption"),
     ]
     assert names(*chain) == ["a+b", "c"]
+    near = region("c", (16, 0, 116, 100), "dense_region_caption")
+    assert names(*chain[:2], near) == ["a+b+c"], "nearest to b, and near enough to a"
 
 
 def test_nothing_is_no_place() -> None:
