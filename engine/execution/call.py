@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import ChainMap, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +26,7 @@ from engine.results.questions import (
     Asked,
     Known,
     Question,
+    SampleQuestions,
     divided,
     passed,
     questions_of,
@@ -39,26 +39,6 @@ StoredAnswers = Mapping[str, Mapping[int, Answer]]
 KnownAnswers = Mapping[str, Mapping[int, Known]]
 """What layers under other gates know, by the name of the stage and the number of the sample."""
 _MOST_NAMED = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Sheet:
-    """The questions about one sample, the sample with what passed the gate, and what is known."""
-
-    sample: Sample
-    questions: Sequence[Question]
-    known: Known
-
-    @property
-    def is_known(self) -> bool:
-        """Whether nothing is to be asked."""
-        return self.known.answers_all(self.questions)
-
-    @property
-    def new(self) -> Sequence[Question]:
-        """The questions without a known answer; all where known answers are not enough."""
-        new = [one for one in self.questions if one.digest not in self.known.answers]
-        return new or self.questions
 
 
 class WorkerCall:
@@ -97,7 +77,7 @@ class WorkerCall:
         input failed."""
         ready = self._ready(node, numbers)
         if node.is_divided:
-            self._ask_what_is_new(node, self._sheets(node, ready))
+            self._ask_what_is_new(node, self._questions(node, ready))
             return
         answers = self._answers[node.name]
         for number, answer in self._ask(node, {n: self._sample(node, n) for n in ready}).items():
@@ -105,9 +85,9 @@ class WorkerCall:
 
     def is_known(self, node: Node[Any], numbers: Sequence[int]) -> bool:
         """Take the answers about some samples that are known; tell whether that is all."""
-        sheets = self._sheets(node, self._ready(node, numbers))
-        self._take_known(node, sheets)
-        return all(sheet.is_known for sheet in sheets.values())
+        pending = self._questions(node, self._ready(node, numbers))
+        self._take_known(node, pending)
+        return all(of_sample.is_known for of_sample in pending.values())
 
     def _ready(self, node: Node[Any], numbers: Sequence[int]) -> list[int]:
         """Return the samples to ask about; note the error of those whose input failed, and the
@@ -132,17 +112,17 @@ class WorkerCall:
         )
         return dict(zip(samples, new, strict=True))
 
-    def _sheets(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, _Sheet]:
+    def _questions(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, SampleQuestions]:
         """Return the questions about some samples, of what passed the gate of the stage."""
         kept = self._kept(node, numbers)
         known = self._known.get(node.name, {})
-        sheets = {}
+        pending = {}
         for number in numbers:
             sample = passed(self._sample(node, number), kept.get(number))
             questions = questions_of(node.stage, sample)
             own = known.get(number) or Known()
-            sheets[number] = _Sheet(sample=sample, questions=questions, known=own)
-        return sheets
+            pending[number] = SampleQuestions(sample=sample, questions=questions, known=own)
+        return pending
 
     def _kept(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, frozenset[str]]:
         """Return the ids of the annotations that the gate of a stage keeps; without one nothing."""
@@ -166,45 +146,40 @@ class WorkerCall:
             filters = [(self._nodes[name], tasks) for name, tasks in gate.filters.items()]
             return passing(self._shard, specialists, filters, layers, numbers)
 
-    def _take_known(self, node: Node[Any], sheets: Mapping[int, _Sheet]) -> None:
-        for number, sheet in sheets.items():
-            if sheet.is_known:
-                self._take(node, number, sheet, sheet.known.answers)
+    def _take_known(self, node: Node[Any], pending: Mapping[int, SampleQuestions]) -> None:
+        for number, of_sample in pending.items():
+            if of_sample.is_known:
+                self._take(node, number, of_sample, of_sample.known.answers)
 
-    def _ask_what_is_new(self, node: Node[Any], sheets: Mapping[int, _Sheet]) -> None:
+    def _ask_what_is_new(self, node: Node[Any], pending: Mapping[int, SampleQuestions]) -> None:
         """Ask the questions to which no answer is known.
 
         Where a part of a sample gives an error, or nothing is found in all of it, the whole sample
         is asked, as if nothing were known: the stage may then answer otherwise.
         """
-        self._take_known(node, sheets)
-        waiting = {number: sheet for number, sheet in sheets.items() if not sheet.is_known}
-        wanted = {number: sheet.new for number, sheet in waiting.items()}
+        self._take_known(node, pending)
+        wanted = {number: one.new for number, one in pending.items() if not one.is_known}
         while wanted:
             whole: dict[int, Sequence[Question]] = {}
-            for number, answer in self._ask_questions(node, sheets, wanted).items():
-                sheet, is_part = sheets[number], len(wanted[number]) < len(sheets[number].questions)
-                if isinstance(answer, SampleError):
-                    answers, is_empty = {}, True
-                else:
-                    answers = {**sheet.known.answers, **answer} if is_part else answer
-                    is_empty = not any(answers[one.digest] for one in sheet.questions)
-                if is_part and is_empty:
-                    whole[number] = sheet.questions
+            for number, answer in self._ask_questions(node, pending, wanted).items():
+                of_sample = pending[number]
+                is_part = len(wanted[number]) < len(of_sample.questions)
+                if is_part and not of_sample.has_rows(answer):
+                    whole[number] = of_sample.questions
                 elif isinstance(answer, SampleError):
                     self._answers[node.name][number] = answer
                 else:
-                    self._take(node, number, sheet, answers)
+                    self._take(node, number, of_sample, {**of_sample.known.answers, **answer})
             wanted = whole
 
     def _ask_questions(
         self,
         node: Node[Any],
-        sheets: Mapping[int, _Sheet],
+        pending: Mapping[int, SampleQuestions],
         wanted: Mapping[int, Sequence[Question]],
     ) -> dict[int, dict[str, list[Any]] | SampleError]:
         """Ask questions about samples; return the stored form of the answers, by their digests."""
-        samples = {n: shown(node.stage, sheets[n].sample, own) for n, own in wanted.items()}
+        samples = {n: shown(node.stage, pending[n].sample, own) for n, own in wanted.items()}
         found: dict[int, dict[str, list[Any]] | SampleError] = {}
         for number, answer in self._ask(node, samples).items():
             if isinstance(answer, SampleError):
@@ -222,16 +197,20 @@ class WorkerCall:
         return found
 
     def _take(
-        self, node: Node[Any], number: int, sheet: _Sheet, answers: Mapping[str, list[Any]]
+        self,
+        node: Node[Any],
+        number: int,
+        of_sample: SampleQuestions,
+        answers: Mapping[str, list[Any]],
     ) -> None:
         """Note the answers to all questions about a sample, in the order of the questions."""
-        rows = [row for question in sheet.questions for row in answers[question.digest]]
-        if error := node.stage.rows.size_problem(len(rows), sheet.sample, self._limits):
+        rows = [row for question in of_sample.questions for row in answers[question.digest]]
+        if error := node.stage.rows.size_problem(len(rows), of_sample.sample, self._limits):
             self._answers[node.name][number] = _named(node, error)
             return
         self._answers[node.name][number] = rows
         self._asked[node.name][number] = tuple(
-            (question.digest, len(answers[question.digest])) for question in sheet.questions
+            (question.digest, len(answers[question.digest])) for question in of_sample.questions
         )
 
     def forget_pixels(self) -> None:

@@ -60,6 +60,33 @@ class Known:
         return digests in self.asked or (None not in answers and any(answers)) or not digests
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampleQuestions:
+    """The questions about one sample, which has what passed the gate, and what is known of it."""
+
+    sample: Sample
+    questions: Sequence[Question]
+    known: Known
+
+    @property
+    def is_known(self) -> bool:
+        """Whether nothing is to be asked."""
+        return self.known.answers_all(self.questions)
+
+    @property
+    def new(self) -> Sequence[Question]:
+        """The questions without a known answer; all where known answers are not enough."""
+        new = [one for one in self.questions if one.digest not in self.known.answers]
+        return new or self.questions
+
+    def has_rows(self, answer: Mapping[str, Sequence[Any]] | SampleError) -> bool:
+        """Whether a new answer to some questions and the known answers have any row together."""
+        if isinstance(answer, SampleError):
+            return False
+        found = {**self.known.answers, **answer}
+        return any(found.get(question.digest) for question in self.questions)
+
+
 def questions_of(stage: Stage[Any], sample: Sample) -> list[Question]:
     """Return the questions about a sample, in the order of its annotations."""
     if not stage.each:

@@ -92,7 +92,7 @@ def test_all_is_enriched_where_the_config_says_so_or_nothing_filters(enriched: E
 
 @pytest.mark.parametrize(
     ("before", "after", "new"),
-    [(0.6, 0.4, (2,)), (0.8, 0.0, (1, 2, 3)), (0.6, 0.8, ()), (None, 0.6, ()), (0.6, 0.65, ())],
+    [(0.6, 0.0, (2, 3)), (0.6, 0.8, ()), (None, 0.6, ())],
 )
 def test_another_threshold_asks_what_is_new_and_gives_what_a_build_from_nothing_gives(
     enriched: Enrich, before: float | None, after: float, new: tuple[int, ...]
