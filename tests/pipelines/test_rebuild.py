@@ -12,7 +12,7 @@ import pytest
 from engine.core.errors import RunError, StorageError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
-from engine.results import layer
+from engine.results import layer_store
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
 from pipelines.verify.verify import verify_dataset
@@ -133,7 +133,7 @@ def test_a_damaged_layer_is_asked_again_and_becomes_no_label(album: Path, tmp_pa
 def test_damage_to_the_rows_of_large_layers_is_found_before_they_become_labels(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer, "TAIL_BYTES", 16)  # the footer is looked at, and no rows
+    monkeypatch.setattr(layer_store, "TAIL_BYTES", 16)  # the footer is looked at, and no rows
     stages = {"specialists": DESCRIBED, "filters": BRIGHT_ENOUGH}
     build(album, tmp_path / "out", **stages)
     before = contents(tmp_path / "out")
