@@ -164,6 +164,7 @@ class LeastScore(Filter[LeastScoreConfig]):
     """Drops boxes with a low score; measures nothing."""
 
     Config = LeastScoreConfig
+    judges_by = "annotation"
     reads = (one_of("object_detection"),)
 
     def judge(self, statements: Statements) -> Verdicts:
@@ -185,6 +186,7 @@ class CannotMeasure(Filter[CannotMeasureConfig]):
     """Fails on one image, and keeps all boxes of the others."""
 
     Config = CannotMeasureConfig
+    judges_by = "annotation"
     reads = (one_of("object_detection"),)
     measured = ("size",)
 

@@ -245,6 +245,7 @@ class BrightEnough(Filter[BrightEnoughConfig]):
     """Keeps bright boxes; measures first, to show that a threshold costs no measuring."""
 
     Config = BrightEnoughConfig
+    judges_by = "annotation"
     reads = (one_of("object_detection"),)
     measured = ("brightness",)
 

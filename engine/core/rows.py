@@ -8,6 +8,7 @@ and storing need not know which kind of stage they deal with.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -137,7 +138,11 @@ class AnnotationRows(Rows[Annotation]):
             if error := _size_problem(annotation, limits):
                 return error
         earlier = {one.id for one in sample.annotations}
-        known = earlier.union(one.id for one in rows if isinstance(one.id, str))
+        own = [one.id for one in rows if isinstance(one.id, str) and one.id]
+        if repeated := [name for name, count in Counter([*own, *earlier]).items() if count > 1]:
+            message = f"the id {repeated[0]!r} is that of two annotations of the sample"
+            return SampleError(INVALID_OUTPUT, message)
+        known = earlier.union(own)
         for annotation in rows:
             problem = problem_of(annotation, width=sample.width, height=sample.height)
             if isinstance(annotation.task, str) and annotation.task not in self.produces:

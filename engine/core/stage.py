@@ -204,8 +204,17 @@ class Filter(Stage[ConfigT]):
     """
 
     section = "filters"
+    judges_by: ClassVar[Literal["annotation", "task", "image"]] = "image"
+    """On what the verdict on an annotation depends: on it alone (its parents aside), on those of
+    its task in the same image, too, or on anything in the image. Only the first two kinds can judge
+    before a stage is asked, when not all annotations are there yet."""
     measured: ClassVar[tuple[str, ...]] = ()
     """Names of the numbers that `measure` stores; empty when there is no `measure`."""
+
+    @property
+    def judged_tasks(self) -> frozenset[str]:
+        """The tasks that the filter judges: all that it reads, unless it says otherwise."""
+        return self.read_tasks
 
     @property
     def rows(self) -> MeasurementRows:

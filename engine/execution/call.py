@@ -143,7 +143,7 @@ class WorkerCall:
         )
         with self._watch.over(judging):
             specialists = [self._nodes[name] for name in gate.lineage]
-            filters = [self._nodes[name] for name in gate.filters]
+            filters = [(self._nodes[name], tasks) for name, tasks in gate.filters.items()]
             return passing(self._shard, specialists, filters, layers, numbers)
 
     def _take_known(self, node: Node[Any], pending: Mapping[int, SampleQuestions]) -> None:
@@ -188,7 +188,7 @@ class WorkerCall:
             try:
                 parts = divided(node.stage, wanted[number], answer)
             except SampleError as error:
-                found[number] = SampleError(error.reason, f"stage {node.name!r}: {error.message}")
+                found[number] = _named(node, error)
                 continue
             found[number] = {
                 question.digest: self._stamped(node, number, part, question.digest)
@@ -206,7 +206,7 @@ class WorkerCall:
         """Note the answers to all questions about a sample, in the order of the questions."""
         rows = [row for question in of_sample.questions for row in answers[question.digest]]
         if error := node.stage.rows.size_problem(len(rows), of_sample.sample, self._limits):
-            self._answers[node.name][number] = error
+            self._answers[node.name][number] = _named(node, error)
             return
         self._answers[node.name][number] = rows
         self._asked[node.name][number] = tuple(
@@ -289,6 +289,11 @@ class WorkerCall:
             return answer
         digest = self._shard.records[number].digest
         return node.stage.rows.stamped(answer, node.provenance, digest, question)
+
+
+def _named(node: Node[Any], error: SampleError) -> SampleError:
+    """Return the error of an answer that makes no sense, with the stage."""
+    return SampleError(error.reason, f"stage {node.name!r}: {error.message}")
 
 
 def _described(node: Node[Any], samples: Sequence[Sample]) -> str:

@@ -164,7 +164,7 @@ class Worker:
         stored, and no worker has to load its model."""
         if not node.is_divided or not work.todo.keys().isdisjoint(node.inputs):
             return False
-        if not self._known(node, work):
+        if not self._known(node, work, missing):
             return False
         work.todo[node.name] = tuple(missing)
         try:
@@ -176,10 +176,13 @@ class Worker:
             del work.todo[node.name]
         return True
 
-    def _known(self, node: Node[Any], work: ShardWork) -> Mapping[int, Known]:
-        """Return what layers under other gates know of the samples of a shard."""
+    def _known(
+        self, node: Node[Any], work: ShardWork, samples: Sequence[int]
+    ) -> Mapping[int, Known]:
+        """Return what layers under other gates know of some samples of a shard."""
         digests = dict.fromkeys(filter(None, (work.shard.digest, work.previous_digest)))
-        return self._layers.known(node, work.shard.sample_digests, digests)
+        wanted = {work.shard.sample_digests[number]: number for number in samples}
+        return self._layers.known(node, wanted, digests)
 
     def _call(
         self,
@@ -193,7 +196,9 @@ class Worker:
             images,
             self._stored_answers(work, nodes, samples),
             nodes=self._nodes,
-            known={node.name: self._known(node, work) for node in nodes if node.is_divided},
+            known={
+                node.name: self._known(node, work, samples) for node in nodes if node.is_divided
+            },
             limits=self._config.limits,
             watch=self._watch,
         )

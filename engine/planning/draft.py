@@ -134,7 +134,13 @@ def _check_reads(draft: Draft, others: Mapping[str, Draft]) -> None:
 
 
 def check_required(draft: Draft, specialists: Mapping[str, Draft]) -> None:
-    """Refuse options that name a specialist which is not there, or produces other tasks."""
+    """Refuse options that name a specialist which is not there, or produces other tasks, and a
+    stage that answers about annotations that it does not read."""
+    if unread := sorted(set(draft.stage.each) - draft.stage.read_tasks):
+        raise PlanError(
+            f"stage {draft.name!r} answers about {', '.join(unread)} one by one (`each`), but does "
+            f"not read it: name it in `reads` of its class"
+        )
     for name, tasks in draft.stage.required_stages.items():
         if name not in specialists:
             raise PlanError(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.core.sample import digest_of
-from engine.core.stage import RUNTIME, THRESHOLD, Marker, Stage, StageConfig
+from engine.core.stage import RUNTIME, THRESHOLD, Marker, Specialist, Stage, StageConfig
 
 FORMAT_VERSION = 4
 """Raise it when the engine writes the same annotations differently."""
@@ -28,7 +28,8 @@ def fingerprint_of(configuration: Mapping[str, Any], read: Sequence[str]) -> str
         if name not in configuration["thresholds"]
     }
     texts = [str(configuration[name]) for name in ("name", "use", "version", "model", "revision")]
-    return digest_of([*texts, json.dumps(options, sort_keys=True), *read])[:16]
+    each = [json.dumps({"each": configuration["each"]})] if "each" in configuration else []
+    return digest_of([*texts, json.dumps(options, sort_keys=True), *each, *read])[:16]
 
 
 def recipe_of(images: str, stages: Mapping[str, Mapping[str, Any]]) -> str:
@@ -51,6 +52,7 @@ def configuration_of(
     A `sample_share` below 1 is one of its options.
     """
     share = {} if sample_share == 1 else {SAMPLE_SHARE: sample_share}
+    is_divided = isinstance(stage, Specialist) and stage.each
     return {
         "name": name,
         "use": use,
@@ -60,6 +62,7 @@ def configuration_of(
         "reads": list(upstream),
         "config": {**_options(stage.config, without=(RUNTIME,)), **share},
         "thresholds": sorted(_marked(stage.config, (THRESHOLD,))),
+        **({"each": list(stage.each)} if is_divided else {}),
     }
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.sample import digest_of
-from engine.core.stage import Filter, Specialist, Stage
+from engine.core.stage import Filter, Specialist
+from engine.core.tasks import PHRASE_TASKS
 
 Configurations = Mapping[str, Mapping[str, Any]]
 """The configurations of stages by fingerprint, as a manifest has them."""
@@ -24,12 +25,13 @@ Configurations = Mapping[str, Mapping[str, Any]]
 class Gate:
     """What decides which annotations a stage is asked about.
 
-    `filters` judge, in this order, the annotations of the source and of `lineage`, all specialists
-    from which the stage descends; `measured` are those filters that have layers. `digest` stands
-    for all this and for the gates of what the stage reads; it is empty without any.
+    `filters` judge in this order, each the tasks that it has here, the annotations of the source
+    and of `lineage`, all specialists from which the stage descends; `measured` are those filters
+    that have layers. `digest` stands for all this and for the gates of what the stage reads; it is
+    empty without any.
     """
 
-    filters: tuple[str, ...] = ()
+    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     measured: tuple[str, ...] = ()
     lineage: tuple[str, ...] = ()
     digest: str = ""
@@ -39,43 +41,75 @@ def plan_gates(
     specialists: Mapping[str, Specialist[Any]],
     filters: Mapping[str, Filter[Any]],
     upstream: Mapping[str, Mapping[str, frozenset[str]]],
-    source_tasks: frozenset[str],
 ) -> dict[str, Gate]:
     """Return the gate of each specialist that has one, without digest.
 
     `specialists` are sorted: each after those that it reads; `upstream` is that of each stage. A
-    filter judges before a stage if all that it has to read is among what the stage reads and what
-    that was made from, if the stage descends from all stages that the filter's options name, and
-    if what the filter measures needs no answer of the stage.
+    gate drops nothing that the filters keep in the end. So a filter that compares annotations of a
+    task (`Filter.judges_by`) judges it only where all of them are there: all specialists that
+    predict them are in the lineage, and no filter that judges them was left out before. A filter is
+    left out where its measurements need an answer of the stage, or of one that waits for the stage.
     """
     before = {name: set(upstream[name]) for name in (*specialists, *filters)}
     gates: dict[str, Gate] = {}
     for name, stage in specialists.items():
-        ancestors = _before(name, upstream)
-        lineage = tuple(one for one in specialists if one in ancestors)
-        tasks: set[str] = set()
-        for one in (name, *lineage):
-            tasks |= source_tasks & specialists[one].read_tasks
-            tasks.update(*upstream[one].values())
-        judging = []
-        for other, judge in filters.items() if stage.each else ():
-            if not _reads_among(judge, tasks) or not judge.required_stages.keys() <= ancestors:
-                continue
-            if judge.has_layer and name in _before(other, before):
-                continue
-            if judge.has_layer:
-                before[name].add(other)
-            judging.append(other)
+        if not stage.each:
+            continue
+        lineage = _before(name, upstream)
+        relevant = _relevant_tasks(name, specialists, upstream)
+        incomplete = {
+            task
+            for other, one in specialists.items()
+            if other not in lineage
+            for task in one.produces
+        }
+        judging: dict[str, tuple[str, ...]] = {}
+        for other, judge in filters.items():
+            tasks = relevant & _tasks_judged_before(judge, lineage, incomplete)
+            waits = judge.has_layer and name in _before(other, before)
+            if tasks and not waits:
+                judging[other] = tuple(sorted(tasks))
+                if judge.has_layer:
+                    before[name].add(other)
+            else:
+                tasks = frozenset()
+            incomplete |= judge.judged_tasks - tasks
         if judging:
-            measured = tuple(one for one in judging if filters[one].has_layer)
-            gates[name] = Gate(filters=tuple(judging), measured=measured, lineage=lineage)
+            gates[name] = Gate(
+                filters=judging,
+                measured=tuple(one for one in judging if filters[one].has_layer),
+                lineage=tuple(one for one in specialists if one in lineage),
+            )
     return gates
 
 
-def _reads_among(judge: Filter[Any], tasks: Collection[str]) -> bool:
-    """Whether these tasks have all that a filter has to read."""
-    wanted = [one for one in judge.reads if not one.optional] or judge.reads
-    return all(any(task in tasks for task in one.tasks) for one in wanted)
+def _relevant_tasks(
+    name: str,
+    specialists: Mapping[str, Specialist[Any]],
+    upstream: Mapping[str, Mapping[str, frozenset[str]]],
+) -> frozenset[str]:
+    """Return the tasks that a stage reads, and those of the annotations from which they descend."""
+    tasks = set(specialists[name].read_tasks)
+    waiting = [name]
+    while waiting:
+        for other, read in upstream[waiting.pop()].items():
+            stage = specialists[other]
+            has_parents = not read.isdisjoint(PHRASE_TASKS)
+            if parents := stage.each or (stage.read_tasks if has_parents else ()):
+                tasks.update(parents)
+                waiting.append(other)
+    return frozenset(tasks)
+
+
+def _tasks_judged_before(
+    judge: Filter[Any], lineage: Collection[str], incomplete: Collection[str]
+) -> frozenset[str]:
+    """Return the tasks whose verdicts are the same before a stage as in the end."""
+    if judge.judges_by == "image":
+        return frozenset()
+    absent = [tasks for stage, tasks in judge.required_stages.items() if stage not in lineage]
+    tasks = judge.judged_tasks.difference(*absent)
+    return tasks.difference(incomplete) if judge.judges_by == "task" else tasks
 
 
 def _before(name: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
@@ -90,14 +124,12 @@ def _before(name: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
     return found
 
 
-def gate_configuration(stage: Stage[Any], gate: Gate) -> dict[str, Any]:
-    """Return the entries of a stage's configuration about its gate; none where it has none."""
-    entries: dict[str, Any] = {}
-    if isinstance(stage, Specialist) and stage.each:
-        entries["each"] = list(stage.each)
-    if gate.filters:
-        entries["gate"] = {"filters": list(gate.filters), "measured": list(gate.measured)}
-    return entries
+def gate_configuration(gate: Gate) -> dict[str, Any]:
+    """Return the entry of a stage's configuration about its gate; none where it has none."""
+    if not gate.filters:
+        return {}
+    filters = [{"name": name, "tasks": list(tasks)} for name, tasks in gate.filters.items()]
+    return {"gate": {"filters": filters, "measured": list(gate.measured)}}
 
 
 def divided_stages(stages: Configurations) -> frozenset[str]:
@@ -112,7 +144,18 @@ def divided_stages(stages: Configurations) -> frozenset[str]:
 
 
 def gate_digests(stages: Configurations) -> dict[str, str]:
-    """Return the digest of each stage's gate by fingerprint, empty where there is none."""
+    """Return the digest of each stage's gate by fingerprint, empty where there is none.
+
+    Raises:
+        ValueError: the configurations were changed: a gate names no stage, or waits for itself.
+    """
+    try:
+        return _gate_digests(stages)
+    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        raise ValueError(f"a gate cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _gate_digests(stages: Configurations) -> dict[str, str]:
     fingerprint = {stage["name"]: one for one, stage in stages.items()}
     digests: dict[str, str] = {}
 
@@ -121,7 +164,10 @@ def gate_digests(stages: Configurations) -> dict[str, str]:
             stage = stages[one]
             read = [digest(fingerprint[name]) for name in stage.get("reads", ())]
             gate = stage.get("gate", {"filters": (), "measured": ()})
-            parts = [_judgement(stages[fingerprint[name]]) for name in gate["filters"]]
+            parts: list[str] = []
+            for judging in gate["filters"]:
+                judge = _judgement(stages[fingerprint[judging["name"]]])
+                parts += [judge, *judging["tasks"], ""]
             for name in gate["measured"]:
                 parts += [fingerprint[name], digest(fingerprint[name])]
             is_gated = bool(parts) or any(read)

@@ -109,7 +109,7 @@ class Node(Generic[StageT_co]):
             self.revision,
             tuple(self.upstream),
             sample_share=self.sample_share,
-        ) | gate_configuration(self.stage, self.gate)
+        ) | gate_configuration(self.gate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +217,6 @@ def plan(
             {name: stage for name, stage in stages.items() if name in specialists},
             {name: stage for name, stage in stages.items() if name in filters},
             upstream,
-            provided,
         )
         nodes |= {name: replace(nodes[name], gate=gate) for name, gate in gates.items()}
     nodes = _with_digests(nodes)

@@ -7,7 +7,7 @@ The same rules tell what a stage is asked about: what passed the filters before 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,8 @@ def judge(
 ) -> Judged:
     """Judge all annotations of a shard, without those of the samples `without`."""
     numbers = [number for number in range(len(shard.records)) if number not in without]
-    course = _judged(_statements(shard, graph.specialists, layers, numbers), graph.filters, layers)
+    statements = _statements(shard, graph.specialists, layers, numbers)
+    course = _judged(statements, [(node, None) for node in graph.filters], layers)
     return Judged(
         table=_with_merges(course.statements.table, course.merged),
         kept=course.statements.is_live,
@@ -57,13 +58,13 @@ def judge(
 def passing(
     shard: Shard,
     specialists: Sequence[Node[Any]],
-    filters: Sequence[Node[Any]],
+    filters: Sequence[tuple[Node[Any], Sequence[str]]],
     layers: Mapping[str, Layer],
     numbers: Sequence[int],
 ) -> dict[int, frozenset[str]]:
     """Return the ids of the annotations of some samples that filters keep, by sample number.
 
-    Judged are those of the source and of `specialists`.
+    Judged are those of the source and of `specialists`, by each filter those of its tasks.
     """
     statements = _judged(
         _statements(shard, specialists, layers, numbers), filters, layers
@@ -101,17 +102,19 @@ def _statements(
 
 
 def _judged(
-    statements: Statements, filters: Sequence[Node[Any]], layers: Mapping[str, Layer]
+    statements: Statements,
+    filters: Iterable[tuple[Node[Any], Collection[str] | None]],
+    layers: Mapping[str, Layer],
 ) -> _Course:
-    """Judge rows by one filter after the other."""
+    """Judge rows by one filter after the other, each those of its tasks; of all for `None`."""
     region_id = _region_ids(statements)
     judgements: list[tuple[str, Verdicts]] = []
     merged: dict[int, list[int]] = {}
-    for node in filters:
+    for node, tasks in filters:
         measurements = _measurements(node, layers.get(node.name), statements)
         statements = statements.with_measurements(measurements)
         verdicts = node.stage.judge(statements)
-        verdicts.restrict(statements.is_live)
+        verdicts.restrict(statements.is_live if tasks is None else statements.of_tasks(list(tasks)))
         judgements.append((node.name, verdicts))
         for kept, sources in verdicts.merged_from.items():
             merged.setdefault(kept, []).extend(sources)

@@ -156,22 +156,21 @@ class LayerStore:
             return None
 
     def known(
-        self, node: Node[Any], samples: Sequence[str], digests: Iterable[str]
+        self, node: Node[Any], samples: Mapping[str, int], digests: Iterable[str]
     ) -> dict[int, Known]:
         """Return what the layers of a stage under other gates know of the samples with these
         digests, by number; `digests` are those of the shard, now and before."""
-        number_of = {digest: number for number, digest in enumerate(samples)}
         found: dict[int, Known] = {}
         for folder in self._folders_under_other_gates(node):
             for digest in digests:
                 layer, stored = self._read(node, f"{folder}/{digest}.parquet") or (None, [])
                 if layer is None:
                     continue
-                rows = layer.rows(node, sorted(layer.asked))
-                for old, asked in layer.asked.items():
-                    number = number_of.get(stored[old]) if old < len(stored) else None
-                    if number is not None and sum(count for _, count in asked) == len(rows[old]):
-                        found.setdefault(number, Known()).add(asked, rows[old])
+                wanted = [old for old in sorted(layer.asked) if stored[old] in samples]
+                for old, rows in layer.rows(node, wanted).items():
+                    asked = layer.asked[old]
+                    if sum(count for _, count in asked) == len(rows):
+                        found.setdefault(samples[stored[old]], Known()).add(asked, rows)
         return found
 
     def _folders_under_other_gates(self, node: Node[Any]) -> list[str]:

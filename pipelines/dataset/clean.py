@@ -66,12 +66,18 @@ class _Live:
 
     @classmethod
     def of(cls, manifests: list[dict[str, Any]]) -> _Live:
-        return cls(
-            folders=frozenset(
+        try:
+            folders = frozenset(
                 layer_folder(manifest["stages"][fingerprint]["name"], fingerprint, gate)
                 for manifest in manifests
                 for fingerprint, gate in gate_digests(manifest["stages"]).items()
-            ),
+            )
+        except ValueError as error:
+            raise UsageError(
+                f"a manifest was changed ({error}): `florilegium verify` names what differs"
+            ) from error
+        return cls(
+            folders=folders,
             digests=frozenset(
                 shard["samples_digest"] for manifest in manifests for shard in manifest["shards"]
             ),

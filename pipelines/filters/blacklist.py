@@ -37,6 +37,7 @@ class Blacklist(Filter[BlacklistConfig]):
     """
 
     Config = BlacklistConfig
+    judges_by = "annotation"
     reads = (one_of(*CAPTION_TASKS, *REGION_TASKS, *PHRASE_TASKS),)
 
     def revision(self) -> str:

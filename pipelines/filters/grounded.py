@@ -45,6 +45,10 @@ class Grounded(Filter[GroundedConfig]):
     Config = GroundedConfig
     reads = (one_of(*PHRASE_TASKS),)
 
+    @property
+    def judged_tasks(self) -> frozenset[str]:
+        return frozenset((*self.config.captions, *PHRASE_TASKS))
+
     def judge(self, statements: Statements) -> Verdicts:
         """Judge the captions of these tasks and, where nested ones are dropped, all phrases."""
         verdicts = Verdicts(len(statements))

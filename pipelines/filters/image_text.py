@@ -86,6 +86,7 @@ class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterC
 
     Config = ImageTextFilterConfig
     family: ClassVar[Family] = FAMILY
+    judges_by = "annotation"
     reads: tuple[Input, ...] = (one_of(*DEFAULT_LEAST),)
     measured = ("similarity",)
 

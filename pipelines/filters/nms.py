@@ -98,6 +98,7 @@ class Nms(Filter[NmsConfig]):
 
     Config = NmsConfig
     version = 2
+    judges_by = "task"
     reads = (one_of(*DEFAULT_OPTIONS),)
 
     def judge(self, statements: Statements) -> Verdicts:

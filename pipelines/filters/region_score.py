@@ -72,6 +72,7 @@ class RegionScore(Filter[RegionScoreConfig]):
     """Judge regions and phrases by score, support, area, aspect and share inside the image."""
 
     Config = RegionScoreConfig
+    judges_by = "annotation"
     reads = (one_of(*DEFAULT_LIMITS),)
 
     def judge(self, statements: Statements) -> Verdicts:

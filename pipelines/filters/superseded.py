@@ -55,11 +55,16 @@ class Superseded(Filter[SupersededConfig]):
     """Judge every row of a merged task: keep those of its merge stage."""
 
     Config = SupersededConfig
+    judges_by = "task"
     reads = (one_of(*TASKS),)
 
     def __init__(self, config: SupersededConfig) -> None:
         super().__init__(config)
         self.required_stages = config.by  # a wrong name would drop everything
+
+    @property
+    def judged_tasks(self) -> frozenset[str]:
+        return frozenset(task for tasks in self.config.by.values() for task in tasks)
 
     def judge(self, statements: Statements) -> Verdicts:
         """Keep annotations of the merge stages, drop those that they merged."""

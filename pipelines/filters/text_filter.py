@@ -139,6 +139,7 @@ class TextFilter(Filter[TextFilterConfig]):
 
     Config = TextFilterConfig
     version = 6
+    judges_by = "annotation"
     reads = (one_of(*CAPTION_TASKS), maybe("ocr"))
     each = CAPTION_TASKS
     needs = ("py3langid",)
@@ -159,6 +160,10 @@ class TextFilter(Filter[TextFilterConfig]):
         "refusals",
         "ocr_overlap",
     )
+
+    @property
+    def judged_tasks(self) -> frozenset[str]:
+        return frozenset(CAPTION_TASKS)
 
     @property
     def model(self) -> str:

@@ -52,6 +52,7 @@ class Unsupported(Filter[UnsupportedConfig]):
 
     Config = UnsupportedConfig
     version = 4
+    judges_by = "annotation"
     reads = (
         one_of(*CAPTION_TASKS),
         *(maybe(task) for task in EVIDENCE_TASKS if task not in CAPTION_TASKS),
@@ -62,6 +63,10 @@ class Unsupported(Filter[UnsupportedConfig]):
     def __init__(self, config: UnsupportedConfig) -> None:
         super().__init__(config)
         self.required_stages = dict.fromkeys(config.specialists, ())
+
+    @property
+    def judged_tasks(self) -> frozenset[str]:
+        return frozenset(CAPTION_TASKS)
 
     @property
     def model(self) -> str:

@@ -260,6 +260,10 @@ def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterato
                 yield f"{name}: {of} does not match its options"
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             yield f"{name}: the stage {fingerprint}: {in_one_line(error)}"
+    try:
+        gate_digests(stages)
+    except ValueError as error:
+        yield f"{name}: {in_one_line(error)}"
     if recipe_of(document["images"], own) != document["recipe"]:
         yield f"{name}: the recipe does not match its stages and images"
 

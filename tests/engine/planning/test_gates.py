@@ -23,6 +23,7 @@ ENOUGH = {"enough": {"use": "tests.stages:BrightEnough"}}
 class OfTexts(Filter[StageConfig]):
     """Measures descriptions; judges nothing."""
 
+    judges_by = "annotation"
     reads = (one_of("region_description"),)
     measured = ("length",)
 
@@ -48,7 +49,8 @@ class ByTexts(OfTexts):
 class Described(Filter[StageConfig]):
     """Drops boxes without a description."""
 
-    reads = (one_of("object_detection"), one_of("region_description"), maybe("ocr"))
+    judges_by = "image"
+    reads = (one_of("object_detection"),)
 
     def judge(self, statements: Statements) -> Verdicts:
         return Verdicts(len(statements))
@@ -59,7 +61,7 @@ def graph(filters: Mapping[str, Any], **keys: Any) -> Graph:
 
 
 def gates(graph: Graph) -> dict[str, tuple[str, ...]]:
-    return {node.name: node.gate.filters for node in graph.nodes if node.gate.filters}
+    return {node.name: tuple(node.gate.filters) for node in graph.nodes if node.gate.filters}
 
 
 def node(graph: Graph, name: str) -> Node[Any]:
@@ -104,10 +106,49 @@ def test_a_filter_that_names_a_stage_judges_only_where_that_stage_is_read() -> N
     assert gates(graph(superseded)) == {"texts": ("superseded",), "names": ("superseded",)}
 
 
-def test_a_filter_judges_only_where_all_that_it_has_to_read_is_there() -> None:
-    """One that drops boxes without a description would drop all, before there is any."""
-    with_texts = {"least": {"use": "tests.engine.planning.test_gates:Described"}}
-    assert gates(graph(with_texts)) == {"names": ("least",)}
+def test_a_filter_that_looks_at_more_than_a_task_never_judges_before_a_stage() -> None:
+    """One that drops boxes without a description would drop all, before there is any; what it
+    drops in the end may not suppress other boxes before."""
+    described = {"described": {"use": "tests.engine.planning.test_gates:Described"}}
+    first = graph({**described, **scoring(0.5), "nms": {}})
+    assert gates(first) == {"texts": ("least",), "names": ("least", "nms")}
+    assert node(first, "names").gate.filters["nms"] == ("region_description",)
+    assert gates(graph({**scoring(0.5), "nms": {}, **described})) == {
+        "texts": ("least", "nms"),
+        "names": ("least", "nms"),
+    }
+
+
+def test_regions_compete_before_a_stage_only_where_all_of_their_task_are_there() -> None:
+    """A box that another specialist's box will drop drops no box before that."""
+    more = {**stages(Path("logs")), "others": {"use": "tests.stages:Brightest"}}
+    for name in ("texts", "names"):
+        more[name] = {**more[name], "reads": ["corners", "texts"][: 1 + (name == "names")]}
+    found = planned(specialists=more, filters={**scoring(0.5), "nms": {}})
+    assert gates(found) == {"texts": ("least",), "names": ("least", "nms")}
+    assert node(found, "names").gate.filters["nms"] == ("region_description",)
+
+
+def test_voters_are_dropped_before_a_stage_that_reads_what_they_were_merged_into() -> None:
+    """Else they would drop the merged box, which has the mean of their scores."""
+    merged = {
+        **stages(Path("logs")),
+        "boxes": {"use": "merge", "tasks": ["object_detection"], "reads": ["corners"]},
+    }
+    del merged["names"], merged["summary"]
+    merged["texts"]["reads"] = ["boxes"]
+    by = {"boxes": ["object_detection"], "texts": ["region_description"]}
+    found = planned(specialists=merged, filters={"superseded": {"by": by}, "nms": {}})
+    assert node(found, "texts").gate.filters == {
+        "superseded": ("object_detection",),
+        "nms": ("object_detection",),
+    }
+
+
+def test_a_filter_of_what_a_stage_is_not_made_from_does_not_hold_it_up() -> None:
+    captioned = {**stages(Path("logs")), "brief": {"use": "template_caption"}}
+    found = planned(specialists=captioned, filters={"text_filter": {}, **scoring(0.5)})
+    assert gates(found)["texts"] == ("least",)
 
 
 def test_two_filters_never_wait_for_each_other_through_the_stages_that_they_gate() -> None:
