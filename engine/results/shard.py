@@ -39,7 +39,7 @@ leaves it further belongs to another size, and is left out."""
 
 SHARD_TOO_LARGE = "shard_too_large"
 
-SOURCE_FINGERPRINT = digest_of([SOURCE, "3"])[:16]
+SOURCE_FINGERPRINT = digest_of([SOURCE, "4"])[:16]
 """The stage fingerprint of the source's labels."""
 _SOURCE_PROVENANCE = Provenance(specialist=SOURCE, stage=SOURCE_FINGERPRINT)
 

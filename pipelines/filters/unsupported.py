@@ -51,7 +51,7 @@ class Unsupported(Filter[UnsupportedConfig]):
     """Count objects and sentences without evidence in English captions."""
 
     Config = UnsupportedConfig
-    version = 4
+    version = 5
     judges_by = "annotation"
     reads = (
         one_of(*CAPTION_TASKS),
@@ -109,7 +109,7 @@ class Unsupported(Filter[UnsupportedConfig]):
         """Yield the captions that are judged, each with its evidence."""
         for caption in english_captions(sample):
             if caption.merged_from:
-                sources = set(caption.merged_from)
+                sources = _sources(caption, sample)
                 yield caption, [one for one in sample.annotations if one.id in sources]
             elif caption.specialist in self.config.specialists:
                 others = (o for o in sample.annotations if o.specialist != caption.specialist)
@@ -125,3 +125,18 @@ class Unsupported(Filter[UnsupportedConfig]):
     @cached_property
     def _general(self) -> WordList:
         return read_word_list(self.config.general_words)
+
+
+def _sources(caption: Annotation, sample: Sample) -> set[str]:
+    """Return the ids of what a caption was merged from; of a merged caption among that, its own
+    sources stand for it, as it is no evidence of what it says itself."""
+    captions = {one.id: one for one in sample.of(*CAPTION_TASKS)}
+    found: set[str] = set()
+    waiting = [*caption.merged_from]
+    while waiting:
+        name = waiting.pop()
+        merged_from = captions[name].merged_from if name in captions else ()
+        waiting += merged_from
+        if not merged_from:
+            found.add(name)
+    return found

@@ -62,6 +62,14 @@ def test_a_merged_caption_is_held_against_what_it_was_merged_from(unsupported: U
     assert measured(unsupported, *both, one) == {"0": 0, "1": 0, "2": 3, "one": 1}
 
 
+def test_a_merged_caption_is_no_evidence_of_itself_when_it_is_merged_again(
+    unsupported: Unsupported,
+) -> None:
+    first = caption("A cat beside a dog.", "first", merged_from=("heard",))
+    again = caption("A cat beside a dog.", "again", merged_from=("first", "lamp"))
+    assert measured(unsupported, first, again) == {"first": 1, "again": 1}
+
+
 def test_only_merged_english_captions_are_measured(unsupported: Unsupported) -> None:
     german = caption("Ein Hund.", language="de", merged_from=("heard",))
     assert measured(unsupported, caption("A dog."), german) == {}
