@@ -1,10 +1,10 @@
-"""Which of several annotations of the same thing comes first: the one rule of the project.
+"""Which of several annotations of the same thing comes first.
 
 Labels that came with the source come before those of machines, whatever their scores: they are
 merged with machine labels and not replaced by them (Florence-2 paper, arXiv 2311.06242, section
 4.2). Then the highest score comes first. An annotation without a score is the last of those of
 machines, and the first of those of the source, which has them mostly from people. Equal ones keep
-their order. Whoever keeps the best of some annotations takes their order from here.
+their order. Merges weigh the annotations of machines in their own way.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def judge(
     """Judge all annotations of a shard, without those of the samples `without`."""
     numbers = [number for number in range(len(shard.records)) if number not in without]
     statements = _statements(shard, graph.specialists, layers, numbers)
-    course = _judged(statements, [(node, None) for node in graph.filters], layers)
+    every = [(node, None) for node in graph.filters]
+    course = _judged(statements, every, layers, _region_ids(statements))
     return Judged(
         table=_with_merges(course.statements.table, course.merged),
         kept=course.statements.is_live,
@@ -66,9 +67,10 @@ def passing(
 
     Judged are those of the source and of `specialists`, by each filter those of its tasks.
     """
-    statements = _judged(
-        _statements(shard, specialists, layers, numbers), filters, layers
-    ).statements
+    statements = _statements(shard, specialists, layers, numbers)
+    # A phrase may be of a region that another specialist found, which is not here: it is no orphan.
+    no_regions = np.full(len(statements), -1)
+    statements = _judged(statements, filters, layers, no_regions).statements
     kept: dict[int, set[str]] = {number: set() for number in numbers}
     names = statements.texts("id")[statements.is_live]
     for number, name in zip(statements.sample[statements.is_live].tolist(), names, strict=True):
@@ -105,9 +107,12 @@ def _judged(
     statements: Statements,
     filters: Iterable[tuple[Node[Any], Collection[str] | None]],
     layers: Mapping[str, Layer],
+    region_id: np.ndarray,
 ) -> _Course:
-    """Judge rows by one filter after the other, each those of its tasks; of all for `None`."""
-    region_id = _region_ids(statements)
+    """Judge rows by one filter after the other, each those of its tasks; of all for `None`.
+
+    `region_id` as from `_region_ids`.
+    """
     judgements: list[tuple[str, Verdicts]] = []
     merged: dict[int, list[int]] = {}
     for node, tasks in filters:

@@ -129,7 +129,9 @@ class Unsupported(Filter[UnsupportedConfig]):
 
 def _sources(caption: Annotation, sample: Sample) -> set[str]:
     """Return the ids of what a caption was merged from; of a merged caption among that, its own
-    sources stand for it, as it is no evidence of what it says itself."""
+    sources stand for it, as it is no evidence of what it says itself.
+
+    A merge may have taken over a caption that nothing was merged into: that is its only source."""
     captions = {one.id: one for one in sample.of(*CAPTION_TASKS)}
     found: set[str] = set()
     waiting = [*caption.merged_from]

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.annotation import SOURCE
-from engine.core.rank import order
+from engine.core.rank import order, rows_of_source
 from engine.core.tasks import names_of
 from specialists.regions.places import first_of_place
 
 COLUMNS = (
     *("key", "id", "task", "label", "text", "box_xyxy"),
-    *("score", "specialist", "parent_id", "kept"),
+    *("score", "specialist", "parent_id", "merged_from", "kept"),
 )
 """The columns of a shard's Parquet file that are read."""
 _REGIONS = names_of(
@@ -54,10 +54,10 @@ def _first_of_places(table: pa.Table) -> np.ndarray:
     boxes = table.column("box_xyxy").to_pylist()
     columns = [table.column(name).to_pylist() for name in ("task", "label", "text")]
     tasks, labels, texts = columns
-    is_of_source = pc.equal(table.column("specialist"), SOURCE).to_numpy(zero_copy_only=False)
+    is_of_source = _of_source(table)
     score = table.column("score").to_numpy(zero_copy_only=False).astype(np.float64)
     for rows in _images(table):
-        in_rank = rows[order(is_of_source[rows].astype(bool), score[rows])]
+        in_rank = rows[order(is_of_source[rows], score[rows])]
         listed = in_rank.tolist()
         found = first_of_place(
             [boxes[row] for row in listed],
@@ -66,6 +66,21 @@ def _first_of_places(table: pa.Table) -> np.ndarray:
         )
         first[in_rank] = in_rank[found]
     return first
+
+
+def _of_source(table: pa.Table) -> np.ndarray:
+    """Return which rows are labels of the source, or merged from one, bool, (n,)."""
+    names, specialists, labels, texts, merged_from = (
+        table.column(name).to_pylist()
+        for name in ("id", "specialist", "label", "text", "merged_from")
+    )
+    words = [label or text for label, text in zip(labels, texts, strict=True)]
+    given = {
+        name: own
+        for name, specialist, own in zip(names, specialists, words, strict=True)
+        if specialist == SOURCE
+    }
+    return rows_of_source(zip(specialists, words, merged_from, strict=True), given)
 
 
 def _images(table: pa.Table) -> Iterator[np.ndarray]:

@@ -306,11 +306,21 @@ def _referred(labels: SampleLabels, random: Random, *, outlined: Outlined) -> Pa
 
 
 def _own_masks(labels: SampleLabels) -> dict[str, list[Annotation]]:
-    """Return the masks of `referring_segmentation`, by phrase."""
-    masks_of: dict[str, list[Annotation]] = {}
+    """Return the masks of `referring_segmentation`, by phrase.
+
+    Where several captions have a phrase, its first mention counts.
+    """
+    ambiguous = _ambiguous_phrases(_mentions(labels))
+    masks_of_mention: dict[tuple[str, Mention | None], list[Annotation]] = {}
     for mask in labels.of("referring_segmentation"):
-        if mask.mask_rle and (phrase := clean(mask.text or mask.label)):
-            masks_of.setdefault(phrase, []).append(mask)
+        phrase = clean(mask.text or mask.label)
+        if mask.mask_rle and phrase and phrase not in ambiguous:
+            grounded = labels.by_id.get(mask.parent_id)
+            mention = _mention_of(grounded) if grounded and grounded.kind == "phrase" else None
+            masks_of_mention.setdefault((phrase, mention), []).append(mask)
+    masks_of: dict[str, list[Annotation]] = {}
+    for (phrase, _), masks in masks_of_mention.items():
+        masks_of.setdefault(phrase, masks)
     return masks_of
 
 
@@ -321,9 +331,7 @@ def _masks_of_boxes(labels: SampleLabels) -> dict[str, list[Annotation]]:
     """
     segmented = [mask for mask in labels.of("segmentation") if mask.mask_rle]
     mask_of = {_asked_box(mask, labels): mask for mask in segmented}
-    mentions: dict[Mention, list[Annotation]] = {}
-    for one in labels.of("phrase_grounding"):
-        mentions.setdefault((one.parent_id, one.span), []).append(one)
+    mentions = _mentions(labels)
     ambiguous = _ambiguous_phrases(mentions)
     masks_of: dict[str, list[Annotation]] = {}
     for mention in mentions.values():
@@ -333,6 +341,18 @@ def _masks_of_boxes(labels: SampleLabels) -> dict[str, list[Annotation]]:
         if phrase and phrase not in ambiguous and len(masks) == len(mention):
             masks_of.setdefault(phrase, masks)
     return masks_of
+
+
+def _mentions(labels: SampleLabels) -> dict[Mention, list[Annotation]]:
+    """Return the grounded phrases with their boxes, by mention."""
+    mentions: dict[Mention, list[Annotation]] = {}
+    for one in labels.of("phrase_grounding"):
+        mentions.setdefault(_mention_of(one), []).append(one)
+    return mentions
+
+
+def _mention_of(phrase: Annotation) -> Mention:
+    return phrase.parent_id, phrase.span
 
 
 def _ambiguous_phrases(mentions: Mapping[Mention, Sequence[Annotation]]) -> set[str]:

@@ -149,8 +149,8 @@ class RegionLabel(Pretrained[RegionLabelConfig], Specialist[RegionLabelConfig]):
             merged_from=tuple(one.id for one in one_box.candidates[chosen]),
         )
         yield description
-        if one_box.box.label.strip():
-            category = _text(one_box.box)
+        category = _text(one_box.box) if one_box.box.label else ""
+        if category:
             yield replace(
                 description,
                 task="region_category",

@@ -60,14 +60,7 @@ class Refined(NamedTuple):
 @pytest.fixture(scope="module")
 def refined(small_photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Refined:
     folder = tmp_path_factory.mktemp("fld5b")
-    digests = {
-        path.stem: sha256(path.read_bytes()).hexdigest() for path in small_photographs.iterdir()
-    }
-    shares = (share / 100 for share in range(1, 100))
-    seeds = (
-        (share, {k for k, one in digests.items() if is_in_share(one, share)}) for share in shares
-    )
-    share, seed = next((share, seed) for share, seed in seeds if len(seed) == 2)
+    share, seed = half_of(small_photographs)
     config = tiny_refinement(
         "fld5b", folder / "models", share=share,
         source=str(small_photographs), output=str(folder / "out"), runner={"kind": "in_process"},

@@ -31,6 +31,8 @@ def test_the_region_that_is_first_in_rank_is_counted() -> None:
     assert counted(box("seen"), other, proposal("again")) == ["found"]
     human = box("human", specialist=SOURCE, score=None)
     assert counted(other, human) == ["human"]
+    merged = box("merged", score=None, merged_from=("human",))
+    assert counted(other, merged, human, dropped=("human",)) == ["merged", "human"]
 
 
 def test_other_images_and_dropped_rows_are_other_places() -> None:

@@ -312,6 +312,25 @@ def test_a_phrase_is_answered_by_its_own_mask_before_that_of_its_box() -> None:
     assert target(replace(own, mask_rle=None), task="referring_segmentation") == "nothing"
 
 
+def test_a_phrase_of_several_captions_is_answered_by_the_masks_of_its_first_mention() -> None:
+    own = replace(SMALL_MASK, task="referring_segmentation", text="a dog")
+    said = [
+        text("caption", "a dog", id="c"),
+        text("detailed_caption", "a dog", id="d"),
+        replace(phrase("a dog", SMALL, 0, "c"), id="1"),
+        replace(own, parent_id="1"),
+        replace(phrase("a dog", SMALL, 0, "d"), id="2"),
+        replace(own, parent_id="2"),
+    ]
+    once = target(*said, task="referring_segmentation")
+    assert corners(once) == SMALL_CORNERS
+    assert once == target(*said[:4], task="referring_segmentation")
+    # "a dog ... a dog" in one caption does not tell which of the two is meant.
+    again = replace(phrase("a dog", LARGE, 20, "c"), id="3")
+    mask = replace(LARGE_MASK, task="referring_segmentation", text="a dog", parent_id="3")
+    assert target(*said, again, mask, task="referring_segmentation") == "nothing"
+
+
 def test_a_phrase_of_two_objects_is_answered_by_both_masks() -> None:
     said = [text("caption", "two dogs", id="c"),
             phrase("two dogs", SMALL, 0, "c"), phrase("two dogs", LARGE, 0, "c")]  # fmt: skip

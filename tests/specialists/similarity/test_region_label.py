@@ -302,3 +302,9 @@ def test_an_image_without_boxes_is_not_decoded(labelling: Labelling, drawing) ->
 def test_tasks_without_boxes_are_refused(task: str) -> None:
     with pytest.raises(ConfigError, match="has no boxes"):
         validated(RegionLabelConfig, {"tasks": [task]}, where="specialists.region_label")
+
+
+def test_a_box_whose_label_has_no_words_gets_no_category(labelling, odd_images) -> None:
+    sample = with_words(odd_images[0], replace(CAT, label=" . "), "a cat")
+    ((only,),) = labelling().predict([sample])
+    assert (only.task, only.text) == ("region_description", "a cat")
