@@ -50,12 +50,12 @@ def plan_gates(
     predict them are in the lineage, and no filter that judges them was left out before. A filter is
     left out where its measurements need an answer of the stage, or of one that waits for the stage.
     """
-    before = {name: set(upstream[name]) for name in (*specialists, *filters)}
+    edges = {name: set(upstream[name]) for name in (*specialists, *filters)}
     gates: dict[str, Gate] = {}
     for name, stage in specialists.items():
         if not stage.each:
             continue
-        lineage = _before(name, upstream)
+        lineage = _all_before(name, upstream)
         relevant = _relevant_tasks(name, specialists, upstream)
         incomplete = {
             task
@@ -65,12 +65,12 @@ def plan_gates(
         }
         judging: dict[str, tuple[str, ...]] = {}
         for other, judge in filters.items():
-            tasks = relevant & _tasks_judged_before(judge, lineage, incomplete)
-            waits = judge.has_layer and name in _before(other, before)
+            tasks = relevant & _tasks_judged_early(judge, lineage, incomplete)
+            waits = judge.has_layer and name in _all_before(other, edges)
             if tasks and not waits:
                 judging[other] = tuple(sorted(tasks))
                 if judge.has_layer:
-                    before[name].add(other)
+                    edges[name].add(other)
             else:
                 tasks = frozenset()
             incomplete |= judge.judged_tasks - tasks
@@ -101,7 +101,7 @@ def _relevant_tasks(
     return frozenset(tasks)
 
 
-def _tasks_judged_before(
+def _tasks_judged_early(
     judge: Filter[Any], lineage: Collection[str], incomplete: Collection[str]
 ) -> frozenset[str]:
     """Return the tasks whose verdicts are the same before a stage as in the end."""
@@ -112,7 +112,7 @@ def _tasks_judged_before(
     return tasks.difference(incomplete) if judge.judges_by == "task" else tasks
 
 
-def _before(name: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
+def _all_before(name: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
     """Return all stages that a stage has to wait for, directly or indirectly."""
     found: set[str] = set()
     waiting = [*edges[name]]
@@ -140,7 +140,9 @@ def divided_stages(stages: Configurations) -> frozenset[str]:
         one: [fingerprint[name] for name in stage.get("reads", ())] for one, stage in stages.items()
     }
     own = {one for one, stage in stages.items() if stage.get("each")}
-    return frozenset(one for one in stages if one in own or not own.isdisjoint(_before(one, reads)))
+    return frozenset(
+        one for one in stages if one in own or not own.isdisjoint(_all_before(one, reads))
+    )
 
 
 def gate_digests(stages: Configurations) -> dict[str, str]:

@@ -69,41 +69,41 @@ class Superseded(Filter[SupersededConfig]):
     def judge(self, statements: Statements) -> Verdicts:
         """Keep annotations of the merge stages, drop those that they merged."""
         verdicts = Verdicts(len(statements))
-        is_heard = np.zeros(len(statements), dtype=bool)
-        is_speaker = np.zeros(len(statements), dtype=bool)
+        is_voter = np.zeros(len(statements), dtype=bool)
+        is_merged = np.zeros(len(statements), dtype=bool)
         for stage, tasks in self.config.by.items():
             of_task = statements.of_tasks(tasks)
             is_own = statements.texts("specialist") == stage
-            is_speaker |= of_task & is_own
-            is_heard |= of_task & ~is_own
-        is_heard &= ~_unread(statements, is_speaker)
-        is_named = _named_by(statements, is_speaker)
-        verdicts.is_judged |= is_speaker
+            is_merged |= of_task & is_own
+            is_voter |= of_task & ~is_own
+        is_voter &= ~_without_chosen_text(statements, is_merged)
+        is_named = _named_by(statements, is_merged)
+        verdicts.is_judged |= is_merged
         confidence = statements.table.column("confidence").to_numpy(zero_copy_only=False)
         for task, least in self.config.least_confidence.items():
             is_unsure = confidence.astype(np.float64) < least
-            verdicts.drop(is_speaker & (statements.task == task) & is_unsure, UNSURE)
-        verdicts.drop(is_heard & is_named, MERGED)
-        verdicts.drop(is_heard, OUTVOTED)
+            verdicts.drop(is_merged & (statements.task == task) & is_unsure, UNSURE)
+        verdicts.drop(is_voter & is_named, MERGED)
+        verdicts.drop(is_voter, OUTVOTED)
         return verdicts
 
 
-def _unread(statements: Statements, is_speaker: np.ndarray) -> np.ndarray:
+def _without_chosen_text(statements: Statements, is_merged: np.ndarray) -> np.ndarray:
     """Return which rows are texts that the source has for a region of which no other was chosen."""
-    chosen = statements.parent[is_speaker]
+    chosen = statements.parent[is_merged]
     is_text = np.isin(statements.task.astype(str), WORDS_OF_BOXES)
     return statements.is_of_source & is_text & ~np.isin(statements.parent, chosen[chosen >= 0])
 
 
-def _named_by(statements: Statements, is_speaker: np.ndarray) -> np.ndarray:
+def _named_by(statements: Statements, is_merged: np.ndarray) -> np.ndarray:
     """Return which rows a merged annotation of their sample has in `merged_from`, bool, shape
     (n,)."""
     table = statements.table.select(["id", "merged_from"]).combine_chunks()
-    speakers = np.flatnonzero(is_speaker)
-    lists = table.column("merged_from").combine_chunks().take(pa.array(speakers))
+    merged = np.flatnonzero(is_merged)
+    lists = table.column("merged_from").combine_chunks().take(pa.array(merged))
     listed = pa.table(
         {
-            "sample": statements.sample[speakers][pc.list_parent_indices(lists).to_numpy()],
+            "sample": statements.sample[merged][pc.list_parent_indices(lists).to_numpy()],
             "id": pc.list_flatten(lists),
         }
     )
