@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from engine.core.errors import PlanError
+from engine.core.errors import PlanError, nearest
 from engine.core.installed import entry_points
 from engine.core.task import Florence2Prompt, Task
 
@@ -273,3 +273,15 @@ DESCRIBED_TASKS = names_of(
 """Regions whose words tell what is in them."""
 NAMELESS_TASKS = names_of(lambda task: task.kind == "region" and not task.words)
 """Regions without words of their own: there are none, or their box has them."""
+
+
+def checked_captions(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of tasks of captions, each once.
+
+    Raises:
+        ValueError: one is not the name of such a task.
+    """
+    for name in names:
+        if name not in CAPTION_TASKS:
+            raise ValueError(f"{name!r} is no caption task, {nearest(name, CAPTION_TASKS)}")
+    return tuple(dict.fromkeys(names))

@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import AfterValidator
 
-from engine.core.errors import nearest
 from engine.core.judgement import Statements, Verdicts
 from engine.core.stage import THRESHOLD, Filter, StageConfig, one_of
-from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS
+from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS, checked_captions
 
 UNGROUNDED = "ungrounded"
 NESTED = "nested"
@@ -24,19 +23,13 @@ NESTED = "nested"
 class GroundedConfig(StageConfig):
     """Options of `Grounded`."""
 
-    captions: Annotated[tuple[str, ...], THRESHOLD] = Field(default=CAPTION_TASKS)
+    captions: Annotated[tuple[str, ...], THRESHOLD, AfterValidator(checked_captions)] = (
+        CAPTION_TASKS
+    )
     """Tasks whose captions are dropped without a grounded phrase; of none, if it is empty."""
     drop_nested: Annotated[bool, THRESHOLD] = False
     """Whether a phrase is dropped that lies in a longer grounded phrase of its caption: "a field"
     in "a dog in a field". Meant for `grounding` with `expand: dependents`."""
-
-    @field_validator("captions")
-    @classmethod
-    def _known(cls, captions: tuple[str, ...]) -> tuple[str, ...]:
-        for task in captions:
-            if task not in CAPTION_TASKS:
-                raise ValueError(f"{task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")
-        return tuple(dict.fromkeys(captions))
 
 
 class Grounded(Filter[GroundedConfig]):

@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from engine.core.annotation import Annotation
-from engine.core.errors import nearest
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Input, Specialist, StageConfig, one_of
-from engine.core.tasks import CAPTION_TASKS
+from engine.core.tasks import CAPTION_TASKS, checked_captions
 from specialists.detection.grounding_dino import GroundedBoxes, GroundingDino, GroundingText
 from specialists.pretrained.checkpoint import Family
 from specialists.pretrained.config import PretrainedConfig
@@ -34,7 +33,9 @@ class GroundingConfig(PretrainedConfig):
 
     model: Annotated[str, RUNTIME] = "IDEA-Research/grounding-dino-base"
     """A folder, `package://NAME/FOLDER` or a hub id: a Grounding DINO or MM-Grounding-DINO."""
-    captions: tuple[str, ...] = Field(default=CAPTION_TASKS, min_length=1)
+    captions: Annotated[tuple[str, ...], AfterValidator(checked_captions)] = Field(
+        default=CAPTION_TASKS, min_length=1
+    )
     """Tasks whose texts are grounded: `caption`, `detailed_caption`, `more_detailed_caption`."""
     least_score: float = Field(default=0.2, ge=0, lt=1)
     """Score that boxes must exceed, 0..1. Low by default: filters judge later."""
@@ -42,14 +43,6 @@ class GroundingConfig(PretrainedConfig):
     """What the text of a phrase is: the noun phrase, or that with the words that depend on it, as
     in GrIT ("a dog in a field of flowers"). The box is that of the noun phrase in both cases, and
     phrases may lie in others ("a field of flowers"): the filter `grounded` can drop these."""
-
-    @field_validator("captions")
-    @classmethod
-    def _known(cls, captions: tuple[str, ...]) -> tuple[str, ...]:
-        for task in captions:
-            if task not in CAPTION_TASKS:
-                raise ValueError(f"{task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")
-        return tuple(dict.fromkeys(captions))
 
 
 class CaptionPart(NamedTuple):
