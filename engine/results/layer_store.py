@@ -135,10 +135,8 @@ class LayerStore:
     ) -> tuple[tuple[StageError, ...], list[str]] | None:
         """Return errors and sample digests from the end of a layer, or `None` when absent or
         damaged; of a small layer, the end is all of it."""
-        name, size = (
-            layer_file(node.name, node.fingerprint, node.gate.digest, digest),
-            TAIL_BYTES,
-        )
+        name = layer_file(node.name, node.fingerprint, node.gate.digest, digest)
+        size = TAIL_BYTES
         tail = self._folder.tail(name, size)
         try:
             if tail and len(tail) == size < footer_size(tail):
@@ -166,11 +164,12 @@ class LayerStore:
                 layer, stored = self._read(node, f"{folder}/{digest}.parquet") or (None, [])
                 if layer is None:
                     continue
-                wanted = [old for old in sorted(layer.asked) if stored[old] in samples]
+                number_of = {old: samples[one] for old, one in enumerate(stored) if one in samples}
+                wanted = sorted(layer.asked.keys() & number_of.keys())
                 for old, rows in layer.rows(node, wanted).items():
                     asked = layer.asked[old]
                     if sum(count for _, count in asked) == len(rows):
-                        found.setdefault(samples[stored[old]], Known()).add(asked, rows)
+                        found.setdefault(number_of[old], Known()).add(asked, rows)
         return found
 
     def _folders_under_other_gates(self, node: Node[Any]) -> list[str]:
