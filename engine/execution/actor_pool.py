@@ -10,12 +10,12 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from engine.core.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
-from engine.core.image.header import OUT_OF_MEMORY
+from engine.core.errors import RunError, WorkerDied
+from engine.execution.ray_errors import explained
 from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, too_small, while_loading
 from engine.planning.pools import Pool
@@ -24,11 +24,25 @@ Call = Callable[[Any], Awaitable[Any]]
 """What is done with an actor."""
 
 
+@dataclass(eq=False)
+class _Slot:
+    """An actor of a pool and what runs on it; one that is not there yet takes no calls."""
+
+    number: int
+    actor: Any = None
+    is_there: bool = False
+    since_s: float = field(default_factory=time.monotonic)  # when its actor was asked for
+    loaded: frozenset[str] = frozenset()
+    idle: int = 0  # calls that it could take
+    beside: int = 0  # what runs beside the calls
+    is_alone: bool = False  # it has an exclusive call
+    is_spent: bool = False  # it is replaced as soon as it has no call
+
+
 class ActorPool:
     """Actors that host the same stages; each takes as many calls at once as its stages allow.
 
-    Each slot of the pool has an actor, or waits for a new one. When nodes are gone and a new actor
-    fits nowhere, the remaining slots go on.
+    When nodes are gone and a new actor fits nowhere, the remaining ones go on.
     """
 
     def __init__(self, pool: Pool, make: Callable[[], Any], memory_mb: int | None) -> None:
@@ -36,22 +50,19 @@ class ActorPool:
         self._memory_mb = memory_mb
         self._calls = pool.calls
         self._make = make
-        self._actors: dict[int, Any] = {}
-        self._loaded: dict[int, frozenset[str]] = {}
-        self._idle: Counter[int] = Counter()  # calls that each slot could take
-        self._beside: Counter[int] = Counter()  # what runs on each slot beside the calls
-        self._alone: set[int] = set()  # slots with an exclusive call
-        self._spent: set[int] = set()
+        self._slots: list[_Slot] = []
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
+        self._numbers = itertools.count()
         self._failure: Exception | None = None
-        self._starting_since_s: dict[int, float] = {}  # start of actors that are not there yet
-        self._starting = {asyncio.create_task(self._start(slot)) for slot in range(pool.size)}
+        self._starting: set[asyncio.Task[None]] = set()
+        for _ in range(pool.size):
+            self._add()
 
     def late(self, patience_s: float) -> int:
-        """Return how many slots have waited for their actor for longer than `patience_s`."""
+        """Return how many actors have not been there for longer than `patience_s`."""
         now_s = time.monotonic()
-        return sum(now_s - since_s > patience_s for since_s in self._starting_since_s.values())
+        return sum(not one.is_there and now_s - one.since_s > patience_s for one in self._slots)
 
     async def call(
         self, call: Call, names: Sequence[str], *, priority: str, exclusive: bool = False
@@ -62,63 +73,68 @@ class ActorPool:
         """
         slot = await (self._empty_slot(priority) if exclusive else self._free_slot(priority))
         room = self._calls if exclusive else 1
-        self._idle[slot] -= room
-        actor = self._actors[slot]
+        slot.idle -= room
         try:
             await self._load(slot, names)
             return await self._on(slot, call)
         finally:
-            if exclusive:
-                self._alone.discard(slot)
-            if self._actors.get(slot) is actor:
-                self._set_idle(slot, room)
+            slot.idle += room
+            slot.is_alone = slot.is_alone and not exclusive
+            self._settle(slot)
 
-    async def _free_slot(self, priority: str) -> int:
+    async def _free_slot(self, priority: str) -> _Slot:
         """Wait for a slot that can take a call; return the one with the most free calls."""
         while True:
-            for slot, free in self._idle.most_common():
-                if free and slot not in self._alone:
-                    return slot
+            slot = max(self._open_slots(), key=lambda one: one.idle, default=None)
+            if slot and slot.idle:
+                return slot
             await self._wake_up(priority)
 
-    async def _empty_slot(self, priority: str) -> int:
+    async def _empty_slot(self, priority: str) -> _Slot:
         """Keep everything new off a slot, and return it when all that ran there is over."""
         while True:
-            while not (slots := self._actors.keys() - self._alone):
+            while not (slots := self._open_slots()):
                 await self._wake_up(priority)
-            slot = min(slots, key=lambda one: (self._beside[one] - self._idle[one], one))
-            actor = self._actors[slot]
-            self._alone.add(slot)
+            slot = min(slots, key=lambda one: (one.beside - one.idle, one.number))
+            slot.is_alone = True
             try:
-                while self._actors.get(slot) is actor:
-                    if self._idle[slot] == self._calls and not self._beside[slot]:
+                while slot in self._slots:
+                    if self._is_unused(slot):
                         return slot
                     await self._wake_up(priority)
             except BaseException:
-                self._alone.discard(slot)
+                slot.is_alone = False
                 self._wake_all()
                 raise
-            self._alone.discard(slot)  # its actor died: another slot may be free
+            # its actor died: another slot may be free
+
+    def _open_slots(self) -> list[_Slot]:
+        """Return the slots that may take something new, in a fixed order."""
+        return [one for one in self._slots if one.is_there and not one.is_alone]
+
+    def _is_unused(self, slot: _Slot) -> bool:
+        return slot.idle == self._calls and not slot.beside
 
     def retire(self, actor: Any) -> None:
         """Replace an actor as soon as it has no call."""
-        self._spent |= {slot for slot, one in self._actors.items() if one is actor}
+        for slot in self._slots:
+            slot.is_spent = slot.is_spent or slot.actor is actor
 
     async def beside(self, call: Call, *, attempts: int = ATTEMPTS) -> Any:
         """Make a call beside the running ones, on the actors in turn, but not beside an exclusive
         one; try again when the actor dies."""
         for attempt in range(1, attempts + 1):
-            while not (slots := sorted(self._actors.keys() - self._alone)):
+            while not (slots := self._open_slots()):
                 await self._wake_up("")
             slot = slots[next(self._turns) % len(slots)]
-            self._beside[slot] += 1
+            slot.beside += 1
             try:
                 return await self._on(slot, call)
             except WorkerDied:
                 if attempt == attempts:
                     raise
             finally:
-                self._beside[slot] -= 1
+                slot.beside -= 1
                 self._wake_all()
         raise AssertionError("unreachable")
 
@@ -128,29 +144,31 @@ class ActorPool:
 
         for task in self._starting:
             task.cancel()
-        for actor in self._actors.values():
-            ray.kill(actor)
+        for slot in self._slots:
+            if slot.is_there:
+                ray.kill(slot.actor)
 
-    async def _start(self, slot: int) -> None:
+    def _add(self) -> None:
+        slot = _Slot(number=next(self._numbers))
+        self._slots.append(slot)
+        self._starting.add(asyncio.create_task(self._start(slot)))
+
+    async def _start(self, slot: _Slot) -> None:
         """Make an actor, wait until it is there, and offer its slot to calls."""
-        self._starting_since_s[slot] = time.monotonic()
         try:
-            actor = self._make()
-            (await actor.load.remote([])).checked()
+            slot.actor = self._make()
+            (await slot.actor.load.remote([])).checked()
         except Exception as error:  # an actor that cannot be made ends the run
             reason = explained(error, self.name)
             self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
-            self._wake_all()
-            return
-        finally:
-            del self._starting_since_s[slot]
-        self._actors[slot] = actor
-        self._loaded[slot] = frozenset()
-        self._set_idle(slot, self._calls)
+        else:
+            slot.is_there = True
+            slot.idle = self._calls
+        self._wake_all()
 
-    async def _load(self, slot: int, names: Sequence[str]) -> None:
+    async def _load(self, slot: _Slot, names: Sequence[str]) -> None:
         """Have an actor load stages before a call: a death while loading blames no image."""
-        missing = frozenset(names) - self._loaded[slot]
+        missing = frozenset(names) - slot.loaded
         if not missing:
             return
 
@@ -160,37 +178,34 @@ class ActorPool:
 
         with while_loading(sorted(missing)):
             reply = await self._on(slot, load)
-        self._loaded[slot] |= missing
+        slot.loaded |= missing
         if reply.is_spent:
-            raise too_small(sorted(self._loaded[slot]), self._memory_mb)
+            raise too_small(sorted(slot.loaded), self._memory_mb)
 
-    async def _on(self, slot: int, call: Call) -> Any:
+    async def _on(self, slot: _Slot, call: Call) -> Any:
         from ray.exceptions import RayError
 
-        actor = self._actors[slot]
         try:
-            return await call(actor)
+            return await call(slot.actor)
         except (RayError, WorkerDied) as error:
             ours = explained(error, self.name)
-            if isinstance(ours, WorkerDied) and self._actors.get(slot) is actor:
+            if isinstance(ours, WorkerDied) and slot in self._slots:
                 self._replace(slot)
             raise ours from (None if ours is error else error)
 
-    def _replace(self, slot: int) -> None:
+    def _replace(self, slot: _Slot) -> None:
         """End an actor, which may hang, and start another."""
         import ray
 
-        ray.kill(self._actors.pop(slot))
-        del self._idle[slot]
-        self._spent.discard(slot)
-        self._starting.add(asyncio.create_task(self._start(slot)))
+        self._slots.remove(slot)
+        ray.kill(slot.actor)
+        self._add()
 
-    def _set_idle(self, slot: int, calls: int) -> None:
-        self._idle[slot] += calls
-        if slot in self._spent and self._idle[slot] == self._calls:
+    def _settle(self, slot: _Slot) -> None:
+        """Replace a slot that is spent after its last call, and wake who waits for one."""
+        if slot in self._slots and slot.is_spent and slot.idle == self._calls:
             self._replace(slot)
-        else:
-            self._wake_all()
+        self._wake_all()
 
     async def _wake_up(self, priority: str) -> None:
         """Wait until a slot may be free; waiters of the oldest shard wake first."""
@@ -207,38 +222,3 @@ class ActorPool:
             _, _, turn = heapq.heappop(self._waiting)
             if not turn.done():
                 turn.set_result(None)
-
-
-def explained(error: Exception, pool: str) -> FlorilegiumError:
-    """Return the engine's error for an error of Ray."""
-    from ray.exceptions import (
-        ObjectLostError,
-        ObjectStoreFullError,
-        OutOfDiskError,
-        OutOfMemoryError,
-        RayActorError,
-        RayTaskError,
-    )
-
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(cause, FlorilegiumError):
-        return cause
-    if isinstance(cause, ObjectLostError):
-        return DataLost(f"a node left with the bytes of a shard: {last_line(cause)}")
-    if isinstance(cause, ObjectStoreFullError | OutOfDiskError):
-        return StoreFull(
-            f"the shared memory of Ray is full, and so is the disk behind it: {last_line(cause)}; "
-            f"raise runner.object_store_mb, make room in the temporary folder, or lower shard_size"
-        )
-    if isinstance(cause, OutOfMemoryError):
-        return WorkerDied(last_line(cause), reason=OUT_OF_MEMORY)
-    if isinstance(cause, RayActorError) and not cause.actor_init_failed:
-        return WorkerDied(last_line(cause))
-    what = f"{type(cause).__name__}: {last_line(cause)}"
-    return RunError(f"a worker of pool {pool!r} failed: {what}")
-
-
-def last_line(error: BaseException) -> str:
-    """Return the last line of an error's message, where Ray states the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

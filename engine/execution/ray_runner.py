@@ -23,8 +23,9 @@ from functools import partial
 from typing import Any
 
 from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
-from engine.execution.actor_pool import ActorPool, last_line
+from engine.execution.actor_pool import ActorPool
 from engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
+from engine.execution.ray_errors import last_line
 from engine.execution.reply import Reply, reply_to
 from engine.execution.runner import Opened, Runner
 from engine.execution.waiting import PATIENCE_S, waiting_for

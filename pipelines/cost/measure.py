@@ -120,7 +120,7 @@ def _answer(call: Any) -> Any:
     import ray
     from ray.exceptions import RayError
 
-    from engine.execution.actor_pool import explained
+    from engine.execution.ray_errors import explained
 
     try:
         return ray.get(call)
