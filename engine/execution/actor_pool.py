@@ -1,7 +1,8 @@
 """Actors of Ray that host the same stages.
 
 Calls go to idle actors, oldest shard first. An actor that dies, hangs or keeps too much memory is
-replaced. Knows nothing of what the calls do.
+replaced; a call whose node is gone is made again, and blames no image. A pool grows and shrinks
+with the cluster. Knows nothing of what the calls do.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.errors import RunError, WorkerDied
-from engine.execution.ray_errors import explained
+from engine.execution.ray_errors import NodeLost, explained
 from engine.execution.reply import Reply
-from engine.execution.runner import ATTEMPTS, too_small, while_loading
+from engine.execution.runner import ATTEMPTS, DiedLoading, too_small, while_loading
 from engine.planning.pools import Pool
 
 Call = Callable[[Any], Awaitable[Any]]
 """What is done with an actor."""
+NODES = 8
+"""Nodes that may go one after the other under the same call before the run is given up."""
 
 
 @dataclass(eq=False)
@@ -32,11 +36,13 @@ class _Slot:
     actor: Any = None
     is_there: bool = False
     since_s: float = field(default_factory=time.monotonic)  # when its actor was asked for
+    node: str = ""  # where its actor is
     loaded: frozenset[str] = frozenset()
     idle: int = 0  # calls that it could take
     beside: int = 0  # what runs beside the calls
     is_alone: bool = False  # it has an exclusive call
-    is_spent: bool = False  # it is replaced as soon as it has no call
+    is_spent: bool = False  # it takes nothing new, and is replaced when nothing runs on it
+    is_leaving: bool = False  # it takes nothing new, and goes when nothing runs on it
 
 
 class ActorPool:
@@ -50,19 +56,46 @@ class ActorPool:
         self._memory_mb = memory_mb
         self._calls = pool.calls
         self._make = make
+        self._size = pool.size
         self._slots: list[_Slot] = []
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
         self._numbers = itertools.count()
         self._failure: Exception | None = None
-        self._starting: set[asyncio.Task[None]] = set()
-        for _ in range(pool.size):
-            self._add()
+        self._starting: dict[_Slot, asyncio.Task[None]] = {}
+        self._died_starting = 0  # one after the other
+        self._fill()
+
+    @property
+    def there(self) -> int:
+        """Actors that are there and stay."""
+        return sum(one.is_there for one in self._staying())
 
     def late(self, patience_s: float) -> int:
         """Return how many actors have not been there for longer than `patience_s`."""
         now_s = time.monotonic()
         return sum(not one.is_there and now_s - one.since_s > patience_s for one in self._slots)
+
+    def resize(self, size: int, *, leaving: Collection[str] = ()) -> None:
+        """Grow or shrink to so many actors, at least one.
+
+        Those that are too many, and those on nodes that are `leaving`, finish what runs on them
+        and take nothing new; actors that are not there yet go first.
+        """
+        self._size = max(1, size)
+        for slot in self._slots:
+            slot.is_leaving = slot.node in leaving
+        staying = sorted(self._staying(), key=lambda one: (not one.is_there, one.number))
+        for slot in staying[self._size :]:
+            slot.is_leaving = True
+        for slot in [*self._slots]:
+            self._settle(slot)
+        self._fill()
+
+    def fail(self, error: Exception) -> None:
+        """End the calls that wait for an actor, and those to come, with an error."""
+        self._failure = error
+        self._wake_all()
 
     async def call(
         self, call: Call, names: Sequence[str], *, priority: str, exclusive: bool = False
@@ -71,16 +104,22 @@ class ActorPool:
 
         With `exclusive`, nothing else runs on the actor meanwhile: when it dies, this call did it.
         """
-        slot = await (self._empty_slot(priority) if exclusive else self._free_slot(priority))
-        room = self._calls if exclusive else 1
-        slot.idle -= room
-        try:
-            await self._load(slot, names)
-            return await self._on(slot, call)
-        finally:
-            slot.idle += room
-            slot.is_alone = slot.is_alone and not exclusive
-            self._settle(slot)
+        losses: Counter[type[RunError]] = Counter()
+        while True:
+            slot = await (self._empty_slot(priority) if exclusive else self._free_slot(priority))
+            room = self._calls if exclusive else 1
+            slot.idle -= room
+            try:
+                await self._load(slot, names)
+                return await self._on(slot, call)
+            except (NodeLost, DiedLoading) as error:
+                losses[type(error)] += 1
+                if losses[NodeLost] == NODES or losses[DiedLoading] == ATTEMPTS:
+                    raise
+            finally:
+                slot.idle += room
+                slot.is_alone = slot.is_alone and not exclusive
+                self._settle(slot)
 
     async def _free_slot(self, priority: str) -> _Slot:
         """Wait for a slot that can take a call; return the one with the most free calls."""
@@ -98,7 +137,7 @@ class ActorPool:
             slot = min(slots, key=lambda one: (one.beside - one.idle, one.number))
             slot.is_alone = True
             try:
-                while slot in self._slots:
+                while slot in self._slots and not slot.is_leaving:
                     if self._is_unused(slot):
                         return slot
                     await self._wake_up(priority)
@@ -106,65 +145,83 @@ class ActorPool:
                 slot.is_alone = False
                 self._wake_all()
                 raise
-            # its actor died: another slot may be free
+            slot.is_alone = False  # its actor died or leaves: another slot may be free
 
     def _open_slots(self) -> list[_Slot]:
         """Return the slots that may take something new, in a fixed order."""
-        return [one for one in self._slots if one.is_there and not one.is_alone]
+        return [
+            one
+            for one in self._slots
+            if one.is_there and not (one.is_alone or one.is_spent or one.is_leaving)
+        ]
+
+    def _staying(self) -> list[_Slot]:
+        return [one for one in self._slots if not one.is_leaving]
 
     def _is_unused(self, slot: _Slot) -> bool:
         return slot.idle == self._calls and not slot.beside
 
     def retire(self, actor: Any) -> None:
-        """Replace an actor as soon as it has no call."""
+        """Replace an actor as soon as nothing runs on it."""
         for slot in self._slots:
             slot.is_spent = slot.is_spent or slot.actor is actor
 
     async def beside(self, call: Call, *, attempts: int = ATTEMPTS) -> Any:
         """Make a call beside the running ones, on the actors in turn, but not beside an exclusive
         one; try again when the actor dies."""
-        for attempt in range(1, attempts + 1):
+        deaths: Counter[bool] = Counter()
+        while True:
             while not (slots := self._open_slots()):
                 await self._wake_up("")
             slot = slots[next(self._turns) % len(slots)]
             slot.beside += 1
             try:
                 return await self._on(slot, call)
-            except WorkerDied:
-                if attempt == attempts:
+            except (NodeLost, WorkerDied) as error:
+                deaths[isinstance(error, NodeLost)] += 1
+                if deaths[True] == NODES or deaths[False] == attempts:
                     raise
             finally:
                 slot.beside -= 1
-                self._wake_all()
-        raise AssertionError("unreachable")
+                self._settle(slot)
 
     def close(self) -> None:
         """Kill the actors."""
-        import ray
+        self._size = 0
+        for slot in [*self._slots]:
+            self._end(slot)
 
-        for task in self._starting:
-            task.cancel()
-        for slot in self._slots:
-            if slot.is_there:
-                ray.kill(slot.actor)
-
-    def _add(self) -> None:
-        slot = _Slot(number=next(self._numbers))
-        self._slots.append(slot)
-        self._starting.add(asyncio.create_task(self._start(slot)))
+    def _fill(self) -> None:
+        """Ask for the actors that are missing."""
+        for _ in range(len(self._staying()), self._size):
+            slot = _Slot(number=next(self._numbers))
+            self._slots.append(slot)
+            self._starting[slot] = asyncio.create_task(self._start(slot))
 
     async def _start(self, slot: _Slot) -> None:
         """Make an actor, wait until it is there, and offer its slot to calls."""
         try:
             slot.actor = self._make()
             (await slot.actor.load.remote([])).checked()
-        except Exception as error:  # an actor that cannot be made ends the run
-            reason = explained(error, self.name)
-            self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
-        else:
-            slot.is_there = True
-            slot.idle = self._calls
+            slot.node = await slot.actor.node.remote()
+        except Exception as error:
+            self._not_started(slot, explained(error, self.name))
+            return
+        del self._starting[slot]
+        self._died_starting = 0
+        slot.is_there = True
+        slot.idle = self._calls
         self._wake_all()
+
+    def _not_started(self, slot: _Slot, error: Exception) -> None:
+        """Start another actor for one that died; one that cannot be made ends the run."""
+        del self._starting[slot]
+        self._died_starting += 1
+        most = {NodeLost: NODES, WorkerDied: ATTEMPTS}.get(type(error), 1)
+        if self._died_starting < most:
+            self._replace(slot)
+        else:
+            self.fail(RunError(f"a worker of pool {self.name!r} cannot start: {error}"))
 
     async def _load(self, slot: _Slot, names: Sequence[str]) -> None:
         """Have an actor load stages before a call: a death while loading blames no image."""
@@ -189,23 +246,32 @@ class ActorPool:
             return await call(slot.actor)
         except (RayError, WorkerDied) as error:
             ours = explained(error, self.name)
-            if isinstance(ours, WorkerDied) and slot in self._slots:
+            if isinstance(ours, WorkerDied | NodeLost):
                 self._replace(slot)
             raise ours from (None if ours is error else error)
 
-    def _replace(self, slot: _Slot) -> None:
-        """End an actor, which may hang, and start another."""
-        import ray
-
-        self._slots.remove(slot)
-        ray.kill(slot.actor)
-        self._add()
-
     def _settle(self, slot: _Slot) -> None:
-        """Replace a slot that is spent after its last call, and wake who waits for one."""
-        if slot in self._slots and slot.is_spent and slot.idle == self._calls:
+        """Let a slot go that has nothing left to do, and wake who waits for one."""
+        is_over = slot.is_leaving or (slot.is_spent and slot in self._slots)
+        if is_over and (self._is_unused(slot) or not slot.is_there):
             self._replace(slot)
         self._wake_all()
+
+    def _replace(self, slot: _Slot) -> None:
+        """End an actor, which may hang, and start another where the pool has too few."""
+        self._end(slot)
+        self._fill()
+
+    def _end(self, slot: _Slot) -> None:
+        import ray
+
+        if slot not in self._slots:
+            return  # of several calls on an actor that died, one was first
+        self._slots.remove(slot)
+        if task := self._starting.pop(slot, None):
+            task.cancel()
+        if slot.actor is not None:
+            ray.kill(slot.actor)
 
     async def _wake_up(self, priority: str) -> None:
         """Wait until a slot may be free; waiters of the oldest shard wake first."""

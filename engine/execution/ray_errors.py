@@ -1,14 +1,24 @@
-"""What errors of Ray mean for a run: a worker died, bytes are lost, shared memory is full."""
+"""What errors of Ray mean for a run: a worker died, its node is gone, bytes are lost, shared memory
+is full."""
 
 from __future__ import annotations
 
 from engine.core.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
 from engine.core.image.header import OUT_OF_MEMORY
 
+_NODE_DIED = "its node has died"
+"""What Ray writes when an actor went with its node, not by itself ("its worker process has died");
+no attribute of the error tells them apart."""
+
+
+class NodeLost(RunError):
+    """The node of a worker is gone, or cannot be reached: no call is to blame."""
+
 
 def explained(error: Exception, pool: str) -> FlorilegiumError:
     """Return the engine's error for an error of Ray."""
     from ray.exceptions import (
+        ActorUnavailableError,
         ObjectLostError,
         ObjectStoreFullError,
         OutOfDiskError,
@@ -29,6 +39,10 @@ def explained(error: Exception, pool: str) -> FlorilegiumError:
         )
     if isinstance(cause, OutOfMemoryError):
         return WorkerDied(last_line(cause), reason=OUT_OF_MEMORY)
+    if isinstance(cause, ActorUnavailableError) or (
+        isinstance(cause, RayActorError) and (cause.preempted or _NODE_DIED in str(cause))
+    ):
+        return NodeLost(f"the node of a worker of pool {pool!r} is gone: {last_line(cause)}")
     if isinstance(cause, RayActorError) and not cause.actor_init_failed:
         return WorkerDied(last_line(cause))
     what = f"{type(cause).__name__}: {last_line(cause)}"
