@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [QUESTION...] [--images N]`: measure, print a table for each question.
+"""`python -m tests.benchmarks [QUESTION...] [--images N]`: measure, print one table a question.
 
 Ends with 1 when a limit is broken.
 """
