@@ -28,6 +28,7 @@ from engine.execution.nesting import refuse_links, refuse_nesting
 from engine.execution.observer import (
     Observer,
     Observers,
+    PoolLoad,
     PoolsSeen,
     RunStarted,
     ShardSkipped,
@@ -68,8 +69,8 @@ from engine.untrusted.escaped import cut, escaped
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 2.0
-"""Seconds between looks at what workers wait for."""
+POLL_S = 1.0
+"""Seconds between looks at the nodes, and at what workers wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,31 +348,38 @@ async def _run_jobs(
     on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
     runner = _runner(run)
+    scheduler: Scheduler | None = None
+
+    def loads() -> tuple[PoolLoad, ...]:
+        return scheduler.loads() if scheduler else ()
+
+    watching = asyncio.create_task(_watch(runner, observer, loads))
     try:
         graph = await runner.start()
+        progress.notes += runner.notes()
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
         observer.observe(WorkersStarted())
         scheduler = Scheduler(graph, runner, observer)
-        watching = asyncio.create_task(_watch(runner, scheduler, observer))
-        try:
-            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-                on_finished(job, stats)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            observer.observe(PoolsSeen(pools=scheduler.loads(), waiting=""))
+        async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+            on_finished(job, stats)
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        observer.observe(PoolsSeen(pools=loads(), waiting=""))
         await runner.close()
 
 
-async def _watch(runner: Runner, scheduler: Scheduler, observer: Observer) -> None:
-    """Report the calls of all pools and what the workers wait for, until cancelled."""
+async def _watch(
+    runner: Runner, observer: Observer, loads: Callable[[], tuple[PoolLoad, ...]]
+) -> None:
+    """Fit the pools to the nodes, and report the calls of all pools and what the workers wait for,
+    until cancelled."""
     while True:
-        waiting = await runner.waiting()
-        observer.observe(PoolsSeen(pools=scheduler.loads(), waiting=waiting))
+        await runner.fit()
+        observer.observe(PoolsSeen(pools=loads(), waiting=await runner.waiting()))
         await asyncio.sleep(POLL_S)
 
 
