@@ -29,7 +29,8 @@ from pydantic import Field, TypeAdapter
 
 from engine.core.errors import OutputInUse, RunError, StorageError
 from engine.core.redaction import redacted
-from engine.storage.folder import Folder, storage_error
+from engine.storage.failure import storage_error
+from engine.storage.folder import Folder
 
 LEASES = ".lease"
 """The folder of leases within an output."""
