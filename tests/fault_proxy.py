@@ -18,7 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 SLOW_S = 0.02
-_ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code} by a test</Message></Error>"
+_ERROR = (
+    "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code} by a test</Message></Error>"
+)
 _ANSWERS = {
     "internal_error": (500, "InternalError"),
     "slow_down": (503, "SlowDown"),

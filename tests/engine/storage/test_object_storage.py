@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from s3fs import S3FileSystem
 
-from engine.core.errors import ConfigError, MissingPackage, StorageError
 from engine.storage.folder import Folder
-from engine.storage.lease import LEASES, Holder, writing
-from engine.storage.object_storage import TRIES, is_folder, listed, options_in
-from tests.object_storage import ObjectStorage
 
 
 @pytest.fixture
