@@ -45,7 +45,10 @@ FAULTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request: its kind (`LIST`, or the method of HTTP), path, and how often it came before."""
+    """A request: its kind, `LIST` or the method of HTTP, and how often it came before.
+
+    `path` is that within the bucket; of a listing, what is asked for.
+    """
 
     kind: str
     path: str
@@ -89,9 +92,9 @@ class Proxy:
 
     def take(self, method: str, target: str) -> str:
         """Note a request and return its fault."""
-        address, _, query = target.partition("?")
+        address, _, query = target.lstrip("/").partition("?")
         kind = "LIST" if "list-type=2" in query else method
-        path = target if kind == "LIST" else address
+        path = query if kind == "LIST" else address.partition("/")[2]
         with self._lock:
             request = Request(kind=kind, path=path, before=self._before[kind, path])
             self._before[kind, path] += 1

@@ -25,7 +25,15 @@ from fsspec.implementations.local import LocalFileSystem
 from engine.core.errors import ConfigError, MissingPackage, StorageError
 from engine.core.redaction import has_user, redacted
 from engine.storage.failure import failing
-from engine.storage.object_storage import end_of, listed, options_in, whole
+from engine.storage.object_storage import (
+    FEW_TRIES,
+    TRIES,
+    end_of,
+    listed,
+    options_in,
+    speaks_s3,
+    whole,
+)
 
 TEMPORARY = ".tmp"
 """The suffix of hidden temporary files; a killed writer leaves them behind."""
@@ -40,10 +48,10 @@ _MODIFIED = ("mtime", "LastModified", "last_modified", "modified", "created")
 """Names of the time of the last change in different file systems."""
 
 
-def file_system(url: str) -> tuple[Any, str]:
+def file_system(url: str, *, tries: int = TRIES) -> tuple[Any, str]:
     """Return the file system of an fsspec URL or a path, and the path within it.
 
-    A web server may redirect to its own host only.
+    A web server may redirect to its own host only. `tries`: of a request to S3, at most.
 
     Raises:
         MissingPackage: the storage needs a package that is not installed.
@@ -55,7 +63,7 @@ def file_system(url: str) -> tuple[Any, str]:
             "storage (AWS_ACCESS_KEY_ID, ...) or fsspec's config (~/.config/fsspec/NAME.json)"
         )
     try:
-        return url_to_fs(url, **_web_options(url), **options_in(url))
+        return url_to_fs(url, **_web_options(url), **options_in(url, tries=tries))
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or "its package"
         install = _EXTRAS.get(package, package)
@@ -91,10 +99,18 @@ class Entry:
 class Folder:
     """A folder of files, named by relative paths with forward slashes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, tries: int = TRIES) -> None:
         self.url = url
-        self._fs, root = file_system(url)
+        self._fs, root = file_system(url, tries=tries)
         self._root = root.rstrip("/")
+
+    def impatient(self) -> Folder:
+        """Return the same folder on a client that gives up soon when the storage fails."""
+        if not speaks_s3(self._fs):
+            return self
+        folder = Folder(self.url, tries=FEW_TRIES)
+        folder._fs.retries = 1  # s3fs asks again by itself, each time with all tries
+        return folder
 
     @property
     def is_local(self) -> bool:

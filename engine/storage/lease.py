@@ -20,6 +20,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import random
 import socket
 import sys
 import threading
@@ -46,6 +47,8 @@ PARTS = "slices"
 """The folder of parts within an output; the lease on part 3 is in `slices/3/.lease`."""
 DIVISION = f"{PARTS}/division.json"
 """Which part has which shards. While it is there, the output is written in parts only."""
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds between tries to renew when it must be known whether the lease still holds."""
 _LOCK = "lock"
 _Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 """Seconds since 1970, before the year 10000."""
@@ -100,7 +103,7 @@ class Lease:
     """The right to write an output, while it is renewed."""
 
     def __init__(self, folder: Folder, name: str, holder: Holder, *, is_locked: bool) -> None:
-        self._folder = folder
+        self._folder = folder.impatient()
         self._name = name
         self._holder = holder
         self._is_locked = is_locked
@@ -116,8 +119,7 @@ class Lease:
             RunError: the lease ended, and another command took it.
             StorageError: the lease cannot be renewed.
         """
-        self._renew()  # first: another command sees the renewal, or we see its lease
-        if not self._is_ours():
+        if not self._is_held():
             raise RunError(
                 f"the lease on {self._folder.url} ended before this command did, another one may "
                 f"write there now: run the same command again, it resumes"
@@ -140,8 +142,24 @@ class Lease:
         stored = _read(self._folder, self._name)
         return stored is not None and stored.is_same(self._holder)
 
+    def _is_held(self) -> bool:
+        """Whether the lease still holds; a storage that fails for a while is waited for."""
+        for wait_s in () if self._folder.is_local else WAITS_S:
+            try:
+                return self._renew_and_look()
+            except StorageError:
+                self._released.wait(wait_s * random.uniform(0.5, 1))
+        return self._renew_and_look()
+
+    def _renew_and_look(self) -> bool:
+        self._renew()  # first: another command sees the renewal, or we see its lease
+        return self._is_ours()
+
     def _renew(self) -> None:
-        """Renew the lease. After a long pause it may have been taken: then it counts as lost."""
+        """Renew the lease. After a long pause it may have been taken: then it counts as lost.
+
+        So a write must not last: the client is one that fails soon, and is asked again.
+        """
         looked_s = _steady_s()
         if not self._is_ours():
             self._is_lost = True
@@ -236,7 +254,9 @@ def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
     _refuse_others(output, known, me, is_locked=is_locked)
     name = f"{LEASES}/{max(_numbers(output), default=0) + 1:06d}.json"
     if not output.create(name, _written(me)):
-        raise _in_use(output, _read(output, name))
+        stored = _read(output, name)
+        if stored != me:  # it is ours where the answer to the first try was lost
+            raise _in_use(output, stored)
     others = {other: holder for other, holder in _leases(output).items() if other != name}
     unknown = {other: one for other, one in others.items() if known.get(other) != one}
     try:

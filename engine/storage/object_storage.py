@@ -21,17 +21,20 @@ TRIES = 8
 """How often a request to S3 is sent, at most, while the storage is busy or fails: half a minute in
 all. s3fs does that up to five times when there is no answer. AWS_MAX_ATTEMPTS changes it."""
 
+FEW_TRIES = 2
+"""The tries of a client that gives up within a second or two; see `Folder.impatient`."""
 
-def options_in(url: str) -> dict[str, Any]:
+
+def options_in(url: str, *, tries: int = TRIES) -> dict[str, Any]:
     """Return the options of the object storages in a URL, or in a chain of URLs, by scheme."""
     return {
-        scheme: {"use_listings_cache": False, **(_retries() if scheme in _S3 else {})}
+        scheme: {"use_listings_cache": False, **(_retries(tries) if scheme in _S3 else {})}
         for scheme in (*_S3, *_OTHERS)
         if url.startswith(f"{scheme}://") or f"::{scheme}://" in url
     }
 
 
-def _retries() -> Mapping[str, Any]:
+def _retries(tries: int) -> Mapping[str, Any]:
     """Return how often S3 is asked again, unless the user's own config of fsspec has it."""
     from fsspec.config import conf
 
@@ -41,8 +44,8 @@ def _retries() -> Mapping[str, Any]:
     retries: dict[str, Any] = {}
     if "AWS_RETRY_MODE" not in os.environ:
         retries["mode"] = "standard"
-    if "AWS_MAX_ATTEMPTS" not in os.environ:
-        retries["total_max_attempts"] = TRIES
+    if "AWS_MAX_ATTEMPTS" not in os.environ or tries < TRIES:
+        retries["total_max_attempts"] = tries
     return {"config_kwargs": {"retries": retries, **chosen}}
 
 

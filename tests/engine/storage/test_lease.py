@@ -215,12 +215,30 @@ def test_a_lease_that_cannot_be_renewed_for_a_while_is_kept(
 
     with writing(output) as held:
         with monkeypatch.context() as full:
+            full.setattr(lease, "WAITS_S", ())
             full.setattr(Folder, "publish", refuse)
             turns = iter([False, False, True])
             full.setattr(held._released, "wait", lambda _: next(turns))
             held._keep()
             with pytest.raises(StorageError, match="the disk is full"):
                 held.check()
+        held.check()
+
+
+def test_a_storage_that_fails_for_a_moment_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = Folder(f"memory://{uuid4().hex}")
+    publish, failures = Folder.publish, iter([StorageError("busy")] * 3)
+
+    def fail_at_first(folder: Folder, *data: Any, **options: Any) -> None:
+        if error := next(failures, None):
+            raise error
+        publish(folder, *data, **options)
+
+    monkeypatch.setattr(lease, "WAITS_S", (0.0, 0.0, 0.0))
+    with writing(output) as held:
+        monkeypatch.setattr(Folder, "publish", fail_at_first)
         held.check()
 
 
