@@ -127,11 +127,12 @@ def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry]) -> list
 
 
 def remembered(sources: Sequence[Source[Any]], entries: Sequence[Entry]) -> list[ShardSpec]:
-    """Return the shards of an index, in which all entries are of these sources; lists nothing."""
+    """Return the shards of an index, those of these sources; lists nothing."""
     numbers = {place: number for number, place in enumerate(places(sources))}
     shards: dict[int, tuple[int, list[Entry]]] = {}
     for entry in entries:
-        shards.setdefault(entry.shard, (numbers[entry.source], []))[1].append(entry)
+        if entry.source in numbers:
+            shards.setdefault(entry.shard, (numbers[entry.source], []))[1].append(entry)
     return _specs(sources, shards)
 
 

@@ -105,9 +105,8 @@ class Division(BaseModel):
         if names:
             raise ConfigError(
                 f"{output.url} is being built in {self.slices} slices, and this command has "
-                f"{' and '.join(names)}: give what the first slice had, or end these slices "
-                f"with `florilegium build CONFIG --drop-slices`, which keeps what is "
-                f"finished"
+                f"{' and '.join(names)}: give what the first slice had, or end these slices with "
+                f"`florilegium build CONFIG --drop-slices`, which keeps what is finished"
             )
 
     def to_json(self) -> bytes:
