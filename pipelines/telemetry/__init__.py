@@ -1,1 +1,1 @@
-"""What others see of a run: observers that tell services outside about it."""
+"""A run as others see it: what observers send to services that watch."""
