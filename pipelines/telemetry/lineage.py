@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 from uuid import UUID
 
+from openlineage.client import OpenLineageClient
+from openlineage.client.event_v2 import RunEvent
+
+from engine.core.errors import ConfigError
 from engine.execution.observer import (
     Fact,
     Observer,
@@ -17,16 +21,12 @@ from engine.execution.observer import (
     RunStarted,
     RunStopped,
 )
-from openlineage.client import OpenLineageClient
-from openlineage.client.event_v2 import RunEvent
-
-from engine.core.errors import ConfigError
 from engine.results.manifest import Manifest, named_shards, read_manifest
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut
 from pipelines.telemetry.dataset_names import dataset_name
 from pipelines.telemetry.lineage_events import NAME, Events, LineageRun
-from pipelines.telemetry.sending import CLOSING_S, STOPPING_S, Sender
+from pipelines.telemetry.sending import CLOSING_S, STOPPING_S, Sender, Service
 
 NAMESPACE = "OPENLINEAGE_NAMESPACE"
 """The environment variable with the namespace of jobs."""
@@ -35,11 +35,7 @@ PARENT = "OPENLINEAGE_PARENT_ID"
 
 
 class Lineage(Observer):
-    """Sends the events of one run of a command on a dataset.
-
-    Raises:
-        ConfigError: the client cannot be made as the environment says.
-    """
+    """Sends the events of one run of a command on a dataset."""
 
     def __init__(self, command: str, output: Folder, *, parent: LineageRun | None = None) -> None:
         self._output = output
@@ -48,9 +44,9 @@ class Lineage(Observer):
         self._shards_before: frozenset[str] = frozenset()
         name = dataset_name(output.url)
         self.run = LineageRun.new(os.environ.get(NAMESPACE) or NAME, f"{command}:{name.url}")
-        client = _client()
+        client = OpenLineageClient()
         self._sender = Sender(
-            client.emit, lambda: client.close(CLOSING_S), what="OpenLineage's receiver"
+            client.emit, lambda: client.close(CLOSING_S), Service("the receiver of OpenLineage")
         )
 
     def observe(self, fact: Fact) -> None:
@@ -107,13 +103,3 @@ def parent_of_environment() -> LineageRun | None:
             f"UUID; correct or unset it"
         )
     return LineageRun(namespace=namespace, job=job, run_id=run_id)
-
-
-def _client() -> OpenLineageClient:
-    try:
-        return OpenLineageClient()
-    except Exception as error:  # each transport has its own
-        raise ConfigError(
-            f"OpenLineage cannot be set up as its environment variables say: {error}; correct "
-            f"them, or set OPENLINEAGE_DISABLED=true"
-        ) from error

@@ -13,23 +13,29 @@ from pipelines.terminal.console import ERR
 MessageT = TypeVar("MessageT")
 
 CLOSING_S = 10.0
-STOPPING_S = 3.0
+STOPPING_S = 2.0
 """Seconds that a run waits at its end for what is still to be sent, and when it is stopped."""
 
 
-class Warned:
-    """Prints one warning about a service, whatever fails and how often."""
+class Service:
+    """A service that gets messages; whatever fails, and how often, one warning is printed."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._is_done = False
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._is_warned_of = False
 
     def warn(self, reason: object) -> None:
         """Print why something was not delivered, unless that was done before."""
-        if not self._is_done:
-            self._is_done = True
-            line = f"{self._what}: {reason}; the run goes on without it"
+        if not self._is_warned_of:
+            self._is_warned_of = True
+            line = f"{self._name}: {reason}; the run goes on without it"
             ERR.say(redacted(line), label="warning", style="yellow")
+
+    def wait_for(self, thread: threading.Thread, seconds: float) -> None:
+        """Wait until a thread has delivered everything, or the time is over."""
+        thread.join(seconds)
+        if thread.is_alive():
+            self.warn(f"it took nothing within {seconds:g} s")
 
 
 class Sender(Generic[MessageT]):
@@ -39,12 +45,11 @@ class Sender(Generic[MessageT]):
         self,
         deliver: Callable[[MessageT], object],
         finish: Callable[[], object],
-        *,
-        what: str,
+        service: Service,
     ) -> None:
         self._deliver = deliver
         self._finish = finish
-        self._warned = Warned(what)
+        self._service = service
         self._messages: queue.Queue[MessageT | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -54,20 +59,15 @@ class Sender(Generic[MessageT]):
         if self._thread.ident is None:
             self._thread.start()
 
-    def close(self, timeout_s: float) -> None:
+    def close(self, seconds: float) -> None:
         """Wait until all that was sent is delivered, or the time is over."""
         self._messages.put(None)
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._warned.warn(f"no answer within {timeout_s:g} s")
+        self._service.wait_for(self._thread, seconds)
 
     def _run(self) -> None:
         while (message := self._messages.get()) is not None:
-            self._try(lambda message=message: self._deliver(message))
-        self._try(self._finish)
-
-    def _try(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except Exception as error:  # each transport has its own
-            self._warned.warn(f"{type(error).__name__}: {error}")
+            try:
+                self._deliver(message)
+            except Exception as error:  # each transport has its own
+                self._service.warn(f"{type(error).__name__}: {error}")
+        self._finish()
