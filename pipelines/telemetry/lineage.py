@@ -6,6 +6,7 @@ where to. A receiver that does not answer costs a warning and a few seconds at t
 
 from __future__ import annotations
 
+import logging
 import os
 from uuid import UUID
 
@@ -27,6 +28,8 @@ from engine.untrusted.escaped import cut
 from pipelines.telemetry.dataset_names import dataset_name
 from pipelines.telemetry.lineage_events import NAME, Events, LineageRun
 from pipelines.telemetry.sending import CLOSING_S, STOPPING_S, Sender, Service
+
+logging.getLogger("openlineage").addHandler(logging.NullHandler())  # else it prints errors
 
 NAMESPACE = "OPENLINEAGE_NAMESPACE"
 """The environment variable with the namespace of jobs."""

@@ -12,6 +12,7 @@ seconds at the end of a run.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import Counter
@@ -53,6 +54,9 @@ NAME = "florilegium"
 _PARENT = ("traceparent", "tracestate")
 """Headers of W3C Trace Context; environment variables have them in capitals."""
 
+_EXPORTER_LOG = logging.getLogger(OTLPSpanExporter.__module__)
+logging.getLogger("opentelemetry").addHandler(logging.NullHandler())  # else it prints errors
+
 Value = str | int | tuple[str, ...]
 
 
@@ -66,6 +70,7 @@ class Tracing(Observer):
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(_Exporter(self._service)))
         self._tracer = self._provider.get_tracer(NAME, version(NAME))
+        self._first_entry = _FirstEntry()
         self._shards: dict[str, Span] = {}
         self._skipped = 0
 
@@ -101,6 +106,7 @@ class Tracing(Observer):
                 pass  # counters, which no span has
 
     def _start(self, fact: RunStarted) -> None:
+        _EXPORTER_LOG.addFilter(self._first_entry)
         self._run = self._tracer.start_span(
             self._command,
             self._parent,
@@ -185,6 +191,7 @@ class Tracing(Observer):
         thread = threading.Thread(target=self._provider.shutdown, daemon=True)
         thread.start()
         self._service.wait_for(thread, seconds)
+        _EXPORTER_LOG.removeFilter(self._first_entry)
 
     def _add(
         self, name: str, parent: Span, started_s: float, seconds: float, **attributes: Value
@@ -215,6 +222,18 @@ class _Exporter(SpanExporter):
 
     def shutdown(self) -> None:
         self._spans.shutdown()  # type: ignore[no-untyped-call]
+
+
+class _FirstEntry(logging.Filter):
+    """Leaves one entry in the log of a run; a collector that is down makes several a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_over = False
+
+    def filter(self, _: logging.LogRecord) -> bool:
+        is_first, self._is_over = not self._is_over, True
+        return is_first
 
 
 def context_of_environment() -> Context:
