@@ -141,7 +141,7 @@ def test_a_run_belongs_to_the_one_that_a_scheduler_names(
     built(tmp_path / "out")
     for event in events_of(listening):
         parent = event["run"]["facets"]["parent"]
-        assert parent["job"] == {"namespace": "airflow", "name": "dag.task", "facets": {}}
+        assert (parent["job"]["namespace"], parent["job"]["name"]) == ("airflow", "dag.task")
         assert parent["run"]["runId"] == PARENT.rpartition("/")[2]
         assert event["job"]["namespace"] == "photos"
 
