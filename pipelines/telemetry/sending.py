@@ -28,7 +28,7 @@ class Service:
         """Print why something was not delivered, unless that was done before."""
         if not self._is_warned_of:
             self._is_warned_of = True
-            line = f"{self._name}: {reason}; the run goes on without it"
+            line = f"{self._name}: {reason}; the dataset is not affected"
             ERR.say(redacted(line), label="warning", style="yellow")
 
     def wait_for(self, thread: threading.Thread, seconds: float) -> None:
