@@ -21,7 +21,7 @@ from engine.storage.lease import DIVISION, writing, writing_part
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
-from pipelines.telemetry.observers import observers_of
+from pipelines.telemetry.observers import Parent, observers_of
 from pipelines.terminal.progress import shown
 
 
@@ -32,11 +32,12 @@ def build_dataset(
     replace: bool = False,
     check: bool = False,
     step: str = "",
+    parent: Parent | None = None,
 ) -> Manifest:
     """Build what is missing of a dataset, with its report; whatever was lost on the way.
 
     With `check`, finished shards are read, and made again where they are damaged. `step` is shown
-    with the progress.
+    with the progress; `parent` is the command that the run belongs to.
 
     Raises:
         OutputInUse: another command writes the output.
@@ -45,7 +46,7 @@ def build_dataset(
     """
     refuse_caveats(run)  # before anything is written
     progress = Progress(step=step)
-    observer = Observers(guests=observers_of(run))
+    observer = Observers(guests=observers_of(run, parent))
     with (
         writing(run.output) as lease,
         shown(progress),
