@@ -42,7 +42,7 @@ class Cluster:
     def address(self) -> str:
         return str(self.ray.address)
 
-    def add(self, **resources: float) -> str:
+    def add(self, **resources: Any) -> str:
         """Add a node and return its id."""
         node = self.ray.add_node(object_store_memory=80 << 20, **resources)
         self.nodes.append(node)
@@ -296,6 +296,36 @@ def test_a_build_keeps_to_its_share_of_a_cluster(cluster: Cluster, build: Build)
     assert driver.ended() == 0, driver.printed.read_text()
     assert max(cpus for cpus, _ in used) == 2
     assert max(gpus for _, gpus in used) == 2
+
+
+def test_a_build_keeps_to_the_nodes_with_its_labels(cluster: Cluster, build: Build) -> None:
+    cluster.add(num_cpus=2, labels={"market": "spot"})
+    selected = cluster.add(num_cpus=2, labels={"market": "reserved"})
+    driver = build({"placed": {"seconds": 0}}, label_selector={"market": "in(reserved, owned)"})
+    assert driver.ended() == 0, driver.printed.read_text()
+    assert driver.samples() == IMAGES
+    assert {call["node"] for call in driver.calls()} == {selected}
+
+
+def test_workers_beyond_the_cluster_are_asked_for_and_start_when_a_node_joins(
+    cluster: Cluster, build: Build
+) -> None:
+    """The demand that an autoscaler sees is that of actors which Ray cannot place."""
+    from ray._private.state import actors
+
+    driver = build(workers=3, wait_for_nodes_s=120)
+    assert driver.comes_to(lambda: bool(driver.calls())), driver.printed.read_text()
+
+    def waiting() -> int:
+        return sum(one["State"] == "PENDING_CREATION" for one in actors().values())
+
+    assert driver.comes_to(lambda: waiting() == 2)
+    joined = cluster.add(num_cpus=2)
+    assert driver.comes_to(lambda: bool(driver.calls(joined)), seconds=JOINED_S)
+    assert waiting() == 0
+    assert driver.ended() == 0, driver.printed.read_text()
+    assert driver.samples() == IMAGES
+    assert "pool 'cpu' starts with 1 worker of 3" in driver.printed.read_text()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
