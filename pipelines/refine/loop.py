@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.core.counted import counted
 from engine.core.errors import ConfigError, MissingPackage
+from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started
 from engine.execution.run import Run, execute, prepare
@@ -43,6 +44,7 @@ from pipelines.refine.labelling import LabelledRound, label
 from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, round_config, with_students
 from pipelines.shape_world.score.measure import truth_of
+from pipelines.telemetry.observers import watched
 from pipelines.terminal.progress import shown
 from pipelines.training.config import TrainConfig
 from pipelines.training.trainer import train
@@ -163,10 +165,11 @@ class _Loop:
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
         progress = Progress(step=f"round {best.number} is promoted")
-        with shown(progress):
-            manifest = execute(run, progress)
+        with shown(progress), watched(run, progress) as observer:
+            manifest = execute(run, progress, observer=observer)
             write_lineage(self._output, rounds)  # first: the report shows the rounds
             put_in_place(run, manifest, before_switch=before_switch)
+            observer.observe(RunFinished(manifest=manifest))
 
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
         """Train a student for each fold, on the samples of all other folds, and fine-tune it."""
