@@ -1,4 +1,4 @@
-"""Everything else in `configs/deploy`: the image, the launcher of clusters, Slurm, schedulers."""
+"""Most files in `configs/deploy`: the image, the launcher of clusters, Slurm, schedulers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXTS = {path.name: path.read_text("utf-8") for path in DEPLOY.iterdir() if path
 def test_every_file_is_looked_at_here_or_beside() -> None:
     assert TEXTS.keys() == {
         *("Dockerfile", "rayjob.yaml", "raycronjob.yaml", "cronjob.yaml", "ray_cluster.yaml"),
-        *("slurm.sbatch", "airflow_dag.py", "dagster_job.py"),
+        *("slurm.sbatch", "airflow_dag.py", "dagster_job.py", "grafana.json", "metrics.md"),
     }
 
 
