@@ -11,7 +11,8 @@ _HEAD = f"""\
 # Metrics of a build
 
 * Under Ray they come with Ray's own, from the metrics port of the node where the build was started;
-  their names begin with `ray_`. `ray[default]` has to be installed there.
+  their names begin with `ray_`. `ray[default]` has to be installed there. Ray collects them every
+  10 seconds: of a Ray that ends with its build the last ones are lost, so take the file there.
 * With any runner, the environment `{METRICS_FILE}=/var/lib/node_exporter/mine.prom`
   has a build write them into that file every few seconds, for the textfile collector of
   node_exporter. The extra `metrics` has to be installed. All have the label `{RUN_LABEL}`, the name
