@@ -157,7 +157,7 @@ class ProgressPublisher(Observer):
                 self._end()
                 self._output.remove(self._name)
                 if manifest is not None:  # of the whole dataset: nothing else is under way
-                    Folder(f"{self._output.url}/{PROGRESS}").clear()
+                    clear_progress(self._output)
             case RunFailed(error=error):
                 self._end()
                 self._write(FAILED, str(error))
@@ -202,6 +202,11 @@ def read_progress(output: Folder) -> dict[str, ProgressFile]:
             with suppress(ValueError):
                 found[writer] = ProgressFile.read(data)
     return found
+
+
+def clear_progress(output: Folder) -> None:
+    """Delete the files of all writers of an output; the caller holds its lease."""
+    Folder(f"{output.url}/{PROGRESS}").clear()
 
 
 def _cut(text: str) -> str:
