@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from engine.core.errors import ConfigError, UsageError
 from engine.core.redaction import redacted
 from engine.execution.observer import Observer, Observers, RunFinished, RunStarted, observed
-from engine.execution.run import Run
+from engine.execution.progress import Progress
+from engine.execution.run import Run, started
 from engine.planning.config import RunConfig
 from engine.planning.registry import require
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut
 from pipelines.telemetry.metrics import MetricsObserver
+from pipelines.telemetry.progress_file import BUILD, ProgressPublisher
 from pipelines.telemetry.prometheus import METRICS_FILE, RayExporter, TextfileExporter
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from pipelines.telemetry.lineage_events import LineageRun
     from pipelines.telemetry.tracing import Tracing
 
-BUILD = "build"
 _LINEAGE = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT__TYPE")
 _TRACING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -42,6 +43,23 @@ class Parent:
 
     lineage: LineageRun | None = None
     trace: Context | None = None
+
+
+@contextmanager
+def watched(
+    run: Run, progress: Progress, *, parent: Parent | None = None, writer: str = BUILD
+) -> Iterator[Observer]:
+    """Let a run be seen while the block runs: publish its progress, and tell its observers; the
+    block tells them itself of `RunFinished`. `writer` names its file of progress, `parent` the
+    command that the run belongs to.
+
+    Raises:
+        UsageError: the environment asks for an observer that cannot be.
+    """
+    publisher = ProgressPublisher(progress, run.output, writer)
+    observer = Observers(guests=(publisher, *observers_of(run, parent)))
+    with observed(observer, started(run, step=progress.step)):
+        yield observer
 
 
 def observers_of(run: Run, parent: Parent | None = None) -> tuple[Observer, ...]:
@@ -69,13 +87,13 @@ def command(name: str, config: RunConfig) -> Iterator[Parent]:
     output = Folder(config.output)
     lineage, tracing = _lineage(name, output), _tracing(name)
     observers = Observers(guests=[one for one in (lineage, tracing) if one])
-    started = RunStarted(
+    fact = RunStarted(
         sources=tuple(redacted(source.url) for source in config.source),
         output=redacted(output.url),
         recipe="",
         runner=config.runner.kind,
     )
-    with observed(observers, started):
+    with observed(observers, fact):
         yield Parent(
             lineage=lineage.run if lineage else None, trace=tracing.context if tracing else None
         )
