@@ -100,13 +100,20 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         UsageError: no slices are under way, or those of another config.
         StorageError: a file cannot be written.
     """
-    progress = Progress(current="gathering the slices")
-    with writing(run.output, ends_parts=True) as lease, shown(progress):
+    step = "end of the slices"
+    progress = Progress(step=step, current="gathering the shards")
+    observer = Observers(guests=observers_of(run))
+    with (
+        writing(run.output, ends_parts=True) as lease,
+        shown(progress),
+        observed(observer, started(run, step=step)),
+    ):
         manifest = gather(run, check=check)
         if manifest is not None:
             progress.current = "writing card and report"
             put_in_place(run, manifest, before_switch=lease.check)
         end_slices(run.output)
+        observer.observe(RunFinished(manifest=manifest))
     return manifest
 
 
