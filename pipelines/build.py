@@ -98,7 +98,7 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         UsageError: no slices are under way, or those of another config.
         StorageError: a file cannot be written.
     """
-    progress = Progress(current="gathering the slices")
+    progress = Progress(step="end of the slices", current="gathering the shards")
     with (
         writing(run.output, ends_parts=True) as lease,
         shown(progress),
