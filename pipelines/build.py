@@ -18,6 +18,7 @@ from engine.storage.lease import writing
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
+from pipelines.dataset.takedown import begin, complete
 from pipelines.terminal.progress import shown
 
 
@@ -54,6 +55,7 @@ def put_in_place(
     """Write what stands beside the shards, then switch; write nothing when nothing is new."""
     output, config = run.output, resolved_config(run)
     before_switch()  # nothing is written over what another command wrote meanwhile
+    begin(run, manifest)
     is_same_run = output.read(RUN) == config
     current = replace(manifest, files=_files_of_current(output))
     if not (
@@ -72,6 +74,7 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
     refuse_vanished(run.output, manifest.shards)
     before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
+    complete(run.output, keep=run.config.keep_versions)
 
 
 def draw_again(output: Folder) -> None:

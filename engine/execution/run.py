@@ -23,7 +23,7 @@ from engine.core.sample import digest_of
 from engine.core.tasks import TASKS
 from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.execution.log import log_dead_letters, run_log
-from engine.execution.losses import Ledger
+from engine.execution.losses import Ledger, without_taken_down
 from engine.execution.nesting import refuse_links, refuse_nesting
 from engine.execution.progress import Progress
 from engine.execution.runner import InProcessRunner, Runner
@@ -52,7 +52,9 @@ from engine.results.publication import (
     refuse_vanished,
 )
 from engine.results.shard import SOURCE_FINGERPRINT
+from engine.results.takedowns import list_file, put_in_effect
 from engine.sources.source import RECEIPTS, Source
+from engine.sources.takedown import Takedown, read_takedown
 from engine.sources.url import reached
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut, escaped
@@ -72,6 +74,8 @@ class Run:
     sources: tuple[Source[Any], ...]
     output: Folder
     layers: Folder
+    takedown: Takedown | None = None
+    """The list of images to be taken down, if the config names one."""
     problem: UsageError | None = None
     """Why the source cannot be read, in a dry run, which then has no sources."""
 
@@ -111,6 +115,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
         sources=sources,
         output=output,
         layers=layers,
+        takedown=read_takedown(config.takedown) if config.takedown else None,
     )
 
 
@@ -142,7 +147,8 @@ def _refuse_missing_packages(config: RunConfig, *, imports_modules: bool) -> Non
         MissingPackage: with all pip lines.
     """
     absent: list[MissingPackage] = []
-    for url in (*(source.url for source in config.source), config.output, config.layers):
+    others = (config.output, config.layers, config.takedown)
+    for url in (*(source.url for source in config.source), *others):
         try:
             reached(url or "")
         except MissingPackage as error:
@@ -175,6 +181,7 @@ def execute(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
+    put_in_effect(run.output, run.takedown)
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
     progress.current = "checking finished shards" if check else progress.current
@@ -215,7 +222,7 @@ def _finish(
 ) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
     receipts.write(job.spec, stats.samples_digest)
-    log_dead_letters(stats.name, stats.dead_letters)
+    log_dead_letters(stats.name, without_taken_down(stats.dead_letters))
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
     ledger.add(stats)
     progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
@@ -281,7 +288,7 @@ def _job(
     done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
     letters = done.dead_letters if done else ()
     is_unpaid = any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
-    is_wanted = is_unpaid or (retry and bool(letters))
+    is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
     return Job(spec=spec, previous_digest=previous_digest, done=done, retry=retry)
@@ -354,16 +361,20 @@ async def _watch(runner: Runner, progress: Progress) -> None:
 
 
 def _runner(run: Run) -> Runner:
-    if run.config.runner.kind == "in_process":
-        worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
+    config = run.config
+    if run.takedown:  # every worker can read the output, and finds the list as it was read here
+        url = f"{run.output.url}/{list_file(run.takedown)}"
+        config = config.model_copy(update={"takedown": url})
+    if config.runner.kind == "in_process":
+        worker = Worker(config, run.graph, layers=run.layers, output=run.output)
         return InProcessRunner(worker, run.graph)
-    if run.config.runner.kind == "local":
+    if config.runner.kind == "local":
         from engine.execution.local_runner import LocalRunner
 
-        return LocalRunner(run.config, run.graph, layers=run.layers, output=run.output)
+        return LocalRunner(config, run.graph, layers=run.layers, output=run.output)
     from engine.execution.ray_runner import RayRunner
 
-    return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
+    return RayRunner(config, run.graph, layers=run.layers, output=run.output)
 
 
 class _ReadingReceipts:
@@ -371,6 +382,7 @@ class _ReadingReceipts:
 
     def __init__(self, run: Run) -> None:
         self._layers = run.layers
+        listed = [run.takedown.digest] if run.takedown and run.takedown.entries else []
         self._readings = [
             digest_of(
                 [
@@ -378,6 +390,7 @@ class _ReadingReceipts:
                     str(PIXELS_VERSION),
                     run.config.limits.of_readings,
                     redacted(source.config.model_dump_json()),
+                    *listed,
                 ]
             )[:16]
             for source in run.sources

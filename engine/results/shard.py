@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from engine.core.annotation import COORDINATE_DECIMALS, SOURCE, Annotation, Prov
 from engine.core.errors import FlorilegiumError, SampleError
 from engine.core.image.header import PIXELS_VERSION, ImageHeader
 from engine.core.image.reading import decode, read_header
+from engine.core.image_member import ImageKind, image_member
 from engine.core.keys import Taken, packed_key
 from engine.core.limits import Limits
 from engine.core.redaction import redacted_urls
@@ -32,6 +33,7 @@ from engine.sources.files import dead_letter, failed
 from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.own_output import without_bad
 from engine.sources.source import Item, Reading, Source
+from engine.sources.takedown import NOTHING, Takedown, base_of, taken_down
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a box of the source may leave the image, as by rounding: it is clipped. One that
@@ -115,10 +117,14 @@ def read_shard(
     limits: Limits,
     given_up: Mapping[Spot, SampleError] | None = None,
     watched: Watched = lambda *_: nullcontext(),
+    takedown: Takedown = NOTHING,
+    kind: ImageKind = "jpg",
 ) -> tuple[Shard, ShardBytes]:
     """Read the inputs of a shard: headers, digests, labels of the source and bytes.
 
-    `given_up` are steps at which workers died, with the error for the dead letter.
+    `given_up` are steps at which workers died, with the error for the dead letter. Images on a
+    `takedown` list become dead letters; `kind` is how images are published, whose digests may be on
+    it, too.
     """
     held = 0
     records: list[Record] = []
@@ -126,7 +132,11 @@ def read_shard(
     images: deque[bytes] = deque()
     dead_letters: list[DeadLetter] = []
     given_up = given_up or {}
+    listed = partial(_listed, takedown, _base(spec, source), kind)
     for key, reading, spot in _readings(spec, source, given_up, watched):
+        if entries := listed(key, reading):
+            dead_letters.append(taken_down(key, _location(reading), entries))
+            continue
         if isinstance(reading, DeadLetter):
             dead_letters.append(replace(reading, key=key))
             continue
@@ -136,11 +146,15 @@ def read_shard(
             _check_bytes(reading, held, limits)
             with watched(spot, reading.location):
                 record, annotations = _record(key, reading, limits)
+                entries = listed(key, reading, is_decodable=True)
         except SampleError as error:
             dead_letters.append(dead_letter(key, reading.location, error.reason, error.message))
             continue
         except Exception as error:  # labels that a source of another package did not check
             dead_letters.append(failed(key, reading.location, error))
+            continue
+        if entries:
+            dead_letters.append(taken_down(key, reading.location, entries))
             continue
         held += len(reading.data)
         records.append(record)
@@ -154,6 +168,39 @@ def read_shard(
     )
     # Each image is freed as soon as it is copied: a shard may have gigabytes of them.
     return shard, ShardBytes(images.popleft() for _ in range(len(images)))
+
+
+def _base(spec: ShardSpec, source: Source[Any]) -> str:
+    """Return what the locations of a shard's inputs are relative to."""
+    return base_of(source.config.url, spec.entries[0].item.location) if spec.entries else ""
+
+
+def _location(reading: Reading | DeadLetter) -> str:
+    return reading.source if isinstance(reading, DeadLetter) else reading.location
+
+
+def _listed(
+    takedown: Takedown,
+    base: str,
+    kind: ImageKind,
+    key: str,
+    reading: Reading | DeadLetter,
+    *,
+    is_decodable: bool = False,
+) -> tuple[str, ...]:
+    """Return the entries of a takedown list that match an input; of one that is decodable, also
+    those that match its bytes as they would be published."""
+    digests = []
+    if takedown.has_digests and isinstance(reading, Reading):
+        data: bytes | memoryview = reading.data
+        if is_decodable:
+            data = image_member(reading.data, kind=kind, extension="").data
+            if data is reading.data:
+                return ()  # published as it is, and looked up before
+        digests = [sha256(data).hexdigest()]
+    elif is_decodable:
+        return ()
+    return takedown.of_reading(key, reading, base, digests)
 
 
 def _readings(

@@ -1,0 +1,220 @@
+"""The takedowns of a dataset: the list in effect, and a receipt for each list and each find.
+
+    takedowns/DIGEST.txt     the list in effect, which workers and `verify` read
+              000001.json    a receipt: what matched, and what was deleted
+              pending.json   the receipt of a takedown that is not complete
+
+A receipt is written before anything is deleted, and gets its number when all is: a takedown that
+was killed goes on from `pending.json`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from pydantic import TypeAdapter
+
+from engine.core.counted import counted
+from engine.core.errors import ConfigError
+from engine.results.publication import to_json
+from engine.sources.takedown import Takedown, name_of, parse_takedown
+from engine.storage.documents import damaged, read_limited
+from engine.storage.folder import Folder
+
+TAKEDOWNS = "takedowns"
+"""The folder of lists and receipts within a dataset."""
+PENDING = f"{TAKEDOWNS}/pending.json"
+_LIST = re.compile(r"[0-9a-f]{32}\.txt")
+_RECEIPT = re.compile(r"[0-9]{6,}\.json")
+_CURE = "restore it: what it has was deleted elsewhere"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """An image that a list took down: the entries, and where it was.
+
+    `shard` and `sha256` are those that it had in a version of the dataset, empty where it never was
+    a sample.
+    """
+
+    entries: tuple[str, ...]
+    key: str
+    source: str
+    shard: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What one takedown found and deleted. `version` is the digest of the manifest from which on
+    it is gone, empty until all is deleted."""
+
+    number: int
+    list_digest: str
+    entries: int
+    """Entries of the list."""
+    matched: tuple[Match, ...]
+    """Images that earlier receipts do not name."""
+    unmatched: tuple[str, ...]
+    """Entries that no image matches, in the source or in what was made of it."""
+    withdrawn: tuple[str, ...]
+    """Entries of the list before that are no longer listed: their images may be there again."""
+    shards: tuple[str, ...]
+    """Shards of earlier versions that held an image or its dead letter; they are deleted."""
+    versions: tuple[str, ...]
+    """Digests of the manifests that named them; they are deleted."""
+    layers: tuple[str, ...]
+    """Layers that are deleted or written again without the images."""
+    reading_receipts: tuple[str, ...]
+    """Files beside the layers that named those shards."""
+    samples: tuple[str, ...]
+    """Digests of the samples that layers must not have."""
+    log_lines: int
+    """Lines that were removed from the log of runs."""
+    audit_lines: int
+    """Lines that were removed from the file of an audit."""
+    not_reached: tuple[str, ...]
+    """Where copies may be that were not deleted."""
+    version: str = ""
+
+    def to_json(self) -> bytes:
+        """Return the content of the file."""
+        return to_json(asdict(self), indent=1)
+
+    def joined(self, earlier: Receipt) -> Receipt:
+        """Return this receipt with what an interrupted takedown already found."""
+        return Receipt(
+            number=earlier.number,
+            list_digest=self.list_digest,
+            entries=self.entries,
+            matched=_joined_matches(earlier.matched, self.matched),
+            unmatched=self.unmatched,
+            withdrawn=tuple(sorted({*earlier.withdrawn, *self.withdrawn})),
+            shards=_union(earlier.shards, self.shards),
+            versions=_union(earlier.versions, self.versions),
+            layers=_union(earlier.layers, self.layers),
+            reading_receipts=_union(earlier.reading_receipts, self.reading_receipts),
+            samples=_union(earlier.samples, self.samples),
+            log_lines=max(earlier.log_lines, self.log_lines),
+            audit_lines=max(earlier.audit_lines, self.audit_lines),
+            not_reached=self.not_reached,
+        )
+
+
+_ADAPTER: TypeAdapter[Receipt] = TypeAdapter(Receipt)
+
+
+def _union(*parts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({one for part in parts for one in part}))
+
+
+def _joined_matches(*parts: Iterable[Match]) -> tuple[Match, ...]:
+    """Join matches by key and shard, the later ones first."""
+    found = {(one.key, one.shard): one for part in parts for one in part}
+    return tuple(found[name] for name in sorted(found))
+
+
+def list_file(takedown: Takedown) -> str:
+    """Return the name of a list within a dataset."""
+    return f"{TAKEDOWNS}/{takedown.digest}.txt"
+
+
+def is_takedown_file(name: str) -> bool:
+    """Whether a file of the folder of takedowns may be there, by its name."""
+    is_numbered = _LIST.fullmatch(name) or _RECEIPT.fullmatch(name)
+    return bool(is_numbered) or f"{TAKEDOWNS}/{name}" == PENDING
+
+
+def put_in_effect(output: Folder, takedown: Takedown | None) -> None:
+    """Write a list into a dataset, where workers on other machines find it.
+
+    Raises:
+        ConfigError: there is no list, and the dataset has one in effect.
+    """
+    if takedown is None:
+        _refuse_to_bring_back(output)
+    elif output.read(list_file(takedown)) != takedown.to_bytes():
+        output.publish(list_file(takedown), takedown.to_bytes())
+
+
+def _refuse_to_bring_back(output: Folder) -> None:
+    """Refuse a build without a list over a dataset from which images were taken down.
+
+    Raises:
+        ConfigError: they would come back unasked.
+    """
+    last = read_pending(output) or next(reversed(read_receipts(output)), None)
+    if last and last.entries:
+        listed = counted(last.entries, "entry", "entries")
+        raise ConfigError(
+            f"{output.url} is built with a takedown list of {listed}, and this config has none: "
+            f"their images would come back. Give the list as `takedown`, or an empty file to let "
+            f"them come back"
+        )
+
+
+def stored_list(output: Folder, digest: str) -> Takedown:
+    """Return a list that a receipt names.
+
+    Raises:
+        StorageError: it is missing or was changed.
+    """
+    name = f"{TAKEDOWNS}/{digest}.txt"
+    try:
+        takedown = parse_takedown(read_limited(output, name, cure=_CURE) or b"", name)
+    except ConfigError as error:
+        raise damaged(output, name, error, cure=_CURE) from error
+    if takedown.digest != digest:
+        raise damaged(output, name, "its digest differs from its name", cure=_CURE)
+    return takedown
+
+
+def remove_other_lists(output: Folder, digest: str) -> None:
+    """Delete lists that are no longer in effect."""
+    for name in output.names(TAKEDOWNS):
+        if _LIST.fullmatch(name) and name != f"{digest}.txt":
+            output.remove(f"{TAKEDOWNS}/{name}")
+
+
+def read_receipts(output: Folder) -> list[Receipt]:
+    """Return the receipts of complete takedowns, oldest first.
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    names = sorted(filter(_RECEIPT.fullmatch, output.names(TAKEDOWNS)), key=len)
+    names.sort(key=lambda name: int(name.removesuffix(".json")))
+    return [one for name in names if (one := _read(output, f"{TAKEDOWNS}/{name}"))]
+
+
+def read_pending(output: Folder) -> Receipt | None:
+    """Return the receipt of a takedown that is not complete, if there is one.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    return _read(output, PENDING)
+
+
+def _read(output: Folder, name: str) -> Receipt | None:
+    data = read_limited(output, name, cure=_CURE)
+    if data is None:
+        return None
+    try:
+        return _ADAPTER.validate_json(data, strict=True)
+    except ValueError as error:
+        raise damaged(output, name, error, cure=_CURE) from error
+
+
+def complete_receipt(output: Folder, receipt: Receipt) -> None:
+    """Give a receipt its number: all that it names is deleted."""
+    output.publish(f"{TAKEDOWNS}/{receipt.number:06d}.json", receipt.to_json())
+    remove_other_lists(output, receipt.list_digest)
+    output.remove(PENDING)
+
+
+def by_name(entries: Iterable[str]) -> dict[str, str]:
+    """Return entries by the short names that dead letters have of them."""
+    return {name_of(entry): entry for entry in entries}
