@@ -55,7 +55,6 @@ def put_in_place(
     """Write what stands beside the shards, then switch; write nothing when nothing is new."""
     output, config = run.output, resolved_config(run)
     before_switch()  # nothing is written over what another command wrote meanwhile
-    begin(run, manifest)
     is_same_run = output.read(RUN) == config
     current = replace(manifest, files=_files_of_current(output))
     if not (
@@ -72,6 +71,8 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
     if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
+    before_switch()
+    begin(run, manifest)
     before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
     complete(run.output, keep=run.config.keep_versions)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from engine.core.counted import counted
@@ -42,6 +42,7 @@ from engine.planning.partition import (
 )
 from engine.planning.plugins import modules_of, search_for_plugins
 from engine.planning.source_opening import open_source
+from engine.results.listed import is_affected
 from engine.results.manifest import RECIPE, Manifest, named_shards
 from engine.results.publication import (
     SHARDS,
@@ -52,9 +53,9 @@ from engine.results.publication import (
     refuse_vanished,
 )
 from engine.results.shard import SOURCE_FINGERPRINT
-from engine.results.takedowns import list_file, put_in_effect
+from engine.results.takedowns import list_in_effect, put_in_effect, refuse_to_bring_back
 from engine.sources.source import RECEIPTS, Source
-from engine.sources.takedown import Takedown, read_takedown
+from engine.sources.takedown import NOTHING, Takedown, base_of, read_takedown
 from engine.sources.url import reached
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut, escaped
@@ -181,15 +182,15 @@ def execute(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
-    put_in_effect(run.output, run.takedown)
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
     progress.current = "checking finished shards" if check else progress.current
     finished = _FinishedShards(run.output, is_read=check)
     receipts = _ReadingReceipts(run)
+    versions = [finished.of(spec.number) for spec in specs]
     found = [
-        _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
-        for spec in specs
+        _job(run, spec, done, receipts.read(spec, done), retry=retry)
+        for spec, done in zip(specs, versions, strict=True)
     ]
     ledger = Ledger(specs, run.config.max_dead_letter_share)
     _skip([done for done in found if isinstance(done, ShardStats)], ledger, progress)
@@ -254,6 +255,8 @@ def refuse_caveats(run: Run) -> None:
 
 def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
     """Divide the sources into shards, and store the division before any shard is made."""
+    if run.takedown is None:
+        refuse_to_bring_back(run.output)
     index, size = read_index(run.output), run.config.shard_size
     if not replace:
         _refuse_another_source(run, index)
@@ -363,7 +366,7 @@ async def _watch(runner: Runner, progress: Progress) -> None:
 def _runner(run: Run) -> Runner:
     config = run.config
     if run.takedown:  # every worker can read the output, and finds the list as it was read here
-        url = f"{run.output.url}/{list_file(run.takedown)}"
+        url = f"{run.output.url}/{put_in_effect(run.output, run.takedown)}"
         config = config.model_copy(update={"takedown": url})
     if config.runner.kind == "in_process":
         worker = Worker(config, run.graph, layers=run.layers, output=run.output)
@@ -381,27 +384,60 @@ class _ReadingReceipts:
     """Stores which samples came from which inputs, so that unchanged inputs are not read again."""
 
     def __init__(self, run: Run) -> None:
-        self._layers = run.layers
-        listed = [run.takedown.digest] if run.takedown and run.takedown.entries else []
-        self._readings = [
-            digest_of(
-                [
-                    SOURCE_FINGERPRINT,
-                    str(PIXELS_VERSION),
-                    run.config.limits.of_readings,
-                    redacted(source.config.model_dump_json()),
-                    *listed,
-                ]
-            )[:16]
-            for source in run.sources
-        ]
+        self._run = run
+        self._takedown = run.takedown or NOTHING
+        self._readings = _readings_of(run, self._takedown)
 
-    def read(self, spec: ShardSpec) -> str | None:
-        data = self._layers.read(self._name(spec))
-        return None if data is None else data.decode("ascii", "replace")
+    def read(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
+        """Return the digest of the samples that the inputs of a shard gave, as far as known.
+
+        With another takedown list, inputs are read again only where the versions of the shard that
+        exist may hold an image that was listed, or taken off the list.
+        """
+        data = self._run.layers.read(self._name(spec, self._readings))
+        if data is None:
+            return self._of_list_before(spec, finished)
+        return data.decode("ascii", "replace")
 
     def write(self, spec: ShardSpec, samples_digest: str) -> None:
-        self._layers.publish(self._name(spec), samples_digest.encode(), durable=False)
+        name = self._name(spec, self._readings)
+        self._run.layers.publish(name, samples_digest.encode(), durable=False)
 
-    def _name(self, spec: ShardSpec) -> str:
-        return f"{RECEIPTS}{self._readings[spec.source]}/{spec.inputs_digest}"
+    def _of_list_before(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
+        if self._before.digest == self._takedown.digest:
+            return None
+        name = self._name(spec, _readings_of(self._run, self._before))
+        digest = (self._run.layers.read(name) or b"").decode("ascii", "replace")
+        stats = next((one for one in finished if one.samples_digest == digest), None)
+        if stats is None or stats.recipe != self._run.graph.recipe:
+            return None
+        source = self._run.sources[spec.source]
+        bases = {base_of(source.config.url, spec.entries[0].item.location)}
+        if is_affected(self._run.output, stats, self._before, self._takedown, bases):
+            return None
+        self.write(spec, digest)
+        return digest
+
+    @cached_property
+    def _before(self) -> Takedown:
+        return list_in_effect(self._run.output)
+
+    def _name(self, spec: ShardSpec, readings: Sequence[str]) -> str:
+        return f"{RECEIPTS}{readings[spec.source]}/{spec.inputs_digest}"
+
+
+def _readings_of(run: Run, takedown: Takedown) -> list[str]:
+    """Return a digest for each source of all on which it depends what is read from an input."""
+    listed = [takedown.digest] if takedown.entries else []
+    return [
+        digest_of(
+            [
+                SOURCE_FINGERPRINT,
+                str(PIXELS_VERSION),
+                run.config.limits.of_readings,
+                redacted(source.config.model_dump_json()),
+                *listed,
+            ]
+        )[:16]
+        for source in run.sources
+    ]

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -132,10 +132,12 @@ def read_shard(
     images: deque[bytes] = deque()
     dead_letters: list[DeadLetter] = []
     given_up = given_up or {}
-    listed = partial(_listed, takedown, _base(spec, source), kind)
+    base = _base(spec, source)
     for key, reading, spot in _readings(spec, source, given_up, watched):
-        if entries := listed(key, reading):
-            dead_letters.append(taken_down(key, _location(reading), entries))
+        location = reading.source if isinstance(reading, DeadLetter) else reading.location
+        if takedown.matching(key=key, location=location, base=base):
+            entries = _listed_unread(takedown, base, key, reading)
+            dead_letters.append(taken_down(key, location, entries))
             continue
         if isinstance(reading, DeadLetter):
             dead_letters.append(replace(reading, key=key))
@@ -146,7 +148,7 @@ def read_shard(
             _check_bytes(reading, held, limits)
             with watched(spot, reading.location):
                 record, annotations = _record(key, reading, limits)
-                entries = listed(key, reading, is_decodable=True)
+                entries = _listed(takedown, base, kind, record, reading.data)
         except SampleError as error:
             dead_letters.append(dead_letter(key, reading.location, error.reason, error.message))
             continue
@@ -154,7 +156,7 @@ def read_shard(
             dead_letters.append(failed(key, reading.location, error))
             continue
         if entries:
-            dead_letters.append(taken_down(key, reading.location, entries))
+            dead_letters.append(taken_down(key, location, entries))
             continue
         held += len(reading.data)
         records.append(record)
@@ -175,32 +177,37 @@ def _base(spec: ShardSpec, source: Source[Any]) -> str:
     return base_of(source.config.url, spec.entries[0].item.location) if spec.entries else ""
 
 
-def _location(reading: Reading | DeadLetter) -> str:
-    return reading.source if isinstance(reading, DeadLetter) else reading.location
+def _listed_unread(
+    takedown: Takedown, base: str, key: str, reading: Reading | DeadLetter
+) -> tuple[str, ...]:
+    """Return all entries that match an input which is listed by key or place; it is not decoded."""
+    if isinstance(reading, DeadLetter):
+        return takedown.matching(key=key, location=reading.source, base=base)
+    return takedown.matching(
+        key=key,
+        location=reading.location,
+        base=base,
+        metadata=reading.metadata,
+        digests=[sha256(reading.data).hexdigest()],
+    )
 
 
 def _listed(
-    takedown: Takedown,
-    base: str,
-    kind: ImageKind,
-    key: str,
-    reading: Reading | DeadLetter,
-    *,
-    is_decodable: bool = False,
+    takedown: Takedown, base: str, kind: ImageKind, record: Record, data: bytes
 ) -> tuple[str, ...]:
-    """Return the entries of a takedown list that match an input; of one that is decodable, also
-    those that match its bytes as they would be published."""
-    digests = []
-    if takedown.has_digests and isinstance(reading, Reading):
-        data: bytes | memoryview = reading.data
-        if is_decodable:
-            data = image_member(reading.data, kind=kind, extension="").data
-            if data is reading.data:
-                return ()  # published as it is, and looked up before
-        digests = [sha256(data).hexdigest()]
-    elif is_decodable:
-        return ()
-    return takedown.of_reading(key, reading, base, digests)
+    """Return the entries of a takedown list that match an image, by all that its sample would have;
+    `data` are its bytes, which are published in this `kind`."""
+    digests = [record.sha256]
+    if takedown.has_digests:
+        published = image_member(data, kind=kind, extension=record.extension).data
+        digests += [sha256(published).hexdigest()] if published is not data else []
+    return takedown.matching(
+        key=record.key,
+        location=record.source,
+        base=base,
+        metadata=record.metadata,
+        digests=digests,
+    )
 
 
 def _readings(

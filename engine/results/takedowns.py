@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from engine.core.counted import counted
 from engine.core.errors import ConfigError
 from engine.results.publication import to_json
-from engine.sources.takedown import Takedown, name_of, parse_takedown
+from engine.sources.takedown import NOTHING, Takedown, name_of, parse_takedown
 from engine.storage.documents import damaged, read_limited
 from engine.storage.folder import Folder
 
@@ -127,19 +127,25 @@ def is_takedown_file(name: str) -> bool:
     return bool(is_numbered) or f"{TAKEDOWNS}/{name}" == PENDING
 
 
-def put_in_effect(output: Folder, takedown: Takedown | None) -> None:
-    """Write a list into a dataset, where workers on other machines find it.
+def put_in_effect(output: Folder, takedown: Takedown) -> str:
+    """Write a list into a dataset, where workers on other machines find it; return its name."""
+    name = list_file(takedown)
+    if output.read(name) != takedown.to_bytes():
+        output.publish(name, takedown.to_bytes())
+    return name
+
+
+def list_in_effect(output: Folder) -> Takedown:
+    """Return the list by which a dataset was built last; an empty one where there was none.
 
     Raises:
-        ConfigError: there is no list, and the dataset has one in effect.
+        StorageError: the list or a receipt is damaged.
     """
-    if takedown is None:
-        _refuse_to_bring_back(output)
-    elif output.read(list_file(takedown)) != takedown.to_bytes():
-        output.publish(list_file(takedown), takedown.to_bytes())
+    receipts = read_receipts(output)
+    return stored_list(output, receipts[-1].list_digest) if receipts else NOTHING
 
 
-def _refuse_to_bring_back(output: Folder) -> None:
+def refuse_to_bring_back(output: Folder) -> None:
     """Refuse a build without a list over a dataset from which images were taken down.
 
     Raises:

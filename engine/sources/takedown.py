@@ -23,7 +23,6 @@ from engine.core.errors import ConfigError
 from engine.core.redaction import redacted_urls
 from engine.core.sample import DeadLetter, digest_of
 from engine.sources.files import dead_letter
-from engine.sources.source import Reading
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut
 
@@ -93,20 +92,6 @@ class Takedown:
             urls = (location, redacted_urls(whole), *_urls_in(redacted_urls(metadata)))
             names |= {f"{URL}:{url}" for url in urls}
         return tuple(sorted(names & self.entries))
-
-    def of_reading(
-        self, key: str, reading: Reading | DeadLetter, base: str, digests: Iterable[str] = ()
-    ) -> tuple[str, ...]:
-        """Return the entries that match what a source read."""
-        if isinstance(reading, DeadLetter):
-            return self.matching(key=key, location=reading.source, base=base)
-        return self.matching(
-            key=key,
-            location=reading.location,
-            base=base,
-            metadata=reading.metadata,
-            digests=digests,
-        )
 
     def to_bytes(self) -> bytes:
         """Return the list in its canonical form: sorted, without comments."""
@@ -205,7 +190,10 @@ def base_of(url: str, location: str) -> str:
 
 def _urls_in(metadata: str) -> Iterator[str]:
     """Yield the texts of a sample's metadata that may be URLs."""
-    values: Any = json.loads(metadata)
+    try:
+        values: Any = json.loads(metadata)
+    except ValueError:  # of a source of another package
+        return
     if isinstance(values, dict):
         yield from (value for value in values.values() if isinstance(value, str))
 

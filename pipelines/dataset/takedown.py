@@ -24,26 +24,28 @@ from engine.execution.run import Run
 from engine.planning.config import LAYERS
 from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadata
 from engine.results.layer_store import schema_of_layer
+from engine.results.listed import listed_in
 from engine.results.manifest import MANIFEST, Manifest, named_shards, read_manifest
 from engine.results.publication import SHARDS, finished_names, read_stats
-from engine.results.shard_files import read_sample_json
 from engine.results.takedowns import (
     PENDING,
     Match,
     Receipt,
     by_name,
     complete_receipt,
+    list_in_effect,
+    put_in_effect,
     read_pending,
     read_receipts,
-    stored_list,
 )
 from engine.results.versions import remove_stale, version_files
 from engine.sources.source import RECEIPTS
-from engine.sources.takedown import NOTHING, TAKEN_DOWN, Takedown, base_of, names_in
+from engine.sources.takedown import TAKEN_DOWN, Takedown, names_in
 from engine.storage.documents import parse_json
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import escaped
 from pipelines.dataset.clean import datasets_in, manifests_of
+from pipelines.dataset.find import bases_of
 from pipelines.dataset.lineage import CANDIDATES, ROUNDS
 
 AUDIT_FILE = f"{CANDIDATES}/audit.jsonl"
@@ -73,6 +75,7 @@ def begin(run: Run, manifest: Manifest) -> None:
     is_new = run.takedown.digest != history.list_digest or not history.has_all(letters)
     if history.pending is None and not is_new:
         return
+    put_in_effect(run.output, run.takedown)
     held = tuple(_held(run, manifest, letters))
     layers = _Layers(run, manifest, held, history.pending)
     receipt = _receipt(run, manifest, held, layers, history)
@@ -114,8 +117,12 @@ class _History:
             withdrawn = frozenset(receipt.withdrawn)
             known = {key: left for key, one in known.items() if (left := one - withdrawn)}
             known |= {one.key: frozenset(one.entries) for one in receipt.matched}
-        previous = stored_list(output, receipts[-1].list_digest) if receipts else NOTHING
-        return cls(receipts=receipts, pending=read_pending(output), known=known, previous=previous)
+        return cls(
+            receipts=receipts,
+            pending=read_pending(output),
+            known=known,
+            previous=list_in_effect(output),
+        )
 
     @property
     def list_digest(self) -> str:
@@ -138,77 +145,25 @@ def _letters(manifest: Manifest) -> dict[str, DeadLetter]:
 
 
 def _held(run: Run, manifest: Manifest, letters: Mapping[str, DeadLetter]) -> Iterator[_Held]:
-    """Yield shards of earlier versions, and of builds that never ended, that hold listed images."""
+    """Yield shards of earlier versions, and of builds that never ended, that hold listed images, or
+    the images of these dead letters."""
+    assert run.takedown is not None
     current = {shard.name for shard in manifest.shards}
-    bases = _bases(run)
-    for names in finished_names(sorted(run.output.names(SHARDS))).values():
+    bases = bases_of(run.output)
+    for number, names in finished_names(sorted(run.output.names(SHARDS))).items():
+        near = {bases[number]} if number in bases else set(bases.values())
         for name in names:
             if name in current:
                 continue
             stats = read_stats(run.output, name)
-            if stats is None:
-                yield _Held(name=name, samples_digest="", matches=())
-                continue
+            digest = stats.samples_digest if stats else ""
             try:
-                matches = tuple(_matches(run, name, stats.dead_letters, bases, letters))
-            except StorageError:  # it cannot be read: nothing of it can be kept
-                yield _Held(name=name, samples_digest=stats.samples_digest, matches=())
-                continue
-            if matches:
-                yield _Held(name=name, samples_digest=stats.samples_digest, matches=matches)
-
-
-def _bases(run: Run) -> set[str]:
-    """Return what the locations of the inputs are relative to."""
-    urls = [source.config.url for source in run.sources]
-    return {base_of(url, url.rstrip("/").rpartition("/")[2]) for url in urls} | {
-        base_of(url, "") for url in urls
-    }
-
-
-def _matches(
-    run: Run,
-    shard: str,
-    dead: Collection[DeadLetter],
-    bases: Collection[str],
-    letters: Mapping[str, DeadLetter],
-) -> Iterator[Match]:
-    """Yield the listed images of a shard: by what it has of them, and by the keys of those that the
-    source has now."""
-    assert run.takedown is not None
-    for row in read_sample_json(run.output, shard):
-        digests = (row["sha256"], row["image_sha256"])
-        entries = {
-            entry
-            for base in bases
-            for entry in run.takedown.matching(
-                key=row["key"],
-                location=row["source"],
-                base=base,
-                metadata=row["metadata"],
-                digests=digests,
-            )
-        }
-        if entries or row["key"] in letters:
-            yield Match(
-                entries=tuple(sorted(entries)),
-                key=row["key"],
-                source=row["source"],
-                shard=shard,
-                sha256=row["sha256"],
-            )
-    for letter in dead:
-        if letter.reason == TAKEN_DOWN:
-            continue
-        found = {
-            entry
-            for base in bases
-            for entry in run.takedown.matching(key=letter.key, location=letter.source, base=base)
-        }
-        if found or letter.key in letters:
-            yield Match(
-                entries=tuple(sorted(found)), key=letter.key, source=letter.source, shard=shard
-            )
+                found = listed_in(run.output, stats, run.takedown, near, letters) if stats else ()
+                matches = tuple(found)
+            except StorageError:
+                stats, matches = None, ()
+            if matches or stats is None:  # of one that cannot be read, nothing is kept
+                yield _Held(name=name, samples_digest=digest, matches=matches)
 
 
 def _receipt(

@@ -50,7 +50,7 @@ class TakedownCheck:
             return
         checked.update(f"{TAKEDOWNS}/{one.number:06d}.json" for one in receipts)
         if pending and not self._output.exists(RECIPE):
-            yield f"{PENDING}: a takedown was interrupted; run the same build again, it completes it"
+            yield f"{PENDING}: a takedown was interrupted, run the same build again: it goes on"
 
     def problems_of(self, shard: ShardCheck) -> Iterator[str]:
         """Yield the samples and dead letters of a shard that are on the list."""

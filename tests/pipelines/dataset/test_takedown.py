@@ -13,12 +13,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from engine.core.errors import ConfigError
+from engine.execution import worker
+from engine.planning.partition import ShardSpec
 from engine.results.dataset import open_dataset
 from engine.results.manifest import Manifest
+from engine.results.shard import read_shard
 from engine.results.takedowns import Receipt, read_receipts
 from engine.storage.folder import Folder
 from pipelines.verify.verify import verify_dataset
-from tests.building import build
+from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build
 from tests.enriching import stages
 
 CAT, CUP = "the cat of Mrs Quux looks left", "a cup that nobody else has"
@@ -55,7 +59,7 @@ class Album:
     def receipts(self) -> list[Receipt]:
         return read_receipts(Folder(str(self.out)))
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return [one.key for one in open_dataset(str(self.out))]
 
     def bytes_of(self, name: str) -> bytes:
@@ -138,7 +142,7 @@ def test_an_image_is_listed_by_key_place_or_digest(photos: Album, entry: str, ma
     jpg = sha256(photos.bytes_of("cat.jpg")).hexdigest()
     entry = entry.format(folder=photos.photos, jpg=jpg)
     manifest = photos.build(entry)
-    assert ("cat" in photos.keys()) == (not match)
+    assert ("cat" in photos.names()) == (not match)
     assert manifest.totals.samples == 12 - match
     (receipt,) = photos.receipts()
     assert [one.key for one in receipt.matched] == ["cat"] * match
@@ -149,12 +153,98 @@ def test_the_digest_of_a_published_image_counts_and_so_do_copies(photos: Album) 
     shutil.copy(photos.photos / "cat_corner.png", photos.photos / "another.png")
     photos.build()
     (published,) = {
-        one.image_sha256 for one in open_dataset(str(photos.out)) if "another" in one.key
+        sha256(one.image).hexdigest()
+        for one in open_dataset(str(photos.out))
+        if one.key == "another"
     }
     assert published != sha256(photos.bytes_of("another.png")).hexdigest()
     manifest = photos.build(f"sha256:{published}")
     assert manifest.totals.failures == {"taken_down": 2}
-    assert not {"another", "cat_corner"} & set(photos.keys())
+    assert not {"another", "cat_corner"} & set(photos.names())
     fresh = photos.out.with_name("fresh")
     again = build(photos.photos, fresh, shard_size=4, takedown=str(photos.list))
     assert again.totals.failures == {"taken_down": 2}, "new inputs are published to be compared"
+
+
+def test_only_shards_that_may_hold_a_match_are_read_again(
+    photos: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos.build()
+    opened: list[str] = []
+    monkeypatch.setattr(worker, "read_shard", spied(opened))
+    photos.build(f"sha256:{sha256(photos.bytes_of('cat.jpg')).hexdigest()}", "key:nobody")
+    assert opened == ["000000"]
+    opened.clear()
+    photos.build("key:cat", "key:nobody", "key:pagoda")
+    assert opened == ["000000", "000002"], "the cat is no longer listed by its digest"
+    opened.clear()
+    photos.build("key:nobody")
+    assert opened == ["000000", "000002"]
+    assert len(photos.names()) == 12
+    assert photos.problems() == []
+
+
+def spied(opened: list[str]) -> Any:
+    def read(spec: ShardSpec, *arguments: Any, **options: Any) -> Any:
+        opened.append(spec.name)
+        return read_shard(spec, *arguments, **options)
+
+    return read
+
+
+def test_a_list_that_is_left_out_is_an_error_and_an_empty_one_brings_images_back(
+    photos: Album,
+) -> None:
+    before = photos.build(takedown=None)
+    photos.build("key:cat")
+    with pytest.raises(ConfigError, match=r"list of 1 entry, and this config has none: their im"):
+        photos.build(takedown=None)
+    manifest = photos.build()
+    assert [shard.tar for shard in manifest.shards] == [shard.tar for shard in before.shards]
+    assert photos.receipts()[-1].withdrawn == ("key:cat",)
+    assert set(photos.asked()) == {"texts", "names", "summary"}, "it is asked about again"
+    photos.build(takedown=None)
+
+
+def test_new_images_are_held_against_the_whole_list(photos: Album) -> None:
+    photos.build("key:late", "key:cat")
+    shutil.copy(photos.photos / "cup.jpg", photos.photos / "late.jpg")
+    photos.build("key:late", "key:cat")
+    assert photos.asked() == {}
+    first, second = photos.receipts()
+    assert [one.key for one in first.matched] == ["cat"]
+    assert first.unmatched == ("key:late",)
+    assert [(one.key, one.shard, one.entries) for one in second.matched] == [
+        ("late", "", ("key:late",))
+    ]
+    assert second.unmatched == ()
+    assert photos.problems() == []
+
+
+def test_an_image_that_the_source_lost_before_is_gone_from_versions_and_layers(
+    photos: Album,
+) -> None:
+    photos.build(keep_versions=3)
+    traces = traces_of_the_cat(photos)
+    (photos.photos / "cat.jpg").unlink()
+    photos.build(keep_versions=3)
+    assert found_in(photos.out, *traces), "an earlier version and the layers have it"
+    digest = sha256(traces[0]).hexdigest()  # type: ignore[arg-type]
+    photos.build(f"sha256:{digest}", keep_versions=3)
+    assert found_in(photos.out, *traces) == []
+    (receipt,) = photos.receipts()
+    assert [(one.key, one.sha256) for one in receipt.matched] == [("cat", digest)]
+    assert len(receipt.versions) == len(receipt.shards) == 1
+    assert photos.asked() == {}
+    assert photos.problems() == []
+
+
+def test_versions_without_the_image_are_kept(photos: Album) -> None:
+    photos.build("key:cat", keep_versions=3)
+    photos.build("key:cat", keep_versions=3, filters=BRIGHT_ENOUGH, specialists=BRIGHTEST)
+    photos.build("key:cat", "key:nobody", keep_versions=3, specialists=BRIGHTEST)
+    assert len(list((photos.out / "versions").iterdir())) == 2
+    photos.build("key:cat", "key:cup", keep_versions=3, specialists=BRIGHTEST)
+    assert list((photos.out / "versions").iterdir()) == []
+    assert len(photos.receipts()[-1].versions) == 3
+    assert photos.problems() == []
