@@ -21,7 +21,7 @@ from engine.core.errors import ConfigError
 from engine.results.publication import to_json
 from engine.sources.takedown import NOTHING, Takedown, name_of, parse_takedown
 from engine.storage.documents import damaged, read_limited
-from engine.storage.folder import Folder
+from engine.storage.folder import Folder, is_left_over
 
 TAKEDOWNS = "takedowns"
 """The folder of lists and receipts within a dataset."""
@@ -111,9 +111,12 @@ def _union(*parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _joined_matches(*parts: Iterable[Match]) -> tuple[Match, ...]:
-    """Join matches by key and shard, the later ones first."""
+    """Join matches by key and shard; an image that was in a shard is named with that alone."""
     found = {(one.key, one.shard): one for part in parts for one in part}
-    return tuple(found[name] for name in sorted(found))
+    were_in_shards = {key for key, shard in found if shard}
+    return tuple(
+        found[key, shard] for key, shard in sorted(found) if shard or key not in were_in_shards
+    )
 
 
 def list_file(takedown: Takedown) -> str:
@@ -177,13 +180,6 @@ def stored_list(output: Folder, digest: str) -> Takedown:
     return takedown
 
 
-def remove_other_lists(output: Folder, digest: str) -> None:
-    """Delete lists that are no longer in effect."""
-    for name in output.names(TAKEDOWNS):
-        if _LIST.fullmatch(name) and name != f"{digest}.txt":
-            output.remove(f"{TAKEDOWNS}/{name}")
-
-
 def read_receipts(output: Folder) -> list[Receipt]:
     """Return the receipts of complete takedowns, oldest first.
 
@@ -196,12 +192,14 @@ def read_receipts(output: Folder) -> list[Receipt]:
 
 
 def read_pending(output: Folder) -> Receipt | None:
-    """Return the receipt of a takedown that is not complete, if there is one.
+    """Return the receipt of a takedown that is not complete, if there is one; one that also has a
+    number was killed at the very end.
 
     Raises:
         StorageError: it is damaged.
     """
-    return _read(output, PENDING)
+    receipt = _read(output, PENDING)
+    return None if receipt is None or output.exists(_numbered(receipt.number)) else receipt
 
 
 def _read(output: Folder, name: str) -> Receipt | None:
@@ -216,9 +214,20 @@ def _read(output: Folder, name: str) -> Receipt | None:
 
 def complete_receipt(output: Folder, receipt: Receipt) -> None:
     """Give a receipt its number: all that it names is deleted."""
-    output.publish(f"{TAKEDOWNS}/{receipt.number:06d}.json", receipt.to_json())
-    remove_other_lists(output, receipt.list_digest)
-    output.remove(PENDING)
+    output.publish(_numbered(receipt.number), receipt.to_json())
+
+
+def tidy(output: Folder) -> None:
+    """Delete lists that are no longer in effect, and the first form of a complete receipt."""
+    in_effect = list_file(list_in_effect(output))
+    for name in output.names(TAKEDOWNS):
+        path = f"{TAKEDOWNS}/{name}"
+        if (_LIST.fullmatch(name) and path != in_effect) or path == PENDING or is_left_over(name):
+            output.remove(path)
+
+
+def _numbered(number: int) -> str:
+    return f"{TAKEDOWNS}/{number:06d}.json"
 
 
 def by_name(entries: Iterable[str]) -> dict[str, str]:

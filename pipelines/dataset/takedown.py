@@ -37,6 +37,7 @@ from engine.results.takedowns import (
     put_in_effect,
     read_pending,
     read_receipts,
+    tidy,
 )
 from engine.results.versions import remove_stale, version_files
 from engine.sources.source import RECEIPTS
@@ -89,8 +90,12 @@ def complete(output: Folder, *, keep: int) -> None:
     """Delete earlier versions that hold listed images, once the manifest is replaced, and complete
     the receipt."""
     receipt = read_pending(output)
-    if receipt is None:
-        return
+    if receipt is not None:
+        _finish(output, receipt, keep=keep)
+    tidy(output)
+
+
+def _finish(output: Folder, receipt: Receipt, *, keep: int) -> None:
     gone = set(receipt.shards)
     for path in version_files(output):
         if not gone.isdisjoint(named_shards(output, path)):

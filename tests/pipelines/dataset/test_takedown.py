@@ -13,16 +13,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+import pipelines.build
 from engine.core.errors import ConfigError
 from engine.execution import worker
+from engine.execution.run import Run
 from engine.planning.partition import ShardSpec
 from engine.results.dataset import open_dataset
 from engine.results.manifest import Manifest
 from engine.results.shard import read_shard
 from engine.results.takedowns import Receipt, read_receipts
-from engine.storage.folder import Folder
+from engine.storage.folder import Draft, Folder
 from pipelines.verify.verify import verify_dataset
-from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build
+from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents
 from tests.enriching import stages
 
 CAT, CUP = "the cat of Mrs Quux looks left", "a cup that nobody else has"
@@ -248,3 +250,63 @@ def test_versions_without_the_image_are_kept(photos: Album) -> None:
     assert list((photos.out / "versions").iterdir()) == []
     assert len(photos.receipts()[-1].versions) == 3
     assert photos.problems() == []
+
+
+def test_a_takedown_that_is_killed_anywhere_is_completed_by_the_same_command(
+    photos: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in photos.photos.iterdir():
+        if path.stem not in ("cat", "cup"):
+            path.unlink()
+    traces = traces_of_the_cat(photos)
+    keys: dict[str, Any] = {"keep_versions": 3, "specialists": BRIGHTEST}
+    finishing: list[Any] = []
+    photos.build(takedown=None, keep_versions=3)
+    photos.build(takedown=None, **keys)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pipelines.build, "finish", lambda *arguments, **_: finishing.append(arguments)
+        )
+        photos.build("key:cat", **keys)
+    start = shutil.copytree(photos.out, tmp_path / "start")
+    photos.build("key:cat", **keys)
+    assert photos.problems() == []
+    (whole,) = photos.receipts()
+    assert (len(whole.layers), len(whole.versions), len(whole.shards)) == (6, 2, 2)
+    wanted = dict(everything(photos.out / "takedowns")) | contents(photos.out)
+    for step in range(1, 1000):
+        shutil.rmtree(photos.out)
+        shutil.copytree(start, photos.out)
+        if not killed(monkeypatch, step, *finishing[0]):
+            break
+        assert photos.names() in (["cat", "cup"], ["cup"]), "one version or the other"
+        photos.build("key:cat", **keys)
+        found = dict(everything(photos.out / "takedowns")) | contents(photos.out)
+        assert found == wanted, step
+        assert found_in(photos.out, *traces) == [], step
+    assert step > 20
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, step: int, run: Run, manifest: Manifest) -> bool:
+    """Switch to the next version until a file would appear or vanish for the so-manieth time;
+    return whether it came to that."""
+    left = step
+
+    def dying(method: Any) -> Any:
+        def run_or_die(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+            return method(*arguments, **options)
+
+        return run_or_die
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Draft, "publish", dying(Draft.publish))
+        patch.setattr(Folder, "remove", dying(Folder.remove))
+        try:
+            pipelines.build.finish(run, manifest, before_switch=lambda: None)
+        except KeyboardInterrupt:
+            return True
+    return False
