@@ -21,6 +21,7 @@ from engine.storage.lease import DIVISION, writing, writing_part
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
+from pipelines.dataset.takedown import begin, complete
 from pipelines.telemetry.observers import Parent, watched
 from pipelines.telemetry.progress_file import clear_progress
 from pipelines.terminal.progress import shown
@@ -151,7 +152,10 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
     before_switch()
+    begin(run, manifest)
+    before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
+    complete(run.output, keep=run.config.keep_versions)
 
 
 def draw_again(output: Folder) -> None:
