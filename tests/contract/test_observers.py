@@ -81,7 +81,7 @@ def test_each_runner_reports_shards_calls_and_what_stages_did(
         answered[one.stage] += one.samples
     assert asked == {"bright": 12, "trouble": 12, "describe": 11}, "it reads what failed on one"
     assert answered == {"bright": 12, "trouble": 12, "describe": 12}
-    assert failures == {"trouble": 1}
+    assert +failures == {"trouble": 1}
     assert {load.pool for seen in facts.of(PoolsSeen) for load in seen.pools} == {"cpu"}
     again = facts_of(album, tmp_path, specialists={**DESCRIBED, "trouble": trouble}, **keys)
     assert [type(fact) for fact in again.all] == [ShardSkipped, ShardSkipped, WorkFound]
