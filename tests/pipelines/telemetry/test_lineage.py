@@ -115,12 +115,12 @@ def test_a_failure_has_its_message_without_secrets(
     listening: Receiver, run_started: RunStarted, tmp_path: Path
 ) -> None:
     lineage = Lineage("build", Folder(str(tmp_path)))
-    with pytest.raises(RunError), observed(lineage, run_started):
-        raise RunError("https://user:hunter2@host/photos.tar does not answer")
+    with pytest.raises(TimeoutError), observed(lineage, run_started):
+        raise TimeoutError("https://user:hunter2@host/photos.tar does not answer")
     start, fail = events_of(listening)
     assert (start["eventType"], fail["eventType"]) == ("START", "FAIL")
     message = fail["run"]["facets"]["errorMessage"]
-    assert message["message"] == "RunError: https://***@host/photos.tar does not answer"
+    assert message["message"] == "TimeoutError: https://***@host/photos.tar does not answer"
     assert message["programmingLanguage"] == "PYTHON"
 
 
