@@ -101,12 +101,18 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         StorageError: a file cannot be written.
     """
     progress = Progress(current="gathering the slices")
-    with writing(run.output, ends_parts=True) as lease, shown(progress):
+    observer = Observers(guests=observers_of(run))
+    with (
+        writing(run.output, ends_parts=True) as lease,
+        shown(progress),
+        observed(observer, started(run, step=progress.current)),
+    ):
         manifest = gather(run, check=check)
         if manifest is not None:
             progress.current = "writing card and report"
             put_in_place(run, manifest, before_switch=lease.check)
         end_slices(run.output)
+        observer.observe(RunFinished(manifest=manifest))
     return manifest
 
 
