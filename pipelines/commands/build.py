@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,8 +22,10 @@ from pipelines.commands.options import (
     PluginPath,
     Replace,
     RetryDeadLetters,
+    RunnerOption,
     SourceOption,
     Verbose,
+    document_of,
     given,
     out,
     warn,
@@ -45,9 +48,7 @@ def build(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.")],
     source: SourceOption = None,
     output: OutputOption = None,
-    runner: Annotated[
-        str | None, typer.Option(help="`ray`, `local` (one worker process), `in_process`.")
-    ] = None,
+    runner: RunnerOption = None,
     overrides: Overrides = None,
     plan_file: PlanFile = None,
     dry_run: DryRun = False,
@@ -61,49 +62,59 @@ def build(
 ) -> None:
     """Build a dataset, or bring it up to date: finished work is not repeated."""
     from engine.execution.losses import refuse_losses
-    from engine.execution.run import prepare
-    from engine.planning.config import RunConfig, load_document, validated
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.build import build_dataset
-    from pipelines.commands.dry_run import dry_run_lines, refuse_problems
-    from pipelines.commands.services import loopback_warnings
-    from pipelines.commands.tables import plan_table, print_table
+    from pipelines.refresh.options import load_run
     from pipelines.terminal.verbose import log_shown
 
-    runners = [f"runner.kind={runner}"] if runner else []
-    changes = given(
+    document = document_of(
+        config,
         source=source,
         output=output,
+        runner=runner,
+        overrides=overrides,
+        plan_file=plan_file,
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
     )
-    changed = [*(overrides or []), *runners]
-    document = load_document(config, changes=changes, overrides=changed, plan=plan_file)
     notes: tuple[str, ...] = ()
     if "refine" in document:
         loaded, notes = _round_0(document, config), (NOT_REFINED.format(config=config),)
     else:
-        loaded = validated(RunConfig, document, where=str(config))
+        loaded, _ = load_run(document, where=str(config))
     if no_plugins:
         refuse_plugins(loaded, modules_of(loaded))
-    run = prepare(loaded, is_dry=dry_run, imports_modules=not dry_run)
-    warn(loopback_warnings(run))
-    if dry_run:
-        print_table(out, plan_table(run))
-        for line in (*dry_run_lines(run), *notes):
-            out.say(line)
-        refuse_problems(run)
+    run = prepared(loaded, notes, is_dry=dry_run)
+    if run is None:
         return
     with log_shown(verbose):
         manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
-    _print_summary(manifest, run.output.url)
+    print_summary(manifest, run.output.url)
     for line in notes:
         out.say(line)
     refuse_losses(manifest, run.config.max_dead_letter_share)
 
 
-def _print_summary(manifest: Manifest, url: str) -> None:
-    """Print what a build made of the inputs, and where."""
+def prepared(config: RunConfig, notes: Iterable[str] = (), *, is_dry: bool) -> Run | None:
+    """Prepare a run; of a dry one print the plan and the notes instead."""
+    from engine.execution.run import prepare
+    from pipelines.commands.dry_run import dry_run_lines, refuse_problems
+    from pipelines.commands.services import loopback_warnings
+    from pipelines.commands.tables import plan_table, print_table
+
+    run = prepare(config, is_dry=is_dry, imports_modules=not is_dry)
+    warn(loopback_warnings(run))
+    if not is_dry:
+        return run
+    print_table(out, plan_table(run))
+    for line in (*dry_run_lines(run), *notes):
+        out.say(line)
+    refuse_problems(run)
+    return None
+
+
+def print_summary(manifest: Manifest, url: str) -> None:
+    """Print what a run made of the inputs, and where."""
     from engine.execution.losses import lines_of
     from pipelines.commands.tables import print_table, totals_table
 
@@ -153,7 +164,7 @@ def plan(
     """Measure each stage on a few images, divide the cluster among them, predict time and bytes; of
     a refinement phase by phase."""
     from engine.execution.progress import Progress
-    from engine.planning.config import RunConfig, load_document, validated
+    from engine.planning.config import load_document, validated
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.commands.services import loopback_warnings
     from pipelines.commands.tables import print_table
@@ -161,14 +172,18 @@ def plan(
     from pipelines.cost.measure import measure
     from pipelines.cost.table import costs_table, plan_file, pools_table
     from pipelines.refine.config import RefineConfig
+    from pipelines.refresh.options import load_run
     from pipelines.terminal.progress import shown
 
     if save and not save.parent.is_dir():
         raise UsageError(f"the folder {save.parent} for the plan does not exist: create it first")
     changes = given(source=source, output=output, plugin_path=plugin_path)
     document = load_document(config, changes=changes, overrides=overrides or [])
-    model = RefineConfig if "refine" in document else RunConfig
-    loaded = validated(model, document, where=str(config))
+    loaded: RunConfig
+    if "refine" in document:
+        loaded = validated(RefineConfig, document, where=str(config))
+    else:
+        loaded, _ = load_run(document, where=str(config))
     students = loaded.refine.students if isinstance(loaded, RefineConfig) else {}
     if no_plugins:
         refuse_plugins(loaded, modules_of(loaded, ("refine.students", students)))

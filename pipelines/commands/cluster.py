@@ -81,12 +81,13 @@ def submit(
     ] = None,
 ) -> None:
     """Build on a running Ray cluster; the same submission twice is one job."""
-    from engine.planning.config import RunConfig, load_document, validated
+    from engine.planning.config import load_document
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.cluster.client import Cluster
     from pipelines.cluster.package import pack
     from pipelines.cluster.submission import Environment, submission_of
     from pipelines.cluster.submission import submit as submit_to
+    from pipelines.refresh.options import load_run
 
     changes = given(
         source=source,
@@ -97,7 +98,7 @@ def submit(
     document = load_document(config, changes=changes, overrides=overrides or [], plan=plan_file)
     if "refine" in document:
         raise UsageError(f"{config} describes a refinement, and `submit` sends builds only")
-    loaded = validated(RunConfig, document, where=str(config))
+    loaded, _ = load_run(document, where=str(config))
     if no_plugins:
         refuse_plugins(loaded, modules_of(loaded))
     environment = Environment.of(env or [])
