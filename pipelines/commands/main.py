@@ -1,8 +1,8 @@
 """The command line: `florilegium build | plan | submit | train | score | diff | status | ...`.
 
 Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config, 3 the output is being
-written by another command, 4 a refresh was held back. Everything heavy is imported inside a command,
-so that `--help` answers at once.
+written by another command, 4 a refresh was held back. Everything heavy is imported inside a
+command, so that `--help` answers at once.
 """
 
 from __future__ import annotations

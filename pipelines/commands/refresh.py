@@ -27,6 +27,7 @@ from pipelines.commands.options import (
     document_of,
     err,
     out,
+    warn,
 )
 from pipelines.dataset.files import HELD_BACK_PAGE
 
@@ -59,7 +60,7 @@ def refresh(
     """Bring a dataset up to date: build what changed, and publish it unless it exceeds a limit."""
     from engine.execution.losses import refuse_losses
     from engine.planning.plugins import modules_of, refuse_plugins
-    from pipelines.refresh.options import load_run
+    from pipelines.refresh.options import load_run, refuse_commands
     from pipelines.refresh.refresh import refresh_dataset
     from pipelines.terminal.verbose import log_shown
 
@@ -81,6 +82,7 @@ def refresh(
     loaded, options = load_run(document, where=str(config))
     if no_plugins:
         refuse_plugins(loaded, modules_of(loaded))
+        refuse_commands(options)
     run = prepared(loaded, is_dry=dry_run)
     if run is None:
         return
@@ -92,6 +94,7 @@ def refresh(
             retry=retry_dead_letters,
             replace=replace,
             check=check,
+            on_problem=lambda problem: warn([problem]),
         )
     record = finished.record
     if record.outcome == "held_back":

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from engine.core.errors import ConfigError, nearest
 from engine.core.tasks import TASKS
 from engine.planning.config import RunConfig, validated
+from engine.untrusted.escaped import cut
 from specialists.online.address import host_of
 
 Outcome = Literal["published", "held_back", "nothing", "failed"]
@@ -155,6 +156,20 @@ class RefreshConfig(RunConfig):
         return RunConfig.model_construct(
             **{name: getattr(self, name) for name in RunConfig.model_fields}
         )
+
+
+def refuse_commands(options: RefreshOptions) -> None:
+    """Refuse hooks that run a program, as a config that names modules is refused.
+
+    Raises:
+        ConfigError: with the program.
+    """
+    for hook in options.notify:
+        if hook.command:
+            raise ConfigError(
+                f"refresh.notify.command = {cut(list(hook.command))} runs a program: --no-plugins "
+                f"allows webhooks only"
+            )
 
 
 def load_run(document: Mapping[str, Any], *, where: str) -> tuple[RunConfig, RefreshOptions]:

@@ -7,13 +7,17 @@ shards and layers: the next refresh goes on from them, and one that accepts it r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from engine.core.errors import OutputInUse, StorageError
+from engine.core.redaction import redacted
 from engine.execution.progress import Progress
 from engine.execution.run import Run, execute, refuse_caveats
 from engine.planning.fingerprint import FORMAT_VERSION
+from engine.planning.partition import keep_places, read_index
 from engine.results.dataset import Dataset
 from engine.results.manifest import Manifest, read_manifest
 from engine.storage.folder import Folder
@@ -24,6 +28,7 @@ from pipelines.dataset.refreshed import ImageCounts, Refreshed, Spent, read_refr
 from pipelines.refresh.changes import Changes, compare_versions
 from pipelines.refresh.drift import COLUMNS, Distributions, drifts
 from pipelines.refresh.limits import exceeded, too_many_lost
+from pipelines.refresh.notify import check_hooks, notify
 from pipelines.refresh.options import RefreshOptions
 from pipelines.terminal.progress import shown
 
@@ -44,21 +49,65 @@ def refresh_dataset(
     retry: bool = False,
     replace: bool = False,
     check: bool = False,
+    on_problem: Callable[[str], None] = lambda _: None,
 ) -> Finished:
-    """Bring a dataset up to date, unless what is new exceeds a limit.
+    """Bring a dataset up to date, unless what is new exceeds a limit; then call the hooks.
 
     With `accept`, the version that was held back is published. If the source has changed since, it
-    is another version, and is held back in its turn if it exceeds a limit.
+    is another version, and is held back in its turn if it exceeds a limit. `on_problem` gets a line
+    for each hook that failed.
 
     Raises:
+        ConfigError: a hook needs what is not there, or the run cannot be made.
         OutputInUse: another command writes the output.
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
         StorageError: a file cannot be read or written.
     """
+    check_hooks(options.notify)
     refuse_caveats(run)  # before anything is written
+    try:
+        finished = _refresh(run, options, accept=accept, retry=retry, replace=replace, check=check)
+    except OutputInUse:  # another refresh is at work, and has hooks of its own
+        raise
+    except Exception as error:
+        _call(run, options, _failed(run, error), on_problem)
+        raise
+    _call(run, options, finished.record, on_problem)
+    return finished
+
+
+def _call(
+    run: Run, options: RefreshOptions, record: Refreshed, on_problem: Callable[[str], None]
+) -> None:
+    """Call the hooks, without the lease: a slow one keeps nobody from writing."""
+    for problem in notify(options.notify, record.summary(redacted(run.output.url))):
+        on_problem(problem)
+
+
+def _failed(run: Run, error: Exception) -> Refreshed:
+    """Return the record of a refresh that an error ended: the current version stays."""
+    images = 0
+    with suppress(StorageError):  # it may be what failed
+        images = ((read_manifest(run.output) or {}).get("totals") or {}).get("samples", 0)
+    return Refreshed(
+        outcome="failed",
+        images=ImageCounts(before=images, after=images),
+        error=redacted(f"{type(error).__name__}: {error}"),
+    )
+
+
+def _refresh(
+    run: Run,
+    options: RefreshOptions,
+    *,
+    accept: bool,
+    retry: bool,
+    replace: bool,
+    check: bool,
+) -> Finished:
     progress = Progress()
     with writing(run.output) as lease, shown(progress):
-        before = _current(run.output)
+        before, index = _current(run.output), read_index(run.output)
         held = read_refreshed(run.output, HELD_BACK)
         manifest = execute(run, progress, retry=retry, replace=replace, check=check)
         spent = (held.spent if held else Spent()) + Spent()
@@ -75,6 +124,7 @@ def refresh_dataset(
         if beyond and not is_accepted:
             record = dataclasses.replace(record, outcome="held_back")
             lease.check()
+            keep_places(run.output, index)
             _write(run.output, record, HELD_BACK, HELD_BACK_PAGE)
         else:
             record = dataclasses.replace(record, outcome="published", is_accepted=bool(beyond))
