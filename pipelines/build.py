@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.core.errors import StorageError
+from engine.execution.observer import Observers, RunFinished, observed
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute, refuse_caveats
+from engine.execution.run import Run, execute, refuse_caveats, started
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.results.dataset import manifest_of
 from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
@@ -18,6 +19,7 @@ from engine.storage.lease import writing
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
+from pipelines.telemetry.observers import observers_of
 from pipelines.terminal.progress import shown
 
 
@@ -41,10 +43,18 @@ def build_dataset(
     """
     refuse_caveats(run)  # before anything is written
     progress = Progress(step=step)
-    with writing(run.output) as lease, shown(progress):
-        manifest = execute(run, progress, retry=retry, replace=replace, check=check)
+    observer = Observers(guests=observers_of(run))
+    with (
+        writing(run.output) as lease,
+        shown(progress),
+        observed(observer, started(run, step=step)),
+    ):
+        manifest = execute(
+            run, progress, retry=retry, replace=replace, check=check, observer=observer
+        )
         progress.current = "writing card and report"
         put_in_place(run, manifest, before_switch=lease.check)
+        observer.observe(RunFinished(manifest=manifest))
     return manifest
 
 

@@ -29,7 +29,7 @@ from engine.execution.reply import Reply, reply_to
 from engine.execution.runner import Opened, Runner
 from engine.execution.waiting import PATIENCE_S, waiting_for
 from engine.execution.watch import GRACE_S, NO_TURN, Watch
-from engine.execution.worker import LayerParts, Worker
+from engine.execution.worker import LayerParts, Ran, Worker
 from engine.execution.worker_log import WorkerLog
 from engine.planning.config import RunConfig, RunnerConfig
 from engine.planning.graph import CPU_POOL, Graph
@@ -119,16 +119,17 @@ class RayRunner(Runner):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> Any:
+    ) -> Ran:
         # Only the deaths of exclusive calls are blamed on a stage.
         notes, key = (self._noted(), next(self._keys)) if exclusive else (None, 0)
 
-        async def call(actor: Any) -> Any:
+        async def call(actor: Any) -> Ran:
             work, images = opened.work, opened.images
-            reply, part = actor.run.remote(work, images, names, samples, noted=(notes, key))
-            if (await reply).checked().is_spent:
+            pending, part = actor.run.remote(work, images, names, samples, noted=(notes, key))
+            reply = (await pending).checked()
+            if reply.is_spent:
                 self._pool(pool).retire(actor)
-            return part
+            return Ran(part=part, timings=reply.value)
 
         try:
             return await self._pool(pool).call(
@@ -315,7 +316,8 @@ def _actor_class() -> Any:
             if notes is not None:
                 run = partial(self._watch.noting, partial(notes.put.remote, key), run)
             reply = self._reply("stages", run, *args)
-            return replace(reply, value=None), reply.value
+            ran: Ran | None = reply.value
+            return (replace(reply, value=ran.timings), ran.part) if ran else (reply, None)
 
         @ray.method(concurrency_group="io")
         def store(self, *args: Any) -> Reply:

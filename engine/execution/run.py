@@ -25,6 +25,15 @@ from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.execution.log import log_dead_letters, run_log
 from engine.execution.losses import Ledger
 from engine.execution.nesting import refuse_links, refuse_nesting
+from engine.execution.observer import (
+    Observer,
+    Observers,
+    PoolsSeen,
+    RunStarted,
+    ShardSkipped,
+    WorkersStarted,
+    WorkFound,
+)
 from engine.execution.progress import Progress
 from engine.execution.runner import InProcessRunner, Runner
 from engine.execution.scheduler import Job, Scheduler
@@ -161,9 +170,11 @@ def execute(
     retry: bool = False,
     replace: bool = False,
     check: bool = False,
+    observer: Observer | None = None,
 ) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
+    `progress` and `observer` are told what happens.
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
     With `replace`, samples of sources that the config no longer names are deleted. Damaged shards
     are made again; with `check`, all finished shards are read to find damage.
@@ -175,6 +186,7 @@ def execute(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
+    observer = Observers(progress, observer) if observer else progress
     specs = _specs(run, replace=replace)
     remarks = _remarks(run.sources)
     progress.current = "checking finished shards" if check else progress.current
@@ -185,15 +197,15 @@ def execute(
         for spec in specs
     ]
     ledger = Ledger(specs, run.config.max_dead_letter_share)
-    _skip([done for done in found if isinstance(done, ShardStats)], ledger, progress)
+    _skip([done for done in found if isinstance(done, ShardStats)], ledger, observer)
     jobs = [job for job in found if isinstance(job, Job)]
-    progress.stages = tuple(node.name for node in run.graph.layered)
-    progress.shards = len(jobs)
+    stages = tuple(node.name for node in run.graph.layered)
+    observer.observe(WorkFound(shards=len(jobs), stages=stages))
     if jobs:
         progress.current = "starting the workers"
-        on_finished = partial(_finish, receipts, ledger, progress)
+        on_finished = partial(_finish, receipts, ledger)
         with run_log(run.output):
-            asyncio.run(_run_jobs(run, jobs, progress, on_finished))
+            asyncio.run(_run_jobs(run, jobs, progress, observer, on_finished))
     urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
     refuse_vanished(run.output, stats)
@@ -202,23 +214,31 @@ def execute(
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
 
-def _skip(finished: Sequence[ShardStats], ledger: Ledger, progress: Progress) -> None:
+def started(run: Run, *, step: str = "") -> RunStarted:
+    """Return the fact that a run starts."""
+    return RunStarted(
+        sources=tuple(redacted(source.url) for source in run.config.source),
+        output=redacted(run.output.url),
+        recipe=run.graph.recipe,
+        runner=run.config.runner.kind,
+        step=step,
+    )
+
+
+def _skip(finished: Sequence[ShardStats], ledger: Ledger, observer: Observer) -> None:
     """Count shards that were finished before."""
     for stats in finished:
         ledger.add(stats)
-        progress.skip(samples=stats.samples, dead_letters=len(stats.dead_letters))
+        observer.observe(ShardSkipped(stats=stats))
     ledger.check()
 
 
-def _finish(
-    receipts: _ReadingReceipts, ledger: Ledger, progress: Progress, job: Job, stats: ShardStats
-) -> None:
+def _finish(receipts: _ReadingReceipts, ledger: Ledger, job: Job, stats: ShardStats) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
     receipts.write(job.spec, stats.samples_digest)
     log_dead_letters(stats.name, stats.dead_letters)
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
     ledger.add(stats)
-    progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
     ledger.check()
 
 
@@ -327,6 +347,7 @@ async def _run_jobs(
     run: Run,
     jobs: Sequence[Job],
     progress: Progress,
+    observer: Observer,
     on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
     runner = _runner(run)
@@ -336,24 +357,25 @@ async def _run_jobs(
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
-        progress.current = ""
-        scheduler = Scheduler(graph, runner, progress)
-        watching = asyncio.create_task(_watch(runner, progress))
+        observer.observe(WorkersStarted())
+        scheduler = Scheduler(graph, runner, observer)
+        watching = asyncio.create_task(_watch(runner, scheduler, observer))
         try:
             async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
                 on_finished(job, stats)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            progress.waiting = ""
+            observer.observe(PoolsSeen(pools=scheduler.loads(), waiting=""))
     finally:
         await runner.close()
 
 
-async def _watch(runner: Runner, progress: Progress) -> None:
-    """Update what the workers wait for, until cancelled."""
+async def _watch(runner: Runner, scheduler: Scheduler, observer: Observer) -> None:
+    """Report the calls of all pools and what the workers wait for, until cancelled."""
     while True:
-        progress.waiting = await runner.waiting()
+        waiting = await runner.waiting()
+        observer.observe(PoolsSeen(pools=scheduler.loads(), waiting=waiting))
         await asyncio.sleep(POLL_S)
 
 
