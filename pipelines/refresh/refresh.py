@@ -14,8 +14,9 @@ from typing import Any
 
 from engine.core.errors import OutputInUse, StorageError
 from engine.core.redaction import redacted
+from engine.execution.observer import Observers, RunFinished, observed
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute, refuse_caveats
+from engine.execution.run import Run, execute, refuse_caveats, started
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.partition import keep_places, read_index
 from engine.results.dataset import Dataset
@@ -30,6 +31,8 @@ from pipelines.refresh.drift import COLUMNS, Distributions, drifts
 from pipelines.refresh.limits import exceeded, too_many_lost
 from pipelines.refresh.notify import check_hooks, notify
 from pipelines.refresh.options import RefreshOptions
+from pipelines.refresh.spending import Spending
+from pipelines.telemetry.observers import observers_of
 from pipelines.terminal.progress import shown
 
 
@@ -65,12 +68,15 @@ def refresh_dataset(
     """
     check_hooks(options.notify)
     refuse_caveats(run)  # before anything is written
+    spending = Spending()
     try:
-        finished = _refresh(run, options, accept=accept, retry=retry, replace=replace, check=check)
+        finished = _refresh(
+            run, options, spending, accept=accept, retry=retry, replace=replace, check=check
+        )
     except OutputInUse:  # another refresh is at work, and has hooks of its own
         raise
     except Exception as error:
-        _call(run, options, _failed(run, error), on_problem)
+        _call(run, options, _failed(run, error, spending.spent), on_problem)
         raise
     _call(run, options, finished.record, on_problem)
     return finished
@@ -84,7 +90,7 @@ def _call(
         on_problem(problem)
 
 
-def _failed(run: Run, error: Exception) -> Refreshed:
+def _failed(run: Run, error: Exception, spent: Spent) -> Refreshed:
     """Return the record of a refresh that an error ended: the current version stays."""
     images = 0
     with suppress(StorageError):  # it may be what failed
@@ -92,6 +98,7 @@ def _failed(run: Run, error: Exception) -> Refreshed:
     return Refreshed(
         outcome="failed",
         images=ImageCounts(before=images, after=images),
+        spent=spent,
         error=redacted(f"{type(error).__name__}: {error}"),
     )
 
@@ -99,20 +106,29 @@ def _failed(run: Run, error: Exception) -> Refreshed:
 def _refresh(
     run: Run,
     options: RefreshOptions,
+    spending: Spending,
     *,
     accept: bool,
     retry: bool,
     replace: bool,
     check: bool,
 ) -> Finished:
-    progress = Progress()
-    with writing(run.output) as lease, shown(progress):
+    progress, observer = Progress(), Observers(spending, guests=observers_of(run))
+    with (
+        writing(run.output) as lease,
+        shown(progress),
+        observed(observer, started(run, step="refresh")),
+    ):
         before, index = _current(run.output), read_index(run.output)
         held = read_refreshed(run.output, HELD_BACK)
-        manifest = execute(run, progress, retry=retry, replace=replace, check=check)
-        spent = (held.spent if held else Spent()) + Spent()
+        manifest = execute(
+            run, progress, retry=retry, replace=replace, check=check, observer=observer
+        )
+        spent = (held.spent if held else Spent()) + spending.spent
         if is_current(run.output, manifest):
-            return _nothing(run, manifest, lease)
+            record = _nothing(run, manifest, lease, spent)
+            observer.observe(RunFinished(manifest=manifest))
+            return Finished(record=record, manifest=manifest)
         progress.current = "comparing with the version before"
         record = _compared(run.output, before, manifest, spent)
         beyond = (
@@ -126,14 +142,16 @@ def _refresh(
             lease.check()
             keep_places(run.output, index)
             _write(run.output, record, HELD_BACK, HELD_BACK_PAGE)
+            observer.observe(RunFinished(manifest=None))
         else:
             record = dataclasses.replace(record, outcome="published", is_accepted=bool(beyond))
             progress.current = "writing card and report"
             _publish(run, manifest, record, lease)
+            observer.observe(RunFinished(manifest=manifest))
     return Finished(record=record, manifest=manifest)
 
 
-def _nothing(run: Run, manifest: Manifest, lease: Lease) -> Finished:
+def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: Spent) -> Refreshed:
     """Leave a dataset that is up to date as it is, but for files that were damaged."""
     document = manifest.to_document()
     whole = drawn(run, manifest, before_switch=lease.check)
@@ -141,14 +159,14 @@ def _nothing(run: Run, manifest: Manifest, lease: Lease) -> Finished:
     _remove_held_back(run.output)
     images = ImageCounts(before=manifest.totals.samples, after=manifest.totals.samples)
     version = version_of(document)
-    record = Refreshed(
+    return Refreshed(
         outcome="nothing",
         version=version,
         before=version,
         images=images,
         dead_letters=dict.fromkeys(("before", "after"), manifest.totals.failures),
+        spent=spent,
     )
-    return Finished(record=record, manifest=manifest)
 
 
 def _publish(run: Run, manifest: Manifest, record: Refreshed, lease: Lease) -> None:

@@ -154,6 +154,21 @@ def test_what_was_held_back_is_published_without_work(source: Path, output: Path
     assert problems(output) == []
 
 
+def test_what_a_version_cost_is_counted_from_all_refreshes_that_held_it_back(
+    source: Path, output: Path
+) -> None:
+    few_changed = {"limits": {"max_changed_share": 0.2}}
+    assert refresh(source, output).spent.asked == {"bright": 10, "describe": 10}
+    put(source, 1, 2, 3, seed=5)
+    record = refresh(source, output, refresh=few_changed)
+    assert record.outcome == "held_back"
+    assert record.spent.asked == {"bright": 3, "describe": 3}
+    put(source, 1, 2, 3, 4, seed=5)
+    assert refresh(source, output, refresh=few_changed).spent.asked["bright"] == 4
+    record = refresh(source, output, refresh=few_changed, accept=True)
+    assert (record.outcome, record.spent.asked["bright"]) == ("published", 4)
+
+
 def test_only_the_version_that_was_looked_at_is_accepted(source: Path, output: Path) -> None:
     held_back(source, output)
     (source / "003.png").unlink()
