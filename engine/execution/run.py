@@ -28,6 +28,7 @@ from engine.execution.nesting import refuse_links, refuse_nesting
 from engine.execution.observer import (
     Observer,
     Observers,
+    PoolLoad,
     PoolsSeen,
     RunStarted,
     ShardSkipped,
@@ -68,8 +69,8 @@ from engine.untrusted.escaped import cut, escaped
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 2.0
-"""Seconds between looks at what workers wait for."""
+POLL_S = 1.0
+"""Seconds between looks at the nodes, and at what workers wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,16 +187,36 @@ def execute(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
+    specs = divide(run, replace=replace)
+    remarks = remarks_of(run)
+    stats = make(run, specs, progress, log=run.output, retry=retry, check=check, observer=observer)
+    if not run.output.exists(INDEX_NAME):
+        write_index(run.output, specs, shard_size=run.config.shard_size)
+    return manifest_of(run, stats, remarks=remarks)
+
+
+def make(
+    run: Run,
+    specs: Sequence[ShardSpec],
+    progress: Progress,
+    *,
+    log: Folder,
+    retry: bool = False,
+    check: bool = False,
+    observer: Observer | None = None,
+) -> list[ShardStats]:
+    """Make the shards that are missing and return the statistics of all; the log is in `log`.
+
+    `observer` is told what happens, beside `progress`.
+
+    Raises:
+        RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
+        StorageError: a file cannot be written.
+    """
     observer = Observers(progress, observer) if observer else progress
-    specs = _specs(run, replace=replace)
-    remarks = _remarks(run.sources)
     progress.current = "checking finished shards" if check else progress.current
-    finished = _FinishedShards(run.output, is_read=check)
     receipts = _ReadingReceipts(run)
-    found = [
-        _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
-        for spec in specs
-    ]
+    found = survey(run, specs, retry=retry, check=check)
     ledger = Ledger(specs, run.config.max_dead_letter_share)
     _skip([done for done in found if isinstance(done, ShardStats)], ledger, observer)
     jobs = [job for job in found if isinstance(job, Job)]
@@ -204,13 +225,43 @@ def execute(
     if jobs:
         progress.current = "starting the workers"
         on_finished = partial(_finish, receipts, ledger)
-        with run_log(run.output):
+        with run_log(log):
             asyncio.run(_run_jobs(run, jobs, progress, observer, on_finished))
-    urls = [redacted(source.url) for source in run.config.source]
     stats = [ledger.stats[spec.number] for spec in specs]
     refuse_vanished(run.output, stats)
-    if not run.output.exists(INDEX_NAME):
-        write_index(run.output, specs, shard_size=run.config.shard_size)
+    return stats
+
+
+def survey(
+    run: Run,
+    specs: Sequence[ShardSpec],
+    *,
+    retry: bool = False,
+    check: bool = False,
+    asks_again: bool = True,
+) -> list[Job | ShardStats]:
+    """Return for each shard its statistics when it is finished, or the job that makes it.
+
+    Without `asks_again`, a shard is finished although a budget did not reach all its images.
+    """
+    finished = _FinishedShards(run.output, is_read=check)
+    receipts = _ReadingReceipts(run)
+    return [
+        _job(
+            run,
+            spec,
+            finished.of(spec.number),
+            receipts.read(spec),
+            retry=retry,
+            asks_again=asks_again,
+        )
+        for spec in specs
+    ]
+
+
+def manifest_of(run: Run, stats: Sequence[ShardStats], *, remarks: Sequence[str]) -> Manifest:
+    """Return the manifest of finished shards."""
+    urls = [redacted(source.url) for source in run.config.source]
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
 
@@ -242,11 +293,11 @@ def _finish(receipts: _ReadingReceipts, ledger: Ledger, job: Job, stats: ShardSt
     ledger.check()
 
 
-def _remarks(sources: Sequence[Source[Any]]) -> list[str]:
+def remarks_of(run: Run) -> list[str]:
     """Return the sources' remarks on what was listed; with several sources, each line names one."""
     return [
-        escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
-        for source in sources
+        escaped(f"{redacted(source.config.url)}: {line}" if len(run.sources) > 1 else line)
+        for source in run.sources
         for line in source.remarks()
     ]
 
@@ -265,8 +316,13 @@ def refuse_caveats(run: Run) -> None:
             )
 
 
-def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
-    """Divide the sources into shards, and store the division before any shard is made."""
+def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
+    """Divide the sources into shards, and store the division before any shard is made.
+
+    Raises:
+        ConfigError: the output holds a dataset from another source, or lies inside of one.
+        StorageError: the index cannot be read or written.
+    """
     index, size = read_index(run.output), run.config.shard_size
     if not replace:
         _refuse_another_source(run, index)
@@ -291,7 +347,13 @@ def _refuse_another_source(run: Run, index: Index) -> None:
 
 
 def _job(
-    run: Run, spec: ShardSpec, finished: Sequence[ShardStats], receipt: str | None, *, retry: bool
+    run: Run,
+    spec: ShardSpec,
+    finished: Sequence[ShardStats],
+    receipt: str | None,
+    *,
+    retry: bool,
+    asks_again: bool,
 ) -> Job | ShardStats:
     """Return the job of a shard that may need work, or its statistics when it is finished.
 
@@ -304,7 +366,7 @@ def _job(
     )  # what was read before comes first
     done = next(iter(alike), None)
     letters = done.dead_letters if done else ()
-    is_unpaid = any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
+    is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(letters))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
@@ -351,31 +413,38 @@ async def _run_jobs(
     on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
     runner = _runner(run)
+    scheduler: Scheduler | None = None
+
+    def loads() -> tuple[PoolLoad, ...]:
+        return scheduler.loads() if scheduler else ()
+
+    watching = asyncio.create_task(_watch(runner, observer, loads))
     try:
         graph = await runner.start()
+        progress.notes += runner.notes()
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
         observer.observe(WorkersStarted())
         scheduler = Scheduler(graph, runner, observer)
-        watching = asyncio.create_task(_watch(runner, scheduler, observer))
-        try:
-            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-                on_finished(job, stats)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            observer.observe(PoolsSeen(pools=scheduler.loads(), waiting=""))
+        async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+            on_finished(job, stats)
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        observer.observe(PoolsSeen(pools=loads(), waiting=""))
         await runner.close()
 
 
-async def _watch(runner: Runner, scheduler: Scheduler, observer: Observer) -> None:
-    """Report the calls of all pools and what the workers wait for, until cancelled."""
+async def _watch(
+    runner: Runner, observer: Observer, loads: Callable[[], tuple[PoolLoad, ...]]
+) -> None:
+    """Fit the pools to the nodes, and report the calls of all pools and what the workers wait for,
+    until cancelled."""
     while True:
-        waiting = await runner.waiting()
-        observer.observe(PoolsSeen(pools=scheduler.loads(), waiting=waiting))
+        await runner.fit()
+        observer.observe(PoolsSeen(pools=loads(), waiting=await runner.waiting()))
         await asyncio.sleep(POLL_S)
 
 
@@ -392,22 +461,27 @@ def _runner(run: Run) -> Runner:
     return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
 
 
+def readings_of(run: Run) -> list[str]:
+    """Return a digest for each source of all on which it depends what is read from an input."""
+    return [
+        digest_of(
+            [
+                SOURCE_FINGERPRINT,
+                str(PIXELS_VERSION),
+                run.config.limits.of_readings,
+                redacted(source.config.model_dump_json()),
+            ]
+        )[:16]
+        for source in run.sources
+    ]
+
+
 class _ReadingReceipts:
     """Stores which samples came from which inputs, so that unchanged inputs are not read again."""
 
     def __init__(self, run: Run) -> None:
         self._layers = run.layers
-        self._readings = [
-            digest_of(
-                [
-                    SOURCE_FINGERPRINT,
-                    str(PIXELS_VERSION),
-                    run.config.limits.of_readings,
-                    redacted(source.config.model_dump_json()),
-                ]
-            )[:16]
-            for source in run.sources
-        ]
+        self._readings = readings_of(run)
 
     def read(self, spec: ShardSpec) -> str | None:
         data = self._layers.read(self._name(spec))

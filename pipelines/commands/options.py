@@ -75,31 +75,3 @@ def warn(lines: Iterable[str]) -> None:
 def given(**changes: str | float | list[str] | None) -> dict[str, Any]:
     """Return the options that were set on the command line."""
     return {name: value for name, value in changes.items() if value is not None}
-
-
-def document_of(
-    config: Path,
-    *,
-    source: str | None,
-    output: str | None,
-    runner: str | None,
-    overrides: list[str] | None,
-    plan_file: Path | None,
-    max_dead_letter_share: float | None,
-    plugin_path: list[str] | None,
-) -> dict[str, Any]:
-    """Read a config, changed by the options of the command line.
-
-    Raises:
-        ConfigError: the file cannot be read, or an override is not understood.
-    """
-    from engine.planning.config import load_document
-
-    changes = given(
-        source=source,
-        output=output,
-        max_dead_letter_share=max_dead_letter_share,
-        plugin_path=plugin_path,
-    )
-    changed = [*(overrides or []), *([f"runner.kind={runner}"] if runner else [])]
-    return load_document(config, changes=changes, overrides=changed, plan=plan_file)

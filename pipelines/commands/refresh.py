@@ -24,7 +24,6 @@ from pipelines.commands.options import (
     RunnerOption,
     SourceOption,
     Verbose,
-    document_of,
     err,
     out,
     warn,
@@ -59,37 +58,36 @@ def refresh(
 ) -> None:
     """Bring a dataset up to date: build what changed, and publish it unless it exceeds a limit."""
     from engine.execution.losses import refuse_losses
-    from engine.planning.plugins import modules_of, refuse_plugins
-    from pipelines.refresh.options import load_run, refuse_commands
+    from pipelines.commands.loading import load
+    from pipelines.refine.config import RefineConfig
+    from pipelines.refresh.options import refuse_commands
     from pipelines.refresh.refresh import refresh_dataset
     from pipelines.terminal.verbose import log_shown
 
-    document = document_of(
+    loaded = load(
         config,
+        overrides=[*(overrides or []), *([f"runner.kind={runner}"] if runner else [])],
+        plan_file=plan_file,
+        no_plugins=no_plugins,
         source=source,
         output=output,
-        runner=runner,
-        overrides=overrides,
-        plan_file=plan_file,
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
     )
-    if "refine" in document:
+    if isinstance(loaded.config, RefineConfig):
         raise UsageError(
             f"{config} describes a refinement, and `refresh` makes no rounds: give a config "
             f"without `refine`, or run `florilegium refine {config}`, which takes in what is new"
         )
-    loaded, options = load_run(document, where=str(config))
     if no_plugins:
-        refuse_plugins(loaded, modules_of(loaded))
-        refuse_commands(options)
-    run = prepared(loaded, is_dry=dry_run)
+        refuse_commands(loaded.refresh)
+    run = prepared(loaded.config, is_dry=dry_run)
     if run is None:
         return
     with log_shown(verbose):
         finished = refresh_dataset(
             run,
-            options,
+            loaded.refresh,
             accept=accept,
             retry=retry_dead_letters,
             replace=replace,
