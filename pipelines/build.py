@@ -135,17 +135,25 @@ def put_in_place(
     run: Run, manifest: Manifest, *, before_switch: Callable[[], None] = lambda: None
 ) -> None:
     """Write what stands beside the shards, then switch; write nothing when nothing is new."""
+    finish(run, drawn(run, manifest, before_switch=before_switch), before_switch=before_switch)
+
+
+def drawn(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> Manifest:
+    """Write what stands beside the shards; return the manifest that names it, not yet written."""
     output, config = run.output, resolved_config(run)
     before_switch()  # nothing is written over what another command wrote meanwhile
     is_same_run = output.read(RUN) == config
     current = replace(manifest, files=_files_of_current(output))
-    if not (
-        is_same_run and output.read(MANIFEST) == current.to_json() and _is_whole(current, output)
-    ):
-        if not is_same_run:
-            output.publish(RUN, config)
-        current = _drawn(output, manifest, before_card=before_switch)
-    finish(run, current, before_switch=before_switch)
+    if is_same_run and is_current(output, manifest) and _is_whole(current, output):
+        return current
+    if not is_same_run:
+        output.publish(RUN, config)
+    return _drawn(output, manifest, before_card=before_switch)
+
+
+def is_current(output: Folder, manifest: Manifest) -> bool:
+    """Whether a dataset has this manifest already; the files that it will name do not count."""
+    return output.read(MANIFEST) == replace(manifest, files=_files_of_current(output)).to_json()
 
 
 def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
@@ -154,7 +162,9 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
     before_switch()
-    switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
+    config = run.config
+    data = manifest.to_json()
+    switch(run.output, data, keep=config.keep_versions, keep_days=config.keep_days)
 
 
 def draw_again(output: Folder) -> None:

@@ -117,6 +117,9 @@ class RunConfig(BaseModel):
     keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""
     keep_versions: int = Field(default=1, ge=1)
     """Finished versions of the dataset whose shards are kept, the current one included."""
+    keep_days: float | None = Field(default=None, ge=0)
+    """Versions that were replaced less than so many days ago are kept, too, by the clock of the
+    storage; by default only `keep_versions` counts."""
     max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
     """The command fails when more of the inputs than this share are lost; 0 allows none."""
     plugin_path: tuple[str, ...] = ()

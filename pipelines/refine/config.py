@@ -6,6 +6,7 @@ reads the students that produce its tasks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -105,6 +106,16 @@ class RefineConfig(RunConfig):
 
     refine: RefineOptions
     """How it is refined."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_not_refreshed(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "refresh" in values:
+            raise ValueError(
+                "a refinement has no `refresh`: take the section out; `refine` takes in what is "
+                "new in the source itself"
+            )
+        return values
 
     def refuse_remote_output(self) -> None:
         """Refuse an output where students cannot be trained.
