@@ -37,6 +37,7 @@ def main() -> int:
     kinds = [kind for kind, count in mix.items() for _ in range(int(count))]
     os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     os.environ["PYTHONWARNINGS"] = "ignore"
+    os.environ["RAY_TMPDIR"] = "/tmp"
     with tempfile.TemporaryDirectory(prefix="chaos_", dir="/tmp") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
