@@ -59,8 +59,8 @@ from engine.untrusted.escaped import cut, escaped
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 2.0
-"""Seconds between looks at what workers wait for."""
+POLL_S = 1.0
+"""Seconds between looks at the nodes, and at what workers wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,29 +326,29 @@ async def _run_jobs(
     on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
     runner = _runner(run)
+    watching = asyncio.create_task(_watch(runner, progress))
     try:
         graph = await runner.start()
+        progress.notes += runner.notes()
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
         progress.current = ""
         scheduler = Scheduler(graph, runner, progress)
-        watching = asyncio.create_task(_watch(runner, progress))
-        try:
-            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-                on_finished(job, stats)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            progress.waiting = ""
+        async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+            on_finished(job, stats)
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        progress.waiting = ""
         await runner.close()
 
 
 async def _watch(runner: Runner, progress: Progress) -> None:
-    """Update what the workers wait for, until cancelled."""
+    """Fit the pools to the nodes, and update what the workers wait for, until cancelled."""
     while True:
+        await runner.fit()
         progress.waiting = await runner.waiting()
         await asyncio.sleep(POLL_S)
 

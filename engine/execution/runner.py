@@ -45,6 +45,14 @@ class Runner(ABC):
             RunError: the machines are too small for the pools.
         """
 
+    async def fit(self) -> None:
+        """Grow and shrink the pools as nodes join and leave."""
+        return
+
+    def notes(self) -> list[str]:
+        """Return remarks for people on the workers that were started."""
+        return []
+
     async def waiting(self) -> str:
         """Return what workers wait for, such as GPUs in use by others; "" when all have started."""
         return ""
@@ -166,19 +174,24 @@ class InProcessRunner(Runner):
         """Nothing to stop: the models go with the process."""
 
 
+class DiedLoading(RunError):
+    """A worker died while it loaded stages: no image is to blame."""
+
+
 @contextmanager
 def while_loading(names: Iterable[str]) -> Iterator[None]:
-    """Turn the death of a worker that loads stages into an error that ends the run.
+    """Turn the death of a worker that loads stages into an error that blames no image.
 
     Raises:
-        RunError: with the stages.
+        DiedLoading: with the stages.
+        RunError: a limit was exceeded, as it would be the next time.
     """
     try:
         yield
     except WorkerStuck as error:
         raise RunError(str(error)) from error
     except WorkerDied as error:
-        raise RunError(f"a worker died while loading {', '.join(names)}: {error}") from error
+        raise DiedLoading(f"a worker died while loading {', '.join(names)}: {error}") from error
 
 
 def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:

@@ -46,7 +46,11 @@ CHUNK = 32
 PIECES = 8
 """Parts into which a call is cut when its worker died."""
 ATTEMPTS = 3
-"""Times that a shard is started when nodes leave with its bytes, or shared memory is full."""
+"""Times that a shard is started when shared memory is full."""
+LOSSES = 8
+"""Times that a shard is started when nodes leave with its bytes."""
+LOOK_S = 1.0
+"""Seconds after which more shards are started, when workers joined."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
 STRIKES = 2
@@ -110,7 +114,7 @@ class Scheduler:
         self._progress = progress
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
-        self._in_flight = 1
+        self._is_store_full = False
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
 
@@ -118,8 +122,6 @@ class Scheduler:
         self, jobs: Sequence[Job], *, shard_size: int
     ) -> AsyncIterator[tuple[Job, ShardStats]]:
         """Yield each job with the statistics of its finished shard, as they come."""
-        chunks_per_shard = math.ceil(shard_size / CHUNK)
-        self._in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
         self._needs = {pool: {(job.spec.name, UNPLANNED) for job in jobs} for pool in pools}
         waiting: Iterator[Job] = iter(jobs)
@@ -127,11 +129,13 @@ class Scheduler:
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         try:
             while True:
-                while len(running) < self._in_flight and (job := next(waiting, None)):
+                while len(running) < self._in_flight(shard_size) and (job := next(waiting, None)):
                     running.add(asyncio.create_task(self._finish(job)))
                 if not running:
                     return
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                done, running = await asyncio.wait(
+                    running, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                )
                 for task in done:
                     yield task.result()
         finally:
@@ -139,24 +143,32 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*running, *done, return_exceptions=True)
 
+    def _in_flight(self, shard_size: int) -> int:
+        """Return how many shards may be in work: they keep the workers on CPUs busy, which may be
+        more than at the last look."""
+        if self._is_store_full:
+            return 1
+        return 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
+
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
         """Build a shard, from the start again when its bytes are lost, or do not fit into shared
         memory: then after the others that do not fit, and with fewer shards beside it."""
         turn: AbstractAsyncContextManager[Any] = nullcontext()
-        for attempt in range(1, ATTEMPTS + 1):
+        failures: Counter[type[RunError]] = Counter()
+        while True:
             try:
                 async with turn:
                     done = await self._build(job)
             except (DataLost, StoreFull) as error:
                 self._progress.close(job.spec.name, is_done=False)
-                if attempt == ATTEMPTS:
+                failures[type(error)] += 1
+                if failures[StoreFull] == ATTEMPTS or failures[DataLost] == LOSSES:
                     raise
                 if isinstance(error, StoreFull):
-                    self._in_flight, turn = 1, self._alone
+                    self._is_store_full, turn = True, self._alone
             else:
                 self._progress.close(job.spec.name, is_done=True)
                 return done
-        raise AssertionError("unreachable")
 
     async def _build(self, job: Job) -> tuple[Job, ShardStats]:
         """Read a shard, visit each pool that has something to do for it, and publish it."""

@@ -56,7 +56,16 @@ class RunnerConfig(BaseModel):
     address: str = "local"
     """`local` starts a Ray of its own; `auto` or `ray://...` joins a running cluster."""
     workers: int | None = Field(default=None, ge=1)
-    """CPU workers; by default one per CPU of the cluster."""
+    """CPU workers, at most; by default one per CPU of the cluster."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """The share of a cluster's CPUs and GPUs that this run may use, at most, such as 0.5."""
+    max_gpus: float | None = Field(default=None, gt=0)
+    """GPUs that this run may use, at most; by default its share of all."""
+    wait_for_nodes_s: float = Field(default=0, ge=0)
+    """Seconds to wait for nodes where a cluster has no room for one worker of each stage, or for
+    as many as the config states: an autoscaler may add them. With 0, a cluster that is too small is
+    refused at once, and without GPUs their stages run on CPUs. When the last node that has room
+    leaves during a run, it waits at least a minute."""
     object_store_mb: int = Field(default=512, ge=80)
     """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
 
