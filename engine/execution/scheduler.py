@@ -1,7 +1,7 @@
 """The schedule of a run: how each shard goes through the stages, oldest shard first.
 
     _finish   one coroutine for each shard in flight; starts the shard again when nodes leave with
-       │      its bytes, or when shared memory is full
+       │      its bytes, or when shared memory is full, and keeps what was answered
     _build    open ──> visit ──> visit ──> publish
        │      a visit waits for those whose layers its stages read
     _visit    one segment: the stages of one pool that run together, so that an image is decoded
@@ -11,10 +11,10 @@
     _accuse   that image, stage by stage, until the stage that kills its worker is found
 
 The driver runs all of it as one `asyncio` program. Few shards are in flight, whatever the size of
-the dataset, and their images and annotations pass the driver as references only. Stages on CPUs
-share one pool, a stage on GPUs or one that waits for a service has a pool of its own, and a pool is
-released when no shard needs it any more. (Ray Data would move every column of every row at each
-stage, and a row that fails would cost its block.)
+the dataset; their images pass the driver as references only, their annotations packed. Stages on
+CPUs share one pool, a stage on GPUs or one that waits for a service has a pool of its own, and a
+pool is released when no shard needs it any more. (Ray Data would move every column of every row at
+each stage, and a row that fails would cost its block.)
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from engine.execution.answer import INPUT_FAILED
+from engine.execution.kept import Answered, Kept
 from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
 from engine.execution.worker import LayerParts
@@ -40,6 +41,7 @@ from engine.results.publication import ShardStats
 from engine.results.shard import Shard, Spot
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
@@ -51,10 +53,13 @@ LOSSES = 8
 """Times that a shard is started when nodes leave with its bytes."""
 LOOK_S = 1.0
 """Seconds after which more shards are started, when workers joined."""
+STARTED_AGAIN = (DataLost, StoreFull)
+"""Errors after which a shard is started again."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
 STRIKES = 2
-"""Times that workers die of an image before it is given up."""
+"""Times that workers die of an image alone, once it is suspected, before it is given up: what kills
+processes by chance hardly meets the same image so often."""
 MAX_DEATHS = 64
 """Workers that may die one after the other, no call coming through, before a run is given up."""
 
@@ -155,11 +160,12 @@ class Scheduler:
         memory: then after the others that do not fit, and with fewer shards beside it."""
         turn: AbstractAsyncContextManager[Any] = nullcontext()
         failures: Counter[type[RunError]] = Counter()
+        kept = Kept()
         while True:
             try:
                 async with turn:
-                    done = await self._build(job)
-            except (DataLost, StoreFull) as error:
+                    done = await self._build(job, kept)
+            except STARTED_AGAIN as error:
                 self._progress.close(job.spec.name, is_done=False)
                 failures[type(error)] += 1
                 if failures[StoreFull] == ATTEMPTS or failures[DataLost] == LOSSES:
@@ -170,7 +176,7 @@ class Scheduler:
                 self._progress.close(job.spec.name, is_done=True)
                 return done
 
-    async def _build(self, job: Job) -> tuple[Job, ShardStats]:
+    async def _build(self, job: Job, kept: Kept) -> tuple[Job, ShardStats]:
         """Read a shard, visit each pool that has something to do for it, and publish it."""
         opened = await self._open(job)
         shard, todo = opened.work.shard, opened.work.todo
@@ -181,13 +187,10 @@ class Scheduler:
         visits: list[asyncio.Task[list[Any]]] = []
         for index, segment in enumerate(plan):
             before = [visits[other] for other in segment.after]
-            visit = self._visit(opened, segment, index, before, store=index in is_read)
+            answered = kept.of(opened.work, segment.names)
+            visit = self._visit(opened, segment, index, before, answered, store=index in is_read)
             visits.append(asyncio.create_task(visit))
-        try:
-            parts = [part for answers in await asyncio.gather(*visits) for part in answers]
-        finally:
-            for task in visits:
-                task.cancel()
+        parts = [part for answers in await _all_of(visits) for part in answers]
         if not todo and job.done and job.done.is_of(shard):
             return job, job.done
         last = [segment for index, segment in enumerate(plan) if index not in is_read]
@@ -236,26 +239,37 @@ class Scheduler:
         segment: Segment,
         index: int,
         before: Sequence[asyncio.Task[list[Any]]],
+        answered: Answered,
         *,
         store: bool,
     ) -> list[Any]:
         """Run a segment over a shard after the visits before it; return its parts, or none when
-        they are stored, since later visits read them."""
+        they are stored, since later visits read them. What is `answered` is not asked again."""
         for visit in before:
             await visit
         todo = opened.work.todo
-        samples = sorted({number for name in segment.names for number in todo[name]})
+        wanted = {number for name in segment.names for number in todo[name]}
+        self._count(opened, segment, answered.samples)
+        samples = sorted(wanted - answered.samples)
         size = self._chunk_size(segment, len(samples))
         calls = [
-            self._run(opened, segment, samples[start : start + size])
+            asyncio.create_task(
+                self._run(opened, segment, samples[start : start + size], answered)
+            )
             for start in range(0, len(samples), size)
         ]
-        parts = [part for answers in await asyncio.gather(*calls) for part in answers]
+        await _all_of(calls)
         await self._leave(segment.pool, (opened.work.shard.name, index))
         if store:
-            await self._runner.store(opened, segment.names, parts)
-            return []
-        return parts
+            await self._runner.store(opened, segment.names, answered.parts)
+            answered.clear()
+        return answered.parts
+
+    def _count(self, opened: Opened, segment: Segment, samples: Collection[int]) -> None:
+        """Show that stages have answered about samples."""
+        for name in segment.names:
+            asked = len(set(samples).intersection(opened.work.todo[name]))
+            self._progress.answer(opened.work.shard.name, name, asked)
 
     async def _plan_visits(self, shard: str, plan: Sequence[Segment]) -> None:
         """Note which pools a shard will visit, now that it is known; release those that no shard
@@ -280,9 +294,15 @@ class Scheduler:
         return max(batch, math.ceil(min(share, CHUNK) / batch) * batch)
 
     async def _run(
-        self, opened: Opened, segment: Segment, samples: Sequence[int], *, exclusive: bool = False
-    ) -> list[Any]:
-        """Run a segment over some samples, whatever happens to the workers.
+        self,
+        opened: Opened,
+        segment: Segment,
+        samples: Sequence[int],
+        answered: Answered,
+        *,
+        exclusive: bool = False,
+    ) -> None:
+        """Run a segment over some samples, whatever happens to the workers; keep the answers.
 
         A worker may have had several calls when it died: the pieces are run alone, so that no
         image is blamed for what another did.
@@ -293,19 +313,16 @@ class Scheduler:
             )
         except WorkerDied as error:
             self._count_death(error, opened, segment)
-            if len(samples) == 1:
-                known = error if exclusive and error.samples else None
-                return [await self._accuse(opened, segment, samples[0], known)]
-            return [
-                part
-                for piece in _pieces(samples, error.samples)
-                for part in await self._run(opened, segment, piece, exclusive=True)
-            ]
-        self._deaths = 0
-        for name in segment.names:
-            asked = set(samples).intersection(opened.work.todo[name])
-            self._progress.answer(opened.work.shard.name, name, len(asked))
-        return [part]
+            if len(samples) > 1:
+                for piece in _pieces(samples, error.samples):
+                    await self._run(opened, segment, piece, answered, exclusive=True)
+                return
+            known = error if exclusive and error.samples else None
+            part = await self._accuse(opened, segment, samples[0], known)
+        else:
+            self._deaths = 0
+        answered.add(samples, part)
+        self._count(opened, segment, samples)
 
     async def _accuse(
         self, opened: Opened, segment: Segment, number: int, known: WorkerDied | None
@@ -325,18 +342,19 @@ class Scheduler:
             if known and known.stage == name:
                 failed[name] = _blamed(number, known)
                 continue
-            try:
-                part = await self._runner.run(
-                    segment.pool, opened, [*good, name], [number], exclusive=True
-                )
-                good.append(name)
-            except WorkerDied as error:
-                self._count_death(error, opened, segment)
-                failed[name] = _blamed(number, error)
+            for strike in range(1, STRIKES + 1):
+                try:
+                    part = await self._runner.run(
+                        segment.pool, opened, [*good, name], [number], exclusive=True
+                    )
+                    good.append(name)
+                    break
+                except WorkerDied as error:
+                    self._count_death(error, opened, segment)
+                    if strike == STRIKES or error.stage == name:
+                        failed[name] = _blamed(number, error)
+                        break
         answered = await self._runner.fetch(part) if good else {}
-        for name in segment.names:
-            is_asked = number in opened.work.todo[name]
-            self._progress.answer(opened.work.shard.name, name, int(is_asked))
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
         return {**answered, **empty}
 
@@ -351,6 +369,26 @@ class Scheduler:
                 f"for missing memory or a broken library, then run the same command again, it "
                 f"resumes"
             ) from error
+
+
+async def _all_of(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
+    """Return the results of tasks that ask about one shard.
+
+    Where one fails since the shard has to start again, the others end first: what they are at is
+    answered then, and kept. At any other failure they are cancelled.
+    """
+    pending = {*tasks}
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                error = task.exception()
+                if error and not isinstance(error, STARTED_AGAIN):
+                    raise error
+        return [task.result() for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[int]]:

@@ -20,7 +20,7 @@ DELIVERY_S = 1.0
 
 @dataclass(kw_only=True)
 class Call:
-    """A call of a stage; one that never ended has no `ended_s`. Times are of the monotonic clock."""
+    """A call of a stage; one that never ended has no `ended_s`. All times are monotonic."""
 
     pid: int
     stage: str
@@ -103,7 +103,7 @@ def count_repeats(calls: Sequence[Call], strikes: Sequence[Strike]) -> None:
 
 
 def _last(calls: Sequence[Call], at_s: float) -> set[Asked]:
-    """Return what a process was asked in the last of its calls, unless that was over long before."""
+    """Return what a process was asked in its last call, unless that was over long before."""
     if not calls or (calls[-1].ended_s or at_s) < at_s - DELIVERY_S:
         return set()
     group: set[Asked] = set()

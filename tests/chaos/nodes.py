@@ -18,7 +18,7 @@ NODES = 2
 """Beside the head, which has no CPU: no worker runs there."""
 STORE_MB = 80
 SETTINGS: dict[str, Any] = {
-    # As KubeRay and Ray have it, a node counts as dead after about 25 seconds. All else is the same.
+    # By default a node counts as dead after half a minute, which here would be most of a run.
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 3,

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -34,7 +35,7 @@ class SlowConfig(StageConfig):
 
 @contextmanager
 def _noted(config: SlowConfig, stage: str, samples: Sequence[Sample]) -> Iterator[None]:
-    """Write down a call. A line is one write to a file opened for appending: whole, or not there."""
+    """Write down a call; each line is one write to the end of a file: whole, or not there."""
     keys = [sample.key for sample in samples]
     _write(config.log, stage, keys, "begun")
     time.sleep(config.seconds * len(samples))
@@ -66,8 +67,8 @@ class Patches(Specialist[SlowConfig]):
         rows = np.linspace(0, sample.height, GRID + 1).astype(int)
         columns = np.linspace(0, sample.width, GRID + 1).astype(int)
         found = []
-        for top, bottom in zip(rows, rows[1:], strict=False):
-            for left, right in zip(columns, columns[1:], strict=False):
+        for top, bottom in pairwise(rows):
+            for left, right in pairwise(columns):
                 mean = sample.image[top:bottom, left:right, self.channel].mean() / 255
                 box = (float(left), float(top), float(right), float(bottom))
                 found.append(_region(box, score=round(float(mean), 4)))
