@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.fault_proxy import Proxy, proxy_of
+from tests.object_storage import ObjectStorage, reached_at, running
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's package is imported: no test asks it
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +58,29 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[ObjectStorage]:
+    """One server that speaks S3 for all tests that need one; `reached` lets `s3://` mean it."""
+    with running() as storage:
+        yield storage
+
+
+@pytest.fixture
+def bucket(object_storage: ObjectStorage) -> Iterator[str]:
+    """The URL of an empty bucket, which this process and its children reach."""
+    with object_storage.reached():
+        yield object_storage.new_bucket()
+
+
+@pytest.fixture
+def watched(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that counts what is asked of `s3://`, and fails as it is told; clients that ask
+    again do not wait."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    with proxy_of(object_storage.address) as proxy, reached_at(proxy.address):
+        yield proxy
 
 
 @pytest.fixture(params=["local", "ray"])

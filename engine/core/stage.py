@@ -20,6 +20,7 @@ from engine.core.errors import SampleError
 from engine.core.judgement import Statements, Verdicts
 from engine.core.rows import AnnotationRows, Measurement, MeasurementRows, Rows
 from engine.core.sample import Sample
+from engine.core.spent import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,11 @@ class Stage(ABC, Generic[ConfigT]):
 
     def load(self) -> None:
         """Load weights and heavy imports, once per worker, before the first batch."""
+
+    def spent(self) -> Spent:
+        """Return what this worker has spent at a service so far; cheap, and called from any
+        thread."""
+        return Spent()
 
 
 class Specialist(Stage[ConfigT]):

@@ -17,7 +17,8 @@ from engine.core.errors import FlorilegiumError, StorageError
 from engine.core.redaction import redacted
 from engine.core.sample import DeadLetter
 from engine.execution.worker_log import message_of_record, name_subject, trace_of
-from engine.storage.folder import Folder, storage_error
+from engine.storage.failure import storage_error
+from engine.storage.folder import Folder
 from engine.untrusted.escaped import escaped
 from engine.untrusted.traces import traceback_of
 

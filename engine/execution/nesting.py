@@ -16,7 +16,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from engine.core.errors import ConfigError
@@ -26,7 +25,7 @@ from engine.sources.links import LINK_NOT_FOLLOWED
 from engine.sources.place import Place, original
 from engine.sources.source import FilesConfig, Source, SourceConfig
 from engine.sources.url import place_of
-from engine.storage.folder import Folder
+from engine.storage.folder import Folder, file_system
 
 _GLOB = re.compile(r"[*?\[]")
 
@@ -100,7 +99,7 @@ class _Path(NamedTuple):
 
     @classmethod
     def of_url(cls, url: str) -> _Path:
-        return cls.of(*url_to_fs(url))
+        return cls.of(*file_system(url))
 
     def is_in(self, root: _Path) -> bool:
         """Whether this is the other folder or below it."""

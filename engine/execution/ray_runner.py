@@ -31,7 +31,7 @@ from engine.execution.ray_pools import RayPools
 from engine.execution.reply import Reply, reply_to
 from engine.execution.runner import Opened, Runner
 from engine.execution.watch import GRACE_S, NO_TURN, Watch
-from engine.execution.worker import LayerParts, ShardWork, Worker
+from engine.execution.worker import LayerParts, Ran, ShardWork, Worker
 from engine.execution.worker_log import WorkerLog
 from engine.planning.config import RunConfig, RunnerConfig
 from engine.planning.graph import CPU_POOL, Graph
@@ -118,16 +118,17 @@ class RayRunner(Runner):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> Any:
+    ) -> Ran:
         # Only the deaths of exclusive calls are blamed on a stage.
         notes, key = (self._noted(), next(self._keys)) if exclusive else (None, 0)
 
-        async def call(actor: Any) -> Any:
+        async def call(actor: Any) -> Ran:
             work, images = opened.work, opened.images
             reply = await actor.run.remote(work, images, names, samples, noted=(notes, key))
             if reply.checked().is_spent:
                 self._pools.pool(pool).retire(actor)
-            return reply.value
+            ran: Ran = reply.value
+            return ran
 
         try:
             return await self._pools.pool(pool).call(
@@ -313,7 +314,9 @@ def _actor_class() -> Any:
             if notes is not None:
                 run = partial(self._watch.noting, partial(notes.put.remote, key), run)
             reply = self._reply("stages", run, *args)
-            return replace(reply, value=pickle.dumps(reply.value))
+            ran: Ran | None = reply.value
+            packed = ran and replace(ran, part=pickle.dumps(ran.part))
+            return replace(reply, value=packed)
 
         @ray.method(concurrency_group="io")
         def store(self, work: ShardWork, names: Sequence[str], *parts: bytes) -> Reply:

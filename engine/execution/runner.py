@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
-from engine.execution.worker import LayerParts, ShardWork, Worker
+from engine.execution.worker import LayerParts, Ran, ShardWork, Worker
 from engine.planning.graph import Graph
 from engine.planning.partition import ShardSpec
 from engine.results.publication import ShardStats
@@ -93,8 +93,8 @@ class Runner(ABC):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> Any:
-        """Run stages over samples (`Worker.run`); returns a reference to the part.
+    ) -> Ran:
+        """Run stages over samples (`Worker.run`); the part may be a reference.
 
         With `exclusive`, no other call runs in the worker, so that its death is due to this call.
 
@@ -151,7 +151,7 @@ class InProcessRunner(Runner):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> LayerParts:
+    ) -> Ran:
         return self._worker.run(opened.work, opened.images, names, samples)
 
     async def fetch(self, part: LayerParts) -> LayerParts:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -31,7 +32,16 @@ from typing import Any, TypeVar
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from engine.execution.answer import INPUT_FAILED
 from engine.execution.kept import Answered, Kept
-from engine.execution.progress import Progress
+from engine.execution.observer import (
+    CallFinished,
+    Observer,
+    PoolLoad,
+    SamplesAnswered,
+    ShardFinished,
+    ShardOpened,
+    ShardRestarted,
+    WorkerLost,
+)
 from engine.execution.runner import Opened, Runner
 from engine.execution.worker import LayerParts
 from engine.planning.graph import CPU_POOL, Graph
@@ -79,6 +89,24 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When something began: in seconds since 1970, and by a clock that never steps."""
+
+    wall_s: float
+    steady_s: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Return this moment."""
+        return cls(wall_s=time.time(), steady_s=time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since then."""
+        return time.perf_counter() - self.steady_s
+
+
+@dataclass(frozen=True, kw_only=True)
 class Segment:
     """Stages of one pool that run in one visit; `after`: the segments whose layers they read."""
 
@@ -111,12 +139,13 @@ def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
 
 
 class Scheduler:
-    """Moves shards through a runner."""
+    """Moves shards through a runner, and tells an observer what happens to them."""
 
-    def __init__(self, graph: Graph, runner: Runner, progress: Progress) -> None:
+    def __init__(self, graph: Graph, runner: Runner, observer: Observer) -> None:
         self._graph = graph
         self._runner = runner
-        self._progress = progress
+        self._observer = observer
+        self._calls: Counter[str] = Counter()  # by pool: made and not answered yet
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
         self._is_store_full = False
@@ -148,6 +177,13 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*running, *done, return_exceptions=True)
 
+    def loads(self) -> tuple[PoolLoad, ...]:
+        """Return the calls of each pool, by name."""
+        return tuple(
+            PoolLoad(pool=pool, width=self._runner.width(pool), calls=self._calls[pool])
+            for pool in sorted({node.pool for node in self._nodes.values()})
+        )
+
     def _in_flight(self, shard_size: int) -> int:
         """Return how many shards may be in work: they keep the workers on CPUs busy, which may be
         more than at the last look."""
@@ -159,6 +195,7 @@ class Scheduler:
         """Build a shard, from the start again when its bytes are lost, or do not fit into shared
         memory: then after the others that do not fit, and with fewer shards beside it."""
         turn: AbstractAsyncContextManager[Any] = nullcontext()
+        began = Moment.now()
         failures: Counter[type[RunError]] = Counter()
         kept = Kept()
         while True:
@@ -166,21 +203,31 @@ class Scheduler:
                 async with turn:
                     done = await self._build(job, kept)
             except STARTED_AGAIN as error:
-                self._progress.close(job.spec.name, is_done=False)
+                shard = job.spec.name
+                self._observer.observe(ShardRestarted(shard=shard, reason=str(error)))
                 failures[type(error)] += 1
                 if failures[StoreFull] == ATTEMPTS or failures[DataLost] == LOSSES:
                     raise
                 if isinstance(error, StoreFull):
                     self._is_store_full, turn = True, self._alone
             else:
-                self._progress.close(job.spec.name, is_done=True)
+                _, stats = done
+                self._observer.observe(
+                    ShardFinished(
+                        shard=job.spec.name,
+                        stats=stats,
+                        started_s=began.wall_s,
+                        seconds=began.seconds,
+                    )
+                )
                 return done
 
     async def _build(self, job: Job, kept: Kept) -> tuple[Job, ShardStats]:
         """Read a shard, visit each pool that has something to do for it, and publish it."""
+        began = Moment.now()
         opened = await self._open(job)
         shard, todo = opened.work.shard, opened.work.todo
-        self._show(shard, todo)
+        self._report_opened(shard, todo, began)
         plan = segments(self._graph, list(todo))
         is_read = frozenset(index for segment in plan for index in segment.after)
         await self._plan_visits(shard.name, plan)
@@ -197,12 +244,21 @@ class Scheduler:
         names = [name for segment in last for name in segment.names]
         return job, await self._runner.publish(opened, names, parts)
 
-    def _show(self, shard: Shard, todo: Mapping[str, Sequence[int]]) -> None:
-        """Show a shard that was opened, and what its layers already have."""
-        unread = len(shard.dead_letters)
-        self._progress.open(shard.name, inputs=len(shard.records) + unread, unread=unread)
-        for name in self._progress.stages:
-            self._progress.answer(shard.name, name, len(shard.records) - len(todo.get(name, ())))
+    def _report_opened(
+        self, shard: Shard, todo: Mapping[str, Sequence[int]], began: Moment
+    ) -> None:
+        """Report a shard that was opened, and what its layers already have."""
+        samples, unread = len(shard.records), len(shard.dead_letters)
+        self._observer.observe(
+            ShardOpened(
+                shard=shard.name,
+                inputs=samples + unread,
+                unread=unread,
+                answered={name: samples - len(todo.get(name, ())) for name in self._nodes},
+                started_s=began.wall_s,
+                seconds=began.seconds,
+            )
+        )
 
     async def _open(self, job: Job) -> Opened:
         """Read a shard; an input of which workers die again is given up."""
@@ -223,6 +279,7 @@ class Scheduler:
                 )
             except WorkerDied as error:
                 _log.warning("a reader died: %s", error, extra={"shard": job.spec.name})
+                self._report_lost(error, job.spec.name, CPU_POOL)
                 deaths += 1
                 if deaths > MAX_DEATHS or deaths > ATTEMPTS + STRIKES * len(given_up):
                     raise _unreadable(job.spec, error) from error
@@ -249,13 +306,11 @@ class Scheduler:
             await visit
         todo = opened.work.todo
         wanted = {number for name in segment.names for number in todo[name]}
-        self._count(opened, segment, answered.samples)
+        self._report_answered(opened, segment, answered.samples)
         samples = sorted(wanted - answered.samples)
         size = self._chunk_size(segment, len(samples))
         calls = [
-            asyncio.create_task(
-                self._run(opened, segment, samples[start : start + size], answered)
-            )
+            asyncio.create_task(self._run(opened, segment, samples[start : start + size], answered))
             for start in range(0, len(samples), size)
         ]
         await _all_of(calls)
@@ -264,12 +319,6 @@ class Scheduler:
             await self._runner.store(opened, segment.names, answered.parts)
             answered.clear()
         return answered.parts
-
-    def _count(self, opened: Opened, segment: Segment, samples: Collection[int]) -> None:
-        """Show that stages have answered about samples."""
-        for name in segment.names:
-            asked = len(set(samples).intersection(opened.work.todo[name]))
-            self._progress.answer(opened.work.shard.name, name, asked)
 
     async def _plan_visits(self, shard: str, plan: Sequence[Segment]) -> None:
         """Note which pools a shard will visit, now that it is known; release those that no shard
@@ -308,11 +357,11 @@ class Scheduler:
         image is blamed for what another did.
         """
         try:
-            part = await self._runner.run(
+            part = await self._call(
                 segment.pool, opened, segment.names, samples, exclusive=exclusive
             )
         except WorkerDied as error:
-            self._count_death(error, opened, segment)
+            self._count_death(error, opened, segment, samples)
             if len(samples) > 1:
                 for piece in _pieces(samples, error.samples):
                     await self._run(opened, segment, piece, answered, exclusive=True)
@@ -322,7 +371,36 @@ class Scheduler:
         else:
             self._deaths = 0
         answered.add(samples, part)
-        self._count(opened, segment, samples)
+        self._report_answered(opened, segment, samples)
+
+    async def _call(
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        exclusive: bool,
+    ) -> Any:
+        """Make a call, report it, and return its part."""
+        began = Moment.now()
+        self._calls[pool] += 1
+        try:
+            ran = await self._runner.run(pool, opened, names, samples, exclusive=exclusive)
+        finally:
+            self._calls[pool] -= 1
+        self._observer.observe(
+            CallFinished(
+                shard=opened.work.shard.name,
+                pool=pool,
+                stages=tuple(names),
+                samples=len(samples),
+                started_s=began.wall_s,
+                seconds=began.seconds,
+                timings=ran.timings,
+            )
+        )
+        return ran.part
 
     async def _accuse(
         self, opened: Opened, segment: Segment, number: int, known: WorkerDied | None
@@ -344,13 +422,13 @@ class Scheduler:
                 continue
             for strike in range(1, STRIKES + 1):
                 try:
-                    part = await self._runner.run(
+                    part = await self._call(
                         segment.pool, opened, [*good, name], [number], exclusive=True
                     )
                     good.append(name)
                     break
                 except WorkerDied as error:
-                    self._count_death(error, opened, segment)
+                    self._count_death(error, opened, segment, [number])
                     if strike == STRIKES or error.stage == name:
                         failed[name] = _blamed(number, error)
                         break
@@ -358,7 +436,31 @@ class Scheduler:
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
         return {**answered, **empty}
 
-    def _count_death(self, error: WorkerDied, opened: Opened, segment: Segment) -> None:
+    def _report_answered(self, opened: Opened, segment: Segment, samples: Collection[int]) -> None:
+        shard = opened.work.shard.name
+        for name in segment.names:
+            asked = set(samples).intersection(opened.work.todo[name])
+            self._observer.observe(SamplesAnswered(shard=shard, stage=name, samples=len(asked)))
+
+    def _report_lost(
+        self, error: WorkerDied, shard: str, pool: str, stages: Sequence[str] = (), samples: int = 0
+    ) -> None:
+        self._observer.observe(
+            WorkerLost(
+                shard=shard,
+                pool=pool,
+                stages=tuple(stages),
+                samples=samples,
+                reason=error.reason,
+                message=str(error),
+            )
+        )
+
+    def _count_death(
+        self, error: WorkerDied, opened: Opened, segment: Segment, samples: Sequence[int]
+    ) -> None:
+        shard = opened.work.shard.name
+        self._report_lost(error, shard, segment.pool, segment.names, len(samples))
         subject = {"shard": opened.work.shard.name, "stage": ", ".join(segment.names)}
         _log.warning("a worker died: %s", error, extra=subject)
         self._deaths += 1

@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from engine.core.errors import StorageError
 from engine.core.limits import Limits
 from engine.sources.compression import Decompressed, UnpacksTooFar, UnreadCompression
 from engine.sources.place import printable
@@ -95,6 +96,8 @@ def members(file: BinaryIO, limits: Limits) -> Iterator[Member | Damage]:
         yield Damage(str(error), UNREAD_COMPRESSION)
     except UnpacksTooFar as error:
         yield Damage(f"nothing is read after {last}: {error}", ARCHIVE_TOO_LARGE)
+    except StorageError:
+        raise
     except Exception as error:  # hostile bytes raise anything
         yield Damage(f"unreadable after {last}: {error}")
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import ClassVar
 
+from engine.core.errors import StorageError
 from engine.core.image.reading import image_suffixes
 from engine.core.sample import DeadLetter
 from engine.sources.files import LeftAlone, failed, nothing_found, suffix_of, unreadable
@@ -97,11 +98,15 @@ class FolderSource(Source[FolderConfig]):
         path = original(item.location)
         try:
             data = self.place.read(path, limit=self.limits.max_file_bytes)
+        except StorageError:
+            raise
         except Exception as error:  # each storage client has its own errors
             yield unreadable(item.location, error)
             return
         try:
             metadata, annotations = self._labels(path, item.signature).finish()
+        except StorageError:
+            raise
         except Exception as error:
             yield failed(item.location, item.location, error)
             return
@@ -125,6 +130,8 @@ class FolderSource(Source[FolderConfig]):
             )
             try:
                 data = self.place.read(caption, limit=self.limits.max_label_bytes)
+            except StorageError:
+                raise
             except Exception as error:  # the image exists, only its label cannot be read
                 labels.problems.append(f"txt: {unreadable(caption, error).message}")
             else:

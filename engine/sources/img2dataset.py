@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.core.errors import SampleError
+from engine.core.errors import SampleError, StorageError
 from engine.core.sample import DeadLetter
 from engine.sources.archive import ARCHIVE_TOO_LARGE, CORRUPT_TAR, UNREAD_COMPRESSION
 from engine.sources.bounded_parquet import bounded_table
@@ -66,6 +66,8 @@ class Img2DatasetSource(WebDatasetSource):
         except SampleError as error:
             cause = f"its samples cannot be held against {printable(name)}: {error.message}"
             raise SampleError(UNCHECKED, cause) from error
+        except StorageError:
+            raise
         except Exception:  # it is only needed to check the tar
             return []
         return [str(key) for key, status in rows if status == "success"]

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.core.errors import ConfigError, SampleError
+from engine.core.errors import ConfigError, SampleError, StorageError
 from engine.core.image.header import TOO_MANY_BYTES
 from engine.core.limits import Limits
 from engine.core.sample import DeadLetter
@@ -68,7 +68,7 @@ class ParquetSource(Source[ParquetConfig]):
                     self._columns(file, location)
                     rows = file.metadata.num_rows
                     check_rows(rows, file_item.size or rows)
-            except ConfigError:
+            except (ConfigError, StorageError):
                 raise
             except Exception:  # `read` reports what is wrong with the file
                 yield file_item
@@ -91,6 +91,8 @@ class ParquetSource(Source[ParquetConfig]):
                         yield result
                 if done < item.stop:
                     raise OSError("the file has fewer rows than when it was listed")
+        except StorageError:
+            raise
         except Exception as error:  # damage, or a storage client's own errors
             if item.stop == 0:
                 yield _lost_row(item.location, item.location, error)
@@ -133,6 +135,8 @@ class ParquetSource(Source[ParquetConfig]):
                 row += batch.num_rows
                 if row >= stop:
                     break
+        except StorageError:
+            raise
         except Exception as error:  # hostile bytes raise anything
             yield from _lost(item, done, stop, error)
 

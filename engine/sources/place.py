@@ -11,11 +11,21 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BufferedReader
 from typing import Any, BinaryIO, NamedTuple
 
 from engine.core.errors import ConfigError, SampleError, StorageError, nearest
 from engine.core.image.header import TOO_MANY_BYTES
 from engine.sources.links import LINK_NOT_FOLLOWED, descriptor, leads_out, not_followed
+from engine.storage.failure import storage_error
+from engine.storage.object_storage import (
+    RemoteFile,
+    beginning,
+    is_object_storage,
+    listed,
+    outages_of,
+    speaks_s3,
+)
 
 UNREADABLE = "unreadable"
 """The signature of a listed entry that cannot be read: a broken link, a locked folder."""
@@ -135,7 +145,11 @@ class Place:
                 raise not_followed()
             raise OSError("the folder cannot be listed")
         if not self.is_local:
-            return self.fs.open(posixpath.join(self.root, path) + self.query, "rb")
+            full = posixpath.join(self.root, path) + self.query
+            if not is_object_storage(self.fs):
+                return self.fs.open(full, "rb")
+            with outages_of(full):
+                return BufferedReader(RemoteFile(self.fs.open(full, "rb"), full))
         follow_links = self.follow_links or path == self._chosen
 
         def opener(_path: str, _flags: int) -> int:
@@ -149,8 +163,14 @@ class Place:
         Raises:
             SampleError: `too_many_bytes`, before they are read, `changed_while_read` or
                 `link_not_followed`.
+            StorageError: the object storage failed.
             OSError: it cannot be read.
         """
+        if speaks_s3(self.fs):
+            full = posixpath.join(self.root, path)
+            with outages_of(full):
+                data = beginning(self.fs, full, limit + 1)
+            return _within(data, limit)
         with self.open(path) as file:
             before = state_of(file)
             size = before[0] if before else getattr(file, "size", None)
@@ -158,9 +178,7 @@ class Place:
                 raise SampleError(TOO_MANY_BYTES, f"{size} bytes, the limit is {limit}")
             data = file.read((limit if size is None else size) + 1)
             check_unchanged(file, before)
-        if len(data) > limit:
-            raise SampleError(TOO_MANY_BYTES, f"more bytes than the limit of {limit}")
-        return data
+        return _within(data, limit)
 
     @property
     def _chosen(self) -> str:
@@ -192,37 +210,42 @@ class Place:
         except (OSError, StorageError):
             return {}  # a web server has no listings: look for each name
 
-    def _signature_of(self, name: str, listed: Mapping[str, str]) -> str:
+    def _signature_of(self, name: str, others: Mapping[str, str]) -> str:
         try:
             full = posixpath.join(self.root, name)
             return _signature(self.fs.info(f"{full}{self.query}"))
-        except OSError as error:
-            hint = nearest(posixpath.basename(name), listed) if listed else "check the URL"
+        except FileNotFoundError as error:
+            hint = nearest(posixpath.basename(name), others) if others else "check the URL"
             raise ConfigError(f"{self.url} names {name!r}, which does not exist; {hint}") from error
+        except Exception as error:  # each storage client has its own errors
+            raise storage_error("look at", f"{name!r} of {self.url}", error) from error
 
     def _list_remote(self, folder: str) -> Listing:
         full = posixpath.join(self.root, folder).rstrip("/")
-        try:
-            entries = self.fs.ls(full, detail=True)
-        except Exception as error:  # each storage client has its own errors
-            raise StorageError(f"cannot list {folder!r} of {self.url}: {error}") from error
         listing = Listing({}, [], [])
-        for entry in entries:
-            name = posixpath.basename(entry["name"].rstrip("/"))
-            if entry["name"].strip("/") == full.strip("/") or not name or name.startswith("."):
-                continue
-            is_link = entry["type"] == "link" or entry.get("islink")
-            if is_link and not self.follow_links:  # a link of the storage, which resolves it
-                is_folder = entry["type"] == "directory"
-                if is_folder:
-                    listing.unfollowed.append(name)
-                else:
-                    listing.files[name] = LINK_NOT_FOLLOWED
-            elif entry["type"] == "directory":
-                listing.folders.append(name)
-            else:
-                listing.files[name] = _signature(entry)
+        try:
+            for entry in listed(self.fs, full):
+                self._add(listing, entry, full)
+        except Exception as error:  # each storage client has its own errors
+            raise storage_error("list", f"{folder!r} of {self.url}", error) from error
         return listing
+
+    def _add(self, listing: Listing, entry: Mapping[str, Any], full: str) -> None:
+        """Add what a storage lists in a folder, unless it is hidden, or the folder itself."""
+        name = posixpath.basename(entry["name"].rstrip("/"))
+        if entry["name"].strip("/") == full.strip("/") or not name or name.startswith("."):
+            return
+        is_link = entry["type"] == "link" or entry.get("islink")
+        if is_link and not self.follow_links:  # a link of the storage, which resolves it
+            is_folder = entry["type"] == "directory"
+            if is_folder:
+                listing.unfollowed.append(name)
+            else:
+                listing.files[name] = LINK_NOT_FOLLOWED
+        elif entry["type"] == "directory":
+            listing.folders.append(name)
+        else:
+            listing.files[name] = _signature(entry)
 
 
 class _LocalLister:
@@ -273,6 +296,12 @@ class _LocalLister:
         except OSError:
             return UNREADABLE
         return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _within(data: bytes, limit: int) -> bytes:
+    if len(data) > limit:
+        raise SampleError(TOO_MANY_BYTES, f"more bytes than the limit of {limit}")
+    return data
 
 
 def state_of(file: BinaryIO) -> tuple[int, int] | None:

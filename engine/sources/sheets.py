@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 
-from engine.core.errors import SampleError
+from engine.core.errors import SampleError, StorageError
 from engine.core.image.header import TOO_MANY_BYTES
 from engine.core.limits import Limits
 from engine.core.redaction import redacted
@@ -107,6 +107,8 @@ def read_sheet(place: Place, path: str, encoding: str, limits: Limits) -> Sheet:
     except SampleError as error:
         cure = "; divide it among folders" if error.reason == TOO_MANY_BYTES else ""
         return Sheet.unreadable(name, f"{error.message}{cure}")
+    except StorageError:
+        raise
     except Exception as error:  # each storage client has its own errors
         return Sheet.unreadable(name, getattr(error, "strerror", None) or redacted(str(error)))
 

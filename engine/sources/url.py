@@ -19,7 +19,9 @@ from engine.core.errors import ConfigError, MissingPackage, nearest
 from engine.core.redaction import has_signature, redacted
 from engine.sources.place import Place
 from engine.sources.source import FilesConfig
+from engine.storage.failure import storage_error
 from engine.storage.folder import file_system
+from engine.storage.object_storage import is_folder
 from engine.untrusted.escaped import LONGEST, cut
 
 _PACKAGE = "package://"
@@ -52,19 +54,17 @@ def place_of(config: FilesConfig) -> Place:
     }
     path = path.rstrip("/") or path
     try:
-        if not query and fs.isdir(path):
+        if not query and is_folder(fs, path):
             return Place(root=path, **common)
         if fs.exists(f"{path}{query}"):
             root, name = posixpath.split(path)
             return Place(root=root, names=(name,), **common)
     except Exception as error:  # each storage client has its own errors
-        raise ConfigError(
-            f"cannot look at {config.url}: {error}; check the address and your access to it"
-        ) from error
+        raise ConfigError(str(storage_error("look at", config.url, error))) from error
     if not _MAGIC.search(path):
         raise ConfigError(f"{config.url} does not exist; {_hint(fs, path)}")
     root, names = _split(path)
-    if not _is_web(path) and not fs.isdir(root):
+    if not _is_web(path) and not is_folder(fs, root):
         raise ConfigError(f"{config.url}: the folder {root!r} does not exist; {_hint(fs, root)}")
     if any(_GLOB.search(name) for name in names):
         return Place(root=root, patterns=names, **common)

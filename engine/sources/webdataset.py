@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
-from engine.core.errors import SampleError
+from engine.core.errors import SampleError, StorageError
 from engine.core.image.header import TOO_MANY_BYTES
 from engine.core.image.reading import image_suffixes
 from engine.core.limits import Limits
@@ -92,6 +92,8 @@ class WebDatasetSource(Source[FilesConfig]):
     def read(self, item: Item) -> Iterator[Reading | DeadLetter]:
         try:
             file = self.place.open(original(item.location))
+        except StorageError:
+            raise
         except Exception as error:  # each storage client has its own errors
             yield unreadable(item.location, error)
             return
@@ -244,6 +246,8 @@ def _results(
             group = _Group(key=key, limits=limits)
         try:
             group.add(extension, member)
+        except StorageError:
+            raise
         except Exception as error:  # hostile bytes raise anything
             # A sample at the cut is dropped, rather than given with half of its labels.
             message = f"cut in {member.name}: {error}; nothing after it can be read"

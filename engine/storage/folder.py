@@ -7,12 +7,11 @@ so a file can be named by its content. Knows nothing of the content.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,34 +24,34 @@ from fsspec.implementations.local import LocalFileSystem
 
 from engine.core.errors import ConfigError, MissingPackage, StorageError
 from engine.core.redaction import has_user, redacted
+from engine.storage.failure import failing
+from engine.storage.object_storage import (
+    FEW_TRIES,
+    TRIES,
+    end_of,
+    listed,
+    options_in,
+    speaks_s3,
+    whole,
+)
 
 TEMPORARY = ".tmp"
 """The suffix of hidden temporary files; a killed writer leaves them behind."""
 
-_EXTRAS = {"s3fs": "florilegium[s3]"}
+_EXTRAS = {
+    "s3fs": "florilegium[s3]",
+    "gcsfs": "florilegium[gs]",
+    "adlfs": "florilegium[az]",
+}
 """Extras of this distribution by the storage package that they install."""
 _MODIFIED = ("mtime", "LastModified", "last_modified", "modified", "created")
 """Names of the time of the last change in different file systems."""
-CURES = {
-    errno.ENOSPC: "the disk is full: free some space (or inodes, `df -i`) and run the same command "
-    "again, it resumes",
-    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
-    errno.EROFS: "the file system is read-only: choose another `output`",
-    errno.EACCES: "permission denied: choose another `output` or change the permissions",
-    errno.EPERM: "permission denied: choose another `output` or change the permissions",
-    errno.EIO: "the disk or the network behind it failed: look at the system's log, then run the "
-    "same command again, it resumes",
-    errno.ENAMETOOLONG: "the path is too long for this file system: choose a shorter `output`",
-    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`) and run it again",
-    errno.ENOENT: "something deleted or moved the folder meanwhile: run the same command again",
-}
-"""What to do about an error of the operating system, by its number."""
 
 
-def file_system(url: str) -> tuple[Any, str]:
+def file_system(url: str, *, tries: int = TRIES) -> tuple[Any, str]:
     """Return the file system of an fsspec URL or a path, and the path within it.
 
-    A web server may redirect to its own host only.
+    A web server may redirect to its own host only. `tries`: of a request to S3, at most.
 
     Raises:
         MissingPackage: the storage needs a package that is not installed.
@@ -64,7 +63,7 @@ def file_system(url: str) -> tuple[Any, str]:
             "storage (AWS_ACCESS_KEY_ID, ...) or fsspec's config (~/.config/fsspec/NAME.json)"
         )
     try:
-        return url_to_fs(url, **_web_options(url))
+        return url_to_fs(url, **_web_options(url), **options_in(url, tries=tries))
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or "its package"
         install = _EXTRAS.get(package, package)
@@ -100,10 +99,18 @@ class Entry:
 class Folder:
     """A folder of files, named by relative paths with forward slashes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, tries: int = TRIES) -> None:
         self.url = url
-        self._fs, root = file_system(url)
+        self._fs, root = file_system(url, tries=tries)
         self._root = root.rstrip("/")
+
+    def impatient(self) -> Folder:
+        """Return the same folder on a client that gives up soon when the storage fails."""
+        if not speaks_s3(self._fs):
+            return self
+        folder = Folder(self.url, tries=FEW_TRIES)
+        folder._fs.retries = 1  # s3fs asks again by itself, each time with all tries
+        return folder
 
     @property
     def is_local(self) -> bool:
@@ -120,16 +127,14 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Return whether the file exists."""
-        return bool(self._fs.exists(self.path(name)))
+        with failing("read", self.path(name)):
+            return bool(self._fs.exists(self.path(name)))
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes, or `None` when it does not exist."""
-        try:
+        with failing("read", self.path(name)), suppress(FileNotFoundError):
             return int(self._fs.size(self.path(name)))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise storage_error("read", self.path(name), error) from error
+        return None
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file, or `None` when it does not exist.
@@ -137,22 +142,16 @@ class Folder:
         Raises:
             StorageError: it cannot be read, or is a pipe or a device, which may never end.
         """
-        try:
+        with failing("read", self.path(name)), suppress(FileNotFoundError):
             self._refuse_endless(name)
-            return self._fs.cat_file(self.path(name))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise storage_error("read", self.path(name), error) from error
+            return whole(self._fs, self.path(name))
+        return None
 
     def tail(self, name: str, size: int) -> bytes | None:
         """Return the last bytes of a file, or all where it has fewer; `None` without a file."""
-        try:
-            return self._fs.cat_file(self.path(name), start=-size)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise storage_error("read", self.path(name), error) from error
+        with failing("read", self.path(name)), suppress(FileNotFoundError):
+            return end_of(self._fs, self.path(name), size)
+        return None
 
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
@@ -161,12 +160,10 @@ class Folder:
         Raises:
             StorageError: it cannot be read, or is a pipe or a device, which may never end.
         """
-        try:
+        with failing("read", self.path(name)):
             self._refuse_endless(name)
             with self._fs.open(self.path(name), "rb") as file:
                 yield file
-        except OSError as error:
-            raise storage_error("read", self.path(name), error) from error
 
     def _refuse_endless(self, name: str) -> None:
         if not self.is_local:
@@ -178,25 +175,20 @@ class Folder:
 
     def names(self, under: str = "") -> list[str]:
         """Return the names of the files in a sub-folder, sorted; none when it is absent."""
-        try:
-            found = self._fs.ls(self.path(under) if under else self._root, detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise storage_error("list", self.path(under).rstrip("/"), error) from error
-        names = {PurePosixPath(path).name for path in found}
-        return sorted(names - {"", ".", ".."})  # object storage allows any name
+        if not self.is_local:
+            return sorted(self.entries(under))
+        path = self.path(under) if under else self._root
+        with failing("list", path), suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(PurePosixPath(one).name for one in self._fs.ls(path, detail=False))
+        return []
 
     def entries(self, under: str = "") -> dict[str, Entry]:
         """Return the entries of a sub-folder by name; none when it is absent."""
         path = self.path(under) if under else self._root
-        try:
-            found = self._fs.ls(path, detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except OSError as error:
-            raise storage_error("list", path, error) from error
-        return {PurePosixPath(one["name"]).name: _entry(one) for one in found}
+        with failing("list", path), suppress(FileNotFoundError, NotADirectoryError):
+            found = {PurePosixPath(one["name"]).name: _entry(one) for one in listed(self._fs, path)}
+            return {name: one for name, one in found.items() if name not in ("", ".", "..")}
+        return {}
 
     def publish(self, name: str, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file atomically; `durable=False` for files that can be made again."""
@@ -204,10 +196,8 @@ class Folder:
             with self.publishing(name, durable=durable) as file:
                 file.write(data)
             return
-        try:
+        with failing("write", self.path(name)):
             self._fs.pipe_file(self.path(name), bytes(data))
-        except OSError as error:
-            raise storage_error("write", self.path(name), error) from error
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a small file unless it exists; return whether it was written.
@@ -215,17 +205,14 @@ class Folder:
         Atomic on local disks and where the storage has conditional writes.
         """
         path = self.path(name)
-        try:
+        with failing("write", path), suppress(FileExistsError):
             if self.is_local:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 _create(path, data)
             else:
                 self._fs.pipe_file(path, data, mode="create")
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise storage_error("write", path, error) from error
-        return True
+            return True
+        return False
 
     @contextmanager
     def publishing(self, name: str, *, durable: bool = True) -> Iterator[IO[bytes]]:
@@ -249,30 +236,22 @@ class Folder:
             StorageError: the file cannot be written.
         """
         path = self.path(name)
-        try:
-            with _temporary_file(path if self.is_local else None) as file:
-                yield Draft(file, self._fs, self._root, durable)
-        except OSError as error:
-            by_way = "" if self.is_local else f" (by way of {tempfile.gettempdir()})"
-            raise storage_error("write", f"{path}{by_way}", error) from error
+        by_way = "" if self.is_local else f" (by way of {tempfile.gettempdir()})"
+        with (
+            failing("write", f"{path}{by_way}"),
+            _temporary_file(path if self.is_local else None) as file,
+        ):
+            yield Draft(file, self._fs, self._root, durable)
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
-        try:
+        with failing("delete", self.path(name)), suppress(FileNotFoundError):
             self._fs.rm_file(self.path(name))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise storage_error("delete", self.path(name), error) from error
 
     def clear(self) -> None:
         """Delete the folder with all that is in it; one that is not there is no error."""
-        try:
+        with failing("delete", self._root), suppress(FileNotFoundError):
             self._fs.rm(self._root, recursive=True)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise storage_error("delete", self._root, error) from error
 
 
 class Draft:
@@ -346,7 +325,7 @@ def _joined(root: str, name: str) -> str:
     return f"{root}/{name}"
 
 
-def _entry(info: dict[str, Any]) -> Entry:
+def _entry(info: Mapping[str, Any]) -> Entry:
     """Return an entry from the `info` of fsspec."""
     modified = next((info[name] for name in _MODIFIED if info.get(name)), 0)
     return Entry(
@@ -354,9 +333,3 @@ def _entry(info: dict[str, Any]) -> Entry:
         size=int(info.get("size") or 0),
         modified=modified.timestamp() if isinstance(modified, datetime) else float(modified),
     )
-
-
-def storage_error(verb: str, path: str, error: OSError) -> StorageError:
-    """Return the error of an operation on a file, with its cure."""
-    cure = CURES.get(error.errno or 0, "check the path, the permissions and the free space")
-    return StorageError(f"cannot {verb} {path}: {error.strerror or error}; {cure}")

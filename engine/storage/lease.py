@@ -6,6 +6,10 @@ is dead. On other machines and on object storage, a lease that is not renewed ex
 is a new file, created only if it does not exist, and is deleted when there is another one: two
 writers may both be refused, but never both be admitted.
 
+An output can be written in parts instead, by one writer each. A part has a lease of its own; it is
+refused while the whole is written, and the whole while a part is. Each takes its own lease, then
+looks for others: both may be refused, but never both be admitted.
+
 Clocks of two machines differ, and any clock may step. So a lease whose time looks old is watched
 for a while before it is taken. A holder that slept (a laptop, a paused machine) goes on if its
 lease was not taken meanwhile, and otherwise writes nothing more.
@@ -16,6 +20,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import random
 import socket
 import sys
 import threading
@@ -29,7 +34,8 @@ from pydantic import Field, TypeAdapter
 
 from engine.core.errors import OutputInUse, RunError, StorageError
 from engine.core.redaction import redacted
-from engine.storage.folder import Folder, storage_error
+from engine.storage.failure import storage_error
+from engine.storage.folder import Folder
 
 LEASES = ".lease"
 """The folder of leases within an output."""
@@ -37,6 +43,12 @@ LEASE_S = 90.0
 """Seconds without renewal after which a lease has ended."""
 RENEW_S = 15.0
 """Seconds between two renewals; a lease that looks old is watched for twice as long."""
+PARTS = "slices"
+"""The folder of parts within an output; the lease on part 3 is in `slices/3/.lease`."""
+DIVISION = f"{PARTS}/division.json"
+"""Which part has which shards. While it is there, the output is written in parts only."""
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds between tries to renew when it must be known whether the lease still holds."""
 _LOCK = "lock"
 _Time = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 """Seconds since 1970, before the year 10000."""
@@ -91,7 +103,7 @@ class Lease:
     """The right to write an output, while it is renewed."""
 
     def __init__(self, folder: Folder, name: str, holder: Holder, *, is_locked: bool) -> None:
-        self._folder = folder
+        self._folder = folder.impatient()
         self._name = name
         self._holder = holder
         self._is_locked = is_locked
@@ -107,8 +119,7 @@ class Lease:
             RunError: the lease ended, and another command took it.
             StorageError: the lease cannot be renewed.
         """
-        self._renew()  # first: another command sees the renewal, or we see its lease
-        if not self._is_ours():
+        if not self._is_held():
             raise RunError(
                 f"the lease on {self._folder.url} ended before this command did, another one may "
                 f"write there now: run the same command again, it resumes"
@@ -131,8 +142,24 @@ class Lease:
         stored = _read(self._folder, self._name)
         return stored is not None and stored.is_same(self._holder)
 
+    def _is_held(self) -> bool:
+        """Whether the lease still holds; a storage that fails for a while is waited for."""
+        for wait_s in () if self._folder.is_local else WAITS_S:
+            try:
+                return self._renew_and_look()
+            except StorageError:
+                self._released.wait(wait_s * random.uniform(0.5, 1))
+        return self._renew_and_look()
+
+    def _renew_and_look(self) -> bool:
+        self._renew()  # first: another command sees the renewal, or we see its lease
+        return self._is_ours()
+
     def _renew(self) -> None:
-        """Renew the lease. After a long pause it may have been taken: then it counts as lost."""
+        """Renew the lease. After a long pause it may have been taken: then it counts as lost.
+
+        So a write must not last: the client is one that fails soon, and is asked again.
+        """
         looked_s = _steady_s()
         if not self._is_ours():
             self._is_lost = True
@@ -149,8 +176,9 @@ class Lease:
 
 
 @contextmanager
-def writing(output: Folder) -> Iterator[Lease]:
-    """Hold the lease on an output while the block runs.
+def writing(output: Folder, *, ends_parts: bool = False) -> Iterator[Lease]:
+    """Hold the lease on an output while the block runs; with `ends_parts` also on one that is
+    divided into parts, when none of them is being written.
 
     Raises:
         OutputInUse: another command writes the output; the message names it.
@@ -160,9 +188,39 @@ def writing(output: Folder) -> Iterator[Lease]:
     with _os_lock(output) if output.is_local else nullcontext(False) as is_locked:
         lease = _taken(output, me, is_locked=is_locked)
         try:
+            _refuse_parts(output, me, ends_parts=ends_parts)
             yield lease
         finally:
             lease.release()
+
+
+@contextmanager
+def writing_part(output: Folder, part: int) -> Iterator[Lease]:
+    """Hold the lease on a part of an output, beside those on other parts, while the block runs.
+
+    Raises:
+        OutputInUse: another command writes the part, or the whole output.
+        StorageError: the lease cannot be written.
+    """
+    with writing(Folder(f"{output.url}/{PARTS}/{part}")) as lease:
+        _refuse_others(output, _leases(output), Holder.this_process(), is_locked=False)
+        yield lease
+
+
+def _refuse_parts(output: Folder, me: Holder, *, ends_parts: bool) -> None:
+    """Refuse to write the whole while it is written in parts."""
+    names = output.names(PARTS)
+    leases = {
+        f"{PARTS}/{part}/{name}": holder
+        for part in filter(str.isdigit, names)
+        for name, holder in _leases(Folder(f"{output.url}/{PARTS}/{part}")).items()
+    }
+    _refuse_others(output, leases, me, is_locked=False)
+    if DIVISION.removeprefix(f"{PARTS}/") in names and not ends_parts:
+        raise OutputInUse(
+            f"{output.url} is being built in slices: `florilegium build CONFIG --finish` completes "
+            f"it, and `--drop-slices` ends the slices and keeps what is finished"
+        )
 
 
 @contextmanager
@@ -196,7 +254,9 @@ def _taken(output: Folder, me: Holder, *, is_locked: bool) -> Lease:
     _refuse_others(output, known, me, is_locked=is_locked)
     name = f"{LEASES}/{max(_numbers(output), default=0) + 1:06d}.json"
     if not output.create(name, _written(me)):
-        raise _in_use(output, _read(output, name))
+        stored = _read(output, name)
+        if stored != me:  # it is ours where the answer to the first try was lost
+            raise _in_use(output, stored)
     others = {other: holder for other, holder in _leases(output).items() if other != name}
     unknown = {other: one for other, one in others.items() if known.get(other) != one}
     try:

@@ -107,14 +107,16 @@ def _run(stop: Stop) -> int:
 
 def _unexpected(error: Exception) -> int:
     """Print a usage error, the file that failed, or else a traceback: a bug."""
-    from engine.storage.folder import CURES, storage_error
+    from engine.storage.failure import CURES, is_of_client, storage_error
 
     if isinstance(error, _USAGE_ERROR):
         _show_usage(error)
         return 2
-    if isinstance(error, OSError) and error.errno in CURES:
+    is_of_system = isinstance(error, OSError) and error.errno in CURES
+    if is_of_system or is_of_client(error):
         # A file outside of a dataset, such as a plan or an export.
-        err.error(str(storage_error("use", str(error.filename or "a file"), error)))
+        name = getattr(error, "filename", None) or "a file"
+        err.error(str(storage_error("use", str(name), error)))
     else:
         err.say(redacted("".join(format_exception(error)).rstrip()))
     return 1

@@ -146,6 +146,41 @@ def cluster() -> None:
     ray.shutdown()
 
 
+def tracing() -> None:
+    """Build with a collector on loopback, which gets the spans of the run."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    from tests.pipelines.telemetry.receiver import Receiver
+
+    with Receiver() as receiver:
+        os.environ |= {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "NO_PROXY": "127.0.0.1"}
+        output = scratch() / "out"
+        florilegium("build", scenes(), "--output", output, "--runner", "local")
+    requests = [ExportTraceServiceRequest.FromString(one.body) for one in receiver.received]
+    spans = [
+        span
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    names = {span.name for span in spans}
+    assert {"build", "shard", "call", "stage shapes_colour"} <= names, names
+
+
+def lineage() -> None:
+    """Build with a catalogue on loopback, which gets the events of the run."""
+    from tests.pipelines.telemetry.receiver import Receiver
+
+    with Receiver() as receiver:
+        os.environ |= {"OPENLINEAGE_URL": receiver.url, "NO_PROXY": "127.0.0.1"}
+        output = scratch() / "out"
+        florilegium("build", scenes(), "--output", output, "--runner", "local")
+    events = [received.json for received in receiver.received]
+    assert [event["eventType"] for event in events] == ["START", "COMPLETE"], events
+    assert events[1]["outputs"][0]["name"] == str(output), events
+
+
 def photographs() -> None:
     """Build over the photographs of the quickstart."""
     import yaml
@@ -196,6 +231,8 @@ JOBS: Mapping[str, Callable[[], None]] = {
     "torchvision": torchvision,
     "s3": s3,
     "cluster": cluster,
+    "tracing": tracing,
+    "lineage": lineage,
     "photographs": photographs,
     "heic": heic,
     "signing": signing,
@@ -239,6 +276,14 @@ class Bucket(BaseHTTPRequestHandler):
 def scratch() -> Path:
     """Return an empty folder."""
     return Path(tempfile.mkdtemp(prefix="florilegium-"))
+
+
+def scenes() -> Path:
+    """Write a config over four drawn scenes."""
+    config = scratch() / "config.yaml"
+    stages = "specialists: {shapes_colour: }\nsource: shape_world://4?seed=1\n"
+    config.write_text(stages, "utf-8")
+    return config
 
 
 def pictures() -> Path:

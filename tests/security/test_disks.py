@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from engine.core.errors import RunError, StorageError
-from engine.storage.folder import CURES, Folder
+from engine.storage.failure import CURES
+from engine.storage.folder import Folder
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED
 from tests.security.points import Point, Watch, files_of, whole_build

@@ -1,0 +1,182 @@
+"""Object storage through fsspec, as this engine wants it: nothing cached, few requests, retries.
+
+A listing that is remembered hides what other processes wrote since. Folders are listed page by
+page. Only S3 is treated by itself, as fsspec has no words for these things.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from engine.storage.failure import is_outage, storage_error
+
+_S3 = ("s3", "s3a")
+_OTHERS = ("gs", "gcs", "az", "abfs", "abfss")
+TRIES = 8
+"""How often a request to S3 is sent, at most, while the storage is busy or fails: half a minute in
+all. s3fs does that up to five times when there is no answer. AWS_MAX_ATTEMPTS changes it."""
+
+FEW_TRIES = 2
+"""The tries of a client that gives up within a second or two; see `Folder.impatient`."""
+
+
+def options_in(url: str, *, tries: int = TRIES) -> dict[str, Any]:
+    """Return the options of the object storages in a URL, or in a chain of URLs, by scheme."""
+    return {
+        scheme: {"use_listings_cache": False, **(_retries(tries) if scheme in _S3 else {})}
+        for scheme in (*_S3, *_OTHERS)
+        if url.startswith(f"{scheme}://") or f"::{scheme}://" in url
+    }
+
+
+def _retries(tries: int) -> Mapping[str, Any]:
+    """Return how often S3 is asked again, unless the user's own config of fsspec has it."""
+    from fsspec.config import conf
+
+    chosen: dict[str, Any] = {}
+    for scheme in _S3:
+        chosen |= conf.get(scheme, {}).get("config_kwargs", {})
+    retries: dict[str, Any] = {}
+    if "AWS_RETRY_MODE" not in os.environ:
+        retries["mode"] = "standard"
+    if "AWS_MAX_ATTEMPTS" not in os.environ or tries < TRIES:
+        retries["total_max_attempts"] = tries
+    return {"config_kwargs": {"retries": retries, **chosen}}
+
+
+def speaks_s3(fs: Any) -> bool:
+    """Whether a file system is that of s3fs, without versions of files."""
+    return "s3" in fs.protocol and not getattr(fs, "version_aware", True)
+
+
+def is_object_storage(fs: Any) -> bool:
+    """Whether a file system is a storage that is known here."""
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return not {*_S3, *_OTHERS}.isdisjoint(protocols)
+
+
+def listed(fs: Any, path: str) -> Iterator[Mapping[str, Any]]:
+    """Yield what is in a folder, as fsspec describes it; from S3 a page of a thousand at a time.
+
+    Raises:
+        FileNotFoundError: there is no such folder; S3 lists an empty one.
+    """
+    if not speaks_s3(fs):
+        yield from fs.ls(path, detail=True)
+        return
+    bucket, key, _ = fs.split_path(path)
+    if not bucket:
+        yield from fs.ls(path, detail=True)
+        return
+    wanted = {"Bucket": bucket, "Delimiter": "/", "Prefix": f"{key}/" if key else ""}
+    while True:
+        page = fs.call_s3("list_objects_v2", **wanted)
+        for folder in page.get("CommonPrefixes", ()):
+            name = f"{bucket}/{folder['Prefix'].rstrip('/')}"
+            yield {"name": name, "size": 0, "type": "directory"}
+        for file in page.get("Contents", ()):
+            if file["Key"] != wanted["Prefix"]:  # the mark of an empty folder
+                name = f"{bucket}/{file['Key']}"
+                yield {**file, "name": name, "size": file["Size"], "type": "file"}
+        if not page.get("IsTruncated"):
+            return
+        wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def is_folder(fs: Any, path: str) -> bool:
+    """Whether a path is a folder; on S3 by asking for one of its files, however many it has."""
+    if not speaks_s3(fs):
+        return bool(fs.isdir(path))
+    bucket, key, _ = fs.split_path(path)
+    if not key:
+        return bool(fs.isdir(path))
+    try:
+        page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{key}/", MaxKeys=1)
+    except FileNotFoundError:
+        return False
+    return bool(page.get("Contents"))
+
+
+def whole(fs: Any, path: str) -> bytes:
+    """Return the bytes of a file, in one request."""
+    options = {"max_concurrency": 1} if speaks_s3(fs) else {}  # else its size is asked for first
+    return bytes(fs.cat_file(path, **options))
+
+
+def beginning(fs: Any, path: str, size: int) -> bytes:
+    """Return the bytes of a file, at most so many, in one request."""
+    try:
+        return bytes(fs.cat_file(path, start=0, end=size))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return whole(fs, path)[:size]  # S3 refuses each range of an empty file
+
+
+def end_of(fs: Any, path: str, size: int) -> bytes:
+    """Return the last bytes of a file, or all where it has fewer."""
+    if "abfs" in fs.protocol:  # its client knows no range that is counted from the end
+        return bytes(fs.cat_file(path, start=max(fs.size(path) - size, 0)))
+    return bytes(fs.cat_file(path, start=-size))
+
+
+class RemoteFile(io.RawIOBase):
+    """A file that is read from object storage; when the storage fails, the error is ours.
+
+    Readers of damaged files take any error for damage: an outage must not look like it.
+    """
+
+    def __init__(self, file: Any, path: str) -> None:
+        self._file = file
+        self._path = path
+        self.size: int | None = getattr(file, "size", None)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most so many bytes, or all.
+
+        Raises:
+            StorageError: the storage failed.
+        """
+        with outages_of(self._path):
+            return bytes(self._file.read(-1 if size is None else size))
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def outages_of(path: str) -> Iterator[None]:
+    """Turn the failure of a storage, and of nothing else, into our error while the block runs.
+
+    Raises:
+        StorageError: the storage failed, after several tries.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        raise storage_error("read", path, error) from error
