@@ -319,7 +319,7 @@ def _actor_class() -> Any:
             return replace(reply, value=packed)
 
         @ray.method(concurrency_group="io")
-        def store(self, work: ShardWork, names: Sequence[str], *parts: bytes) -> Reply:
+        def store(self, work: ShardWork, names: Sequence[str], *parts: Any) -> Reply:
             unpacked = map(_unpacked, parts)
             return replace(
                 self._reply("io", self._worker.store, work, names, *unpacked), value=None
@@ -327,7 +327,7 @@ def _actor_class() -> Any:
 
         @ray.method(concurrency_group="io")
         def publish(
-            self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: bytes
+            self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: Any
         ) -> Reply:
             unpacked = map(_unpacked, parts)
             return self._reply("io", self._worker.publish, work, images, names, *unpacked)
@@ -335,9 +335,10 @@ def _actor_class() -> Any:
     return ray.remote(concurrency_groups={"io": 2})(Actor)
 
 
-def _unpacked(part: bytes) -> LayerParts:
-    """Return the answers of a call as a worker packed them."""
-    return pickle.loads(part)
+def _unpacked(part: bytes | LayerParts) -> LayerParts:
+    """Return the answers of a call, which the worker packed; the scheduler has put together those
+    about an image that was given up."""
+    return pickle.loads(part) if isinstance(part, bytes) else part
 
 
 class _Notes:

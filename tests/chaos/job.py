@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from PIL import Image
 
 SHARDS = 24
 SHARD_SIZE = 8
-STAGES = ("Patches", "BluePatches", "Bright", "Colours")
-"""The classes of the stages that write down their calls."""
+_NO_IMAGE = 1
+_STAGES = 4
+CALLS = (SHARDS * SHARD_SIZE - _NO_IMAGE) * _STAGES
+"""The answers of a build: each of the stages that write down their calls about each image."""
 _BUILT = ("manifest.json", "README.md", "dead_letters.parquet", "index.parquet", "statistics.json")
 
 
@@ -61,6 +63,14 @@ def write_config(path: Path, source: Path, output: Path, log: Path, *, seconds: 
     }
     path.write_text(json.dumps(document, indent=2))
     return path
+
+
+def unaccounted(output: Path) -> Iterator[str]:
+    """Yield what is wrong with the totals: each input is a sample or a dead letter."""
+    totals = json.loads((output / "manifest.json").read_text())["totals"]
+    samples, lost = totals["samples"], totals["dead_letters"]
+    if (samples, lost) != (SHARDS * SHARD_SIZE - _NO_IMAGE, _NO_IMAGE):
+        yield f"{samples} samples and {lost} dead letters of {SHARDS * SHARD_SIZE} inputs"
 
 
 def contents(output: Path) -> Mapping[str, bytes]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.benchmarks.processes import Family
 
-CPUS = 2
+CPUS = 1
 GPUS = 1
 """Of each node. The GPU is bookkeeping only."""
 NODES = 2
@@ -22,6 +22,8 @@ SETTINGS: dict[str, Any] = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 3,
+    # The disk behind the shared memory counts as full when this share of it is in use: always.
+    "local_fs_capacity_threshold": 0.0001,
 }
 
 

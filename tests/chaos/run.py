@@ -14,13 +14,16 @@ from pathlib import Path
 
 from tests.benchmarks.children import ROOT
 from tests.chaos.calls import CallLog, Strike
-from tests.chaos.job import SHARD_SIZE, SHARDS, STAGES
+from tests.chaos.job import CALLS
 from tests.chaos.nodes import NODES, Nodes, kill
 
-CALLS = SHARDS * SHARD_SIZE * len(STAGES)
-"""About as many answers as a build needs: a stage about an image."""
+KILLED = ("worker", "node", "driver")
+"""Kinds of disturbances in which processes die."""
 LIMIT_S = 300.0
 POLL_S = 0.02
+FULL_S = 3.0
+"""Seconds for which shared memory is full."""
+_MOST_FAILURES = 3
 _LAST_WORDS_S = 2.0
 
 
@@ -58,6 +61,7 @@ class DisturbedBuild:
         self.strikes: list[Strike] = []
         self.failures: list[str] = []
         self.seconds = 0.0
+        self._hogs: list[subprocess.Popen[bytes]] = []
 
     def run(self, plan: Sequence[Planned]) -> None:
         """Build to the end.
@@ -80,8 +84,9 @@ class DisturbedBuild:
                 time.sleep(POLL_S)
             self.seconds = time.monotonic() - begun_s
         finally:
-            self._driver.kill()
-            self._driver.wait()
+            for process in (self._driver, *self._hogs):
+                process.kill()
+                process.wait()
         self.calls.update()
         if coming:
             self.failures.append(f"it was over before {len(coming)} disturbances")
@@ -102,7 +107,7 @@ class DisturbedBuild:
         if code:
             self.failures.append(f"the build ended with {code}: {self._last_words()}")
             self._driver = self._started()
-        return code == 0 or len(self.failures) > 3
+        return code == 0 or len(self.failures) > _MOST_FAILURES
 
     def _bring_back(self) -> None:
         if self._return_at_s and time.monotonic() > self._return_at_s[0]:
@@ -134,8 +139,18 @@ class DisturbedBuild:
             case "join":
                 killed = []
                 self._nodes.add()
+            case "store":
+                killed = []
+                self._fill()
         self.strikes.append(Strike(kind=kind, at_s=at_s, pids=frozenset(killed)))
         return True
+
+    def _fill(self) -> None:
+        """Have another program fill the shared memory of all nodes."""
+        command = [sys.executable, "-m", "tests.chaos.hog", self._nodes.address, str(FULL_S)]
+        with self._words.open("ab") as words:
+            hog = subprocess.Popen(command, cwd=ROOT, stdout=words, stderr=words)
+        self._hogs.append(hog)
 
     def _stacks(self) -> str:
         os.kill(self._driver.pid, signal.SIGUSR1)
