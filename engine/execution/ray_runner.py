@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -146,6 +146,14 @@ class RayRunner(Runner):
     async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
         async def call(actor: Any) -> None:
             (await actor.store.remote(opened.work, names, *parts)).checked()
+
+        await self._pools.pool(CPU_POOL).beside(call)
+
+    async def keep(
+        self, opened: Opened, names: Sequence[str], samples: Collection[int], parts: Sequence[Any]
+    ) -> None:
+        async def call(actor: Any) -> None:
+            (await actor.keep.remote(opened.work, names, samples, *parts)).checked()
 
         await self._pools.pool(CPU_POOL).beside(call)
 
@@ -324,6 +332,13 @@ def _actor_class() -> Any:
             return replace(
                 self._reply("io", self._worker.store, work, names, *unpacked), value=None
             )
+
+        @ray.method(concurrency_group="io")
+        def keep(
+            self, work: ShardWork, names: Sequence[str], samples: Collection[int], *parts: Any
+        ) -> Reply:
+            unpacked = map(_unpacked, parts)
+            return self._reply("io", self._worker.keep, work, names, samples, *unpacked)
 
         @ray.method(concurrency_group="io")
         def publish(

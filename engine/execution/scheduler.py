@@ -27,11 +27,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from engine.execution.answer import INPUT_FAILED
-from engine.execution.kept import Answered, Kept
+from engine.execution.answers import Answers
 from engine.execution.observer import (
     CallFinished,
     Observer,
@@ -65,6 +66,8 @@ LOOK_S = 1.0
 """Seconds after which more shards are started, when workers joined."""
 STARTED_AGAIN = (DataLost, StoreFull)
 """Errors after which a shard is started again."""
+KEEP_S = 10.0
+"""Seconds after which an answer is stored, where a config does not say it."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
 STRIKES = 2
@@ -141,10 +144,13 @@ def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
 class Scheduler:
     """Moves shards through a runner, and tells an observer what happens to them."""
 
-    def __init__(self, graph: Graph, runner: Runner, observer: Observer) -> None:
+    def __init__(
+        self, graph: Graph, runner: Runner, observer: Observer, *, keep_s: float = KEEP_S
+    ) -> None:
         self._graph = graph
         self._runner = runner
         self._observer = observer
+        self._keep_s = keep_s
         self._calls: Counter[str] = Counter()  # by pool: made and not answered yet
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
@@ -197,11 +203,10 @@ class Scheduler:
         turn: AbstractAsyncContextManager[Any] = nullcontext()
         began = Moment.now()
         failures: Counter[type[RunError]] = Counter()
-        kept = Kept()
         while True:
             try:
                 async with turn:
-                    done = await self._build(job, kept)
+                    done = await self._build(job)
             except STARTED_AGAIN as error:
                 shard = job.spec.name
                 self._observer.observe(ShardRestarted(shard=shard, reason=str(error)))
@@ -222,7 +227,7 @@ class Scheduler:
                 )
                 return done
 
-    async def _build(self, job: Job, kept: Kept) -> tuple[Job, ShardStats]:
+    async def _build(self, job: Job) -> tuple[Job, ShardStats]:
         """Read a shard, visit each pool that has something to do for it, and publish it."""
         began = Moment.now()
         opened = await self._open(job)
@@ -231,18 +236,39 @@ class Scheduler:
         plan = segments(self._graph, list(todo))
         is_read = frozenset(index for segment in plan for index in segment.after)
         await self._plan_visits(shard.name, plan)
-        visits: list[asyncio.Task[list[Any]]] = []
+        visits: list[asyncio.Task[None]] = []
+        answers = [self._answers(opened, segment) for segment in plan]
         for index, segment in enumerate(plan):
             before = [visits[other] for other in segment.after]
-            answered = kept.of(opened.work, segment.names)
-            visit = self._visit(opened, segment, index, before, answered, store=index in is_read)
+            visit = self._visit(
+                opened, segment, index, before, answers[index], store=index in is_read
+            )
             visits.append(asyncio.create_task(visit))
-        parts = [part for answers in await _all_of(visits) for part in answers]
-        if not todo and job.done and job.done.is_of(shard):
-            return job, job.done
-        last = [segment for index, segment in enumerate(plan) if index not in is_read]
-        names = [name for segment in last for name in segment.names]
-        return job, await self._runner.publish(opened, names, parts)
+        last = [index for index in range(len(plan)) if index not in is_read]
+        names = [name for index in last for name in plan[index].names]
+        try:
+            await _all_of(visits)
+            if not todo and job.done and job.done.is_of(shard):
+                return job, job.done
+            for index in last:
+                await answers[index].end()
+            parts = [part for index in last for part in answers[index].parts]
+            return job, await self._runner.publish(opened, names, parts)
+        except STARTED_AGAIN:
+            for one in answers:
+                await one.flush()
+            raise
+        finally:
+            for one in answers:
+                await one.end()
+
+    def _answers(self, opened: Opened, segment: Segment) -> Answers:
+        """Return the answers of a visit, none yet; those that were paid for are stored at once."""
+        is_paid = any(self._nodes[name].stage.is_remote for name in segment.names)
+        return Answers(
+            partial(self._runner.keep, opened, segment.names),
+            after_s=0 if is_paid else self._keep_s,
+        )
 
     def _report_opened(
         self, shard: Shard, todo: Mapping[str, Sequence[int]], began: Moment
@@ -295,30 +321,28 @@ class Scheduler:
         opened: Opened,
         segment: Segment,
         index: int,
-        before: Sequence[asyncio.Task[list[Any]]],
-        answered: Answered,
+        before: Sequence[asyncio.Task[None]],
+        answers: Answers,
         *,
         store: bool,
-    ) -> list[Any]:
-        """Run a segment over a shard after the visits before it; return its parts, or none when
-        they are stored, since later visits read them. What is `answered` is not asked again."""
+    ) -> None:
+        """Run a segment over a shard after the visits before it; store its layers where later
+        visits read them."""
         for visit in before:
             await visit
         todo = opened.work.todo
-        wanted = {number for name in segment.names for number in todo[name]}
-        self._report_answered(opened, segment, answered.samples)
-        samples = sorted(wanted - answered.samples)
+        samples = sorted({number for name in segment.names for number in todo[name]})
         size = self._chunk_size(segment, len(samples))
         calls = [
-            asyncio.create_task(self._run(opened, segment, samples[start : start + size], answered))
+            asyncio.create_task(self._run(opened, segment, samples[start : start + size], answers))
             for start in range(0, len(samples), size)
         ]
         await _all_of(calls)
         await self._leave(segment.pool, (opened.work.shard.name, index))
         if store:
-            await self._runner.store(opened, segment.names, answered.parts)
-            answered.clear()
-        return answered.parts
+            await answers.end()
+            await self._runner.store(opened, segment.names, answers.parts)
+            answers.parts.clear()
 
     async def _plan_visits(self, shard: str, plan: Sequence[Segment]) -> None:
         """Note which pools a shard will visit, now that it is known; release those that no shard
@@ -347,7 +371,7 @@ class Scheduler:
         opened: Opened,
         segment: Segment,
         samples: Sequence[int],
-        answered: Answered,
+        answers: Answers,
         *,
         exclusive: bool = False,
     ) -> None:
@@ -364,13 +388,13 @@ class Scheduler:
             self._count_death(error, opened, segment, samples)
             if len(samples) > 1:
                 for piece in _pieces(samples, error.samples):
-                    await self._run(opened, segment, piece, answered, exclusive=True)
+                    await self._run(opened, segment, piece, answers, exclusive=True)
                 return
             known = error if exclusive and error.samples else None
             part = await self._accuse(opened, segment, samples[0], known)
         else:
             self._deaths = 0
-        answered.add(samples, part)
+        answers.add(samples, part)
         self._report_answered(opened, segment, samples)
 
     async def _call(

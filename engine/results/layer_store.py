@@ -1,15 +1,16 @@
 """The stored layers: which samples of a stage are missing, and what other layers know of them.
 
-A layer that is there is done. Where it is not, rows of unchanged samples come from the layer of the
-shard as it was before; where only a gate is another one, answers come from the layers under other
-gates, question by question.
+A layer of all samples of its shard is done. One of some of them was under way when a build was
+killed: the others are missing. Where there is none, rows of unchanged samples come from the layer
+of the shard as it was before; where only a gate is another one, answers come from the layers under
+other gates, question by question.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -61,6 +62,20 @@ class LayerStore:
         name = layer_file(node.name, node.fingerprint, node.gate.digest, shard_digest)
         self._folder.publish(name, layer_bytes(layer, sample_digests), durable=False)
 
+    def write_some(
+        self,
+        node: Node[Any],
+        shard_digest: str,
+        layer: Layer,
+        sample_digests: Sequence[str],
+        numbers: Sequence[int],
+    ) -> None:
+        """Publish the answers about some samples of a shard, in place of its layer: the others are
+        missing."""
+        places = {number: place for place, number in enumerate(numbers)}
+        some = [sample_digests[number] for number in numbers]
+        self.write(node, shard_digest, _renumbered(layer, places), some)
+
     def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
         """Return a layer and its sample digests, or `None` when absent or damaged.
 
@@ -98,9 +113,13 @@ class LayerStore:
         Like `recall`, but reads only the end of a file. Damage to the rows of a large layer is
         found by `recall`.
         """
-        if stored := self._look(node, digest):
+        stored = self._look(node, digest)
+        if stored and stored[1] == list(samples):
             errors, _ = stored
             return tuple(error.sample for error in errors if again(error)) or None
+        if stored:
+            errors, some = stored
+            return _without(samples, _unchanged(filter(again, errors), some, samples))
         old = self._look(node, previous_digest) if previous_digest else None
         numbers = _unchanged(*old, samples) if old else {}
         return _without(samples, numbers)
@@ -119,15 +138,17 @@ class LayerStore:
         Samples whose error is to be asked `again` count as missing. When the layer is not there,
         the rows of unchanged samples come from the layer of the shard of `previous_digest`.
         """
-        if stored := self.read(node, digest):
+        stored = self.read(node, digest)
+        if stored and stored[1] == list(samples):
             layer, _ = stored
             asked = tuple(error.sample for error in layer.errors if again(error))
             return Recall(layer=layer.without(asked), missing=asked)
-        old = self.read(node, previous_digest) if previous_digest else None
+        old = stored or (self.read(node, previous_digest) if previous_digest else None)
         if old is None:
             return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
         layer, old_samples = old
-        numbers = _unchanged(layer.errors, old_samples, samples)
+        failed = filter(again, layer.errors) if stored else layer.errors
+        numbers = _unchanged(failed, old_samples, samples)
         return Recall(layer=_renumbered(layer, numbers), missing=_without(samples, numbers))
 
     def _look(
@@ -206,10 +227,15 @@ def _without(samples: Sequence[str], numbers: Mapping[int, int]) -> tuple[int, .
 
 
 def _renumbered(layer: Layer, numbers: Mapping[int, int]) -> Layer:
-    """Keep the samples that have a new number, under that number; errors are left behind."""
+    """Keep the samples that have a new number, under that number."""
     old = layer.table.column("sample").to_numpy()
     keep = np.fromiter((int(number) in numbers for number in old), bool, len(old))
     new = pa.array([numbers[int(number)] for number in old[keep]], pa.int32())
     table = layer.table.filter(pa.array(keep)).set_column(0, SAMPLE_FIELD, new)
     asked = {numbers[number]: one for number, one in layer.asked.items() if number in numbers}
-    return Layer(table=table, asked=asked)
+    errors = tuple(
+        replace(error, sample=numbers[error.sample])
+        for error in layer.errors
+        if error.sample in numbers
+    )
+    return Layer(table=table, errors=errors, asked=asked)

@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=KILLS, help="kills in each run")
     parser.add_argument("--only", metavar="KIND=N,...", help="these disturbances instead")
     parser.add_argument("--seconds", type=float, default=0.05, help="of a call for each image")
+    parser.add_argument("--keep-s", type=float, default=0, help="runner.keep_s of the builds")
     parser.add_argument("--keep", type=Path, help="a new folder, short, for all that is made")
     options = parser.parse_args()
     _prepare_environment()
@@ -57,7 +58,7 @@ def main() -> int:
     seen = Seen()
     with _folder(options.keep) as folder, cluster(folder / "ray") as nodes:
         source = draw_images(folder / "images")
-        chaos = Chaos(nodes, folder, source, seen, options.seconds)
+        chaos = Chaos(nodes, folder, source, seen, options.seconds, options.keep_s)
         chaos.undisturbed()
         for seed in range(options.first, options.first + options.seeds):
             if not chaos.disturbed(seed, _kinds(options.only, options.kills)):
@@ -74,13 +75,20 @@ class Chaos:
     """Builds on one cluster, one after the other, each from nothing."""
 
     def __init__(
-        self, nodes: Nodes, folder: Path, source: Path, seen: Seen, seconds: float
+        self,
+        nodes: Nodes,
+        folder: Path,
+        source: Path,
+        seen: Seen,
+        seconds: float,
+        keep_s: float,
     ) -> None:
         self._nodes = nodes
         self._folder = folder
         self._source = source
         self._seen = seen
         self._seconds = seconds
+        self._keep_s = keep_s
         self._wanted: Mapping[str, bytes] = {}
 
     def undisturbed(self) -> None:
@@ -126,7 +134,7 @@ class Chaos:
             log,
             seconds=self._seconds,
         )
-        return DisturbedBuild(self._nodes, config, log, chance)
+        return DisturbedBuild(self._nodes, config, log, chance, keep_s=self._keep_s)
 
     def _differences(self, name: str) -> Iterator[str]:
         """Yield what is not as in the undisturbed build."""

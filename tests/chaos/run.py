@@ -51,10 +51,13 @@ def plan_of(random: random.Random, kinds: Sequence[str]) -> list[Planned]:
 class DisturbedBuild:
     """A build on a cluster; `strikes` are the disturbances so far."""
 
-    def __init__(self, nodes: Nodes, config: Path, log: Path, random: random.Random) -> None:
+    def __init__(
+        self, nodes: Nodes, config: Path, log: Path, random: random.Random, *, keep_s: float
+    ) -> None:
         self._nodes = nodes
         self._config = config
         self._random = random
+        self._keep_s = keep_s
         self._words = config.with_suffix(".out")
         self._return_at_s: list[float] = []  # when nodes come back
         self.calls = CallLog(log)
@@ -96,6 +99,7 @@ class DisturbedBuild:
     def _started(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tests.chaos.driver", "build", str(self._config)]
         runner = ["--runner", "ray", "--set", f"runner.address={self._nodes.address}"]
+        runner += ["--set", f"runner.keep_s={self._keep_s:g}"]
         with self._words.open("ab") as words:
             return subprocess.Popen(
                 [*command, *runner], cwd=ROOT, stdout=words, stderr=words, start_new_session=True

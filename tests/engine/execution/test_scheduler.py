@@ -134,6 +134,7 @@ class FakeRunner(Runner):
         self.calls: list[Call] = []
         self.events: list[str] = []
         self.parts: dict[str, list[LayerParts]] = {}
+        self.kept: dict[str, dict[str, set[int]]] = {}
         self.open_now = self.open_most = 0
 
     async def start(self) -> Graph:
@@ -155,6 +156,8 @@ class FakeRunner(Runner):
         todo = self.todo
         if todo is None:
             todo = {node.name: tuple(range(self.count)) for node in self.graph.layered}
+        for name, samples in self.kept.get(spec.name, {}).items():
+            todo = {**todo, name: tuple(sorted({*todo[name]} - samples))}
         shard = shard_of(self.count, number=spec.number)
         work = ShardWork(shard=shard, todo=dict(todo), previous_digest=previous_digest, retry=retry)
         return Opened(work=work, images=None)
@@ -186,6 +189,11 @@ class FakeRunner(Runner):
     ) -> None:
         self.events.append(f"store {' '.join(names)}")
         self.parts.setdefault(opened.work.shard.name, []).extend(parts)
+
+    async def keep(self, opened: Opened, names: Any, samples: Any, parts: Any) -> None:
+        for name in names:
+            of_shard = self.kept.setdefault(opened.work.shard.name, {})
+            of_shard.setdefault(name, set()).update(samples)
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
@@ -276,21 +284,19 @@ class Leaving(FakeRunner):
 
     has_lost = False
 
-    async def run(
-        self, pool: str, opened: Opened, names: Any, samples: Any, **options: Any
-    ) -> LayerParts:
-        part = await super().run(pool, opened, names, samples, **options)
+    async def run(self, pool: str, opened: Opened, names: Any, samples: Any, **options: Any) -> Ran:
+        ran = await super().run(pool, opened, names, samples, **options)
         if 2 in samples and "b" in names and not self.has_lost:
             self.has_lost = True
             self.open_now -= 1
             raise DataLost("a node left")
         for _ in range(9):
             await asyncio.sleep(0)
-        return part
+        return ran
 
 
-def test_a_shard_that_starts_again_keeps_the_answers_of_finished_calls() -> None:
-    """Those, too, that were running when its bytes were lost."""
+def test_a_shard_that_starts_again_asks_only_what_was_lost() -> None:
+    """The answers of calls that were running when its bytes were lost are kept, too."""
     graph = graph_of(("a", "a", ()), ("b", CPU_POOL, ()), batch_size=1)
     runner = Leaving(graph, 6, width=2)
     _, progress = schedule(runner, job(0))
@@ -298,26 +304,31 @@ def test_a_shard_that_starts_again_keeps_the_answers_of_finished_calls() -> None
     asked = [(name, n) for call in runner.calls for name in call.names for n in call.samples]
     again = {one: asked.count(one) for one in asked if asked.count(one) > 1}
     assert again == {("b", 2): 2, ("b", 3): 2}, "the call that was lost"
-    published = sorted(name for part in runner.parts["000000"] for name in part)
-    assert published == ["a"] * 3 + ["b"] * 4, "the lost one in two pieces"
+    assert runner.kept["000000"] == {"a": set(range(6)), "b": {0, 1, 4, 5}}
     assert progress.answered == {"a": 6, "b": 6}
 
 
-def test_answers_about_other_bytes_are_not_kept() -> None:
-    graph = graph_of(("a", CPU_POOL, ()), batch_size=8)
+class Slow(FakeRunner):
+    """Has a last call that goes on until the answers of the others are stored."""
 
-    class Changing(Forgetful):
-        async def open(self, *args: Any, **options: Any) -> Opened:
-            opened = await super().open(*args, **options)
-            if self.has_lost:
-                shard = opened.work.shard
-                other = replace(shard, records=shard.records[::-1])
-                opened = replace(opened, work=replace(opened.work, shard=other))
-            return opened
+    async def run(self, pool: str, opened: Opened, names: Any, samples: Any, **options: Any) -> Ran:
+        ran = await super().run(pool, opened, names, samples, **options)
+        while 5 in samples and self.kept.get("000000") != {"a": set(range(5))}:
+            await asyncio.sleep(0)
+        return ran
 
-    runner = Changing(graph, 4)
-    schedule(runner, job(0))
-    assert [call.samples for call in runner.calls] == [(0, 1, 2, 3)] * 2
+
+def test_answers_are_stored_while_other_calls_go_on() -> None:
+    runner = Slow(graph_of(("a", CPU_POOL, ()), batch_size=1), 6, width=3)
+
+    async def run() -> None:
+        scheduler = Scheduler(runner.graph, runner, Progress(stages=("a",)), keep_s=0)
+        async for _ in scheduler.run([job(0)], shard_size=6):
+            pass
+
+    asyncio.run(asyncio.wait_for(run(), timeout=60))
+    assert runner.events[-1] == "publish 000000 a", "nothing is stored after the whole layer"
+    assert len(runner.parts["000000"]) == 6
 
 
 def test_a_shard_that_starts_again_does_not_release_a_pool_that_others_need() -> None:
