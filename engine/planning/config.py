@@ -125,6 +125,10 @@ class RunConfig(BaseModel):
     keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""
     keep_versions: int = Field(default=1, ge=1)
     """Finished versions of the dataset whose shards are kept, the current one included."""
+    takedown: str | None = None
+    """A file that lists images to be taken down, by key, digest or URL: they become no samples, and
+    what was made of them is deleted. A path or an fsspec URL; one entry on each line, as
+    `key:KEY`, `sha256:DIGEST` or `url:URL`."""
     max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
     """The command fails when more of the inputs than this share are lost; 0 allows none."""
     plugin_path: tuple[str, ...] = ()
