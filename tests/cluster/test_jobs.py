@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 import yaml
+from ray.util.state import list_actors, list_objects
 
 from tests.building import shard_file
 from tests.cluster.conftest import TOKEN
@@ -50,6 +51,17 @@ class Says(Specialist[Options]):
 """
 
 Write = Callable[..., Path]
+
+
+def workers() -> list[Any]:
+    """The actors that builds have on the cluster."""
+    actors = list_actors(filters=[("state", "!=", "DEAD")])
+    return [actor for actor in actors if actor.class_name != "JobSupervisor"]
+
+
+def objects() -> list[Any]:
+    """The objects of builds in shared memory."""
+    return list_objects(filters=[("reference_type", "=", "PINNED_IN_MEMORY")])
 
 
 @pytest.fixture
@@ -135,7 +147,9 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
     assert other.code == 3, other.err
     assert name in other.err
     assert json.loads(florilegium("job", "status", name, "--json").out)["status"] == "RUNNING"
+    assert workers()
     assert florilegium("job", "cancel", name).out == f"{name} STOPPED\n"
+    assert wait_for(lambda: not workers() and not objects(), seconds=30), "nothing is left behind"
     assert "stopped; finished work is kept" in florilegium("job", "logs", name).out
     go.touch()
     told = florilegium(*submit, "--wait")
