@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 import yaml
-from ray.util.state import list_actors, list_objects
 
 from tests.building import shard_file
 from tests.cluster.conftest import TOKEN
@@ -55,13 +55,19 @@ Write = Callable[..., Path]
 
 def workers() -> list[Any]:
     """The actors that builds have on the cluster."""
-    actors = list_actors(filters=[("state", "!=", "DEAD")])
+    from ray.util.state import list_actors  # with the token, which is not there at first
+
+    address = os.environ["RAY_API_SERVER_ADDRESS"]
+    actors = list_actors(address, filters=[("state", "!=", "DEAD")])
     return [actor for actor in actors if actor.class_name != "JobSupervisor"]
 
 
 def objects() -> list[Any]:
-    """The objects of builds in shared memory."""
-    return list_objects(filters=[("reference_type", "=", "PINNED_IN_MEMORY")])
+    """The objects that lie in the shared memory of the cluster."""
+    from ray.util.state import list_objects
+
+    address = os.environ["RAY_API_SERVER_ADDRESS"]
+    return list_objects(address, filters=[("reference_type", "=", "PINNED_IN_MEMORY")])
 
 
 @pytest.fixture
