@@ -18,6 +18,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.timeout(400)
+
 HEAD = f"{'f' * 51}00000"
 """The id of the head of Ray's clusters for tests of autoscalers."""
 
@@ -104,7 +106,7 @@ def test_an_autoscaler_adds_the_node_that_a_build_waits_for(
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12 images = 12 samples + 0 dead letters" in done.stdout

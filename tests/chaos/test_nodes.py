@@ -27,6 +27,8 @@ from engine.execution.ray_errors import NodeLost, explained
 from tests.conftest import ROOT
 from tests.processes import wait_for
 
+pytestmark = pytest.mark.timeout(400)
+
 IMAGES = 120
 START_S = 120.0
 """Seconds within which a build begins, on a busy machine."""
