@@ -153,7 +153,7 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
     assert other.code == 3, other.err
     assert name in other.err
     assert json.loads(florilegium("job", "status", name, "--json").out)["status"] == "RUNNING"
-    assert workers()
+    assert wait_for(lambda: bool(workers()), seconds=60)
     assert florilegium("job", "cancel", name).out == f"{name} STOPPED\n"
     assert wait_for(lambda: not workers() and not objects(), seconds=30), "nothing is left behind"
     assert "stopped; finished work is kept" in florilegium("job", "logs", name).out
