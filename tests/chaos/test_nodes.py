@@ -20,9 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError
 
+from engine.core.errors import RunError, WorkerDied
+from engine.execution.ray_errors import NodeLost, explained
 from tests.conftest import ROOT
 from tests.processes import wait_for
+
+pytestmark = pytest.mark.timeout(400)
 
 IMAGES = 120
 START_S = 120.0
@@ -241,6 +246,37 @@ def test_a_node_that_is_drained_gets_no_new_call_and_its_calls_are_finished(
     assert max(call["begun_s"] for call in driver.calls(staying)) > last_s
     keys = [key for call in driver.calls() for key in call["keys"]]
     assert len(keys) == len(set(keys)) == IMAGES, "no call was repeated"
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [("process", WorkerDied), ("node", NodeLost), ("node, with notice", NodeLost)],
+)
+def test_an_actor_that_goes_with_its_node_is_told_from_one_that_dies(
+    cluster: Cluster, what: str, error: type[RunError]
+) -> None:
+    import ray
+
+    class Sleeper:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def sleep(self) -> None:
+            time.sleep(100)
+
+    node = cluster.add(num_cpus=1, resources={"here": 1})
+    options = {"num_cpus": 1, "resources": {"here": 1}, "max_restarts": 0}
+    actor = ray.remote(**options)(Sleeper).remote()
+    pid = ray.get(actor.pid.remote())
+    call = actor.sleep.remote()
+    if what == "process":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        cluster.remove(node, graceful=what != "node")
+    for one in (call, actor.pid.remote()):  # one that was running, and one that comes too late
+        with pytest.raises(RayActorError) as found:
+            ray.get(one, timeout=60)
+        assert type(explained(found.value, "cpu")) is error
 
 
 @pytest.mark.parametrize("graceful", [True, False])

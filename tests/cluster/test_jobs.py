@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -50,6 +51,23 @@ class Says(Specialist[Options]):
 """
 
 Write = Callable[..., Path]
+
+
+def workers() -> list[Any]:
+    """The actors that builds have on the cluster."""
+    from ray.util.state import list_actors  # with the token, which is not there at first
+
+    address = os.environ["RAY_API_SERVER_ADDRESS"]
+    actors = list_actors(address, filters=[("state", "!=", "DEAD")])
+    return [actor for actor in actors if actor.class_name != "JobSupervisor"]
+
+
+def objects() -> list[Any]:
+    """The objects that lie in the shared memory of the cluster."""
+    from ray.util.state import list_objects
+
+    address = os.environ["RAY_API_SERVER_ADDRESS"]
+    return list_objects(address, filters=[("reference_type", "=", "PINNED_IN_MEMORY")])
 
 
 @pytest.fixture
@@ -135,7 +153,9 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
     assert other.code == 3, other.err
     assert name in other.err
     assert json.loads(florilegium("job", "status", name, "--json").out)["status"] == "RUNNING"
+    assert wait_for(lambda: bool(workers()), seconds=60)
     assert florilegium("job", "cancel", name).out == f"{name} STOPPED\n"
+    assert wait_for(lambda: not workers() and not objects(), seconds=30), "nothing is left behind"
     assert "stopped; finished work is kept" in florilegium("job", "logs", name).out
     go.touch()
     told = florilegium(*submit, "--wait")

@@ -18,7 +18,7 @@ from engine.core.errors import (
 from engine.core.stage import StageConfig
 from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
-from engine.execution.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
+from engine.execution.scheduler import CHUNK, LOSSES, MAX_DEATHS, Job, Scheduler, segments
 from engine.execution.worker import LayerParts, Ran, ShardWork
 from engine.planning.gates import Gate
 from engine.planning.graph import CPU_POOL, Graph, Node
@@ -264,6 +264,31 @@ def test_a_pool_is_released_by_the_last_shard_that_needs_it() -> None:
     assert runner.events.index("release a") < last[1], "b still has work when a has none"
 
 
+class Losing(FakeRunner):
+    """Loses the bytes of a shard with one node after the other."""
+
+    losses = 0
+
+    async def publish(self, *args: Any) -> ShardStats:
+        if self.losses:
+            self.losses -= 1
+            raise DataLost("a node left")
+        return await super().publish(*args)
+
+
+@pytest.mark.parametrize(("losses", "is_done"), [(LOSSES - 1, True), (LOSSES, False)])
+def test_a_shard_whose_bytes_are_lost_starts_again_as_often_as_nodes_may_go(
+    losses: int, is_done: bool
+) -> None:
+    runner = Losing(TWO, 4)
+    runner.losses = losses
+    if is_done:
+        assert schedule(runner, job(0))[0] == ["000000"]
+    else:
+        with pytest.raises(DataLost):
+            schedule(runner, job(0))
+
+
 class Forgetful(FakeRunner):
     """Loses the bytes of the first shard that is published, which starts again."""
 
@@ -420,6 +445,25 @@ def test_few_shards_are_in_flight_whatever_their_number(
     names, _ = schedule(runner, *map(job, range(40)), shard_size=shard_size)
     assert sorted(names) == [f"{number:06d}" for number in range(40)]
     assert runner.open_most == most
+
+
+def test_more_shards_are_in_flight_when_workers_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even while none is finished."""
+    monkeypatch.setattr("engine.execution.scheduler.LOOK_S", 0.01)
+    joined = asyncio.Event()
+
+    class Growing(FakeRunner):
+        async def publish(self, *args: Any) -> ShardStats:
+            if self.open_now == 2:
+                self._width = 6  # nodes join; nothing is finished before more shards are open
+            if self.open_now == 7:
+                joined.set()
+            await joined.wait()
+            return await super().publish(*args)
+
+    runner = Growing(TWO, 4, width=1)
+    names, _ = schedule(runner, *map(job, range(20)), shard_size=4)
+    assert (len(names), runner.open_most) == (20, 7)
 
 
 def test_shards_are_opened_oldest_first() -> None:
