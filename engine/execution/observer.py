@@ -218,11 +218,11 @@ class Observers(Observer):
 
 
 @contextmanager
-def observed(observer: Observer, started: RunStarted) -> Iterator[None]:
-    """Tell an observer of the start of a run, and of an end other than `RunFinished`."""
+def observed(observer: Observer, started: RunStarted) -> Iterator[Observer]:
+    """Tell an observer of the start of a run, and of an end other than `RunFinished`; yield it."""
     observer.observe(started)
     try:
-        yield
+        yield observer
     except Exception as error:
         observer.observe(RunFailed(error=error))
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from engine.planning.registry import require
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut
 from pipelines.telemetry.metrics import MetricsObserver
-from pipelines.telemetry.progress_file import BUILD, ProgressPublisher
+from pipelines.telemetry.progress_file import ProgressPublisher
 from pipelines.telemetry.prometheus import METRICS_FILE, RayExporter, TextfileExporter
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipelines.telemetry.lineage_events import LineageRun
     from pipelines.telemetry.tracing import Tracing
 
+BUILD = "build"
 _LINEAGE = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG", "OPENLINEAGE__TRANSPORT__TYPE")
 _TRACING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -45,21 +46,19 @@ class Parent:
     trace: Context | None = None
 
 
-@contextmanager
 def watched(
-    run: Run, progress: Progress, *, parent: Parent | None = None, writer: str = BUILD
-) -> Iterator[Observer]:
-    """Let a run be seen while the block runs: publish its progress, and tell its observers; the
-    block tells them itself of `RunFinished`. `writer` names its file of progress, `parent` the
-    command that the run belongs to.
+    run: Run, progress: Progress, *, parent: Parent | None = None, folder: Folder | None = None
+) -> AbstractContextManager[Observer]:
+    """Return the block in which a run is seen: its progress is published, and its observers are
+    told. The block tells them itself of `RunFinished`. The progress is published in `folder`, by
+    default the output; `parent` is the command that the run belongs to.
 
     Raises:
         UsageError: the environment asks for an observer that cannot be.
     """
-    publisher = ProgressPublisher(progress, run.output, writer)
+    publisher = ProgressPublisher(progress, folder or run.output)
     observer = Observers(guests=(publisher, *observers_of(run, parent)))
-    with observed(observer, started(run, step=progress.step)):
-        yield observer
+    return observed(observer, started(run, step=progress.step))
 
 
 def observers_of(run: Run, parent: Parent | None = None) -> tuple[Observer, ...]:

@@ -37,6 +37,7 @@ from engine.storage.lease import LEASES, PARTS
 from pipelines.dataset.card import card_of, claims_of
 from pipelines.dataset.files import CARD, REPORT, RUN, STATISTICS, named_by_manifest
 from pipelines.report.statistics import Statistics
+from pipelines.telemetry.progress_file import PROGRESS
 from pipelines.verify.differences import differences
 from pipelines.verify.origin import Origin, layer_of, stage_problems
 from pipelines.verify.rounds import REFINED, check_rounds
@@ -44,11 +45,11 @@ from pipelines.verify.shard_contract import ShardCheck
 
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _KNOWN = {
-    **dict.fromkeys(_FILES, "file"),
+    **dict.fromkeys((*_FILES, PROGRESS), "file"),
     **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS), "directory"),
 }
-"""Entries that the folder of a dataset may have. Log, leases, what slices leave and layers change
-with every run."""
+"""Entries that the folder of a dataset may have. Log, progress, leases, what slices leave and
+layers change with every run."""
 _SHARD_FILE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}(\.tar|\.parquet|_stats\.json)")
 _LEASE = re.compile(r"lock|[0-9]{6,}\.json")
 _PART = re.compile(r"[1-9][0-9]*|division\.json|\.lease")

@@ -57,7 +57,7 @@ def test_a_build_elsewhere_is_watched_to_its_end(
     assert told.err.startswith("shards ") or told.err.startswith("listing the source")
     assert '"is_finished": true' in told.out
     assert building.wait(60) == 0
-    assert not (tmp_path / "out" / "progress").exists()
+    assert not (tmp_path / "out" / "progress.json").exists()
     assert list(verify_dataset(Folder(str(tmp_path / "out")))) == []
 
 
@@ -68,5 +68,5 @@ def test_watching_a_build_that_is_killed_ends_with_an_error(
     building.wait()
     told = florilegium("status", tmp_path / "out", "--watch")
     assert told.code == 1
-    assert "build: it was killed, its last news is 0:" in told.err
+    assert "it was killed, its last news is 0:" in told.err
     assert f"process {building.pid}, since " in told.err
