@@ -21,6 +21,7 @@ from engine.storage.lease import DIVISION, PARTS, writing, writing_part
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
+from pipelines.dataset.takedown import begin, complete
 from pipelines.telemetry.observers import Parent, watched
 from pipelines.terminal.progress import shown
 
@@ -91,7 +92,7 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         UsageError: no slices are under way, or those of another config.
         StorageError: a file cannot be written.
     """
-    progress = Progress(current="gathering the slices")
+    progress = Progress(step="end of the slices", current="gathering the shards")
     seen = watched(run, progress)
     with writing(run.output, ends_parts=True) as lease, shown(progress), seen as observer:
         manifest = gather(run, check=check)
@@ -140,7 +141,10 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
     before_switch()
+    begin(run, manifest)
+    before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
+    complete(run.output, keep=run.config.keep_versions)
 
 
 def draw_again(output: Folder) -> None:
