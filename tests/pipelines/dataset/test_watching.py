@@ -12,15 +12,20 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import ConfigError, RunError
+from engine.execution.observer import Fact, Observer, Observers, RunFinished, ShardFinished
 from engine.execution.progress import Progress
+from engine.execution.run import execute, prepare
 from engine.results.manifest import RECIPE
 from engine.storage.folder import Folder
 from engine.storage.lease import PARTS, Holder, writing
+from pipelines.build import put_in_place
 from pipelines.dataset import watching
 from pipelines.dataset.watching import Watcher, watch
+from pipelines.telemetry.observers import watched
 from pipelines.telemetry.progress_file import PROGRESS, ProgressFile
 from pipelines.terminal.console import ERR
-from tests.building import build
+from tests.building import build, configure
+from tests.processes import wait_for
 
 
 @dataclass
@@ -190,3 +195,39 @@ def test_of_a_refinement_the_last_round_is_watched(output: Folder, clock: Clock)
     publish(Folder(f"{output.url}/rounds/10/candidates/0"), done=3)
     shown = [line.partition(",")[0] for line in Watcher(output).last.lines]
     assert shown == ["shards 10/4", "shards 3/4"]
+
+
+def test_a_stranger_who_writes_the_file_does_not_steer_the_terminal(
+    output: Folder, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steering = "\x1b]0;pwn\x07\u202e"
+    holder = replace(ELSEWHERE, user=steering, command=steering)
+    publish(output, step=steering, holder=holder, written_s=clock.now_s - 100, state="running")
+    with pytest.raises(RunError):
+        watch(output, ERR)
+    ERR.print(Watcher(output).last.drawn())
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+    assert told.count(r"\x1b]0;pwn\x07") >= 4
+
+
+def test_a_build_into_a_bucket_is_watched_from_there(album: Path, bucket: str) -> None:
+    """No time is made up here: the clock that decides is that of this machine."""
+    output = Folder(f"{bucket}/out")
+    run = prepare(configure(album, output.url, shard_size=6))
+    progress, looks = Progress(), list[list[str]]()
+
+    class Looking(Observer):
+        def observe(self, fact: Fact) -> None:
+            if isinstance(fact, ShardFinished):
+                looks.append(Watcher(Folder(output.url)).last.lines)
+
+    with watched(run, progress) as observer:
+        assert wait_for(lambda: output.exists(PROGRESS), seconds=20)
+        manifest = execute(run, progress, observer=Observers(observer, Looking()))
+        put_in_place(run, manifest)
+        observer.observe(RunFinished(manifest=manifest))
+    assert [len(lines) for lines in looks] == [1, 1]
+    assert watch(output, ERR).shards_done == 2
+    assert PROGRESS not in output.names()
