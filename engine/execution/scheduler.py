@@ -134,7 +134,7 @@ def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
 
 
 class Scheduler:
-    """Moves shards through a runner, and tells an observer what happens to them."""
+    """Moves shards through a runner, and reports to an observer what happens to them."""
 
     def __init__(self, graph: Graph, runner: Runner, observer: Observer) -> None:
         self._graph = graph

@@ -40,15 +40,15 @@ class Parent:
 def watched(
     run: Run, progress: Progress, *, parent: Parent | None = None, folder: Folder | None = None
 ) -> AbstractContextManager[Observer]:
-    """Return the block in which a run is seen: its progress is published, and its observers are
-    told. The block tells them itself of `RunFinished`. The progress is published in `folder`, by
-    default the output; `parent` is the command that the run belongs to.
+    """Return the block in which a run is observed, and its progress published: in `folder`, by
+    default the output. `RunFinished` is to be reported in the block; `parent` is the command that
+    the run belongs to.
 
     Raises:
         UsageError: the environment asks for an observer that cannot be.
     """
     publisher = ProgressPublisher(progress, folder or run.output)
-    observer = Observers(guests=(publisher, *observers_of(run, parent)))
+    observer = Observers(optional=(publisher, *observers_of(run, parent)))
     return observed(observer, started(run, step=progress.step))
 
 
@@ -81,7 +81,7 @@ def command(name: str, config: RunConfig) -> Iterator[Parent]:
     """
     output = Folder(config.output)
     lineage, tracing = lineage_of(name, output), tracing_of(name)
-    observers = Observers(guests=[one for one in (lineage, tracing) if one])
+    observers = Observers(optional=[one for one in (lineage, tracing) if one])
     fact = RunStarted(
         sources=tuple(redacted(source.url) for source in config.source),
         output=redacted(output.url),

@@ -206,10 +206,10 @@ def test_a_stranger_who_writes_the_file_does_not_steer_the_terminal(
     with pytest.raises(RunError):
         watch(output, ERR)
     ERR.print(Watcher(output).last.drawn())
-    told = capsys.readouterr().err
-    assert "\x1b" not in told
-    assert "\u202e" not in told
-    assert told.count(r"\x1b]0;pwn\x07") >= 4
+    printed = capsys.readouterr().err
+    assert "\x1b" not in printed
+    assert "\u202e" not in printed
+    assert printed.count(r"\x1b]0;pwn\x07") >= 4
 
 
 def test_a_build_into_a_bucket_is_watched_from_there(album: Path, bucket: str) -> None:
