@@ -78,7 +78,8 @@ class ShardRestarted:
 @dataclass(frozen=True, kw_only=True)
 class CallFinished:
     """A worker came back from a call of some stages. `seconds` is what the driver waited, for a
-    free worker and a model that was loaded, too; `timings` are those of the worker."""
+    free worker and a model that was loaded, too; `timings` are those of the worker, which gave the
+    answers after `repeats` others were gone with their nodes."""
 
     shard: str
     pool: str
@@ -87,6 +88,7 @@ class CallFinished:
     started_s: float
     seconds: float
     timings: tuple[StageTiming, ...]
+    repeats: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,14 +119,16 @@ class RayRunner(Runner):
     ) -> Ran:
         # Only the deaths of exclusive calls are blamed on a stage.
         notes, key = (self._noted(), next(self._keys)) if exclusive else (None, 0)
+        attempts = itertools.count()
 
         async def call(actor: Any) -> Ran:
+            repeats = next(attempts)
             work, images = opened.work, opened.images
             pending, part = actor.run.remote(work, images, names, samples, noted=(notes, key))
             reply = (await pending).checked()
             if reply.is_spent:
                 self._pools.pool(pool).retire(actor)
-            return Ran(part=part, timings=reply.value)
+            return Ran(part=part, timings=reply.value, repeats=repeats)
 
         try:
             return await self._pools.pool(pool).call(

@@ -387,6 +387,7 @@ class Scheduler:
                 started_s=began.wall_s,
                 seconds=began.seconds,
                 timings=ran.timings,
+                repeats=ran.repeats,
             )
         )
         return ran.part
