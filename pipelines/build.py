@@ -17,13 +17,12 @@ from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manif
 from engine.results.publication import FileStats, read_stats, refuse_vanished
 from engine.results.versions import Retention, replace_manifest, switch
 from engine.storage.folder import Folder
-from engine.storage.lease import DIVISION, writing, writing_part
+from engine.storage.lease import DIVISION, PARTS, writing, writing_part
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
 from pipelines.dataset.takedown import begin, complete
 from pipelines.telemetry.observers import Parent, watched
-from pipelines.telemetry.progress_file import clear_progress
 from pipelines.terminal.progress import shown
 
 
@@ -48,11 +47,8 @@ def build_dataset(
     """
     refuse_caveats(run)  # before anything is written
     progress = Progress(step=step)
-    with (
-        writing(run.output) as lease,
-        shown(progress),
-        watched(run, progress, parent=parent) as observer,
-    ):
+    seen = watched(run, progress, parent=parent)  # before anything is written, too
+    with writing(run.output) as lease, shown(progress), seen as observer:
         manifest = execute(
             run, progress, retry=retry, replace=replace, check=check, observer=observer
         )
@@ -77,11 +73,8 @@ def build_slice(
     """
     refuse_caveats(run)  # before anything is written
     progress = Progress(step=f"slice {part}")
-    with (
-        writing_part(run.output, part.number) as lease,
-        shown(progress),
-        watched(run, progress, writer=f"slice_{part.number}") as observer,
-    ):
+    seen = watched(run, progress, folder=Folder(f"{run.output.url}/{PARTS}/{part.number}"))
+    with writing_part(run.output, part.number) as lease, shown(progress), seen as observer:
         manifest = execute_slice(
             run, part, progress, retry=retry, replace=replace, check=check, observer=observer
         )
@@ -100,11 +93,8 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         StorageError: a file cannot be written.
     """
     progress = Progress(step="end of the slices", current="gathering the shards")
-    with (
-        writing(run.output, ends_parts=True) as lease,
-        shown(progress),
-        watched(run, progress) as observer,
-    ):
+    seen = watched(run, progress)
+    with writing(run.output, ends_parts=True) as lease, shown(progress), seen as observer:
         manifest = gather(run, check=check)
         if manifest is not None:
             progress.current = "writing card and report"
@@ -125,7 +115,6 @@ def drop_slices(output: Folder) -> bool:
     with writing(output, ends_parts=True):
         were_there = output.exists(DIVISION)
         end_slices(output)
-        clear_progress(output)
     return were_there
 
 

@@ -121,14 +121,16 @@ class RayRunner(Runner):
     ) -> Ran:
         # Only the deaths of exclusive calls are blamed on a stage.
         notes, key = (self._noted(), next(self._keys)) if exclusive else (None, 0)
+        attempts = itertools.count()
 
         async def call(actor: Any) -> Ran:
+            repeats = next(attempts)
             work, images = opened.work, opened.images
             reply = await actor.run.remote(work, images, names, samples, noted=(notes, key))
             if reply.checked().is_spent:
                 self._pools.pool(pool).retire(actor)
             ran: Ran = reply.value
-            return ran
+            return replace(ran, repeats=repeats)
 
         try:
             return await self._pools.pool(pool).call(

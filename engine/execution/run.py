@@ -182,7 +182,7 @@ def execute(
 ) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
-    `progress` and `observer` are told what happens.
+    What happens is reported to `progress` and `observer`.
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
     With `replace`, samples of sources that the config no longer names are deleted. Damaged shards
     are made again; with `check`, all finished shards are read to find damage.
@@ -214,7 +214,7 @@ def make(
 ) -> list[ShardStats]:
     """Make the shards that are missing and return the statistics of all; the log is in `log`.
 
-    `observer` is told what happens, beside `progress`.
+    What happens is reported to `progress` and `observer`.
 
     Raises:
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.

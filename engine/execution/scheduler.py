@@ -142,7 +142,7 @@ def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
 
 
 class Scheduler:
-    """Moves shards through a runner, and tells an observer what happens to them."""
+    """Moves shards through a runner, and reports to an observer what happens to them."""
 
     def __init__(
         self, graph: Graph, runner: Runner, observer: Observer, *, keep_s: float = KEEP_S
@@ -422,6 +422,7 @@ class Scheduler:
                 started_s=began.wall_s,
                 seconds=began.seconds,
                 timings=ran.timings,
+                repeats=ran.repeats,
             )
         )
         return ran.part

@@ -68,10 +68,11 @@ class ShardWork:
 @dataclass(frozen=True, kw_only=True)
 class Ran:
     """What a call of stages gave: its part, and what each stage did. A runner may have a reference
-    to the part instead."""
+    to the part instead; `repeats` counts how often it made the call again, as a node was gone."""
 
     part: Any
     timings: tuple[StageTiming, ...]
+    repeats: int = 0
 
 
 Note = Callable[[Spot], None]

@@ -49,6 +49,7 @@ from pipelines.dataset.files import (
 )
 from pipelines.dataset.refreshed import read_refreshed
 from pipelines.report.statistics import Statistics
+from pipelines.telemetry.progress_file import PROGRESS
 from pipelines.verify.differences import differences
 from pipelines.verify.origin import Origin, layer_of, stage_problems
 from pipelines.verify.rounds import REFINED, check_rounds
@@ -58,11 +59,11 @@ from pipelines.verify.takedowns import TakedownCheck
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE)
 _KNOWN = {
-    **dict.fromkeys((*_FILES, *_REFRESHED), "file"),
+    **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS), "file"),
     **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
 }
-"""Entries that the folder of a dataset may have. Log, leases, what slices leave and layers change
-with every run."""
+"""Entries that the folder of a dataset may have. Log, progress, leases, what slices leave and
+layers change with every run."""
 _SHARD_FILE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}(\.tar|\.parquet|_stats\.json)")
 _LEASE = re.compile(r"lock|[0-9]{6,}\.json")
 _PART = re.compile(r"[1-9][0-9]*|division\.json|\.lease")
