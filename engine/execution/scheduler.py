@@ -59,7 +59,11 @@ CHUNK = 32
 PIECES = 8
 """Parts into which a call is cut when its worker died."""
 ATTEMPTS = 3
+"""Times that a shard is read when workers die of none of its inputs."""
+FULL = 5
 """Times that a shard is started when shared memory is full."""
+PAUSE_S = 1.0
+"""Seconds until the second time; twice as many each time after it."""
 LOSSES = 8
 """Times that a shard is started when nodes leave with its bytes."""
 LOOK_S = 1.0
@@ -154,7 +158,7 @@ class Scheduler:
         self._calls: Counter[str] = Counter()  # by pool: made and not answered yet
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
-        self._is_store_full = False
+        self._room = math.inf  # shards in work for which shared memory is large enough
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
 
@@ -193,29 +197,32 @@ class Scheduler:
     def _in_flight(self, shard_size: int) -> int:
         """Return how many shards may be in work: they keep the workers on CPUs busy, which may be
         more than at the last look."""
-        if self._is_store_full:
-            return 1
-        return 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
+        busy = 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
+        return int(min(busy, self._room))
 
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
         """Build a shard, from the start again when its bytes are lost, or do not fit into shared
-        memory: then after the others that do not fit, and with fewer shards beside it."""
+        memory: then after the others that do not fit, and with fewer shards beside it. Others may
+        fill it, too, so each time it waits longer; with each shard that fits, there may be more."""
         turn: AbstractAsyncContextManager[Any] = nullcontext()
         began = Moment.now()
         failures: Counter[type[RunError]] = Counter()
         while True:
             try:
                 async with turn:
+                    if full := failures[StoreFull]:
+                        await asyncio.sleep(PAUSE_S * 2 ** (full - 1))
                     done = await self._build(job)
             except STARTED_AGAIN as error:
                 shard = job.spec.name
                 self._observer.observe(ShardRestarted(shard=shard, reason=str(error)))
                 failures[type(error)] += 1
-                if failures[StoreFull] == ATTEMPTS or failures[DataLost] == LOSSES:
+                if failures[StoreFull] == FULL or failures[DataLost] == LOSSES:
                     raise
                 if isinstance(error, StoreFull):
-                    self._is_store_full, turn = True, self._alone
+                    self._room, turn = 1, self._alone
             else:
+                self._room += not self._alone.locked()
                 _, stats = done
                 self._observer.observe(
                     ShardFinished(

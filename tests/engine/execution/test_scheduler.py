@@ -16,6 +16,7 @@ from engine.core.errors import (
     WorkerStuck,
 )
 from engine.core.stage import StageConfig
+from engine.execution import scheduler
 from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
 from engine.execution.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
@@ -234,10 +235,9 @@ def schedule(runner: FakeRunner, *jobs: Job, shard_size: int = 64) -> tuple[list
     progress = Progress(stages=tuple(node.name for node in runner.graph.layered))
 
     async def run() -> list[str]:
-        scheduler = Scheduler(runner.graph, runner, progress)
+        shards = Scheduler(runner.graph, runner, progress)
         return [
-            shard_name(stats.number)
-            async for _, stats in scheduler.run(jobs, shard_size=shard_size)
+            shard_name(stats.number) async for _, stats in shards.run(jobs, shard_size=shard_size)
         ]
 
     return asyncio.run(run()), progress
@@ -322,8 +322,8 @@ def test_answers_are_stored_while_other_calls_go_on() -> None:
     runner = Slow(graph_of(("a", CPU_POOL, ()), batch_size=1), 6, width=3)
 
     async def run() -> None:
-        scheduler = Scheduler(runner.graph, runner, Progress(stages=("a",)), keep_s=0)
-        async for _ in scheduler.run([job(0)], shard_size=6):
+        shards = Scheduler(runner.graph, runner, Progress(stages=("a",)), keep_s=0)
+        async for _ in shards.run([job(0)], shard_size=6):
             pass
 
     asyncio.run(asyncio.wait_for(run(), timeout=60))
@@ -557,7 +557,14 @@ class Full(FakeRunner):
         return await super().publish(opened, *args)
 
 
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others that fill shared memory are not waited for."""
+    monkeypatch.setattr(scheduler, "PAUSE_S", 0)
+
+
 @pytest.mark.attack("memory")
+@pytest.mark.usefixtures("no_pause")
 def test_shards_that_do_not_fit_into_memory_together_are_built_one_after_the_other() -> None:
     runner = Full(TWO, 4)
     names, progress = schedule(runner, *map(job, range(6)))
@@ -565,7 +572,30 @@ def test_shards_that_do_not_fit_into_memory_together_are_built_one_after_the_oth
     assert progress.answered == {"a": 24, "b": 24}
 
 
+@pytest.mark.usefixtures("no_pause")
+def test_more_shards_are_in_work_again_when_memory_is_no_longer_full() -> None:
+    class Filled(Full):
+        most: list[int]
+
+        async def publish(self, opened: Opened, *args: Any) -> ShardStats:
+            self.most.append(self.open_now)
+            is_full = len(self.most) == 1  # another program filled it
+            return await (super().publish(opened, *args) if is_full else self.fits(opened, *args))
+
+        async def fits(self, *args: Any) -> ShardStats:
+            return await FakeRunner.publish(self, *args)
+
+    runner = Filled(TWO, 4)
+    runner.most = []
+    names, _ = schedule(runner, *map(job, range(9)))
+    assert sorted(names) == [f"{number:06d}" for number in range(9)]
+    assert runner.most[0] > 1
+    assert 1 in runner.most
+    assert runner.most[-3] > 1
+
+
 @pytest.mark.attack("memory")
+@pytest.mark.usefixtures("no_pause")
 def test_a_shard_that_does_not_fit_alone_ends_the_run() -> None:
     class Tiny(FakeRunner):
         async def publish(self, *args: Any) -> ShardStats:
