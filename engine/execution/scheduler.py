@@ -31,7 +31,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
-from engine.execution.answer import INPUT_FAILED
+from engine.execution.answer import INPUT_FAILED, PROCESS_DIED
 from engine.execution.answers import Answers
 from engine.execution.observer import (
     CallFinished,
@@ -460,7 +460,7 @@ class Scheduler:
                     break
                 except WorkerDied as error:
                     self._count_death(error, opened, segment, [number])
-                    if strike == STRIKES or error.stage == name:
+                    if strike == STRIKES or error.reason != PROCESS_DIED:
                         failed[name] = _blamed(number, error)
                         break
         answered = await self._runner.fetch(part) if good else {}
