@@ -19,7 +19,8 @@ from engine.core.stage import StageConfig
 from engine.execution import scheduler
 from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
-from engine.execution.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
+from engine.execution.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler
+from engine.execution.segments import segments
 from engine.execution.worker import LayerParts, Ran, ShardWork
 from engine.planning.gates import Gate
 from engine.planning.graph import CPU_POOL, Graph, Node
