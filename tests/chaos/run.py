@@ -22,6 +22,8 @@ KILLED = ("worker", "node", "driver")
 LIMIT_S = 600.0
 """Seconds for a build, on a busy machine."""
 POLL_S = 0.02
+NODES_BACK_S = 60.0
+"""Seconds for which a driver waits for nodes: it may start when all are gone."""
 FULL_S = 3.0
 """Seconds for which shared memory is full."""
 _MOST_FAILURES = 3
@@ -106,6 +108,7 @@ class DisturbedBuild:
         command = [sys.executable, "-m", "tests.chaos.driver", "build", str(self._config)]
         runner = ["--runner", "ray", "--set", f"runner.address={self._nodes.address}"]
         runner += ["--set", f"runner.keep_s={self._keep_s:g}"]
+        runner += ["--set", f"runner.wait_for_nodes_s={NODES_BACK_S:g}"]
         with self._words.open("ab") as words:
             return subprocess.Popen(
                 [*command, *runner], cwd=ROOT, stdout=words, stderr=words, start_new_session=True

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from engine.results.layer import parse_layer
 from engine.storage.folder import Folder
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
@@ -103,6 +104,37 @@ def workers_with(mark: str) -> list[int]:
         except OSError:
             continue  # it ended meanwhile, or is not ours
     return found
+
+
+def kept(layers: Path) -> int:
+    """Return how many samples the layer of the one shard is of, which is under way."""
+    return sum(
+        len(parse_layer(path.read_bytes())[1]) for path in layers.glob("waiting-*/*.parquet")
+    )
+
+
+def test_what_was_answered_in_a_shard_under_way_is_not_asked_again(
+    album: Path, tmp_path: Path, started: Start, written: Callable[..., Path]
+) -> None:
+    log, allowed = tmp_path / "log", tmp_path / "allowed"
+    images = sorted(one.stem for one in album.iterdir())
+    waiting = {
+        "use": "tests.stages:Waiting", "log": str(log), "batch_size": 1,
+        "key": images[-1], "allowed": str(allowed),
+    }  # fmt: skip
+    keys = {"specialists": {"waiting": waiting}}
+    config = written(album, tmp_path / "out", runner={"kind": "local", "keep_s": 0}, **keys)
+    process = started("build", config)
+    layers = tmp_path / "out" / "layers"
+    # While the last call goes on, the answer of the one before it waits to be stored.
+    assert wait_for(lambda: lines(log) == 12 and kept(layers) == 10, seconds=60)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    allowed.touch()
+    build(album, tmp_path / "out", **keys)
+    assert log.read_text().split() == [*images, *images[-2:]]
+    build(album, tmp_path / "reference", **keys)
+    assert contents(tmp_path / "out") == contents(tmp_path / "reference")
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
