@@ -116,24 +116,26 @@ def kept(layers: Path) -> int:
 def test_what_was_answered_in_a_shard_under_way_is_not_asked_again(
     album: Path, tmp_path: Path, started: Start, written: Callable[..., Path]
 ) -> None:
-    log, allowed = tmp_path / "log", tmp_path / "allowed"
-    images = sorted(one.stem for one in album.iterdir())
+    folder, log, allowed = tmp_path / "photos", tmp_path / "log", tmp_path / "allowed"
+    folder.mkdir()
+    images = [f"{number:03d}" for number in range(100)]
+    for image in images:
+        shutil.copy(album / "cat.jpg", folder / f"{image}.jpg")
     waiting = {
-        "use": "tests.stages:Waiting", "log": str(log), "batch_size": 1,
-        "key": images[-1], "allowed": str(allowed),
+        "use": "tests.stages:Waiting", "log": str(log), "key": images[-1], "allowed": str(allowed)
     }  # fmt: skip
-    keys = {"specialists": {"waiting": waiting}}
-    config = written(album, tmp_path / "out", runner={"kind": "local", "keep_s": 0}, **keys)
+    keys = {"specialists": {"waiting": waiting}, "shard_size": 100}
+    config = written(folder, tmp_path / "out", runner={"kind": "local", "keep_s": 0}, **keys)
     process = started("build", config)
+    # Calls are of 32 images. During the fourth, the answer of the third waits to be stored.
     layers = tmp_path / "out" / "layers"
-    # While the last call goes on, the answer of the one before it waits to be stored.
-    assert wait_for(lambda: lines(log) == 12 and kept(layers) == 10, seconds=60)
+    assert wait_for(lambda: lines(log) == 100 and kept(layers) == 64, seconds=60)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     allowed.touch()
-    build(album, tmp_path / "out", **keys)
-    assert log.read_text().split() == [*images, *images[-2:]]
-    build(album, tmp_path / "reference", **keys)
+    build(folder, tmp_path / "out", **keys)
+    assert log.read_text().split() == [*images, *images[64:]]
+    build(folder, tmp_path / "reference", **keys)
     assert contents(tmp_path / "out") == contents(tmp_path / "reference")
 
 
