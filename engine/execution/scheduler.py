@@ -180,6 +180,7 @@ class Scheduler:
                     done = await self._build(job)
             except STARTED_AGAIN as error:
                 shard = job.spec.name
+                _log.warning("it starts again: %s", error, extra={"shard": shard})
                 self._observer.observe(ShardRestarted(shard=shard, reason=str(error)))
                 failures[type(error)] += 1
                 if failures[StoreFull] == FULL or failures[DataLost] == LOSSES:
