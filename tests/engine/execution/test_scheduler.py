@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -575,24 +575,21 @@ def test_shards_that_do_not_fit_into_memory_together_are_built_one_after_the_oth
 
 @pytest.mark.usefixtures("no_pause")
 def test_more_shards_are_in_work_again_when_memory_is_no_longer_full() -> None:
-    class Filled(Full):
-        most: list[int]
+    class Filled(FakeRunner):
+        opened: ClassVar[list[int]] = []  # shards in work, at each publication
 
-        async def publish(self, opened: Opened, *args: Any) -> ShardStats:
-            self.most.append(self.open_now)
-            is_full = len(self.most) == 1  # another program filled it
-            return await (super().publish(opened, *args) if is_full else self.fits(opened, *args))
+        async def publish(self, *args: Any) -> ShardStats:
+            self.opened.append(self.open_now)
+            if len(self.opened) == 1:  # another program filled it
+                self.open_now -= 1
+                raise StoreFull("full")
+            return await super().publish(*args)
 
-        async def fits(self, *args: Any) -> ShardStats:
-            return await FakeRunner.publish(self, *args)
-
-    runner = Filled(TWO, 4)
-    runner.most = []
-    names, _ = schedule(runner, *map(job, range(9)))
-    assert sorted(names) == [f"{number:06d}" for number in range(9)]
-    assert runner.most[0] > 1
-    assert 1 in runner.most
-    assert runner.most[-3] > 1
+    runner = Filled(TWO, 4, width=8)
+    names, _ = schedule(runner, *map(job, range(20)))
+    assert sorted(names) == [f"{number:06d}" for number in range(20)]
+    after = runner.opened[5:]  # those that were in work when it was full
+    assert (after[0], max(after)) == (1, 5)
 
 
 @pytest.mark.attack("memory")
