@@ -363,7 +363,11 @@ def _job(
     `finished` are the versions of the shard that exist, the best one first.
     """
     previous_digest = finished[0].samples_digest if finished else ""
-    done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
+    alike = [stats for stats in finished if stats.recipe == run.graph.recipe]
+    alike.sort(
+        key=lambda stats: stats.samples_digest != receipt
+    )  # what was read before comes first
+    done = next(iter(alike), None)
     letters = done.dead_letters if done else ()
     is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))

@@ -129,6 +129,9 @@ class RunConfig(BaseModel):
     keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""
     keep_versions: int = Field(default=1, ge=1)
     """Finished versions of the dataset whose shards are kept, the current one included."""
+    keep_days: float | None = Field(default=None, ge=0)
+    """Versions that were replaced less than so many days ago are kept, too, by the clock of the
+    storage; by default only `keep_versions` counts."""
     takedown: str | None = None
     """A file that lists images to be taken down, by key, digest or URL: they become no samples, and
     what was made of them is deleted. A path or an fsspec URL; one entry on each line, as
