@@ -41,6 +41,11 @@ class Seen:
     undisturbed_s: float = 0.0
     beyond_s: float = 0.0
 
+    def breaks(self, promise: str) -> None:
+        """Note and print a promise that was not kept."""
+        self.broken.append(promise)
+        _print(f"BROKEN {promise}")
+
 
 def main() -> int:
     """Run all seeds, print the table and return the exit code."""
@@ -103,33 +108,34 @@ class Chaos:
         build.run([])
         asked = sum(len(call.keys) for call in build.calls.calls)
         self._answers = len(build.calls.answered)
-        self._seen.broken += build.failures
         self._seen.undisturbed_s = build.seconds
         self._wanted = contents(self._folder / "undisturbed")
-        if asked != self._answers:
-            self._seen.broken.append("the undisturbed build has asked something twice")
         _print(f"undisturbed: {build.seconds:.1f} s, {asked} calls")
+        if asked != self._answers:
+            self._seen.breaks("the undisturbed build has asked something twice")
+        for failure in build.failures:
+            self._seen.breaks(f"undisturbed: {failure}")
 
     def disturbed(self, seed: int, kinds: list[str]) -> bool:
         """Build while things die; tell whether the cluster can take another build."""
-        name, seen = f"seed {seed}", self._seen
-        build = self._build(f"seed_{seed}", random.Random(seed))
+        name, seen = f"seed_{seed}", self._seen
+        build = self._build(name, random.Random(seed))
         try:
             build.run(plan_of(random.Random(seed), kinds), answers=self._answers)
         except Hung as error:
-            seen.broken.append(f"{name}: not done in time: {error}")
+            seen.breaks(f"{name}: not done in time: {error}")
             return False
         count_repeats(build.calls.calls, build.strikes)
-        excess = sum(len(one.excess) for one in build.strikes)
         seen.strikes += build.strikes
         seen.beyond_s += build.seconds - seen.undisturbed_s
-        seen.broken += [f"{name}: {failure}" for failure in build.failures]
-        if excess:
-            seen.broken.append(f"{name}: {excess} calls were repeated that were not in flight")
-        seen.broken += [f"{name}: {one}" for one in self._differences(f"seed_{seed}")]
         kills = sum(one.kind in KILLED for one in build.strikes)
         repeated = sum(len(one.repeated) for one in build.strikes)
         _print(f"{name}: {build.seconds:.1f} s, {kills} kills, {repeated} calls repeated")
+        excess = sum(len(one.excess) for one in build.strikes)
+        if excess:
+            seen.breaks(f"{name}: {excess} calls were repeated that were not in flight")
+        for what in (*build.failures, *self._differences(name)):
+            seen.breaks(f"{name}: {what}")
         return True
 
     def _build(self, name: str, chance: random.Random) -> DisturbedBuild:
@@ -175,8 +181,6 @@ def _report(seen: Seen, seeds: int) -> None:
             f"\n{kills} kills in {seeds} builds of {seen.undisturbed_s:.0f} s; "
             f"{seen.beyond_s / kills:.1f} s more for each kill"
         )
-    for broken in seen.broken:
-        _print(f"BROKEN {broken}")
 
 
 def _prepare_environment(folder: Path) -> None:
