@@ -3,7 +3,7 @@
 # make test          lint, types, import layering and tests
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
-# make chaos         builds while workers, nodes and drivers are killed, ten seeds (ten minutes)
+# make chaos         builds while nodes come and go, workers and drivers are killed (a quarter of an hour)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
@@ -48,6 +48,7 @@ test-cluster: .venv/test.done
 
 # Each seed kills twenty times; SEEDS=1 is a quick look. Ends with 1 when a promise is broken.
 chaos: .venv/test.done
+	$(BIN)/python -m pytest tests/chaos
 	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),10)
 
 # .ci/run runs it again when these files are not those that it passed with.

@@ -18,7 +18,7 @@ from engine.core.errors import ConfigError, SampleError
 from engine.core.judgement import Statements, Verdicts
 from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import THRESHOLD, Filter, Specialist, StageConfig, maybe, one_of
+from engine.core.stage import RUNTIME, THRESHOLD, Filter, Specialist, StageConfig, maybe, one_of
 
 
 class Brightest(Specialist[StageConfig]):
@@ -164,6 +164,28 @@ class Counting(Specialist[CountingConfig]):
             kind="text", task="tag", text=self.config.saying, label=self.config.saying
         )
         return [[said] for _ in samples]
+
+
+class WaitingConfig(CountingConfig):
+    """What a stage waits for."""
+
+    key: Annotated[str, RUNTIME]
+    """The key of the image that takes its time."""
+    allowed: Annotated[str, RUNTIME]
+    """A file; once it exists, the image is answered."""
+
+
+class Waiting(Counting):
+    """Waits at one image until a file exists."""
+
+    Config = WaitingConfig
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        config: Any = self.config
+        answers = super().predict(samples)
+        while any(one.key == config.key for one in samples) and not os.path.exists(config.allowed):
+            threading.Event().wait(0.05)
+        return answers
 
 
 class TroubleConfig(StageConfig):

@@ -47,6 +47,7 @@ class LocalRunner(Runner):
         self._child: _Child | None = None
         self._loaded: set[str] = set()
         self._turn = asyncio.Lock()
+        self._door = asyncio.Lock()  # calls of stages wait here, so that storing is not last
 
     async def start(self) -> Graph:
         return self._graph
@@ -92,7 +93,7 @@ class LocalRunner(Runner):
         exclusive: bool = False,
     ) -> Ran:
         arguments = (opened.work, opened.images.only(samples), names, samples)
-        async with self._turn:
+        async with self._door, self._turn:
             await self._load(names)
             return await self._call(Request(method="run", arguments=arguments))
 

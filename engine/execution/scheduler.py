@@ -31,8 +31,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
-from engine.execution.answer import INPUT_FAILED
+from engine.execution.answer import INPUT_FAILED, PROCESS_DIED
 from engine.execution.answers import Answers
+from engine.execution.deaths import STRIKES, blamed, error_of, pieces, unreadable
 from engine.execution.observer import (
     CallFinished,
     Observer,
@@ -44,6 +45,7 @@ from engine.execution.observer import (
     WorkerLost,
 )
 from engine.execution.runner import Opened, Runner
+from engine.execution.segments import Segment, segments
 from engine.execution.worker import LayerParts
 from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.partition import ShardSpec
@@ -56,10 +58,12 @@ T = TypeVar("T")
 
 CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
-PIECES = 8
-"""Parts into which a call is cut when its worker died."""
 ATTEMPTS = 3
+"""Times that a shard is read when workers die of none of its inputs."""
+FULL = 5
 """Times that a shard is started when shared memory is full."""
+PAUSE_S = 1.0
+"""Seconds until the second time; twice as many each time after it."""
 LOSSES = 8
 """Times that a shard is started when nodes leave with its bytes."""
 LOOK_S = 1.0
@@ -70,9 +74,6 @@ KEEP_S = 10.0
 """Seconds after which an answer is stored, where a config does not say it."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
-STRIKES = 2
-"""Times that workers die of an image alone, once it is suspected, before it is given up: what kills
-processes by chance hardly meets the same image so often."""
 MAX_DEATHS = 64
 """Workers that may die one after the other, no call coming through, before a run is given up."""
 
@@ -109,38 +110,6 @@ class Moment:
         return time.perf_counter() - self.steady_s
 
 
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """Stages of one pool that run in one visit; `after`: the segments whose layers they read."""
-
-    pool: str
-    names: tuple[str, ...]
-    after: frozenset[int]
-
-
-def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
-    """Group the stages that have something to do, in an order that respects what they read."""
-    level: dict[str, int] = {}
-    groups: dict[tuple[int, str], list[str]] = {}
-    for node in graph.layered:
-        if node.name not in todo:
-            continue
-        pool_of = {name: pool for (_, pool), names in groups.items() for name in names}
-        read = [name for name in node.inputs if name in level]
-        steps = [level[name] + (pool_of[name] != node.pool) for name in read]
-        level[node.name] = max(steps, default=0)
-        groups.setdefault((level[node.name], node.pool), []).append(node.name)
-    ordered = sorted(groups.items(), key=lambda group: group[0][0])
-    index_of = {name: index for index, (_, names) in enumerate(ordered) for name in names}
-    inputs = {node.name: node.inputs for node in graph.layered}
-    plan: list[Segment] = []
-    for index, ((_, pool), names) in enumerate(ordered):
-        read_names = {name for reader in names for name in inputs[reader]}
-        after = {index_of[name] for name in read_names & index_of.keys()} - {index}
-        plan.append(Segment(pool=pool, names=tuple(names), after=frozenset(after)))
-    return plan
-
-
 class Scheduler:
     """Moves shards through a runner, and reports to an observer what happens to them."""
 
@@ -154,7 +123,7 @@ class Scheduler:
         self._calls: Counter[str] = Counter()  # by pool: made and not answered yet
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
-        self._is_store_full = False
+        self._room = math.inf  # shards in work for which shared memory is large enough
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
 
@@ -193,29 +162,33 @@ class Scheduler:
     def _in_flight(self, shard_size: int) -> int:
         """Return how many shards may be in work: they keep the workers on CPUs busy, which may be
         more than at the last look."""
-        if self._is_store_full:
-            return 1
-        return 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
+        busy = 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
+        return int(min(busy, self._room))
 
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
         """Build a shard, from the start again when its bytes are lost, or do not fit into shared
-        memory: then after the others that do not fit, and with fewer shards beside it."""
+        memory: then after the others that do not fit, and with fewer shards beside it. Others may
+        fill it, too, so each time it waits longer; with each shard that fits, there may be more."""
         turn: AbstractAsyncContextManager[Any] = nullcontext()
         began = Moment.now()
         failures: Counter[type[RunError]] = Counter()
         while True:
             try:
                 async with turn:
+                    if full := failures[StoreFull]:
+                        await asyncio.sleep(PAUSE_S * 2 ** (full - 1))
                     done = await self._build(job)
             except STARTED_AGAIN as error:
                 shard = job.spec.name
+                _log.warning("it starts again: %s", error, extra={"shard": shard})
                 self._observer.observe(ShardRestarted(shard=shard, reason=str(error)))
                 failures[type(error)] += 1
-                if failures[StoreFull] == ATTEMPTS or failures[DataLost] == LOSSES:
+                if failures[StoreFull] == FULL or failures[DataLost] == LOSSES:
                     raise
                 if isinstance(error, StoreFull):
-                    self._is_store_full, turn = True, self._alone
+                    self._room, turn = 1, self._alone
             else:
+                self._room += not self._alone.locked()
                 _, stats = done
                 self._observer.observe(
                     ShardFinished(
@@ -308,13 +281,13 @@ class Scheduler:
                 self._report_lost(error, job.spec.name, CPU_POOL)
                 deaths += 1
                 if deaths > MAX_DEATHS or deaths > ATTEMPTS + STRIKES * len(given_up):
-                    raise _unreadable(job.spec, error) from error
+                    raise unreadable(job.spec, error) from error
                 if error.spot is None:
                     continue
                 spot = Spot(*error.spot)
                 strikes[spot] += 1
                 if strikes[spot] == STRIKES:
-                    given_up[spot] = _error_of(spot, error)
+                    given_up[spot] = error_of(spot, error)
 
     async def _visit(
         self,
@@ -387,7 +360,7 @@ class Scheduler:
         except WorkerDied as error:
             self._count_death(error, opened, segment, samples)
             if len(samples) > 1:
-                for piece in _pieces(samples, error.samples):
+                for piece in pieces(samples, error.samples):
                     await self._run(opened, segment, piece, answers, exclusive=True)
                 return
             known = error if exclusive and error.samples else None
@@ -443,7 +416,7 @@ class Scheduler:
                 failed[name] = StageError(sample=number, reason=INPUT_FAILED, message=message)
                 continue
             if known and known.stage == name:
-                failed[name] = _blamed(number, known)
+                failed[name] = blamed(number, known)
                 continue
             for strike in range(1, STRIKES + 1):
                 try:
@@ -454,8 +427,8 @@ class Scheduler:
                     break
                 except WorkerDied as error:
                     self._count_death(error, opened, segment, [number])
-                    if strike == STRIKES or error.stage == name:
-                        failed[name] = _blamed(number, error)
+                    if strike == STRIKES or error.reason != PROCESS_DIED:
+                        failed[name] = blamed(number, error)
                         break
         answered = await self._runner.fetch(part) if good else {}
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
@@ -516,34 +489,3 @@ async def _all_of(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[int]]:
-    """Cut a call whose worker died; where the suspects are known, each of them is alone."""
-    known = set(suspects).intersection(samples)
-    if not known:
-        size = math.ceil(len(samples) / PIECES)
-        return [samples[start : start + size] for start in range(0, len(samples), size)]
-    others = [number for number in samples if number not in known]
-    return [*([others] if others else []), *([number] for number in sorted(known))]
-
-
-def _blamed(number: int, error: WorkerDied) -> StageError:
-    """Return the failure of the image of which workers die."""
-    message = str(error) if error.stage else f"the worker process died on this image: {error}"
-    return StageError(sample=number, reason=error.reason, message=message, attempt=STRIKES)
-
-
-def _error_of(spot: Spot, error: WorkerDied) -> SampleError:
-    """Return the error of the input of which workers die."""
-    what = "decoded" if spot.is_decoding else "read"
-    died = f"the worker process died while it was {what}: {error}"
-    return SampleError(error.reason, str(error) if error.stage else died)
-
-
-def _unreadable(spec: ShardSpec, error: WorkerDied) -> RunError:
-    first = spec.entries[0].item.location
-    return RunError(
-        f"reading shard {spec.name}, which begins with {first}, killed its worker each time: "
-        f"{error}; if the input is large, cut it into smaller ones"
-    )

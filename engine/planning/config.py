@@ -76,7 +76,8 @@ class RunnerConfig(BaseModel):
     leaves during a run, it waits at least a minute."""
     keep_s: float = Field(default=10, ge=0)
     """Seconds after which an answer is stored, at most, while its shard is not finished: a driver
-    that is killed loses younger ones. Answers of services are stored at once."""
+    that is killed loses younger ones. Each time costs two or three requests to the storage for each
+    stage under way. Answers of services are stored at once."""
     object_store_mb: int = Field(default=512, ge=80)
     """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
 

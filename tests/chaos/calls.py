@@ -15,7 +15,11 @@ from pathlib import Path
 Asked = tuple[str, str]
 """A stage and the key of an image: what is paid for."""
 DELIVERY_S = 1.0
-"""Seconds in which the answers of a call arrive, at most."""
+"""Seconds in which the answers of a call arrive, at most, and are stored."""
+
+
+DRIVER = "driver"
+"""The kind of disturbance in which the driver dies, and all workers with it."""
 
 
 @dataclass(kw_only=True)
@@ -96,6 +100,8 @@ def count_repeats(calls: Sequence[Call], strikes: Sequence[Strike]) -> None:
         of_process[call.pid].append(call)
     for strike in strikes:
         lost = [_last(of_process[pid], strike.at_s) for pid in strike.pids]
+        if strike.kind == DRIVER:  # what it had received is lost unless it was stored
+            lost += [_recent(of_process[pid], strike.at_s) for pid in strike.pids]
         strike.in_flight = frozenset(asked for group in lost for asked in group)
     _count(calls, strikes)
     for strike in strikes:
@@ -113,6 +119,16 @@ def _last(calls: Sequence[Call], at_s: float) -> set[Asked]:
             break
         group.update(call.asked)
     return group
+
+
+def _recent(calls: Sequence[Call], at_s: float) -> set[Asked]:
+    """Return what a process has answered so late that it need not be stored yet."""
+    return {
+        asked
+        for call in calls
+        if call.ended_s is not None and at_s - DELIVERY_S < call.ended_s
+        for asked in call.asked
+    }
 
 
 def _count(calls: Sequence[Call], strikes: Sequence[Strike]) -> None:

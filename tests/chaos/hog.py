@@ -15,8 +15,10 @@ import ray
 from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+FULL = "shared memory is full:"
+"""How the line begins that says so."""
 PIECE_BYTES = 1 << 20
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Hog:
@@ -42,7 +44,8 @@ def main() -> None:
     for one in filled:
         with suppress(RayError):  # its node was killed
             held += ray.get(one)
-    sys.stdout.write(f"shared memory is full: {held} MiB more\n")
+    sys.stdout.write(f"{FULL} {held} MiB more\n" if held else "nothing fits\n")
+    sys.stdout.flush()
     time.sleep(float(seconds))
 
 

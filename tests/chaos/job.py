@@ -13,9 +13,6 @@ from PIL import Image
 SHARDS = 24
 SHARD_SIZE = 8
 _NO_IMAGE = 1
-_STAGES = 4
-CALLS = (SHARDS * SHARD_SIZE - _NO_IMAGE) * _STAGES
-"""The answers of a build: each of the stages that write down their calls about each image."""
 _BUILT = ("manifest.json", "README.md", "dead_letters.parquet", "index.parquet", "statistics.json")
 
 

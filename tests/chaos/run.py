@@ -14,13 +14,16 @@ from pathlib import Path
 
 from tests.benchmarks.children import ROOT
 from tests.chaos.calls import CallLog, Strike
-from tests.chaos.job import CALLS
+from tests.chaos.hog import FULL
 from tests.chaos.nodes import NODES, Nodes, kill
 
 KILLED = ("worker", "node", "driver")
 """Kinds of disturbances in which processes die."""
-LIMIT_S = 300.0
+LIMIT_S = 600.0
+"""Seconds for a build, on a busy machine."""
 POLL_S = 0.02
+NODES_BACK_S = 60.0
+"""Seconds for which a driver waits for nodes: it may start when all are gone."""
 FULL_S = 3.0
 """Seconds for which shared memory is full."""
 _MOST_FAILURES = 3
@@ -42,6 +45,9 @@ class Planned:
 def plan_of(random: random.Random, kinds: Sequence[str]) -> list[Planned]:
     """Spread disturbances over a build, in a random order and at random distances."""
     order = random.sample(kinds, len(kinds))
+    for at, kind in enumerate(order):
+        if kind == "store" and at > len(order) // 2:  # it takes its time
+            order.insert(0, order.pop(at))
     return [
         Planned(kind=kind, share=0.94 * (number + random.random()) / len(order))
         for number, kind in enumerate(order)
@@ -66,8 +72,8 @@ class DisturbedBuild:
         self.seconds = 0.0
         self._hogs: list[subprocess.Popen[bytes]] = []
 
-    def run(self, plan: Sequence[Planned]) -> None:
-        """Build to the end.
+    def run(self, plan: Sequence[Planned], *, answers: int = 0) -> None:
+        """Build to the end, which are so many answers.
 
         Raises:
             Hung: it takes too long; the message has all stacks.
@@ -81,7 +87,7 @@ class DisturbedBuild:
                     raise Hung(self._stacks())
                 self.calls.update()
                 self._bring_back()
-                is_due = coming and len(self.calls.answered) >= coming[0].share * CALLS
+                is_due = coming and len(self.calls.answered) >= coming[0].share * answers
                 if is_due and self._strike(coming[0].kind):
                     coming.pop(0)
                 time.sleep(POLL_S)
@@ -91,6 +97,8 @@ class DisturbedBuild:
                 process.kill()
                 process.wait()
         self.calls.update()
+        if self._hogs and FULL not in self._words.read_text(errors="replace"):
+            self.failures.append("shared memory was not filled before the build was over")
         if coming:
             self.failures.append(f"it was over before {len(coming)} disturbances")
         while len(self._nodes) < NODES:
@@ -100,6 +108,7 @@ class DisturbedBuild:
         command = [sys.executable, "-m", "tests.chaos.driver", "build", str(self._config)]
         runner = ["--runner", "ray", "--set", f"runner.address={self._nodes.address}"]
         runner += ["--set", f"runner.keep_s={self._keep_s:g}"]
+        runner += ["--set", f"runner.wait_for_nodes_s={NODES_BACK_S:g}"]
         with self._words.open("ab") as words:
             return subprocess.Popen(
                 [*command, *runner], cwd=ROOT, stdout=words, stderr=words, start_new_session=True

@@ -394,6 +394,29 @@ def test_only_deaths_one_after_the_other_count(killed: list[Any]) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("words", [WITH_NODE, ALONE])
+def test_many_actors_that_die_together_while_they_start_are_started_again(
+    killed: list[Any], words: str
+) -> None:
+    """As on a large node that goes."""
+    many = 5 * NODES
+
+    def make() -> Actor:
+        actor = Actor()
+        if len(made) < many:
+            actor.load = Method(died(words))
+        made.append(actor)
+        return actor
+
+    made: list[Actor] = []
+
+    async def run() -> None:
+        pool = await pool_of(many, make=make)
+        assert (pool.there, len(killed)) == (many, many)
+
+    asyncio.run(run())
+
+
 def test_actors_that_die_each_time_they_start_end_the_run() -> None:
     def make() -> Actor:
         actor = Actor()

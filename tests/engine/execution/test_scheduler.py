@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,9 +16,11 @@ from engine.core.errors import (
     WorkerStuck,
 )
 from engine.core.stage import StageConfig
+from engine.execution import scheduler
 from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
-from engine.execution.scheduler import CHUNK, LOSSES, MAX_DEATHS, Job, Scheduler, segments
+from engine.execution.scheduler import CHUNK, LOSSES, MAX_DEATHS, Job, Scheduler
+from engine.execution.segments import segments
 from engine.execution.worker import LayerParts, Ran, ShardWork
 from engine.planning.gates import Gate
 from engine.planning.graph import CPU_POOL, Graph, Node
@@ -234,10 +236,9 @@ def schedule(runner: FakeRunner, *jobs: Job, shard_size: int = 64) -> tuple[list
     progress = Progress(stages=tuple(node.name for node in runner.graph.layered))
 
     async def run() -> list[str]:
-        scheduler = Scheduler(runner.graph, runner, progress)
+        shards = Scheduler(runner.graph, runner, progress)
         return [
-            shard_name(stats.number)
-            async for _, stats in scheduler.run(jobs, shard_size=shard_size)
+            shard_name(stats.number) async for _, stats in shards.run(jobs, shard_size=shard_size)
         ]
 
     return asyncio.run(run()), progress
@@ -347,8 +348,8 @@ def test_answers_are_stored_while_other_calls_go_on() -> None:
     runner = Slow(graph_of(("a", CPU_POOL, ()), batch_size=1), 6, width=3)
 
     async def run() -> None:
-        scheduler = Scheduler(runner.graph, runner, Progress(stages=("a",)), keep_s=0)
-        async for _ in scheduler.run([job(0)], shard_size=6):
+        shards = Scheduler(runner.graph, runner, Progress(stages=("a",)), keep_s=0)
+        async for _ in shards.run([job(0)], shard_size=6):
             pass
 
     asyncio.run(asyncio.wait_for(run(), timeout=60))
@@ -601,7 +602,14 @@ class Full(FakeRunner):
         return await super().publish(opened, *args)
 
 
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others that fill shared memory are not waited for."""
+    monkeypatch.setattr(scheduler, "PAUSE_S", 0)
+
+
 @pytest.mark.attack("memory")
+@pytest.mark.usefixtures("no_pause")
 def test_shards_that_do_not_fit_into_memory_together_are_built_one_after_the_other() -> None:
     runner = Full(TWO, 4)
     names, progress = schedule(runner, *map(job, range(6)))
@@ -609,7 +617,27 @@ def test_shards_that_do_not_fit_into_memory_together_are_built_one_after_the_oth
     assert progress.answered == {"a": 24, "b": 24}
 
 
+@pytest.mark.usefixtures("no_pause")
+def test_more_shards_are_in_work_again_when_memory_is_no_longer_full() -> None:
+    class Filled(FakeRunner):
+        opened: ClassVar[list[int]] = []  # shards in work, at each publication
+
+        async def publish(self, *args: Any) -> ShardStats:
+            self.opened.append(self.open_now)
+            if len(self.opened) == 1:  # another program filled it
+                self.open_now -= 1
+                raise StoreFull("full")
+            return await super().publish(*args)
+
+    runner = Filled(TWO, 4, width=8)
+    names, _ = schedule(runner, *map(job, range(20)))
+    assert sorted(names) == [f"{number:06d}" for number in range(20)]
+    after = runner.opened[5:]  # those that were in work when it was full
+    assert (after[0], max(after)) == (1, 5)
+
+
 @pytest.mark.attack("memory")
+@pytest.mark.usefixtures("no_pause")
 def test_a_shard_that_does_not_fit_alone_ends_the_run() -> None:
     class Tiny(FakeRunner):
         async def publish(self, *args: Any) -> ShardStats:
