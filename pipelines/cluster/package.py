@@ -72,8 +72,10 @@ def pack(document: Mapping[str, Any], config: RunConfig, folder: Path) -> Packag
         plugins.append(f"{_PLUGINS}/{number}")
         parts.append(_pack_code(name, folder / plugins[-1]))
     images = images_of_examples(config)
-    for value in sorted(set(named_files(config))):
-        parts.append(_pack_files(value, (value, *images.get(value, ())), folder))
+    parts += [
+        _pack_files(value, (value, *images.get(value, ())), folder)
+        for value in sorted(set(named_files(config)))
+    ]
     _refuse_large(parts)
     text = yaml.safe_dump(
         on_cluster(document, config, plugins), sort_keys=False, allow_unicode=True
@@ -145,7 +147,9 @@ def images_of_examples(config: RunConfig) -> dict[str, tuple[str, ...]]:
     images: dict[str, tuple[str, ...]] = {}
     for name, options in config.specialists.items():
         path = options.get("examples")
-        is_few_shot = str(options.get("use", name)).endswith(("few_shot_caption", ":FewShotCaption"))
+        is_few_shot = str(options.get("use", name)).endswith(
+            ("few_shot_caption", ":FewShotCaption")
+        )
         if is_few_shot and isinstance(path, str) and not os.path.isabs(path):
             folder = os.path.dirname(path)
             above = Path(folder).resolve()

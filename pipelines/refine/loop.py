@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.counted import counted
-from engine.core.errors import ConfigError, MissingPackage
+from engine.core.errors import MissingPackage
 from engine.execution.observer import Observers, RunFinished, observed
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started

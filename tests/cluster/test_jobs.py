@@ -16,6 +16,7 @@ import yaml
 
 from tests.building import shard_file
 from tests.cluster.conftest import TOKEN
+from tests.conftest import ROOT
 from tests.end_to_end.conftest import Command
 from tests.processes import wait_for
 
@@ -141,6 +142,24 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
     told = florilegium(*submit, "--wait")
     assert told.code == 0, told.out + told.err
     assert f"{name.removesuffix('1')}2 SUCCEEDED" in told.out
+
+
+def test_a_refinement_runs_all_its_rounds_on_the_cluster(
+    tmp_path: Path, florilegium: Command
+) -> None:
+    document = yaml.safe_load((ROOT / "configs" / "known_truth.yaml").read_text("utf-8"))
+    document["source"] |= {"count": 24, "px": 64}
+    document |= {"output": str(tmp_path / "out"), "shard_size": 12}
+    document["refine"] |= {"rounds": 1, "folds": 1, "audit_samples": 6, "students_at_once": 1}
+    document["refine"]["students"] = {"student": {"tasks": ["object_detection"]}}
+    document["refine"]["train"] |= {"steps": 2, "batch_size": 4}
+    config = tmp_path / "refined.yaml"
+    config.write_text(yaml.safe_dump(document), "utf-8")
+    told = florilegium("submit", config, "--wait")
+    assert told.code == 0, told.out + told.err
+    assert f"dataset  {tmp_path / 'out'}, round " in told.out
+    assert json.loads((tmp_path / "out" / "refine.json").read_bytes())["rounds"][1]["number"] == 1
+    assert florilegium("verify", tmp_path / "out").code == 0
 
 
 def test_a_build_runs_in_a_container_with_its_config(tmp_path: Path, florilegium: Command) -> None:
