@@ -16,7 +16,6 @@ import yaml
 
 from tests.building import shard_file
 from tests.cluster.conftest import TOKEN
-from tests.conftest import ROOT
 from tests.end_to_end.conftest import Command
 from tests.processes import wait_for
 
@@ -147,12 +146,25 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
 def test_a_refinement_runs_all_its_rounds_on_the_cluster(
     tmp_path: Path, florilegium: Command
 ) -> None:
-    document = yaml.safe_load((ROOT / "configs" / "known_truth.yaml").read_text("utf-8"))
-    document["source"] |= {"count": 24, "px": 64}
-    document |= {"output": str(tmp_path / "out"), "shard_size": 12}
-    document["refine"] |= {"rounds": 1, "folds": 1, "audit_samples": 6, "students_at_once": 1}
-    document["refine"]["students"] = {"student": {"tasks": ["object_detection"]}}
-    document["refine"]["train"] |= {"steps": 2, "batch_size": 4}
+    boxes = {"use": "merge", "tasks": ["object_detection"], "reads": ["shapes_colour"]}
+    train = {
+        "model": "package://specialists/tiny_florence2",
+        "tasks": {"object_detection": 1},
+        "steps": 2,
+        "workers": 1,
+    }
+    document = {
+        "source": "shape_world://12?seed=1&px=32",
+        "output": str(tmp_path / "out"),
+        "specialists": {"shapes_colour": {}, "boxes": boxes},
+        "filters": {"superseded": {"by": {"boxes": ["object_detection"]}}},
+        "refine": {
+            "rounds": 1,
+            "folds": 1,
+            "students": {"student": {"tasks": ["object_detection"]}},
+            "train": train,
+        },
+    }
     config = tmp_path / "refined.yaml"
     config.write_text(yaml.safe_dump(document), "utf-8")
     told = florilegium("submit", config, "--wait")

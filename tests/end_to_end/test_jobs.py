@@ -210,7 +210,11 @@ def test_jobs_are_listed_looked_at_and_cancelled(
         (["--address", "auto"], 2, "is no URL: give http://HEAD:8265"),
         ([], 2, "Missing option '--address'"),
         (["--address", "http://127.0.0.1:9", "--no-plugins"], 2, "names a module: --no-plugins"),
-        (["--address", "http://127.0.0.1:9", "--set", "refine={}"], 2, "'refine.students' is missing"),
+        (
+            ["--address", "http://127.0.0.1:9", "--set", "refine={}"],
+            2,
+            "'refine.students' is missing",
+        ),
         (["--address", "http://127.0.0.1:9", "--env", "NOT_SET"], 2, "--env NOT_SET: it is not"),
     ],
 )
