@@ -7,7 +7,7 @@ the schedule nor other workers; workers exchange results as layers only.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ from engine.results.layer_store import LayerStore, Recall
 from engine.results.publication import ShardStats, publish_shard
 from engine.results.questions import Known
 from engine.results.shard import Shard, ShardBytes, Spot, read_shard
+from engine.sources.takedown import NOTHING, read_takedown
 from engine.storage.folder import Folder
 
 WINDOW = 16
@@ -101,6 +102,7 @@ class Worker:
         self._spending = threading.Lock()
         self._layers = LayerStore(layers)
         self._output = output
+        self._takedown = read_takedown(config.takedown) if config.takedown else NOTHING
         self._sources = [
             open_source(source, shard_size=config.shard_size, limits=config.limits)
             for source in config.source
@@ -156,6 +158,8 @@ class Worker:
                 limits=self._config.limits,
                 given_up=given_up,
                 watched=partial(self._reading, note),
+                takedown=self._takedown,
+                kind=self._config.images,
             )
         work = ShardWork(shard=shard, todo={}, previous_digest=previous_digest, retry=retry)
         for node in self._graph.layered:
@@ -276,6 +280,21 @@ class Worker:
             layers[name] = join_layers(node, [recall.layer.without(work.todo[name]), *new])
             self._layers.write(node, work.shard.digest, layers[name], work.shard.sample_digests)
         return layers
+
+    def keep(
+        self, work: ShardWork, names: Sequence[str], samples: Collection[int], *parts: LayerParts
+    ) -> None:
+        """Publish what these stages have answered about some samples so far, as layers of those
+        samples, which the next run takes over if this one is killed."""
+        for name in names:
+            node = self._nodes[name]
+            answered = set(samples).intersection(work.todo[name])
+            recall = self._recall(node, work)
+            new = [part[name] for part in parts if name in part]
+            known = set(range(len(work.shard.records))).difference(recall.missing) | answered
+            layer = join_layers(node, [recall.layer.without(answered), *new])
+            digests = work.shard.sample_digests
+            self._layers.write_some(node, work.shard.digest, layer, digests, sorted(known))
 
     def publish(
         self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: LayerParts

@@ -1,8 +1,9 @@
 """The stored layers: which samples of a stage are missing, and what other layers know of them.
 
-A layer that is there is done. Where it is not, rows of unchanged samples come from the layer of the
-shard as it was before; where only a gate is another one, answers come from the layers under other
-gates, question by question.
+A layer of all samples of its shard is done. One of some of them was under way when a build was
+killed: the others are missing. Where there is none, rows of unchanged samples come from the layer
+of the shard as it was before; where only a gate is another one, answers come from the layers under
+other gates, question by question.
 """
 
 from __future__ import annotations
@@ -13,13 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from engine.planning.graph import Node
 from engine.results.layer import (
     DAMAGE,
-    SAMPLE_FIELD,
     Layer,
     StageError,
     layer_bytes,
@@ -61,6 +60,20 @@ class LayerStore:
         name = layer_file(node.name, node.fingerprint, node.gate.digest, shard_digest)
         self._folder.publish(name, layer_bytes(layer, sample_digests), durable=False)
 
+    def write_some(
+        self,
+        node: Node[Any],
+        shard_digest: str,
+        layer: Layer,
+        sample_digests: Sequence[str],
+        numbers: Sequence[int],
+    ) -> None:
+        """Publish the answers about some samples of a shard, in place of its layer: the others are
+        missing."""
+        places = {number: place for place, number in enumerate(numbers)}
+        some = [sample_digests[number] for number in numbers]
+        self.write(node, shard_digest, layer.renumbered(places), some)
+
     def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
         """Return a layer and its sample digests, or `None` when absent or damaged.
 
@@ -98,9 +111,13 @@ class LayerStore:
         Like `recall`, but reads only the end of a file. Damage to the rows of a large layer is
         found by `recall`.
         """
-        if stored := self._look(node, digest):
+        stored = self._look(node, digest)
+        if stored and stored[1] == list(samples):
             errors, _ = stored
             return tuple(error.sample for error in errors if again(error)) or None
+        if stored:
+            errors, some = stored
+            return _without(samples, _unchanged(filter(again, errors), some, samples))
         old = self._look(node, previous_digest) if previous_digest else None
         numbers = _unchanged(*old, samples) if old else {}
         return _without(samples, numbers)
@@ -119,16 +136,18 @@ class LayerStore:
         Samples whose error is to be asked `again` count as missing. When the layer is not there,
         the rows of unchanged samples come from the layer of the shard of `previous_digest`.
         """
-        if stored := self.read(node, digest):
+        stored = self.read(node, digest)
+        if stored and stored[1] == list(samples):
             layer, _ = stored
             asked = tuple(error.sample for error in layer.errors if again(error))
             return Recall(layer=layer.without(asked), missing=asked)
-        old = self.read(node, previous_digest) if previous_digest else None
+        old = stored or (self.read(node, previous_digest) if previous_digest else None)
         if old is None:
             return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
         layer, old_samples = old
-        numbers = _unchanged(layer.errors, old_samples, samples)
-        return Recall(layer=_renumbered(layer, numbers), missing=_without(samples, numbers))
+        failed = filter(again, layer.errors) if stored else layer.errors
+        numbers = _unchanged(failed, old_samples, samples)
+        return Recall(layer=layer.renumbered(numbers), missing=_without(samples, numbers))
 
     def _look(
         self, node: Node[Any], digest: str
@@ -136,17 +155,9 @@ class LayerStore:
         """Return errors and sample digests from the end of a layer, or `None` when absent or
         damaged; of a small layer, the end is all of it."""
         name = layer_file(node.name, node.fingerprint, node.gate.digest, digest)
-        size = TAIL_BYTES
-        tail = self._folder.tail(name, size)
         try:
-            if tail and len(tail) == size < footer_size(tail):
-                size = footer_size(tail)
-                tail = self._folder.tail(name, size)
-            if tail is None:
-                return None
-            is_whole = len(tail) < size
-            schema = from_sealed_parquet(tail).schema if is_whole else schema_in_footer(tail)
-            if schema.remove_metadata() != layer_schema(node):
+            schema = schema_of_layer(self._folder, name)
+            if schema is None or schema.remove_metadata() != layer_schema(node):
                 return None
             errors, samples, _ = parse_metadata(schema)
             return errors, samples
@@ -188,6 +199,23 @@ class LayerStore:
         return self._folder.names()
 
 
+def schema_of_layer(folder: Folder, name: str) -> pa.Schema | None:
+    """Return columns and metadata from the end of a layer, or `None` when it is absent; of a small
+    layer, the end is all of it.
+
+    Raises:
+        One of `DAMAGE`: the layer is damaged.
+    """
+    size = TAIL_BYTES
+    tail = folder.tail(name, size)
+    if tail and len(tail) == size < footer_size(tail):
+        size = footer_size(tail)
+        tail = folder.tail(name, size)
+    if tail is None:
+        return None
+    return from_sealed_parquet(tail).schema if len(tail) < size else schema_in_footer(tail)
+
+
 def _unchanged(
     errors: Iterable[StageError], old: Sequence[str], new: Sequence[str]
 ) -> dict[int, int]:
@@ -203,13 +231,3 @@ def _unchanged(
 
 def _without(samples: Sequence[str], numbers: Mapping[int, int]) -> tuple[int, ...]:
     return tuple(sorted(set(range(len(samples))) - set(numbers.values())))
-
-
-def _renumbered(layer: Layer, numbers: Mapping[int, int]) -> Layer:
-    """Keep the samples that have a new number, under that number; errors are left behind."""
-    old = layer.table.column("sample").to_numpy()
-    keep = np.fromiter((int(number) in numbers for number in old), bool, len(old))
-    new = pa.array([numbers[int(number)] for number in old[keep]], pa.int32())
-    table = layer.table.filter(pa.array(keep)).set_column(0, SAMPLE_FIELD, new)
-    asked = {numbers[number]: one for number, one in layer.asked.items() if number in numbers}
-    return Layer(table=table, asked=asked)

@@ -147,9 +147,8 @@ def images_of_examples(config: RunConfig) -> dict[str, tuple[str, ...]]:
     images: dict[str, tuple[str, ...]] = {}
     for name, options in config.specialists.items():
         path = options.get("examples")
-        is_few_shot = str(options.get("use", name)).endswith(
-            ("few_shot_caption", ":FewShotCaption")
-        )
+        used = str(options.get("use", name))
+        is_few_shot = used.endswith(("few_shot_caption", ":FewShotCaption"))
         if is_few_shot and isinstance(path, str) and not os.path.isabs(path):
             folder = os.path.dirname(path)
             above = Path(folder).resolve()
