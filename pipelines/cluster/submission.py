@@ -25,6 +25,8 @@ from pipelines.cluster.client import Cluster
 from pipelines.cluster.jobs import OUTPUT, SUBMISSION, Job, latest, name_of
 from pipelines.cluster.package import CONFIG, LAUNCHER, Package
 
+Command = Literal["build", "refine", "refresh"]
+"""What a job can run; each takes a config."""
 STOP_S = 30
 """Seconds that Ray gives a cancelled build to release its output."""
 _OWN_PYTHON = f'exec "$(readlink /proc/$PPID/exe)" {LAUNCHER}'
@@ -85,7 +87,7 @@ def submission_of(
     *,
     flags: Sequence[str],
     environment: Environment,
-    command: Literal["build", "refresh"] = "build",
+    command: Command = "build",
     pip: Sequence[str] = (),
     image: str | None = None,
 ) -> Submission:

@@ -163,6 +163,37 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
     assert f"{name.removesuffix('1')}2 SUCCEEDED" in told.out
 
 
+def test_a_refinement_runs_all_its_rounds_on_the_cluster(
+    tmp_path: Path, florilegium: Command
+) -> None:
+    boxes = {"use": "merge", "tasks": ["object_detection"], "reads": ["shapes_colour"]}
+    train = {
+        "model": "package://specialists/tiny_florence2",
+        "tasks": {"object_detection": 1},
+        "steps": 2,
+        "workers": 1,
+    }
+    document = {
+        "source": "shape_world://12?seed=1&px=32",
+        "output": str(tmp_path / "out"),
+        "specialists": {"shapes_colour": {}, "boxes": boxes},
+        "filters": {"superseded": {"by": {"boxes": ["object_detection"]}}},
+        "refine": {
+            "rounds": 1,
+            "folds": 1,
+            "students": {"student": {"tasks": ["object_detection"]}},
+            "train": train,
+        },
+    }
+    config = tmp_path / "refined.yaml"
+    config.write_text(yaml.safe_dump(document), "utf-8")
+    told = florilegium("submit", config, "--wait")
+    assert told.code == 0, told.out + told.err
+    assert f"dataset  {tmp_path / 'out'}, round " in told.out
+    assert json.loads((tmp_path / "out" / "refine.json").read_bytes())["rounds"][1]["number"] == 1
+    assert florilegium("verify", tmp_path / "out").code == 0
+
+
 def test_a_build_runs_in_a_container_with_its_config(tmp_path: Path, florilegium: Command) -> None:
     document = {
         "source": "shape_world://2?seed=1&px=32",

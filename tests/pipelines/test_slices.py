@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,17 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from engine.core.errors import ConfigError, OutputInUse, RunError, StorageError, UsageError
+from engine.core.annotation import Annotation
+from engine.core.errors import (
+    ConfigError,
+    OutputInUse,
+    RunError,
+    SampleError,
+    StorageError,
+    UsageError,
+)
+from engine.core.sample import Sample
+from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.planning.slices import read_division
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, LEASES, PARTS, writing, writing_part
@@ -32,6 +42,7 @@ from tests.building import (
 )
 from tests.end_to_end.dying import context, run_and_die
 from tests.processes import wait_for
+from tests.stages import Moody
 
 
 def files(output: object) -> dict[str, bytes]:
@@ -319,6 +330,38 @@ def test_dead_letters_are_tried_again_by_slice_and_logs_of_slices_are_joined(
     assert after
     assert (after.totals.samples, after.totals.dead_letters) == (12, 0)
     assert (Folder(output).read("run.log") or b"").startswith(log)
+
+
+class Unpaid(Moody):
+    """Leaves one image to the next budget until a file exists."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        try:
+            return super().predict(samples)
+        except SampleError as error:
+            raise SampleError(BUDGET_EXHAUSTED, "nothing is left of the budget") from error
+
+
+def test_what_a_budget_did_not_reach_is_finished_without_it_and_asked_by_the_next_slices(
+    photos: Path, out: Path, tmp_path: Path
+) -> None:
+    unpaid = {
+        "use": "tests.pipelines.test_slices:Unpaid",
+        "key": "cat",
+        "allowed": str(tmp_path / "allowed"),
+    }
+    keys: dict[str, Any] = {"specialists": {"unpaid": unpaid}, "filters": {}}
+    for text in ("1/2", "2/2"):
+        one_slice(photos, out, text, **keys)
+    before = finished(photos, out, **keys)
+    assert before
+    assert before.totals.failures == {BUDGET_EXHAUSTED: 1}
+    (tmp_path / "allowed").touch()
+    for text in ("1/2", "2/2"):
+        assert one_slice(photos, out, text, **keys)
+    after = finished(photos, out, **keys)
+    assert after
+    assert after.totals.failures == {}
 
 
 def test_a_first_slice_that_is_killed_before_its_division_is_stored_did_not_begin(
