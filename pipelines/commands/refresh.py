@@ -28,7 +28,6 @@ from pipelines.commands.options import (
     out,
     warn,
 )
-from pipelines.dataset.files import HELD_BACK_PAGE
 
 if TYPE_CHECKING:
     from pipelines.dataset.refreshed import Refreshed
@@ -119,6 +118,8 @@ def _print_changes(record: Refreshed) -> None:
 
 def _print_held_back(record: Refreshed, config: Path, url: str) -> None:
     """Print every limit that is exceeded, and what to do."""
+    from pipelines.dataset.files import HELD_BACK_PAGE
+
     exceeded = counted(len(record.exceeded), "limit")
     lines = [
         f"the new version is held back, it exceeds {exceeded}; the current one stays:",

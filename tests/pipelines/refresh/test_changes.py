@@ -58,7 +58,7 @@ def test_a_renamed_image_keeps_its_annotations(tmp_path: Path) -> None:
     found = changes(before, tmp_path / "after")
     assert found.renamed == [("004", "900")]
     assert (found.added, found.dropped, found.annotations) == ([], [], {})
-    assert [keys for keys in found.touched.values()] == [{"900"}]
+    assert list(found.touched.values()) == [{"900"}]
 
 
 def test_of_equal_images_each_is_renamed_once(tmp_path: Path) -> None:
