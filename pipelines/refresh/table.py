@@ -31,8 +31,10 @@ def change_lines(record: Refreshed) -> Iterator[str]:
     images = record.images
     if images.renamed:
         yield f"{counted(images.renamed, 'image')} renamed"
-    if images.lost:
-        yield f"{counted(images.lost, 'image')} dropped that became dead letters"
+    if failed := images.lost - images.taken_down:
+        yield f"{counted(failed, 'image')} dropped that became dead letters"
+    if images.taken_down:
+        yield f"{counted(images.taken_down, 'image')} taken down"
     drifted = [(one.version, name) for name, one in record.drift.items() if one.version]
     for value, name in sorted(drifted, reverse=True)[:_MOST_DRIFTS]:
         yield f"drift of {name}: {value:.3f} (Jensen-Shannon divergence, 0..1)"
