@@ -305,3 +305,18 @@ def test_images_that_are_taken_down_are_counted_and_never_held_back_for_it(
     assert record.dead_letters["after"] == {"taken_down": 5}
     assert len(keys_of(output)) == 5
     assert problems(output) == []
+
+
+def test_a_dataset_on_object_storage_is_refreshed(source: Path, bucket: str) -> None:
+    output, keys = f"{bucket}/out", {"refresh": FEW_GONE, "keep_days": 1}
+    assert refresh(source, output, **keys).outcome == "published"
+    assert refresh(source, output, **keys).outcome == "nothing"
+    for number in range(3):
+        (source / f"{number:03d}.png").unlink()
+    assert refresh(source, output, **keys).outcome == "held_back"
+    assert len(open_dataset(output)) == 10
+    record = refresh(source, output, accept=True, **keys)
+    assert (record.outcome, record.images.dropped) == ("published", 3)
+    assert len(open_dataset(output)) == 7
+    assert versions.version_files(Folder(output)) == ["versions/000001.json"]
+    assert list(verify_dataset(Folder(output))) == []
