@@ -15,7 +15,7 @@ from engine.planning.slices import Slice
 from engine.results.dataset import manifest_of
 from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
 from engine.results.publication import FileStats, read_stats, refuse_vanished
-from engine.results.versions import replace_manifest, switch
+from engine.results.versions import Retention, replace_manifest, switch
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, writing, writing_part
 from pipelines.dataset.card import write_card
@@ -160,11 +160,11 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
     before_switch()
-    config, data = run.config, manifest.to_json()
     begin(run, manifest)
     before_switch()
-    switch(run.output, data, keep=config.keep_versions, keep_days=config.keep_days)
-    complete(run.output, keep=config.keep_versions, keep_days=config.keep_days)
+    kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
+    switch(run.output, manifest.to_json(), kept)
+    complete(run.output, kept)
 
 
 def draw_again(output: Folder) -> None:

@@ -428,7 +428,7 @@ async def _run_jobs(
         _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
         observer.observe(WorkersStarted())
-        scheduler = Scheduler(graph, runner, observer)
+        scheduler = Scheduler(graph, runner, observer, keep_s=run.config.runner.keep_s)
         async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
             on_finished(job, stats)
     finally:

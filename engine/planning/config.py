@@ -74,6 +74,9 @@ class RunnerConfig(BaseModel):
     as many as the config states: an autoscaler may add them. With 0, a cluster that is too small is
     refused at once, and without GPUs their stages run on CPUs. When the last node that has room
     leaves during a run, it waits at least a minute."""
+    keep_s: float = Field(default=10, ge=0)
+    """Seconds after which an answer is stored, at most, while its shard is not finished: a driver
+    that is killed loses younger ones. Answers of services are stored at once."""
     object_store_mb: int = Field(default=512, ge=80)
     """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
 

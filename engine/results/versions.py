@@ -8,6 +8,7 @@ when the version is replaced.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from engine.planning.config import LAYERS
 from engine.results.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards
@@ -17,23 +18,32 @@ from engine.untrusted.names import is_shard_name
 
 VERSIONS = "versions"
 """The folder of earlier manifests, `NUMBER.json`, if versions are kept."""
-
-
 _DAY_S = 86_400.0
 
 
-def switch(
-    output: Folder, manifest: bytes, *, keep: int = 1, keep_days: float | None = None
-) -> None:
-    """Make a manifest the current one; keep `keep` versions, including it, and those that were
-    replaced less than `keep_days` days ago."""
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Which versions are kept: so many of the last ones, the current one included, and those that
+    were replaced less than so many days ago."""
+
+    versions: int = 1
+    days: float | None = None
+
+    @property
+    def keeps_replaced(self) -> bool:
+        """Whether a version that is replaced now is kept."""
+        return self.versions > 1 or self.days is not None
+
+
+def switch(output: Folder, manifest: bytes, retention: Retention) -> None:
+    """Make a manifest the current one."""
     before = output.read(MANIFEST)
-    is_kept = (keep > 1 or keep_days is not None) and before != manifest
+    is_kept = retention.keeps_replaced and before != manifest
     if is_kept and before is not None and named_shards(output):  # a damaged manifest is no version
         _keep(output, before)
     replace_manifest(output, manifest)
     output.remove(RECIPE)
-    remove_stale(output, keep=keep, keep_days=keep_days)
+    remove_stale(output, retention)
 
 
 def _keep(output: Folder, manifest: bytes) -> None:
@@ -50,12 +60,13 @@ def replace_manifest(output: Folder, manifest: bytes) -> None:
         output.remove(SIGNATURE)
 
 
-def remove_stale(output: Folder, *, keep: int, keep_days: float | None = None) -> None:
-    """Delete versions beyond `keep` that are older than `keep_days`, shards that no version names,
-    and temporary files of killed writers; other files in the folder of shards are kept."""
+def remove_stale(output: Folder, retention: Retention) -> None:
+    """Delete versions that are not kept, shards that no version names, and temporary files of
+    killed writers; other files in the folder of shards are kept."""
     numbers = _numbers(output)
-    beyond = numbers[: max(0, len(numbers) - (keep - 1))]
-    for number in beyond if keep_days is None else _older(output, beyond, days=keep_days):
+    beyond = numbers[: max(0, len(numbers) - (retention.versions - 1))]
+    days = retention.days
+    for number in beyond if days is None else _older(output, beyond, days=days):
         output.remove(_path(number))
     live = live_shards(output)
     for name in output.names(SHARDS):

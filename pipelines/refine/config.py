@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from engine.core.errors import ConfigError, nearest
 from engine.planning.config import RunConfig, validated
+from engine.storage.folder import Folder
 from engine.untrusted.names import check_name
 from pipelines.dataset.lineage import AUDIT, TRUTH
 from pipelines.training.config import TrainConfig
@@ -115,3 +116,15 @@ class RefineConfig(RunConfig):
                 "new in the source itself"
             )
         return values
+
+    def refuse_remote_output(self) -> None:
+        """Refuse an output where students cannot be trained.
+
+        Raises:
+            ConfigError: it is not on a mounted file system.
+        """
+        if not Folder(self.output).is_local:
+            raise ConfigError(
+                f"output = {self.output!r}: students are trained on a mounted file system that "
+                f"every machine of the cluster can read: choose a folder there"
+            )

@@ -38,9 +38,9 @@ def exceeded(record: Refreshed, limits: RefreshLimits) -> Iterator[Exceeded]:
         change = _change(_share(counts.before, images.before), _share(counts.after, images.after))
         yield from _beyond("max_annotation_change", task, change, limits.annotation_change(task))
     for name, drift in record.drift.items():
-        if min(drift.before, drift.after) >= limits.least_values:
+        if min(drift.before, drift.after) >= limits.min_values:
             yield from _beyond("max_drift", name, drift.version, limits.max_drift)
-        if min(drift.before, drift.new) >= limits.least_values:
+        if min(drift.before, drift.new) >= limits.min_values:
             yield from _beyond("max_drift_of_new", name, drift.of_new, limits.max_drift_of_new)
 
 

@@ -12,7 +12,7 @@ from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
 from engine.results.dataset import open_dataset
 from engine.results.manifest import MANIFEST, RECIPE, named_shards
-from engine.results.versions import VERSIONS, live_shards, remove_stale
+from engine.results.versions import VERSIONS, Retention, live_shards, remove_stale
 from engine.storage.folder import Folder
 from pipelines.build import put_in_place
 from pipelines.verify.verify import verify_dataset
@@ -243,5 +243,5 @@ def test_a_version_whose_age_is_not_known_is_kept(album: Path, tmp_path: Path) -
         build(album, tmp_path, shard_size=5, filters=enough, keep_days=1)
     (version,) = (tmp_path / VERSIONS).iterdir()
     os.utime(version, (0, 0))
-    remove_stale(Folder(str(tmp_path)), keep=1, keep_days=1)
+    remove_stale(Folder(str(tmp_path)), Retention(days=1))
     assert version.exists()
