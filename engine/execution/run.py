@@ -364,10 +364,8 @@ def _job(
     """
     previous_digest = finished[0].samples_digest if finished else ""
     alike = [stats for stats in finished if stats.recipe == run.graph.recipe]
-    alike.sort(
-        key=lambda stats: stats.samples_digest != receipt
-    )  # what was read before comes first
-    done = next(iter(alike), None)
+    of_these_inputs = [stats for stats in alike if stats.samples_digest == receipt]
+    done = next(iter((*of_these_inputs, *alike)), None)
     letters = done.dead_letters if done else ()
     is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,6 @@ from pipelines.commands.options import (
     out,
     warn,
 )
-from pipelines.dataset.files import HELD_BACK_PAGE
 
 if TYPE_CHECKING:
     from pipelines.dataset.refreshed import Refreshed
@@ -98,6 +98,8 @@ def refresh(
     if record.outcome == "held_back":
         _print_changes(record)
         _print_held_back(record, config, run.output.url)
+        if accept:
+            err.say("this is another one than the version that was held back before: look again")
         raise typer.Exit(EXIT_HELD_BACK)
     print_summary(finished.manifest, run.output.url)
     if record.outcome == "nothing":
@@ -119,12 +121,21 @@ def _print_changes(record: Refreshed) -> None:
 
 def _print_held_back(record: Refreshed, config: Path, url: str) -> None:
     """Print every limit that is exceeded, and what to do."""
+    from pipelines.dataset.files import HELD_BACK_PAGE
+
     exceeded = counted(len(record.exceeded), "limit")
     lines = [
         f"the new version is held back, it exceeds {exceeded}; the current one stays:",
         *(f"  {one.line}" for one in record.exceeded),
+        *_takedown_lines(record),
         f"look at {url}/{HELD_BACK_PAGE}; then publish it with `florilegium refresh "
         f"{config} --accept`, which repeats no work, or mend the source or the stage, or raise the "
         f"limit under `refresh.limits`, and refresh again",
     ]
     err.error("\n".join(lines))
+
+
+def _takedown_lines(record: Refreshed) -> Iterator[str]:
+    if record.images.taken_down:
+        images = counted(record.images.taken_down, "image")
+        yield f"{images} to be taken down stay in the current version until a new one is published"

@@ -28,7 +28,8 @@ class ImageCounts:
     """Images of two versions. `before` - `dropped` + `added` = `after`.
 
     `changed` have other bytes under the same key, `renamed` the same bytes under another one;
-    `lost` are dropped ones that are dead letters now.
+    `lost` are dropped ones that are dead letters now, `taken_down` those of them that a takedown
+    list names.
     """
 
     before: int
@@ -38,6 +39,7 @@ class ImageCounts:
     dropped: int = 0
     renamed: int = 0
     lost: int = 0
+    taken_down: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

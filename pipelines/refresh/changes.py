@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.core.annotation import Annotation, from_json
+from engine.core.sample import DeadLetter
 from engine.results.dataset import Dataset
 from engine.results.shard_files import read_sample_json
+from engine.sources.takedown import TAKEN_DOWN
 from pipelines.dataset.refreshed import ImageCounts, TaskCounts
 from pipelines.diff.changes import compare
 
@@ -39,8 +41,10 @@ class Changes:
     """Annotations by task and `added`, `changed` or `dropped`."""
     touched: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
-    def images(self, before: int, after: int, lost: Iterable[str]) -> ImageCounts:
-        """Return the counts; `lost` are the keys of the inputs that became no samples."""
+    def images(self, before: int, after: int, letters: Iterable[DeadLetter]) -> ImageCounts:
+        """Return the counts; `letters` are the inputs that became no samples in the new version."""
+        reasons = {letter.key: letter.reason for letter in letters}
+        lost = [reasons[key] for key in self.dropped if key in reasons]
         return ImageCounts(
             before=before,
             after=after,
@@ -48,7 +52,8 @@ class Changes:
             changed=len(self.changed),
             dropped=len(self.dropped),
             renamed=len(self.renamed),
-            lost=len(set(self.dropped).intersection(lost)),
+            lost=len(lost),
+            taken_down=lost.count(TAKEN_DOWN),
         )
 
     def tasks(

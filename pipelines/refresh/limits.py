@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from engine.execution.losses import lost
 from engine.results.manifest import Manifest
+from engine.sources.takedown import TAKEN_DOWN
 from pipelines.dataset.refreshed import Exceeded, Refreshed
 from pipelines.refresh.options import RefreshLimits
 
@@ -13,13 +14,16 @@ _CLOSE = 1e-9  # 0.29 * 100 is less than 29
 
 
 def exceeded(record: Refreshed, limits: RefreshLimits) -> Iterator[Exceeded]:
-    """Yield the limits that a version exceeds; there is a version before it."""
+    """Yield the limits that a version exceeds; there is a version before it.
+
+    Images that were taken down are not missed: no takedown is held back for its own sake.
+    """
     images = record.images
     if limits.min_images is not None and images.after < limits.min_images:
         yield Exceeded(limit="min_images", value=images.after, allowed=limits.min_images)
-    spent = record.spent.total_money
+    gone, spent = images.dropped - images.taken_down, record.spent.total_money
     numbers = (
-        ("max_dropped_share", _share(images.dropped, images.before), limits.max_dropped_share),
+        ("max_dropped_share", _share(gone, images.before), limits.max_dropped_share),
         ("max_changed_share", _share(images.changed, images.before), limits.max_changed_share),
         (
             "max_dead_letter_share_increase",
@@ -34,9 +38,9 @@ def exceeded(record: Refreshed, limits: RefreshLimits) -> Iterator[Exceeded]:
         change = _change(_share(counts.before, images.before), _share(counts.after, images.after))
         yield from _beyond("max_annotation_change", task, change, limits.annotation_change(task))
     for name, drift in record.drift.items():
-        if min(drift.before, drift.after) >= limits.least_values:
+        if min(drift.before, drift.after) >= limits.min_values:
             yield from _beyond("max_drift", name, drift.version, limits.max_drift)
-        if min(drift.before, drift.new) >= limits.least_values:
+        if min(drift.before, drift.new) >= limits.min_values:
             yield from _beyond("max_drift_of_new", name, drift.of_new, limits.max_drift_of_new)
 
 
@@ -76,4 +80,4 @@ def _share(part: float, whole: float) -> float:
 
 
 def _sum(counts: Mapping[str, int]) -> int:
-    return sum(counts.values())
+    return sum(count for reason, count in counts.items() if reason != TAKEN_DOWN)

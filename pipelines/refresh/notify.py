@@ -29,7 +29,7 @@ from specialists.online.exchange import Exchange
 from specialists.online.failure import refusal
 from specialists.online.service import Priced, Service, ServiceConfig
 
-_MOST_SHOWN = 2000
+_MAX_SHOWN = 2000
 """Characters of a program's own messages that are read."""
 
 
@@ -105,7 +105,7 @@ def _run_once(hook: Hook, data: bytes) -> str:
             raise
     if not process.returncode:
         return ""
-    shown = in_one_line(redacted(messages[-_MOST_SHOWN:].decode("utf-8", "replace")))
+    shown = in_one_line(redacted(messages[-_MAX_SHOWN:].decode("utf-8", "replace")))
     return f"it ended with {process.returncode}" + (f": {shown}" if shown else "")
 
 

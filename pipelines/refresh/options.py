@@ -47,7 +47,7 @@ class RefreshLimits(BaseModel):
     max_drift_of_new: Share = None
     """Drift of the annotations of samples that are not as they were, from the version before: bad
     answers about a few new images hardly move the whole."""
-    least_values: int = Field(default=1000, ge=1)
+    min_values: int = Field(default=1000, ge=1)
     """Values that a distribution has on both sides before its drift counts: few values differ by
     chance."""
     max_money: float | None = Field(default=None, ge=0)

@@ -206,13 +206,13 @@ def _compared(
     old = Dataset(folder=output, manifest=before or _empty(document))
     found = compare_versions(old, after)
     totals = old.manifest["totals"]
-    lost = [letter.key for _, letter in manifest.dead_letters]
+    letters = [letter for _, letter in manifest.dead_letters]
     old_counts, new_counts, of_new = _distributions(old, after, found)
     return Refreshed(
         outcome="published",
         version=version_of(document),
         before=version_of(before) if before else "",
-        images=found.images(totals["samples"], manifest.totals.samples, lost),
+        images=found.images(totals["samples"], manifest.totals.samples, letters),
         annotations=found.tasks(totals["tasks"], manifest.totals.tasks),
         drift=drifts(old_counts, new_counts, of_new),
         dead_letters={"before": totals["failures"], "after": manifest.totals.failures},

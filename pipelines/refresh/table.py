@@ -10,7 +10,7 @@ from rich.text import Text
 from engine.core.counted import counted
 from pipelines.dataset.refreshed import ImageCounts, Refreshed, TaskCounts
 
-_MOST_DRIFTS = 8
+_MAX_DRIFTS = 8
 
 
 def changes_table(record: Refreshed) -> Table:
@@ -31,10 +31,12 @@ def change_lines(record: Refreshed) -> Iterator[str]:
     images = record.images
     if images.renamed:
         yield f"{counted(images.renamed, 'image')} renamed"
-    if images.lost:
-        yield f"{counted(images.lost, 'image')} dropped that became dead letters"
+    if failed := images.lost - images.taken_down:
+        yield f"{counted(failed, 'image')} dropped that became dead letters"
+    if images.taken_down:
+        yield f"{counted(images.taken_down, 'image')} taken down"
     drifted = [(one.version, name) for name, one in record.drift.items() if one.version]
-    for value, name in sorted(drifted, reverse=True)[:_MOST_DRIFTS]:
+    for value, name in sorted(drifted, reverse=True)[:_MAX_DRIFTS]:
         yield f"drift of {name}: {value:.3f} (Jensen-Shannon divergence, 0..1)"
     asked = ", ".join(f"{stage} {count}" for stage, count in record.spent.asked.items() if count)
     yield f"images asked about: {asked or 'none'}"

@@ -10,7 +10,7 @@ from engine.storage.folder import Folder
 from pipelines.dataset.refreshed import Refreshed
 from pipelines.report.page import rendered, resource
 
-_MOST_DRIFTS = 40
+_MAX_DRIFTS = 40
 
 
 def write_refresh_page(output: Folder, record: Refreshed, name: str) -> None:
@@ -23,8 +23,8 @@ def write_refresh_page(output: Folder, record: Refreshed, name: str) -> None:
     page = rendered(
         "refresh.html.j2",
         record=record,
-        drifts=drifts[:_MOST_DRIFTS],
-        more_drifts=len(drifts[_MOST_DRIFTS:]),
+        drifts=drifts[:_MAX_DRIFTS],
+        more_drifts=len(drifts[_MAX_DRIFTS:]),
         reasons=sorted({*record.dead_letters["before"], *record.dead_letters["after"]}),
         stages=sorted({*record.spent.asked, *record.spent.requests}),
         style=resource("style.css"),

@@ -32,7 +32,7 @@ def put(source: Path, *numbers: int, seed: int = 0) -> None:
         (source / f"{number:03d}.png").write_bytes(picture(1000 * seed + number))
 
 
-def config_of(source: Path, output: Path, **keys: Any) -> RefreshConfig:
+def config_of(source: Path, output: Path | str, **keys: Any) -> RefreshConfig:
     """Return a config of a refresh in this process, with a stage that finds and one that tells."""
     defaults = {"runner": "in_process", "specialists": DESCRIBED, "shard_size": 4}
     document = {"source": str(source), "output": str(output), **defaults, **keys}
@@ -40,7 +40,7 @@ def config_of(source: Path, output: Path, **keys: Any) -> RefreshConfig:
 
 
 def refresh(
-    source: Path, output: Path, *, accept: bool = False, retry: bool = False, **keys: Any
+    source: Path, output: Path | str, *, accept: bool = False, retry: bool = False, **keys: Any
 ) -> Refreshed:
     """Refresh a dataset, and return the record."""
     config = config_of(source, output, **keys)

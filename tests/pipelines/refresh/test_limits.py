@@ -67,7 +67,7 @@ def test_annotations_are_compared_per_image_and_a_new_task_is_no_change() -> Non
 def test_drift_counts_where_both_sides_have_enough_values() -> None:
     assert beyond(max_drift=0.01) == [("max_drift", "labels/tag", 0.02, 0.01)]
     assert beyond(max_drift_of_new=0.2) == [("max_drift_of_new", "labels/tag", 0.3, 0.2)]
-    assert [one[1] for one in beyond(max_drift_of_new=0.2, least_values=30)] == [
+    assert [one[1] for one in beyond(max_drift_of_new=0.2, min_values=30)] == [
         "labels/tag",
         "scores/few",
     ]

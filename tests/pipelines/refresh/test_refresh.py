@@ -290,3 +290,33 @@ def test_an_output_that_is_being_written_is_refused(source: Path, output: Path) 
 
 def test_a_picture_is_seeded() -> None:
     assert picture(3) == picture(3) != picture(4)
+
+
+def test_images_that_are_taken_down_are_counted_and_never_held_back_for_it(
+    source: Path, output: Path, tmp_path: Path
+) -> None:
+    refresh(source, output, refresh=FEW_GONE)
+    listed = tmp_path / "takedown.txt"
+    listed.write_text("".join(f"key:{number:03d}\n" for number in range(5)), "utf-8")
+    limits = {"max_dropped_share": 0.2, "max_dead_letter_share_increase": 0.1}
+    record = refresh(source, output, takedown=str(listed), refresh={"limits": limits})
+    assert record.outcome == "published"
+    assert record.images == ImageCounts(before=10, after=5, dropped=5, lost=5, taken_down=5)
+    assert record.dead_letters["after"] == {"taken_down": 5}
+    assert len(keys_of(output)) == 5
+    assert problems(output) == []
+
+
+def test_a_dataset_on_object_storage_is_refreshed(source: Path, bucket: str) -> None:
+    output, keys = f"{bucket}/out", {"refresh": FEW_GONE, "keep_days": 1}
+    assert refresh(source, output, **keys).outcome == "published"
+    assert refresh(source, output, **keys).outcome == "nothing"
+    for number in range(3):
+        (source / f"{number:03d}.png").unlink()
+    assert refresh(source, output, **keys).outcome == "held_back"
+    assert len(open_dataset(output)) == 10
+    record = refresh(source, output, accept=True, **keys)
+    assert (record.outcome, record.images.dropped) == ("published", 3)
+    assert len(open_dataset(output)) == 7
+    assert versions.version_files(Folder(output)) == ["versions/000001.json"]
+    assert list(verify_dataset(Folder(output))) == []
