@@ -14,9 +14,9 @@ from typing import Any
 
 from engine.core.errors import OutputInUse, StorageError
 from engine.core.redaction import redacted
-from engine.execution.observer import Observers, RunFinished, observed
+from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute, refuse_caveats, started
+from engine.execution.run import Run, execute, refuse_caveats
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.partition import keep_places, read_index
 from engine.results.dataset import Dataset
@@ -32,7 +32,7 @@ from pipelines.refresh.limits import exceeded, too_many_lost
 from pipelines.refresh.notify import check_hooks, notify
 from pipelines.refresh.options import RefreshOptions
 from pipelines.refresh.spending import Spending
-from pipelines.telemetry.observers import observers_of
+from pipelines.telemetry.observers import watched
 from pipelines.terminal.progress import shown
 
 
@@ -113,12 +113,9 @@ def _refresh(
     replace: bool,
     check: bool,
 ) -> Finished:
-    progress, observer = Progress(), Observers(spending, guests=observers_of(run))
-    with (
-        writing(run.output) as lease,
-        shown(progress),
-        observed(observer, started(run, step="refresh")),
-    ):
+    progress = Progress(step="refresh")
+    seen = watched(run, progress, required=(spending,))  # before anything is written, too
+    with writing(run.output) as lease, shown(progress), seen as observer:
         before, index = _current(run.output), read_index(run.output)
         held = read_refreshed(run.output, HELD_BACK)
         manifest = execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,17 +38,22 @@ class Parent:
 
 
 def watched(
-    run: Run, progress: Progress, *, parent: Parent | None = None, folder: Folder | None = None
+    run: Run,
+    progress: Progress,
+    *,
+    required: Sequence[Observer] = (),
+    parent: Parent | None = None,
+    folder: Folder | None = None,
 ) -> AbstractContextManager[Observer]:
     """Return the block in which a run is observed, and its progress published: in `folder`, by
     default the output. `RunFinished` is to be reported in the block; `parent` is the command that
-    the run belongs to.
+    the run belongs to. `required` observers get all facts, too: their errors end the run.
 
     Raises:
         UsageError: the environment asks for an observer that cannot be.
     """
     publisher = ProgressPublisher(progress, folder or run.output)
-    observer = Observers(optional=(publisher, *observers_of(run, parent)))
+    observer = Observers(*required, optional=(publisher, *observers_of(run, parent)))
     return observed(observer, started(run, step=progress.step))
 
 
