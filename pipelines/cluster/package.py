@@ -70,7 +70,7 @@ def pack(document: Mapping[str, Any], config: RunConfig, folder: Path) -> Packag
     for number, name in enumerate(config.plugin_path):
         plugins.append(f"{_PLUGINS}/{number}")
         parts.append(_pack_code(name, folder / plugins[-1]))
-    for value in sorted(set(named_files(config))):
+    for value in sorted({*named_files(config), *_takedown_list(config)}):
         _copy(Path(value), folder / value)
         parts.append(Part(name=value, files=1, bytes=Path(value).stat().st_size))
     _refuse_large(parts)
@@ -130,6 +130,25 @@ def named_files(config: RunConfig) -> Iterator[str]:
                 )
             if os.path.isfile(value):
                 yield value
+
+
+def _takedown_list(config: RunConfig) -> Iterator[str]:
+    """Yield the path of the takedown list, if it is a file here.
+
+    Raises:
+        ConfigError: it leads out of this folder, or is not there.
+    """
+    path = config.takedown
+    if not path or "://" in path or os.path.isabs(path):
+        return
+    if path.startswith(("~", "../")):
+        raise ConfigError(
+            f"takedown = {cut(path)} leads out of this folder: put the list below it, or give its "
+            f"URL, or the absolute path of a file that all nodes mount"
+        )
+    if not os.path.isfile(path):
+        raise ConfigError(f"takedown = {cut(path)}: there is no such file")
+    yield path
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:

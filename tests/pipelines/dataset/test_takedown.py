@@ -16,6 +16,7 @@ import pytest
 import pipelines.build
 from engine.core.errors import ConfigError
 from engine.execution import worker
+from engine.execution.losses import refuse_losses
 from engine.execution.run import Run
 from engine.planning.partition import ShardSpec
 from engine.results.dataset import open_dataset
@@ -310,3 +311,33 @@ def killed(monkeypatch: pytest.MonkeyPatch, step: int, run: Run, manifest: Manif
         except KeyboardInterrupt:
             return True
     return False
+
+
+def test_images_on_which_a_stage_failed_are_not_asked_about_again(photos: Album) -> None:
+    trouble = {"use": "tests.stages:Trouble", "key": "astronaut"}
+    log = photos.logs.with_name("counted")
+    counting = {"use": "tests.stages:Counting", "log": str(log), "reads": []}
+    keys: dict[str, Any] = {"specialists": {"trouble": trouble, "counting": counting}}
+    photos.build(**keys)
+    log.unlink()
+    manifest = photos.build("key:cat", **keys)
+    assert not log.exists()
+    assert manifest.totals.failures == {"stage_failed": 1, "taken_down": 1}
+    fresh = photos.out.with_name("fresh")
+    shutil.copytree(photos.out, fresh)
+    shutil.rmtree(photos.out)
+    photos.build("key:cat", **keys)
+    assert contents(photos.out) == contents(fresh), "it is what a build from nothing gives"
+
+
+def test_what_is_taken_down_is_no_loss_and_not_named_in_the_report(photos: Album) -> None:
+    everybody = [f"key:{path.stem}" for path in photos.photos.iterdir() if path.suffix != ".txt"]
+    manifest = photos.build(*everybody[:11], max_dead_letter_share=0)
+    refuse_losses(manifest, 0)
+    assert manifest.totals.samples == 1
+    report = (photos.out / "report.html").read_text("utf-8")
+    assert "11 images taken down" in report
+    assert "No input failed" in report
+    assert "takedown list" not in report
+    refuse_losses(photos.build(*everybody), 0)
+    assert photos.problems() == []
