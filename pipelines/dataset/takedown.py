@@ -25,10 +25,17 @@ from engine.planning.config import LAYERS
 from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadata
 from engine.results.layer_store import schema_of_layer
 from engine.results.listed import listed_in
-from engine.results.manifest import MANIFEST, Manifest, named_shards, read_manifest
+from engine.results.manifest import (
+    MANIFEST,
+    Manifest,
+    named_shards,
+    read_dead_letters,
+    read_manifest,
+)
 from engine.results.publication import SHARDS, finished_names, read_stats
 from engine.results.takedowns import (
     PENDING,
+    Checkpoint,
     Match,
     Receipt,
     by_name,
@@ -46,8 +53,9 @@ from engine.storage.documents import parse_json
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import escaped
 from pipelines.dataset.clean import datasets_in, manifests_of
+from pipelines.dataset.files import LINEAGE
 from pipelines.dataset.find import bases_of
-from pipelines.dataset.lineage import CANDIDATES, ROUNDS
+from pipelines.dataset.lineage import CANDIDATES, ROUNDS, STUDENTS, read_lineage
 
 AUDIT_FILE = f"{CANDIDATES}/audit.jsonl"
 """The file of an audit, within the dataset of a round."""
@@ -83,7 +91,9 @@ def begin(run: Run, manifest: Manifest) -> None:
     run.output.publish(PENDING, receipt.to_json())
     layers.delete()
     _strip_log(run.output, receipt.matched)
-    _strip_audit(run.output, receipt.matched)
+    strip_audit(run.output, {one.key for one in receipt.matched})
+    for folder in receipt.rounds:
+        _clear_round(Folder(f"{run.output.url}/{folder}"))
 
 
 def complete(output: Folder, *, keep: int) -> None:
@@ -149,6 +159,11 @@ def _letters(manifest: Manifest) -> dict[str, DeadLetter]:
     return {one.key: one for _, one in manifest.dead_letters if one.reason == TAKEN_DOWN}
 
 
+def keys_taken_down(output: Folder) -> set[str]:
+    """Return the keys of the images that were taken down from a finished dataset."""
+    return {row["key"] for row in read_dead_letters(output) if row["reason"] == TAKEN_DOWN}
+
+
 def _held(run: Run, manifest: Manifest, letters: Mapping[str, DeadLetter]) -> Iterator[_Held]:
     """Yield shards of earlier versions, and of builds that never ended, that hold listed images, or
     the images of these dead letters."""
@@ -212,10 +227,52 @@ def _receipt(
         reading_receipts=tuple(sorted(layers.readings)),
         samples=tuple(sorted(layers.gone)),
         log_lines=_strip_log(run.output, matches, is_dry=True),
-        audit_lines=_strip_audit(run.output, matches, is_dry=True),
+        audit_lines=strip_audit(run.output, {one.key for one in matches}, is_dry=True),
+        rounds=tuple(_rounds_left(run.output)),
+        checkpoints=tuple(_checkpoints(run.output, layers.root, was_there=bool(held))),
         not_reached=tuple(_not_reached(run, is_own=layers.root is not None)),
     )
     return receipt.joined(history.pending) if history.pending else receipt
+
+
+def _rounds_left(output: Folder) -> Iterator[str]:
+    """Yield the folders of rounds that a refinement no longer has, as it ended sooner this time."""
+    if output.exists(LINEAGE):
+        numbers = {str(one.number) for one in read_lineage(output)}
+        yield from (f"{ROUNDS}/{name}" for name in output.names(ROUNDS) if name not in numbers)
+
+
+def _clear_round(folder: Folder) -> None:
+    """Delete what a round is made of, but for its checkpoints."""
+    for name, entry in folder.entries().items():
+        if name == STUDENTS:
+            continue
+        if entry.kind == "directory":
+            Folder(f"{folder.url}/{name}").clear()
+        else:
+            folder.remove(name)
+
+
+def _checkpoints(output: Folder, root: Folder | None, *, was_there: bool) -> Iterator[Checkpoint]:
+    """Yield the students that were trained on listed images: of a round whose dataset held them,
+    those of the rounds after it; of the whole refinement, all."""
+    if root is None:
+        return
+    lineage = read_lineage(root)
+    if output.url == root.url:
+        current = {student.digest for one in lineage for student in one.students}
+        folders = {f"{ROUNDS}/{one.number}" for one in lineage}
+        for number in output.names(ROUNDS):
+            receipts = read_receipts(Folder(f"{root.url}/{ROUNDS}/{number}"))
+            for one in receipts[-1].checkpoints if receipts else ():
+                is_left = one.path.rpartition(f"/{STUDENTS}/")[0] not in folders
+                yield replace(one, is_there=is_left or one.sha256 in current)
+    elif was_there:
+        for each in lineage:
+            if output.url == f"{root.url}/{ROUNDS}/{each.parent}":
+                for student in each.students:
+                    path = f"{ROUNDS}/{each.number}/{student.folder}"
+                    yield Checkpoint(path=path, sha256=student.digest, is_there=True)
 
 
 def _versions_with(output: Folder, shards: Collection[str]) -> Iterator[str]:
@@ -380,12 +437,12 @@ def _strip_log(output: Folder, matches: Collection[Match], *, is_dry: bool = Fal
     return len(entries) - len(kept)
 
 
-def _strip_audit(output: Folder, matches: Collection[Match], *, is_dry: bool = False) -> int:
-    """Remove the lines about these images from the file of an audit; return their number."""
+def strip_audit(output: Folder, keys: Collection[str], *, is_dry: bool = False) -> int:
+    """Remove the lines about samples with these keys from the file of an audit in the dataset of a
+    round; return their number, with `is_dry` only that."""
     data = output.read(AUDIT_FILE)
-    if not data or not matches:
+    if not data or not keys:
         return 0
-    keys = {one.key for one in matches}
     lines = data.splitlines(keepends=True)
     kept = [line for line in lines if _key_in(line) not in keys]
     if len(kept) < len(lines) and not is_dry:
