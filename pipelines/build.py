@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.core.errors import StorageError
-from engine.execution.observer import Observers, RunFinished, observed
+from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute, refuse_caveats, started
+from engine.execution.run import Run, execute, refuse_caveats
 from engine.execution.slices import end_slices, execute_slice, gather
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.slices import Slice
@@ -22,7 +22,8 @@ from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
 from pipelines.dataset.takedown import begin, complete
-from pipelines.telemetry.observers import Parent, observers_of
+from pipelines.telemetry.observers import Parent, watched
+from pipelines.telemetry.progress_file import clear_progress
 from pipelines.terminal.progress import shown
 
 
@@ -47,11 +48,10 @@ def build_dataset(
     """
     refuse_caveats(run)  # before anything is written
     progress = Progress(step=step)
-    observer = Observers(guests=observers_of(run, parent))
     with (
         writing(run.output) as lease,
         shown(progress),
-        observed(observer, started(run, step=step)),
+        watched(run, progress, parent=parent) as observer,
     ):
         manifest = execute(
             run, progress, retry=retry, replace=replace, check=check, observer=observer
@@ -76,13 +76,11 @@ def build_slice(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)  # before anything is written
-    step = f"slice {part}"
-    progress = Progress(step=step)
-    observer = Observers(guests=observers_of(run))
+    progress = Progress(step=f"slice {part}")
     with (
         writing_part(run.output, part.number) as lease,
         shown(progress),
-        observed(observer, started(run, step=step)),
+        watched(run, progress, writer=f"slice_{part.number}") as observer,
     ):
         manifest = execute_slice(
             run, part, progress, retry=retry, replace=replace, check=check, observer=observer
@@ -101,13 +99,18 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         UsageError: no slices are under way, or those of another config.
         StorageError: a file cannot be written.
     """
-    progress = Progress(current="gathering the slices")
-    with writing(run.output, ends_parts=True) as lease, shown(progress):
+    progress = Progress(step="end of the slices", current="gathering the shards")
+    with (
+        writing(run.output, ends_parts=True) as lease,
+        shown(progress),
+        watched(run, progress) as observer,
+    ):
         manifest = gather(run, check=check)
         if manifest is not None:
             progress.current = "writing card and report"
             put_in_place(run, manifest, before_switch=lease.check)
         end_slices(run.output)
+        observer.observe(RunFinished(manifest=manifest))
     return manifest
 
 
@@ -122,6 +125,7 @@ def drop_slices(output: Folder) -> bool:
     with writing(output, ends_parts=True):
         were_there = output.exists(DIVISION)
         end_slices(output)
+        clear_progress(output)
     return were_there
 
 

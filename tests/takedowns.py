@@ -26,7 +26,7 @@ class Album:
     """A folder of photographs with captions, a dataset of it, and a list."""
 
     def __init__(self, album: Path, folder: Path) -> None:
-        self.photos = shutil.copytree(album, folder / "photos")
+        self.photos = shutil.copytree(album, folder / "photos") if album.name != "photos" else album
         (self.photos / "cat.txt").write_text(CAT)
         (self.photos / "cup.txt").write_text(CUP)
         self.out = folder / "out"

@@ -29,7 +29,7 @@ from opentelemetry.sdk.resources import (
 )
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from engine.core.counted import counted
@@ -71,6 +71,7 @@ class Tracing(Observer):
         self._provider.add_span_processor(BatchSpanProcessor(_Exporter(self._service)))
         self._tracer = self._provider.get_tracer(NAME, version(NAME))
         self._first_entry = _FirstEntry()
+        self._run: Span = INVALID_SPAN
         self._shards: dict[str, Span] = {}
         self._skipped = 0
 

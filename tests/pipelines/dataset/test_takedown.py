@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import pipelines.build
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, StorageError
 from engine.execution import worker
 from engine.execution.losses import refuse_losses
 from engine.execution.run import Run
@@ -18,7 +19,10 @@ from engine.planning.partition import ShardSpec
 from engine.results.dataset import open_dataset
 from engine.results.manifest import Manifest
 from engine.results.shard import read_shard
+from engine.results.takedowns import put_in_effect, read_receipts
+from engine.sources.takedown import parse_takedown
 from engine.storage.folder import Draft, Folder
+from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents
 from tests.takedowns import CAT, Album, everything, found_in
 
@@ -270,3 +274,100 @@ def test_what_is_taken_down_is_no_loss_and_not_named_in_the_report(photos: Album
     assert "takedown list" not in report
     refuse_losses(photos.build(*everybody), 0)
     assert photos.problems() == []
+
+
+def test_layers_that_other_datasets_share_are_cleaned_and_keep_their_answers(
+    photos: Album, tmp_path: Path
+) -> None:
+    layers = {"layers": str(tmp_path / "layers")}
+    photos.build(**layers)
+    other = Album(photos.photos, tmp_path / "other")
+    other.build(**layers, shard_size=6)
+    traces = traces_of_the_cat(photos)
+    assert found_in(tmp_path / "layers", CAT)
+    photos.build("key:cat", **layers)
+    assert found_in(photos.out, *traces) == found_in(tmp_path / "layers", *traces) == []
+    assert photos.asked() == {}
+    assert "layers elsewhere" in photos.receipts()[0].not_reached[-1]
+    other.build("key:cat", **layers, shard_size=6)
+    assert other.asked() == {}, "its layers were written again without the cat"
+    assert found_in(other.out, *traces) == []
+    assert photos.problems() == other.problems() == []
+
+
+def test_layers_in_the_dataset_that_no_shard_needs_are_deleted_with_it(photos: Album) -> None:
+    """They may be about a listed image that the source had under another key."""
+    photos.build(shard_size=5)
+    photos.build(shard_size=5, specialists=BRIGHTEST)
+    photos.build(shard_size=4, specialists=BRIGHTEST)
+    names = {path.parent.name for path in (photos.out / "layers").glob("*/*.parquet")}
+    assert len(names) > 4
+    photos.build("key:cat", specialists=BRIGHTEST)
+    assert found_in(photos.out, *traces_of_the_cat(photos)) == []
+    photos.build("key:cat")
+    assert "corners" not in photos.receipts()[-1].layers
+    assert photos.problems() == []
+
+
+def test_verify_names_a_sample_that_is_on_the_list(photos: Album) -> None:
+    photos.build("key:nobody")
+    (receipt,) = photos.receipts()
+    listed = parse_takedown(b"key:nobody\nkey:cat\nurl:cup.jpg\n", "list")
+    (photos.out / f"takedowns/{receipt.list_digest}.txt").unlink()
+    changed = replace(receipt, list_digest=listed.digest)
+    output = Folder(str(photos.out))
+    put_in_effect(output, listed)
+    output.publish("takedowns/000001.json", changed.to_json())
+    problems = photos.problems()
+    assert len(problems) == 2
+    assert [one.partition(": ")[2] for one in problems] == [
+        "sample 'cat' is on the takedown list",
+        "sample 'cup' is on the takedown list",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("takedowns/more.txt", b"x", "takedowns/more.txt is neither a list nor a receipt"),
+        ("takedowns/000001.json", b"{}", "takedowns/000001.json is damaged"),
+        ("takedowns/pending.json", None, "a takedown was interrupted, run the same build again"),
+    ],
+)
+def test_verify_reads_lists_and_receipts(
+    photos: Album, name: str, content: bytes | None, problem: str
+) -> None:
+    photos.build("key:cat")
+    if content is None:
+        (receipt,) = photos.receipts()
+        content = replace(receipt, number=2, version="").to_json()
+    (photos.out / name).write_bytes(content)
+    (found,) = photos.problems()
+    assert problem in found
+
+
+def test_a_changed_list_is_noticed(photos: Album) -> None:
+    photos.build("key:cat")
+    (path,) = (photos.out / "takedowns").glob("*.txt")
+    path.write_text("key:cup\n")
+    (found,) = photos.problems()
+    assert "its digest differs from its name" in found
+    with pytest.raises(StorageError, match="its digest differs from its name"):
+        photos.build("key:cat", "key:cup")
+
+
+def test_the_log_and_a_dataset_elsewhere_than_on_a_disk_forget_an_image(photos: Album) -> None:
+    output = f"memory://{photos.out.name}-{id(photos)}"
+    trouble = {"use": "tests.stages:Trouble", "key": "cat"}
+    keys: dict[str, Any] = {"specialists": {"trouble": trouble}, "shard_size": 4}
+    build(photos.photos, output, **keys)  # type: ignore[arg-type]
+    folder = Folder(output)
+    assert b" cat (cat.jpg)" in (folder.read("run.log") or b"")
+    photos.list.write_text("key:cat\n")
+    build(photos.photos, output, takedown=str(photos.list), **keys)  # type: ignore[arg-type]
+    assert b"cat (" not in (folder.read("run.log") or b"")
+    (receipt,) = read_receipts(folder)
+    assert receipt.log_lines == 1
+    assert any("earlier versions of objects" in one for one in receipt.not_reached)
+    assert list(verify_dataset(folder)) == []
+    folder.clear()

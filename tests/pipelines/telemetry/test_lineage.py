@@ -14,13 +14,14 @@ from openlineage.client import event_v2, facet_v2
 from engine.core.errors import ConfigError, MissingPackage, RunError
 from engine.execution.observer import RunFinished, RunStarted, observed
 from engine.execution.run import prepare
+from engine.planning.slices import Slice
 from engine.results.contract import SAMPLE_COLUMNS
 from engine.results.manifest import Manifest
 from engine.storage.folder import Folder
-from pipelines.build import build_dataset
+from pipelines.build import build_dataset, build_slice, finish_slices
 from pipelines.telemetry.lineage import Lineage
 from pipelines.telemetry.observers import command, observers_of
-from tests.building import configure, contents
+from tests.building import configure, contents, finished, one_slice
 from tests.pipelines.telemetry.receiver import Receiver
 
 WORLD = "shape_world://5?seed=1&px=32"
@@ -86,6 +87,18 @@ def test_a_build_is_a_run_with_its_datasets_and_their_numbers(
     assert ours["tasks"] == manifest.totals.tasks == {"object_detection": {"kept": 5, "dropped": 0}}
 
 
+def test_the_end_of_a_build_in_slices_is_the_run_that_wrote_the_dataset(
+    listening: Receiver, album: Path, tmp_path: Path
+) -> None:
+    for text in ("1/2", "2/2"):
+        one_slice(album, tmp_path / "out", text)
+    finished(album, tmp_path / "out")
+    events = events_of(listening)
+    assert [event["eventType"] for event in events] == ["START", "COMPLETE"] * 3
+    rows = [one["outputFacets"].get("outputStatistics") for one in events[-1]["outputs"]]
+    assert [row["rowCount"] for row in rows] == [12]
+
+
 def test_a_build_that_finds_nothing_to_do_wrote_no_rows(
     listening: Receiver, tmp_path: Path
 ) -> None:
@@ -95,6 +108,23 @@ def test_a_build_that_finds_nothing_to_do_wrote_no_rows(
     (output,) = complete["outputs"]
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 0
     assert output["facets"]["dataQualityMetrics"]["rowCount"] == 5
+
+
+def test_slices_are_runs_of_their_own_and_the_last_step_has_the_numbers(
+    listening: Receiver, tmp_path: Path
+) -> None:
+    run = prepare(configure(WORLD, tmp_path / "out", shard_size=2))
+    for number in (1, 2):
+        build_slice(run, Slice(number=number, of=2))
+    finish_slices(run)
+    events = events_of(listening)
+    assert [event["eventType"] for event in events] == ["START", "COMPLETE"] * 3
+    rows = [
+        event["outputs"][0]["facets"].get("dataQualityMetrics", {}).get("rowCount")
+        for event in events
+    ]
+    assert rows == [None, None, None, None, None, 5]
+    assert events[-1]["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 5
 
 
 def test_inputs_that_were_lost_are_counted_by_reason(
@@ -115,12 +145,12 @@ def test_a_failure_has_its_message_without_secrets(
     listening: Receiver, run_started: RunStarted, tmp_path: Path
 ) -> None:
     lineage = Lineage("build", Folder(str(tmp_path)))
-    with pytest.raises(RunError), observed(lineage, run_started):
-        raise RunError("https://user:hunter2@host/photos.tar does not answer")
+    with pytest.raises(TimeoutError), observed(lineage, run_started):
+        raise TimeoutError("https://user:hunter2@host/photos.tar does not answer")
     start, fail = events_of(listening)
     assert (start["eventType"], fail["eventType"]) == ("START", "FAIL")
     message = fail["run"]["facets"]["errorMessage"]
-    assert message["message"] == "RunError: https://***@host/photos.tar does not answer"
+    assert message["message"] == "TimeoutError: https://***@host/photos.tar does not answer"
     assert message["programmingLanguage"] == "PYTHON"
 
 
