@@ -46,8 +46,8 @@ def test_all_that_was_made_of_a_listed_image_is_gone(photos: Album) -> None:
     assert found_in(photos.out, *traces) == []
     assert photos.asked() == {}
     assert {one.key: one for one in open_dataset(str(photos.out))} == others
-    assert manifest.totals.inputs == before.totals.inputs == 12
-    assert (manifest.totals.samples, manifest.totals.failures) == (11, {"taken_down": 1})
+    assert manifest.totals.inputs == before.totals.inputs == 6
+    assert (manifest.totals.samples, manifest.totals.failures) == (5, {"taken_down": 1})
     assert photos.problems() == []
 
 
@@ -79,7 +79,7 @@ def test_an_image_is_listed_by_key_place_or_digest(photos: Album, entry: str, ma
     entry = entry.format(folder=photos.photos, jpg=jpg)
     manifest = photos.build(entry)
     assert ("cat" in photos.names()) == (not match)
-    assert manifest.totals.samples == 12 - match
+    assert manifest.totals.samples == 6 - match
     (receipt,) = photos.receipts()
     assert [one.key for one in receipt.matched] == ["cat"] * match
     assert receipt.unmatched == (() if match else (entry,))
@@ -98,7 +98,7 @@ def test_the_digest_of_a_published_image_counts_and_so_do_copies(photos: Album) 
     assert manifest.totals.failures == {"taken_down": 2}
     assert not {"another", "cat_corner"} & set(photos.names())
     fresh = photos.out.with_name("fresh")
-    again = build(photos.photos, fresh, shard_size=4, takedown=str(photos.list))
+    again = build(photos.photos, fresh, shard_size=2, takedown=str(photos.list))
     assert again.totals.failures == {"taken_down": 2}, "new inputs are published to be compared"
 
 
@@ -116,7 +116,7 @@ def test_only_shards_that_may_hold_a_match_are_read_again(
     opened.clear()
     photos.build("key:nobody")
     assert opened == ["000000", "000002"]
-    assert len(photos.names()) == 12
+    assert len(photos.names()) == 6
     assert photos.problems() == []
 
 
@@ -265,11 +265,11 @@ def test_images_on_which_a_stage_failed_are_not_asked_about_again(photos: Album)
 
 def test_what_is_taken_down_is_no_loss_and_not_named_in_the_report(photos: Album) -> None:
     everybody = [f"key:{path.stem}" for path in photos.photos.iterdir() if path.suffix != ".txt"]
-    manifest = photos.build(*everybody[:11], max_dead_letter_share=0)
+    manifest = photos.build(*everybody[:5], max_dead_letter_share=0)
     refuse_losses(manifest, 0)
     assert manifest.totals.samples == 1
     report = (photos.out / "report.html").read_text("utf-8")
-    assert "11 images taken down" in report
+    assert "5 images taken down" in report
     assert "No input failed" in report
     assert "takedown list" not in report
     refuse_losses(photos.build(*everybody), 0)
@@ -277,19 +277,19 @@ def test_what_is_taken_down_is_no_loss_and_not_named_in_the_report(photos: Album
 
 
 def test_layers_that_other_datasets_share_are_cleaned_and_keep_their_answers(
-    photos: Album, tmp_path: Path
+    photos: Album, album: Path, tmp_path: Path
 ) -> None:
     layers = {"layers": str(tmp_path / "layers")}
     photos.build(**layers)
-    other = Album(photos.photos, tmp_path / "other")
-    other.build(**layers, shard_size=6)
+    other = Album(album, tmp_path / "other")
+    other.build(**layers, shard_size=3)
     traces = traces_of_the_cat(photos)
     assert found_in(tmp_path / "layers", CAT)
     photos.build("key:cat", **layers)
     assert found_in(photos.out, *traces) == found_in(tmp_path / "layers", *traces) == []
     assert photos.asked() == {}
     assert "layers elsewhere" in photos.receipts()[0].not_reached[-1]
-    other.build("key:cat", **layers, shard_size=6)
+    other.build("key:cat", **layers, shard_size=3)
     assert other.asked() == {}, "its layers were written again without the cat"
     assert found_in(other.out, *traces) == []
     assert photos.problems() == other.problems() == []
@@ -297,9 +297,9 @@ def test_layers_that_other_datasets_share_are_cleaned_and_keep_their_answers(
 
 def test_layers_in_the_dataset_that_no_shard_needs_are_deleted_with_it(photos: Album) -> None:
     """They may be about a listed image that the source had under another key."""
-    photos.build(shard_size=5)
-    photos.build(shard_size=5, specialists=BRIGHTEST)
+    photos.build(shard_size=4)
     photos.build(shard_size=4, specialists=BRIGHTEST)
+    photos.build(shard_size=2, specialists=BRIGHTEST)
     names = {path.parent.name for path in (photos.out / "layers").glob("*/*.parquet")}
     assert len(names) > 4
     photos.build("key:cat", specialists=BRIGHTEST)
