@@ -22,6 +22,7 @@ from engine.results.shard import read_shard
 from engine.results.takedowns import put_in_effect, read_receipts
 from engine.sources.takedown import parse_takedown
 from engine.storage.folder import Draft, Folder
+from pipelines.dataset.why import explain
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents
 from tests.takedowns import CAT, Album, everything, found_in
@@ -371,3 +372,17 @@ def test_the_log_and_a_dataset_elsewhere_than_on_a_disk_forget_an_image(photos: 
     assert any("earlier versions of objects" in one for one in receipt.not_reached)
     assert list(verify_dataset(folder)) == []
     folder.clear()
+
+
+def test_why_an_image_is_not_there_is_found_by_key_and_by_digest(photos: Album) -> None:
+    photos.build()
+    photos.build("key:cat")
+    digest = sha256(photos.bytes_of("cat.jpg")).hexdigest()
+    for wanted in ("cat", "cat.jpg", digest[:8]):
+        lines = [line.plain for line in explain(Folder(str(photos.out)), wanted)]
+        assert lines[0] == "cat  cat.jpg"
+        assert "source: taken_down: on the takedown list, by key" in lines[2]
+        assert lines[3] == "  takedowns/ has the receipt of what was deleted"
+        assert len(lines) == 4, "no annotation of it is left"
+    photos.build()
+    assert "dead letter" not in [line.plain for line in explain(Folder(str(photos.out)), digest)]
