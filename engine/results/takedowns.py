@@ -80,7 +80,7 @@ class Receipt:
     layers: tuple[str, ...]
     """Layers that are deleted or written again without the images."""
     reading_receipts: tuple[str, ...]
-    """Files beside the layers that named those shards."""
+    """Folders beside the layers that noted which samples inputs gave, by the lists before."""
     samples: tuple[str, ...]
     """Digests of the samples that layers must not have."""
     log_lines: int

@@ -26,7 +26,8 @@ from engine.results.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
 from pipelines.dataset.lineage import round_folder
-from pipelines.dataset.takedown import AUDIT_FILE, keys_taken_down, strip_audit
+from pipelines.dataset.takedown import keys_taken_down
+from pipelines.dataset.takedown_lines import AUDIT_FILE, strip_audit
 from pipelines.merge.candidates import box_of
 from pipelines.merge.learning.audit import answers_in
 from pipelines.refine.audits import first_by_digest

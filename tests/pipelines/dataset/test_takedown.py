@@ -240,6 +240,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, step: int, run: Run, manifest: Manif
     with monkeypatch.context() as patch:
         patch.setattr(Draft, "publish", dying(Draft.publish))
         patch.setattr(Folder, "remove", dying(Folder.remove))
+        patch.setattr(Folder, "clear", dying(Folder.clear))
         try:
             pipelines.build.finish(run, manifest, before_switch=lambda: None)
         except KeyboardInterrupt:
