@@ -48,7 +48,7 @@ class TakenLayers:
         self._run = run
         self._folder = run.layers
         self._stored = {name: run.layers.names(name) for name in run.layers.names()}
-        self._samples: dict[str, list[str] | None] = {}
+        self._samples: dict[str, list[str]] = {}
         self._new = {shard.number: shard.samples_digest for shard in manifest.shards}
         self.root = _root_of(run)
         self.gone = frozenset(earlier) | {sample for one in held for sample in self._gone_from(one)}
@@ -60,17 +60,23 @@ class TakenLayers:
         return set(self._samples_of(held.samples_digest)) - set(self._samples_of(successor))
 
     def _samples_of(self, digest: str) -> list[str]:
-        """Return the digests of the samples of a shard, from any of its layers; none where there
-        is no layer, or only damaged ones."""
+        """Return the digests of the samples of a shard, from any layer that has all of them; else,
+        as where a build was killed, of those that its layers have."""
         if digest not in self._samples:
             folders = (
                 folder
                 for folder, files in self._stored.items()
                 if not folder.startswith(RECEIPTS) and f"{digest}.parquet" in files
             )
-            read = (_sample_digests(self._folder, f"{one}/{digest}.parquet") for one in folders)
-            self._samples[digest] = next(filter(None, read), None)
-        return self._samples[digest] or []
+            found: dict[str, None] = {}
+            for folder in folders:
+                samples = _sample_digests(self._folder, f"{folder}/{digest}.parquet")
+                found |= dict.fromkeys(samples)
+                if digest_of(samples) == digest:
+                    found = dict.fromkeys(samples)
+                    break
+            self._samples[digest] = list(found)
+        return self._samples[digest]
 
     def _live_digests(self, held: Collection[str]) -> set[str]:
         """Return the digests of shards of the dataset, of its rounds and of their versions."""
@@ -124,23 +130,25 @@ class TakenLayers:
         except ValueError:
             return  # damaged: nobody can use it
         kept = [number for number, one in enumerate(samples) if one not in self.gone]
-        digests = [samples[number] for number in kept]
-        target = digest_of(digests)
+        folder, _, file = path.partition("/")
+        shard = self._samples_of(file.removesuffix(".parquet"))
+        target = digest_of([one for one in shard if one not in self.gone])
         is_wanted = self.root is None or target in self._live
-        name = f"{path.partition('/')[0]}/{target}.parquet"
+        name = f"{folder}/{target}.parquet"
         if not kept or not is_wanted or self._folder.exists(name):
             return
         numbers = {old: new for new, old in enumerate(kept)}
+        digests = [samples[number] for number in kept]
         self._folder.publish(name, layer_bytes(layer.renumbered(numbers), digests), durable=False)
 
 
-def _sample_digests(folder: Folder, name: str) -> list[str] | None:
-    """Return the digests of the samples that a layer is about; `None` where it is damaged."""
+def _sample_digests(folder: Folder, name: str) -> list[str]:
+    """Return the digests of the samples that a layer is about; none where it is damaged."""
     try:
         schema = schema_of_layer(folder, name)
-        return None if schema is None else parse_metadata(schema)[1]
+        return [] if schema is None else parse_metadata(schema)[1]
     except DAMAGE:
-        return None
+        return []
 
 
 def _root_of(run: Run) -> Folder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from hashlib import sha256
@@ -17,6 +18,7 @@ from engine.execution.losses import refuse_losses
 from engine.execution.run import Run
 from engine.planning.partition import ShardSpec
 from engine.results.dataset import open_dataset
+from engine.results.layer import layer_bytes, parse_layer
 from engine.results.manifest import Manifest
 from engine.results.shard import read_shard
 from engine.results.takedowns import put_in_effect, read_receipts
@@ -387,3 +389,28 @@ def test_why_an_image_is_not_there_is_found_by_key_and_by_digest(photos: Album) 
         assert len(lines) == 4, "no annotation of it is left"
     photos.build()
     assert "dead letter" not in [line.plain for line in explain(Folder(str(photos.out)), digest)]
+
+
+def test_layers_of_some_samples_are_searched_and_kept_like_others(photos: Album) -> None:
+    """A killed build leaves layers of the samples that were answered so far."""
+    photos.build()
+    digest = named_digest(photos.out)
+    for stage, number in (("corners", 0), ("names", 0), ("texts", 1)):
+        (path,) = (photos.out / "layers").glob(f"{stage}-*/{digest}.parquet")
+        layer, samples = parse_layer(path.read_bytes())
+        path.write_bytes(layer_bytes(layer.renumbered({number: 0}), [samples[number]]))
+    photos.build("key:cat", specialists=BRIGHTEST)
+    assert found_in(photos.out, *traces_of_the_cat(photos)) == []
+    kept = {
+        path.parent.name.partition("-")[0]
+        for path in (photos.out / "layers").glob(f"*/{named_digest(photos.out)}.parquet")
+    }
+    assert kept == {"bright", "corners", "echo", "names", "summary"}, "texts had the cat alone"
+    photos.build("key:cat")
+    assert photos.asked() == {"texts": 5}, "the four corners of the astronaut, and loading"
+
+
+def named_digest(output: Path) -> str:
+    """Return the digest of the samples of the first shard."""
+    manifest = json.loads((output / "manifest.json").read_text())
+    return str(manifest["shards"][0]["samples_digest"])
