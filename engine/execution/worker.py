@@ -38,7 +38,7 @@ from engine.results.layer_store import LayerStore, Recall
 from engine.results.publication import ShardStats, publish_shard
 from engine.results.questions import Known
 from engine.results.shard import Shard, ShardBytes, Spot, read_shard
-from engine.sources.takedown import NOTHING, read_takedown
+from engine.sources.takedown import NOTHING, TAKEN_DOWN, read_takedown
 from engine.storage.folder import Folder
 
 WINDOW = 16
@@ -163,7 +163,12 @@ class Worker:
                 kind=self._config.images,
             )
         work = ShardWork(shard=shard, todo={}, previous_digest=previous_digest, retry=retry)
+        is_taken_down = any(letter.reason == TAKEN_DOWN for letter in shard.dead_letters)
         for node in self._graph.layered:
+            if is_taken_down and previous_digest:
+                self._layers.carry_over(
+                    node, shard.digest, shard.sample_digests, previous_digest=previous_digest
+                )
             missing = self._layers.missing(
                 node,
                 shard.digest,

@@ -97,6 +97,23 @@ class LayerStore:
         self._folder.remove(name)
         return None
 
+    def carry_over(
+        self, node: Node[Any], digest: str, samples: Sequence[str], *, previous_digest: str
+    ) -> None:
+        """Write the layer of a shard that only lost samples from the one before, with the failures
+        of those that stayed, which are not asked about again."""
+        name = layer_file(node.name, node.fingerprint, node.gate.digest, digest)
+        if digest == previous_digest or self._folder.exists(name):
+            return
+        old = self.read(node, previous_digest)
+        if old is None:
+            return
+        layer, before = old
+        number_of = {sample: number for number, sample in enumerate(samples)}
+        numbers = {old: number_of[one] for old, one in enumerate(before) if one in number_of}
+        if len(numbers) == len(samples):
+            self.write(node, digest, layer.renumbered(numbers), samples)
+
     def missing(
         self,
         node: Node[Any],

@@ -74,7 +74,7 @@ def pack(document: Mapping[str, Any], config: RunConfig, folder: Path) -> Packag
     images = images_of_examples(config)
     parts += [
         _pack_files(value, (value, *images.get(value, ())), folder)
-        for value in sorted(set(named_files(config)))
+        for value in sorted({*named_files(config), *_takedown_list(config)})
     ]
     _refuse_large(parts)
     text = yaml.safe_dump(
@@ -134,6 +134,25 @@ def named_files(config: RunConfig) -> Iterator[str]:
                 )
             if os.path.isfile(value):
                 yield value
+
+
+def _takedown_list(config: RunConfig) -> Iterator[str]:
+    """Yield the path of the takedown list, if it is a file here.
+
+    Raises:
+        ConfigError: it leads out of this folder, or is not there.
+    """
+    path = config.takedown
+    if not path or "://" in path or os.path.isabs(path):
+        return
+    if path.startswith(("~", "../")):
+        raise ConfigError(
+            f"takedown = {cut(path)} leads out of this folder: put the list below it, or give its "
+            f"URL, or the absolute path of a file that all nodes mount"
+        )
+    if not os.path.isfile(path):
+        raise ConfigError(f"takedown = {cut(path)}: there is no such file")
+    yield path
 
 
 def images_of_examples(config: RunConfig) -> dict[str, tuple[str, ...]]:

@@ -167,15 +167,19 @@ def prepared(config: RunConfig, notes: Iterable[str] = (), *, is_dry: bool) -> R
 
 def print_summary(manifest: Manifest, url: str, part: Slice | None = None) -> None:
     """Print what a build, or a slice of it, made of the inputs, and where."""
-    from engine.execution.losses import lines_of
+    from engine.execution.losses import lines_of, without_taken_down
     from pipelines.commands.tables import print_table, totals_table
 
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
-    for line in (*lines_of(letter for _, letter in manifest.dead_letters), *manifest.remarks):
+    letters = without_taken_down(letter for _, letter in manifest.dead_letters)
+    for line in (*lines_of(letters), *manifest.remarks):
         out.say(line)
+    if taken_down := totals.dead_letters - len(letters):
+        listed = counted(taken_down, "image is", "images are")
+        out.say(f"taken down: {listed} on the takedown list; {url}/takedowns has the receipts")
     if part:
         shards = counted(len(manifest.shards), "shard")
         out.say(f"slice    {part} of {url}: {shards}; `--finish` when all slices are built")

@@ -21,7 +21,7 @@ from engine.results.versions import VERSIONS
 from engine.sources.source import RECEIPTS
 from engine.storage.folder import TEMPORARY, Folder
 from engine.storage.lease import writing
-from pipelines.dataset.lineage import ROUNDS
+from pipelines.dataset.lineage import CANDIDATES, ROUNDS
 from pipelines.dataset.resolved import read_resolved
 
 
@@ -120,8 +120,8 @@ def datasets_in(output: Folder) -> Iterator[Folder]:
     for number in output.names(ROUNDS):
         one = Folder(f"{output.url}/{ROUNDS}/{number}")
         yield one
-        for level in one.names("candidates"):
-            yield Folder(f"{one.url}/candidates/{level}")
+        for level in filter(str.isdigit, one.names(CANDIDATES)):  # beside them lies an audit
+            yield Folder(f"{one.url}/{CANDIDATES}/{level}")
 
 
 def manifests_of(dataset: Folder) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from engine.core.task import GREY
 from engine.core.tasks import TABLE, names_of
 from engine.results.manifest import Totals
 from engine.results.publication import FileStats, ShardStats
+from engine.sources.takedown import TAKEN_DOWN
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import visible
 from pipelines.dataset.files import REPORT, STATISTICS
@@ -72,6 +73,7 @@ def _content(
         "specialists": summary.bars(totals.specialists),
         "funnel": summary.funnel(totals, _filters(output)),
         "losses": summary.losses(shards, totals.failures),
+        "taken_down": totals.failures.get(TAKEN_DOWN, 0),
         "table_2": [(key, row, TABLE_2[key]) for key, row in statistics.types.table_2().items()],
         "table_3": [(name, row, TABLE_3[name]) for name, row in statistics.types.table_3().items()],
         "not_comparable": NOT_COMPARABLE,

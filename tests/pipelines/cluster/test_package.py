@@ -137,6 +137,17 @@ def test_a_refinement_takes_its_audit_along_and_no_folder_of_a_model(
         pack({}, refinement(train=train), tmp_path / "other")
 
 
+def test_a_takedown_list_goes_along_at_its_path(here: Path, tmp_path: Path) -> None:
+    write(here / "lists" / "takedown.txt", "key:cat")
+    package = packed(tmp_path, takedown="lists/takedown.txt")
+    assert files_of(package) == {CONFIG, LAUNCHER, "lists/takedown.txt"}
+    assert files_of(packed(tmp_path, "2", takedown="s3://bucket/list")) == {CONFIG, LAUNCHER}
+    assert files_of(packed(tmp_path, "3", takedown="/mounted/list")) == {CONFIG, LAUNCHER}
+    for path, problem in (("absent.txt", "no such file"), ("~/list", "leads out of this folder")):
+        with pytest.raises(ConfigError, match=f"takedown = '{path}'.*{problem}"):
+            packed(tmp_path, path.replace("/", ""), takedown=path)
+
+
 def test_plugin_folders_go_along_without_what_git_ignores(here: Path, tmp_path: Path) -> None:
     write(here / "mine" / "stage.py", "a = 1")
     write(here / "mine" / "data.bin", "y" * 1000)
