@@ -208,6 +208,8 @@ class Place:
                 return self._list_remote(parent).files
             return self._local_lister()(parent).files
         except (OSError, StorageError):
+            if is_object_storage(self.fs):
+                raise
             return {}  # a web server has no listings: look for each name
 
     def _signature_of(self, name: str, others: Mapping[str, str]) -> str:
