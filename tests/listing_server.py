@@ -13,7 +13,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-PAGE = 1000
 _HEAD = "<?xml version='1.0'?><ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
 _OBJECT = (
     "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
@@ -24,9 +23,10 @@ _OBJECT = (
 
 @dataclass(kw_only=True)
 class Listing:
-    """A running server; `pages` counts the pages that it was asked for."""
+    """A running server; `pages` has the number of objects of each page that was asked for."""
 
     objects: int
+    page: int
     address: str = ""
     pages: list[int] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = parse_qs(urlsplit(self.path).query)
         folder = query["prefix"][0]
         first = int(query.get("continuation-token", ["0"])[0])
-        stop = min(first + int(query.get("max-keys", [PAGE])[0]), self.listing.objects)
+        stop = min(first + int(query.get("max-keys", [self.listing.page])[0]), self.listing.objects)
         self.listing.pages.append(stop - first)
         is_cut = stop < self.listing.objects
         rows = [
@@ -61,9 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def listing_of(objects: int) -> Iterator[Listing]:
-    """Run a server that lists so many objects while the block runs."""
-    listing = Listing(objects=objects)
+def listing_of(objects: int, *, page: int) -> Iterator[Listing]:
+    """Run a server that lists so many objects, so many a page, while the block runs."""
+    listing = Listing(objects=objects, page=page)
     handler = type("Handler", (_Handler,), {"listing": listing})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True

@@ -2,60 +2,38 @@
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine.core.errors import StorageError
 from engine.results.dataset import open_dataset
-from engine.storage import lease
 from engine.storage.folder import Folder
-from engine.storage.lease import LEASES
-from pipelines.dataset.files import CARD
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
 from tests.end_to_end.conftest import Command
 from tests.fault_proxy import Proxy, Request, no_fault, passing_faults
-from tests.object_storage import ObjectStorage
+from tests.object_storage import ObjectStorage, files_of, promised, upload
 
 IMAGES = 12
 SHARD_SIZE = 3
 SHARDS = 4
+FIXED_REQUESTS = 50
+NEW_SHARD_REQUESTS = 5 + 2 * 3
+"""Its three files, its receipt, and three layers: a look at each, and its upload."""
+OLD_SHARD_REQUESTS = 2
+REPORT_REQUESTS = 6
+"""Of each shard, when a report is drawn."""
+VERIFY_REQUESTS = 5 + 3
+"""Of each shard, and one for each of its layers."""
 KEYS: Mapping[str, Any] = {
     "specialists": DESCRIBED, "filters": BRIGHT_ENOUGH, "shard_size": SHARD_SIZE,
 }  # fmt: skip
-
-
-def upload(folder: Path, url: str) -> str:
-    """Copy a local folder to object storage, and return its URL there."""
-    fs, path = fsspec.url_to_fs(url, use_listings_cache=False)
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            fs.pipe_file(f"{path}/{file.relative_to(folder)}", file.read_bytes())
-    return url
-
-
-def files_of(url: str, *folders: str) -> dict[str, bytes]:
-    """Return the bytes of the files in these folders of a dataset, by name."""
-    folder = Folder(url)
-    names = [f"{under}/{name}" for under in folders for name in folder.names(under)]
-    return {name: folder.read(name) or b"" for name in names}
-
-
-def promised(url: str) -> dict[str, bytes]:
-    """Return the bytes of all files that a build promises to repeat."""
-    folder = Folder(url)
-    others = ("dead_letters.parquet", "manifest.json", CARD, "report.html", "statistics.json")
-    return {**files_of(url, "shards"), **{name: folder.read(name) or b"" for name in others}}
 
 
 @pytest.fixture
@@ -138,129 +116,62 @@ def test_a_dataset_on_object_storage_is_read_by_the_readers_that_people_use(
     )
     assert sorted(theirs["__key__"]) == keys
     streams = [{"url": tar, "stream": fsspec.open(tar).open()} for tar in tars]
-    assert (
-        sorted(
-            one["__key__"]
-            for one in wds.tariterators.tar_file_expander(streams)
-            if one["fname"].endswith(".json")
-        )
-        == keys
-    )
+    files = wds.tariterators.tar_file_expander(streams)
+    samples = wds.tariterators.group_by_keys(one for one in files if "fname" in one)
+    assert sorted(one["__key__"] for one in samples) == keys
     rows = pq.read_table(f"{bucket}/out/shards", filesystem=fsspec.filesystem("s3"))
     assert rows.num_rows
 
 
-SOURCES = ("folder", "webdataset", "parquet", "img2dataset")
-
-
-@pytest.fixture(scope="module")
-def sources(album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The photographs as a source of each kind, with captions."""
-    root = tmp_path_factory.mktemp("sources")
-    files = sorted(path for path in album.iterdir() if path.suffix == ".jpg")
-    shutil.copytree(album, root / "folder")
-    for file in files:
-        (root / "folder" / f"{file.stem}.txt").write_text(f"A {file.stem}.", "utf-8")
-    for kind in ("webdataset", "img2dataset", "parquet"):
-        (root / kind).mkdir()
-    with tarfile.open(root / "webdataset" / "0.tar", "w") as tar:
-        for file in files:
-            for suffix, data in ((".jpg", file.read_bytes()), (".txt", b"A picture.")):
-                member = tarfile.TarInfo(f"{file.stem}{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-    shutil.copy(root / "webdataset" / "0.tar", root / "img2dataset" / "0.tar")
-    status = [{"key": file.stem, "status": "success"} for file in files]
-    pq.write_table(pa.Table.from_pylist(status), root / "img2dataset" / "0.parquet")
-    rows = [{"image": file.read_bytes(), "caption": f"A {file.stem}."} for file in files]
-    pq.write_table(pa.Table.from_pylist(rows), root / "parquet" / "0.parquet", row_group_size=2)
-    return root
-
-
-@pytest.mark.parametrize("kind", SOURCES)
-def test_a_source_on_object_storage_gives_the_samples_of_a_local_one(
-    bucket: str, sources: Path, tmp_path: Path, kind: str
-) -> None:
-    url = upload(sources / kind, f"{bucket}/{kind}")
-    build(url, f"{bucket}/out", shard_size=SHARD_SIZE)  # type: ignore[arg-type]
-    build(sources / kind, tmp_path / "out", shard_size=SHARD_SIZE)
-    assert files_of(f"{bucket}/out", "shards") == files_of(str(tmp_path / "out"), "shards")
-
-
 @pytest.mark.attack("faults")
-@pytest.mark.parametrize("seed", range(2))
 def test_a_build_on_a_storage_that_fails_has_the_bytes_of_an_undisturbed_one(
-    watched: Proxy, photos: str, output: str, seed: int
+    watched: Proxy, photos: str, output: str, album: Path, tmp_path: Path
 ) -> None:
-    build(photos, f"{output}-calm", **KEYS)  # type: ignore[arg-type]
-    watched.clear()
-    watched.fault = passing_faults(seed, 0.2)
+    watched.fault = passing_faults(0, 0.2)
     build(photos, output, **KEYS)  # type: ignore[arg-type]
     assert watched.faults.total() >= 10
     watched.fault = no_fault
-    assert promised(output) == promised(f"{output}-calm")
+    build(album, tmp_path, **KEYS)
+    assert files_of(output, "shards") == files_of(str(tmp_path), "shards")
+
+
+@pytest.mark.attack("faults")
+@pytest.mark.usefixtures("hasty")
+def test_an_outage_of_the_source_ends_the_run_and_costs_no_image(
+    watched: Proxy, photos: str, output: str, album: Path, tmp_path: Path
+) -> None:
+    reads = 0
+
+    def fail(request: Request) -> str:
+        nonlocal reads
+        reads += request.kind == "GET" and request.path.startswith("photos/")
+        return "unavailable" if reads > 7 else ""
+
+    watched.fault = fail
+    with pytest.raises(StorageError, match="run the same command again later, it resumes"):
+        build(photos, output, **KEYS)  # type: ignore[arg-type]
+    watched.fault = no_fault
+    build(photos, output, **KEYS)  # type: ignore[arg-type]
+    build(album, tmp_path, **KEYS)
+    assert files_of(output, "shards") == files_of(str(tmp_path), "shards")
+
+
+def test_what_a_build_asks_of_a_storage_is_bounded(
+    watched: Proxy, photos: str, output: str, album: Path
+) -> None:
+    """README states these numbers: fixed ones, and for each shard and image."""
+    new = IMAGES + (NEW_SHARD_REQUESTS + REPORT_REQUESTS) * SHARDS
+    watched.clear()
+    build(photos, output, **KEYS)  # type: ignore[arg-type]
+    assert len(watched.requests) <= FIXED_REQUESTS + new
+    watched.clear()
+    build(photos, output, **KEYS)  # type: ignore[arg-type]
+    assert len(watched.requests) <= FIXED_REQUESTS + OLD_SHARD_REQUESTS * SHARDS
+    upload(album, f"{photos}/z")
+    watched.clear()
+    build(photos, output, **KEYS)  # type: ignore[arg-type]
+    old = (OLD_SHARD_REQUESTS + REPORT_REQUESTS) * SHARDS
+    assert len(watched.requests) <= FIXED_REQUESTS + new + old
+    watched.clear()
     assert not list(verify_dataset(Folder(output)))
-
-
-@pytest.mark.attack("faults")
-@pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("kind", SOURCES)
-def test_an_outage_of_the_source_ends_the_run_and_costs_no_image_and_no_caption(
-    watched: Proxy, object_storage: ObjectStorage, sources: Path, kind: str
-) -> None:
-    bucket = object_storage.new_bucket()
-    url, output = upload(sources / kind, f"{bucket}/{kind}"), f"{bucket}/out"
-    build(url, f"{output}-calm")  # type: ignore[arg-type]
-    for number in range(2):  # which of the reads fails
-        watched.fault = failing_from(number, under=kind)
-        with pytest.raises(StorageError, match="run the same command again"):
-            build(url, output)  # type: ignore[arg-type]
-    watched.fault = no_fault
-    build(url, output)  # type: ignore[arg-type]
-    assert promised(output) == promised(f"{output}-calm")
-
-
-def failing_from(first: int, *, under: str = "") -> Any:
-    """Return the fault of a storage that fails from one request on, of those below a folder that
-    are no listing."""
-    count = 0
-
-    def fault(request: Request) -> str:
-        nonlocal count
-        is_counted = request.kind != "LIST" and request.path.startswith(
-            f"{under}/" if under else ""
-        )
-        count += is_counted
-        return "unavailable" if is_counted and count > first else ""
-
-    return fault
-
-
-@pytest.mark.attack("faults")
-@pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("first", [5, 40, 80, 110])
-def test_after_a_storage_went_down_the_same_command_resumes(
-    watched: Proxy,
-    photos: str,
-    output: str,
-    written: Any,
-    florilegium: Command,
-    monkeypatch: pytest.MonkeyPatch,
-    first: int,
-) -> None:
-    config = written(photos, output, **KEYS)
-    monkeypatch.setattr(lease, "WAITS_S", (0.0,))
-    watched.fault = failing_from(first)
-    told = florilegium("build", config)
-    assert told.code == 1
-    problems = [line for line in told.err.splitlines() if line.startswith("error")]
-    assert len(problems) == 1, told.err
-    assert problems[0].endswith("run the same command again later, it resumes")
-    assert "Traceback" not in told.err
-    watched.fault = no_fault
-    for name in Folder(output).names(LEASES):  # it ends with its process, which here lives on
-        Folder(output).remove(f"{LEASES}/{name}")
-    assert florilegium("build", config).code == 0
-    build(photos, f"{output}-calm", **KEYS)  # type: ignore[arg-type]
-    assert files_of(output, "shards") == files_of(f"{output}-calm", "shards")
-    assert florilegium("verify", output).code == 0
+    assert len(watched.requests) <= FIXED_REQUESTS + VERIFY_REQUESTS * 2 * SHARDS
