@@ -6,18 +6,24 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.core.errors import StorageError
+from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
 from engine.execution.run import Run, execute, refuse_caveats
+from engine.execution.slices import end_slices, execute_slice, gather
 from engine.planning.fingerprint import FORMAT_VERSION
+from engine.planning.slices import Slice
 from engine.results.dataset import manifest_of
 from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
 from engine.results.publication import FileStats, read_stats, refuse_vanished
 from engine.results.versions import replace_manifest, switch
 from engine.storage.folder import Folder
-from engine.storage.lease import writing
+from engine.storage.lease import DIVISION, writing, writing_part
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
+from pipelines.dataset.takedown import begin, complete
+from pipelines.telemetry.observers import Parent, watched
+from pipelines.telemetry.progress_file import clear_progress
 from pipelines.terminal.progress import shown
 
 
@@ -28,11 +34,12 @@ def build_dataset(
     replace: bool = False,
     check: bool = False,
     step: str = "",
+    parent: Parent | None = None,
 ) -> Manifest:
     """Build what is missing of a dataset, with its report; whatever was lost on the way.
 
     With `check`, finished shards are read, and made again where they are damaged. `step` is shown
-    with the progress.
+    with the progress; `parent` is the command that the run belongs to.
 
     Raises:
         OutputInUse: another command writes the output.
@@ -41,11 +48,85 @@ def build_dataset(
     """
     refuse_caveats(run)  # before anything is written
     progress = Progress(step=step)
-    with writing(run.output) as lease, shown(progress):
-        manifest = execute(run, progress, retry=retry, replace=replace, check=check)
+    with (
+        writing(run.output) as lease,
+        shown(progress),
+        watched(run, progress, parent=parent) as observer,
+    ):
+        manifest = execute(
+            run, progress, retry=retry, replace=replace, check=check, observer=observer
+        )
         progress.current = "writing card and report"
         put_in_place(run, manifest, before_switch=lease.check)
+        observer.observe(RunFinished(manifest=manifest))
     return manifest
+
+
+def build_slice(
+    run: Run, part: Slice, *, retry: bool = False, replace: bool = False, check: bool = False
+) -> Manifest | None:
+    """Build what is missing of a slice of a dataset; return a manifest of its shards, for counting,
+    or `None` when a finished dataset has all of the source already.
+
+    Raises:
+        OutputInUse: another command builds this slice, or writes the whole output.
+        ConfigError: slices of another division are under way.
+        RunError: so many images of the slice fail that the limit cannot be kept, or the workers
+            cannot go on.
+        StorageError: a file cannot be written.
+    """
+    refuse_caveats(run)  # before anything is written
+    progress = Progress(step=f"slice {part}")
+    with (
+        writing_part(run.output, part.number) as lease,
+        shown(progress),
+        watched(run, progress, writer=f"slice_{part.number}") as observer,
+    ):
+        manifest = execute_slice(
+            run, part, progress, retry=retry, replace=replace, check=check, observer=observer
+        )
+        lease.check()
+        observer.observe(RunFinished(manifest=None))
+    return manifest
+
+
+def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
+    """Put in place the dataset whose slices are all built; `None` when that was done before.
+
+    Raises:
+        OutputInUse: a slice is being built, or another command writes the output.
+        RunError: shards are missing; the message names their slices.
+        UsageError: no slices are under way, or those of another config.
+        StorageError: a file cannot be written.
+    """
+    progress = Progress(step="end of the slices", current="gathering the shards")
+    with (
+        writing(run.output, ends_parts=True) as lease,
+        shown(progress),
+        watched(run, progress) as observer,
+    ):
+        manifest = gather(run, check=check)
+        if manifest is not None:
+            progress.current = "writing card and report"
+            put_in_place(run, manifest, before_switch=lease.check)
+        end_slices(run.output)
+        observer.observe(RunFinished(manifest=manifest))
+    return manifest
+
+
+def drop_slices(output: Folder) -> bool:
+    """End slices that are under way, whether they are whole or not; return whether there were any.
+
+    Finished shards are kept: the next build, by slices or not, takes them over.
+
+    Raises:
+        OutputInUse: a slice is being built, or another command writes the output.
+    """
+    with writing(output, ends_parts=True):
+        were_there = output.exists(DIVISION)
+        end_slices(output)
+        clear_progress(output)
+    return were_there
 
 
 def put_in_place(
@@ -71,7 +152,10 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
     before_switch()
+    begin(run, manifest)
+    before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
+    complete(run.output, keep=run.config.keep_versions)
 
 
 def draw_again(output: Folder) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import Run, execute, prepare
 from engine.planning.config import RunConfig, validated
+from engine.planning.slices import Slice
 from engine.results.manifest import Manifest
-from pipelines.build import put_in_place
+from pipelines.build import build_slice, finish_slices, put_in_place
 
 BRIGHTEST = {"bright": {"use": "tests.stages:Brightest"}}
 DESCRIBED = {**BRIGHTEST, "describe": {"use": "tests.stages:Describe"}}
@@ -38,6 +39,25 @@ def build(
     manifest = execute(run, Progress(), retry=retry, replace=replace)
     put_in_place(run, manifest)
     return manifest
+
+
+def slice_run(source: Path, output: object, **keys: Any) -> Run:
+    """Return the run of a build in slices of two samples a shard; `output` may be a URL."""
+    defaults = {"filters": BRIGHT_ENOUGH, "shard_size": 2, "runner": {"kind": "in_process"}}
+    document = {"source": str(source), "output": str(output), "specialists": DESCRIBED, **defaults}
+    return prepare(validated(RunConfig, {**document, **keys}, where="test"))
+
+
+def one_slice(
+    source: Path, output: object, text: str, *, retry: bool = False, **keys: Any
+) -> Manifest | None:
+    """Build a slice such as `1/2`."""
+    return build_slice(slice_run(source, output, **keys), Slice.parse(text), retry=retry)
+
+
+def finished(source: Path, output: object, **keys: Any) -> Manifest | None:
+    """Put the dataset of all slices in place."""
+    return finish_slices(slice_run(source, output, **keys))
 
 
 def shard_file(output: Path, suffix: str, number: int = 0) -> Path:

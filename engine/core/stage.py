@@ -20,6 +20,7 @@ from engine.core.errors import SampleError
 from engine.core.judgement import Statements, Verdicts
 from engine.core.rows import AnnotationRows, Measurement, MeasurementRows, Rows
 from engine.core.sample import Sample
+from engine.core.spent import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class StageConfig(BaseModel):
     num_gpus: Annotated[float, RUNTIME, Field(ge=0)] = 0
     """GPUs that a worker of this stage holds; above 0, the stage gets a pool of its own."""
     workers: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], RUNTIME] = "auto"
-    """Workers in the pool of a GPU stage; `auto` shares the cluster's GPUs out evenly, and
+    """Workers in the pool of a GPU stage, at most; `auto` shares the cluster's GPUs out evenly, and
     `florilegium plan` by what each stage costs."""
 
     call_seconds: Annotated[float | None, RUNTIME, Field(gt=0)] = None
@@ -169,6 +170,11 @@ class Stage(ABC, Generic[ConfigT]):
 
     def load(self) -> None:
         """Load weights and heavy imports, once per worker, before the first batch."""
+
+    def spent(self) -> Spent:
+        """Return what this worker has spent at a service so far; cheap, and called from any
+        thread."""
+        return Spent()
 
 
 class Specialist(Stage[ConfigT]):

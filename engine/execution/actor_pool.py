@@ -1,7 +1,8 @@
 """Actors of Ray that host the same stages.
 
 Calls go to idle actors, oldest shard first. An actor that dies, hangs or keeps too much memory is
-replaced. Knows nothing of what the calls do.
+replaced; a call whose node is gone is made again, and blames no image. A pool grows and shrinks
+with the cluster. Knows nothing of what the calls do.
 """
 
 from __future__ import annotations
@@ -11,24 +12,43 @@ import heapq
 import itertools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from engine.core.errors import DataLost, FlorilegiumError, RunError, StoreFull, WorkerDied
-from engine.core.image.header import OUT_OF_MEMORY
+from engine.core.errors import RunError, WorkerDied
+from engine.execution.ray_errors import NodeLost, explained
 from engine.execution.reply import Reply
-from engine.execution.runner import ATTEMPTS, too_small, while_loading
+from engine.execution.runner import ATTEMPTS, DiedLoading, too_small, while_loading
 from engine.planning.pools import Pool
 
 Call = Callable[[Any], Awaitable[Any]]
 """What is done with an actor."""
+NODES = 8
+"""Nodes that may go one after the other under the same call before the run is given up."""
+
+
+@dataclass(eq=False)
+class _Slot:
+    """An actor of a pool and what runs on it; one that is not there yet takes no calls."""
+
+    number: int
+    actor: Any = None
+    is_there: bool = False
+    since_s: float = field(default_factory=time.monotonic)  # when its actor was asked for
+    node: str = ""  # where its actor is
+    loaded: frozenset[str] = frozenset()
+    idle: int = 0  # calls that it could take
+    beside: int = 0  # what runs beside the calls
+    is_alone: bool = False  # it has an exclusive call
+    is_spent: bool = False  # it takes nothing new, and is replaced when nothing runs on it
+    is_leaving: bool = False  # it takes nothing new, and goes when nothing runs on it
 
 
 class ActorPool:
     """Actors that host the same stages; each takes as many calls at once as its stages allow.
 
-    Each slot of the pool has an actor, or waits for a new one. When nodes are gone and a new actor
-    fits nowhere, the remaining slots go on.
+    When nodes are gone and a new actor fits nowhere, the remaining ones go on.
     """
 
     def __init__(self, pool: Pool, make: Callable[[], Any], memory_mb: int | None) -> None:
@@ -36,22 +56,46 @@ class ActorPool:
         self._memory_mb = memory_mb
         self._calls = pool.calls
         self._make = make
-        self._actors: dict[int, Any] = {}
-        self._loaded: dict[int, frozenset[str]] = {}
-        self._idle: Counter[int] = Counter()  # calls that each slot could take
-        self._beside: Counter[int] = Counter()  # what runs on each slot beside the calls
-        self._alone: set[int] = set()  # slots with an exclusive call
-        self._spent: set[int] = set()
+        self._size = pool.size
+        self._slots: list[_Slot] = []
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
         self._turns = itertools.count()
+        self._numbers = itertools.count()
         self._failure: Exception | None = None
-        self._starting_since_s: dict[int, float] = {}  # start of actors that are not there yet
-        self._starting = {asyncio.create_task(self._start(slot)) for slot in range(pool.size)}
+        self._starting: dict[_Slot, asyncio.Task[None]] = {}
+        self._died_starting = 0  # one after the other
+        self._fill()
+
+    @property
+    def there(self) -> int:
+        """Actors that are there and stay."""
+        return sum(one.is_there for one in self._staying())
 
     def late(self, patience_s: float) -> int:
-        """Return how many slots have waited for their actor for longer than `patience_s`."""
+        """Return how many actors have not been there for longer than `patience_s`."""
         now_s = time.monotonic()
-        return sum(now_s - since_s > patience_s for since_s in self._starting_since_s.values())
+        return sum(not one.is_there and now_s - one.since_s > patience_s for one in self._slots)
+
+    def resize(self, size: int, *, leaving: Collection[str] = ()) -> None:
+        """Grow or shrink to so many actors, at least one.
+
+        Those that are too many, and those on nodes that are `leaving`, finish what runs on them
+        and take nothing new; actors that are not there yet go first.
+        """
+        self._size = max(1, size)
+        for slot in self._slots:
+            slot.is_leaving = slot.node in leaving
+        staying = sorted(self._staying(), key=lambda one: (not one.is_there, one.number))
+        for slot in staying[self._size :]:
+            slot.is_leaving = True
+        for slot in [*self._slots]:
+            self._settle(slot)
+        self._fill()
+
+    def fail(self, error: Exception) -> None:
+        """End the calls that wait for an actor, and those to come, with an error."""
+        self._failure = error
+        self._wake_all()
 
     async def call(
         self, call: Call, names: Sequence[str], *, priority: str, exclusive: bool = False
@@ -60,97 +104,128 @@ class ActorPool:
 
         With `exclusive`, nothing else runs on the actor meanwhile: when it dies, this call did it.
         """
-        slot = await (self._empty_slot(priority) if exclusive else self._free_slot(priority))
-        room = self._calls if exclusive else 1
-        self._idle[slot] -= room
-        actor = self._actors[slot]
-        try:
-            await self._load(slot, names)
-            return await self._on(slot, call)
-        finally:
-            if exclusive:
-                self._alone.discard(slot)
-            if self._actors.get(slot) is actor:
-                self._set_idle(slot, room)
+        losses: Counter[type[RunError]] = Counter()
+        while True:
+            slot = await (self._empty_slot(priority) if exclusive else self._free_slot(priority))
+            room = self._calls if exclusive else 1
+            slot.idle -= room
+            try:
+                await self._load(slot, names)
+                return await self._on(slot, call)
+            except (NodeLost, DiedLoading) as error:
+                losses[type(error)] += 1
+                if losses[NodeLost] == NODES or losses[DiedLoading] == ATTEMPTS:
+                    raise
+            finally:
+                slot.idle += room
+                slot.is_alone = slot.is_alone and not exclusive
+                self._settle(slot)
 
-    async def _free_slot(self, priority: str) -> int:
+    async def _free_slot(self, priority: str) -> _Slot:
         """Wait for a slot that can take a call; return the one with the most free calls."""
         while True:
-            for slot, free in self._idle.most_common():
-                if free and slot not in self._alone:
-                    return slot
+            slot = max(self._open_slots(), key=lambda one: one.idle, default=None)
+            if slot and slot.idle:
+                return slot
             await self._wake_up(priority)
 
-    async def _empty_slot(self, priority: str) -> int:
+    async def _empty_slot(self, priority: str) -> _Slot:
         """Keep everything new off a slot, and return it when all that ran there is over."""
         while True:
-            while not (slots := self._actors.keys() - self._alone):
+            while not (slots := self._open_slots()):
                 await self._wake_up(priority)
-            slot = min(slots, key=lambda one: (self._beside[one] - self._idle[one], one))
-            actor = self._actors[slot]
-            self._alone.add(slot)
+            slot = min(slots, key=lambda one: (one.beside - one.idle, one.number))
+            slot.is_alone = True
             try:
-                while self._actors.get(slot) is actor:
-                    if self._idle[slot] == self._calls and not self._beside[slot]:
+                while slot in self._slots and not slot.is_leaving:
+                    if self._is_unused(slot):
                         return slot
                     await self._wake_up(priority)
             except BaseException:
-                self._alone.discard(slot)
+                slot.is_alone = False
                 self._wake_all()
                 raise
-            self._alone.discard(slot)  # its actor died: another slot may be free
+            slot.is_alone = False  # its actor died or leaves: another slot may be free
+
+    def _open_slots(self) -> list[_Slot]:
+        """Return the slots that may take something new, in a fixed order."""
+        return [
+            one
+            for one in self._slots
+            if one.is_there and not (one.is_alone or one.is_spent or one.is_leaving)
+        ]
+
+    def _staying(self) -> list[_Slot]:
+        return [one for one in self._slots if not one.is_leaving]
+
+    def _is_unused(self, slot: _Slot) -> bool:
+        return slot.idle == self._calls and not slot.beside
 
     def retire(self, actor: Any) -> None:
-        """Replace an actor as soon as it has no call."""
-        self._spent |= {slot for slot, one in self._actors.items() if one is actor}
+        """Replace an actor as soon as nothing runs on it."""
+        for slot in self._slots:
+            slot.is_spent = slot.is_spent or slot.actor is actor
 
     async def beside(self, call: Call, *, attempts: int = ATTEMPTS) -> Any:
         """Make a call beside the running ones, on the actors in turn, but not beside an exclusive
         one; try again when the actor dies."""
-        for attempt in range(1, attempts + 1):
-            while not (slots := sorted(self._actors.keys() - self._alone)):
+        deaths: Counter[bool] = Counter()
+        while True:
+            while not (slots := self._open_slots()):
                 await self._wake_up("")
             slot = slots[next(self._turns) % len(slots)]
-            self._beside[slot] += 1
+            slot.beside += 1
             try:
                 return await self._on(slot, call)
-            except WorkerDied:
-                if attempt == attempts:
+            except (NodeLost, WorkerDied) as error:
+                deaths[isinstance(error, NodeLost)] += 1
+                if deaths[True] == NODES or deaths[False] == attempts:
                     raise
             finally:
-                self._beside[slot] -= 1
-                self._wake_all()
-        raise AssertionError("unreachable")
+                slot.beside -= 1
+                self._settle(slot)
 
     def close(self) -> None:
         """Kill the actors."""
-        import ray
+        self._size = 0
+        for slot in [*self._slots]:
+            self._end(slot)
 
-        for task in self._starting:
-            task.cancel()
-        for actor in self._actors.values():
-            ray.kill(actor)
+    def _fill(self) -> None:
+        """Ask for the actors that are missing."""
+        for _ in range(len(self._staying()), self._size):
+            slot = _Slot(number=next(self._numbers))
+            self._slots.append(slot)
+            self._starting[slot] = asyncio.create_task(self._start(slot))
 
-    async def _start(self, slot: int) -> None:
+    async def _start(self, slot: _Slot) -> None:
         """Make an actor, wait until it is there, and offer its slot to calls."""
-        self._starting_since_s[slot] = time.monotonic()
         try:
-            actor = self._make()
-            (await actor.load.remote([])).checked()
-        except Exception as error:  # an actor that cannot be made ends the run
-            reason = explained(error, self.name)
-            self._failure = RunError(f"a worker of pool {self.name!r} cannot start: {reason}")
-            self._wake_all()
+            slot.actor = self._make()
+            (await slot.actor.load.remote([])).checked()
+            slot.node = await slot.actor.node.remote()
+        except Exception as error:
+            self._not_started(slot, explained(error, self.name))
             return
-        finally:
-            del self._starting_since_s[slot]
-        self._actors[slot] = actor
-        self._loaded[slot] = frozenset()
-        self._set_idle(slot, self._calls)
+        del self._starting[slot]
+        self._died_starting = 0
+        slot.is_there = True
+        slot.idle = self._calls
+        self._wake_all()
 
-    async def _load(self, slot: int, names: Sequence[str]) -> None:
+    def _not_started(self, slot: _Slot, error: Exception) -> None:
+        """Start another actor for one that died; one that cannot be made ends the run."""
+        del self._starting[slot]
+        self._died_starting += 1
+        most = {NodeLost: NODES, WorkerDied: ATTEMPTS}.get(type(error), 1)
+        if self._died_starting < most:
+            self._replace(slot)
+        else:
+            self.fail(RunError(f"a worker of pool {self.name!r} cannot start: {error}"))
+
+    async def _load(self, slot: _Slot, names: Sequence[str]) -> None:
         """Have an actor load stages before a call: a death while loading blames no image."""
-        missing = frozenset(names) - self._loaded[slot]
+        missing = frozenset(names) - slot.loaded
         if not missing:
             return
 
@@ -160,37 +235,43 @@ class ActorPool:
 
         with while_loading(sorted(missing)):
             reply = await self._on(slot, load)
-        self._loaded[slot] |= missing
+        slot.loaded |= missing
         if reply.is_spent:
-            raise too_small(sorted(self._loaded[slot]), self._memory_mb)
+            raise too_small(sorted(slot.loaded), self._memory_mb)
 
-    async def _on(self, slot: int, call: Call) -> Any:
+    async def _on(self, slot: _Slot, call: Call) -> Any:
         from ray.exceptions import RayError
 
-        actor = self._actors[slot]
         try:
-            return await call(actor)
+            return await call(slot.actor)
         except (RayError, WorkerDied) as error:
             ours = explained(error, self.name)
-            if isinstance(ours, WorkerDied) and self._actors.get(slot) is actor:
+            if isinstance(ours, WorkerDied | NodeLost):
                 self._replace(slot)
             raise ours from (None if ours is error else error)
 
-    def _replace(self, slot: int) -> None:
-        """End an actor, which may hang, and start another."""
+    def _settle(self, slot: _Slot) -> None:
+        """Let a slot go that has nothing left to do, and wake who waits for one."""
+        is_over = slot.is_leaving or (slot.is_spent and slot in self._slots)
+        if is_over and (self._is_unused(slot) or not slot.is_there):
+            self._replace(slot)
+        self._wake_all()
+
+    def _replace(self, slot: _Slot) -> None:
+        """End an actor, which may hang, and start another where the pool has too few."""
+        self._end(slot)
+        self._fill()
+
+    def _end(self, slot: _Slot) -> None:
         import ray
 
-        ray.kill(self._actors.pop(slot))
-        del self._idle[slot]
-        self._spent.discard(slot)
-        self._starting.add(asyncio.create_task(self._start(slot)))
-
-    def _set_idle(self, slot: int, calls: int) -> None:
-        self._idle[slot] += calls
-        if slot in self._spent and self._idle[slot] == self._calls:
-            self._replace(slot)
-        else:
-            self._wake_all()
+        if slot not in self._slots:
+            return  # of several calls on an actor that died, one was first
+        self._slots.remove(slot)
+        if task := self._starting.pop(slot, None):
+            task.cancel()
+        if slot.actor is not None:
+            ray.kill(slot.actor)
 
     async def _wake_up(self, priority: str) -> None:
         """Wait until a slot may be free; waiters of the oldest shard wake first."""
@@ -207,38 +288,3 @@ class ActorPool:
             _, _, turn = heapq.heappop(self._waiting)
             if not turn.done():
                 turn.set_result(None)
-
-
-def explained(error: Exception, pool: str) -> FlorilegiumError:
-    """Return the engine's error for an error of Ray."""
-    from ray.exceptions import (
-        ObjectLostError,
-        ObjectStoreFullError,
-        OutOfDiskError,
-        OutOfMemoryError,
-        RayActorError,
-        RayTaskError,
-    )
-
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(cause, FlorilegiumError):
-        return cause
-    if isinstance(cause, ObjectLostError):
-        return DataLost(f"a node left with the bytes of a shard: {last_line(cause)}")
-    if isinstance(cause, ObjectStoreFullError | OutOfDiskError):
-        return StoreFull(
-            f"the shared memory of Ray is full, and so is the disk behind it: {last_line(cause)}; "
-            f"raise runner.object_store_mb, make room in the temporary folder, or lower shard_size"
-        )
-    if isinstance(cause, OutOfMemoryError):
-        return WorkerDied(last_line(cause), reason=OUT_OF_MEMORY)
-    if isinstance(cause, RayActorError) and not cause.actor_init_failed:
-        return WorkerDied(last_line(cause))
-    what = f"{type(cause).__name__}: {last_line(cause)}"
-    return RunError(f"a worker of pool {pool!r} failed: {what}")
-
-
-def last_line(error: BaseException) -> str:
-    """Return the last line of an error's message, where Ray states the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -17,7 +17,9 @@ from typing import Any
 from engine.core.errors import SampleError
 from engine.core.limits import Limits
 from engine.core.sample import Picture, Sample, is_in_share
+from engine.core.spent import Spent
 from engine.execution.answer import BUDGET_EXHAUSTED, INPUT_FAILED, STAGE_TIMEOUT, Answer, ask
+from engine.execution.timing import StageTiming, Stopwatch
 from engine.execution.watch import Doing, Watch
 from engine.planning.graph import Node
 from engine.results.judging import passing
@@ -71,6 +73,7 @@ class WorkerCall:
         self._known = known
         self._asked: defaultdict[str, dict[int, Asked]] = defaultdict(dict)
         self._pictures: dict[int, Picture] = {}
+        self._stopwatches: defaultdict[str, Stopwatch] = defaultdict(Stopwatch)
 
     def ask(self, node: Node[Any], numbers: Sequence[int]) -> None:
         """Ask a stage about some samples: not about those beyond its share, nor about those whose
@@ -103,13 +106,18 @@ class WorkerCall:
         return ready
 
     def _ask(self, node: Node[Any], samples: Mapping[int, Sample]) -> dict[int, Answer]:
+        if not samples:
+            return {}
         self._numbers = {sample.key: number for number, sample in samples.items()}
-        new = ask(
-            node,
-            list(samples.values()),
-            limits=self._limits,
-            watched=lambda asked: self._watched(node, asked),
-        )
+        stopwatch = self._stopwatches[node.name]
+        with stopwatch.batch(samples):
+            new = ask(
+                node,
+                list(samples.values()),
+                limits=self._limits,
+                watched=lambda asked: self._watched(node, asked),
+            )
+        stopwatch.failures += sum(isinstance(answer, SampleError) for answer in new)
         return dict(zip(samples, new, strict=True))
 
     def _questions(self, node: Node[Any], numbers: Sequence[int]) -> dict[int, SampleQuestions]:
@@ -234,6 +242,10 @@ class WorkerCall:
             else:
                 answers[number] = answer
         return make_layer(node, answers, errors, self._asked[node.name])
+
+    def timing(self, node: Node[Any], spent: Spent) -> StageTiming:
+        """Return what a stage did in this call, with what it has spent meanwhile."""
+        return self._stopwatches[node.name].timing(node.name, spent)
 
     def _watched(self, node: Node[Any], samples: Sequence[Sample]) -> AbstractContextManager[None]:
         """Limit the time in which a stage answers."""

@@ -22,7 +22,7 @@ from engine.execution.child import Request, receive, send, serve
 from engine.execution.reply import Reply
 from engine.execution.runner import ATTEMPTS, Opened, Runner, too_small, while_loading
 from engine.execution.watch import GRACE_S, NO_TURN, started_by
-from engine.execution.worker import LayerParts
+from engine.execution.worker import LayerParts, Ran
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
 from engine.planning.partition import ShardSpec
@@ -90,7 +90,7 @@ class LocalRunner(Runner):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> LayerParts:
+    ) -> Ran:
         arguments = (opened.work, opened.images.only(samples), names, samples)
         async with self._turn:
             await self._load(names)

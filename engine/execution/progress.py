@@ -1,4 +1,4 @@
-"""What a run has done so far, counted. Displays read it; nothing here prints."""
+"""What a run has done so far, counted from its facts. Displays read it; nothing here prints."""
 
 from __future__ import annotations
 
@@ -6,9 +6,22 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from engine.execution.observer import (
+    Fact,
+    Observer,
+    PoolsSeen,
+    SamplesAnswered,
+    ShardFinished,
+    ShardOpened,
+    ShardRestarted,
+    ShardSkipped,
+    WorkersStarted,
+    WorkFound,
+)
+
 
 @dataclass
-class Progress:
+class Progress(Observer):
     """Counters of a run. `answered` counts samples by stage name.
 
     `shards`, `inputs` and `dead_letters` are those of the shards that this run works on, those
@@ -31,11 +44,35 @@ class Progress:
     waiting: str = ""
     """What the run waits for, such as GPUs that others hold."""
     notes: list[str] = field(default_factory=list)
-    """Remarks on the run for people; shown once."""
+    """Remarks on the run for people, from the first one on."""
     step: str = ""
     """The step of a longer job that this run is, such as a round of refinement."""
     _trained: dict[str, str] = field(default_factory=dict)
     _open: dict[str, _Open] = field(default_factory=dict)
+
+    def observe(self, fact: Fact) -> None:
+        match fact:
+            case ShardSkipped(stats=stats):
+                self.skip(samples=stats.samples, dead_letters=len(stats.dead_letters))
+            case WorkFound():
+                self.shards, self.stages = fact.shards, fact.stages
+            case WorkersStarted():
+                self.current = ""
+            case ShardOpened():
+                self.open(fact.shard, inputs=fact.inputs, unread=fact.unread)
+                for stage, samples in fact.answered.items():
+                    self.answer(fact.shard, stage, samples)
+            case SamplesAnswered():
+                self.answer(fact.shard, fact.stage, fact.samples)
+            case ShardRestarted():
+                self.close(fact.shard, is_done=False)
+            case ShardFinished(stats=stats):
+                self.close(fact.shard, is_done=True)
+                self.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
+            case PoolsSeen():
+                self.waiting = fact.waiting
+            case _:
+                pass  # nothing of it is shown
 
     def skip(self, *, samples: int, dead_letters: int) -> None:
         """Count a shard that was done before."""

@@ -7,7 +7,6 @@ object store once. Calls go to idle workers, oldest shard first. An actor that d
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import os
@@ -23,19 +22,20 @@ from functools import partial
 from typing import Any
 
 from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
-from engine.execution.actor_pool import ActorPool, last_line
+from engine.execution.actor_pool import ActorPool
 from engine.execution.answer import FILE_TIMEOUT, STAGE_TIMEOUT
+from engine.execution.ray_errors import last_line
+from engine.execution.ray_pools import RayPools
 from engine.execution.reply import Reply, reply_to
 from engine.execution.runner import Opened, Runner
-from engine.execution.waiting import PATIENCE_S, waiting_for
 from engine.execution.watch import GRACE_S, NO_TURN, Watch
-from engine.execution.worker import LayerParts, Worker
+from engine.execution.worker import LayerParts, Ran, Worker
 from engine.execution.worker_log import WorkerLog
 from engine.planning.config import RunConfig, RunnerConfig
 from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.partition import ShardSpec
 from engine.planning.plugins import ROOT, searched
-from engine.planning.pools import Machines, Pool, pools_of
+from engine.planning.pools import Pool
 from engine.results.publication import ShardStats
 from engine.results.shard import Spot
 from engine.storage.folder import Folder
@@ -48,38 +48,35 @@ class RayRunner(Runner):
         self._config = config
         self._graph = graph
         self._folders = {"layers": layers, "output": output}
-        self._sizes: dict[str, Pool] = {}
-        self._pools: dict[str, ActorPool] = {}
+        self._pools = RayPools(config.runner, graph, self._made)
         self._is_ours = False
         self._notes: Any = None
         self._keys = itertools.count()
 
     async def start(self) -> Graph:
-        self._is_ours = start_ray(self._config.runner)
-        machines = machines_of_ray()
-        graph = self._graph if machines.gpus else self._graph.on_cpus()
-        self._sizes = pools_of(graph, machines, workers=self._config.runner.workers)
-        # Ray places workers as they come; `pools_of` counted on the largest coming first.
-        for pool in sorted(self._sizes.values(), key=lambda pool: -pool.num_gpus):
-            self._pool(pool.name)
-        return graph
+        runner = self._config.runner
+        self._is_ours = start_ray(runner)
+        may_grow = not self._is_ours or runner.address != "local"
+        return await self._pools.start(wait_s=runner.wait_for_nodes_s if may_grow else 0)
+
+    async def fit(self) -> None:
+        await self._pools.fit()
 
     async def waiting(self) -> str:
-        counts = {name: pool.late(PATIENCE_S) for name, pool in self._pools.items()}
-        late = {name: count for name, count in counts.items() if count}
-        cpus = sum(self._sizes[name].num_cpus * count for name, count in late.items())
-        gpus = sum(self._sizes[name].num_gpus * count for name, count in late.items())
-        return await asyncio.to_thread(waiting_for, cpus=cpus, gpus=gpus) if late else ""
+        return await self._pools.waiting()
+
+    def notes(self) -> list[str]:
+        return self._pools.notes()
 
     def width(self, pool: str) -> int:
-        return self._sizes[pool].width
+        return self._pools.width(pool)
 
     async def open(self, spec: ShardSpec, *, previous_digest: str, retry: bool) -> Opened:
         async def call(actor: Any) -> Opened:
             reply, images = actor.open.remote(spec, previous_digest=previous_digest, retry=retry)
             return Opened(work=(await reply).checked().value, images=images)
 
-        return await self._pools[CPU_POOL].beside(call, attempts=1)
+        return await self._pools.pool(CPU_POOL).beside(call, attempts=1)
 
     async def reopen(
         self,
@@ -102,7 +99,7 @@ class RayRunner(Runner):
             return Opened(work=(await reply).checked().value, images=images)
 
         try:
-            return await self._pools[CPU_POOL].call(call, (), priority="", exclusive=True)
+            return await self._pools.pool(CPU_POOL).call(call, (), priority="", exclusive=True)
         except WorkerDied as error:
             if error.spot is not None:
                 raise
@@ -119,19 +116,20 @@ class RayRunner(Runner):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> Any:
+    ) -> Ran:
         # Only the deaths of exclusive calls are blamed on a stage.
         notes, key = (self._noted(), next(self._keys)) if exclusive else (None, 0)
 
-        async def call(actor: Any) -> Any:
+        async def call(actor: Any) -> Ran:
             work, images = opened.work, opened.images
-            reply, part = actor.run.remote(work, images, names, samples, noted=(notes, key))
-            if (await reply).checked().is_spent:
-                self._pool(pool).retire(actor)
-            return part
+            pending, part = actor.run.remote(work, images, names, samples, noted=(notes, key))
+            reply = (await pending).checked()
+            if reply.is_spent:
+                self._pools.pool(pool).retire(actor)
+            return Ran(part=part, timings=reply.value)
 
         try:
-            return await self._pool(pool).call(
+            return await self._pools.pool(pool).call(
                 call, names, priority=opened.work.shard.name, exclusive=exclusive
             )
         except WorkerDied as error:
@@ -147,7 +145,7 @@ class RayRunner(Runner):
         async def call(actor: Any) -> None:
             (await actor.store.remote(opened.work, names, *parts)).checked()
 
-        await self._pools[CPU_POOL].beside(call)
+        await self._pools.pool(CPU_POOL).beside(call)
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
@@ -156,43 +154,50 @@ class RayRunner(Runner):
             reply = await actor.publish.remote(opened.work, opened.images, names, *parts)
             return reply.checked().value
 
-        return await self._pools[CPU_POOL].beside(call)
+        return await self._pools.pool(CPU_POOL).beside(call)
 
     async def release(self, pool: str) -> None:
-        if pool in self._pools:
-            self._pools.pop(pool).close()
+        self._pools.release(pool)
 
     async def close(self) -> None:
         import ray
 
-        for pool in self._pools.values():
-            pool.close()
+        self._pools.close()
         if self._notes is not None:
             ray.kill(self._notes)
         if self._is_ours:
             ray.shutdown()
 
     def _noted(self) -> Any:
-        """Return the notes of calls, which outlive the workers."""
+        """Return the notes of calls, which outlive the workers, on the node of this process."""
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if self._notes is None:
-            self._notes = ray.remote(num_cpus=0, max_restarts=-1)(_Notes).remote()
+            here = ray.get_runtime_context().get_node_id()
+            self._notes = (
+                ray.remote(_Notes)
+                .options(
+                    num_cpus=0,
+                    max_restarts=-1,
+                    max_task_retries=-1,
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=True),
+                )
+                .remote()
+            )
         return self._notes
 
-    def _pool(self, name: str) -> ActorPool:
-        """Return a pool; the workers of one that was released start again."""
-        if name not in self._pools:
-            pool = self._sizes[name]
-            create = _actor_class().options(
-                max_restarts=0,
-                max_concurrency=pool.calls,
-                num_cpus=pool.num_cpus,
-                num_gpus=pool.num_gpus,
-            )
-            make = partial(create.remote, self._config, PickledGraph(self._graph), **self._folders)
-            self._pools[name] = ActorPool(pool, make, self._config.limits.worker_memory_mb)
-        return self._pools[name]
+    def _made(self, pool: Pool) -> ActorPool:
+        """Start the workers of a pool."""
+        create = _actor_class().options(
+            max_restarts=0,
+            max_concurrency=pool.calls,
+            num_cpus=pool.num_cpus,
+            num_gpus=pool.num_gpus,
+            label_selector=self._config.runner.label_selector or None,
+        )
+        make = partial(create.remote, self._config, PickledGraph(self._graph), **self._folders)
+        return ActorPool(pool, make, self._config.limits.worker_memory_mb)
 
 
 def start_ray(runner: RunnerConfig) -> bool:
@@ -242,17 +247,6 @@ def ray_started(runner: RunnerConfig) -> Iterator[None]:
             ray.shutdown()
 
 
-def machines_of_ray() -> Machines:
-    """Return the CPUs and GPUs of the nodes that are alive."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return Machines(
-        cpus=int(sum(node.get("CPU", 0) for node in nodes)),
-        gpus_by_node=tuple(int(node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1),
-    )
-
-
 def _init_options(address: str, workers: int | None, object_store_mb: int) -> dict[str, Any]:
     """Return how Ray is started or joined; a plain `ray.init()` would join any cluster it finds."""
     job = {"job_config": _job_config(), "log_to_driver": False}
@@ -296,6 +290,9 @@ def _actor_class() -> Any:
             self._reply = partial(reply_to, watch, log)
             self._worker = Worker(config, graph, watch=watch, **folders)
 
+        def node(self) -> str:
+            return ray.get_runtime_context().get_node_id()
+
         def load(self, names: Sequence[str]) -> Reply:
             return self._reply("stages", self._worker.load, names)
 
@@ -315,7 +312,8 @@ def _actor_class() -> Any:
             if notes is not None:
                 run = partial(self._watch.noting, partial(notes.put.remote, key), run)
             reply = self._reply("stages", run, *args)
-            return replace(reply, value=None), reply.value
+            ran: Ran | None = reply.value
+            return (replace(reply, value=ran.timings), ran.part) if ran else (reply, None)
 
         @ray.method(concurrency_group="io")
         def store(self, *args: Any) -> Reply:

@@ -12,19 +12,29 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from engine.core.counted import counted
-from engine.core.errors import ConfigError, MissingPackage, UsageError
+from engine.core.errors import ConfigError, MissingPackage, StorageError, UsageError
 from engine.core.image.header import PIXELS_VERSION
 from engine.core.redaction import redacted
 from engine.core.sample import digest_of
 from engine.core.tasks import TASKS
 from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.execution.log import log_dead_letters, run_log
-from engine.execution.losses import Ledger
+from engine.execution.losses import Ledger, without_taken_down
 from engine.execution.nesting import refuse_links, refuse_nesting
+from engine.execution.observer import (
+    Observer,
+    Observers,
+    PoolLoad,
+    PoolsSeen,
+    RunStarted,
+    ShardSkipped,
+    WorkersStarted,
+    WorkFound,
+)
 from engine.execution.progress import Progress
 from engine.execution.runner import InProcessRunner, Runner
 from engine.execution.scheduler import Job, Scheduler
@@ -42,6 +52,7 @@ from engine.planning.partition import (
 )
 from engine.planning.plugins import modules_of, search_for_plugins
 from engine.planning.source_opening import open_source
+from engine.results.listed import is_affected
 from engine.results.manifest import RECIPE, Manifest, named_shards
 from engine.results.publication import (
     SHARDS,
@@ -52,15 +63,17 @@ from engine.results.publication import (
     refuse_vanished,
 )
 from engine.results.shard import SOURCE_FINGERPRINT
+from engine.results.takedowns import list_in_effect, put_in_effect, refuse_to_bring_back
 from engine.sources.source import RECEIPTS, Source
+from engine.sources.takedown import NOTHING, Takedown, base_of, read_takedown
 from engine.sources.url import reached
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut, escaped
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 2.0
-"""Seconds between looks at what workers wait for."""
+POLL_S = 1.0
+"""Seconds between looks at the nodes, and at what workers wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +85,8 @@ class Run:
     sources: tuple[Source[Any], ...]
     output: Folder
     layers: Folder
+    takedown: Takedown | None = None
+    """The list of images to be taken down, if the config names one."""
     problem: UsageError | None = None
     """Why the source cannot be read, in a dry run, which then has no sources."""
 
@@ -111,6 +126,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
         sources=sources,
         output=output,
         layers=layers,
+        takedown=read_takedown(config.takedown) if config.takedown else None,
     )
 
 
@@ -142,7 +158,8 @@ def _refuse_missing_packages(config: RunConfig, *, imports_modules: bool) -> Non
         MissingPackage: with all pip lines.
     """
     absent: list[MissingPackage] = []
-    for url in (*(source.url for source in config.source), config.output, config.layers):
+    others = (config.output, config.layers, config.takedown)
+    for url in (*(source.url for source in config.source), *others):
         try:
             reached(url or "")
         except MissingPackage as error:
@@ -161,9 +178,11 @@ def execute(
     retry: bool = False,
     replace: bool = False,
     check: bool = False,
+    observer: Observer | None = None,
 ) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
+    `progress` and `observer` are told what happens.
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
     With `replace`, samples of sources that the config no longer names are deleted. Damaged shards
     are made again; with `check`, all finished shards are read to find damage.
@@ -175,58 +194,111 @@ def execute(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)
-    specs = _specs(run, replace=replace)
-    remarks = _remarks(run.sources)
-    progress.current = "checking finished shards" if check else progress.current
-    finished = _FinishedShards(run.output, is_read=check)
-    receipts = _ReadingReceipts(run)
-    found = [
-        _job(run, spec, finished.of(spec.number), receipts.read(spec), retry=retry)
-        for spec in specs
-    ]
-    ledger = Ledger(specs, run.config.max_dead_letter_share)
-    _skip([done for done in found if isinstance(done, ShardStats)], ledger, progress)
-    jobs = [job for job in found if isinstance(job, Job)]
-    progress.stages = tuple(node.name for node in run.graph.layered)
-    progress.shards = len(jobs)
-    if jobs:
-        progress.current = "starting the workers"
-        on_finished = partial(_finish, receipts, ledger, progress)
-        with run_log(run.output):
-            asyncio.run(_run_jobs(run, jobs, progress, on_finished))
-    urls = [redacted(source.url) for source in run.config.source]
-    stats = [ledger.stats[spec.number] for spec in specs]
-    refuse_vanished(run.output, stats)
+    specs = divide(run, replace=replace)
+    remarks = remarks_of(run)
+    stats = make(run, specs, progress, log=run.output, retry=retry, check=check, observer=observer)
     if not run.output.exists(INDEX_NAME):
         write_index(run.output, specs, shard_size=run.config.shard_size)
+    return manifest_of(run, stats, remarks=remarks)
+
+
+def make(
+    run: Run,
+    specs: Sequence[ShardSpec],
+    progress: Progress,
+    *,
+    log: Folder,
+    retry: bool = False,
+    check: bool = False,
+    observer: Observer | None = None,
+) -> list[ShardStats]:
+    """Make the shards that are missing and return the statistics of all; the log is in `log`.
+
+    `observer` is told what happens, beside `progress`.
+
+    Raises:
+        RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
+        StorageError: a file cannot be written.
+    """
+    observer = Observers(progress, observer) if observer else progress
+    progress.current = "checking finished shards" if check else progress.current
+    receipts = _ReadingReceipts(run)
+    found = survey(run, specs, retry=retry, check=check)
+    ledger = Ledger(specs, run.config.max_dead_letter_share)
+    _skip([done for done in found if isinstance(done, ShardStats)], ledger, observer)
+    jobs = [job for job in found if isinstance(job, Job)]
+    stages = tuple(node.name for node in run.graph.layered)
+    observer.observe(WorkFound(shards=len(jobs), stages=stages))
+    if jobs:
+        progress.current = "starting the workers"
+        on_finished = partial(_finish, receipts, ledger)
+        with run_log(log):
+            asyncio.run(_run_jobs(run, jobs, progress, observer, on_finished))
+    stats = [ledger.stats[spec.number] for spec in specs]
+    refuse_vanished(run.output, stats)
+    return stats
+
+
+def survey(
+    run: Run,
+    specs: Sequence[ShardSpec],
+    *,
+    retry: bool = False,
+    check: bool = False,
+    asks_again: bool = True,
+) -> list[Job | ShardStats]:
+    """Return for each shard its statistics when it is finished, or the job that makes it.
+
+    Without `asks_again`, a shard is finished although a budget did not reach all its images.
+    """
+    finished = _FinishedShards(run.output, is_read=check)
+    receipts = _ReadingReceipts(run)
+    return [
+        _job(run, spec, done, receipts.read(spec, done), retry=retry, asks_again=asks_again)
+        for spec in specs
+        for done in [finished.of(spec.number)]
+    ]
+
+
+def manifest_of(run: Run, stats: Sequence[ShardStats], *, remarks: Sequence[str]) -> Manifest:
+    """Return the manifest of finished shards."""
+    urls = [redacted(source.url) for source in run.config.source]
     return Manifest.of(run.graph, urls, stats, remarks=remarks)
 
 
-def _skip(finished: Sequence[ShardStats], ledger: Ledger, progress: Progress) -> None:
+def started(run: Run, *, step: str = "") -> RunStarted:
+    """Return the fact that a run starts."""
+    return RunStarted(
+        sources=tuple(redacted(source.url) for source in run.config.source),
+        output=redacted(run.output.url),
+        recipe=run.graph.recipe,
+        runner=run.config.runner.kind,
+        step=step,
+    )
+
+
+def _skip(finished: Sequence[ShardStats], ledger: Ledger, observer: Observer) -> None:
     """Count shards that were finished before."""
     for stats in finished:
         ledger.add(stats)
-        progress.skip(samples=stats.samples, dead_letters=len(stats.dead_letters))
+        observer.observe(ShardSkipped(stats=stats))
     ledger.check()
 
 
-def _finish(
-    receipts: _ReadingReceipts, ledger: Ledger, progress: Progress, job: Job, stats: ShardStats
-) -> None:
+def _finish(receipts: _ReadingReceipts, ledger: Ledger, job: Job, stats: ShardStats) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
     receipts.write(job.spec, stats.samples_digest)
-    log_dead_letters(stats.name, stats.dead_letters)
+    log_dead_letters(stats.name, without_taken_down(stats.dead_letters))
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
     ledger.add(stats)
-    progress.finish(samples=stats.samples, dead_letters=len(stats.dead_letters))
     ledger.check()
 
 
-def _remarks(sources: Sequence[Source[Any]]) -> list[str]:
+def remarks_of(run: Run) -> list[str]:
     """Return the sources' remarks on what was listed; with several sources, each line names one."""
     return [
-        escaped(f"{redacted(source.config.url)}: {line}" if len(sources) > 1 else line)
-        for source in sources
+        escaped(f"{redacted(source.config.url)}: {line}" if len(run.sources) > 1 else line)
+        for source in run.sources
         for line in source.remarks()
     ]
 
@@ -245,8 +317,15 @@ def refuse_caveats(run: Run) -> None:
             )
 
 
-def _specs(run: Run, *, replace: bool) -> list[ShardSpec]:
-    """Divide the sources into shards, and store the division before any shard is made."""
+def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
+    """Divide the sources into shards, and store the division before any shard is made.
+
+    Raises:
+        ConfigError: the output holds a dataset from another source, or lies inside of one.
+        StorageError: the index cannot be read or written.
+    """
+    if run.takedown is None:
+        refuse_to_bring_back(run.output)
     index, size = read_index(run.output), run.config.shard_size
     if not replace:
         _refuse_another_source(run, index)
@@ -271,7 +350,13 @@ def _refuse_another_source(run: Run, index: Index) -> None:
 
 
 def _job(
-    run: Run, spec: ShardSpec, finished: Sequence[ShardStats], receipt: str | None, *, retry: bool
+    run: Run,
+    spec: ShardSpec,
+    finished: Sequence[ShardStats],
+    receipt: str | None,
+    *,
+    retry: bool,
+    asks_again: bool,
 ) -> Job | ShardStats:
     """Return the job of a shard that may need work, or its statistics when it is finished.
 
@@ -280,8 +365,8 @@ def _job(
     previous_digest = finished[0].samples_digest if finished else ""
     done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
     letters = done.dead_letters if done else ()
-    is_unpaid = any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
-    is_wanted = is_unpaid or (retry and bool(letters))
+    is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
+    is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
     return Job(spec=spec, previous_digest=previous_digest, done=done, retry=retry)
@@ -323,72 +408,124 @@ async def _run_jobs(
     run: Run,
     jobs: Sequence[Job],
     progress: Progress,
+    observer: Observer,
     on_finished: Callable[[Job, ShardStats], None],
 ) -> None:
     runner = _runner(run)
+    scheduler: Scheduler | None = None
+
+    def loads() -> tuple[PoolLoad, ...]:
+        return scheduler.loads() if scheduler else ()
+
+    watching = asyncio.create_task(_watch(runner, observer, loads))
     try:
         graph = await runner.start()
+        progress.notes += runner.notes()
         if without := [node.name for node in graph.nodes if node.wants_gpu and node.is_on_cpu]:
             progress.notes.append(f"no GPU in this cluster: on its CPUs run {', '.join(without)}")
         _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
-        progress.current = ""
-        scheduler = Scheduler(graph, runner, progress)
-        watching = asyncio.create_task(_watch(runner, progress))
-        try:
-            async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
-                on_finished(job, stats)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            progress.waiting = ""
+        observer.observe(WorkersStarted())
+        scheduler = Scheduler(graph, runner, observer)
+        async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
+            on_finished(job, stats)
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        observer.observe(PoolsSeen(pools=loads(), waiting=""))
         await runner.close()
 
 
-async def _watch(runner: Runner, progress: Progress) -> None:
-    """Update what the workers wait for, until cancelled."""
+async def _watch(
+    runner: Runner, observer: Observer, loads: Callable[[], tuple[PoolLoad, ...]]
+) -> None:
+    """Fit the pools to the nodes, and report the calls of all pools and what the workers wait for,
+    until cancelled."""
     while True:
-        progress.waiting = await runner.waiting()
+        await runner.fit()
+        observer.observe(PoolsSeen(pools=loads(), waiting=await runner.waiting()))
         await asyncio.sleep(POLL_S)
 
 
 def _runner(run: Run) -> Runner:
-    if run.config.runner.kind == "in_process":
-        worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
+    config = run.config
+    if run.takedown:  # every worker can read the output, and finds the list as it was read here
+        url = f"{run.output.url}/{put_in_effect(run.output, run.takedown)}"
+        config = config.model_copy(update={"takedown": url})
+    if config.runner.kind == "in_process":
+        worker = Worker(config, run.graph, layers=run.layers, output=run.output)
         return InProcessRunner(worker, run.graph)
-    if run.config.runner.kind == "local":
+    if config.runner.kind == "local":
         from engine.execution.local_runner import LocalRunner
 
-        return LocalRunner(run.config, run.graph, layers=run.layers, output=run.output)
+        return LocalRunner(config, run.graph, layers=run.layers, output=run.output)
     from engine.execution.ray_runner import RayRunner
 
-    return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
+    return RayRunner(config, run.graph, layers=run.layers, output=run.output)
+
+
+def readings_of(run: Run, takedown: Takedown | None = None) -> list[str]:
+    """Return a digest for each source of all on which it depends what is read from an input; with
+    the takedown list of the run, or with another one."""
+    listed = takedown or run.takedown or NOTHING
+    return [
+        digest_of(
+            [
+                SOURCE_FINGERPRINT,
+                str(PIXELS_VERSION),
+                run.config.limits.of_readings,
+                redacted(source.config.model_dump_json()),
+                *([listed.digest] if listed.entries else []),
+            ]
+        )[:16]
+        for source in run.sources
+    ]
 
 
 class _ReadingReceipts:
     """Stores which samples came from which inputs, so that unchanged inputs are not read again."""
 
     def __init__(self, run: Run) -> None:
-        self._layers = run.layers
-        self._readings = [
-            digest_of(
-                [
-                    SOURCE_FINGERPRINT,
-                    str(PIXELS_VERSION),
-                    run.config.limits.of_readings,
-                    redacted(source.config.model_dump_json()),
-                ]
-            )[:16]
-            for source in run.sources
-        ]
+        self._run = run
+        self._takedown = run.takedown or NOTHING
+        self._readings = readings_of(run)
 
-    def read(self, spec: ShardSpec) -> str | None:
-        data = self._layers.read(self._name(spec))
-        return None if data is None else data.decode("ascii", "replace")
+    def read(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
+        """Return the digest of the samples that the inputs of a shard gave, as far as known.
+
+        With another takedown list, inputs are read again only where the versions of the shard that
+        exist may hold an image that was listed, or taken off the list.
+        """
+        data = self._run.layers.read(self._name(spec, self._readings))
+        if data is None:
+            return self._of_list_before(spec, finished)
+        return data.decode("ascii", "replace")
 
     def write(self, spec: ShardSpec, samples_digest: str) -> None:
-        self._layers.publish(self._name(spec), samples_digest.encode(), durable=False)
+        name = self._name(spec, self._readings)
+        self._run.layers.publish(name, samples_digest.encode(), durable=False)
 
-    def _name(self, spec: ShardSpec) -> str:
-        return f"{RECEIPTS}{self._readings[spec.source]}/{spec.inputs_digest}"
+    def _of_list_before(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
+        if self._before.digest == self._takedown.digest:
+            return None
+        name = self._name(spec, readings_of(self._run, self._before))
+        digest = (self._run.layers.read(name) or b"").decode("ascii", "replace")
+        stats = next((one for one in finished if one.samples_digest == digest), None)
+        if stats is None or stats.recipe != self._run.graph.recipe:
+            return None
+        source = self._run.sources[spec.source]
+        bases = {base_of(source.config.url, spec.entries[0].item.location)}
+        try:
+            if is_affected(self._run.output, stats, self._before, self._takedown, bases):
+                return None
+        except StorageError:  # what it has cannot be looked at
+            return None
+        self.write(spec, digest)
+        return digest
+
+    @cached_property
+    def _before(self) -> Takedown:
+        return list_in_effect(self._run.output)
+
+    def _name(self, spec: ShardSpec, readings: Sequence[str]) -> str:
+        return f"{RECEIPTS}{readings[spec.source]}/{spec.inputs_digest}"

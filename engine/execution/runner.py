@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core.errors import RunError, SampleError, WorkerDied, WorkerStuck
-from engine.execution.worker import LayerParts, ShardWork, Worker
+from engine.execution.worker import LayerParts, Ran, ShardWork, Worker
 from engine.planning.graph import Graph
 from engine.planning.partition import ShardSpec
 from engine.results.publication import ShardStats
@@ -44,6 +44,14 @@ class Runner(ABC):
         Raises:
             RunError: the machines are too small for the pools.
         """
+
+    async def fit(self) -> None:
+        """Grow and shrink the pools as nodes join and leave."""
+        return
+
+    def notes(self) -> list[str]:
+        """Return remarks for people on the workers that were started."""
+        return []
 
     async def waiting(self) -> str:
         """Return what workers wait for, such as GPUs in use by others; "" when all have started."""
@@ -85,8 +93,8 @@ class Runner(ABC):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> Any:
-        """Run stages over samples (`Worker.run`); returns a reference to the part.
+    ) -> Ran:
+        """Run stages over samples (`Worker.run`); the part may be a reference.
 
         With `exclusive`, no other call runs in the worker, so that its death is due to this call.
 
@@ -143,7 +151,7 @@ class InProcessRunner(Runner):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> LayerParts:
+    ) -> Ran:
         return self._worker.run(opened.work, opened.images, names, samples)
 
     async def fetch(self, part: LayerParts) -> LayerParts:
@@ -166,19 +174,24 @@ class InProcessRunner(Runner):
         """Nothing to stop: the models go with the process."""
 
 
+class DiedLoading(RunError):
+    """A worker died while it loaded stages: no image is to blame."""
+
+
 @contextmanager
 def while_loading(names: Iterable[str]) -> Iterator[None]:
-    """Turn the death of a worker that loads stages into an error that ends the run.
+    """Turn the death of a worker that loads stages into an error that blames no image.
 
     Raises:
-        RunError: with the stages.
+        DiedLoading: with the stages.
+        RunError: a limit was exceeded, as it would be the next time.
     """
     try:
         yield
     except WorkerStuck as error:
         raise RunError(str(error)) from error
     except WorkerDied as error:
-        raise RunError(f"a worker died while loading {', '.join(names)}: {error}") from error
+        raise DiedLoading(f"a worker died while loading {', '.join(names)}: {error}") from error
 
 
 def too_small(names: Sequence[str], memory_mb: int | None) -> RunError:

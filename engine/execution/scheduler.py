@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -30,7 +31,16 @@ from typing import Any
 
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from engine.execution.answer import INPUT_FAILED
-from engine.execution.progress import Progress
+from engine.execution.observer import (
+    CallFinished,
+    Observer,
+    PoolLoad,
+    SamplesAnswered,
+    ShardFinished,
+    ShardOpened,
+    ShardRestarted,
+    WorkerLost,
+)
 from engine.execution.runner import Opened, Runner
 from engine.execution.worker import LayerParts
 from engine.planning.graph import CPU_POOL, Graph
@@ -46,7 +56,11 @@ CHUNK = 32
 PIECES = 8
 """Parts into which a call is cut when its worker died."""
 ATTEMPTS = 3
-"""Times that a shard is started when nodes leave with its bytes, or shared memory is full."""
+"""Times that a shard is started when shared memory is full."""
+LOSSES = 8
+"""Times that a shard is started when nodes leave with its bytes."""
+LOOK_S = 1.0
+"""Seconds after which more shards are started, when workers joined."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
 STRIKES = 2
@@ -67,6 +81,24 @@ class Job:
     previous_digest: str = ""
     done: ShardStats | None = None
     retry: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When something began: in seconds since 1970, and by a clock that never steps."""
+
+    wall_s: float
+    steady_s: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Return this moment."""
+        return cls(wall_s=time.time(), steady_s=time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since then."""
+        return time.perf_counter() - self.steady_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,15 +134,16 @@ def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
 
 
 class Scheduler:
-    """Moves shards through a runner."""
+    """Moves shards through a runner, and tells an observer what happens to them."""
 
-    def __init__(self, graph: Graph, runner: Runner, progress: Progress) -> None:
+    def __init__(self, graph: Graph, runner: Runner, observer: Observer) -> None:
         self._graph = graph
         self._runner = runner
-        self._progress = progress
+        self._observer = observer
+        self._calls: Counter[str] = Counter()  # by pool: made and not answered yet
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
-        self._in_flight = 1
+        self._is_store_full = False
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
 
@@ -118,8 +151,6 @@ class Scheduler:
         self, jobs: Sequence[Job], *, shard_size: int
     ) -> AsyncIterator[tuple[Job, ShardStats]]:
         """Yield each job with the statistics of its finished shard, as they come."""
-        chunks_per_shard = math.ceil(shard_size / CHUNK)
-        self._in_flight = 1 + math.ceil(self._runner.width(CPU_POOL) / chunks_per_shard)
         pools = {node.pool for node in self._nodes.values()} - {CPU_POOL}
         self._needs = {pool: {(job.spec.name, UNPLANNED) for job in jobs} for pool in pools}
         waiting: Iterator[Job] = iter(jobs)
@@ -127,11 +158,13 @@ class Scheduler:
         done: set[asyncio.Task[tuple[Job, ShardStats]]] = set()
         try:
             while True:
-                while len(running) < self._in_flight and (job := next(waiting, None)):
+                while len(running) < self._in_flight(shard_size) and (job := next(waiting, None)):
                     running.add(asyncio.create_task(self._finish(job)))
                 if not running:
                     return
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                done, running = await asyncio.wait(
+                    running, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                )
                 for task in done:
                     yield task.result()
         finally:
@@ -139,30 +172,56 @@ class Scheduler:
                 task.cancel()
             await asyncio.gather(*running, *done, return_exceptions=True)
 
+    def loads(self) -> tuple[PoolLoad, ...]:
+        """Return the calls of each pool, by name."""
+        return tuple(
+            PoolLoad(pool=pool, width=self._runner.width(pool), calls=self._calls[pool])
+            for pool in sorted({node.pool for node in self._nodes.values()})
+        )
+
+    def _in_flight(self, shard_size: int) -> int:
+        """Return how many shards may be in work: they keep the workers on CPUs busy, which may be
+        more than at the last look."""
+        if self._is_store_full:
+            return 1
+        return 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
+
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
         """Build a shard, from the start again when its bytes are lost, or do not fit into shared
         memory: then after the others that do not fit, and with fewer shards beside it."""
         turn: AbstractAsyncContextManager[Any] = nullcontext()
-        for attempt in range(1, ATTEMPTS + 1):
+        began = Moment.now()
+        failures: Counter[type[RunError]] = Counter()
+        while True:
             try:
                 async with turn:
                     done = await self._build(job)
             except (DataLost, StoreFull) as error:
-                self._progress.close(job.spec.name, is_done=False)
-                if attempt == ATTEMPTS:
+                shard = job.spec.name
+                self._observer.observe(ShardRestarted(shard=shard, reason=str(error)))
+                failures[type(error)] += 1
+                if failures[StoreFull] == ATTEMPTS or failures[DataLost] == LOSSES:
                     raise
                 if isinstance(error, StoreFull):
-                    self._in_flight, turn = 1, self._alone
+                    self._is_store_full, turn = True, self._alone
             else:
-                self._progress.close(job.spec.name, is_done=True)
+                _, stats = done
+                self._observer.observe(
+                    ShardFinished(
+                        shard=job.spec.name,
+                        stats=stats,
+                        started_s=began.wall_s,
+                        seconds=began.seconds,
+                    )
+                )
                 return done
-        raise AssertionError("unreachable")
 
     async def _build(self, job: Job) -> tuple[Job, ShardStats]:
         """Read a shard, visit each pool that has something to do for it, and publish it."""
+        began = Moment.now()
         opened = await self._open(job)
         shard, todo = opened.work.shard, opened.work.todo
-        self._show(shard, todo)
+        self._report_opened(shard, todo, began)
         plan = segments(self._graph, list(todo))
         is_read = frozenset(index for segment in plan for index in segment.after)
         await self._plan_visits(shard.name, plan)
@@ -182,12 +241,21 @@ class Scheduler:
         names = [name for segment in last for name in segment.names]
         return job, await self._runner.publish(opened, names, parts)
 
-    def _show(self, shard: Shard, todo: Mapping[str, Sequence[int]]) -> None:
-        """Show a shard that was opened, and what its layers already have."""
-        unread = len(shard.dead_letters)
-        self._progress.open(shard.name, inputs=len(shard.records) + unread, unread=unread)
-        for name in self._progress.stages:
-            self._progress.answer(shard.name, name, len(shard.records) - len(todo.get(name, ())))
+    def _report_opened(
+        self, shard: Shard, todo: Mapping[str, Sequence[int]], began: Moment
+    ) -> None:
+        """Report a shard that was opened, and what its layers already have."""
+        samples, unread = len(shard.records), len(shard.dead_letters)
+        self._observer.observe(
+            ShardOpened(
+                shard=shard.name,
+                inputs=samples + unread,
+                unread=unread,
+                answered={name: samples - len(todo.get(name, ())) for name in self._nodes},
+                started_s=began.wall_s,
+                seconds=began.seconds,
+            )
+        )
 
     async def _open(self, job: Job) -> Opened:
         """Read a shard; an input of which workers die again is given up."""
@@ -208,6 +276,7 @@ class Scheduler:
                 )
             except WorkerDied as error:
                 _log.warning("a reader died: %s", error, extra={"shard": job.spec.name})
+                self._report_lost(error, job.spec.name, CPU_POOL)
                 deaths += 1
                 if deaths > MAX_DEATHS or deaths > ATTEMPTS + STRIKES * len(given_up):
                     raise _unreadable(job.spec, error) from error
@@ -276,11 +345,11 @@ class Scheduler:
         image is blamed for what another did.
         """
         try:
-            part = await self._runner.run(
+            part = await self._call(
                 segment.pool, opened, segment.names, samples, exclusive=exclusive
             )
         except WorkerDied as error:
-            self._count_death(error, opened, segment)
+            self._count_death(error, opened, segment, samples)
             if len(samples) == 1:
                 known = error if exclusive and error.samples else None
                 return [await self._accuse(opened, segment, samples[0], known)]
@@ -290,10 +359,37 @@ class Scheduler:
                 for part in await self._run(opened, segment, piece, exclusive=True)
             ]
         self._deaths = 0
-        for name in segment.names:
-            asked = set(samples).intersection(opened.work.todo[name])
-            self._progress.answer(opened.work.shard.name, name, len(asked))
+        self._report_answered(opened, segment, samples)
         return [part]
+
+    async def _call(
+        self,
+        pool: str,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Sequence[int],
+        *,
+        exclusive: bool,
+    ) -> Any:
+        """Make a call, report it, and return its part."""
+        began = Moment.now()
+        self._calls[pool] += 1
+        try:
+            ran = await self._runner.run(pool, opened, names, samples, exclusive=exclusive)
+        finally:
+            self._calls[pool] -= 1
+        self._observer.observe(
+            CallFinished(
+                shard=opened.work.shard.name,
+                pool=pool,
+                stages=tuple(names),
+                samples=len(samples),
+                started_s=began.wall_s,
+                seconds=began.seconds,
+                timings=ran.timings,
+            )
+        )
+        return ran.part
 
     async def _accuse(
         self, opened: Opened, segment: Segment, number: int, known: WorkerDied | None
@@ -314,21 +410,43 @@ class Scheduler:
                 failed[name] = _blamed(number, known)
                 continue
             try:
-                part = await self._runner.run(
+                part = await self._call(
                     segment.pool, opened, [*good, name], [number], exclusive=True
                 )
                 good.append(name)
             except WorkerDied as error:
-                self._count_death(error, opened, segment)
+                self._count_death(error, opened, segment, [number])
                 failed[name] = _blamed(number, error)
         answered = await self._runner.fetch(part) if good else {}
-        for name in segment.names:
-            is_asked = number in opened.work.todo[name]
-            self._progress.answer(opened.work.shard.name, name, int(is_asked))
+        self._report_answered(opened, segment, [number])
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
         return {**answered, **empty}
 
-    def _count_death(self, error: WorkerDied, opened: Opened, segment: Segment) -> None:
+    def _report_answered(self, opened: Opened, segment: Segment, samples: Sequence[int]) -> None:
+        shard = opened.work.shard.name
+        for name in segment.names:
+            asked = set(samples).intersection(opened.work.todo[name])
+            self._observer.observe(SamplesAnswered(shard=shard, stage=name, samples=len(asked)))
+
+    def _report_lost(
+        self, error: WorkerDied, shard: str, pool: str, stages: Sequence[str] = (), samples: int = 0
+    ) -> None:
+        self._observer.observe(
+            WorkerLost(
+                shard=shard,
+                pool=pool,
+                stages=tuple(stages),
+                samples=samples,
+                reason=error.reason,
+                message=str(error),
+            )
+        )
+
+    def _count_death(
+        self, error: WorkerDied, opened: Opened, segment: Segment, samples: Sequence[int]
+    ) -> None:
+        shard = opened.work.shard.name
+        self._report_lost(error, shard, segment.pool, segment.names, len(samples))
         subject = {"shard": opened.work.shard.name, "stage": ", ".join(segment.names)}
         _log.warning("a worker died: %s", error, extra=subject)
         self._deaths += 1

@@ -17,6 +17,7 @@ from typing import Any
 from engine.core.annotation import SOURCE
 from engine.core.counted import counted
 from engine.core.errors import DataLost, FlorilegiumError, RunError, SampleError
+from engine.core.spent import Spent
 from engine.execution.answer import (
     BUDGET_EXHAUSTED,
     FILE_TIMEOUT,
@@ -25,6 +26,7 @@ from engine.execution.answer import (
     Answer,
 )
 from engine.execution.call import StoredAnswers, WorkerCall
+from engine.execution.timing import StageTiming
 from engine.execution.watch import Doing, Watch
 from engine.execution.worker_log import about
 from engine.planning.config import RunConfig
@@ -36,6 +38,7 @@ from engine.results.layer_store import LayerStore, Recall
 from engine.results.publication import ShardStats, publish_shard
 from engine.results.questions import Known
 from engine.results.shard import Shard, ShardBytes, Spot, read_shard
+from engine.sources.takedown import NOTHING, read_takedown
 from engine.storage.folder import Folder
 
 WINDOW = 16
@@ -62,6 +65,15 @@ class ShardWork:
     retry: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a call of stages gave: its part, and what each stage did. A runner may have a reference
+    to the part instead."""
+
+    part: Any
+    timings: tuple[StageTiming, ...]
+
+
 Note = Callable[[Spot], None]
 """Stores the input that a reader is at, outside of the worker's process."""
 
@@ -86,8 +98,11 @@ class Worker:
         self._nodes = {node.name: node for node in graph.nodes}
         self._loaded: set[str] = set()
         self._loading = threading.Lock()  # a worker may take several calls at once
+        self._spent: dict[str, Spent] = {}  # as reported so far, by stage
+        self._spending = threading.Lock()
         self._layers = LayerStore(layers)
         self._output = output
+        self._takedown = read_takedown(config.takedown) if config.takedown else NOTHING
         self._sources = [
             open_source(source, shard_size=config.shard_size, limits=config.limits)
             for source in config.source
@@ -143,6 +158,8 @@ class Worker:
                 limits=self._config.limits,
                 given_up=given_up,
                 watched=partial(self._reading, note),
+                takedown=self._takedown,
+                kind=self._config.images,
             )
         work = ShardWork(shard=shard, todo={}, previous_digest=previous_digest, retry=retry)
         for node in self._graph.layered:
@@ -221,7 +238,7 @@ class Worker:
 
     def run(
         self, work: ShardWork, images: ShardBytes, names: Sequence[str], samples: Sequence[int]
-    ) -> LayerParts:
+    ) -> Ran:
         """Ask stages, in the order given, about those of the samples that they have to see."""
         self.load(names)
         nodes = [self._nodes[name] for name in names]
@@ -235,7 +252,18 @@ class Worker:
                     for batch in _batches(wanted, node.stage.config.batch_size):
                         call.ask(node, batch)
                 call.forget_pixels()
-        return {node.name: call.part(node) for node in nodes}
+        return Ran(
+            part={node.name: call.part(node) for node in nodes},
+            timings=tuple(call.timing(node, self._newly_spent(node)) for node in nodes),
+        )
+
+    def _newly_spent(self, node: Node[Any]) -> Spent:
+        """Return what a stage has spent since it was last asked: of calls that overlap, the first
+        one to end reports for all, and nothing is reported twice."""
+        with self._spending:
+            before = self._spent.get(node.name, Spent())
+            self._spent[node.name] = now = node.stage.spent()
+        return now.since(before)
 
     def store(self, work: ShardWork, names: Sequence[str], *parts: LayerParts) -> dict[str, Layer]:
         """Publish the layers of these stages from stored rows and new parts.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -123,6 +123,22 @@ def partition(sources: Sequence[Source[Any]], previous: Sequence[Entry]) -> list
                     for item in chunk
                 ],
             )
+    return _specs(sources, shards)
+
+
+def remembered(sources: Sequence[Source[Any]], entries: Sequence[Entry]) -> list[ShardSpec]:
+    """Return the shards of an index, those of these sources; lists nothing."""
+    numbers = {place: number for number, place in enumerate(places(sources))}
+    shards: dict[int, tuple[int, list[Entry]]] = {}
+    for entry in entries:
+        if entry.source in numbers:
+            shards.setdefault(entry.shard, (numbers[entry.source], []))[1].append(entry)
+    return _specs(sources, shards)
+
+
+def _specs(
+    sources: Sequence[Source[Any]], shards: Mapping[int, tuple[int, list[Entry]]]
+) -> list[ShardSpec]:
     return [
         ShardSpec(
             number=number,
@@ -153,12 +169,17 @@ def places(sources: Sequence[Source[Any]]) -> Iterator[str]:
     signed."""
     turns: Counter[str] = Counter()
     for source in sources:
-        url = redacted(source.config.url)
-        if "://" not in url:
-            url = os.path.realpath(os.path.expanduser(url))
-        url = url.rstrip("/")
+        url = place_of(source.config.url)
         turns[url] += 1
         yield f"{url}#{turns[url]}"
+
+
+def place_of(url: str) -> str:
+    """Return a URL without what signs it, or the absolute path that a path leads to."""
+    url = redacted(url)
+    if "://" not in url:
+        url = os.path.realpath(os.path.expanduser(url))
+    return url.rstrip("/")
 
 
 def _identity(url: str, item: Item) -> tuple[str, str, int]:

@@ -89,7 +89,7 @@ def require(what: str, packages: Sequence[str], *, extra: str = "") -> None:
     Raises:
         MissingPackage: with the pip line that brings them.
     """
-    missing = [package for package in packages if find_spec(package) is None]
+    missing = [package for package in packages if not _is_installed(package)]
     if missing:
         install = f"florilegium[{extra}]" if extra else " ".join(missing)
         quoted = f"'{install}'" if extra else install
@@ -97,6 +97,13 @@ def require(what: str, packages: Sequence[str], *, extra: str = "") -> None:
             f"{what} needs {', '.join(missing)}, not installed: pip install {quoted}",
             install=install,
         )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it is missing
+        return False
 
 
 def _points(group: str) -> dict[str, EntryPoint]:

@@ -6,6 +6,10 @@ is dead. On other machines and on object storage, a lease that is not renewed ex
 is a new file, created only if it does not exist, and is deleted when there is another one: two
 writers may both be refused, but never both be admitted.
 
+An output can be written in parts instead, by one writer each. A part has a lease of its own; it is
+refused while the whole is written, and the whole while a part is. Each takes its own lease, then
+looks for others: both may be refused, but never both be admitted.
+
 Clocks of two machines differ, and any clock may step. So a lease whose time looks old is watched
 for a while before it is taken. A holder that slept (a laptop, a paused machine) goes on if its
 lease was not taken meanwhile, and otherwise writes nothing more.
@@ -39,6 +43,10 @@ LEASE_S = 90.0
 """Seconds without renewal after which a lease has ended."""
 RENEW_S = 15.0
 """Seconds between two renewals; a lease that looks old is watched for twice as long."""
+PARTS = "slices"
+"""The folder of parts within an output; the lease on part 3 is in `slices/3/.lease`."""
+DIVISION = f"{PARTS}/division.json"
+"""Which part has which shards. While it is there, the output is written in parts only."""
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds between tries to renew when it must be known whether the lease still holds."""
 _LOCK = "lock"
@@ -82,6 +90,12 @@ class Holder:
     def is_on(self, other: Holder) -> bool:
         """Whether both processes are in one namespace of process ids."""
         return (self.host, self.namespace) == (other.host, other.namespace)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has certainly ended, as far as this machine can tell."""
+        me = Holder.this_process()
+        return self.is_on(me) and not _is_running(self.pid)
 
     def is_same(self, other: Holder) -> bool:
         """Whether both describe one lease, perhaps before and after it was renewed."""
@@ -167,9 +181,19 @@ class Lease:
                 self._renew()
 
 
+def holder_of(output: Folder) -> Holder | None:
+    """Return who wrote the latest lease on an output, alive or not; `None` where there is none.
+
+    Raises:
+        StorageError: the output cannot be read.
+    """
+    return max(_leases(output).values(), key=lambda holder: holder.renewed, default=None)
+
+
 @contextmanager
-def writing(output: Folder) -> Iterator[Lease]:
-    """Hold the lease on an output while the block runs.
+def writing(output: Folder, *, ends_parts: bool = False) -> Iterator[Lease]:
+    """Hold the lease on an output while the block runs; with `ends_parts` also on one that is
+    divided into parts, when none of them is being written.
 
     Raises:
         OutputInUse: another command writes the output; the message names it.
@@ -179,9 +203,39 @@ def writing(output: Folder) -> Iterator[Lease]:
     with _os_lock(output) if output.is_local else nullcontext(False) as is_locked:
         lease = _taken(output, me, is_locked=is_locked)
         try:
+            _refuse_parts(output, me, ends_parts=ends_parts)
             yield lease
         finally:
             lease.release()
+
+
+@contextmanager
+def writing_part(output: Folder, part: int) -> Iterator[Lease]:
+    """Hold the lease on a part of an output, beside those on other parts, while the block runs.
+
+    Raises:
+        OutputInUse: another command writes the part, or the whole output.
+        StorageError: the lease cannot be written.
+    """
+    with writing(Folder(f"{output.url}/{PARTS}/{part}")) as lease:
+        _refuse_others(output, _leases(output), Holder.this_process(), is_locked=False)
+        yield lease
+
+
+def _refuse_parts(output: Folder, me: Holder, *, ends_parts: bool) -> None:
+    """Refuse to write the whole while it is written in parts."""
+    names = output.names(PARTS)
+    leases = {
+        f"{PARTS}/{part}/{name}": holder
+        for part in filter(str.isdigit, names)
+        for name, holder in _leases(Folder(f"{output.url}/{PARTS}/{part}")).items()
+    }
+    _refuse_others(output, leases, me, is_locked=False)
+    if DIVISION.removeprefix(f"{PARTS}/") in names and not ends_parts:
+        raise OutputInUse(
+            f"{output.url} is being built in slices: `florilegium build CONFIG --finish` completes "
+            f"it, and `--drop-slices` ends the slices and keeps what is finished"
+        )
 
 
 @contextmanager

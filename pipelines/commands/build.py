@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +23,6 @@ from pipelines.commands.options import (
     RetryDeadLetters,
     SourceOption,
     Verbose,
-    given,
     out,
     warn,
 )
@@ -31,9 +30,11 @@ from pipelines.commands.options import (
 if TYPE_CHECKING:
     from engine.execution.run import Run
     from engine.planning.config import RunConfig
+    from engine.planning.slices import Slice
     from engine.results.manifest import Manifest
     from pipelines.cost.allocation import Allocation
     from pipelines.cost.measure import Measured
+    from pipelines.refine.config import RefineConfig
 
 NOT_REFINED = (
     "no round of refinement: merged by votes, and without students; "
@@ -55,6 +56,18 @@ def build(
     retry_dead_letters: RetryDeadLetters = False,
     replace: Replace = False,
     check: Check = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--slice", metavar="I/N", help="Build the shards of slice I of N only, 1/16 to 16/16."
+        ),
+    ] = None,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Put the dataset in place when all slices are built.")
+    ] = False,
+    ends_slices: Annotated[
+        bool, typer.Option("--drop-slices", help="End slices under way; keep finished shards.")
+    ] = False,
     no_plugins: NoPlugins = False,
     plugin_path: PluginPath = None,
     verbose: Verbose = False,
@@ -62,30 +75,36 @@ def build(
     """Build a dataset, or bring it up to date: finished work is not repeated."""
     from engine.execution.losses import refuse_losses
     from engine.execution.run import prepare
-    from engine.planning.config import RunConfig, load_document, validated
-    from engine.planning.plugins import modules_of, refuse_plugins
-    from pipelines.build import build_dataset
+    from engine.planning.slices import Slice
+    from pipelines.build import build_dataset, build_slice, finish_slices
     from pipelines.commands.dry_run import dry_run_lines, refuse_problems
+    from pipelines.commands.loading import load
     from pipelines.commands.services import loopback_warnings
     from pipelines.commands.tables import plan_table, print_table
+    from pipelines.refine.config import RefineConfig
     from pipelines.terminal.verbose import log_shown
 
-    runners = [f"runner.kind={runner}"] if runner else []
-    changes = given(
+    own = Slice.parse(part) if part else None
+    _refuse_together(
+        {"--slice": own, "--finish": finish, "--drop-slices": ends_slices},
+        {"--retry-dead-letters": retry_dead_letters, "--replace": replace, "--dry-run": dry_run},
+    )
+    loaded = load(
+        config,
+        overrides=[*(overrides or []), *([f"runner.kind={runner}"] if runner else [])],
+        plan_file=plan_file,
+        no_plugins=no_plugins,
         source=source,
         output=output,
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
-    )
-    changed = [*(overrides or []), *runners]
-    document = load_document(config, changes=changes, overrides=changed, plan=plan_file)
+    ).config
     notes: tuple[str, ...] = ()
-    if "refine" in document:
-        loaded, notes = _round_0(document, config), (NOT_REFINED.format(config=config),)
-    else:
-        loaded = validated(RunConfig, document, where=str(config))
-    if no_plugins:
-        refuse_plugins(loaded, modules_of(loaded))
+    if isinstance(loaded, RefineConfig):
+        loaded, notes = _round_0(loaded, config), (NOT_REFINED.format(config=config),)
+    if ends_slices:
+        _drop_slices(loaded.output)
+        return
     run = prepare(loaded, is_dry=dry_run, imports_modules=not dry_run)
     warn(loopback_warnings(run))
     if dry_run:
@@ -95,15 +114,50 @@ def build(
         refuse_problems(run)
         return
     with log_shown(verbose):
-        manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
-    _print_summary(manifest, run.output.url)
+        if own:
+            manifest = build_slice(run, own, retry=retry_dead_letters, replace=replace, check=check)
+        elif finish:
+            manifest = finish_slices(run, check=check)
+        else:
+            manifest = build_dataset(run, retry=retry_dead_letters, replace=replace, check=check)
+    if manifest is None:
+        out.say(f"nothing is new: {run.output.url} is finished")
+        return
+    _print_summary(manifest, run.output.url, own)
     for line in notes:
         out.say(line)
     refuse_losses(manifest, run.config.max_dead_letter_share)
 
 
-def _print_summary(manifest: Manifest, url: str) -> None:
-    """Print what a build made of the inputs, and where."""
+def _refuse_together(ways: dict[str, object], options: dict[str, object]) -> None:
+    """Refuse more than one way to build by slices, and options that have no meaning at the end.
+
+    Raises:
+        UsageError: with the options that do not go together.
+    """
+    chosen = [name for name, is_on in ways.items() if is_on]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} do not go together: give one")
+    useless = [name for name, is_on in options.items() if is_on]
+    if chosen and chosen != ["--slice"] and useless:
+        raise UsageError(
+            f"{chosen[0]} builds no shard, so {useless[0]} has no meaning: give it to --slice; "
+            f"`florilegium status DIR` shows what is missing"
+        )
+
+
+def _drop_slices(output: str) -> None:
+    from engine.storage.folder import Folder
+    from pipelines.build import drop_slices
+
+    if drop_slices(Folder(output)):
+        out.say(f"the slices of {output} have ended; the next build takes over what is finished")
+    else:
+        out.say(f"{output} is not being built in slices")
+
+
+def _print_summary(manifest: Manifest, url: str, part: Slice | None) -> None:
+    """Print what a build, or a slice of it, made of the inputs, and where."""
     from engine.execution.losses import lines_of
     from pipelines.commands.tables import print_table, totals_table
 
@@ -113,27 +167,29 @@ def _print_summary(manifest: Manifest, url: str) -> None:
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
     for line in (*lines_of(letter for _, letter in manifest.dead_letters), *manifest.remarks):
         out.say(line)
+    if part:
+        shards = counted(len(manifest.shards), "shard")
+        out.say(f"slice    {part} of {url}: {shards}; `--finish` when all slices are built")
+        return
     out.say(f"dataset  {url}")
     out.say(f"report   {url}/report.html")
 
 
-def _round_0(document: dict[str, Any], config: Path) -> RunConfig:
+def _round_0(config: RefineConfig, path: Path) -> RunConfig:
     """Return round 0 of a refinement as a run.
 
     Raises:
         UsageError: the output was refined: a build would put round 0 in place of a better one.
     """
-    from engine.planning.config import validated
     from engine.storage.folder import Folder
     from pipelines.dataset.files import LINEAGE
-    from pipelines.refine.config import RefineConfig
     from pipelines.refine.stages import without_audit
 
-    loaded = without_audit(validated(RefineConfig, document, where=str(config)))
+    loaded = without_audit(config)
     if Folder(loaded.output).exists(LINEAGE):
         raise UsageError(
             f"{loaded.output} was refined, and a build would put round 0 in its place: "
-            f"`florilegium refine {config}` goes on with it, `--output` names another folder"
+            f"`florilegium refine {path}` goes on with it, `--output` names another folder"
         )
     return loaded
 
@@ -153,8 +209,7 @@ def plan(
     """Measure each stage on a few images, divide the cluster among them, predict time and bytes; of
     a refinement phase by phase."""
     from engine.execution.progress import Progress
-    from engine.planning.config import RunConfig, load_document, validated
-    from engine.planning.plugins import modules_of, refuse_plugins
+    from pipelines.commands.loading import load
     from pipelines.commands.services import loopback_warnings
     from pipelines.commands.tables import print_table
     from pipelines.cost.allocation import allocate
@@ -165,13 +220,15 @@ def plan(
 
     if save and not save.parent.is_dir():
         raise UsageError(f"the folder {save.parent} for the plan does not exist: create it first")
-    changes = given(source=source, output=output, plugin_path=plugin_path)
-    document = load_document(config, changes=changes, overrides=overrides or [])
-    model = RefineConfig if "refine" in document else RunConfig
-    loaded = validated(model, document, where=str(config))
+    loaded = load(
+        config,
+        overrides=overrides,
+        no_plugins=no_plugins,
+        source=source,
+        output=output,
+        plugin_path=plugin_path,
+    ).config
     students = loaded.refine.students if isinstance(loaded, RefineConfig) else {}
-    if no_plugins:
-        refuse_plugins(loaded, modules_of(loaded, ("refine.students", students)))
     first, run = _runs_of(loaded)
     warn(loopback_warnings(run))
     progress = Progress(current="reading a sample")

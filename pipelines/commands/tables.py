@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.stage import Input, Stage
 from engine.execution.run import Run
@@ -87,7 +88,10 @@ def status_table(status: Status) -> Table:
     """Return how much of a dataset is done."""
     table = Table(show_header=False)
     for name, value in status.to_json().items():
-        table.add_row(name.replace("_", " "), str(value))
+        if name != "slices":
+            table.add_row(name.replace("_", " "), str(value))
+    for one in status.slices:
+        table.add_row(f"slice {one.slice}", f"{one.shards_done} of {counted(one.shards, 'shard')}")
     return table
 
 

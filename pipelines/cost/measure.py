@@ -43,10 +43,11 @@ def measure(run: Run, count: int, *, on_stage: Callable[[str], None]) -> Measure
     """
     import ray
 
-    from engine.execution.ray_runner import machines_of_ray, ray_started
+    from engine.execution.nodes import nodes_of_ray
+    from engine.execution.ray_runner import ray_started
 
     with ray_started(run.config.runner), _scratch(run) as scratch:
-        machines = machines_of_ray()
+        machines = nodes_of_ray(run.config.runner).machines
         graph = run.graph if machines.gpus else run.graph.on_cpus()
         _refuse_what_never_fits(graph, machines)
         whole = graph.about_all()
@@ -120,7 +121,7 @@ def _answer(call: Any) -> Any:
     import ray
     from ray.exceptions import RayError
 
-    from engine.execution.actor_pool import explained
+    from engine.execution.ray_errors import explained
 
     try:
         return ray.get(call)

@@ -20,8 +20,6 @@ from engine.results.publication import ShardStats
 from engine.results.shard import ShardBytes
 from engine.storage.folder import Folder
 from pipelines.cost.cost import Cost
-from specialists.online.budget import Budget
-from specialists.online.service import Service
 
 _MIB = 1024 * 1024
 _PEAKS_PER_MIB = _MIB if sys.platform == "darwin" else 1024
@@ -64,10 +62,10 @@ class Probe:
         if not node.stage.is_remote:  # it needs no warming up, and each call costs money
             self._ask(node, shards[0], shards[0].samples[: node.stage.config.batch_size])
         warm = time.perf_counter()
-        budget = _budget(node)
-        before = (budget.requests, budget.cost) if budget else (0, 0.0)
+        before = node.stage.spent()
         parts = [self._ask(node, opened, opened.samples) for opened in shards]
         seconds = time.perf_counter() - warm
+        spent = node.stage.spent().since(before)
         for opened, answers in zip(shards, parts, strict=True):
             self._worker.store(opened.work, [name], *answers)
         layers = [part[name] for answers in parts for part in answers]
@@ -79,8 +77,8 @@ class Probe:
             base_mib=self._base_mib,
             memory_mib=max(0.0, _peak_mib() - self._base_mib),
             layer_bytes=sum(layer.table.nbytes for layer in layers),
-            requests=budget.requests - before[0] if budget else 0,
-            price=budget.cost - before[1] if budget else 0.0,
+            requests=spent.requests,
+            price=spent.cost,
             failures=tuple(error.message for layer in layers for error in layer.errors),
             **_gpu_memory(),
         )
@@ -93,21 +91,13 @@ class Probe:
         """Make the calls that a run would make, with the same concurrency."""
         size = node.stage.config.batch_size
         calls = [samples[start : start + size] for start in range(0, len(samples), size)]
+
+        def run(call: Sequence[int]) -> LayerParts:
+            arguments = (opened.work, opened.images, [node.name], call)
+            return self._watch.call("stages", self._worker.run, *arguments).part
+
         with ThreadPoolExecutor(node.stage.calls_at_once) as threads:
-            return list(
-                threads.map(
-                    lambda call: self._watch.call(
-                        "stages", self._worker.run, opened.work, opened.images, [node.name], call
-                    ),
-                    calls,
-                )
-            )
-
-
-def _budget(node: Node[Any]) -> Budget | None:
-    """Return what a stage spent on its service so far, if it has one."""
-    service = getattr(node.stage, "service", None)
-    return service.budget if isinstance(service, Service) else None
+            return list(threads.map(run, calls))
 
 
 def _peak_mib() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,10 +11,20 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.planning.partition import INDEX_NAME, index_table
+from engine.planning.slices import Slice, read_division
 from engine.results.manifest import RECIPE, named_shards, read_manifest
 from engine.results.publication import SHARDS, ShardStats, finished_names, read_stats
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import CANDIDATES, ROUNDS, round_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceStatus:
+    """How many shards one of the slices of a build has, and how many are done."""
+
+    slice: str
+    shards: int
+    shards_done: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,8 @@ class Status:
     dead_letters: int
     annotations_kept: int
     annotations_dropped: int
+    slices: tuple[SliceStatus, ...] = ()
+    """Of a build in slices, while it is under way."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON values."""
@@ -59,6 +72,21 @@ def read_status(output: Folder) -> Status:
         dead_letters=sum(len(stats.dead_letters) for stats in done),
         annotations_kept=sum(stats.annotations_kept for stats in done),
         annotations_dropped=sum(stats.annotations_dropped for stats in done),
+        slices=_slices(output, numbers, {stats.number for stats in done}),
+    )
+
+
+def _slices(output: Folder, numbers: Sequence[int], done: set[int]) -> tuple[SliceStatus, ...]:
+    """Return how far each slice is, or nothing when no slices are under way."""
+    division = read_division(output)
+    if division is None:
+        return ()
+    of = division.slices
+    own = Counter(Slice.with_shard(number, of=of) for number in numbers)
+    own_done = Counter(Slice.with_shard(number, of=of) for number in done)
+    parts = (Slice(number=number, of=of) for number in range(1, of + 1))
+    return tuple(
+        SliceStatus(slice=str(part), shards=own[part], shards_done=own_done[part]) for part in parts
     )
 
 

@@ -22,8 +22,11 @@ from pipelines.merge.learning.fit import fit
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.stages import Stages, levels, round_config, voters_of, with_calibrations
+from pipelines.telemetry.observers import Parent
 
 CALIBRATION = "calibration"
+COMMAND = "refine"
+"""The command that the datasets of rounds belong to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +39,17 @@ class LabelledRound:
 
 
 def label(
-    config: RefineConfig, folder: Folder, stages: Stages, auditor: Auditor | None, *, step: str
+    config: RefineConfig,
+    folder: Folder,
+    stages: Stages,
+    auditor: Auditor | None,
+    *,
+    step: str,
+    parent: Parent,
 ) -> LabelledRound:
     """Build the dataset of a round into a folder; finished work is reused.
+
+    Each dataset is a run within the command `parent`.
 
     Raises:
         UsageError: the stages do not fit together, or the audit is about other annotations.
@@ -52,17 +63,23 @@ def label(
             continue
         known = with_calibrations(stages, calibrations)
         voters = {name: known[name] for name in known if name in level.voters}
-        candidates = build_candidates(config, folder, voters, depth, step=step)
+        candidates = build_candidates(config, folder, voters, depth, step=step, parent=parent)
         calibrations |= _calibrate(candidates, folder, graph, level.merges, auditor)
     if isinstance(auditor, FileAuditor):
         auditor.check()
     final = round_config(config, output=folder.url, stages=with_calibrations(stages, calibrations))
-    run = _build(final, step=f"{step}, merging and judging")
+    run = _build(final, step=f"{step}, merging and judging", parent=parent)
     return LabelledRound(run=run, calibrations=calibrations)
 
 
 def build_candidates(
-    config: RefineConfig, folder: Folder, voters: Stages, depth: int, *, step: str
+    config: RefineConfig,
+    folder: Folder,
+    voters: Stages,
+    depth: int,
+    *,
+    step: str,
+    parent: Parent,
 ) -> Folder:
     """Build the dataset of the voters of one level, without filters; return its folder.
 
@@ -71,13 +88,13 @@ def build_candidates(
     """
     candidates = f"{folder.url}/{CANDIDATES}/{depth}"
     unmerged = round_config(config, output=candidates, stages=voters, has_filters=False)
-    return _build(unmerged, step=f"{step}, running the voters").output
+    return _build(unmerged, step=f"{step}, running the voters", parent=parent).output
 
 
-def _build(config: RunConfig, *, step: str) -> Run:
+def _build(config: RunConfig, *, step: str, parent: Parent) -> Run:
     """Build a dataset, with its card and report."""
     run = prepare(config)
-    manifest = build_dataset(run, step=step)
+    manifest = build_dataset(run, step=step, parent=parent)
     refuse_losses(manifest, config.max_dead_letter_share)
     return run
 

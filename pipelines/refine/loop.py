@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.core.counted import counted
 from engine.core.errors import ConfigError, MissingPackage
+from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started
 from engine.execution.run import Run, execute, prepare
@@ -39,10 +40,11 @@ from pipelines.merge.calibration import read_calibration
 from pipelines.merge.stage import Merge
 from pipelines.refine.audits import auditor_of, is_missing
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import LabelledRound, label
+from pipelines.refine.labelling import COMMAND, LabelledRound, label
 from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, round_config, with_students
 from pipelines.shape_world.score.measure import truth_of
+from pipelines.telemetry.observers import Parent, command, watched
 from pipelines.terminal.progress import shown
 from pipelines.training.config import TrainConfig
 from pipelines.training.trainer import train
@@ -72,11 +74,13 @@ def refine(
         RunError: a training or a relabelling failed.
     """
     needs_ray = config.runner.kind == "ray" or config.refine.train.workers > 0
-    loop = _Loop(config)  # checks the config before anything is written
+    check(config)  # before anything is written
     with (
         writing(Folder(config.output)) as lease,
         ray_started(config.runner) if needs_ray else nullcontext(),
+        command(COMMAND, config) as parent,
     ):
+        loop = _Loop(config, parent)
         best = loop.first()
         rounds = [best]
         finished(best)
@@ -141,9 +145,9 @@ def _refuse_absent_packages(config: RefineConfig, *, imports_modules: bool) -> N
 class _Loop:
     """The steps of a round, in their order."""
 
-    def __init__(self, config: RefineConfig) -> None:
-        check(config)
+    def __init__(self, config: RefineConfig, parent: Parent) -> None:
         self._config = config
+        self._parent = parent
         self._output = Folder(config.output)
         self._auditor = auditor_of(config)
         self._labels: dict[int, LabelledRound] = {}
@@ -163,10 +167,11 @@ class _Loop:
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
         progress = Progress(step=f"round {best.number} is promoted")
-        with shown(progress):
-            manifest = execute(run, progress)
+        with shown(progress), watched(run, progress, parent=self._parent) as observer:
+            manifest = execute(run, progress, observer=observer)
             write_lineage(self._output, rounds)  # first: the report shows the rounds
             put_in_place(run, manifest, before_switch=before_switch)
+            observer.observe(RunFinished(manifest=manifest))
 
     def _train(self, number: int, parent: Round) -> tuple[Student, ...]:
         """Train a student for each fold, on the samples of all other folds, and fine-tune it."""
@@ -228,7 +233,12 @@ class _Loop:
         """Label and measure a round, and promote it if it is better than its parent."""
         folder = round_folder(self._output, number)
         labels = label(
-            self._config, folder, self._stages(number), self._auditor, step=f"round {number}"
+            self._config,
+            folder,
+            self._stages(number),
+            self._auditor,
+            step=f"round {number}",
+            parent=self._parent,
         )
         self._labels[number] = labels
         with shown(Progress(step=f"round {number}", current="measuring")):

@@ -30,8 +30,9 @@ from pipelines.merge.candidates import box_of
 from pipelines.merge.learning.audit import answers_in
 from pipelines.refine.audits import first_by_digest
 from pipelines.refine.config import RefineConfig
-from pipelines.refine.labelling import build_candidates
+from pipelines.refine.labelling import COMMAND, build_candidates
 from pipelines.refine.stages import levels, round_config
+from pipelines.telemetry.observers import command
 
 AUDIT_FILE = "audit.jsonl"
 
@@ -70,8 +71,9 @@ def prepare_audit(config: RefineConfig) -> ToAudit:
     with (
         writing(Folder(config.output)),
         ray_started(config.runner) if config.runner.kind == "ray" else nullcontext(),
+        command(COMMAND, config) as parent,
     ):
-        candidates = build_candidates(config, folder, voters, 0, step="round 0")
+        candidates = build_candidates(config, folder, voters, 0, step="round 0", parent=parent)
     merges = {name for level in found for name in level.merges}
     merging = [node.stage for node in graph.specialists if node.name in merges]
     tasks = {task for stage in merging for task in stage.config.tasks}

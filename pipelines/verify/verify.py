@@ -29,11 +29,12 @@ from engine.results.manifest import (
     sealed,
 )
 from engine.results.publication import SHARDS, STATS, FileStats, ShardStats
+from engine.results.takedowns import TAKEDOWNS
 from engine.results.versions import VERSIONS, live_shards, version_files
 from engine.sources.source import RECEIPTS
 from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder, is_left_over
-from engine.storage.lease import LEASES
+from engine.storage.lease import LEASES, PARTS
 from pipelines.dataset.card import card_of, claims_of
 from pipelines.dataset.files import CARD, REPORT, RUN, STATISTICS, named_by_manifest
 from pipelines.report.statistics import Statistics
@@ -41,15 +42,18 @@ from pipelines.verify.differences import differences
 from pipelines.verify.origin import Origin, layer_of, stage_problems
 from pipelines.verify.rounds import REFINED, check_rounds
 from pipelines.verify.shard_contract import ShardCheck
+from pipelines.verify.takedowns import TakedownCheck
 
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _KNOWN = {
     **dict.fromkeys(_FILES, "file"),
-    **dict.fromkeys((SHARDS, VERSIONS, LEASES, LAYERS), "directory"),
+    **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
 }
-"""Entries that the folder of a dataset may have. Log, leases and layers change with every run."""
+"""Entries that the folder of a dataset may have. Log, leases, what slices leave and layers change
+with every run."""
 _SHARD_FILE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}(\.tar|\.parquet|_stats\.json)")
 _LEASE = re.compile(r"lock|[0-9]{6,}\.json")
+_PART = re.compile(r"[1-9][0-9]*|division\.json|\.lease")
 _LAYERS = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{16}")
 _LAYER = re.compile(r"[0-9a-f]{32}\.parquet")
 _RECEIPT = re.compile(r"[0-9a-f]{32}")
@@ -126,6 +130,9 @@ def _check_names(output: Folder, document: Mapping[str, Any]) -> Iterator[str]:
     for name in output.names(LEASES):
         if not (_LEASE.fullmatch(name) or is_left_over(name)):
             yield f"{LEASES}/{name} is no lease"
+    for name in output.names(PARTS):
+        if not _PART.fullmatch(name):
+            yield f"{PARTS}/{name} is no part of a build in slices"
 
 
 def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
@@ -137,16 +144,18 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
     numbers = [entry["number"] for entry in document["shards"]]
     if numbers != sorted(set(numbers)):
         yield f"{MANIFEST}: its shards are not in the order of their numbers, or one is there twice"
-    origin = Origin(output, document)
+    origin, takedown = Origin(output, document), TakedownCheck(output)
     statistics = Statistics.of_shards(len(numbers))
     stats: list[ShardStats] = []
     tables = 0
     yield from origin.problems()
+    yield from takedown.problems(checked)
     checked.update((RUN, INDEX_NAME))
     for index, entry in enumerate(document["shards"]):
         shard = ShardCheck(output, entry)
         yield from shard.problems(document["recipe"])
         yield from origin.problems_of(shard)
+        yield from takedown.problems_of(shard)
         checked.update(f"{SHARDS}/{entry['name']}{end}" for end in (".tar", ".parquet", STATS))
         stats += [shard.stats] if shard.stats else []
         if shard.table is not None:

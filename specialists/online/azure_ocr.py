@@ -18,6 +18,7 @@ from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError, MissingPackage, SampleError
 from engine.core.image.resizing import shrunk
 from engine.core.sample import Sample
+from engine.core.spent import Spent
 from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.text_lines import has_area, line
 from specialists.online.address import host_of, read_key
@@ -119,6 +120,9 @@ class AzureOcr(Specialist[AzureOcrConfig]):
     def load(self) -> None:
         """Open the client; no request is sent yet."""
         self.service = ReadService(self.config)
+
+    def spent(self) -> Spent:
+        return self.service.budget.spent
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation] | SampleError]:
         """Send the images, several at once."""

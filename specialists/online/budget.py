@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from engine.core.spent import Spent
 from engine.execution.answer import BUDGET_EXHAUSTED
 from specialists.online.failure import Failure
 
@@ -69,12 +70,18 @@ class Budget:
         self._limits = limits
         self._prices = prices
         self._in_flight = 0
+        self._settled = 0  # requests that were sent and are no longer in flight
         self._changed = asyncio.Condition()
         self._highest_tokens = 0
         self._highest_cost = 0.0 if prices.charges_tokens else prices.request
         self.requests = 0
         self.tokens = 0
         self.cost = 0.0
+
+    @property
+    def spent(self) -> Spent:
+        """What was spent, without the requests in flight: each number only grows."""
+        return Spent(requests=self._settled, tokens=self.tokens, cost=self.cost)
 
     @asynccontextmanager
     async def request(self) -> AsyncIterator[Receipt]:
@@ -106,6 +113,7 @@ class Budget:
     async def _settle(self, receipt: Receipt) -> None:
         async with self._changed:
             self._in_flight -= 1
+            self._settled += receipt.is_sent
             if not receipt.is_sent:
                 self.requests -= 1
             elif receipt.tokens is not None:

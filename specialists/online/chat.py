@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from engine.core.errors import ConfigError, SampleError
+from engine.core.spent import Spent
 from engine.core.stage import RUNTIME, Specialist
 from specialists.online.address import host_of, read_key
 from specialists.online.budget import Limits, Prices
@@ -292,3 +293,6 @@ class ChatSpecialist(Specialist[ChatT]):
         """
         self.service = ChatService(self.config)
         self.service.check_reachable()
+
+    def spent(self) -> Spent:
+        return self.service.budget.spent

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [QUESTION...] [--images N]`: measure, print one table.
+"""`python -m tests.benchmarks [QUESTION...] [--images N]`: measure, print one table a question.
 
 Ends with 1 when a limit is broken.
 """
@@ -11,8 +11,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-from rich.console import Console
 
 from tests.benchmarks import captions, memory, noop, orphans, overhead, pool, resume
 from tests.benchmarks.processes import load_average
@@ -37,20 +35,18 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.questions) - set(QUESTIONS):
         parser.error(f"unknown: {min(unknown)}; the questions are {', '.join(QUESTIONS)}")
-    before = load_average()
-    answers = {name: _ask(name, options.images) for name in options.questions or QUESTIONS}
-    caption = (
-        f"{os.cpu_count()} cores; load average {before:.1f} before, {load_average():.1f} after"
-    )
-    print_table(answers, caption=caption)
-    return int(any(row.is_broken for rows in answers.values() for row in rows))
+    rows = [row for name in options.questions or QUESTIONS for row in _ask(name, options.images)]
+    return int(any(row.is_broken for row in rows))
 
 
 def _ask(name: str, images: int | None) -> list[Row]:
-    started_s = time.monotonic()
+    """Measure what a question asks, and print it."""
+    before, started_s = load_average(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"florilegium_{name}_") as folder:
         rows = list(QUESTIONS[name](Path(folder), images))
-    Console(stderr=True).print(f"{name}: {time.monotonic() - started_s:.0f} s", highlight=False)
+    took = f"{time.monotonic() - started_s:.0f} s on {os.cpu_count()} cores"
+    load = f"load average {before:.1f} before, {load_average():.1f} after"
+    print_table({name: rows}, caption=f"{took}; {load}")
     return rows
 
 

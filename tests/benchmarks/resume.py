@@ -60,7 +60,7 @@ def measure(folder: Path, images: int | None) -> Iterator[Row]:
     calls = trial.build("threshold", strong={"minimum": 0.9})
     yield Row(what="calls after another threshold", value=calls.total(), limit=0)
     yield from _nothing_to_do(trial, strong={"minimum": 0.9})
-    calls = trial.build("changed", tagger={"saying": "looked at"})
+    calls = trial.build("changed", tagger={"word": "looked at"})
     due = trial.all_calls(DEPENDANTS)
     how = "the changed stage and its dependants are asked once for each image"
     what = "calls too many or too few after a change of one stage"
@@ -130,7 +130,7 @@ class Trial:
     def build(self, name: str, **changes: dict[str, Any]) -> Calls:
         """Build to the end and return the calls that it took."""
         run(DRIVER, self.folder / name, self.document(name, **changes))
-        return self._calls(name)
+        return self.calls(name)
 
     def build_half(self, *, shards: int) -> set[tuple[str, str]]:
         """Kill the driver when some shards are there; return stage and shard of each layer."""
@@ -164,7 +164,8 @@ class Trial:
         keys = [path.stem for path in self.source.iterdir()]
         return Counter((stage, key) for stage in stages for key in keys)
 
-    def _calls(self, build: str) -> Calls:
+    def calls(self, build: str) -> Calls:
+        """Return the calls that the logs of a build have."""
         calls: Calls = Counter()
         for name in (*STAGES, *FILTERS):
             log = self.folder / f"{build}_{name}.log"

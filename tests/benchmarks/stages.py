@@ -40,7 +40,7 @@ class FirstImage(Specialist[MarkingConfig]):
 
 
 class Silent(Specialist[StageConfig]):
-    """Says nothing and looks at nothing."""
+    """Finds nothing and looks at nothing."""
 
     produces = ("tag",)
 
@@ -49,7 +49,7 @@ class Silent(Specialist[StageConfig]):
 
 
 class Touch(Specialist[StageConfig]):
-    """Reads some of the bytes of each image where they lie, and says nothing."""
+    """Reads some of the bytes of each image where they lie, and finds nothing."""
 
     produces = ("tag",)
 
@@ -66,8 +66,8 @@ class CountingConfig(StageConfig):
 
     log: Annotated[str, RUNTIME]
     """A file that gets a line for each image."""
-    saying: str = "seen"
-    """What is said of each image; another word makes another stage of it."""
+    word: str = "seen"
+    """The tag or the caption of each image; another word makes another stage of it."""
     pause_s: Annotated[float, RUNTIME, Field(ge=0)] = 0.001
     """Seconds that an image takes, so that a build can be killed in its middle."""
 
@@ -80,15 +80,20 @@ class Counting(Specialist[CountingConfig]):
 
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         write_down(samples, self.config)
-        said = Annotation(kind="text", task=self.produces[0], text=self.config.saying, score=0.5)
-        return [[said] for _ in samples]
+        return [[self._annotation()] for _ in samples]
+
+    def _annotation(self) -> Annotation:
+        return Annotation(kind="text", task="tag", label=self.config.word, score=0.5)
 
 
 class CountingReader(Counting):
-    """The same, for a stage that reads what the other says."""
+    """The same, for a stage that reads what the other answers."""
 
     reads = (one_of("tag"),)
     produces = ("caption",)
+
+    def _annotation(self) -> Annotation:
+        return Annotation(kind="text", task="caption", text=self.config.word, score=0.5)
 
 
 class CountingFilterConfig(CountingConfig):
@@ -108,7 +113,7 @@ class CountingFilter(Filter[CountingFilterConfig]):
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
         write_down(samples, self.config)
         return [
-            [Measurement(said.id, {"strength": said.score or 0.0}) for said in sample.of("tag")]
+            [Measurement(tag.id, {"strength": tag.score or 0.0}) for tag in sample.of("tag")]
             for sample in samples
         ]
 

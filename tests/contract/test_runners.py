@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.core.errors import ConfigError, FlorilegiumError, RunError
+from engine.execution.progress import Progress
+from engine.execution.run import execute, prepare
 from engine.results.manifest import Manifest
-from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
+from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, configure, contents
 
 Runner = dict[str, Any]
 IMAGES = 12
@@ -165,14 +167,27 @@ def test_a_stage_that_waits_for_a_service_has_one_worker_of_its_own(
     assert len(set(asked(log))) == 1
 
 
-def test_a_cluster_that_is_too_small_is_told_before_anything_runs(
+def test_a_cluster_that_is_too_small_is_an_error_before_anything_runs(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
-    greedy = {"bright": {**DESCRIBED["bright"], "num_gpus": 1, "workers": 2}}
-    with pytest.raises(RunError, match=r"bright 2 x 1 GPU are wanted and the cluster has 1"):
+    greedy = {"bright": {**DESCRIBED["bright"], "num_gpus": 2}}
+    with pytest.raises(RunError, match=r"bright 2 GPU are wanted, .* and the cluster has 1"):
         build(album, tmp_path / "out", runner={"kind": "ray", "workers": 1}, specialists=greedy)
-    with pytest.raises(RunError, match="9 CPU workers are wanted and the cluster has 2"):
-        build(album, tmp_path / "out", runner={"kind": "ray", "workers": 9})
+
+
+def test_a_cluster_with_room_for_fewer_workers_is_used_and_noted(
+    album: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    stages = {"bright": {**DESCRIBED["bright"], "num_gpus": 1, "workers": 3}}
+    run = prepare(
+        configure(album, tmp_path / "out", runner={"kind": "ray", "workers": 9}, specialists=stages)
+    )
+    progress = Progress()
+    assert execute(run, progress).totals.samples == IMAGES
+    assert [note.partition(":")[0] for note in progress.notes] == [
+        "pool 'cpu' starts with 2 workers of 9",
+        "pool 'bright' starts with 1 worker of 3",
+    ]
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_reason(

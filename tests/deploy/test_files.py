@@ -1,4 +1,4 @@
-"""Everything else in `configs/deploy`: the image, the launcher of clusters, Slurm, schedulers."""
+"""Most files in `configs/deploy`: the image, the launcher of clusters, Slurm, schedulers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ TEXTS = {path.name: path.read_text("utf-8") for path in DEPLOY.iterdir() if path
 def test_every_file_is_looked_at_here_or_beside() -> None:
     assert TEXTS.keys() == {
         *("Dockerfile", "rayjob.yaml", "raycronjob.yaml", "cronjob.yaml", "ray_cluster.yaml"),
-        *("slurm.sbatch", "airflow_dag.py", "dagster_job.py"),
+        *("slurm.sbatch", "slurm_array.sbatch", "airflow_dag.py", "dagster_job.py"),
+        *("grafana.json", "metrics.md"),
     }
 
 
@@ -41,11 +42,14 @@ def test_no_file_names_a_host_and_every_image_is_a_plain_name() -> None:
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_every_command_of_ours_in_comments_and_scripts_is_one(name: str) -> None:
     text = re.sub(r"\\\n[#\s]*", " ", TEXTS[name])
-    lines = re.findall(r"^[#\s]*(florilegium (?:build|submit) [^&\n`]+)", text, re.MULTILINE)
+    lines = re.findall(
+        r"^[#\s]*(?:exec )?(florilegium (?:build|submit) [^&\n`]+)", text, re.MULTILINE
+    )
     for line in lines:
         ready = line.replace('"$@"', "CONFIG").replace("$address", "10.0.0.1:20000")
         assert parse(ready)
-    assert len(lines) == {"ray_cluster.yaml": 1, "slurm.sbatch": 1}.get(name, 0)
+    counts = {"ray_cluster.yaml": 1, "slurm.sbatch": 1, "slurm_array.sbatch": 2}
+    assert len(lines) == counts.get(name, 0)
 
 
 def test_the_image_installs_extras_that_exist_and_copies_what_is_packed() -> None:
@@ -165,11 +169,39 @@ def test_slurm_passes_the_signal_to_the_build_and_waits_for_its_end(
     assert (tmp_path / "calls").read_text("utf-8").splitlines()[-1] == "stopped"
 
 
-def test_slurm_without_a_config_is_wrong_usage(slurm: dict[str, str]) -> None:
-    command = ["bash", str(DEPLOY / "slurm.sbatch")]
-    done = subprocess.run(command, env=slurm, capture_output=True, text=True)
+@pytest.mark.parametrize("name", ["slurm.sbatch", "slurm_array.sbatch"])
+def test_slurm_without_a_config_is_wrong_usage(slurm: dict[str, str], name: str) -> None:
+    done = subprocess.run(["bash", str(DEPLOY / name)], env=slurm, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "usage: sbatch slurm.sbatch CONFIG" in done.stderr
+    assert f"usage: sbatch {name} CONFIG" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "call"),
+    [
+        ({"SLURM_ARRAY_TASK_ID": "3"}, "--slice 3/16 --set runner.address=local --set"),
+        ({"SLURM_ARRAY_TASK_ID": "64", "SLICES": "64"}, "--slice 64/64 --set runner.address="),
+        ({}, "--finish c.yaml --output /scratch/out"),
+    ],
+)
+@pytest.mark.parametrize("code", ["0", "1"])
+def test_a_task_of_an_array_builds_its_slice_and_the_job_after_it_finishes(
+    slurm: dict[str, str], tmp_path: Path, task: dict[str, str], call: str, code: str
+) -> None:
+    command = ["bash", str(DEPLOY / "slurm_array.sbatch"), "c.yaml", "--output", "/scratch/out"]
+    environment = {**slurm, **task, "CODE": code, "RAY_AUTH_MODE": "", "RAY_AUTH_TOKEN": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == int(code), done.stderr
+    (line,) = (tmp_path / "calls").read_text("utf-8").splitlines()
+    assert line.startswith(f"florilegium build {call}")
+    assert "c.yaml --output /scratch/out" in line
+    assert ("runner.workers=16" in line) == bool(task)
+
+
+def test_the_numbers_of_an_array_are_those_of_its_slices() -> None:
+    text = TEXTS["slurm_array.sbatch"]
+    arrays = re.findall(r"--array=1-(\d+) slurm_array", text)
+    assert arrays == re.findall(r"\$\{SLICES:-(\d+)\}", text)
 
 
 class Failed(Exception):

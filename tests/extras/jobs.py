@@ -120,6 +120,25 @@ def s3() -> None:
     assert folder.size("shards/000000.tar") == 5
 
 
+def metrics() -> None:
+    """Build with a file of metrics, and read it as Prometheus does."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from engine.execution.run import prepare
+    from pipelines.build import build_dataset
+    from tests.building import configure
+
+    folder = scratch()
+    os.environ["FLORILEGIUM_METRICS_FILE"] = str(folder / "shapes.prom")
+    source, stages = "shape_world://4?seed=1", {"shapes_colour": {}}
+    build_dataset(prepare(configure(source, folder / "out", specialists=stages)))
+    text = (folder / "shapes.prom").read_text("utf-8")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    samples = families["florilegium_inputs"].samples
+    counts = {one.labels["outcome"]: one.value for one in samples if one.name.endswith("_total")}
+    assert counts == {"sample": 4, "dead_letter": 0}, text
+
+
 def cluster() -> None:
     """Submit a build to the job server of a Ray that was started for it, and wait for its end."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}  # read on import
@@ -144,6 +163,41 @@ def cluster() -> None:
     florilegium("verify", folder / "out")
     florilegium(*submit, "--set", "specialists.shapes_colour.no_such_option=1", code=2)
     ray.shutdown()
+
+
+def tracing() -> None:
+    """Build with a collector on loopback, which gets the spans of the run."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    from tests.pipelines.telemetry.receiver import Receiver
+
+    with Receiver() as receiver:
+        os.environ |= {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "NO_PROXY": "127.0.0.1"}
+        output = scratch() / "out"
+        florilegium("build", scenes(), "--output", output, "--runner", "local")
+    requests = [ExportTraceServiceRequest.FromString(one.body) for one in receiver.received]
+    spans = [
+        span
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    names = {span.name for span in spans}
+    assert {"build", "shard", "call", "stage shapes_colour"} <= names, names
+
+
+def lineage() -> None:
+    """Build with a catalogue on loopback, which gets the events of the run."""
+    from tests.pipelines.telemetry.receiver import Receiver
+
+    with Receiver() as receiver:
+        os.environ |= {"OPENLINEAGE_URL": receiver.url, "NO_PROXY": "127.0.0.1"}
+        output = scratch() / "out"
+        florilegium("build", scenes(), "--output", output, "--runner", "local")
+    events = [received.json for received in receiver.received]
+    assert [event["eventType"] for event in events] == ["START", "COMPLETE"], events
+    assert events[1]["outputs"][0]["name"] == str(output), events
 
 
 def photographs() -> None:
@@ -195,7 +249,10 @@ JOBS: Mapping[str, Callable[[], None]] = {
     "sentencepiece": sentencepiece,
     "torchvision": torchvision,
     "s3": s3,
+    "metrics": metrics,
     "cluster": cluster,
+    "tracing": tracing,
+    "lineage": lineage,
     "photographs": photographs,
     "heic": heic,
     "signing": signing,
@@ -239,6 +296,14 @@ class Bucket(BaseHTTPRequestHandler):
 def scratch() -> Path:
     """Return an empty folder."""
     return Path(tempfile.mkdtemp(prefix="florilegium-"))
+
+
+def scenes() -> Path:
+    """Write a config over four drawn scenes."""
+    config = scratch() / "config.yaml"
+    stages = "specialists: {shapes_colour: }\nsource: shape_world://4?seed=1\n"
+    config.write_text(stages, "utf-8")
+    return config
 
 
 def pictures() -> Path:

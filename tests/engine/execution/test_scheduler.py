@@ -19,7 +19,7 @@ from engine.core.stage import StageConfig
 from engine.execution.progress import Progress
 from engine.execution.runner import Opened, Runner
 from engine.execution.scheduler import CHUNK, MAX_DEATHS, Job, Scheduler, segments
-from engine.execution.worker import LayerParts, ShardWork
+from engine.execution.worker import LayerParts, Ran, ShardWork
 from engine.planning.gates import Gate
 from engine.planning.graph import CPU_POOL, Graph, Node
 from engine.planning.partition import Entry, ShardSpec, shard_name
@@ -167,7 +167,7 @@ class FakeRunner(Runner):
         samples: Sequence[int],
         *,
         exclusive: bool = False,
-    ) -> LayerParts:
+    ) -> Ran:
         shard = opened.work.shard.name
         self.calls.append(Call(shard, pool, tuple(names), tuple(samples), exclusive))
         self.events += [f"run {name}" for name in names]
@@ -175,7 +175,8 @@ class FakeRunner(Runner):
         if self.dies(names, samples):
             raise WorkerDied("killed")
         nodes = {node.name: node for node in self.graph.layered}
-        return {name: make_layer(nodes[name], {n: [] for n in samples}, ()) for name in names}
+        part = {name: make_layer(nodes[name], {n: [] for n in samples}, ()) for name in names}
+        return Ran(part=part, timings=())
 
     async def fetch(self, part: LayerParts) -> LayerParts:
         return part

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.execution import ray_runner
+from engine.execution import ray_pools
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import RayRunner
 from engine.execution.run import execute, prepare
@@ -83,7 +83,7 @@ def other(ray_cluster: None, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_build_tells_who_holds_the_gpu_that_it_waits_for_and_goes_on_when_it_is_free(
     album: Path, tmp_path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_runner, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(ray_pools, "PATIENCE_S", 0.5)
     seen: list[str] = []
     waiting = RayRunner.waiting
 

@@ -44,7 +44,7 @@ def layer_files(tmp_path: Path) -> dict[str, bytes]:
 def test_layers_that_are_stored_twice_are_the_same(opened: Made, tmp_path: Path) -> None:
     """The call is made again when its worker died between writing and answering."""
     worker, work, images = opened(specialists=DESCRIBED)
-    part = worker.run(work, images, ["bright", "describe"], range(5))
+    part = worker.run(work, images, ["bright", "describe"], range(5)).part
     first = worker.store(work, ["bright", "describe"], part)
     before = layer_files(tmp_path)
     assert [layer.table.num_rows for layer in first.values()] == [5, 5]
@@ -122,7 +122,7 @@ def test_each_stage_is_asked_about_what_it_has_left_in_batches_of_its_own(
         )  # fmt: skip
     keys = [record.key for record in work.shard.records]
     work.todo["small"] = (0, 2, 4, 6, 8, 10)
-    part = worker.run(work, images, ["small", "large"], range(12))
+    part = worker.run(work, images, ["small", "large"], range(12)).part
     assert batches["large"] == [keys]
     assert batches["small"] == [keys[0:10:2], keys[10:11]]
     said = {name: layer.table.column("sample").to_pylist() for name, layer in part.items()}
@@ -160,7 +160,7 @@ def test_a_failure_is_asked_again_when_retried_and_what_was_not_paid_always(
 def test_who_reads_a_stage_that_failed_earlier_fails_for_it(opened: Made, reason: str) -> None:
     worker, work, images = opened(specialists=DESCRIBED)
     errors_of(worker, work, reason)
-    part = worker.run(work, images, ["describe"], range(5))
+    part = worker.run(work, images, ["describe"], range(5)).part
     (error,) = part["describe"].errors
     wanted = {"broken": "input_failed"}.get(reason, reason)
     assert (error.sample, error.reason) == (1, wanted)
@@ -170,7 +170,7 @@ def test_a_stage_that_is_asked_again_is_not_held_against_who_reads_it(opened: Ma
     worker, work, images = opened(specialists=DESCRIBED)
     errors_of(worker, work, "broken")
     work = replace(work, retry=True, todo={"bright": (1,), "describe": (0, 1, 2, 3, 4)})
-    part = worker.run(work, images, ["bright", "describe"], range(5))
+    part = worker.run(work, images, ["bright", "describe"], range(5)).part
     assert part["describe"].errors == ()
     assert part["describe"].table.column("sample").to_pylist() == [1]
     stored = worker.store(work, ["bright", "describe"], part)
@@ -184,7 +184,7 @@ def test_a_layer_that_is_gone_is_not_taken_for_a_stage_that_says_nothing(
     opened: Made, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
     worker, work, images = opened(specialists=DESCRIBED)
-    worker.store(work, ["bright"], worker.run(work, images, ["bright"], range(5)))
+    worker.store(work, ["bright"], worker.run(work, images, ["bright"], range(5)).part)
     (layer,) = layer_files(tmp_path)
     damage(Path(layer))
     with pytest.raises(DataLost, match=r"'bright' was deleted .* 5 samples are gone: run the same"):
@@ -194,4 +194,4 @@ def test_a_layer_that_is_gone_is_not_taken_for_a_stage_that_says_nothing(
         worker.publish(work, images, ["describe"], part)
     partial = replace(work, todo={**work.todo, "bright": (1,)})
     with pytest.raises(DataLost, match="the answers for 4 samples are gone"):
-        worker.store(partial, ["bright"], worker.run(partial, images, ["bright"], [1]))
+        worker.store(partial, ["bright"], worker.run(partial, images, ["bright"], [1]).part)

@@ -17,7 +17,7 @@ import pytest
 from engine.core.errors import OutputInUse, RunError, StorageError
 from engine.storage import lease
 from engine.storage.folder import Folder
-from engine.storage.lease import LEASE_S, Holder, writing
+from engine.storage.lease import DIVISION, LEASE_S, Holder, writing, writing_part
 
 
 def elsewhere() -> Holder:
@@ -104,6 +104,61 @@ def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
     other.wait()
     other.stdout.close()
     with writing(Folder(str(tmp_path))):
+        pass
+
+
+def test_parts_are_written_at_once_and_each_by_one_writer(output: Folder) -> None:
+    with writing_part(output, 1) as first, writing_part(output, 2) as second:
+        with pytest.raises(OutputInUse, match="slices/2 is being written"), writing_part(output, 2):
+            raise AssertionError("two writers")
+        first.check()
+        second.check()
+    with writing(output):
+        pass
+
+
+def test_the_whole_is_not_written_beside_a_part(output: Folder) -> None:
+    with (
+        writing_part(output, 3),
+        pytest.raises(OutputInUse, match="is being written by"),
+        writing(output, ends_parts=True),
+    ):
+        raise AssertionError("two writers")
+    assert holders(output) == []
+    with (
+        writing(output),
+        pytest.raises(OutputInUse, match="is being written by"),
+        writing_part(output, 3),
+    ):
+        raise AssertionError("two writers")
+    assert holders(Folder(f"{output.url}/slices/3")) == []
+
+
+def test_a_live_part_on_another_machine_is_respected_and_a_dead_one_ends(output: Folder) -> None:
+    part = Folder(f"{output.url}/slices/12")
+    hold(part, elsewhere())
+    with pytest.raises(OutputInUse, match="on another-host, process 1"), writing(output):
+        raise AssertionError("two writers")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    hold(part, replace(Holder.this_process(), pid=dead.pid))
+    with writing(output):
+        pass
+
+
+def test_a_whole_that_is_written_on_another_machine_is_respected_by_parts(output: Folder) -> None:
+    hold(output, elsewhere())
+    with pytest.raises(OutputInUse, match="on another-host"), writing_part(output, 1):
+        raise AssertionError("two writers")
+
+
+def test_an_output_that_is_divided_is_written_by_parts_until_one_ends_them(output: Folder) -> None:
+    output.publish(DIVISION, b"{}")
+    with pytest.raises(OutputInUse, match="is being built in slices"), writing(output):
+        raise AssertionError("two writers")
+    with writing_part(output, 1):
+        pass
+    with writing(output, ends_parts=True):
         pass
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from engine.core.spent import Spent
 from engine.execution.answer import BUDGET_EXHAUSTED
 from specialists.online.budget import Budget, Limits, Prices
 from specialists.online.failure import SERVICE_FAILED, Failure
@@ -52,6 +53,21 @@ def test_requests_are_counted_exactly_failed_ones_included() -> None:
     assert sent == [True] * 7 + [False] * 13
     assert budget.requests == 7
     assert budget.tokens == 4 * 18
+    assert budget.spent == Spent(requests=7, tokens=72)
+
+
+def test_a_request_in_flight_is_not_spent_yet() -> None:
+    budget = Budget(Limits(), PRICES)
+
+    async def one() -> Spent:
+        async with budget.request() as receipt:
+            receipt.is_sent, receipt.tokens = True, (1000, 100)
+            return budget.spent
+
+    assert asyncio.run(one()) == Spent()
+    assert budget.spent.requests == 1
+    assert budget.spent.tokens == 1100
+    assert budget.spent.cost == pytest.approx(0.03)
 
 
 def test_a_request_that_was_not_sent_is_none() -> None:

@@ -1,0 +1,231 @@
+"""What happens in a run, as facts, and who is told of them.
+
+`Progress` counts them for displays; exporters of metrics and traces are observers, too. Facts are
+plain values without keys or bytes of samples. Nothing here knows how they are shown or sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from engine.execution.timing import StageTiming
+from engine.results.manifest import Manifest
+from engine.results.publication import ShardStats
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted:
+    """A run begins. `sources` and `output` are URLs without secrets; `started_s` is in seconds
+    since 1970; `step` is the step of a longer job that this run is."""
+
+    sources: tuple[str, ...]
+    output: str
+    recipe: str
+    runner: str
+    step: str = ""
+    started_s: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSkipped:
+    """A shard was finished before this run."""
+
+    stats: ShardStats
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkFound:
+    """The shards that the run works on were counted; `stages` are those with answers of their own,
+    in the order in which they run."""
+
+    shards: int
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersStarted:
+    """The runner has its workers, or waits for them; under Ray, this process is connected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardOpened:
+    """A shard was read. `unread` of its `inputs` became no samples; `answered` counts, by stage,
+    the samples whose answers were stored before. `started_s` is when reading began."""
+
+    shard: str
+    inputs: int
+    unread: int
+    answered: Mapping[str, int]
+    started_s: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardRestarted:
+    """A shard starts again, as its bytes were lost or did not fit into shared memory."""
+
+    shard: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallFinished:
+    """A worker came back from a call of some stages. `seconds` is what the driver waited, for a
+    free worker and a model that was loaded, too; `timings` are those of the worker."""
+
+    shard: str
+    pool: str
+    stages: tuple[str, ...]
+    samples: int
+    started_s: float
+    seconds: float
+    timings: tuple[StageTiming, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplesAnswered:
+    """A stage is through with some samples of a shard, those that it failed on included."""
+
+    shard: str
+    stage: str
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerLost:
+    """A worker died during a call, or was ended because of a limit. `stages` are those of the call,
+    none where it was reading; `samples` is their number."""
+
+    shard: str
+    pool: str
+    stages: tuple[str, ...]
+    samples: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolLoad:
+    """The calls of a pool: `width` can run at once, `calls` are wanted now."""
+
+    pool: str
+    width: int
+    calls: int
+
+    @property
+    def running(self) -> int:
+        """Calls that run, or load their models."""
+        return min(self.calls, self.width)
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for a free worker."""
+        return self.calls - self.running
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolsSeen:
+    """A look at all pools, every few seconds; `waiting` is the line that says what for, or ""."""
+
+    pools: tuple[PoolLoad, ...]
+    waiting: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFinished:
+    """A shard was published, or was found to be up to date; `started_s` is when it was begun."""
+
+    shard: str
+    stats: ShardStats
+    started_s: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished:
+    """The dataset is in place; without a manifest when this run made only a part of it."""
+
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFailed:
+    """The run ended with an error."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStopped:
+    """A person or the system stopped the run, by Ctrl-C or a signal."""
+
+
+Fact = (
+    RunStarted
+    | ShardSkipped
+    | WorkFound
+    | WorkersStarted
+    | ShardOpened
+    | ShardRestarted
+    | CallFinished
+    | SamplesAnswered
+    | WorkerLost
+    | PoolsSeen
+    | ShardFinished
+    | RunFinished
+    | RunFailed
+    | RunStopped
+)
+
+
+class Observer(ABC):
+    """Is told what happens in a run, in its order, in the thread of the run: it must be quick."""
+
+    @abstractmethod
+    def observe(self, fact: Fact) -> None:
+        """Take note of a fact; of facts that do not matter to it, an observer takes none.
+
+        After `RunFinished`, `RunFailed` or `RunStopped` nothing comes: what was collected is to be
+        delivered then, within seconds.
+        """
+
+
+class Observers(Observer):
+    """Several observers as one. One of `guests` that raises is left out from then on, with a
+    warning in the log: what cannot be shown is no reason to end a run."""
+
+    def __init__(self, *own: Observer, guests: Sequence[Observer] = ()) -> None:
+        self._own = own
+        self._guests = list(guests)
+
+    def observe(self, fact: Fact) -> None:
+        for observer in self._own:
+            observer.observe(fact)
+        for guest in tuple(self._guests):
+            try:
+                guest.observe(fact)
+            except Exception:
+                self._guests.remove(guest)
+                what = "%s failed at %s and is told nothing more"
+                _log.warning(what, type(guest).__name__, type(fact).__name__, exc_info=True)
+
+
+@contextmanager
+def observed(observer: Observer, started: RunStarted) -> Iterator[None]:
+    """Tell an observer of the start of a run, and of an end other than `RunFinished`."""
+    observer.observe(started)
+    try:
+        yield
+    except Exception as error:
+        observer.observe(RunFailed(error=error))
+        raise
+    except BaseException:
+        observer.observe(RunStopped())
+        raise

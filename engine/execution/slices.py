@@ -1,0 +1,210 @@
+"""A build without one driver: a process makes its slice of the shards, another one gathers all.
+
+    slices/division.json   the division that the first slice stored: the round of slices is open
+           3/              the lease of slice 3, and its log
+
+All this lies in the output until the shards are gathered. A slice may be killed and started again
+at any time. Of the source's listing only the first one is used: the others read the index.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from engine.core.counted import counted
+from engine.core.errors import OutputInUse, RunError, StorageError, UsageError
+from engine.execution.log import LOG
+from engine.execution.observer import Observer
+from engine.execution.progress import Progress
+from engine.execution.run import (
+    Run,
+    divide,
+    make,
+    manifest_of,
+    readings_of,
+    refuse_caveats,
+    remarks_of,
+    survey,
+)
+from engine.planning.partition import (
+    INDEX_NAME,
+    ShardSpec,
+    place_of,
+    places,
+    read_index,
+    remembered,
+    write_index,
+)
+from engine.planning.slices import Division, Slice, inputs_digest, read_division
+from engine.results.manifest import RECIPE, Manifest, read_manifest
+from engine.results.publication import ShardStats
+from engine.storage.folder import Folder
+from engine.storage.lease import DIVISION, PARTS, writing
+
+_MOST_NAMED = 8
+"""Slices that are named with their missing shards, and shards of each, at most."""
+
+
+def execute_slice(
+    run: Run,
+    part: Slice,
+    progress: Progress,
+    *,
+    retry: bool = False,
+    replace: bool = False,
+    check: bool = False,
+    observer: Observer | None = None,
+) -> Manifest | None:
+    """Make the shards of a slice that are missing, and return a manifest of them, for counting.
+
+    The caller holds the lease of the slice. The first slice divides the sources; it returns `None`
+    when a finished dataset has all of it already. The options are those of `execute`.
+
+    Raises:
+        ConfigError: as `execute`, or the slices before were of another division.
+        RunError: so many images of the slice fail that the limit cannot be kept, or the workers
+            cannot go on.
+        StorageError: a file cannot be written.
+    """
+    refuse_caveats(run)
+    specs = _shared(run, part, progress, retry=retry, replace=replace, check=check)
+    if specs is None:
+        return None
+    own = [spec for spec in specs if part.has(spec.number)]
+    log = Folder(f"{run.output.url}/{PARTS}/{part.number}")
+    stats = make(run, own, progress, log=log, retry=retry, check=check, observer=observer)
+    return manifest_of(run, stats, remarks=())
+
+
+def gather(run: Run, *, check: bool = False) -> Manifest | None:
+    """Return the manifest of the shards that all slices made, not yet written.
+
+    The caller holds the lease of the output. `None` when a dataset of this config is finished
+    already and no slices are under way.
+
+    Raises:
+        RunError: shards are missing; the message says which, and how to make them.
+        UsageError: no slices are under way.
+    """
+    division = read_division(run.output)
+    if division is None:
+        if _is_current(run):
+            return None
+        raise UsageError(
+            f"{run.output.url} is not being built in slices: begin with `florilegium build CONFIG "
+            f"--slice 1/16`, and so on to 16/16"
+        )
+    specs = _specs_of(run, division, _division(run, [], division.slices))
+    found = survey(run, specs, check=check, asks_again=False)
+    made = [one for one in found if isinstance(one, ShardStats)]
+    if len(made) < len(specs):
+        missing = {spec.number for spec in specs} - {stats.number for stats in made}
+        raise RunError(_missing(sorted(missing), division.slices, len(specs)))
+    return manifest_of(run, made, remarks=division.remarks)
+
+
+def end_slices(output: Folder) -> None:
+    """Delete the division and what slices left beside the shards; their logs go to the log of the
+    dataset. The caller holds the lease of the output."""
+    for part in filter(str.isdigit, output.names(PARTS)):
+        if log := output.read(f"{PARTS}/{part}/{LOG}"):
+            output.publish(LOG, (output.read(LOG) or b"") + log)
+            output.remove(f"{PARTS}/{part}/{LOG}")
+    output.remove(DIVISION)
+    with suppress(StorageError):  # a slice that starts right now may write its lease there
+        Folder(f"{output.url}/{PARTS}").clear()
+
+
+def _shared(
+    run: Run, part: Slice, progress: Progress, *, retry: bool, replace: bool, check: bool
+) -> list[ShardSpec] | None:
+    """Return the shards of all slices, by the stored division; the first slice stores it."""
+    while (division := read_division(run.output)) is None:
+        try:
+            with writing(Folder(f"{run.output.url}/{PARTS}")) as lease:
+                if read_division(run.output) is not None:
+                    continue
+                specs = divide(run, replace=replace)
+                if not (retry or check) and _has_all(run, specs):
+                    return None
+                if not run.output.exists(INDEX_NAME):
+                    write_index(run.output, specs, shard_size=run.config.shard_size)
+                run.output.publish(RECIPE, run.graph.recipe.encode())
+                lease.check()
+                run.output.create(DIVISION, _division(run, specs, part.of).to_json())
+        except OutputInUse:
+            progress.current = "waiting for the slice that divides the source"
+            time.sleep(0.5 + part.number / part.of)  # not all at the same moment
+    return _specs_of(run, division, _division(run, [], part.of))
+
+
+def _division(run: Run, specs: Sequence[ShardSpec], slices: int) -> Division:
+    return Division(
+        slices=slices,
+        recipe=run.graph.recipe,
+        shard_size=run.config.shard_size,
+        layers="" if run.config.layers is None else place_of(run.config.layers),
+        sources=tuple(places(run.sources)),
+        readings=tuple(readings_of(run)),
+        inputs=inputs_digest(specs),
+        remarks=tuple(remarks_of(run)),
+    )
+
+
+def _specs_of(run: Run, division: Division, own: Division) -> list[ShardSpec]:
+    """Return the shards of a division as the index has them.
+
+    Raises:
+        ConfigError: this run has another division.
+        StorageError: the index is another one.
+    """
+    division.refuse_others(own, run.output)
+    specs = remembered(run.sources, read_index(run.output).entries)
+    if inputs_digest(specs) != division.inputs:
+        raise StorageError(
+            f"{run.output.path(INDEX_NAME)} is not as the first slice wrote it: end the slices "
+            f"with `florilegium build CONFIG --drop-slices` and begin again, finished shards are "
+            f"not made again"
+        )
+    return specs
+
+
+def _is_current(run: Run) -> bool:
+    """Whether the dataset is finished, with the stages of this run."""
+    manifest = read_manifest(run.output)
+    is_same = manifest is not None and manifest["recipe"] == run.graph.recipe
+    return is_same and not run.output.exists(RECIPE)
+
+
+def _has_all(run: Run, specs: Sequence[ShardSpec]) -> bool:
+    """Whether the dataset is finished and has all that is in the sources now."""
+    manifest = read_manifest(run.output)
+    if manifest is None or not _is_current(run) or manifest["remarks"] != remarks_of(run):
+        return False
+    found = survey(run, specs)
+    names = [one.name for one in found if isinstance(one, ShardStats)]
+    return len(names) == len(specs) and names == [one["name"] for one in manifest["shards"]]
+
+
+def _missing(shards: Sequence[int], slices: int, total: int) -> str:
+    """Return which shards are missing and which slices make them."""
+    by_slice: dict[int, list[int]] = {}
+    for shard in shards:
+        by_slice.setdefault(Slice.with_shard(shard, of=slices).number, []).append(shard)
+    lines = [
+        f"  --slice {number}/{slices}: {_listed(by_slice[number])}"
+        for number in sorted(by_slice)[:_MOST_NAMED]
+    ]
+    if len(by_slice) > _MOST_NAMED:
+        lines.append(f"  and {len(by_slice) - _MOST_NAMED} more slices")
+    what = f"{len(shards)} of {counted(total, 'shard')} are missing"
+    cure = "run `florilegium build CONFIG` again with"
+    return "\n".join((f"{what}: {cure}", *lines, "and then with --finish"))
+
+
+def _listed(shards: Sequence[int]) -> str:
+    shown = ", ".join(f"{shard:06d}" for shard in shards[:_MOST_NAMED])
+    more = f" and {len(shards) - _MOST_NAMED} more" if len(shards) > _MOST_NAMED else ""
+    return f"{counted(len(shards), 'shard')} ({shown}{more})"

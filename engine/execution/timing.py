@@ -1,0 +1,70 @@
+"""How long stages took in a call of a worker, batch by batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from engine.core.spent import Spent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageTiming:
+    """What a stage did in one call: the samples and the seconds of each batch, in their order.
+
+    `started_s` is in seconds since 1970, by the clock of the worker. A batch that raised was asked
+    again image by image: its seconds include that. `failures` counts its samples without an answer,
+    `spent` what a service was paid since the call of this stage before it, in the same worker.
+    """
+
+    stage: str
+    started_s: float
+    batch_samples: tuple[int, ...]
+    batch_seconds: tuple[float, ...]
+    failures: int
+    spent: Spent
+
+    @property
+    def samples(self) -> int:
+        """Samples that the stage was asked about."""
+        return sum(self.batch_samples)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that it took for them."""
+        return sum(self.batch_seconds)
+
+
+@dataclass(kw_only=True)
+class Stopwatch:
+    """Times the batches of one stage in one call."""
+
+    started_s: float = 0.0
+    samples: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    failures: int = 0
+
+    @contextmanager
+    def batch(self, samples: Sized) -> Iterator[None]:
+        """Time a batch, which is not empty."""
+        if not self.samples:
+            self.started_s = time.time()
+        began_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.samples.append(len(samples))
+            self.seconds.append(time.perf_counter() - began_s)
+
+    def timing(self, stage: str, spent: Spent) -> StageTiming:
+        """Return what was timed."""
+        return StageTiming(
+            stage=stage,
+            started_s=self.started_s,
+            batch_samples=tuple(self.samples),
+            batch_seconds=tuple(self.seconds),
+            failures=self.failures,
+            spent=spent,
+        )

@@ -1,0 +1,49 @@
+"""Reading what a command is to do: its config, with what the command line says laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.planning.config import RunConfig, load_document, validated
+from engine.planning.plugins import modules_of, refuse_plugins
+from pipelines.commands.options import given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A config as it was written, options and plan included, and as it was understood.
+
+    `config` is a `RefineConfig` where the document has `refine`.
+    """
+
+    document: dict[str, Any]
+    config: RunConfig
+
+
+def load(
+    path: Path,
+    *,
+    overrides: Sequence[str] | None,
+    no_plugins: bool,
+    plan_file: Path | None = None,
+    **options: str | float | list[str] | None,
+) -> Loaded:
+    """Read a config. `options` are top-level keys that the command line may set; `None` sets none.
+
+    Raises:
+        ConfigError: the config cannot be read or has mistakes, or names modules that `no_plugins`
+            does not allow.
+    """
+    from pipelines.refine.config import RefineConfig
+
+    changes = given(**options)
+    document = load_document(path, changes=changes, overrides=overrides or [], plan=plan_file)
+    model = RefineConfig if "refine" in document else RunConfig
+    config = validated(model, document, where=str(path))
+    if no_plugins:
+        students = config.refine.students if isinstance(config, RefineConfig) else {}
+        refuse_plugins(config, modules_of(config, ("refine.students", students)))
+    return Loaded(document=document, config=config)

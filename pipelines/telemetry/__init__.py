@@ -1,0 +1,1 @@
+"""A run as others see it: what observers send to services that watch."""

@@ -1,0 +1,94 @@
+"""Who watches a run: what its runner and the environment of this process ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.core.redaction import redacted
+from engine.execution.observer import Observer, Observers, RunFinished, RunStarted, observed
+from engine.execution.progress import Progress
+from engine.execution.run import Run, started
+from engine.planning.config import RunConfig
+from engine.storage.folder import Folder
+from pipelines.telemetry.metrics import MetricsObserver
+from pipelines.telemetry.progress_file import BUILD, ProgressPublisher
+from pipelines.telemetry.prometheus import METRICS_FILE, RayExporter, TextfileExporter
+from pipelines.telemetry.services import lineage_of, tracing_of
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+    from pipelines.telemetry.lineage_events import LineageRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The command that a run belongs to, as services know it; a build may belong to none."""
+
+    lineage: LineageRun | None = None
+    trace: Context | None = None
+
+
+@contextmanager
+def watched(
+    run: Run, progress: Progress, *, parent: Parent | None = None, writer: str = BUILD
+) -> Iterator[Observer]:
+    """Let a run be seen while the block runs: publish its progress, and tell its observers; the
+    block tells them itself of `RunFinished`. `writer` names its file of progress, `parent` the
+    command that the run belongs to.
+
+    Raises:
+        UsageError: the environment asks for an observer that cannot be.
+    """
+    publisher = ProgressPublisher(progress, run.output, writer)
+    observer = Observers(guests=(publisher, *observers_of(run, parent)))
+    with observed(observer, started(run, step=progress.step)):
+        yield observer
+
+
+def observers_of(run: Run, parent: Parent | None = None) -> tuple[Observer, ...]:
+    """Return the observers of a run.
+
+    Raises:
+        UsageError: the environment asks for one that cannot be.
+    """
+    return tuple(_observers(run, parent or Parent()))
+
+
+def _observers(run: Run, parent: Parent) -> Iterator[Observer]:
+    if run.config.runner.kind == "ray":
+        yield MetricsObserver(RayExporter())
+    if path := os.environ.get(METRICS_FILE):
+        yield MetricsObserver(TextfileExporter(Path(path)))
+    if lineage := lineage_of(BUILD, run.output, parent.lineage):
+        yield lineage
+    if tracing := tracing_of(BUILD, parent.trace):
+        yield tracing
+
+
+@contextmanager
+def command(name: str, config: RunConfig) -> Iterator[Parent]:
+    """Observe a command that builds several datasets while the block runs; each is a run in it.
+
+    Raises:
+        UsageError: as `observers_of`.
+    """
+    output = Folder(config.output)
+    lineage, tracing = lineage_of(name, output), tracing_of(name)
+    observers = Observers(guests=[one for one in (lineage, tracing) if one])
+    fact = RunStarted(
+        sources=tuple(redacted(source.url) for source in config.source),
+        output=redacted(output.url),
+        recipe="",
+        runner=config.runner.kind,
+    )
+    with observed(observers, fact):
+        yield Parent(
+            lineage=lineage.run if lineage else None, trace=tracing.context if tracing else None
+        )
+        observers.observe(RunFinished(manifest=None))
