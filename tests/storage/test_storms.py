@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import shutil
+import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.building import BRIGHT_ENOUGH, DESCRIBED, build
 from tests.end_to_end.conftest import Command
 from tests.fault_proxy import Proxy, Request, no_fault, passing_faults
 from tests.object_storage import ObjectStorage, files_of, promised, upload
+from tests.processes import wait_for
 
 IMAGES = 12
 SHARD_SIZE = 3
@@ -153,6 +155,27 @@ def test_after_a_storage_went_down_the_same_command_resumes(
     for name in Folder(output).names(LEASES):  # it ends with its process, which here lives on
         Folder(output).remove(f"{LEASES}/{name}")
     assert florilegium("build", config).code == 0
+    build(photos, f"{output}-calm", **KEYS)  # type: ignore[arg-type]
+    assert files_of(output, "shards") == files_of(f"{output}-calm", "shards")
+    assert florilegium("verify", output).code == 0
+
+
+@pytest.mark.parametrize("uploads", [3, 12, 24])
+def test_a_killed_build_is_resumed_by_the_same_command(
+    watched: Proxy,
+    photos: str,
+    output: str,
+    written: Any,
+    florilegium: Command,
+    started: Callable[..., subprocess.Popen[str]],
+    uploads: int,
+) -> None:
+    config = written(photos, output, **KEYS)
+    process = started("build", config)
+    assert wait_for(lambda: watched.kinds()["PUT"] >= uploads, seconds=120)
+    process.kill()
+    process.wait()
+    assert florilegium("build", config).code == 0, "the lease of a process that died here ends"
     build(photos, f"{output}-calm", **KEYS)  # type: ignore[arg-type]
     assert files_of(output, "shards") == files_of(f"{output}-calm", "shards")
     assert florilegium("verify", output).code == 0
