@@ -23,7 +23,7 @@ from tests.object_storage import ObjectStorage, files_of, promised, upload
 IMAGES = 12
 SHARD_SIZE = 3
 SHARDS = 4
-FIXED_REQUESTS = 50
+FIXED_REQUESTS = 60
 NEW_SHARD_REQUESTS = 5 + 2 * 3
 """Its three files, its receipt, and three layers: a look at each, and its upload."""
 OLD_SHARD_REQUESTS = 2
