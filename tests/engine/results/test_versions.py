@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, StorageError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
 from engine.results.dataset import open_dataset
@@ -210,6 +210,24 @@ def test_what_killed_writers_left_goes_from_every_folder_of_the_output(
     build(album, tmp_path, shard_size=5, keep_versions=2, specialists=DESCRIBED)
     assert len(folders) > 5
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+@pytest.mark.attack("faults")
+def test_a_manifest_that_cannot_be_read_just_now_costs_no_shard(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(album, tmp_path, shard_size=5)
+    before, read = tars(tmp_path), Folder.read
+
+    def fail(folder: Folder, name: str) -> bytes | None:
+        if name == MANIFEST:
+            raise StorageError("cannot read it: the storage was busy")
+        return read(folder, name)
+
+    monkeypatch.setattr(Folder, "read", fail)
+    with pytest.raises(StorageError, match="the storage was busy"):
+        remove_stale(Folder(str(tmp_path)), Retention())
+    assert tars(tmp_path) == before
 
 
 def test_versions_are_kept_by_age_by_the_clock_of_the_storage(album: Path, tmp_path: Path) -> None:
