@@ -64,7 +64,7 @@ def similarities(own: ImageTextFilter, *samples: Sample) -> list[dict[str, float
     """What was measured of each sample, by what the annotations say."""
     found = []
     for sample, rows in zip(samples, own.measure(samples), strict=True):
-        text = {one.id: one.text or one.label for one in sample.annotations}
+        text = {one.id: one.words for one in sample.annotations}
         found.append({text[row.annotation_id]: row.values["similarity"] for row in rows})
     return found
 

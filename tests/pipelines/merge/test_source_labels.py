@@ -33,7 +33,7 @@ def label(*box_xyxy: float, **rest: Any) -> Annotation:
 
 
 def words(annotations: list[Annotation]) -> list[str]:
-    return [one.label or one.text for one in annotations]
+    return [one.name for one in annotations]
 
 
 @pytest.mark.parametrize("options", RULES, ids=lambda options: options["rule"])
