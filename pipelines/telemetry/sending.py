@@ -14,8 +14,8 @@ MessageT = TypeVar("MessageT")
 
 CLOSING_S = 10.0
 STOPPING_S = 2.0
-"""Seconds that a run waits at its end for what is still to be sent; the shorter time is for one that
-is stopped, and for a service that did not take something before."""
+"""Seconds that a run waits at its end for what is still to be sent; the shorter time is for a run
+that is stopped, and for a service that did not take something before."""
 
 
 class Service:
