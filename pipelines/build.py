@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.core.errors import StorageError
-from engine.execution.observer import Observers, RunFinished, observed
+from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute, refuse_caveats, started
+from engine.execution.run import Run, execute, refuse_caveats
 from engine.execution.slices import end_slices, execute_slice, gather
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.slices import Slice
@@ -21,7 +21,9 @@ from engine.storage.lease import DIVISION, writing, writing_part
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
-from pipelines.telemetry.observers import Parent, observers_of
+from pipelines.dataset.takedown import begin, complete
+from pipelines.telemetry.observers import Parent, watched
+from pipelines.telemetry.progress_file import clear_progress
 from pipelines.terminal.progress import shown
 
 
@@ -46,11 +48,10 @@ def build_dataset(
     """
     refuse_caveats(run)  # before anything is written
     progress = Progress(step=step)
-    observer = Observers(guests=observers_of(run, parent))
     with (
         writing(run.output) as lease,
         shown(progress),
-        observed(observer, started(run, step=step)),
+        watched(run, progress, parent=parent) as observer,
     ):
         manifest = execute(
             run, progress, retry=retry, replace=replace, check=check, observer=observer
@@ -75,13 +76,11 @@ def build_slice(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)  # before anything is written
-    step = f"slice {part}"
-    progress = Progress(step=step)
-    observer = Observers(guests=observers_of(run))
+    progress = Progress(step=f"slice {part}")
     with (
         writing_part(run.output, part.number) as lease,
         shown(progress),
-        observed(observer, started(run, step=step)),
+        watched(run, progress, writer=f"slice_{part.number}") as observer,
     ):
         manifest = execute_slice(
             run, part, progress, retry=retry, replace=replace, check=check, observer=observer
@@ -100,12 +99,11 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         UsageError: no slices are under way, or those of another config.
         StorageError: a file cannot be written.
     """
-    progress = Progress(current="gathering the slices")
-    observer = Observers(guests=observers_of(run))
+    progress = Progress(step="end of the slices", current="gathering the shards")
     with (
         writing(run.output, ends_parts=True) as lease,
         shown(progress),
-        observed(observer, started(run, step=progress.current)),
+        watched(run, progress) as observer,
     ):
         manifest = gather(run, check=check)
         if manifest is not None:
@@ -127,6 +125,7 @@ def drop_slices(output: Folder) -> bool:
     with writing(output, ends_parts=True):
         were_there = output.exists(DIVISION)
         end_slices(output)
+        clear_progress(output)
     return were_there
 
 
@@ -153,7 +152,10 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
     before_switch()
+    begin(run, manifest)
+    before_switch()
     switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
+    complete(run.output, keep=run.config.keep_versions)
 
 
 def draw_again(output: Folder) -> None:

@@ -47,7 +47,7 @@ class StageConfig(BaseModel):
     num_gpus: Annotated[float, RUNTIME, Field(ge=0)] = 0
     """GPUs that a worker of this stage holds; above 0, the stage gets a pool of its own."""
     workers: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], RUNTIME] = "auto"
-    """Workers in the pool of a GPU stage; `auto` shares the cluster's GPUs out evenly, and
+    """Workers in the pool of a GPU stage, at most; `auto` shares the cluster's GPUs out evenly, and
     `florilegium plan` by what each stage costs."""
 
     call_seconds: Annotated[float | None, RUNTIME, Field(gt=0)] = None

@@ -15,6 +15,7 @@ from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.planning.partition import ShardSpec
 from engine.results.manifest import Manifest
 from engine.results.publication import ShardStats
+from engine.sources.takedown import TAKEN_DOWN
 from engine.untrusted.escaped import escaped
 
 MANY = 100
@@ -73,7 +74,7 @@ def refuse_losses(manifest: Manifest, max_share: float) -> None:
     Raises:
         RunError: with the commonest reasons and an image of each.
     """
-    letters = [letter for _, letter in manifest.dead_letters]
+    letters = without_taken_down(letter for _, letter in manifest.dead_letters)
     failed, samples = lost(letters), manifest.totals.samples
     if letters and not samples:
         what = f"all {len(letters)} images" if len(letters) > 1 else "the only image"
@@ -84,8 +85,15 @@ def refuse_losses(manifest: Manifest, max_share: float) -> None:
 
 
 def lost(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
-    """Leave out inputs that the budget did not reach: the next run asks about them."""
-    return [letter for letter in letters if letter.reason != BUDGET_EXHAUSTED]
+    """Leave out inputs that the budget did not reach, which the next run asks about, and those
+    that were taken down."""
+    unpaid = (letter for letter in letters if letter.reason != BUDGET_EXHAUSTED)
+    return without_taken_down(unpaid)
+
+
+def without_taken_down(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Leave out inputs that a takedown list names: no fault lost them."""
+    return [letter for letter in letters if letter.reason != TAKEN_DOWN]
 
 
 def lines_of(letters: Iterable[DeadLetter]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,21 +19,39 @@ class Nodes:
 
 
 def nodes_of_ray(runner: RunnerConfig) -> Nodes:
-    """Return what a run may use of the cluster: no node that is dead or will leave."""
+    """Return what a run may use of the cluster: no node that is dead, will leave, or is not
+    selected."""
     import ray
 
     leaving = frozenset(_draining())
-    machines = machines_of(ray.nodes(), leaving=leaving)
+    machines = machines_of(
+        node
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["NodeID"] not in leaving
+        and is_selected(node.get("Labels") or {}, runner.label_selector)
+    )
     return Nodes(machines=machines.shared(runner.share, runner.max_gpus), leaving=leaving)
 
 
-def machines_of(nodes: Sequence[Mapping[str, Any]], *, leaving: Collection[str] = ()) -> Machines:
-    """Return the CPUs and GPUs of nodes that are alive and stay."""
-    there = [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in leaving]
+def machines_of(nodes: Iterable[Mapping[str, Any]]) -> Machines:
+    """Return the CPUs and GPUs of nodes, as Ray describes these."""
+    there = [node["Resources"] for node in nodes]
     return Machines(
         cpus=sum(int(node.get("CPU", 0)) for node in there),
         gpus_by_node=tuple(int(node["GPU"]) for node in there if node.get("GPU", 0) >= 1),
     )
+
+
+def is_selected(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
+    """Tell whether Ray places an actor with this selector on a node with these labels."""
+    return all(_has(labels.get(key), wanted) for key, wanted in selector.items())
+
+
+def _has(label: str | None, wanted: str) -> bool:
+    values = wanted.removeprefix("!").removeprefix("in(").removesuffix(")").split(",")
+    is_among = label in [value.strip() for value in values]
+    return is_among != wanted.startswith("!")
 
 
 def _draining() -> Collection[str]:

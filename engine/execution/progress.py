@@ -44,7 +44,7 @@ class Progress(Observer):
     waiting: str = ""
     """What the run waits for, such as GPUs that others hold."""
     notes: list[str] = field(default_factory=list)
-    """Remarks on the run for people; shown once."""
+    """Remarks on the run for people, from the first one on."""
     step: str = ""
     """The step of a longer job that this run is, such as a round of refinement."""
     _trained: dict[str, str] = field(default_factory=dict)

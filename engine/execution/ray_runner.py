@@ -194,6 +194,7 @@ class RayRunner(Runner):
             max_concurrency=pool.calls,
             num_cpus=pool.num_cpus,
             num_gpus=pool.num_gpus,
+            label_selector=self._config.runner.label_selector or None,
         )
         make = partial(create.remote, self._config, PickledGraph(self._graph), **self._folders)
         return ActorPool(pool, make, self._config.limits.worker_memory_mb)

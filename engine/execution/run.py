@@ -12,18 +12,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from engine.core.counted import counted
-from engine.core.errors import ConfigError, MissingPackage, UsageError
+from engine.core.errors import ConfigError, MissingPackage, StorageError, UsageError
 from engine.core.image.header import PIXELS_VERSION
 from engine.core.redaction import redacted
 from engine.core.sample import digest_of
 from engine.core.tasks import TASKS
 from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.execution.log import log_dead_letters, run_log
-from engine.execution.losses import Ledger
+from engine.execution.losses import Ledger, without_taken_down
 from engine.execution.nesting import refuse_links, refuse_nesting
 from engine.execution.observer import (
     Observer,
@@ -52,6 +52,7 @@ from engine.planning.partition import (
 )
 from engine.planning.plugins import modules_of, search_for_plugins
 from engine.planning.source_opening import open_source
+from engine.results.listed import is_affected
 from engine.results.manifest import RECIPE, Manifest, named_shards
 from engine.results.publication import (
     SHARDS,
@@ -62,7 +63,9 @@ from engine.results.publication import (
     refuse_vanished,
 )
 from engine.results.shard import SOURCE_FINGERPRINT
+from engine.results.takedowns import list_in_effect, put_in_effect, refuse_to_bring_back
 from engine.sources.source import RECEIPTS, Source
+from engine.sources.takedown import NOTHING, Takedown, base_of, read_takedown
 from engine.sources.url import reached
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import cut, escaped
@@ -82,6 +85,8 @@ class Run:
     sources: tuple[Source[Any], ...]
     output: Folder
     layers: Folder
+    takedown: Takedown | None = None
+    """The list of images to be taken down, if the config names one."""
     problem: UsageError | None = None
     """Why the source cannot be read, in a dry run, which then has no sources."""
 
@@ -121,6 +126,7 @@ def prepare(config: RunConfig, *, is_dry: bool = False, imports_modules: bool = 
         sources=sources,
         output=output,
         layers=layers,
+        takedown=read_takedown(config.takedown) if config.takedown else None,
     )
 
 
@@ -152,7 +158,8 @@ def _refuse_missing_packages(config: RunConfig, *, imports_modules: bool) -> Non
         MissingPackage: with all pip lines.
     """
     absent: list[MissingPackage] = []
-    for url in (*(source.url for source in config.source), config.output, config.layers):
+    others = (config.output, config.layers, config.takedown)
+    for url in (*(source.url for source in config.source), *others):
         try:
             reached(url or "")
         except MissingPackage as error:
@@ -247,15 +254,9 @@ def survey(
     finished = _FinishedShards(run.output, is_read=check)
     receipts = _ReadingReceipts(run)
     return [
-        _job(
-            run,
-            spec,
-            finished.of(spec.number),
-            receipts.read(spec),
-            retry=retry,
-            asks_again=asks_again,
-        )
+        _job(run, spec, done, receipts.read(spec, done), retry=retry, asks_again=asks_again)
         for spec in specs
+        for done in [finished.of(spec.number)]
     ]
 
 
@@ -287,7 +288,7 @@ def _skip(finished: Sequence[ShardStats], ledger: Ledger, observer: Observer) ->
 def _finish(receipts: _ReadingReceipts, ledger: Ledger, job: Job, stats: ShardStats) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
     receipts.write(job.spec, stats.samples_digest)
-    log_dead_letters(stats.name, stats.dead_letters)
+    log_dead_letters(stats.name, without_taken_down(stats.dead_letters))
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
     ledger.add(stats)
     ledger.check()
@@ -323,6 +324,8 @@ def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
         ConfigError: the output holds a dataset from another source, or lies inside of one.
         StorageError: the index cannot be read or written.
     """
+    if run.takedown is None:
+        refuse_to_bring_back(run.output)
     index, size = read_index(run.output), run.config.shard_size
     if not replace:
         _refuse_another_source(run, index)
@@ -363,7 +366,7 @@ def _job(
     done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
     letters = done.dead_letters if done else ()
     is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
-    is_wanted = is_unpaid or (retry and bool(letters))
+    is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))
     if done and not is_wanted and receipt == done.samples_digest:
         return done
     return Job(spec=spec, previous_digest=previous_digest, done=done, retry=retry)
@@ -445,20 +448,26 @@ async def _watch(
 
 
 def _runner(run: Run) -> Runner:
-    if run.config.runner.kind == "in_process":
-        worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
+    config = run.config
+    if run.takedown:  # every worker can read the output, and finds the list as it was read here
+        url = f"{run.output.url}/{put_in_effect(run.output, run.takedown)}"
+        config = config.model_copy(update={"takedown": url})
+    if config.runner.kind == "in_process":
+        worker = Worker(config, run.graph, layers=run.layers, output=run.output)
         return InProcessRunner(worker, run.graph)
-    if run.config.runner.kind == "local":
+    if config.runner.kind == "local":
         from engine.execution.local_runner import LocalRunner
 
-        return LocalRunner(run.config, run.graph, layers=run.layers, output=run.output)
+        return LocalRunner(config, run.graph, layers=run.layers, output=run.output)
     from engine.execution.ray_runner import RayRunner
 
-    return RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
+    return RayRunner(config, run.graph, layers=run.layers, output=run.output)
 
 
-def readings_of(run: Run) -> list[str]:
-    """Return a digest for each source of all on which it depends what is read from an input."""
+def readings_of(run: Run, takedown: Takedown | None = None) -> list[str]:
+    """Return a digest for each source of all on which it depends what is read from an input; with
+    the takedown list of the run, or with another one."""
+    listed = takedown or run.takedown or NOTHING
     return [
         digest_of(
             [
@@ -466,6 +475,7 @@ def readings_of(run: Run) -> list[str]:
                 str(PIXELS_VERSION),
                 run.config.limits.of_readings,
                 redacted(source.config.model_dump_json()),
+                *([listed.digest] if listed.entries else []),
             ]
         )[:16]
         for source in run.sources
@@ -476,15 +486,46 @@ class _ReadingReceipts:
     """Stores which samples came from which inputs, so that unchanged inputs are not read again."""
 
     def __init__(self, run: Run) -> None:
-        self._layers = run.layers
+        self._run = run
+        self._takedown = run.takedown or NOTHING
         self._readings = readings_of(run)
 
-    def read(self, spec: ShardSpec) -> str | None:
-        data = self._layers.read(self._name(spec))
-        return None if data is None else data.decode("ascii", "replace")
+    def read(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
+        """Return the digest of the samples that the inputs of a shard gave, as far as known.
+
+        With another takedown list, inputs are read again only where the versions of the shard that
+        exist may hold an image that was listed, or taken off the list.
+        """
+        data = self._run.layers.read(self._name(spec, self._readings))
+        if data is None:
+            return self._of_list_before(spec, finished)
+        return data.decode("ascii", "replace")
 
     def write(self, spec: ShardSpec, samples_digest: str) -> None:
-        self._layers.publish(self._name(spec), samples_digest.encode(), durable=False)
+        name = self._name(spec, self._readings)
+        self._run.layers.publish(name, samples_digest.encode(), durable=False)
 
-    def _name(self, spec: ShardSpec) -> str:
-        return f"{RECEIPTS}{self._readings[spec.source]}/{spec.inputs_digest}"
+    def _of_list_before(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
+        if self._before.digest == self._takedown.digest:
+            return None
+        name = self._name(spec, readings_of(self._run, self._before))
+        digest = (self._run.layers.read(name) or b"").decode("ascii", "replace")
+        stats = next((one for one in finished if one.samples_digest == digest), None)
+        if stats is None or stats.recipe != self._run.graph.recipe:
+            return None
+        source = self._run.sources[spec.source]
+        bases = {base_of(source.config.url, spec.entries[0].item.location)}
+        try:
+            if is_affected(self._run.output, stats, self._before, self._takedown, bases):
+                return None
+        except StorageError:  # what it has cannot be looked at
+            return None
+        self.write(spec, digest)
+        return digest
+
+    @cached_property
+    def _before(self) -> Takedown:
+        return list_in_effect(self._run.output)
+
+    def _name(self, spec: ShardSpec, readings: Sequence[str]) -> str:
+        return f"{RECEIPTS}{readings[spec.source]}/{spec.inputs_digest}"

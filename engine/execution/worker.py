@@ -38,6 +38,7 @@ from engine.results.layer_store import LayerStore, Recall
 from engine.results.publication import ShardStats, publish_shard
 from engine.results.questions import Known
 from engine.results.shard import Shard, ShardBytes, Spot, read_shard
+from engine.sources.takedown import NOTHING, read_takedown
 from engine.storage.folder import Folder
 
 WINDOW = 16
@@ -101,6 +102,7 @@ class Worker:
         self._spending = threading.Lock()
         self._layers = LayerStore(layers)
         self._output = output
+        self._takedown = read_takedown(config.takedown) if config.takedown else NOTHING
         self._sources = [
             open_source(source, shard_size=config.shard_size, limits=config.limits)
             for source in config.source
@@ -156,6 +158,8 @@ class Worker:
                 limits=self._config.limits,
                 given_up=given_up,
                 watched=partial(self._reading, note),
+                takedown=self._takedown,
+                kind=self._config.images,
             )
         work = ShardWork(shard=shard, todo={}, previous_digest=previous_digest, retry=retry)
         for node in self._graph.layered:

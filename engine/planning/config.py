@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -45,6 +45,11 @@ LAYERS = "layers"
 """The folder of layers within an output, where the config names no other."""
 
 
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+LabelKey = Annotated[str, Field(pattern=rf"^([a-z0-9.-]+/)?{_LABEL}$")]
+LabelValue = Annotated[str, Field(pattern=rf"^!?({_LABEL}|in\({_LABEL}(, ?{_LABEL})*\))$")]
+
+
 class RunnerConfig(BaseModel):
     """Where the workers run and how many there are."""
 
@@ -61,6 +66,9 @@ class RunnerConfig(BaseModel):
     """The share of a cluster's CPUs and GPUs that this run may use, at most, such as 0.5."""
     max_gpus: float | None = Field(default=None, gt=0)
     """GPUs that this run may use, at most; by default its share of all."""
+    label_selector: dict[LabelKey, LabelValue] = {}
+    """Labels of the nodes that this run may use, by key, as Ray selects them: `spot`, `!spot`,
+    `in(A100, H100)` or `!in(A100, H100)`; by default all nodes."""
     wait_for_nodes_s: float = Field(default=0, ge=0)
     """Seconds to wait for nodes where a cluster has no room for one worker of each stage, or for
     as many as the config states: an autoscaler may add them. With 0, a cluster that is too small is
@@ -117,6 +125,10 @@ class RunConfig(BaseModel):
     keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""
     keep_versions: int = Field(default=1, ge=1)
     """Finished versions of the dataset whose shards are kept, the current one included."""
+    takedown: str | None = None
+    """A file that lists images to be taken down, by key, digest or URL: they become no samples, and
+    what was made of them is deleted. A path or an fsspec URL; one entry on each line, as
+    `key:KEY`, `sha256:DIGEST` or `url:URL`."""
     max_dead_letter_share: float = Field(default=0.1, ge=0, le=1)
     """The command fails when more of the inputs than this share are lost; 0 allows none."""
     plugin_path: tuple[str, ...] = ()

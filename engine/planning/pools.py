@@ -166,6 +166,6 @@ def _too_small(stages: Mapping[str, StageConfig], machines: Machines) -> TooSmal
     return TooSmall(
         f"the GPU stages do not fit: {wanted} GPU are wanted, for one worker each, and the cluster "
         f"has {there}{used}",
-        "Lower num_gpus, add nodes, raise runner.share or runner.max_gpus, or let "
+        "Lower num_gpus, add nodes, widen runner.share, max_gpus or label_selector, or let "
         "`florilegium plan` share them out",
     )

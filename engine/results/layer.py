@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -73,6 +73,21 @@ class Layer:
         errors = tuple(error for error in self.errors if error.sample not in gone)
         asked = {number: one for number, one in self.asked.items() if number not in gone}
         return Layer(table=self.table.filter(keep), errors=errors, asked=asked)
+
+    def renumbered(self, numbers: Mapping[int, int]) -> Layer:
+        """Return the answers about samples that have a new number, by the old one, under it."""
+        old = self.table.column("sample").to_numpy()
+        keep = np.fromiter((int(number) in numbers for number in old), bool, len(old))
+        new = pa.array([numbers[int(number)] for number in old[keep]], pa.int32())
+        return Layer(
+            table=self.table.filter(pa.array(keep)).set_column(0, SAMPLE_FIELD, new),
+            errors=tuple(
+                replace(error, sample=numbers[error.sample])
+                for error in self.errors
+                if error.sample in numbers
+            ),
+            asked={numbers[one]: what for one, what in self.asked.items() if one in numbers},
+        )
 
     def rows(self, node: Node[Any], samples: Sequence[int]) -> dict[int, list[Any]]:
         """Return the rows of these samples, by sample number."""

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from engine.planning.graph import Node
 from engine.results.layer import (
     DAMAGE,
-    SAMPLE_FIELD,
     Layer,
     StageError,
     layer_bytes,
@@ -128,7 +126,7 @@ class LayerStore:
             return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
         layer, old_samples = old
         numbers = _unchanged(layer.errors, old_samples, samples)
-        return Recall(layer=_renumbered(layer, numbers), missing=_without(samples, numbers))
+        return Recall(layer=layer.renumbered(numbers), missing=_without(samples, numbers))
 
     def _look(
         self, node: Node[Any], digest: str
@@ -136,17 +134,9 @@ class LayerStore:
         """Return errors and sample digests from the end of a layer, or `None` when absent or
         damaged; of a small layer, the end is all of it."""
         name = layer_file(node.name, node.fingerprint, node.gate.digest, digest)
-        size = TAIL_BYTES
-        tail = self._folder.tail(name, size)
         try:
-            if tail and len(tail) == size < footer_size(tail):
-                size = footer_size(tail)
-                tail = self._folder.tail(name, size)
-            if tail is None:
-                return None
-            is_whole = len(tail) < size
-            schema = from_sealed_parquet(tail).schema if is_whole else schema_in_footer(tail)
-            if schema.remove_metadata() != layer_schema(node):
+            schema = schema_of_layer(self._folder, name)
+            if schema is None or schema.remove_metadata() != layer_schema(node):
                 return None
             errors, samples, _ = parse_metadata(schema)
             return errors, samples
@@ -188,6 +178,23 @@ class LayerStore:
         return self._folder.names()
 
 
+def schema_of_layer(folder: Folder, name: str) -> pa.Schema | None:
+    """Return columns and metadata from the end of a layer, or `None` when it is absent; of a small
+    layer, the end is all of it.
+
+    Raises:
+        One of `DAMAGE`: the layer is damaged.
+    """
+    size = TAIL_BYTES
+    tail = folder.tail(name, size)
+    if tail and len(tail) == size < footer_size(tail):
+        size = footer_size(tail)
+        tail = folder.tail(name, size)
+    if tail is None:
+        return None
+    return from_sealed_parquet(tail).schema if len(tail) < size else schema_in_footer(tail)
+
+
 def _unchanged(
     errors: Iterable[StageError], old: Sequence[str], new: Sequence[str]
 ) -> dict[int, int]:
@@ -203,13 +210,3 @@ def _unchanged(
 
 def _without(samples: Sequence[str], numbers: Mapping[int, int]) -> tuple[int, ...]:
     return tuple(sorted(set(range(len(samples))) - set(numbers.values())))
-
-
-def _renumbered(layer: Layer, numbers: Mapping[int, int]) -> Layer:
-    """Keep the samples that have a new number, under that number; errors are left behind."""
-    old = layer.table.column("sample").to_numpy()
-    keep = np.fromiter((int(number) in numbers for number in old), bool, len(old))
-    new = pa.array([numbers[int(number)] for number in old[keep]], pa.int32())
-    table = layer.table.filter(pa.array(keep)).set_column(0, SAMPLE_FIELD, new)
-    asked = {numbers[number]: one for number, one in layer.asked.items() if number in numbers}
-    return Layer(table=table, asked=asked)

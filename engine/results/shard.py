@@ -22,6 +22,7 @@ from engine.core.annotation import COORDINATE_DECIMALS, SOURCE, Annotation, Prov
 from engine.core.errors import FlorilegiumError, SampleError
 from engine.core.image.header import PIXELS_VERSION, ImageHeader
 from engine.core.image.reading import decode, read_header
+from engine.core.image_member import ImageKind, image_member
 from engine.core.keys import Taken, packed_key
 from engine.core.limits import Limits
 from engine.core.redaction import redacted_urls
@@ -32,6 +33,7 @@ from engine.sources.files import dead_letter, failed
 from engine.sources.metadata import metadata_json, with_problems
 from engine.sources.own_output import without_bad
 from engine.sources.source import Item, Reading, Source
+from engine.sources.takedown import NOTHING, Takedown, base_of, taken_down
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a box of the source may leave the image, as by rounding: it is clipped. One that
@@ -115,10 +117,14 @@ def read_shard(
     limits: Limits,
     given_up: Mapping[Spot, SampleError] | None = None,
     watched: Watched = lambda *_: nullcontext(),
+    takedown: Takedown = NOTHING,
+    kind: ImageKind = "jpg",
 ) -> tuple[Shard, ShardBytes]:
     """Read the inputs of a shard: headers, digests, labels of the source and bytes.
 
-    `given_up` are steps at which workers died, with the error for the dead letter.
+    `given_up` are steps at which workers died, with the error for the dead letter. Images on a
+    `takedown` list become dead letters; `kind` is how images are published, whose digests may be on
+    it, too.
     """
     held = 0
     records: list[Record] = []
@@ -126,7 +132,13 @@ def read_shard(
     images: deque[bytes] = deque()
     dead_letters: list[DeadLetter] = []
     given_up = given_up or {}
+    base = _base(spec, source)
     for key, reading, spot in _readings(spec, source, given_up, watched):
+        location = reading.source if isinstance(reading, DeadLetter) else reading.location
+        if takedown.matching(key=key, location=location, base=base):
+            entries = _listed_unread(takedown, base, key, reading)
+            dead_letters.append(taken_down(key, location, entries))
+            continue
         if isinstance(reading, DeadLetter):
             dead_letters.append(replace(reading, key=key))
             continue
@@ -136,11 +148,15 @@ def read_shard(
             _check_bytes(reading, held, limits)
             with watched(spot, reading.location):
                 record, annotations = _record(key, reading, limits)
+                entries = _listed(takedown, base, kind, record, reading.data)
         except SampleError as error:
             dead_letters.append(dead_letter(key, reading.location, error.reason, error.message))
             continue
         except Exception as error:  # labels that a source of another package did not check
             dead_letters.append(failed(key, reading.location, error))
+            continue
+        if entries:
+            dead_letters.append(taken_down(key, location, entries))
             continue
         held += len(reading.data)
         records.append(record)
@@ -154,6 +170,44 @@ def read_shard(
     )
     # Each image is freed as soon as it is copied: a shard may have gigabytes of them.
     return shard, ShardBytes(images.popleft() for _ in range(len(images)))
+
+
+def _base(spec: ShardSpec, source: Source[Any]) -> str:
+    """Return what the locations of a shard's inputs are relative to."""
+    return base_of(source.config.url, spec.entries[0].item.location) if spec.entries else ""
+
+
+def _listed_unread(
+    takedown: Takedown, base: str, key: str, reading: Reading | DeadLetter
+) -> tuple[str, ...]:
+    """Return all entries that match an input which is listed by key or place; it is not decoded."""
+    if isinstance(reading, DeadLetter):
+        return takedown.matching(key=key, location=reading.source, base=base)
+    return takedown.matching(
+        key=key,
+        location=reading.location,
+        base=base,
+        metadata=reading.metadata,
+        digests=[sha256(reading.data).hexdigest()],
+    )
+
+
+def _listed(
+    takedown: Takedown, base: str, kind: ImageKind, record: Record, data: bytes
+) -> tuple[str, ...]:
+    """Return the entries of a takedown list that match an image, by all that its sample would have;
+    `data` are its bytes, which are published in this `kind`."""
+    digests = [record.sha256]
+    if takedown.has_digests:
+        published = image_member(data, kind=kind, extension=record.extension).data
+        digests += [sha256(published).hexdigest()] if published is not data else []
+    return takedown.matching(
+        key=record.key,
+        location=record.source,
+        base=base,
+        metadata=record.metadata,
+        digests=digests,
+    )
 
 
 def _readings(

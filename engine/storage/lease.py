@@ -91,6 +91,12 @@ class Holder:
         """Whether both processes are in one namespace of process ids."""
         return (self.host, self.namespace) == (other.host, other.namespace)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has certainly ended, as far as this machine can tell."""
+        me = Holder.this_process()
+        return self.is_on(me) and not _is_running(self.pid)
+
     def is_same(self, other: Holder) -> bool:
         """Whether both describe one lease, perhaps before and after it was renewed."""
         return replace(self, renewed=other.renewed) == other
@@ -173,6 +179,15 @@ class Lease:
         while not self._is_lost and not self._released.wait(RENEW_S):
             with suppress(Exception):  # storage may be unreachable for a while: try again next time
                 self._renew()
+
+
+def holder_of(output: Folder) -> Holder | None:
+    """Return who wrote the latest lease on an output, alive or not; `None` where there is none.
+
+    Raises:
+        StorageError: the output cannot be read.
+    """
+    return max(_leases(output).values(), key=lambda holder: holder.renewed, default=None)
 
 
 @contextmanager

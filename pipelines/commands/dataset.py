@@ -19,16 +19,21 @@ from pipelines.commands.options import (
 def status(
     directory: Directory,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    watches: Annotated[
+        bool, typer.Option("--watch", help="Show the running build until it ends; 0 if it is done.")
+    ] = False,
 ) -> None:
     """Show how much of a dataset is done."""
     from engine.storage.folder import Folder
     from pipelines.commands.tables import print_table, status_table
     from pipelines.dataset.lineage import read_lineage
     from pipelines.dataset.status import read_status
+    from pipelines.dataset.watching import watch
     from pipelines.refine.table import round_line
 
     folder = Folder(directory)
-    found, rounds = read_status(folder), read_lineage(folder)
+    found = watch(folder, err) if watches else read_status(folder)
+    rounds = read_lineage(folder)
     if as_json:
         out.say(json_text(found.to_json()))
         return

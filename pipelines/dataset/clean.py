@@ -46,14 +46,14 @@ def clean(output: Folder, *, is_dry: bool = False) -> Cleaned:
     manifest_of(output)
     _refuse_shared_layers(output)
     with writing(output):
-        datasets = list(_datasets(output))
+        datasets = list(datasets_in(output))
         for dataset in datasets:
             if dataset.exists(RECIPE):
                 raise UsageError(
                     f"a build of {dataset.url} was interrupted, and goes on from its layers: "
                     f"finish it first"
                 )
-        manifests = [manifest for dataset in datasets for manifest in _manifests(dataset)]
+        manifests = [manifest for dataset in datasets for manifest in manifests_of(dataset)]
         return _remove(output, _Live.of(manifests), is_dry=is_dry)
 
 
@@ -114,7 +114,7 @@ def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
     return Cleaned(stages=len(stages), files=files, bytes=size, kept=kept)
 
 
-def _datasets(output: Folder) -> Iterator[Folder]:
+def datasets_in(output: Folder) -> Iterator[Folder]:
     """Yield the dataset and those of its rounds, which share its layers."""
     yield output
     for number in output.names(ROUNDS):
@@ -124,7 +124,8 @@ def _datasets(output: Folder) -> Iterator[Folder]:
             yield Folder(f"{one.url}/candidates/{level}")
 
 
-def _manifests(dataset: Folder) -> Iterator[dict[str, Any]]:
+def manifests_of(dataset: Folder) -> Iterator[dict[str, Any]]:
+    """Yield the manifests of a dataset, that of the current version first."""
     manifest = read_manifest(dataset)
     if manifest is not None:
         yield manifest

@@ -18,6 +18,7 @@ from engine.planning.partition import index_table
 from engine.results.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
 from engine.results.publication import SHARDS, finished_names, read_stats
 from engine.results.shard_files import read_rows, read_sample_json
+from engine.sources.takedown import base_of
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import escaped
 from engine.untrusted.names import is_shard_name
@@ -25,7 +26,6 @@ from engine.untrusted.names import is_shard_name
 LEAST_DIGITS = 6
 """Least number of hexadecimal digits of a digest to search for."""
 _MOST_NAMED = 10
-_GLOB = frozenset("*?[{")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def find_image(output: Folder, wanted: str) -> Image:
     if found := [*_by_key(output, shards, wanted), *(one for one in letters if one.key == wanted)]:
         return _only(found, wanted)
     images = [*(one for name in shards for one in _samples(output, name)), *letters]
-    bases = _bases(output)
+    bases = bases_of(output)
     for found in (
         [one for one in images if wanted in (one.key, escaped(one.key), escaped(one.source))],
         [one for one in images if _is_at(one, wanted, bases)],
@@ -118,7 +118,7 @@ def _by_key(output: Folder, shards: Sequence[str], key: str) -> Iterator[Image]:
             yield from (one for one in _samples(output, shard) if one.key == key)
 
 
-def _bases(output: Folder) -> dict[int, str]:
+def bases_of(output: Folder) -> dict[int, str]:
     """Return for each shard's number the folder that the locations of its inputs are relative
     to."""
     table = index_table(output)
@@ -126,19 +126,9 @@ def _bases(output: Folder) -> dict[int, str]:
         return {}
     columns = (table[name].to_pylist() for name in ("shard", "source", "location"))
     return {
-        shard: _base(source.rpartition("#")[0], location)
+        shard: base_of(source.rpartition("#")[0], location)
         for shard, source, location in zip(*columns, strict=True)
     }
-
-
-def _base(url: str, location: str) -> str:
-    """Return the folder of a source that may be a file, or a pattern of files."""
-    parts = url.split("/")
-    first_glob = next((index for index, part in enumerate(parts) if _GLOB & set(part)), len(parts))
-    parts = parts[:first_glob]
-    if parts and parts[-1] == location:
-        parts.pop()
-    return "/".join(parts)
 
 
 def _whole(image: Image, bases: Mapping[int, str]) -> str:

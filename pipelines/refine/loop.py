@@ -17,10 +17,10 @@ from typing import Any
 
 from engine.core.counted import counted
 from engine.core.errors import ConfigError, MissingPackage
-from engine.execution.observer import Observers, RunFinished, observed
+from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started
-from engine.execution.run import Run, execute, prepare, started
+from engine.execution.run import Run, execute, prepare
 from engine.planning.registry import require
 from engine.planning.source_opening import urls_of
 from engine.storage.folder import Folder
@@ -44,7 +44,7 @@ from pipelines.refine.labelling import COMMAND, LabelledRound, label
 from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, round_config, with_students
 from pipelines.shape_world.score.measure import truth_of
-from pipelines.telemetry.observers import Parent, command, observers_of
+from pipelines.telemetry.observers import Parent, command, watched
 from pipelines.terminal.progress import shown
 from pipelines.training.config import TrainConfig
 from pipelines.training.trainer import train
@@ -167,8 +167,7 @@ class _Loop:
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
         progress = Progress(step=f"round {best.number} is promoted")
-        observer = Observers(guests=observers_of(run, self._parent))
-        with shown(progress), observed(observer, started(run, step=progress.step)):
+        with shown(progress), watched(run, progress, parent=self._parent) as observer:
             manifest = execute(run, progress, observer=observer)
             write_lineage(self._output, rounds)  # first: the report shows the rounds
             put_in_place(run, manifest, before_switch=before_switch)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from engine.core.redaction import redacted
 from engine.execution.observer import Observer, Observers, RunFinished, RunStarted, observed
-from engine.execution.run import Run
+from engine.execution.progress import Progress
+from engine.execution.run import Run, started
 from engine.planning.config import RunConfig
 from engine.storage.folder import Folder
 from pipelines.telemetry.metrics import MetricsObserver
+from pipelines.telemetry.progress_file import BUILD, ProgressPublisher
 from pipelines.telemetry.prometheus import METRICS_FILE, RayExporter, TextfileExporter
 from pipelines.telemetry.services import lineage_of, tracing_of
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
     from pipelines.telemetry.lineage_events import LineageRun
 
-BUILD = "build"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
@@ -32,6 +32,23 @@ class Parent:
 
     lineage: LineageRun | None = None
     trace: Context | None = None
+
+
+@contextmanager
+def watched(
+    run: Run, progress: Progress, *, parent: Parent | None = None, writer: str = BUILD
+) -> Iterator[Observer]:
+    """Let a run be seen while the block runs: publish its progress, and tell its observers; the
+    block tells them itself of `RunFinished`. `writer` names its file of progress, `parent` the
+    command that the run belongs to.
+
+    Raises:
+        UsageError: the environment asks for an observer that cannot be.
+    """
+    publisher = ProgressPublisher(progress, run.output, writer)
+    observer = Observers(guests=(publisher, *observers_of(run, parent)))
+    with observed(observer, started(run, step=progress.step)):
+        yield observer
 
 
 def observers_of(run: Run, parent: Parent | None = None) -> tuple[Observer, ...]:
@@ -64,13 +81,13 @@ def command(name: str, config: RunConfig) -> Iterator[Parent]:
     output = Folder(config.output)
     lineage, tracing = lineage_of(name, output), tracing_of(name)
     observers = Observers(guests=[one for one in (lineage, tracing) if one])
-    started = RunStarted(
+    fact = RunStarted(
         sources=tuple(redacted(source.url) for source in config.source),
         output=redacted(output.url),
         recipe="",
         runner=config.runner.kind,
     )
-    with observed(observers, started):
+    with observed(observers, fact):
         yield Parent(
             lineage=lineage.run if lineage else None, trace=tracing.context if tracing else None
         )

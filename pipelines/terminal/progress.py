@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Group, RenderableType
@@ -22,34 +22,50 @@ PLAIN_INTERVAL_S = 5.0
 @contextmanager
 def shown(progress: Progress) -> Iterator[None]:
     """Show the progress of a run on standard error while the block runs, and a summary after it."""
+    notes = _Notes(progress, ERR)
     try:
-        with _updated(progress, ERR):
+        with updated(ERR, table=lambda: progress_table(progress), lines=notes.and_summary):
             yield
     finally:
-        _say_notes(progress, ERR)
+        notes.print()
     if ended := end_of(progress):
         ERR.say(ended)
 
 
-def _say_notes(progress: Progress, console: Terminal) -> None:
-    while progress.notes:
-        console.say(progress.notes.pop(0))
+class _Notes:
+    """Prints each note of a run once."""
+
+    def __init__(self, progress: Progress, console: Terminal) -> None:
+        self._progress = progress
+        self._console = console
+        self._printed = 0
+
+    def print(self) -> None:
+        """Print the notes that are new."""
+        new = self._progress.notes[self._printed :]
+        self._printed += len(new)
+        for note in new:
+            self._console.say(note)
+
+    def and_summary(self) -> None:
+        """Print the notes that are new, and the state of the run."""
+        self.print()
+        self._console.say(summary(self._progress))
 
 
 @contextmanager
-def _updated(progress: Progress, console: Terminal) -> Iterator[None]:
+def updated(
+    console: Terminal, *, table: Callable[[], RenderableType], lines: Callable[[], None]
+) -> Iterator[None]:
+    """Show a table on a terminal while the block runs, always as it is now; elsewhere have lines
+    printed every few seconds."""
     if console.is_terminal:
-        live = Live(
-            get_renderable=lambda: _table(progress),
-            console=console,
-            refresh_per_second=4,
-            transient=True,
-        )
+        live = Live(get_renderable=table, console=console, refresh_per_second=4, transient=True)
         with live:
             yield
         return
     stop = threading.Event()
-    printer = threading.Thread(target=_print_lines, args=(progress, console, stop), daemon=True)
+    printer = threading.Thread(target=_print_lines, args=(lines, stop), daemon=True)
     printer.start()
     try:
         yield
@@ -58,10 +74,9 @@ def _updated(progress: Progress, console: Terminal) -> Iterator[None]:
         printer.join()
 
 
-def _print_lines(progress: Progress, console: Terminal, stop: threading.Event) -> None:
+def _print_lines(lines: Callable[[], None], stop: threading.Event) -> None:
     while not stop.wait(PLAIN_INTERVAL_S):
-        _say_notes(progress, console)
-        console.say(summary(progress))
+        lines()
 
 
 def summary(progress: Progress) -> str:
@@ -71,14 +86,14 @@ def summary(progress: Progress) -> str:
         current = f"{progress.current} ({progress.elapsed_s:.0f} s)"
         return ", ".join([*_step(progress), current, *waiting])
     to_go = progress.remaining_s
-    left = [] if to_go is None else [f"{_duration(to_go)} to go"]
+    left = [] if to_go is None else [f"{duration(to_go)} to go"]
     return ", ".join([*_step(progress), *_counts(progress), *left, *waiting])
 
 
 def end_of(progress: Progress) -> str:
     """Return the result of a run or a training in one line; "" where nothing was counted."""
     if progress.shards or progress.shards_before:
-        took = f"took {_duration(progress.elapsed_s)}"
+        took = f"took {duration(progress.elapsed_s)}"
         return ", ".join([*_step(progress), *_counts(progress), took])
     return ", ".join([*_step(progress), progress.trained]) if progress.trained else ""
 
@@ -100,7 +115,8 @@ def _counts(progress: Progress) -> list[str]:
     ]
 
 
-def _table(progress: Progress) -> RenderableType:
+def progress_table(progress: Progress) -> RenderableType:
+    """Return a bar for each stage, and the state of the run."""
     stages = Table.grid(padding=(0, 2))
     stages.add_column(overflow="fold")
     for name in progress.stages:
@@ -110,7 +126,8 @@ def _table(progress: Progress) -> RenderableType:
     return Group(*progress.notes, stages, Text(visible(summary(progress)), style="bold"))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as minutes and seconds, `2:05`, or with hours, `1:02:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

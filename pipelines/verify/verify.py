@@ -29,6 +29,7 @@ from engine.results.manifest import (
     sealed,
 )
 from engine.results.publication import SHARDS, STATS, FileStats, ShardStats
+from engine.results.takedowns import TAKEDOWNS
 from engine.results.versions import VERSIONS, live_shards, version_files
 from engine.sources.source import RECEIPTS
 from engine.storage.documents import in_one_line, parse_json
@@ -41,11 +42,12 @@ from pipelines.verify.differences import differences
 from pipelines.verify.origin import Origin, layer_of, stage_problems
 from pipelines.verify.rounds import REFINED, check_rounds
 from pipelines.verify.shard_contract import ShardCheck
+from pipelines.verify.takedowns import TakedownCheck
 
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
 _KNOWN = {
     **dict.fromkeys(_FILES, "file"),
-    **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS), "directory"),
+    **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
 }
 """Entries that the folder of a dataset may have. Log, leases, what slices leave and layers change
 with every run."""
@@ -142,16 +144,18 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
     numbers = [entry["number"] for entry in document["shards"]]
     if numbers != sorted(set(numbers)):
         yield f"{MANIFEST}: its shards are not in the order of their numbers, or one is there twice"
-    origin = Origin(output, document)
+    origin, takedown = Origin(output, document), TakedownCheck(output)
     statistics = Statistics.of_shards(len(numbers))
     stats: list[ShardStats] = []
     tables = 0
     yield from origin.problems()
+    yield from takedown.problems(checked)
     checked.update((RUN, INDEX_NAME))
     for index, entry in enumerate(document["shards"]):
         shard = ShardCheck(output, entry)
         yield from shard.problems(document["recipe"])
         yield from origin.problems_of(shard)
+        yield from takedown.problems_of(shard)
         checked.update(f"{SHARDS}/{entry['name']}{end}" for end in (".tar", ".parquet", STATS))
         stats += [shard.stats] if shard.stats else []
         if shard.table is not None:

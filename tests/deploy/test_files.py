@@ -1,4 +1,4 @@
-"""Everything else in `configs/deploy`: the image, the launcher of clusters, Slurm, schedulers."""
+"""Most files in `configs/deploy`: the image, the launcher of clusters, Slurm, schedulers."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def test_every_file_is_looked_at_here_or_beside() -> None:
     assert TEXTS.keys() == {
         *("Dockerfile", "rayjob.yaml", "raycronjob.yaml", "cronjob.yaml", "ray_cluster.yaml"),
         *("slurm.sbatch", "slurm_array.sbatch", "airflow_dag.py", "dagster_job.py"),
+        *("grafana.json", "metrics.md"),
     }
 
 

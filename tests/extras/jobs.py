@@ -120,6 +120,25 @@ def s3() -> None:
     assert folder.size("shards/000000.tar") == 5
 
 
+def metrics() -> None:
+    """Build with a file of metrics, and read it as Prometheus does."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from engine.execution.run import prepare
+    from pipelines.build import build_dataset
+    from tests.building import configure
+
+    folder = scratch()
+    os.environ["FLORILEGIUM_METRICS_FILE"] = str(folder / "shapes.prom")
+    source, stages = "shape_world://4?seed=1", {"shapes_colour": {}}
+    build_dataset(prepare(configure(source, folder / "out", specialists=stages)))
+    text = (folder / "shapes.prom").read_text("utf-8")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    samples = families["florilegium_inputs"].samples
+    counts = {one.labels["outcome"]: one.value for one in samples if one.name.endswith("_total")}
+    assert counts == {"sample": 4, "dead_letter": 0}, text
+
+
 def cluster() -> None:
     """Submit a build to the job server of a Ray that was started for it, and wait for its end."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}  # read on import
@@ -230,6 +249,7 @@ JOBS: Mapping[str, Callable[[], None]] = {
     "sentencepiece": sentencepiece,
     "torchvision": torchvision,
     "s3": s3,
+    "metrics": metrics,
     "cluster": cluster,
     "tracing": tracing,
     "lineage": lineage,

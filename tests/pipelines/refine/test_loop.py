@@ -223,7 +223,7 @@ def test_a_loop_locks_the_round_that_it_labels_against_a_build(
     refused: list[str] = []
     execute = build.execute
 
-    def beside(run: Run, progress: Progress, **options: bool) -> Manifest:
+    def beside(run: Run, progress: Progress, **options: Any) -> Manifest:
         try:
             with writing(Folder(run.config.output)):
                 pytest.fail(f"{run.config.output} has two writers")

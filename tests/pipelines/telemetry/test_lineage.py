@@ -23,7 +23,7 @@ from engine.storage.folder import Folder
 from pipelines.build import build_dataset, build_slice, finish_slices
 from pipelines.telemetry.lineage import Lineage
 from pipelines.telemetry.observers import command, observers_of
-from tests.building import configure, contents
+from tests.building import configure, contents, finished, one_slice
 from tests.pipelines.telemetry.receiver import Receiver
 
 WORLD = "shape_world://5?seed=1&px=32"
@@ -87,6 +87,18 @@ def test_a_build_is_a_run_with_its_datasets_and_their_numbers(
     ours = output["facets"]["florilegium_annotations"]
     assert (ours["inputs"], ours["samples"], ours["deadLetters"]) == (5, 5, {})
     assert ours["tasks"] == manifest.totals.tasks == {"object_detection": {"kept": 5, "dropped": 0}}
+
+
+def test_the_end_of_a_build_in_slices_is_the_run_that_wrote_the_dataset(
+    listening: Receiver, album: Path, tmp_path: Path
+) -> None:
+    for text in ("1/2", "2/2"):
+        one_slice(album, tmp_path / "out", text)
+    finished(album, tmp_path / "out")
+    events = events_of(listening)
+    assert [event["eventType"] for event in events] == ["START", "COMPLETE"] * 3
+    rows = [one["outputFacets"].get("outputStatistics") for one in events[-1]["outputs"]]
+    assert [row["rowCount"] for row in rows] == [12]
 
 
 def test_a_build_that_finds_nothing_to_do_wrote_no_rows(
