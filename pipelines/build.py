@@ -22,7 +22,7 @@ from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
 from pipelines.dataset.takedown import begin, complete
-from pipelines.telemetry.observers import Parent, watched
+from pipelines.telemetry.observers import Parent, observers_of, watched
 from pipelines.telemetry.progress_file import clear_progress
 from pipelines.terminal.progress import shown
 
@@ -47,11 +47,11 @@ def build_dataset(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)  # before anything is written
-    progress = Progress(step=step)
+    observers, progress = observers_of(run, parent), Progress(step=step)
     with (
         writing(run.output) as lease,
         shown(progress),
-        watched(run, progress, parent=parent) as observer,
+        watched(run, progress, observers) as observer,
     ):
         manifest = execute(
             run, progress, retry=retry, replace=replace, check=check, observer=observer
@@ -76,11 +76,11 @@ def build_slice(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)  # before anything is written
-    progress = Progress(step=f"slice {part}")
+    observers, progress = observers_of(run), Progress(step=f"slice {part}")
     with (
         writing_part(run.output, part.number) as lease,
         shown(progress),
-        watched(run, progress, writer=f"slice_{part.number}") as observer,
+        watched(run, progress, observers, writer=f"slice_{part.number}") as observer,
     ):
         manifest = execute_slice(
             run, part, progress, retry=retry, replace=replace, check=check, observer=observer
@@ -99,11 +99,12 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         UsageError: no slices are under way, or those of another config.
         StorageError: a file cannot be written.
     """
+    observers = observers_of(run)
     progress = Progress(step="end of the slices", current="gathering the shards")
     with (
         writing(run.output, ends_parts=True) as lease,
         shown(progress),
-        watched(run, progress) as observer,
+        watched(run, progress, observers) as observer,
     ):
         manifest = gather(run, check=check)
         if manifest is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,23 +36,21 @@ class Parent:
 
 @contextmanager
 def watched(
-    run: Run, progress: Progress, *, parent: Parent | None = None, writer: str = BUILD
+    run: Run, progress: Progress, observers: Iterable[Observer], *, writer: str = BUILD
 ) -> Iterator[Observer]:
-    """Let a run be seen while the block runs: publish its progress, and tell its observers; the
-    block tells them itself of `RunFinished`. `writer` names its file of progress, `parent` the
-    command that the run belongs to.
-
-    Raises:
-        UsageError: the environment asks for an observer that cannot be.
+    """Let a run be seen while the block runs: publish its progress, and tell its observers, which
+    are `observers_of` it; the block tells them itself of `RunFinished`. `writer` names its file of
+    progress.
     """
     publisher = ProgressPublisher(progress, run.output, writer)
-    observer = Observers(guests=(publisher, *observers_of(run, parent)))
+    observer = Observers(guests=(publisher, *observers))
     with observed(observer, started(run, step=progress.step)):
         yield observer
 
 
 def observers_of(run: Run, parent: Parent | None = None) -> tuple[Observer, ...]:
-    """Return the observers of a run.
+    """Return the observers of a run, before anything is written; `parent` is the command that it
+    belongs to.
 
     Raises:
         UsageError: the environment asks for one that cannot be.
