@@ -73,6 +73,16 @@ class Annotation:
     round: int = 0
     stage: str = ""
 
+    @property
+    def words(self) -> str:
+        """The text, else the label: what the annotation says; empty for a bare region."""
+        return self.text or self.label
+
+    @property
+    def name(self) -> str:
+        """The label, else the text: what a thing is called, where there are both."""
+        return self.label or self.text
+
 
 def stamp(
     annotations: Sequence[Annotation],

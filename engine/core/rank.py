@@ -59,13 +59,9 @@ def among_source(annotations: Sequence[Annotation], known: Iterable[Annotation] 
     `ranked`.
     """
     every = (*annotations, *known)
-    labels = {one.id: _words(one) for one in every if one.specialist == SOURCE and one.id}
-    rows = [(one.specialist, _words(one), one.merged_from) for one in annotations]
+    labels = {one.id: one.words for one in every if one.specialist == SOURCE and one.id}
+    rows = [(one.specialist, one.words, one.merged_from) for one in annotations]
     return rows_of_source(rows, labels)
-
-
-def _words(annotation: Annotation) -> str:
-    return annotation.text or annotation.label
 
 
 def rows_of_source(

@@ -61,7 +61,7 @@ def _told(change: Change) -> str:
 
 
 def _words(annotation: Annotation | None) -> str:
-    return _shown((annotation.text or annotation.label) if annotation else "")
+    return _shown(annotation.words if annotation else "")
 
 
 def _shown(text: str) -> str:

@@ -147,7 +147,7 @@ class ImageTextFilter(Pretrained[ImageTextFilterConfig], Filter[ImageTextFilterC
 
 def _words(one: Annotation) -> str:
     """Return the text of an annotation: a sentence or phrase, else its label."""
-    return " ".join((one.text or one.label).split())
+    return " ".join(one.words.split())
 
 
 def _check(tasks: Sequence[str] | dict[str, Any]) -> None:

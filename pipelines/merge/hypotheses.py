@@ -1,9 +1,9 @@
 """From candidates to hypotheses: which annotations may mean the same object, and their features.
 
 Candidates that overlap form a cluster, at most one of each voter. Each label in a cluster is a
-hypothesis: an object with this label is here. Its features are each voter's agreement, the size of
-the object and the label, as some labels are often wrong. A calibration turns them into a
-probability.
+hypothesis: an object with this label is here. Its features are how like it the text of each voter
+is, the size of the object, and the label, as some labels are often wrong. A calibration turns them
+into a probability.
 """
 
 from __future__ import annotations

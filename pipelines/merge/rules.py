@@ -31,7 +31,7 @@ from pipelines.merge.statement import repeated, statement_of
 from specialists.regions.overlap import box_overlap
 
 MERGE_RULES = "florilegium.merge_rules"
-AGREEMENT = "agreement"
+AGREEMENT_RULE = "agreement"
 """The rule that is used where another one needs a calibration and has none."""
 
 _WEIGHT_OF_TRUST = 0.9

@@ -20,7 +20,7 @@ from engine.core.tasks import CAPTION_TASKS, PHRASE_TASKS
 from pipelines.merge.calibration import Calibration, TaskCalibration, read_calibration
 from pipelines.merge.candidates import BOX_TASKS, Candidates, candidates_of
 from pipelines.merge.captions import moved
-from pipelines.merge.rules import AGREEMENT, Case, Rule, RuleOptions, find_rule
+from pipelines.merge.rules import AGREEMENT_RULE, Case, Rule, RuleOptions, find_rule
 from pipelines.merge.source_labels import labels_among
 from specialists.words.instructions import count_instructions
 
@@ -109,13 +109,13 @@ class Merge(Specialist[MergeConfig]):
         if config.calibration:
             self._calibration = read_calibration(config.calibration)
         self.rule: Rule = find_rule(config.rule)(config)
-        self._without_calibration: Rule = find_rule(AGREEMENT)(config)
+        self._without_calibration: Rule = find_rule(AGREEMENT_RULE)(config)
 
     @property
     def model(self) -> str:
         """The rule; `agreement` where it needs a calibration and has none."""
         is_missing = self.rule.needs_calibration and self._calibration is None
-        return AGREEMENT if is_missing else self.config.rule
+        return AGREEMENT_RULE if is_missing else self.config.rule
 
     def revision(self) -> str:
         """Name the calibration by its digest."""

@@ -17,7 +17,7 @@ from engine.core.stage import Specialist, StageConfig
 from engine.planning.config import RunConfig, validated
 from engine.planning.fingerprint import SAMPLE_SHARE
 from engine.planning.graph import Graph, Node
-from pipelines.merge.rules import AGREEMENT, find_rule
+from pipelines.merge.rules import AGREEMENT_RULE, find_rule
 from pipelines.merge.stage import Merge, MergeConfig
 from pipelines.refine.config import RefineConfig
 from specialists.florence2.config import Florence2Config
@@ -115,7 +115,7 @@ def without_audit(config: RefineConfig) -> RunConfig:
     for name in merges_of(stages):
         options = _options_of(stages[name], MergeConfig, where=f"specialists.{name}")
         if find_rule(options.rule).needs_calibration and not options.calibration:
-            stages[name]["rule"] = AGREEMENT
+            stages[name]["rule"] = AGREEMENT_RULE
     return round_config(config, output=config.output, stages=stages)
 
 
@@ -131,7 +131,7 @@ def with_calibrations(stages: Stages, calibrations: Mapping[str, Path | None]) -
     """
     filled = {name: dict(options) for name, options in stages.items()}
     for name, path in calibrations.items():
-        filled[name] |= {"calibration": str(path)} if path else {"rule": AGREEMENT}
+        filled[name] |= {"calibration": str(path)} if path else {"rule": AGREEMENT_RULE}
     return filled
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from engine.core.counted import counted
 from pipelines.dataset.lineage import AGREEMENT, Round
+from pipelines.merge.rules import AGREEMENT_RULE
 from pipelines.refine.to_audit import ToAudit
 
 
@@ -42,7 +43,7 @@ def _shown(value: float | None, digits: int) -> str:
 def _uncalibrated(one: Round) -> Iterator[tuple[str, str]]:
     """Yield the merges without a calibration, and the reason."""
     for name, merge in one.merges.items():
-        if merge["rule"] == "agreement" and one.measured_by == AGREEMENT:
+        if merge["rule"] == AGREEMENT_RULE and one.measured_by == AGREEMENT:
             yield f"{name}: merged", "there is no audit (refine --until candidates starts one)"
         if merge["rule"] == "calibrated_fusion":
             for task, learned in merge["tasks"].items():

@@ -112,7 +112,7 @@ def _rows(
                 "right": earlier.get(one.id),
                 "key": sample.key,
                 "task": one.task,
-                "says": one.text or one.label,
+                "says": one.words,
                 **_region(one),
                 "by": one.specialist,
             }

@@ -47,7 +47,7 @@ class ShownAnnotation:
     @property
     def text(self) -> str:
         """The text, else the label; empty for a bare region."""
-        return self.annotation.text or self.annotation.label
+        return self.annotation.words
 
     @property
     def task(self) -> str:

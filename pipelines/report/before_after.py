@@ -119,7 +119,7 @@ def _panel(number: int, labels: Sequence[tuple[str, Annotation]], canvas: Canvas
     marks: dict[tuple[str, str], Mark] = {}
     taken: list[Rectangle] = []
     for how, one, (path, form, corners) in drawn:
-        words = one.text or one.label
+        words = one.words
         chip = None
         if words and how != SAME and one.task not in NAMELESS_TASKS and (how, path) not in marks:
             chip = place_chip(words, around((path, form, corners)), canvas, taken)
@@ -136,7 +136,7 @@ def _texts(changes: Sequence[Change]) -> list[ChangeText]:
     """Describe changes; the same change in several tasks, such as box and mask, is listed once."""
     tasks: dict[tuple[str, str, str, str], Counter[str]] = {}
     for change in changes:
-        old, new = (one.text or one.label if one else "" for one in (change.before, change.after))
+        old, new = (one.words if one else "" for one in (change.before, change.after))
         is_moved = change.overlap is not None and not change.is_reworded
         moved = f"moved, overlap {change.overlap:.2f}" if is_moved else ""
         counts = tasks.setdefault((change.how, old, new, moved), Counter())

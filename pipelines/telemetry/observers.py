@@ -58,7 +58,8 @@ def watched(
 
 
 def observers_of(run: Run, parent: Parent | None = None) -> tuple[Observer, ...]:
-    """Return the observers of a run.
+    """Return the observers of a run, before anything is written; `parent` is the command that it
+    belongs to.
 
     Raises:
         UsageError: the environment asks for one that cannot be.

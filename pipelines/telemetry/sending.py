@@ -14,7 +14,8 @@ MessageT = TypeVar("MessageT")
 
 CLOSING_S = 10.0
 STOPPING_S = 2.0
-"""Seconds that a run waits at its end for what is still to be sent, and when it is stopped."""
+"""Seconds that a run waits at its end for what is still to be sent; the shorter time is for a run
+that is stopped, and for a service that did not take something before."""
 
 
 class Service:
@@ -32,7 +33,9 @@ class Service:
             ERR.say(redacted(line), label="warning", style="yellow")
 
     def wait_for(self, thread: threading.Thread, seconds: float) -> None:
-        """Wait until a thread has delivered everything, or the time is over."""
+        """Wait until a thread has delivered everything, or the time is over, which is short where
+        something failed before."""
+        seconds = min(seconds, STOPPING_S) if self._is_warned_of else seconds
         thread.join(seconds)
         if thread.is_alive():
             self.warn(f"it took nothing within {seconds:g} s")

@@ -24,8 +24,8 @@ from specialists.florence2.format import (
     clean,
     joined,
     locations,
+    order_by_first_quad,
     polygon_target,
-    reading_order,
     region_text_target,
 )
 from specialists.florence2.mirror import mirrored
@@ -151,7 +151,7 @@ def _transcript(labels: SampleLabels, random: Random) -> Pair | None:
     if labels.of("transcript"):
         return _one_text("transcript", labels, random)
     lines = labels.of("ocr")
-    order = reading_order([_quad(line) for line in lines])
+    order = order_by_first_quad([_quad(line) for line in lines])
     # Nothing stands between the lines in the answers of the released weights.
     text = "".join(clean(lines[index].text) for index in order)
     return ("", text) if text else None
@@ -162,7 +162,7 @@ def _all_boxes(task: str, labels: SampleLabels, random: Random) -> Pair | None:
     is_name = FLORENCE2_TASKS[task].words != "sentence"
     if not is_name:  # several texts of one box are several ways to describe it: the first counts
         boxed = list({one.box_xyxy: one for one in reversed(boxed)}.values())[::-1]
-    words = [one.label if is_name else (one.text or one.label) for one in boxed]
+    words = [one.label if is_name else one.words for one in boxed]
     target = TARGETS[task](words, [one.box_xyxy for one in boxed], labels.size_wh)
     return ("", target) if target else None
 
@@ -185,8 +185,8 @@ def _one_region(task: str, labels: SampleLabels, random: Random) -> Pair | None:
 
 def _region_text(task: str, annotation: Annotation) -> str:
     if FLORENCE2_TASKS[task].words == "name":
-        return clean(annotation.label or annotation.text)
-    return clean(annotation.text or annotation.label)
+        return clean(annotation.name)
+    return clean(annotation.words)
 
 
 def _quad(line: Annotation) -> tuple[float, ...]:
@@ -208,7 +208,7 @@ def _queries(
     boxed = [one for one in labels.feeding("open_vocabulary_detection") if one.box_xyxy]
     boxes_of: dict[str, list[tuple[float, ...]]] = {}
     for one in sorted(boxed, key=_area, reverse=True):
-        if word := clean(one.label or one.text):
+        if word := clean(one.name):
             boxes_of.setdefault(word, []).append(one.box_xyxy)
     box_of = _expressions(labels)
     if not boxes_of and not box_of:
@@ -313,7 +313,7 @@ def _own_masks(labels: SampleLabels) -> dict[str, list[Annotation]]:
     ambiguous = _ambiguous_phrases(_mentions(labels))
     masks_of_mention: dict[tuple[str, Mention | None], list[Annotation]] = {}
     for mask in labels.of("referring_segmentation"):
-        phrase = clean(mask.text or mask.label)
+        phrase = clean(mask.words)
         if mask.mask_rle and phrase and phrase not in ambiguous:
             grounded = labels.by_id.get(mask.parent_id)
             mention = _mention_of(grounded) if grounded and grounded.kind == "phrase" else None

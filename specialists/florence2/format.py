@@ -132,7 +132,7 @@ def grounding_target(phrases: Sequence[str], boxes_xyxy: ArrayLike, size_wh: Siz
 
 def reading_target(texts: Sequence[str], quads: ArrayLike, size_wh: SizeWH) -> str:
     """OCR with regions: texts with their quads, in reading order."""
-    words, regions = _as_tokens(texts, quads, size_wh, order=reading_order(quads), corners=4)
+    words, regions = _as_tokens(texts, quads, size_wh, order=order_by_first_quad(quads), corners=4)
     return "".join(word + region for word, region in zip(words, regions, strict=True))
 
 
@@ -176,7 +176,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 """Targets of tasks with boxes or quads: (labels, coordinates, size) -> target."""
 
 
-def reading_order(quads: ArrayLike) -> list[int]:
+def order_by_first_quad(quads: ArrayLike) -> list[int]:
     """Return the reading order of quads (n, 8): lines from top to bottom, each from left to right.
 
     A quad belongs to a line if its centre lies within the height of the line's first quad.

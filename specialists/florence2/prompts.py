@@ -115,4 +115,4 @@ def _texts(task: str, annotations: Sequence[Annotation]) -> list[tuple[str, Anno
 
 
 def _words(subject: Annotation) -> str:
-    return clean(subject.text or subject.label)
+    return clean(subject.words)

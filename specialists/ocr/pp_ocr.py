@@ -21,7 +21,7 @@ from engine.core.errors import ConfigError, MissingModel
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, Specialist, StageConfig
 from specialists.ocr.direction import Reading, View, read_lines, side_by_side
-from specialists.ocr.text_lines import hulls_of, laid_flat, line, reading_order, sizes_of
+from specialists.ocr.text_lines import hulls_of, laid_flat, line, order_by_gaps, sizes_of
 from specialists.pretrained.checkpoint import Checkpoint, Family, model_name, resolve
 from specialists.pretrained.config import PretrainedConfig
 from specialists.pretrained.network import Network, preprocess, to_float32
@@ -204,7 +204,7 @@ class PpOcr(Pretrained[PpOcrConfig], Specialist[PpOcrConfig]):
             max_candidates=self.config.max_lines,
         )
         quads = found["boxes"].numpy().reshape(-1, 4, 2).astype(np.float64) * shrink
-        boxes, order = hulls_of(quads), reading_order(quads)
+        boxes, order = hulls_of(quads), order_by_gaps(quads)
         order = order[(boxes[order, 2:] - boxes[order, :2]).min(axis=1, initial=np.inf) > 0]
         return _Found(quads[order], found["scores"].numpy()[order])
 

@@ -66,7 +66,7 @@ def laid_flat(
     )
 
 
-def reading_order(quads: np.ndarray) -> np.ndarray:
+def order_by_gaps(quads: np.ndarray) -> np.ndarray:
     """Return the indices of quads, (n, 4, 2), in reading order: rows from the top, each from the
     left.
 

@@ -43,7 +43,7 @@ def places(
     stands_for = first_of_place(
         [one.box_xyxy for one in rows],
         [one.task for one in rows],
-        [one.label or one.text for one in rows],
+        [one.name for one in rows],
     )
     found: dict[int, list[Annotation]] = {row: [] for row in np.unique(stands_for).tolist()}
     for row in np.argsort(stands_for != np.arange(len(rows)), kind="stable").tolist():

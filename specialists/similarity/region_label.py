@@ -181,5 +181,5 @@ def _annotations_of(box: Annotation, sample: Sample) -> list[Annotation]:
 
 def _text(one: Annotation) -> str:
     is_sentence = one.task == "region_description"
-    text = one.text or one.label if is_sentence else one.label or one.text
+    text = one.words if is_sentence else one.name
     return " ".join(text.split()).rstrip(".")

@@ -14,7 +14,7 @@ from engine.core.errors import ConfigError, MissingModel
 from engine.core.sample import Sample
 from engine.core.validity import problem_of
 from specialists.ocr.pp_ocr import PpOcr, PpOcrConfig, crop_size
-from specialists.ocr.text_lines import hulls_of, laid_flat, reading_order, sizes_of
+from specialists.ocr.text_lines import hulls_of, laid_flat, order_by_gaps, sizes_of
 from tests.checkpoints.pp_ocr import DETECTORS, RECOGNISERS, write_detector, write_recogniser
 
 Write = Callable[..., Path]
@@ -145,7 +145,7 @@ def test_lines_come_in_reading_order_from_the_corner_where_they_begin(
 ) -> None:
     (said,) = pp_ocr().predict([photograph("page")])
     quads = np.array([one.quad for one in said]).reshape(-1, 4, 2)
-    assert reading_order(quads).tolist() == list(range(len(quads)))
+    assert order_by_gaps(quads).tolist() == list(range(len(quads)))
     wide, high = sizes_of(quads).T
     assert (high < 1.5 * wide).all()  # none runs down as seen from its own corner
     assert (hulls_of(quads) == [one.box_xyxy for one in said]).all()

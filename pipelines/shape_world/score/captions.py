@@ -16,7 +16,7 @@ import numpy as np
 from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.scene import Predicate, Thing
 from pipelines.shape_world.score.claims import Claim, Claims, claims_of
-from pipelines.shape_world.score.comparison import SceneComparison, normalised_text, ranked
+from pipelines.shape_world.score.comparison import SceneComparison, by_confidence, normalised_text
 from pipelines.shape_world.score.matching import MatchCounts
 
 _WORD = re.compile(r"\w+")
@@ -86,7 +86,7 @@ class CaptionTally:
     def add(self, comparison: SceneComparison) -> None:
         """Count the captions of a sample."""
         for task, length in self._lengths.items():
-            captions = ranked(comparison.of(task))
+            captions = by_confidence(comparison.of(task))
             text, true_text = captions[0].text if captions else "", comparison.scene.captions[task]
             claims, expected = claims_of(text), claims_of(true_text)
             facts = facts_of(claims, comparison)

@@ -82,27 +82,25 @@ class SceneComparison:
         lowered = np.array([label.strip().lower() for label in labels], dtype=np.str_)
         return lowered[:, None] == self.names
 
-    def agreement(self, claims: Sequence[Claim]) -> np.ndarray:
+    def fits(self, claims: Sequence[Claim]) -> np.ndarray:
         """Return how well claims fit the things, (claims, things).
 
         0 for another name, else 1 plus 1 for each claimed attribute that is true.
         """
-        fits = np.array(
-            [[_agreement(claim, thing) for thing in self.scene.things] for claim in claims]
-        )
+        fits = np.array([[_fit(claim, thing) for thing in self.scene.things] for claim in claims])
         return fits.reshape(len(claims), len(self.scene.things))
 
     def matched(self, claims: Sequence[Claim]) -> tuple[np.ndarray, np.ndarray]:
         """Pair claims with things, one to one, by name and then attributes: indices of both."""
-        fits = self.agreement(claims)
+        fits = self.fits(claims)
         return pairs(fits / _BEST_FIT, fits > 0)
 
     def referents(self, claims: Sequence[Claim]) -> np.ndarray:
         """Return the things that claims may refer to, bool, (claims, things).
 
-        Those of the name with the best agreement of attributes.
+        Those of the name with the most claimed attributes.
         """
-        fits = self.agreement(claims)
+        fits = self.fits(claims)
         return (fits > 0) & (fits == fits.max(axis=1, initial=0, keepdims=True))
 
 
@@ -113,7 +111,7 @@ def rank_score(annotation: Annotation) -> float:
     return 0.0 if annotation.score is None else annotation.score
 
 
-def ranked(annotations: Sequence[Annotation]) -> list[Annotation]:
+def by_confidence(annotations: Sequence[Annotation]) -> list[Annotation]:
     """Return annotations by descending rank score; equal ones keep their order."""
     return sorted(annotations, key=lambda one: -rank_score(one))
 
@@ -129,7 +127,7 @@ def _boxes(annotations: Sequence[Annotation]) -> np.ndarray:
     return boxes.reshape(-1, 4)
 
 
-def _agreement(claim: Claim, thing: Any) -> int:
+def _fit(claim: Claim, thing: Any) -> int:
     if claim.name != thing.name:
         return 0
     return 1 + (claim.colour == thing.colour) + (claim.pattern == thing.pattern)

@@ -11,7 +11,7 @@ from engine.core.annotation import Annotation
 from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.score.boxes import MIN_IOU
 from pipelines.shape_world.score.claims import Claim, Claims, claim_of, claims_of
-from pipelines.shape_world.score.comparison import SceneComparison, ranked
+from pipelines.shape_world.score.comparison import SceneComparison, by_confidence
 from pipelines.shape_world.score.matching import MatchCounts, pairs
 from specialists.words.occurrences import occurrences
 
@@ -48,7 +48,7 @@ class PhraseTally:
 
     def add(self, comparison: SceneComparison) -> None:
         """Count the phrases of a sample."""
-        annotations = ranked(comparison.of("phrase_grounding"))
+        annotations = by_confidence(comparison.of("phrase_grounding"))
         phrases = [
             _Phrase(phrase=one, claim=claim, is_on=is_on)
             for one, is_on in zip(

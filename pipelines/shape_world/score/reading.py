@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.core.annotation import Annotation
-from pipelines.shape_world.score.comparison import SceneComparison, normalised_text, ranked
+from pipelines.shape_world.score.comparison import SceneComparison, by_confidence, normalised_text
 from pipelines.shape_world.score.matching import MatchCounts
 
 MIN_SHARE = 0.5
@@ -42,7 +42,7 @@ class ReadingTally:
 
     def add(self, comparison: SceneComparison) -> None:
         """Count the lines of a sample."""
-        lines = ranked(comparison.of("ocr"))
+        lines = by_confidence(comparison.of("ocr"))
         sign = sign_of(comparison, lines).tolist()
         words, texts = comparison.words, [normalised_text(line.text) for line in lines]
         read: dict[int, str] = {}

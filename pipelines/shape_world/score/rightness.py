@@ -79,8 +79,8 @@ def _described(
     regions: Sequence[Annotation], iou: np.ndarray, comparison: SceneComparison
 ) -> Rightness:
     """Compare regions by their text; a text without a known name is wrong."""
-    claims = [claim_of(region.text or region.label) or Claim(name="") for region in regions]
-    fits = comparison.agreement(claims)
+    claims = [claim_of(region.words) or Claim(name="") for region in regions]
+    fits = comparison.fits(claims)
     whole = [[_fits(claim, fit) for fit in row] for claim, row in zip(claims, fits, strict=True)]
     return _any((iou >= MIN_IOU) & np.array(whole, dtype=bool).reshape(iou.shape))
 
@@ -102,7 +102,7 @@ def _transcripts(texts: Sequence[Annotation], comparison: SceneComparison) -> Ri
 
 
 def _tags(tags: Sequence[Annotation], comparison: SceneComparison) -> Rightness:
-    return _any(comparison.named([tag.label or tag.text for tag in tags]))
+    return _any(comparison.named([tag.name for tag in tags]))
 
 
 def _captions(captions: Sequence[Annotation], comparison: SceneComparison) -> Rightness:

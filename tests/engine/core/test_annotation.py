@@ -57,6 +57,14 @@ def test_a_row_of_json_gives_back_the_same_annotation() -> None:
     assert [from_json(row) for row in rows] == [FULL, BARE]
 
 
+def test_words_are_the_text_first_and_a_name_is_the_label_first() -> None:
+    both = replace(caption(), text="a red cat", label="cat")
+    assert (both.words, both.name) == ("a red cat", "cat")
+    text, label = replace(both, label=""), replace(both, text="")
+    assert (text.words, text.name) == ("a red cat", "a red cat")
+    assert (label.words, label.name) == ("cat", "cat")
+
+
 def test_no_annotations_are_columns_with_the_right_types() -> None:
     assert table_of().schema == pa.schema(ANNOTATION_FIELDS)
     assert from_table(table_of()) == []

@@ -33,7 +33,7 @@ def call_about(
 def texts(graph: Graph, call: WorkerCall, name: str) -> dict[int, list[str]]:
     node = next(node for node in graph.nodes if node.name == name)
     said = call.part(node).annotations(range(3))
-    return {number: [one.text or one.label for one in ones] for number, ones in said.items()}
+    return {number: [one.words for one in ones] for number, ones in said.items()}
 
 
 def test_a_stage_hears_what_an_earlier_one_said(images: ShardBytes) -> None:

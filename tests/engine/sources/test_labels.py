@@ -16,7 +16,7 @@ def row_labels(row: dict[str, Any], encoding: str = "") -> tuple[dict[str, Any],
     labels = Labels(encoding)
     labels.add_row(row)
     metadata, annotations = labels.finish()
-    return json.loads(metadata), [(one.label or one.text, one.box_xyxy) for one in annotations]
+    return json.loads(metadata), [(one.name, one.box_xyxy) for one in annotations]
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_a_diff_is_told_on_a_terminal_that_obeys_no_label(tmp_path: Path) -> Non
     console.print(diff_table(diff))
     for line in diff_lines(diff):
         console.print(line)
-    told = console.export_text()
-    assert "object_detection │      0 │     1 │    0 │     1 │       0 │       0" in told
-    assert r"added   object_detection  '\x1b[2J[red]square'" in told
-    assert "\x1b" not in told
+    printed = console.export_text()
+    assert "object_detection │      0 │     1 │    0 │     1 │       0 │       0" in printed
+    assert r"added   object_detection  '\x1b[2J[red]square'" in printed
+    assert "\x1b" not in printed

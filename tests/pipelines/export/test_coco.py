@@ -80,8 +80,8 @@ def test_captions_come_back_through_pycocotools(
     coco = COCO(str(exported / CAPTIONS))
     for number, sample in enumerate(samples, start=1):
         found = coco.loadAnns(coco.getAnnIds(imgIds=[number]))
-        said = {(one.task, one.text) for one in sample.annotations if one.kind == "text"}
-        assert {(one["task"], one["caption"]) for one in found} == said
+        texts = {(one.task, one.text) for one in sample.annotations if one.kind == "text"}
+        assert {(one["task"], one["caption"]) for one in found} == texts
         assert len(found) == 3
 
 

@@ -64,12 +64,12 @@ def similarities(own: ImageTextFilter, *samples: Sample) -> list[dict[str, float
     """What was measured of each sample, by what the annotations say."""
     found = []
     for sample, rows in zip(samples, own.measure(samples), strict=True):
-        text = {one.id: one.text or one.label for one in sample.annotations}
+        text = {one.id: one.words for one in sample.annotations}
         found.append({text[row.annotation_id]: row.values["similarity"] for row in rows})
     return found
 
 
-def said(folder: Path, image: Image.Image, text: str) -> float:
+def similarity_of(folder: Path, image: Image.Image, text: str) -> float:
     """What the model says of an image and a text: a probability, or a cosine."""
     import torch
     from transformers import AutoModel, AutoProcessor
@@ -101,7 +101,9 @@ def test_a_caption_is_compared_with_the_image_and_a_region_with_its_crop(
     (found,) = similarities(filtering(family, tasks=tasks), sample)
     whole = Image.fromarray(sample.image)
     wanted = {
-        text: said(checkpoints[family], whole if "cat" in text else whole.crop(window), text)
+        text: similarity_of(
+            checkpoints[family], whole if "cat" in text else whole.crop(window), text
+        )
         for text in ("a cat", "a cat that looks up", "an eye", "furry thing", "a green eye")
     }
     assert found == pytest.approx(wanted, abs=1e-5)

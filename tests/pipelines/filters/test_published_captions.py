@@ -46,10 +46,10 @@ def stage() -> TextFilter:
     return stage
 
 
-def sample_of(said: Annotation, written: str) -> Sample:
+def sample_of(captioned: Annotation, written: str) -> Sample:
     lines = [Annotation(kind="region", task="ocr", text=written)] if written else []
     return Sample(
-        key=said.id, width=1, height=1, picture=Picture(b""), annotations=(said, *lines)
+        key=captioned.id, width=1, height=1, picture=Picture(b""), annotations=(captioned, *lines)
     )  # fmt: skip
 
 

@@ -39,8 +39,8 @@ def loaded() -> TextFilter:
 @pytest.fixture(scope="module")
 def measure(loaded: TextFilter) -> Measure:
     def measure_one(text: str, ocr: str = "", task: str = "caption") -> dict[str, float]:
-        said = (caption(text, task, id="a0"), Annotation(kind="region", task="ocr", text=ocr))
-        [[measurement]] = loaded.measure([sample_of(*said)])
+        given = (caption(text, task, id="a0"), Annotation(kind="region", task="ocr", text=ocr))
+        [[measurement]] = loaded.measure([sample_of(*given)])
         assert measurement.annotation_id == "a0"
         return dict(measurement.values)
 
@@ -173,11 +173,11 @@ def test_overlap_with_recognised_text_ignores_small_words(measure):
 
 
 def test_every_caption_is_measured_with_every_declared_number(loaded):
-    said = [
+    given = [
         caption(f"A cat and {count} dogs.", task, id=task)
         for count, task in enumerate(CAPTION_TASKS)
     ]
-    samples = [sample_of(*said), sample_of(), sample_of(said[0])]
+    samples = [sample_of(*given), sample_of(), sample_of(given[0])]
     measured = loaded.measure(samples)
     names = [[measurement.annotation_id for measurement in of_sample] for of_sample in measured]
     assert names == [list(CAPTION_TASKS), [], ["caption"]]
@@ -329,9 +329,9 @@ def test_the_revision_names_parser_and_language_identifier():
 
 
 def test_a_caption_is_an_echo_of_the_text_in_its_own_image(loaded):
-    said = caption("The summer of a dog.", id="a0")
+    given = caption("The summer of a dog.", id="a0")
     texts = ("", "summer of the", "dog summer", "")
-    samples = [sample_of(said, Annotation(kind="region", task="ocr", text=text)) for text in texts]
+    samples = [sample_of(given, Annotation(kind="region", task="ocr", text=text)) for text in texts]
     measured = loaded.measure(samples)
     assert [one.values["ocr_overlap"] for [one] in measured] == [0, 0.5, 1, 0]
 

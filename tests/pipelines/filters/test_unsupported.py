@@ -78,22 +78,22 @@ def test_only_merged_english_captions_are_measured(unsupported: Unsupported) -> 
 def test_other_captions_are_judged_on_demand_by_what_the_others_said() -> None:
     stage = loaded(specialists=["captioner"])
     assert measured(stage) == {"heard": 2}
-    told = caption("A cat sits.", "told", specialist="lmm")
-    assert measured(stage, told) == {"heard": 1}
+    given = caption("A cat sits.", "told", specialist="lmm")
+    assert measured(stage, given) == {"heard": 1}
 
 
 @pytest.mark.parametrize(("most", "reasons"), [(0, ["", "unsupported_object"]), (1, ["", ""])])
 def test_captions_that_name_too_much_are_dropped(most: int, reasons: list[str]) -> None:
     captions = [caption("A cat.", "a"), caption("A dog.", "b")]
-    told = statements(captions, measurements={OBJECTS: [0, 1]})
-    verdicts = Unsupported(UnsupportedConfig(most_objects=most)).judge(told)
+    given = statements(captions, measurements={OBJECTS: [0, 1]})
+    verdicts = Unsupported(UnsupportedConfig(most_objects=most)).judge(given)
     assert verdicts.reason.tolist() == reasons
     assert verdicts.is_judged.tolist() == [True, True]
 
 
 def test_what_was_not_measured_is_not_judged() -> None:
-    told = statements([caption("A dog.")], measurements={OBJECTS: [np.nan]})
-    assert not Unsupported(UnsupportedConfig()).judge(told).is_judged.any()
+    given = statements([caption("A dog.")], measurements={OBJECTS: [np.nan]})
+    assert not Unsupported(UnsupportedConfig()).judge(given).is_judged.any()
 
 
 def test_a_specialist_that_is_not_there_is_named(album: Path, tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_sentences_without_evidence_are_counted_and_none_is_kept(unsupported: Un
     )
     [rows] = unsupported.measure([blank])
     assert [row.values[SENTENCES] for row in rows] == [0, 1]
-    told = statements(captions, measurements={OBJECTS: [0, 0], SENTENCES: [0, 1]})
-    verdicts = unsupported.judge(told)
+    given = statements(captions, measurements={OBJECTS: [0, 0], SENTENCES: [0, 1]})
+    verdicts = unsupported.judge(given)
     assert verdicts.reason.tolist() == ["", "unsupported_sentence"]
     assert verdicts.measurements[SENTENCES].tolist() == [0, 1]
     assert set(verdicts.measurements) == {OBJECTS, SENTENCES}

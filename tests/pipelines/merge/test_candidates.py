@@ -17,15 +17,15 @@ from pipelines.merge.candidates import (
     rle,
     words_of,
 )
-from tests.pipelines.merge.voters import mask_of, said, worth
+from tests.pipelines.merge.voters import mask_of, voted, worth
 
 HEARD = [
-    said(10, 20, 90, 40, label=" Ring", specialist="two", score=None, id="a"),
-    said(10, 20, 90, 40, label="star", specialist="stranger", id="b"),
-    said(0, 0, 9, 9, task="region_proposal", specialist="one", id="c"),
-    said(20, 20, 100, 40, label="star", specialist="one", score=0.25, id="d"),
-    said(label="star", specialist="one", id="nowhere"),
-    said(10, 60, 90, 80, label="ring ", specialist="two", score=0.5, id="e"),
+    voted(10, 20, 90, 40, label=" Ring", specialist="two", score=None, id="a"),
+    voted(10, 20, 90, 40, label="star", specialist="stranger", id="b"),
+    voted(0, 0, 9, 9, task="region_proposal", specialist="one", id="c"),
+    voted(20, 20, 100, 40, label="star", specialist="one", score=0.25, id="d"),
+    voted(label="star", specialist="one", id="nowhere"),
+    voted(10, 60, 90, 80, label="ring ", specialist="two", score=0.5, id="e"),
 ]
 
 
@@ -94,10 +94,10 @@ def test_a_box_lies_around_a_quad_or_a_mask_on_an_image_that_is_not_square() -> 
     np.testing.assert_equal(whole, [np.nan] * 4)
     cut = mask_of(30, 5, 90, 15, size_wh=(100, 20))
     assert box_of(cut) == (30, 5, 90, 15)
-    assert box_of(said(1, 2, 3, 4)) == (1, 2, 3, 4)
+    assert box_of(voted(1, 2, 3, 4)) == (1, 2, 3, 4)
     assert rle(cut) == {"size": (20, 100), "counts": cut.mask_rle.counts}
     with pytest.raises(ValueError, match="annotation 'x' has no mask"):
-        rle(said(1, 2, 3, 4, id="x"))
+        rle(voted(1, 2, 3, 4, id="x"))
 
 
 def test_what_has_no_place_is_no_candidate() -> None:
@@ -111,8 +111,8 @@ def test_what_has_no_place_is_no_candidate() -> None:
     left_out = {
         "caption": Annotation(kind="text", task="caption", text=" \n"),
         "ocr": Annotation(kind="region", task="ocr", text="EXIT"),
-        "segmentation": said(0, 0, 9, 9, task="segmentation"),
-        "region_proposal": said(task="region_proposal"),
+        "segmentation": voted(0, 0, 9, 9, task="segmentation"),
+        "region_proposal": voted(task="region_proposal"),
     }
     for task in kept:
         found = candidates_of([left_out[task], kept[task]], task, ("",))
@@ -120,7 +120,7 @@ def test_what_has_no_place_is_no_candidate() -> None:
 
 
 def test_regions_overlap_by_their_masks_where_they_have_some_else_by_their_boxes() -> None:
-    boxes = [said(0, 0, 40, 10), said(10, 0, 50, 10)]
+    boxes = [voted(0, 0, 40, 10), voted(10, 0, 50, 10)]
     found = candidates_of(boxes, "object_detection", ("",))
     assert found.overlap.tolist() == [[1, pytest.approx(0.6)], [pytest.approx(0.6), 1]]
     # Two halves of one box: their boxes are alike, their masks have nothing in common.
@@ -133,22 +133,24 @@ def test_regions_overlap_by_their_masks_where_they_have_some_else_by_their_boxes
 
 def test_only_what_is_about_the_same_overlaps() -> None:
     def phrase(parent: str, span: tuple[int, int]) -> Annotation:
-        return said(0, 0, 9, 9, kind="phrase", task="phrase_grounding", parent_id=parent, span=span)
+        return voted(
+            0, 0, 9, 9, kind="phrase", task="phrase_grounding", parent_id=parent, span=span
+        )
 
     phrases = [phrase("c", (0, 5)), phrase("d", (0, 5)), phrase("c", (9, 14)), phrase("c", (0, 5))]
     found = candidates_of(phrases, "phrase_grounding", ("",))
     assert found.subject.tolist() == [0, 1, 2, 0]
     assert found.overlap[0].tolist() == [1, 0, 0, 1]
     task = "open_vocabulary_detection"
-    asked = [said(0, 0, 9, 9, label=label, task=task) for label in ("dog", "animal", "Dog")]
+    asked = [voted(0, 0, 9, 9, label=label, task=task) for label in ("dog", "animal", "Dog")]
     assert candidates_of(asked, task, ("",)).overlap[0].tolist() == [1, 0, 1]
 
 
 def test_names_are_alike_or_not_and_readings_by_their_letters() -> None:
-    names = [said(0, 0, 9, 9, label=label) for label in ("star", "Star", "stars")]
+    names = [voted(0, 0, 9, 9, label=label) for label in ("star", "Star", "stars")]
     found = candidates_of(names, "object_detection", ("",))
     assert found.likeness.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
-    lines = [said(0, 0, 9, 9, text=text, task="ocr") for text in ("STOP", "stops", "ZOO")]
+    lines = [voted(0, 0, 9, 9, text=text, task="ocr") for text in ("STOP", "stops", "ZOO")]
     likeness = candidates_of(lines, "ocr", ("",)).likeness
     assert likeness[0] == pytest.approx([1, 0.8, 0.25])
     assert (likeness == likeness.T).all()

@@ -11,7 +11,7 @@ from pipelines.merge.calibration import TaskCalibration
 from pipelines.merge.candidates import candidates_of
 from pipelines.merge.captions import chosen_caption, mentions, moved, object_f1
 from pipelines.merge.stage import Merge, MergeConfig
-from tests.pipelines.merge.voters import said, sample_of, worth
+from tests.pipelines.merge.voters import sample_of, voted, worth
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_things_are_counted_as_they_are_introduced(caption: str, things: dict[st
 
 
 def test_a_caption_is_worse_by_what_it_misses_and_by_what_it_invents() -> None:
-    objects = [said(0, 0, 9, 9, label="star"), said(20, 20, 29, 29, label="ring")]
+    objects = [voted(0, 0, 9, 9, label="star"), voted(20, 20, 29, 29, label="ring")]
     captions = ["a star and a ring", "a star", "a star, a ring and a cross", "nice weather"]
     agreement = object_f1(captions, objects, names=("cross",))
     assert agreement.tolist() == pytest.approx([1, 2 / 3, 4 / 5, 0])
@@ -47,25 +47,25 @@ def chosen(*annotations: Annotation) -> Annotation:
 
 
 def test_the_caption_that_names_the_objects_is_chosen_whatever_its_score() -> None:
-    objects = (said(0, 0, 9, 9, label="star"), said(20, 20, 29, 29, label="ring"))
+    objects = (voted(0, 0, 9, 9, label="star"), voted(20, 20, 29, 29, label="ring"))
     one = chosen(*objects, caption("A star.", "a", score=0.9), caption("A star and a ring.", "b"))
     assert (one.text, one.merged_from, one.confidence) == ("A star and a ring.", ("b",), None)
 
 
 def test_a_thing_counts_once_beside_its_voters() -> None:
-    voters = [said(0, 0, 9, 9, label="star", specialist=who, id=who) for who in ("x", "y")]
-    star = said(0, 0, 9, 9, label="star", specialist="boxes", merged_from=("x", "y"))
+    voters = [voted(0, 0, 9, 9, label="star", specialist=who, id=who) for who in ("x", "y")]
+    star = voted(0, 0, 9, 9, label="star", specialist="boxes", merged_from=("x", "y"))
     one = chosen(*voters, star, caption("Three stars.", "a", score=0.9), caption("A star.", "b"))
     assert one.text == "A star."
 
 
 def test_of_captions_that_agree_alike_the_higher_score_decides_and_the_same_words_count() -> None:
-    heard = (
+    given = (
         caption("A star.", "a", score=0.5),
         caption("One star.", "b", score=0.6),
         caption("One star.", "c"),
     )
-    one = chosen(said(0, 0, 9, 9, label="star"), *heard)
+    one = chosen(voted(0, 0, 9, 9, label="star"), *given)
     assert (one.text, one.score, one.merged_from) == ("One star.", 0.6, ("b", "c"))
 
 
@@ -104,7 +104,7 @@ def test_a_word_that_is_its_own_plural_counts_once() -> None:
 
 
 def test_things_agree_one_for_one_whatever_the_spelling() -> None:
-    objects = [said(0, 0, 9, 9, label=label) for label in ("Star ", "star", "ring", " ")]
+    objects = [voted(0, 0, 9, 9, label=label) for label in ("Star ", "star", "ring", " ")]
     captions = ["Two STARS.", "Five stars.", "A cup.", "A star and a ring."]
     # Of 3 things: 2 of 2; 2 of 5; nothing is told; 2 of 2.
     assert object_f1(captions, objects).tolist() == pytest.approx([4 / 5, 4 / 8, 0, 4 / 5])
@@ -117,14 +117,14 @@ def test_of_captions_that_agree_alike_the_more_probable_comes_before_the_higher_
     learned = TaskCalibration(
         voters={"a": worth(intercept=np.log(1 / 3)), "b": worth(intercept=np.log(3)), "c": worth()}
     )
-    heard = [
+    given = [
         caption("A ring.", "a", score=0.9, model="m"),
         caption("One ring.", "b", score=0.1),
         caption(" one RING. ", "c"),
         caption("A ring.", "b"),
     ]
-    heard[3] = replace(heard[3], id="d")
-    candidates = candidates_of(heard, "caption", ("a", "b", "c"))
+    given[3] = replace(given[3], id="d")
+    candidates = candidates_of(given, "caption", ("a", "b", "c"))
     (one,) = chosen_caption(candidates.trusted(learned), [])
     assert (one.text, one.confidence, one.score) == ("One ring.", 0.75, 0.1)
     assert one.merged_from == ("b", "c")
@@ -136,22 +136,22 @@ def test_of_captions_that_agree_alike_the_more_probable_comes_before_the_higher_
     assert least.text == "One ring.", "a score of 0 is one"
     # Two of a kind are there: whoever names one too many is worse.
     (agreeing,) = chosen_caption(
-        candidates_of([heard[0], caption("Two rings.", "b")], "caption", ("a", "b")),
-        [said(0, 0, 9, 9, label="ring")] * 2,
+        candidates_of([given[0], caption("Two rings.", "b")], "caption", ("a", "b")),
+        [voted(0, 0, 9, 9, label="ring")] * 2,
     )
     assert agreeing.text == "Two rings."
 
 
 def test_a_name_that_objects_have_elsewhere_is_one_too_many_here() -> None:
-    heard = [caption("A ring and a cup.", "a", score=0.9), caption("A ring.", "b", score=0.1)]
-    candidates = candidates_of(heard, "caption", ("a", "b"))
-    ring = [said(0, 0, 9, 9, label="ring")]
+    given = [caption("A ring and a cup.", "a", score=0.9), caption("A ring.", "b", score=0.1)]
+    candidates = candidates_of(given, "caption", ("a", "b"))
+    ring = [voted(0, 0, 9, 9, label="ring")]
     assert chosen_caption(candidates, ring)[0].text == "A ring and a cup."
     assert chosen_caption(candidates, ring, ["cup"])[0].text == "A ring."
 
 
 def phrase(span: tuple[int, int], text: str) -> Annotation:
-    return said(0, 0, 9, 9, kind="phrase", task="phrase_grounding", span=span, text=text)
+    return voted(0, 0, 9, 9, kind="phrase", task="phrase_grounding", span=span, text=text)
 
 
 @pytest.mark.parametrize(

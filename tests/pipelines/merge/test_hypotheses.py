@@ -16,7 +16,7 @@ from pipelines.merge.hypotheses import (
     hypotheses_of,
     weights_of,
 )
-from tests.pipelines.merge.voters import said, worth
+from tests.pipelines.merge.voters import voted, worth
 
 VOTERS = ("one", "two")
 
@@ -28,23 +28,23 @@ def test_a_sample_of_which_nobody_says_anything_has_columns_and_no_rows() -> Non
 
 
 def test_a_cluster_has_one_candidate_of_each_voter_even_where_one_says_two_words_of_a_box() -> None:
-    heard = [
-        said(10, 10, 30, 30, label="star", specialist="one", score=0.4),
-        said(10, 10, 30, 30, label="ring", specialist="one", score=0.9),
-        said(10, 10, 30, 30, label="ring", specialist="two", score=0.5),
+    given = [
+        voted(10, 10, 30, 30, label="star", specialist="one", score=0.4),
+        voted(10, 10, 30, 30, label="ring", specialist="one", score=0.9),
+        voted(10, 10, 30, 30, label="ring", specialist="two", score=0.5),
     ]
-    candidates = candidates_of(heard, "object_detection", VOTERS)
+    candidates = candidates_of(given, "object_detection", VOTERS)
     assert cluster(candidates, 0.5).tolist() == [1, 0, 0]
 
 
 def test_a_cluster_gathers_what_overlaps_its_surest_most_from_the_least_overlap_on() -> None:
-    heard = [
-        said(0, 0, 10, 18, specialist="two", score=0.3),
-        said(0, 0, 10, 12, specialist="two", score=0.2),
-        said(0, 0, 10, 10, specialist="one", score=0.9),
-        said(0, 0, 10, 20, specialist="three", score=0.8),
+    given = [
+        voted(0, 0, 10, 18, specialist="two", score=0.3),
+        voted(0, 0, 10, 12, specialist="two", score=0.2),
+        voted(0, 0, 10, 10, specialist="one", score=0.9),
+        voted(0, 0, 10, 20, specialist="three", score=0.8),
     ]
-    found = candidates_of(heard, "object_detection", ("one", "two", "three"))
+    found = candidates_of(given, "object_detection", ("one", "two", "three"))
     # From 20 x 10 on, half of it: IoU 0.5 is enough, and a hair more is not there.
     assert cluster(found, 0.5).tolist() == [1, 0, 0, 0]
     assert cluster(found, 0.500001).tolist() == [1, 0, 0, 1]
@@ -59,11 +59,11 @@ CALIBRATION = TaskCalibration(
 )
 """A score is worth itself, silence 0.75; one voter draws three times as well as another."""
 HEARD = [
-    said(40, 30, 80, 90, label="ring", specialist="b", score=0.2),
-    said(20, 14, 60, 54, label="ring", specialist="c", score=None),
-    said(60, 40, 80, 80, label="cross", specialist="a", score=0.1),
-    said(24, 10, 64, 50, label="star", specialist="b", score=0.6),
-    said(20, 10, 60, 50, label="star", specialist="a", score=0.8),
+    voted(40, 30, 80, 90, label="ring", specialist="b", score=0.2),
+    voted(20, 14, 60, 54, label="ring", specialist="c", score=None),
+    voted(60, 40, 80, 80, label="cross", specialist="a", score=0.1),
+    voted(24, 10, 64, 50, label="star", specialist="b", score=0.6),
+    voted(20, 10, 60, 50, label="star", specialist="a", score=0.8),
 ]
 """Two see a star where a third sees a ring; one sees a ring further on, and one a cross in that."""
 LN4, LN3, LN15 = np.log(4), np.log(3), np.log(1.5)
@@ -157,29 +157,29 @@ def test_the_columns_stand_in_the_order_of_their_names() -> None:
 def test_a_thing_touches_any_border_of_an_image_that_is_not_square(
     box_xyxy: tuple[float, ...], is_on_edge: int
 ) -> None:
-    heard = candidates_of([said(*box_xyxy, specialist="one")], "object_detection", VOTERS)
-    (row,) = features(hypotheses_of(heard, iou=0.5), [], (200, 100)).tolist()
+    given = candidates_of([voted(*box_xyxy, specialist="one")], "object_detection", VOTERS)
+    (row,) = features(hypotheses_of(given, iou=0.5), [], (200, 100)).tolist()
     assert dict(zip(feature_names(VOTERS, []), row, strict=True))["on_edge"] == is_on_edge
 
 
 def test_what_is_about_something_else_is_no_rival() -> None:
     def asked(label: str, score: float) -> Annotation:
         task = "open_vocabulary_detection"
-        return said(0, 0, 40, 40, label=label, task=task, specialist="one", score=score)
+        return voted(0, 0, 40, 40, label=label, task=task, specialist="one", score=score)
 
-    heard = candidates_of(
+    given = candidates_of(
         [asked("dog", 0.9), asked("animal", 0.8), asked("dog", 0.7)],
         "open_vocabulary_detection",
         VOTERS,
     )
-    rows = features(hypotheses_of(heard, iou=0.5), [], (100, 100))
+    rows = features(hypotheses_of(given, iou=0.5), [], (100, 100))
     rival = feature_names(VOTERS, []).index("rival")
     assert rows[:, rival].tolist() == [0, 0, 1]
 
 
 def test_a_thing_without_area_is_small_and_not_infinitely_so() -> None:
-    heard = candidates_of([said(50, 50, 50, 50, specialist="one")], "object_detection", VOTERS)
-    (row,) = features(hypotheses_of(heard, iou=0.5), [], (200, 100)).tolist()
+    given = candidates_of([voted(50, 50, 50, 50, specialist="one")], "object_detection", VOTERS)
+    (row,) = features(hypotheses_of(given, iou=0.5), [], (200, 100)).tolist()
     size = dict(zip(feature_names(VOTERS, []), row, strict=True))["size"]
     assert size == pytest.approx(np.log(1e-3 / np.sqrt(200 * 100) + 1e-3))
 
@@ -187,16 +187,16 @@ def test_a_thing_without_area_is_small_and_not_infinitely_so() -> None:
 def test_of_equals_the_one_that_was_said_first_comes_first_however_many_there_are() -> None:
     many = [f"{number}" for number in range(60)]
     apart = [
-        said(0, 20 * place, 9, 20 * place + 9, specialist="one", score=0.9 if place % 3 else 0.5)
+        voted(0, 20 * place, 9, 20 * place + 9, specialist="one", score=0.9 if place % 3 else 0.5)
         for place in range(60)
     ]
     order = sorted(range(60), key=lambda place: place % 3 == 0)
     found = cluster(candidates_of(apart, "object_detection", VOTERS), 0.5)
     assert np.argsort(found).tolist() == order
-    alike = [said(0, 0, 9, 9, specialist=who, score=0.9) for who in many]
+    alike = [voted(0, 0, 9, 9, specialist=who, score=0.9) for who in many]
     assert hypotheses_of(candidates_of(alike, "object_detection", many), iou=0.5).leader == [0]
     names = [
-        said(0, 0, 9, 9, label=f"{place // 3}", specialist=who, score=0.9 if place % 3 else 0.5)
+        voted(0, 0, 9, 9, label=f"{place // 3}", specialist=who, score=0.9 if place % 3 else 0.5)
         for place, who in enumerate(many)
     ]
     surest = {int(names[place].label): place for place in reversed(order)}
@@ -204,11 +204,11 @@ def test_of_equals_the_one_that_was_said_first_comes_first_however_many_there_ar
     assert {int(found.words[row]): found.leader[row] for row in range(20)} == surest
     # Each of twenty says it three times: the first of the nearest joins, the others are left over.
     close = [
-        said(0, 0, 9, 9 if place % 3 else 6, specialist=many[place // 3], score=0.1)
+        voted(0, 0, 9, 9 if place % 3 else 6, specialist=many[place // 3], score=0.1)
         for place in range(60)
     ]
-    heard = candidates_of(
-        [*close, said(0, 0, 9, 9, specialist="99")], "object_detection", [*many, "99"]
+    given = candidates_of(
+        [*close, voted(0, 0, 9, 9, specialist="99")], "object_detection", [*many, "99"]
     )
     joined = {place // 3: place for place in reversed(order)}
-    assert np.flatnonzero(cluster(heard, 0.5) == 0).tolist() == sorted([*joined.values(), 60])
+    assert np.flatnonzero(cluster(given, 0.5) == 0).tolist() == sorted([*joined.values(), 60])

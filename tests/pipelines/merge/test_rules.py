@@ -27,13 +27,13 @@ from pipelines.merge.rules import (
     separate,
 )
 from pipelines.merge.stage import Merge, MergeConfig
-from tests.pipelines.merge.voters import said, sample_of, worth
+from tests.pipelines.merge.voters import sample_of, voted, worth
 
 VOTERS = ("a", "b", "c")
 
 
-def hypotheses(*heard: Annotation) -> Hypotheses:
-    return hypotheses_of(candidates_of(heard, heard[0].task, VOTERS), iou=0.5)
+def hypotheses(*given: Annotation) -> Hypotheses:
+    return hypotheses_of(candidates_of(given, given[0].task, VOTERS), iou=0.5)
 
 
 def case(found: Hypotheses, **known: Any) -> Case:
@@ -58,7 +58,7 @@ def words(found: Hypotheses, choice: Choice) -> list[str]:
 
 
 def line(text: str, who: str, score: float | None, top: float = 0) -> Annotation:
-    return said(0, top, 40, top + 10, text=text, task="ocr", specialist=who, score=score)
+    return voted(0, top, 40, top + 10, text=text, task="ocr", specialist=who, score=score)
 
 
 def test_of_as_many_votes_the_words_nearest_to_what_is_trusted_win() -> None:
@@ -93,12 +93,12 @@ def test_support_is_shared_by_all_who_speak_of_the_place() -> None:
 
 def test_union_says_the_surest_of_each_place_with_what_its_word_is_worth() -> None:
     learned = TaskCalibration(voters={"a": worth(slope=1), "b": worth(intercept=np.log(9))})
-    heard = [
-        said(50, 0, 70, 10, label="cross", specialist="a", score=0.6),
-        said(0, 0, 20, 10, label="ring", specialist="b", score=0.1),
-        said(0, 0, 20, 10, label="star", specialist="a", score=0.8),
+    given = [
+        voted(50, 0, 70, 10, label="cross", specialist="a", score=0.6),
+        voted(0, 0, 20, 10, label="ring", specialist="b", score=0.1),
+        voted(0, 0, 20, 10, label="star", specialist="a", score=0.8),
     ]
-    candidates = candidates_of(heard, "object_detection", ("a", "b")).trusted(learned)
+    candidates = candidates_of(given, "object_detection", ("a", "b")).trusted(learned)
     found = hypotheses_of(candidates, iou=0.5, calibration=learned)
     choice = union(found, apart=0.5)
     assert words(found, choice) == ["ring", "cross"]
@@ -108,10 +108,10 @@ def test_union_says_the_surest_of_each_place_with_what_its_word_is_worth() -> No
 def fused(least_confidence: float, *, apart: float = 0.5) -> tuple[list[str], list[float]]:
     """Believe voter `a` when it speaks for a name, and doubt `b`."""
     found = hypotheses(
-        said(0, 0, 20, 10, label="doubted", specialist="b"),
-        said(50, 0, 70, 10, label="star", specialist="a"),
-        said(50, 0, 70, 10, label="ring", specialist="c", score=0.99),
-        said(50, 0, 70, 18, label="twin", specialist="a", score=0.1),
+        voted(0, 0, 20, 10, label="doubted", specialist="b"),
+        voted(50, 0, 70, 10, label="star", specialist="a"),
+        voted(50, 0, 70, 10, label="ring", specialist="c", score=0.99),
+        voted(50, 0, 70, 18, label="twin", specialist="a", score=0.1),
     )
     weights = dict.fromkeys(feature_names(VOTERS, ["twin"]), 0.0)
     weights |= {"agrees/a": 2.0, "agrees/b": -1.0, "name/twin": -0.5}
@@ -135,14 +135,14 @@ def test_fusion_says_the_most_probable_of_each_place_from_the_least_confidence_o
 def test_without_a_fusion_nothing_is_fused_and_the_reason_is_named() -> None:
     learned = TaskCalibration(voters={}, reason="too_few_audited")
     with pytest.raises(ValueError, match="nothing is fused: too_few_audited"):
-        calibrated_fusion(hypotheses(said(0, 0, 9, 9)), learned, least_confidence=0, apart=0.5)
+        calibrated_fusion(hypotheses(voted(0, 0, 9, 9)), learned, least_confidence=0, apart=0.5)
 
 
 def test_what_lies_on_the_place_of_a_better_one_is_left_out_from_that_overlap_on() -> None:
     found = hypotheses(
-        said(0, 0, 10, 10, label="small", specialist="a"),
-        said(0, 0, 10, 20, label="large", specialist="a"),
-        said(0, 0, 10, 40, label="larger", specialist="a"),
+        voted(0, 0, 10, 10, label="small", specialist="a"),
+        voted(0, 0, 10, 20, label="large", specialist="a"),
+        voted(0, 0, 10, 40, label="larger", specialist="a"),
     )
     place = {word: row for row, word in enumerate(found.words.tolist())}
 
@@ -157,18 +157,18 @@ def test_what_lies_on_the_place_of_a_better_one_is_left_out_from_that_overlap_on
 
 
 def test_of_equally_strong_places_the_surest_cluster_comes_first_however_many_there_are() -> None:
-    heard = [
+    given = [
         line(f"{place}", "a", 0.9 if place % 3 else 0.5, top=20 * place) for place in range(60)
     ]
     order = sorted(range(60), key=lambda place: place % 3 == 0)
-    found = hypotheses(*heard)
+    found = hypotheses(*given)
     assert words(found, union(found, apart=0.5)) == [f"{place}" for place in order]
-    twice = [replace(one, specialist="b", score=0.5) for one in heard[::3]]
-    found = hypotheses(*heard, *twice)
+    twice = [replace(one, specialist="b", score=0.5) for one in given[::3]]
+    found = hypotheses(*given, *twice)
     order = sorted(range(60), key=lambda place: place % 3 > 0)
     choice = agreement(found, min_votes=1, apart=0.5)
     assert words(found, choice) == [f"{place}" for place in order]
-    silent = hypotheses(*(replace(one, score=None) for one in heard))
+    silent = hypotheses(*(replace(one, score=None) for one in given))
     choice = agreement(silent, min_votes=1, apart=0.5)
     assert words(silent, choice) == [f"{place}" for place in range(60)]
 

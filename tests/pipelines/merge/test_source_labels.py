@@ -12,7 +12,7 @@ from engine.core.errors import ConfigError
 from engine.storage.folder import Folder
 from pipelines.merge.learning.fit import fit
 from pipelines.merge.stage import Merge, MergeConfig
-from tests.pipelines.merge.voters import VOTERS, audit_of, mask_of, said, sample_of, scene
+from tests.pipelines.merge.voters import VOTERS, audit_of, mask_of, sample_of, scene, voted
 
 RULES: tuple[dict[str, Any], ...] = (
     {"rule": "agreement"},
@@ -29,18 +29,18 @@ def merged(*annotations: Annotation, **options: Any) -> list[Annotation]:
 
 
 def label(*box_xyxy: float, **rest: Any) -> Annotation:
-    return said(*box_xyxy, **{"specialist": SOURCE, "score": None, "id": "label", **rest})
+    return voted(*box_xyxy, **{"specialist": SOURCE, "score": None, "id": "label", **rest})
 
 
 def words(annotations: list[Annotation]) -> list[str]:
-    return [one.label or one.text for one in annotations]
+    return [one.name for one in annotations]
 
 
 @pytest.mark.parametrize("options", RULES, ids=lambda options: options["rule"])
 def test_a_label_of_the_source_stays_as_it_is_and_names_the_machines(options) -> None:
     found = [
-        said(10, 10, 30, 31, label="ring", specialist="first", score=0.99, id="a"),
-        said(10, 10, 30, 32, label="ring", specialist="second", score=0.98, id="b"),
+        voted(10, 10, 30, 31, label="ring", specialist="first", score=0.99, id="a"),
+        voted(10, 10, 30, 32, label="ring", specialist="second", score=0.98, id="b"),
         label(10, 10, 30, 30, label="star"),
     ]
     (one,) = merged(*found, **options)
@@ -52,8 +52,8 @@ def test_a_label_of_the_source_stays_as_it_is_and_names_the_machines(options) ->
 
 def test_where_the_config_says_so_the_source_is_one_voter_of_several() -> None:
     found = [
-        said(10, 10, 30, 30, label="ring", specialist="first", id="a"),
-        said(10, 10, 30, 30, label="ring", specialist="second", id="b"),
+        voted(10, 10, 30, 30, label="ring", specialist="first", id="a"),
+        voted(10, 10, 30, 30, label="ring", specialist="second", id="b"),
         label(10, 10, 30, 30, label="star"),
     ]
     (one,) = merged(*found, rule="agreement", source_first=False)
@@ -65,8 +65,8 @@ def test_a_label_that_no_machine_found_stays() -> None:
 
 
 def test_labels_are_no_votes_and_machines_agree_among_themselves() -> None:
-    one = said(60, 60, 90, 90, label="ring", specialist="first", id="a")
-    other = said(60, 60, 90, 91, label="ring", specialist="second", id="b")
+    one = voted(60, 60, 90, 90, label="ring", specialist="first", id="a")
+    other = voted(60, 60, 90, 91, label="ring", specialist="second", id="b")
     here = label(10, 10, 30, 30)
     assert words(merged(here, one, rule="agreement")) == ["star"]
     assert words(merged(here, one, other, rule="agreement")) == ["star", "ring"]
@@ -77,9 +77,9 @@ def test_labels_are_no_votes_and_machines_agree_among_themselves() -> None:
 def test_each_voter_is_part_of_a_label_once_and_of_the_one_that_it_overlaps_most() -> None:
     left, right = label(0, 0, 20, 20, id="left"), label(4, 0, 24, 20, id="right")
     found = [
-        said(0, 0, 20, 19, specialist="first", id="a"),
-        said(0, 0, 20, 18, specialist="first", id="a again"),
-        said(5, 0, 24, 20, specialist="second", id="b"),
+        voted(0, 0, 20, 19, specialist="first", id="a"),
+        voted(0, 0, 20, 18, specialist="first", id="a again"),
+        voted(5, 0, 24, 20, specialist="second", id="b"),
     ]
     answers = merged(left, right, *found, rule="union")
     assert [one.merged_from for one in answers] == [("left", "a"), ("right", "b")]
@@ -88,8 +88,8 @@ def test_each_voter_is_part_of_a_label_once_and_of_the_one_that_it_overlaps_most
 def test_the_mean_of_machines_does_not_lie_on_a_label() -> None:
     found = [
         label(0, 0, 20, 10, label="star"),
-        said(0, 0, 20, 20.2, label="ring", specialist="first", score=0.9),
-        said(0, 0, 20, 20.2, label="ring", specialist="second", score=0.9),
+        voted(0, 0, 20, 20.2, label="ring", specialist="first", score=0.9),
+        voted(0, 0, 20, 20.2, label="ring", specialist="second", score=0.9),
     ]
     assert words(merged(*found, rule="agreement", apart=0.5)) == ["star", "ring"]
     assert words(merged(*found, rule="agreement", apart=0.49)) == ["star"]
@@ -99,7 +99,7 @@ def test_regions_about_different_queries_are_different_things() -> None:
     query = {"task": "open_vocabulary_detection"}
     found = [
         label(0, 0, 20, 20, label="cat", **query),
-        said(0, 0, 20, 20, label="animal", specialist="first", **query),
+        voted(0, 0, 20, 20, label="animal", specialist="first", **query),
     ]
     assert words(merged(*found, rule="union", apart=0.5)) == ["cat", "animal"]
 
@@ -132,7 +132,9 @@ def test_captions_of_the_source_stay_and_equal_ones_of_machines_are_part_of_them
 
 
 def test_what_an_earlier_merge_made_of_a_label_is_part_of_it() -> None:
-    first = said(10, 10, 30, 30, id="m", specialist="boxes", merged_from=("label", "a"), score=None)
+    first = voted(
+        10, 10, 30, 30, id="m", specialist="boxes", merged_from=("label", "a"), score=None
+    )
     (one,) = merged(label(10, 10, 30, 30), first, rule="union")
     assert one.merged_from == ("label", "m")
 

@@ -25,8 +25,8 @@ from tests.building import configure
 from tests.pipelines.merge.voters import (
     SIZE,
     VOTERS,
-    said,
     sample_of,
+    voted,
     worth,
 )
 
@@ -51,9 +51,9 @@ def merged(*annotations: Annotation, **options) -> list[Annotation]:
 
 def test_a_statement_names_its_voters_and_lies_at_their_mean() -> None:
     (one,) = merged(
-        said(10, 10, 30, 30, id="a", specialist="first", score=0.9),
-        said(12, 10, 32, 30, id="b", specialist="second", score=0.5),
-        said(80, 80, 99, 99, id="c", specialist="second"),
+        voted(10, 10, 30, 30, id="a", specialist="first", score=0.9),
+        voted(12, 10, 32, 30, id="b", specialist="second", score=0.5),
+        voted(80, 80, 99, 99, id="c", specialist="second"),
     )
     assert one.box_xyxy == (11, 10, 31, 30)
     assert one.merged_from == ("a", "b")
@@ -64,31 +64,31 @@ def test_a_statement_names_its_voters_and_lies_at_their_mean() -> None:
 
 def test_a_voter_stands_behind_a_statement_with_its_best_region_only() -> None:
     (one,) = merged(
-        said(10, 10, 30, 30, id="a", specialist="first", score=0.9),
-        said(10, 10, 30, 36, id="worse", specialist="first", score=0.3),
-        said(10, 10, 30, 30, id="b", specialist="second", score=0.5),
+        voted(10, 10, 30, 30, id="a", specialist="first", score=0.9),
+        voted(10, 10, 30, 36, id="worse", specialist="first", score=0.3),
+        voted(10, 10, 30, 30, id="b", specialist="second", score=0.5),
     )
     assert (one.merged_from, one.box_xyxy) == (("a", "b"), (10, 10, 30, 30))
 
 
 def test_agreement_wants_votes_for_the_same_name() -> None:
-    heard = (
-        said(10, 10, 30, 30, label="star", specialist="first", score=0.6),
-        said(10, 10, 30, 30, label="ring", specialist="second", score=0.99),
-        said(10, 10, 30, 31, label="Star ", specialist="third", score=0.6),
+    votes = (
+        voted(10, 10, 30, 30, label="star", specialist="first", score=0.6),
+        voted(10, 10, 30, 30, label="ring", specialist="second", score=0.99),
+        voted(10, 10, 30, 31, label="Star ", specialist="third", score=0.6),
     )
-    assert [one.label for one in merged(*heard, rule="agreement")] == ["star"]
-    assert merged(*heard[:2], rule="agreement") == []
-    assert [one.label for one in merged(*heard[:2], rule="agreement", min_votes=1)] == ["ring"]
+    assert [one.label for one in merged(*votes, rule="agreement")] == ["star"]
+    assert merged(*votes[:2], rule="agreement") == []
+    assert [one.label for one in merged(*votes[:2], rule="agreement", min_votes=1)] == ["ring"]
 
 
 def test_one_voter_does_not_agree_with_itself() -> None:
-    heard = (said(10, 10, 30, 30, specialist="first"), said(10, 10, 30, 31, specialist="first"))
-    assert merged(*heard, rule="agreement") == []
+    votes = (voted(10, 10, 30, 30, specialist="first"), voted(10, 10, 30, 31, specialist="first"))
+    assert merged(*votes, rule="agreement") == []
 
 
 def test_a_single_voter_is_believed_and_one_that_is_alone_in_an_image_is_not() -> None:
-    heard = sample_of(said(10, 10, 30, 30, specialist="shapes_edges"))
+    votes = sample_of(voted(10, 10, 30, 30, specialist="shapes_edges"))
 
     def merged_by(*reads: str) -> list[Annotation]:
         specialists = {
@@ -97,12 +97,12 @@ def test_a_single_voter_is_believed_and_one_that_is_alone_in_an_image_is_not() -
         }
         graph = plan(configure("photos", Path("out"), specialists=specialists))
         boxes = graph.specialists[-1]
-        return boxes.stage.predict([replace(heard, upstream=boxes.upstream)])[0]  # type: ignore[attr-defined]
+        return boxes.stage.predict([replace(votes, upstream=boxes.upstream)])[0]  # type: ignore[attr-defined]
 
     assert len(merged_by("shapes_edges")) == 1
     assert merged_by("shapes_edges", "shapes_colour") == []
-    other = said(60, 60, 90, 90, specialist="shapes_colour")
-    heard = replace(heard, annotations=(*heard.annotations, other))
+    other = voted(60, 60, 90, 90, specialist="shapes_colour")
+    votes = replace(votes, annotations=(*votes.annotations, other))
     assert merged_by("shapes_edges", "shapes_colour") == [], "who all speak need not agree"
 
 
@@ -110,10 +110,10 @@ def test_union_keeps_the_surest_of_each_place() -> None:
     labels = [
         (one.label, one.score)
         for one in merged(
-            said(10, 10, 30, 30, label="star", specialist="first", score=0.6),
-            said(10, 10, 30, 31, label="ring", specialist="second", score=0.7),
-            said(60, 60, 90, 90, label="cross", specialist="first", score=0.1),
-            said(61, 60, 90, 90, label="heart", specialist="first", score=None),
+            voted(10, 10, 30, 30, label="star", specialist="first", score=0.6),
+            voted(10, 10, 30, 31, label="ring", specialist="second", score=0.7),
+            voted(60, 60, 90, 90, label="cross", specialist="first", score=0.1),
+            voted(61, 60, 90, 90, label="heart", specialist="first", score=None),
             rule="union",
         )
     ]
@@ -122,8 +122,8 @@ def test_union_keeps_the_surest_of_each_place() -> None:
 
 def test_replace_repeats_the_student() -> None:
     (one,) = merged(
-        said(10, 10, 30, 30, id="a", specialist="first"),
-        said(11, 10, 30, 30, id="b", specialist="student", score=0.3, model="m", revision="r"),
+        voted(10, 10, 30, 30, id="a", specialist="first"),
+        voted(11, 10, 30, 30, id="b", specialist="student", score=0.3, model="m", revision="r"),
         rule="replace",
         student="student",
     )
@@ -132,12 +132,12 @@ def test_replace_repeats_the_student() -> None:
 
 
 def test_queries_are_no_rivals_of_each_other() -> None:
-    heard = [
-        said(10, 10, 50, 50, label=label, specialist=who, task="open_vocabulary_detection")
+    votes = [
+        voted(10, 10, 50, 50, label=label, specialist=who, task="open_vocabulary_detection")
         for label in ("animal", "dog")
         for who in ("first", "second")
     ]
-    assert {one.label for one in merged(*heard)} == {"animal", "dog"}
+    assert {one.label for one in merged(*votes)} == {"animal", "dog"}
 
 
 def mask(left: int, right: int, who: str, **rest) -> Annotation:
@@ -159,7 +159,7 @@ def test_masks_are_voted_on_pixel_by_pixel() -> None:
 
 
 def test_a_mask_follows_its_box_into_the_merged_statement() -> None:
-    boxes = [said(0, 5, 20, 15, id=who, specialist=who) for who in ("first", "second")]
+    boxes = [voted(0, 5, 20, 15, id=who, specialist=who) for who in ("first", "second")]
     masks = [mask(0, 20, f"cutter of {box.id}", parent_id=box.id) for box in boxes]
     box, cut = merged(*boxes, *masks)
     assert cut.parent_id == box.id
@@ -177,13 +177,13 @@ def phrase(caption: str, who: str, *box_xyxy: float, **rest) -> Annotation:
 def test_phrases_are_merged_within_their_span_of_their_caption() -> None:
     captions = [Annotation(kind="text", task=task, text="a cup", id=task, specialist="writer")
                 for task in ("caption", "detailed_caption")]  # fmt: skip
-    heard = [
+    votes = [
         phrase(caption.id, who, 10, 10, 50, 50)
         for caption in captions
         for who in ("first", "second")
     ]
     stage = Merge(MergeConfig(tasks=("phrase_grounding",)))
-    said_of = stage.predict([sample_of(*captions, *heard)])[0]
+    said_of = stage.predict([sample_of(*captions, *votes)])[0]
     assert [(one.parent_id, one.span, len(one.merged_from)) for one in said_of] == [
         ("caption", (0, 5), 2),
         ("detailed_caption", (0, 5), 2),
@@ -192,7 +192,7 @@ def test_phrases_are_merged_within_their_span_of_their_caption() -> None:
                  phrase("detailed_caption", "second", 10, 10, 50, 50)]  # fmt: skip
     assert stage.predict([sample_of(*captions, *strangers)]) == [[]], "of different captions"
     with pytest.raises(ConfigError, match="lack their caption"):
-        stage.predict([sample_of(*heard)])
+        stage.predict([sample_of(*votes)])
 
 
 def line(text: str, who: str, score: float = 0.8) -> Annotation:
@@ -251,7 +251,7 @@ def test_what_a_calibration_says_counts_not_where_it_lies(calibration: str, tmp_
 
 def test_an_unknown_voter_is_an_error_that_names_it(calibration: str) -> None:
     with pytest.raises(ConfigError, match=r"does not know the voter 'carefull'.*'careful'"):
-        merged(said(1, 1, 9, 9, specialist="carefull"), calibration=calibration)
+        merged(voted(1, 1, 9, 9, specialist="carefull"), calibration=calibration)
 
 
 @pytest.mark.parametrize(
@@ -302,15 +302,17 @@ def test_each_task_is_merged_by_its_own_calibration(tmp_path: Path) -> None:
     calibration = learned(
         object_detection=fusing("a", weight=3), open_vocabulary_detection=fusing("b")
     )
-    heard = [
-        said(10 + shift, 10, 50 + shift, 30, label="ring", specialist=who, task=task, id=who + task)
+    votes = [
+        voted(
+            10 + shift, 10, 50 + shift, 30, label="ring", specialist=who, task=task, id=who + task
+        )
         for task in tasks
         for who, shift in (("b", 4), ("a", 0))
     ]
-    extra = [said(100, 10, 140, 30, label=who, specialist=who, task=task)
+    extra = [voted(100, 10, 140, 30, label=who, specialist=who, task=task)
              for task in tasks for who in "ab"]  # fmt: skip
     stage = stage_with(calibration, tmp_path, tasks=tasks)
-    [found] = stage.predict([sample_of(*heard, *extra, size_wh=(200, 100))])
+    [found] = stage.predict([sample_of(*votes, *extra, size_wh=(200, 100))])
     assert [(one.task, one.label, one.box_xyxy) for one in found] == [
         ("object_detection", "ring", (11, 10, 51, 30)),
         ("object_detection", "a", (100, 10, 140, 30)),
@@ -325,51 +327,51 @@ def test_each_task_is_merged_by_its_own_calibration(tmp_path: Path) -> None:
 
 def test_the_threshold_is_the_tasks_own_unless_the_config_has_one(tmp_path: Path) -> None:
     calibration = learned(object_detection=fusing("a", least_confidence=0.2))
-    heard = [said(0, 0, 20, 20, specialist="a"), said(60, 60, 90, 80, specialist="b")]
+    votes = [voted(0, 0, 20, 20, specialist="a"), voted(60, 60, 90, 80, specialist="b")]
 
     def count(**options) -> int:
         stage = stage_with(calibration, tmp_path, tasks=DETECTION, **options)
-        return len(stage.predict([sample_of(*heard)])[0])
+        return len(stage.predict([sample_of(*votes)])[0])
 
     # 0.88 and 0.12.
     assert [count(), count(least_confidence=0.1), count(least_confidence=0.0)] == [1, 2, 2]
     assert count(least_confidence=0.9) == 0
     assert [count(rule="union"), count(rule="agreement")] == [2, 0]
     stage = stage_with(calibration, tmp_path, tasks=DETECTION, rule="union")
-    assert [one.confidence for one in stage.predict([sample_of(*heard)])[0]] == [0.8, 0.8]
+    assert [one.confidence for one in stage.predict([sample_of(*votes)])[0]] == [0.8, 0.8]
 
 
 def test_features_are_of_the_image_whose_size_they_need(tmp_path: Path) -> None:
     """Only what touches the border is believed: on 200 x 100 that is a box to x = 199."""
     weights = dict.fromkeys(feature_names(("a", "b"), ()), 0.0) | {"on_edge": 4.0}
     believing = fusing("a").model_copy(update={"fusion": Fusion(weights=weights, intercept=-2.0)})
-    heard = [said(20, 20, 99, 80, label="inner"), said(110, 20, 199, 80, label="outer")]
-    heard = [replace(one, specialist="a") for one in heard]
+    votes = [voted(20, 20, 99, 80, label="inner"), voted(110, 20, 199, 80, label="outer")]
+    votes = [replace(one, specialist="a") for one in votes]
     stage = stage_with(learned(object_detection=believing), tmp_path, tasks=DETECTION)
-    wide, high = (stage.predict([sample_of(*heard, size_wh=size)])[0]
+    wide, high = (stage.predict([sample_of(*votes, size_wh=size)])[0]
                   for size in ((200, 100), (300, 81)))  # fmt: skip
     assert [one.label for one in wide] == ["outer"]
     assert [one.label for one in high] == ["inner", "outer"]
 
 
 def test_overlap_options_reach_the_rule() -> None:
-    heard = [
-        said(0, 0, 10, 10, specialist="first", score=0.9, id="1"),
-        said(0, 0, 10, 20, specialist="second", score=0.8, id="2"),
-        said(0, 0, 10, 40, specialist="third", score=0.7, id="3"),
+    votes = [
+        voted(0, 0, 10, 10, specialist="first", score=0.9, id="1"),
+        voted(0, 0, 10, 20, specialist="second", score=0.8, id="2"),
+        voted(0, 0, 10, 40, specialist="third", score=0.7, id="3"),
     ]
-    assert [one.merged_from for one in merged(*heard, rule="union")] == [("1", "2"), ("3",)]
-    assert [one.merged_from for one in merged(*heard, rule="union", iou=0.25)] == [("1", "2", "3")]
-    assert len(merged(*heard, rule="union", iou=0.6)) == 2
-    assert len(merged(*heard, rule="union", iou=0.6, apart=0.6)) == 3
-    assert len(merged(*heard, rule="agreement", iou=0.6, min_votes=1, apart=0.6)) == 3
+    assert [one.merged_from for one in merged(*votes, rule="union")] == [("1", "2"), ("3",)]
+    assert [one.merged_from for one in merged(*votes, rule="union", iou=0.25)] == [("1", "2", "3")]
+    assert len(merged(*votes, rule="union", iou=0.6)) == 2
+    assert len(merged(*votes, rule="union", iou=0.6, apart=0.6)) == 3
+    assert len(merged(*votes, rule="agreement", iou=0.6, min_votes=1, apart=0.6)) == 3
 
 
 def test_a_statement_is_made_from_what_its_voters_parents_became() -> None:
     """Masks of two voters of two boxes; the second box of the first voter is outvoted."""
-    boxes = [said(60, 0, 80, 15, id="x1", specialist="x", label="a"),
-             said(0, 5, 20, 15, id="x2", specialist="x"),
-             said(0, 5, 20, 15, id="y2", specialist="y")]  # fmt: skip
+    boxes = [voted(60, 0, 80, 15, id="x1", specialist="x", label="a"),
+             voted(0, 5, 20, 15, id="x2", specialist="x"),
+             voted(0, 5, 20, 15, id="y2", specialist="y")]  # fmt: skip
     masks = [mask(0, 20, who, parent_id=parent, id=f"{who}/{parent}")
              for who, parent in (("p", "x2"), ("q", "y2"))]  # fmt: skip
     alone = [mask(60, 80, who, parent_id="x1", id=f"{who}/x1") for who in ("p", "q")]
@@ -404,7 +406,7 @@ def test_a_sentence_that_was_taken_out_of_its_caption_is_chosen_as_no_caption() 
         Annotation(text="A star.", id="b", parent_id="a", **values),
     ]
     stage = Merge(MergeConfig(tasks=("caption",)))
-    star = said(0, 0, 9, 9, label="star", specialist="x", id="star")
+    star = voted(0, 0, 9, 9, label="star", specialist="x", id="star")
     [[chosen]] = stage.predict([sample_of(star, *captions)])
     assert (chosen.text, chosen.merged_from) == ("A cup.", ("a",))
 
@@ -415,27 +417,27 @@ def test_objects_for_captions_are_those_just_merged_else_merged_before_else_hear
         for text, score in (("A ring.", 0.2), ("A star.", 0.9))
     ]
 
-    def heard(label: str, who: str, **rest) -> Annotation:
-        return said(0, 0, 9, 9, label=label, specialist=who, id=f"{label}{who}", **rest)
+    def votes(label: str, who: str, **rest) -> Annotation:
+        return voted(0, 0, 9, 9, label=label, specialist=who, id=f"{label}{who}", **rest)
 
-    stars = [heard("star", "x"), heard("star", "y")]
-    ring = heard("ring", "merge", merged_from=("starx",))
+    stars = [votes("star", "x"), votes("star", "y")]
+    ring = votes("ring", "merge", merged_from=("starx",))
     only = Merge(MergeConfig(tasks=("caption",)))
     both = Merge(MergeConfig(tasks=("caption", "object_detection")))
 
-    def told(stage: Merge, *objects: Annotation) -> str:
+    def text_of(stage: Merge, *objects: Annotation) -> str:
         return stage.predict([sample_of(*objects, *captions)])[0][-1].text
 
-    assert told(only, *stars) == "A star."
-    assert told(only, *stars, ring) == "A ring."
-    rings = [heard("ring", "x"), heard("ring", "y")]
-    assert told(both, *rings) == "A ring."
+    assert text_of(only, *stars) == "A star."
+    assert text_of(only, *stars, ring) == "A ring."
+    rings = [votes("ring", "x"), votes("ring", "y")]
+    assert text_of(both, *rings) == "A ring."
     # One says star and two say ring: the merged statement is a ring.
-    assert told(both, heard("star", "z"), *rings) == "A ring."
+    assert text_of(both, votes("star", "z"), *rings) == "A ring."
 
 
 def test_samples_are_merged_each_on_its_own() -> None:
-    one, two = (said(0, 0, 9, 9, specialist=who, id=who) for who in ("x", "y"))
+    one, two = (voted(0, 0, 9, 9, specialist=who, id=who) for who in ("x", "y"))
     stage = Merge(MergeConfig(tasks=DETECTION))
     found = stage.predict([sample_of(one, two), sample_of(one), sample_of(two, one)])
     assert [[each.merged_from for each in sample] for sample in found] == [
@@ -459,7 +461,7 @@ def test_captions_are_held_against_the_names_that_the_audit_knew(tmp_path: Path)
         Annotation(kind="text", task="caption", text=text, id=who, specialist=who, score=score)
         for text, who, score in (("A ring and a cup.", "a", 0.9), ("A ring.", "b", 0.25))
     ]
-    ring = said(0, 0, 9, 9, label="ring", specialist="x")
+    ring = voted(0, 0, 9, 9, label="ring", specialist="x")
     known = stage_with(calibration, tmp_path, tasks=("caption",))
     unknown = Merge(MergeConfig(tasks=("caption",)))
     found = [stage.predict([sample_of(ring, *captions)])[0][0] for stage in (known, unknown)]

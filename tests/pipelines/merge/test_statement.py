@@ -13,7 +13,7 @@ from pipelines.merge.calibration import TaskCalibration
 from pipelines.merge.candidates import candidates_of, rle
 from pipelines.merge.hypotheses import hypotheses_of, weights_of
 from pipelines.merge.statement import majority, repeat, repeated, rounded, statement_of
-from tests.pipelines.merge.voters import mask_of, said, worth
+from tests.pipelines.merge.voters import mask_of, voted, worth
 
 WEIGHTS = {"a": 3.0, "b": 1.0, "c": 2.0}
 LEARNED = TaskCalibration(
@@ -21,32 +21,32 @@ LEARNED = TaskCalibration(
 )
 
 
-def statement(*heard: Annotation, confidence: float = np.nan, word: str = "") -> Annotation:
+def statement(*given: Annotation, confidence: float = np.nan, word: str = "") -> Annotation:
     """Merge what is said of one place; the statement of a word, if there are several."""
     voters = ("a", "b", "c")
-    candidates = candidates_of(heard, heard[0].task, voters)
+    candidates = candidates_of(given, given[0].task, voters)
     hypotheses = hypotheses_of(candidates, iou=0.2, calibration=LEARNED)
     row = hypotheses.words.tolist().index(word) if word else 0
     return statement_of(hypotheses, row, confidence, weights_of(voters, LEARNED))
 
 
 def test_all_voters_stand_behind_a_statement_whatever_they_call_it() -> None:
-    heard = [
-        said(10, 10, 50, 30, label="star", specialist="c", score=0.5, id="1"),
-        said(10, 10, 50, 30, label="ring", specialist="b", score=0.9, id="2"),
-        said(14, 10, 54, 30, label="star", specialist="a", score=0.7, id="3"),
+    given = [
+        voted(10, 10, 50, 30, label="star", specialist="c", score=0.5, id="1"),
+        voted(10, 10, 50, 30, label="ring", specialist="b", score=0.9, id="2"),
+        voted(14, 10, 54, 30, label="star", specialist="a", score=0.7, id="3"),
     ]
-    one = statement(*heard, word="star")
+    one = statement(*given, word="star")
     assert one.merged_from == ("3", "2", "1"), "in the order of the voters"
     assert one.box_xyxy == pytest.approx((12, 10, 52, 30))
     assert one.label == "star"
     assert one.score == pytest.approx(0.6), "of those who call it so"
-    assert statement(*heard, word="ring").score == pytest.approx(0.9)
+    assert statement(*given, word="ring").score == pytest.approx(0.9)
 
 
 def test_the_score_counts_each_by_how_much_it_agrees() -> None:
     def line(text: str, who: str, score: float | None) -> Annotation:
-        return said(0, 0, 40, 10, text=text, task="ocr", specialist=who, score=score)
+        return voted(0, 0, 40, 10, text=text, task="ocr", specialist=who, score=score)
 
     one = statement(line("STOP", "a", 0.9), line("STOPS", "b", 0.4), line("STOP", "c", None))
     assert one.score == pytest.approx((0.9 + 0.4 * 0.8) / 1.8)
@@ -116,7 +116,7 @@ def test_quads_are_weighted_and_begin_where_the_leader_begins() -> None:
 
 
 def test_a_leader_without_a_quad_leaves_the_quad_to_the_others() -> None:
-    box = said(10, 10, 60, 30, text="STOP", task="ocr", specialist="a", score=0.9)
+    box = voted(10, 10, 60, 30, text="STOP", task="ocr", specialist="a", score=0.9)
     c = quad("c", 10, 10, 60, 10, 60, 30, 10, 30)
     b = quad("b", 63, 13, 63, 33, 13, 33, 13, 13)  # begins a corner later
     assert statement(box, c, b).quad == pytest.approx((61, 11, 61, 31, 11, 31, 11, 11))
@@ -124,15 +124,15 @@ def test_a_leader_without_a_quad_leaves_the_quad_to_the_others() -> None:
 
 
 def test_what_one_voter_says_is_repeated_with_what_its_word_is_worth() -> None:
-    heard = [
-        said(0, 0, 9, 9, specialist="b", id="1", score=0.3, model="m", stage="s", round=3),
-        said(0, 0, 9, 9, specialist="a", id="2"),
-        said(5, 5, 9, 9, specialist="b", id="3", score=None),
+    given = [
+        voted(0, 0, 9, 9, specialist="b", id="1", score=0.3, model="m", stage="s", round=3),
+        voted(0, 0, 9, 9, specialist="a", id="2"),
+        voted(5, 5, 9, 9, specialist="b", id="3", score=None),
     ]
     learned = TaskCalibration(
         voters={**LEARNED.voters, "b": worth(slope=1, without_score=np.log(3))}
     )
-    candidates = candidates_of(heard, "object_detection", ("a", "b")).trusted(learned)
+    candidates = candidates_of(given, "object_detection", ("a", "b")).trusted(learned)
     first, second = repeated(candidates, "b")
     assert (first.merged_from, first.confidence, first.score) == (("1",), 0.3, 0.3)
     assert (second.merged_from, second.confidence, second.score) == (("3",), 0.75, None)
@@ -143,7 +143,7 @@ def test_what_one_voter_says_is_repeated_with_what_its_word_is_worth() -> None:
         "",
         0,
     )
-    unsure = repeat(heard[0], merged_from=("x",), confidence=np.nan)
+    unsure = repeat(given[0], merged_from=("x",), confidence=np.nan)
     assert (unsure.confidence, unsure.merged_from) == (None, ("x",))
 
 

@@ -57,8 +57,8 @@ def scene(number: int) -> Scene:
         for label, box in things:
             if rng.random() < sees:
                 is_named = rng.random() < names
-                said = label if is_named else NAMES[rng.integers(5)]
-                annotations.append(_said(rng, number, voter, said, box, sigma, is_named))
+                voted = label if is_named else NAMES[rng.integers(5)]
+                annotations.append(_said(rng, number, voter, voted, box, sigma, is_named))
         if rng.random() < 0.6:
             ghost = _box(rng, cells[-1])
             annotations.append(_said(rng, number, voter, GHOST, ghost, sigma, False))
@@ -90,10 +90,10 @@ def _said(
 ) -> Annotation:
     score = 1 / (1 + np.exp(-rng.normal(1.0 if is_named else -0.5, 0.8)))
     drawn = np.clip(np.array(box) + rng.normal(0, sigma, 4), 0, SIZE).round(2)
-    return said(*drawn.tolist(), label=label, score=round(float(score), 5), specialist=voter)
+    return voted(*drawn.tolist(), label=label, score=round(float(score), 5), specialist=voter)
 
 
-def said(*box_xyxy: float, label: str = "star", **rest: Any) -> Annotation:
+def voted(*box_xyxy: float, label: str = "star", **rest: Any) -> Annotation:
     """Return a detected box."""
     given: dict[str, Any] = {"kind": "region", "task": "object_detection", "score": 0.8}
     return Annotation(**{**given, "label": label, "box_xyxy": box_xyxy, **rest})
@@ -137,11 +137,13 @@ def sample_of(*annotations: Annotation, size_wh: tuple[int, int] = (SIZE, SIZE))
     )
 
 
-def f1_of(scenes: list[Scene], said: list[list[Annotation]]) -> float:
+def f1_of(scenes: list[Scene], voted: list[list[Annotation]]) -> float:
     """Return the F1 of statements, by the truth."""
-    right = sum(int(scene.right(one).sum()) for scene, one in zip(scenes, said, strict=True) if one)
+    right = sum(
+        int(scene.right(one).sum()) for scene, one in zip(scenes, voted, strict=True) if one
+    )
     return (
         2
         * right
-        / sum(len(one) + len(scene.things) for scene, one in zip(scenes, said, strict=True))
+        / sum(len(one) + len(scene.things) for scene, one in zip(scenes, voted, strict=True))
     )

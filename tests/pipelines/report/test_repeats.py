@@ -48,9 +48,12 @@ def test_a_line_of_text_is_no_name_of_the_object_that_it_is_on() -> None:
 
 
 def test_a_text_of_a_repeated_region_goes_unless_it_is_the_only_one() -> None:
-    told = {"task": "region_description", "label": "", "text": "a cat"}
+    described = {"task": "region_description", "label": "", "text": "a cat"}
     rows = (box("named"), proposal("again"), box("mask", task="segmentation", parent_id="again"))
-    here, again = box("here", parent_id="named", **told), box("more", parent_id="again", **told)
+    here, again = (
+        box("here", parent_id="named", **described),
+        box("more", parent_id="again", **described),
+    )
     assert counted(*rows, here, again) == ["named", "mask", "here"]
     assert counted(*rows, again) == ["named", "mask", "more"]
 

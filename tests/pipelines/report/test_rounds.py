@@ -149,8 +149,8 @@ def test_changed_annotations_are_drawn_before_and_after(tmp_path: Path) -> None:
     assert added.attributes["d"] == "M212 188H362V338H212Z"
     names = [squeezed(one.content) for one in page.find("g", "name-of")]
     assert names == ["star", "disc", "square", "diamond"]
-    told = [squeezed(one.content) for one in page.find("li") if one.classes != ["kept"]]
-    assert told[:3] == [
+    items = [squeezed(one.content) for one in page.find("li") if one.classes != ["kept"]]
+    assert items[:3] == [
         f"changed, caption A square. {NASTY}",
         "added, object detection disc",
         "dropped, object detection star",

@@ -141,8 +141,8 @@ def test_the_boxes_and_the_proposals_of_a_detector_are_one_region_each(tmp_path:
 
 
 def test_the_only_text_of_a_place_counts_whichever_box_it_was_made_from(tmp_path: Path) -> None:
-    told = box("told", task="region_description", label="", text="a cat", parent_id="again")
-    annotations = (box("named"), box("again", task="region_proposal", label=""), told)
+    worded = box("told", task="region_description", label="", text="a cat", parent_id="again")
+    annotations = (box("named"), box("again", task="region_proposal", label=""), worded)
     found = statistics(tmp_path, photos("a", annotations=annotations))
     assert row(found, "region-text", "phrase")["regions"] == 1
     assert row(found, "region-text", "brief")["regions"] == 1

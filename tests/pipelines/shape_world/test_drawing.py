@@ -229,9 +229,9 @@ def test_captions_grow_in_length_and_name_what_is_there(scenes: list[Scene]) -> 
 def test_captions_state_true_relations_and_none_twice(scenes: list[Scene]) -> None:
     assert any(_relations_told(scene) for scene in scenes)
     for scene in scenes:
-        told = _relations_told(scene)
-        assert all(relation in scene.relations for relation in told)
-        assert len({frozenset((each.subject, each.object)) for each in told}) == len(told)
+        stated = _relations_told(scene)
+        assert all(relation in scene.relations for relation in stated)
+        assert len({frozenset((each.subject, each.object)) for each in stated}) == len(stated)
 
 
 def _relations_told(scene: Scene) -> list[Relation]:
@@ -243,17 +243,17 @@ def _relations_told(scene: Scene) -> list[Relation]:
         "is above": "above",
         "is below": "below",
     }
-    told = []
+    stated = []
     for sentence in scene.captions["more_detailed_caption"].lower().rstrip(".").split(". "):
         subject = next((name for name in places if sentence.startswith(f"{name} ")), None)
         if subject is not None:
             rest = sentence.removeprefix(f"{subject} ")
             verb = rest[: rest.rindex(" the ")]
             other = rest.removeprefix(f"{verb} ")
-            told.append(
+            stated.append(
                 Relation(subject=places[subject], predicate=english[verb], object=places[other])
             )
-    return told
+    return stated
 
 
 def _things(scenes: list[Scene]) -> list[Thing]:

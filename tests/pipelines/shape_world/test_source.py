@@ -113,15 +113,15 @@ def test_keys_and_a_url_are_two_ways_to_name_the_same_scenes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reason"),
     [
         ({"count": 0}, "count = 0: it should be greater"),
         ({"sed": 3}, "unknown key 'sed', did you mean 'seed'"),
         ({"url": URL, "seed": 4}, f"seed is 4 but 3 in {URL}: give the scenes either as keys or"),
     ],
 )
-def test_wrong_options_of_a_world_are_told(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(told)):
+def test_wrong_options_of_a_world_are_named(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(reason)):
         _opened(kind="shape_world", **options)
 
 

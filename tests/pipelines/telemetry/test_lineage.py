@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +234,25 @@ def test_a_receiver_that_refuses_is_warned_of_once(
     lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(lines) == 1
     assert "HTTPError: 403" in lines[0]
+
+
+def test_a_receiver_that_failed_before_is_hardly_waited_for(
+    listening: Receiver,
+    run_started: RunStarted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("pipelines.telemetry.sending.STOPPING_S", 0.1)
+    lineage, listening.status = Lineage("build", Folder(str(tmp_path))), 403
+    lineage.observe(run_started)
+    while not (printed := capsys.readouterr().err):
+        threading.Event().wait(0.01)
+    assert "HTTPError: 403" in printed
+    listening.hang()
+    began_s = time.monotonic()
+    lineage.observe(RunFinished(manifest=None))
+    assert time.monotonic() - began_s < 5, "not the ten seconds of a service that is well"
 
 
 def test_a_receiver_that_never_answers_is_not_waited_for(

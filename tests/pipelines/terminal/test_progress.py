@@ -35,9 +35,9 @@ def test_the_summary_counts_all_images_failed_ones_too(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = run(photos, tmp_path / "out")
-    told = capsys.readouterr().err
-    assert told.startswith("shards 3/3, images 14/14, ")
-    assert "dead letters 3, took 0:0" in told
+    printed = capsys.readouterr().err
+    assert printed.startswith("shards 3/3, images 14/14, ")
+    assert "dead letters 3, took 0:0" in printed
     assert [progress.through(name) for name in ("bright", "trouble")] == [14, 14]
 
 

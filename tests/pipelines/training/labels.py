@@ -25,8 +25,8 @@ def region(task: str, box: tuple[float, ...] = BOX, **fields: Any) -> Annotation
     return Annotation(kind="region", task=task, box_xyxy=box, **fields)
 
 
-def text(task: str, said: str, **fields: Any) -> Annotation:
-    return Annotation(kind="text", task=task, text=said, **fields)
+def text(task: str, content: str, **fields: Any) -> Annotation:
+    return Annotation(kind="text", task=task, text=content, **fields)
 
 
 def mask(box: tuple[float, ...] = BOX, task: str = "segmentation", **fields: Any) -> Annotation:
@@ -49,13 +49,13 @@ def ellipse(box: tuple[float, ...], **fields: Any) -> Annotation:
     return region("segmentation", box, mask_rle=written, **fields)
 
 
-def phrase(said: str, box: tuple[float, ...], start: int, parent: str) -> Annotation:
+def phrase(content: str, box: tuple[float, ...], start: int, parent: str) -> Annotation:
     return Annotation(
         kind="phrase",
         task="phrase_grounding",
-        text=said,
+        text=content,
         box_xyxy=box,
-        span=(start, start + len(said)),
+        span=(start, start + len(content)),
         parent_id=parent,
     )
 

@@ -34,8 +34,8 @@ BOXES = (
 
 
 def wide(*annotations: Annotation, **changes: Any) -> DatasetSample:
-    said = [replace(one, id=one.id or f"id {place}") for place, one in enumerate(annotations)]
-    return replace(sample(*said), width=WIDE[0], height=WIDE[1], **changes)
+    given = [replace(one, id=one.id or f"id {place}") for place, one in enumerate(annotations)]
+    return replace(sample(*given), width=WIDE[0], height=WIDE[1], **changes)
 
 
 def made(*annotations: Annotation, task: str, **options: Any) -> Example | None:
@@ -70,11 +70,11 @@ def test_boxes_are_written_left_top_right_bottom() -> None:
 )
 def test_annotations_of_the_task_itself_are_preferred(task: str) -> None:
     own, other = SOURCE_TASKS[task]
-    said = [
+    given = [
         region(name, place, text=f"{word} words", label=f"{word} words", id=word)
         for name, word, place in ((other, "other", LARGE), (own, "own", SMALL))
     ]
-    first, last = made(*said, task=task), made(said[0], task=task)
+    first, last = made(*given, task=task), made(given[0], task=task)
     is_told = [
         (word in one.prompt + one.target, tokens in one.prefix + one.target)
         for one, word, tokens in ((first, "own", SMALL_TOKENS), (last, "other", LARGE_TOKENS))
@@ -146,10 +146,10 @@ def test_lines_are_written_as_quads_in_reading_order() -> None:
 
 
 def test_of_several_texts_each_is_drawn_and_empty_ones_never() -> None:
-    said = [text("caption", words) for words in ("one", "<loc_1>", "two")]
-    drawn = {target(*said, task="caption", seed=seed) for seed in range(9)}
+    given = [text("caption", words) for words in ("one", "<loc_1>", "two")]
+    drawn = {target(*given, task="caption", seed=seed) for seed in range(9)}
     assert drawn == {"one", "two"}
-    assert target(said[1], task="caption") == "nothing"
+    assert target(given[1], task="caption") == "nothing"
 
 
 def test_queries_are_answered_with_all_their_boxes_the_largest_first() -> None:
@@ -208,11 +208,11 @@ def test_there_is_no_expression_in_a_mirrored_image_or_where_names_are_ambiguous
 
 @pytest.mark.parametrize("task", ["open_vocabulary_detection", "phrase_grounding"])
 def test_absent_objects_are_asked_for_at_the_configured_share(task: str) -> None:
-    said = (*BOXES, text("caption", "a dog", id="c"), phrase("a dog", SMALL, 0, "c"))
+    given = (*BOXES, text("caption", "a dog", id="c"), phrase("a dog", SMALL, 0, "c"))
     words = {"classes": ("tree", "hill", "dog"), "phrases": ("a tree", "a hill", "a dog")}
 
     def absent(share: float) -> int:
-        drawn = [made(*said, task=task, absent_share=share, seed=seed, **words)
+        drawn = [made(*given, task=task, absent_share=share, seed=seed, **words)
                  for seed in range(60)]  # fmt: skip
         assert all(("tree" in one.prompt or "hill" in one.prompt) == (one.target == "")
                    for one in drawn)  # fmt: skip
@@ -224,7 +224,7 @@ def test_absent_objects_are_asked_for_at_the_configured_share(task: str) -> None
 
 
 def test_phrases_are_those_of_one_caption_in_the_order_of_mention() -> None:
-    said = [
+    given = [
         text("caption", "A dog and a cat.", id="c"),
         text("detailed_caption", "One cat.", id="d"),
         phrase("a cat", LARGE, 10, "c"),
@@ -233,14 +233,14 @@ def test_phrases_are_those_of_one_caption_in_the_order_of_mention() -> None:
         phrase("and", (), 6, "c"),
         phrase("a bird", LARGE, 0, "dropped"),
     ]
-    drawn = [made(*said, task="phrase_grounding", seed=seed) for seed in range(9)]
+    drawn = [made(*given, task="phrase_grounding", seed=seed) for seed in range(9)]
     found = {one.prefix + one.target for one in drawn}
     marker = "<CAPTION_TO_PHRASE_GROUNDING>"
     assert found == {
         f"{marker}A dog and a cat.A dog{SMALL_TOKENS}a cat{LARGE_TOKENS}",
         f"{marker}One cat.One cat{SMALL_TOKENS}",
     }
-    assert target(said[0], phrase(" ", LARGE, 0, "c"), task="phrase_grounding") == "nothing"
+    assert target(given[0], phrase(" ", LARGE, 0, "c"), task="phrase_grounding") == "nothing"
 
 
 SMALL_MASK = mask_of(20, 10, 60, 30, size_wh=WIDE, box_xyxy=SMALL)
@@ -275,12 +275,12 @@ def test_a_mask_answers_its_parents_box_else_its_own() -> None:
 def test_the_mask_of_a_phrase_answers_its_own_box() -> None:
     """Both masks of "two dogs" may have the first box of the phrase as their parent."""
     both = [phrase("two dogs", box, 0, "c") for box in (SMALL, LARGE)]
-    said = [text("caption", "two dogs", id="c"), replace(both[0], id="p"), both[1]]
+    given = [text("caption", "two dogs", id="c"), replace(both[0], id="p"), both[1]]
     masks = [
         replace(mask, task="referring_segmentation", parent_id="p", text="two dogs")
         for mask in (SMALL_MASK, LARGE_MASK)
     ]
-    drawn = [made(*said, *masks, task="segmentation", seed=seed) for seed in range(9)]
+    drawn = [made(*given, *masks, task="segmentation", seed=seed) for seed in range(9)]
     assert {(one.prefix, frozenset(corners(one.target))) for one in drawn} == {
         (f"<REGION_TO_SEGMENTATION>{SMALL_TOKENS}", frozenset(SMALL_CORNERS)),
         (f"<REGION_TO_SEGMENTATION>{LARGE_TOKENS}", frozenset(LARGE_CORNERS)),
@@ -301,11 +301,11 @@ def test_each_mask_is_drawn_with_its_own_box() -> None:
 
 def test_a_phrase_is_answered_by_its_own_mask_before_that_of_its_box() -> None:
     own = replace(LARGE_MASK, task="referring_segmentation", text="a dog", label="cup")
-    said = [text("caption", "a dog", id="c"), phrase("a dog", SMALL, 0, "c"), SMALL_MASK]
-    asked = made(*said, task="referring_segmentation")
+    given = [text("caption", "a dog", id="c"), phrase("a dog", SMALL, 0, "c"), SMALL_MASK]
+    asked = made(*given, task="referring_segmentation")
     assert asked.prompt == "Locate a dog in the image with mask"
     assert corners(asked.target) == SMALL_CORNERS
-    assert corners(target(*said, own, task="referring_segmentation")) != SMALL_CORNERS
+    assert corners(target(*given, own, task="referring_segmentation")) != SMALL_CORNERS
     named = replace(own, text="")
     assert made(named, task="referring_segmentation").prompt == "Locate cup in the image with mask"
     assert target(replace(named, label=" "), task="referring_segmentation") == "nothing"
@@ -314,7 +314,7 @@ def test_a_phrase_is_answered_by_its_own_mask_before_that_of_its_box() -> None:
 
 def test_a_phrase_of_several_captions_is_answered_by_the_masks_of_its_first_mention() -> None:
     own = replace(SMALL_MASK, task="referring_segmentation", text="a dog")
-    said = [
+    given = [
         text("caption", "a dog", id="c"),
         text("detailed_caption", "a dog", id="d"),
         replace(phrase("a dog", SMALL, 0, "c"), id="1"),
@@ -322,26 +322,26 @@ def test_a_phrase_of_several_captions_is_answered_by_the_masks_of_its_first_ment
         replace(phrase("a dog", SMALL, 0, "d"), id="2"),
         replace(own, parent_id="2"),
     ]
-    once = target(*said, task="referring_segmentation")
+    once = target(*given, task="referring_segmentation")
     assert corners(once) == SMALL_CORNERS
-    assert once == target(*said[:4], task="referring_segmentation")
+    assert once == target(*given[:4], task="referring_segmentation")
     # "a dog ... a dog" in one caption does not tell which of the two is meant.
     again = replace(phrase("a dog", LARGE, 20, "c"), id="3")
     mask = replace(LARGE_MASK, task="referring_segmentation", text="a dog", parent_id="3")
-    assert target(*said, again, mask, task="referring_segmentation") == "nothing"
+    assert target(*given, again, mask, task="referring_segmentation") == "nothing"
 
 
 def test_a_phrase_of_two_objects_is_answered_by_both_masks() -> None:
-    said = [text("caption", "two dogs", id="c"),
+    given = [text("caption", "two dogs", id="c"),
             phrase("two dogs", SMALL, 0, "c"), phrase("two dogs", LARGE, 0, "c")]  # fmt: skip
-    both = target(*said, LARGE_MASK, SMALL_MASK, task="referring_segmentation")
+    both = target(*given, LARGE_MASK, SMALL_MASK, task="referring_segmentation")
     first, second = both.removeprefix("<poly>").removesuffix("</poly>").split("</poly><poly>")
     assert corners(first) == SMALL_CORNERS
     assert corners(second) == LARGE_CORNERS
-    assert target(*said, SMALL_MASK, task="referring_segmentation") == "nothing"
+    assert target(*given, SMALL_MASK, task="referring_segmentation") == "nothing"
     # The same words of another caption mean one thing: they are no contradiction.
     other = [text("caption", "two dogs", id="d"), phrase("two dogs", SMALL, 0, "d")]
-    assert target(*said, *other, LARGE_MASK, SMALL_MASK, task="referring_segmentation") == both
+    assert target(*given, *other, LARGE_MASK, SMALL_MASK, task="referring_segmentation") == both
 
 
 def test_corners_are_shared_out_among_the_masks_of_a_phrase() -> None:
@@ -403,9 +403,9 @@ def test_polygons_keep_within_the_tokens_of_a_target(tokens: int, masks: list[np
 
 
 def test_a_mirrored_box_has_the_same_distance_to_the_other_side() -> None:
-    def drawn(*said: Annotation, **tasks: float) -> Example:
+    def drawn(*given: Annotation, **tasks: float) -> Example:
         config = TrainConfig(model="m", tasks=tasks, mirrored_share=1.0, absent_share=0.0)
-        return ExampleMaker(config).draw(wide(*said), 0)
+        return ExampleMaker(config).draw(wide(*given), 0)
 
     found = drawn(*BOXES, object_detection=1)
     assert found.is_mirrored

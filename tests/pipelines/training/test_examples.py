@@ -89,19 +89,22 @@ def test_the_target_is_about_the_region_of_the_prompt():
 def test_a_phrase_for_a_crowd_has_four_corners_for_each():
     boxes = [(5.0 + 9 * number, 10.0, 12.0 + 9 * number, 60.0) for number in range(9)]
     rows = [region("object_detection", box, label="man", id=f"b{n}") for n, box in enumerate(boxes)]
-    said = [text("caption", "Men.", id="c"), *(phrase("Men", box, 0, "c") for box in boxes)]
+    given = [text("caption", "Men.", id="c"), *(phrase("Men", box, 0, "c") for box in boxes)]
     masks = [mask(box, parent_id=f"b{n}") for n, box in enumerate(boxes)]
-    made = examples(sample(*rows, *said, *masks), "referring_segmentation")
+    made = examples(sample(*rows, *given, *masks), "referring_segmentation")
     parts = made["referring_segmentation"].target.split("</poly>")[:-1]
     assert [part.count("<loc_") // 2 for part in parts] == [4] * 9
 
 
 def test_the_masks_of_a_phrase_share_its_corners():
     """An ellipse that must be followed closely has as many corners as it may."""
-    said = (*GROUNDED[:2], phrase("a cat", OTHER, 10, "c"))
+    given = (*GROUNDED[:2], phrase("a cat", OTHER, 10, "c"))
     masks = (ellipse(BOX, parent_id="1"), ellipse(OTHER, parent_id="2"))
     made = examples(
-        sample(*BOXES, *said, *masks), "referring_segmentation", polygon_corners=16, polygon_iou=1.0
+        sample(*BOXES, *given, *masks),
+        "referring_segmentation",
+        polygon_corners=16,
+        polygon_iou=1.0,
     )
     parts = made["referring_segmentation"].target.split("</poly>")[:-1]
     assert [part.count("<loc_") // 2 for part in parts] == [8, 8]
@@ -128,9 +131,9 @@ def test_phrases_are_grounded_in_the_order_of_mention_within_their_caption():
 
 
 def test_a_phrase_that_occurs_twice_is_written_twice():
-    said = (text("caption", "A cat, a cat.", id="c"), phrase("a cat", OTHER, 7, "c"),
+    given = (text("caption", "A cat, a cat.", id="c"), phrase("a cat", OTHER, 7, "c"),
             phrase("A cat", BOX, 0, "c"), phrase("A cat", OTHER, 0, "c"))  # fmt: skip
-    made = examples(sample(*said), "phrase_grounding")["phrase_grounding"]
+    made = examples(sample(*given), "phrase_grounding")["phrase_grounding"]
     assert made.target == f"A cat{BOX_TOKENS}{OTHER_TOKENS}a cat{OTHER_TOKENS}"
     alike = (text("caption", "a cat, a cat", id="c"), phrase("a cat", OTHER, 7, "c"),
              phrase("a cat", BOX, 0, "c"))  # fmt: skip
@@ -139,11 +142,11 @@ def test_a_phrase_that_occurs_twice_is_written_twice():
 
 
 def test_an_ambiguous_phrase_of_a_caption_is_skipped():
-    said = (text("caption", "a cat, a cat", id="c"), phrase("a cat", BOX, 0, "c"),
+    given = (text("caption", "a cat, a cat", id="c"), phrase("a cat", BOX, 0, "c"),
             phrase("a cat", OTHER, 7, "c"))  # fmt: skip
     masks = (mask(BOX, parent_id="1"), mask(OTHER, parent_id="2"))
-    assert not examples(sample(*BOXES, *said, *masks), "referring_segmentation")
-    again = (*said[:2], phrase("a cat", BOX, 7, "c"))
+    assert not examples(sample(*BOXES, *given, *masks), "referring_segmentation")
+    again = (*given[:2], phrase("a cat", BOX, 7, "c"))
     assert examples(sample(*BOXES, *again, *masks), "referring_segmentation")
 
 
@@ -165,10 +168,12 @@ def test_a_phrase_refers_to_the_mask_of_its_box():
 
 
 def test_a_phrase_of_two_objects_with_one_mask_is_skipped():
-    said = (*GROUNDED, phrase("a cat", OTHER, 10, "c"))
-    alone = sample(*BOXES, *said[:2], said[3], mask(BOX, parent_id="1"))
+    given = (*GROUNDED, phrase("a cat", OTHER, 10, "c"))
+    alone = sample(*BOXES, *given[:2], given[3], mask(BOX, parent_id="1"))
     assert not examples(alone, "referring_segmentation")
-    both = sample(*BOXES, *said[:2], said[3], mask(BOX, parent_id="1"), mask(OTHER, parent_id="2"))
+    both = sample(
+        *BOXES, *given[:2], given[3], mask(BOX, parent_id="1"), mask(OTHER, parent_id="2")
+    )
     assert (
         examples(both, "referring_segmentation")["referring_segmentation"].target.count("<poly>")
         == 2

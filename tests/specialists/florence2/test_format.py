@@ -15,10 +15,10 @@ from specialists.florence2.format import (
     dequantise,
     joined,
     locations,
+    order_by_first_quad,
     polygon_target,
     prompt_of,
     quantise,
-    reading_order,
 )
 from specialists.regions.outline import outline
 
@@ -125,8 +125,8 @@ def test_text_is_read_line_by_line_from_the_left():
         return [left, top, left + 20, top, left + 20, top + 10, left, top + 10]
 
     quads = [quad(60, 52), quad(60, 3), quad(10, 0), quad(10, 50), quad(110, 1)]
-    assert reading_order(quads) == [2, 1, 4, 3, 0]
-    assert reading_order([]) == []
+    assert order_by_first_quad(quads) == [2, 1, 4, 3, 0]
+    assert order_by_first_quad([]) == []
 
 
 @pytest.mark.parametrize(
@@ -240,5 +240,5 @@ def test_lines_of_text_are_written_in_reading_order_whatever_their_own():
 
 def test_a_quad_is_of_a_line_whose_bottom_is_below_its_middle():
     line = rectangle(100, 10, 140, 20)
-    assert reading_order([line, rectangle(0, 15, 40, 24.9)]) == [1, 0]
-    assert reading_order([line, rectangle(0, 15, 40, 25)]) == [0, 1]
+    assert order_by_first_quad([line, rectangle(0, 15, 40, 24.9)]) == [1, 0]
+    assert order_by_first_quad([line, rectangle(0, 15, 40, 25)]) == [0, 1]

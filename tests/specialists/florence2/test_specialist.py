@@ -115,7 +115,7 @@ def test_every_task_gives_annotations_that_the_engine_believes(
                         "region" if "region" in task or task in ("ocr", "segmentation") or
                         task.endswith(("detection", "segmentation")) else "text")  # fmt: skip
     assert not problem_of(one, width=60, height=40)
-    assert one.text or one.label or task == "region_proposal"
+    assert one.words or task == "region_proposal"
     assert one.kind == "text" or one.box_xyxy
     assert (one.mask_rle is not None) == task.endswith("segmentation")
     assert one.score is not None
@@ -252,7 +252,7 @@ def test_each_image_is_asked_about_its_own_boxes(
     heard = answering(monkeypatch, say)
     specialist = stage(tiny_florence2(0), tasks=["region_description", "object_detection"])
     answers = specialist.predict(sizes(drawing, (60, 40), (60, 40), (60, 40)))
-    assert [[one.text or one.label for one in said] for said in answers] == [
+    assert [[one.words for one in said] for said in answers] == [
         [],
         ["dog", "A dog."],
         ["horse", "A horse."],

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from engine.core.validity import problem_of
-from specialists.ocr.text_lines import as_read, has_area, laid_flat, line, reading_order, sizes_of
+from specialists.ocr.text_lines import as_read, has_area, laid_flat, line, order_by_gaps, sizes_of
 
 
 def upright(left: float, top: float, right: float, bottom: float) -> np.ndarray:
@@ -76,10 +76,10 @@ def test_lines_are_read_row_by_row() -> None:
         upright(10, 90, 300, 110),
     ]
     quads = np.stack(rows)
-    assert reading_order(quads).tolist() == [1, 0, 2, 3, 4]
+    assert order_by_gaps(quads).tolist() == [1, 0, 2, 3, 4]
     shuffled = np.array([3, 4, 1, 0, 2])
-    assert shuffled[reading_order(quads[shuffled])].tolist() == [1, 0, 2, 3, 4]
-    assert reading_order(np.zeros((0, 4, 2))).tolist() == []
+    assert shuffled[order_by_gaps(quads[shuffled])].tolist() == [1, 0, 2, 3, 4]
+    assert order_by_gaps(np.zeros((0, 4, 2))).tolist() == []
 
 
 def test_a_line_has_the_box_around_its_quad() -> None:
@@ -97,7 +97,7 @@ def test_a_row_goes_on_down_to_half_of_the_lower_line(top: float, is_one_row: bo
     """A headline of 40 pixels and a word of 10 beside it, to its left and lower by so much."""
     headline = [(100, 0), (300, 0), (300, 40), (100, 40)]
     word = [(0, 15 + top), (50, 15 + top), (50, 25 + top), (0, 25 + top)]
-    order = reading_order(np.array([headline, word], dtype=np.float64))
+    order = order_by_gaps(np.array([headline, word], dtype=np.float64))
     assert order.tolist() == ([1, 0] if is_one_row else [0, 1])
 
 

@@ -110,7 +110,7 @@ def test_each_kind_of_candidate_can_win_and_is_named(labelling, odd_images) -> N
         ((said, *_),) = specialist.predict([heard])
         assert said.text == ranked[0]
         assert said.score == pytest.approx(by_score[said.text], abs=1e-6)
-        ids = {one.label or one.text: one.id for one in heard.annotations}
+        ids = {one.name: one.id for one in heard.annotations}
         assert said.merged_from == (ids[said.text],)
         winners.add(ranked.pop(0))
     assert winners == {"cat", CAPTION, *CHUNKS}
@@ -226,7 +226,7 @@ def test_each_box_has_its_own_candidates(labelling: Labelling, photograph) -> No
     chunk = region("region_description", text="ear", box_xyxy=other.box_xyxy, parent_id="other")
     sample = photograph("cat", one, other, chunk)
     (said,) = labelling().predict([sample])
-    assert [each.text or each.label for each in said] == ["cat", "cat", "ear"]
+    assert [each.words for each in said] == ["cat", "cat", "ear"]
     assert [each.parent_id for each in said] == [sample.annotations[n].id for n in (0, 0, 1)]
 
 

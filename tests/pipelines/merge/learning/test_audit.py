@@ -9,7 +9,7 @@ import pytest
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
 from pipelines.merge.learning.audit import Audit, Findings, findings, read_audit
-from tests.pipelines.merge.voters import said
+from tests.pipelines.merge.voters import voted
 
 
 def written(tmp_path: Path, text: str) -> str:
@@ -94,32 +94,32 @@ def verdict(found: Findings, annotation: Annotation) -> float:
 
 def test_what_was_found_at_a_place_holds_for_what_others_say_there() -> None:
     known = found(
-        (said(10, 10, 30, 30, label="star", id="a"), True),
-        (said(60, 60, 80, 80, label="ring", id="b"), False),
+        (voted(10, 10, 30, 30, label="star", id="a"), True),
+        (voted(60, 60, 80, 80, label="ring", id="b"), False),
     )
-    assert verdict(known, said(11, 11, 31, 31, label="Star", id="x")) == 1
-    assert verdict(known, said(61, 60, 81, 80, label="ring", id="x")) == 0
-    assert np.isnan(verdict(known, said(11, 11, 31, 31, label="ring", id="x"))), "nobody knows"
-    assert np.isnan(verdict(known, said(25, 25, 45, 45, label="star", id="x")))
+    assert verdict(known, voted(11, 11, 31, 31, label="Star", id="x")) == 1
+    assert verdict(known, voted(61, 60, 81, 80, label="ring", id="x")) == 0
+    assert np.isnan(verdict(known, voted(11, 11, 31, 31, label="ring", id="x"))), "nobody knows"
+    assert np.isnan(verdict(known, voted(25, 25, 45, 45, label="star", id="x")))
 
 
 def test_right_beats_wrong_but_an_own_finding_beats_both() -> None:
-    wrong = said(10, 10, 30, 42, label="star", id="b")
-    known = found((said(10, 10, 30, 30, label="star", id="a"), True), (wrong, False))
-    assert verdict(known, said(10, 10, 30, 34, label="star", id="x")) == 1
+    wrong = voted(10, 10, 30, 42, label="star", id="b")
+    known = found((voted(10, 10, 30, 30, label="star", id="a"), True), (wrong, False))
+    assert verdict(known, voted(10, 10, 30, 34, label="star", id="x")) == 1
     assert verdict(known, wrong) == 0
     assert (
-        verdict(found((wrong, False), (said(10, 10, 30, 30, label="star", id="a"), True)), wrong)
+        verdict(found((wrong, False), (voted(10, 10, 30, 30, label="star", id="a"), True)), wrong)
         == 0
     )
 
 
 def test_right_statements_of_one_thing_are_counted_once() -> None:
     known = found(
-        (said(10, 10, 30, 30, label="star", id="a"), True),
-        (said(11, 10, 31, 30, label="star", id="b"), True),
-        (said(60, 60, 80, 80, label="star", id="c"), True),
-        (said(90, 90, 99, 99, label="star", id="d"), False),
+        (voted(10, 10, 30, 30, label="star", id="a"), True),
+        (voted(11, 10, 31, 30, label="star", id="b"), True),
+        (voted(60, 60, 80, 80, label="star", id="c"), True),
+        (voted(90, 90, 99, 99, label="star", id="d"), False),
     )
     assert known.thing.tolist() == [0, 0, 1, -1]
     assert known.things == 2
@@ -136,40 +136,40 @@ def test_captions_are_the_same_when_their_words_are() -> None:
 
 
 def test_other_tasks_do_not_count() -> None:
-    proposal = said(10, 10, 30, 30, task="region_proposal", id="a")
+    proposal = voted(10, 10, 30, 30, task="region_proposal", id="a")
     audit = Audit(right={"a": True})
     assert findings(audit, [proposal], "object_detection").things == 0
 
 
 def test_what_lies_half_over_each_other_is_one_place_from_there_on() -> None:
     right, wrong = (
-        found((said(0, 0, 10, 10, label="star", id="a"), is_right)) for is_right in (True, False)
+        found((voted(0, 0, 10, 10, label="star", id="a"), is_right)) for is_right in (True, False)
     )
-    half, less = said(0, 0, 10, 20, label="star", id="x"), said(0, 0, 10, 20.1, label="star")
+    half, less = voted(0, 0, 10, 20, label="star", id="x"), voted(0, 0, 10, 20.1, label="star")
     assert (verdict(right, half), verdict(wrong, half)) == (1, 0)
     assert np.isnan([verdict(right, less), verdict(wrong, less)]).all()
-    twins = found((said(0, 0, 10, 10, id="a"), True), (replace(half, id="b"), True))
+    twins = found((voted(0, 0, 10, 10, id="a"), True), (replace(half, id="b"), True))
     assert twins.thing.tolist() == [0, 0]
-    others = found((said(0, 0, 10, 10, id="a"), True), (replace(less, id="b"), True))
+    others = found((voted(0, 0, 10, 10, id="a"), True), (replace(less, id="b"), True))
     assert others.thing.tolist() == [0, 1]
 
 
 def test_findings_are_carried_to_statements_in_any_order_thing_by_thing() -> None:
     known = found(
-        (said(60, 0, 80, 10, label="star", id="wrong"), False),
-        (said(0, 0, 20, 10, label="ring", id="ring"), True),
-        (said(0, 0, 20, 10, label="star", id="star"), True),
-        (said(1, 0, 21, 10, label="ring", id="same ring"), True),
-        (said(0, 40, 20, 80, label="star", id="tall star"), True),
+        (voted(60, 0, 80, 10, label="star", id="wrong"), False),
+        (voted(0, 0, 20, 10, label="ring", id="ring"), True),
+        (voted(0, 0, 20, 10, label="star", id="star"), True),
+        (voted(1, 0, 21, 10, label="ring", id="same ring"), True),
+        (voted(0, 40, 20, 80, label="star", id="tall star"), True),
     )
     assert known.thing.tolist() == [-1, 0, 1, 0, 2]
     assert known.things == 3
     asked = [
-        said(0, 42, 20, 82, label="STAR", id="x"),
-        said(100, 0, 120, 10, label="star", id="nobody knows"),
-        said(2, 0, 22, 10, label="ring", id="y"),
-        said(60, 0, 80, 11, label="star", id="z"),
-        said(60, 0, 80, 10, label="star", id="star"),
+        voted(0, 42, 20, 82, label="STAR", id="x"),
+        voted(100, 0, 120, 10, label="star", id="nobody knows"),
+        voted(2, 0, 22, 10, label="ring", id="y"),
+        voted(60, 0, 80, 11, label="star", id="z"),
+        voted(60, 0, 80, 10, label="star", id="star"),
     ]
     verdicts, things = known.of(asked)
     np.testing.assert_equal(verdicts, [1, np.nan, 1, 0, 1])
@@ -178,19 +178,19 @@ def test_findings_are_carried_to_statements_in_any_order_thing_by_thing() -> Non
 
 def test_the_nearest_of_several_right_ones_is_the_thing() -> None:
     known = found(
-        (said(0, 0, 20, 10, label="star", id="a"), True),
-        (said(8, 0, 28, 10, label="star", id="b"), True),
+        (voted(0, 0, 20, 10, label="star", id="a"), True),
+        (voted(8, 0, 28, 10, label="star", id="b"), True),
     )
     assert known.thing.tolist() == [0, 1]
-    _, things = known.of([said(5, 0, 25, 10, label="star"), said(2, 0, 22, 10, label="star")])
+    _, things = known.of([voted(5, 0, 25, 10, label="star"), voted(2, 0, 22, 10, label="star")])
     assert things.tolist() == [1, 0]
 
 
 def test_what_lies_between_two_things_belongs_to_the_first_and_takes_no_other_along() -> None:
-    known = found(*((said(left, 0, left + 20, 10, id=f"{left}"), True) for left in (0, 6, 12)))
+    known = found(*((voted(left, 0, left + 20, 10, id=f"{left}"), True) for left in (0, 6, 12)))
     assert known.thing.tolist() == [0, 0, 1]
     places = ((0, 50), (0, 100), (50, 100), (25, 75))
-    wide = [(said(left, 0, right, 10, id=f"{left}, {right}"), True) for left, right in places]
+    wide = [(voted(left, 0, right, 10, id=f"{left}, {right}"), True) for left, right in places]
     assert found(*wide).thing.tolist() == [0, 0, 1, 2]
 
 
@@ -203,8 +203,8 @@ def test_a_region_and_the_whole_image_are_different_places() -> None:
 
 
 def test_findings_are_about_what_was_audited_of_that_task_alone() -> None:
-    boxes = [said(0, 0, 9, 9, id=name) for name in "abc"]
-    other = said(0, 0, 9, 9, id="d", task="region_proposal")
+    boxes = [voted(0, 0, 9, 9, id=name) for name in "abc"]
+    other = voted(0, 0, 9, 9, id="d", task="region_proposal")
     audit = Audit(right={"c": True, "a": False, "d": True})
     known = findings(audit, [*boxes, other], "object_detection")
     assert known.ids == {"a": 0, "c": 1}

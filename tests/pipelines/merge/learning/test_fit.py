@@ -47,8 +47,8 @@ def test_the_reported_precision_is_that_of_other_scenes(calibration: Calibration
     unseen = [scene(number) for number in range(600)]
     stage = Merge(MergeConfig(tasks=(TASK,), least_confidence=learned.least_confidence))
     stage._calibration = calibration
-    said = stage.predict([sample_of(*one.annotations) for one in unseen])
-    right = np.concatenate([one.right(all_) for one, all_ in zip(unseen, said, strict=True)])
+    answered = stage.predict([sample_of(*one.annotations) for one in unseen])
+    right = np.concatenate([one.right(all_) for one, all_ in zip(unseen, answered, strict=True)])
     assert learned.precision.low <= right.mean() <= learned.precision.high
     assert learned.precision.audited < 400
     assert learned.ece < 0.1
@@ -58,10 +58,12 @@ def test_the_threshold_is_near_the_best_one(calibration: Calibration) -> None:
     unseen = [scene(number) for number in range(600)]
     stage = Merge(MergeConfig(tasks=(TASK,), least_confidence=0.0))
     stage._calibration = calibration
-    said = stage.predict([sample_of(*one.annotations) for one in unseen])
+    answered = stage.predict([sample_of(*one.annotations) for one in unseen])
 
     def f1(least: float) -> float:
-        return f1_of(unseen, [[one for one in all_ if one.confidence >= least] for all_ in said])
+        return f1_of(
+            unseen, [[one for one in all_ if one.confidence >= least] for all_ in answered]
+        )
 
     best = max(f1(least) for least in np.linspace(0.2, 0.8, 13))
     assert f1(calibration.tasks[TASK].least_confidence) > best - 0.01

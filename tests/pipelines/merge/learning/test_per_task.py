@@ -24,7 +24,7 @@ from pipelines.merge.learning.per_task import (
 )
 from pipelines.merge.stage import Merge, MergeConfig
 from tests.pipelines.merge.voters import Scene as Drawn
-from tests.pipelines.merge.voters import said, sample_of
+from tests.pipelines.merge.voters import sample_of, voted
 
 TASK = "object_detection"
 
@@ -49,7 +49,7 @@ def at_random(count: int, *, task: str = TASK) -> tuple[list[Drawn], dict[str, b
         for place in range(5):
             name, left = f"{number}/{place}", 40.0 * place
             is_text = task == "caption"
-            one = said(*(() if is_text else (left, 0.0, left + 30, 30.0)), task=task, id=name)
+            one = voted(*(() if is_text else (left, 0.0, left + 30, 30.0)), task=task, id=name)
             changes = {"kind": "text", "text": f"{name} words"} if is_text else {}
             ones.append(replace(one, **changes, specialist="ab"[place % 2],
                                 label=str(rng.choice(["star", "ring"])),
@@ -107,12 +107,12 @@ def test_samples_are_taken_by_their_keys_in_whatever_order_they_come() -> None:
 def twice(number: int) -> tuple[Drawn, Drawn, dict[str, bool]]:
     """A star that one voter draws twice, less than half over each other, and a ring that is not
     there; of an earlier round the whole star."""
-    whole = said(10, 10, 30, 20, label="star", id=f"{number}/whole", specialist="a")
+    whole = voted(10, 10, 30, 20, label="star", id=f"{number}/whole", specialist="a")
     now = drawn(
         number,
-        said(10, 10, 24, 20, label="star", id=f"{number}/left", specialist="a", score=0.9),
-        said(16, 10, 30, 20, label="star", id=f"{number}/right", specialist="a", score=0.9),
-        said(60, 60, 90, 90, label="ring", id=f"{number}/ring", specialist="b", score=0.5),
+        voted(10, 10, 24, 20, label="star", id=f"{number}/left", specialist="a", score=0.9),
+        voted(16, 10, 30, 20, label="star", id=f"{number}/right", specialist="a", score=0.9),
+        voted(60, 60, 90, 90, label="ring", id=f"{number}/ring", specialist="b", score=0.5),
     )
     return now, drawn(number, whole), {f"{number}/whole": True, f"{number}/ring": False}
 
@@ -168,9 +168,9 @@ def by_score(count: int) -> tuple[list[Drawn], dict[str, bool]]:
         is_right = number % 3 > 0
         score = (0.7 if number % 5 else 0.3) if is_right else (0.2 if number % 4 else 0.6)
         boxes = ((10.0, 10.0, 50.0, 30.0), (14.0, 10.0, 54.0, 30.0))
-        ones = [said(*box, id=f"{number}/{who}", specialist=who, score=score)
+        ones = [voted(*box, id=f"{number}/{who}", specialist=who, score=score)
                 for who, box in zip("ab", boxes, strict=True)]  # fmt: skip
-        other = said(60, 40, 90, 80, id=f"{number}/other", specialist="b", score=1 - score)
+        other = voted(60, 40, 90, 80, id=f"{number}/other", specialist="b", score=1 - score)
         scenes.append(drawn(number, *ones, other))
         right |= {f"{number}/a": is_right, f"{number}/b": is_right}
         right[f"{number}/other"] = number % 2 == 0
@@ -192,9 +192,9 @@ def test_what_is_measured_is_what_the_stage_will_say() -> None:
     audit = Audit(right=right)
     for one in scenes[:6]:
         scene = fit_module._scene(one, audit.of(one.annotations), audit, TASK, ("a", "b"))
-        told = stage.predict([sample_of(*one.annotations, size_wh=(200, 100))])[0]
+        merged = stage.predict([sample_of(*one.annotations, size_wh=(200, 100))])[0]
         found = fit_module._merged(scene, weighted)
-        assert found.confidence == pytest.approx([each.confidence for each in told], abs=1e-5)
+        assert found.confidence == pytest.approx([each.confidence for each in merged], abs=1e-5)
         assert found.things == scene.findings.things
 
 
@@ -206,7 +206,7 @@ def test_voters_weigh_by_how_exactly_they_draw_the_same_things() -> None:
         ones = []
         for place, left in enumerate((10.0, 100.0)):
             box = np.array([left, 20, left + 40, 30]) + 3 * number
-            ones += [said(*(box + shift).tolist(), id=f"{number}/{place}/{who}", specialist=who)
+            ones += [voted(*(box + shift).tolist(), id=f"{number}/{place}/{who}", specialist=who)
                      for who, shift in errors.items()]  # fmt: skip
         whole = Annotation(kind="text", task="caption", text="A cup.", id=f"{number}/text")
         scenes.append(drawn(number, *ones[::-1], whole))
@@ -240,7 +240,7 @@ def test_all_captions_are_measured_whatever_their_confidence() -> None:
 def test_what_is_fused_needs_enough_that_was_judged() -> None:
     def some(count: int) -> TaskCalibration:
         scenes = [
-            drawn(number, said(10, 10, 40, 40, id=f"{number}", specialist="a", label="star"))
+            drawn(number, voted(10, 10, 40, 40, id=f"{number}", specialist="a", label="star"))
             for number in range(count)
         ]
         return learned(scenes, {f"{number}": number % 2 == 0 for number in range(count)})
@@ -257,7 +257,7 @@ def test_what_is_fused_needs_enough_that_was_judged() -> None:
 def test_one_wrong_or_one_right_statement_is_enough_for_two_classes() -> None:
     def with_right(right: int) -> str:
         scenes = [
-            drawn(number, said(10, 10, 40, 40, id=f"{number}", specialist="a"))
+            drawn(number, voted(10, 10, 40, 40, id=f"{number}", specialist="a"))
             for number in range(40)
         ]
         return learned(scenes, {f"{number}": number < right for number in range(40)}).reason
@@ -270,7 +270,7 @@ def test_one_wrong_or_one_right_statement_is_enough_for_two_classes() -> None:
 def test_a_name_has_features_from_so_many_judged_statements_on() -> None:
     labels = ["cross"] * 4 + ["star"] * 5 + [""] * 6 + ["ring"] * 25
     scenes = [
-        drawn(number, said(10, 10, 40, 40, label=label, id=f"{number}", specialist="a"))
+        drawn(number, voted(10, 10, 40, 40, label=label, id=f"{number}", specialist="a"))
         for number, label in enumerate(labels)
     ]
     right = {f"{number}": number % 2 == 0 for number in range(len(labels))}
@@ -281,7 +281,7 @@ def test_a_name_has_features_from_so_many_judged_statements_on() -> None:
 
 def test_a_voter_of_which_nothing_is_known_is_as_good_as_all_that_was_judged() -> None:
     scenes = [
-        drawn(number, said(10, 10, 40, 40, id=f"{number}", specialist="a", score=None))
+        drawn(number, voted(10, 10, 40, 40, id=f"{number}", specialist="a", score=None))
         for number in range(12)
     ]
     found = learned(scenes, {f"{number}": number < 3 for number in range(10)})
@@ -300,7 +300,7 @@ def test_things_are_seen_in_the_image_of_their_own_size() -> None:
     for number in range(40):
         is_right = number % 2 == 0
         edge = 200 if is_right else 190
-        box = said(edge - 50, 20, edge, 60, id=f"{number}", specialist="a", score=None)
+        box = voted(edge - 50, 20, edge, 60, id=f"{number}", specialist="a", score=None)
         scenes.append(drawn(number, box))
         right[f"{number}"] = is_right
     assert learned(scenes, right).fusion.weights["on_edge"] > 1
@@ -310,7 +310,7 @@ def test_each_task_learns_from_its_own_statements() -> None:
     scenes = [
         drawn(
             number,
-            said(10, 10, 40, 40, id=f"{number}/box", specialist="a"),
+            voted(10, 10, 40, 40, id=f"{number}/box", specialist="a"),
             Annotation(kind="text", task="caption", text="A cup.", id=f"{number}/caption",
                        specialist="a"),
         )
@@ -326,12 +326,12 @@ def test_each_task_learns_from_its_own_statements() -> None:
 
 def test_a_calibration_tells_which_samples_and_names_it_knows() -> None:
     scenes = [
-        drawn(2, said(0, 0, 9, 9, id="2", label=" Star ", specialist="a"),
-              said(0, 0, 9, 9, id="2b", label="", specialist="a"),
-              said(0, 0, 9, 9, id="2c", label="tower", task="region_proposal", specialist="a")),
-        drawn(1, said(0, 0, 9, 9, id="1", label="ring", specialist="stranger",
+        drawn(2, voted(0, 0, 9, 9, id="2", label=" Star ", specialist="a"),
+              voted(0, 0, 9, 9, id="2b", label="", specialist="a"),
+              voted(0, 0, 9, 9, id="2c", label="tower", task="region_proposal", specialist="a")),
+        drawn(1, voted(0, 0, 9, 9, id="1", label="ring", specialist="stranger",
                       task="open_vocabulary_detection")),
-        drawn(0, said(0, 0, 9, 9, id="0", label="unseen", specialist="a")),
+        drawn(0, voted(0, 0, 9, 9, id="0", label="unseen", specialist="a")),
     ]  # fmt: skip
     found: Calibration = fit(
         scenes, Audit(right={"2": True, "1": False}), voters=("b", "a"), tasks=(TASK,)
@@ -343,8 +343,8 @@ def test_a_calibration_tells_which_samples_and_names_it_knows() -> None:
 
 
 def test_a_sample_that_is_no_longer_there_teaches_nothing_and_its_findings_are_known() -> None:
-    gone = drawn(7, said(0, 0, 9, 9, id="gone", specialist="a"))
-    here = drawn(8, said(0, 0, 9, 9, id="here", specialist="a"))
+    gone = drawn(7, voted(0, 0, 9, 9, id="gone", specialist="a"))
+    here = drawn(8, voted(0, 0, 9, 9, id="here", specialist="a"))
     found = fit(
         [here],
         Audit(right={"gone": True, "here": True}),

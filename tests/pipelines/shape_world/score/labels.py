@@ -75,12 +75,12 @@ def empty_scene() -> Scene:
 
 def perfect(scene: Scene) -> list[Annotation]:
     """All that a scene holds, said rightly and with certainty."""
-    said = [*map(_box, scene.things), *map(_mask, scene.things)]
-    said += [_line(each) for each in scene.things if each.word]
+    predicted = [*map(_box, scene.things), *map(_mask, scene.things)]
+    predicted += [_line(each) for each in scene.things if each.word]
     for task, text in scene.captions.items():
         caption = Annotation(kind="text", task=task, text=text, id=task, confidence=1.0)
-        said += [caption, *_phrases(caption, scene)]
-    return [replace(one, id=one.id or f"{place}") for place, one in enumerate(said)]
+        predicted += [caption, *_phrases(caption, scene)]
+    return [replace(one, id=one.id or f"{place}") for place, one in enumerate(predicted)]
 
 
 def _box(thing: Thing) -> Annotation:

@@ -24,14 +24,14 @@ WORLD = "shape_world://40?seed=7"
 def noisy(scene: Scene) -> list[Annotation]:
     """Boxes of which some are off, doubled, misnamed, made up or missing, with scores."""
     rng = np.random.default_rng(scene.number)
-    said = []
+    predicted = []
     for thing in scene.things:
         for _ in range(rng.choice(3, p=(0.2, 0.6, 0.2))):
             box = np.array(thing.box_xyxy) + rng.normal(0, 3, 4)
             label = thing.name if rng.random() < 0.8 else str(rng.choice(NAMES))
-            said.append(region("object_detection", box.tolist(), label))
+            predicted.append(region("object_detection", box.tolist(), label))
     made_up = region("object_detection", (5, 5, 25, 30), str(rng.choice(NAMES)))
-    return [replace(one, confidence=float(rng.random())) for one in [*said, made_up]]
+    return [replace(one, confidence=float(rng.random())) for one in [*predicted, made_up]]
 
 
 def reference(scenes: Sequence[Scene], labels: Sequence[Sequence[Annotation]]) -> COCOeval:
@@ -53,7 +53,7 @@ def reference(scenes: Sequence[Scene], labels: Sequence[Sequence[Annotation]]) -
         for image, scene in enumerate(scenes)
         for thing in scene.things
     ]
-    said = [
+    predicted = [
         entry(image, one.label, one.box_xyxy) | {"score": one.confidence}
         for image, own in enumerate(labels)
         for one in own
@@ -67,7 +67,7 @@ def reference(scenes: Sequence[Scene], labels: Sequence[Sequence[Annotation]]) -
             "annotations": [one | {"id": place + 1} for place, one in enumerate(true)],
         }
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(said), iouType="bbox")
+        evaluation = COCOeval(coco, coco.loadRes(predicted), iouType="bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -33,7 +33,7 @@ def judged(task: str, box_xyxy: tuple[float, ...], label: str = "", text: str = 
     return is_right(region(task, box_xyxy, label, text), SCENE)
 
 
-def told(text: str, task: str = "detailed_caption") -> bool | None:
+def text_is_right(text: str, task: str = "detailed_caption") -> bool | None:
     return is_right(Annotation(kind="text", task=task, text=text), SCENE)
 
 
@@ -81,8 +81,8 @@ def test_a_line_is_right_on_the_sign_with_its_word_ignoring_case() -> None:
     assert judged("ocr", SIGN, text=" stop ") is True
     assert judged("ocr", SIGN, text="STOPS") is False
     assert judged("ocr", RED_CIRCLE, text="STOP") is False
-    assert told("Stop", "transcript") is True
-    assert told("stop it", "transcript") is False
+    assert text_is_right("Stop", "transcript") is True
+    assert text_is_right("stop it", "transcript") is False
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_line_is_right_on_the_sign_with_its_word_ignoring_case() -> None:
     ],
 )
 def test_a_caption_is_right_when_all_that_it_claims_is_true(text: str, right: bool | None) -> None:
-    assert told(text) is right
+    assert text_is_right(text) is right
 
 
 def test_a_phrase_is_right_on_a_thing_that_it_may_refer_to() -> None:
@@ -126,7 +126,7 @@ def test_every_task_is_decided_or_undecidable() -> None:
 
 
 def test_rightness_is_independent_of_other_annotations() -> None:
-    said = [
+    given = [
         region("object_detection", RED_CIRCLE, "square"),
         Annotation(kind="text", task="caption", text="A quiet afternoon."),
         region("ocr", SIGN, text="stop"),
@@ -138,8 +138,8 @@ def test_rightness_is_independent_of_other_annotations() -> None:
         region("object_detection", SIGN, "sign"),
     ]
     expected = [False, None, True, True, True, False, False, False, True]
-    assert rightness(said, SCENE) == expected
-    assert rightness(said[::-1], SCENE) == expected[::-1]
+    assert rightness(given, SCENE) == expected
+    assert rightness(given[::-1], SCENE) == expected[::-1]
 
 
 def test_a_region_matches_a_thing_from_an_iou_of_one_half() -> None:
@@ -162,7 +162,7 @@ def test_a_line_reads_a_sign_that_half_of_it_lies_on() -> None:
 
 
 def test_relations_hold_for_touching_but_not_for_overlapping_things() -> None:
-    def told(left: float) -> bool | None:
+    def text_is_right(left: float) -> bool | None:
         things = (
             thing("circle", "red", (10, 10, 30, 30)),
             thing("star", "blue", (left, 10, 60, 30)),
@@ -171,7 +171,7 @@ def test_relations_hold_for_touching_but_not_for_overlapping_things() -> None:
         text = "A red circle to the left of a blue star."
         return is_right(Annotation(kind="text", task="caption", text=text), beside)
 
-    assert [told(30), told(29)] == [True, False]
+    assert [text_is_right(30), text_is_right(29)] == [True, False]
 
 
 def test_duplicates_are_both_right() -> None:
@@ -180,14 +180,14 @@ def test_duplicates_are_both_right() -> None:
 
 
 def test_the_audit_names_each_judged_annotation(tmp_path: Path) -> None:
-    said = [
+    given = [
         *perfect(SCENE),
         replace(region("object_detection", RED_CIRCLE, "star"), id="wrong"),
         Annotation(kind="text", task="caption", text="Quiet.", id="unknown"),
     ]
-    sample = labelled(SCENE, said)
+    sample = labelled(SCENE, given)
     rows = list(audit_rows([sample], lambda key: SCENE))
-    assert [row["id"] for row in rows] == [one.id for one in said[:-1]]
+    assert [row["id"] for row in rows] == [one.id for one in given[:-1]]
     assert {row["key"] for row in rows} == {sample.key}
     assert [row["id"] for row in rows if not row["right"]] == ["wrong"]
 

@@ -77,9 +77,9 @@ def test_no_labels_score_zero() -> None:
 
 
 def test_no_samples_and_empty_scenes_have_nothing_to_measure() -> None:
-    nobody = score_labels([], lambda key: scene())
-    assert nobody.boxes.f1 is None
-    assert nobody.captions["caption"].cider is None
+    empty = score_labels([], lambda key: scene())
+    assert empty.boxes.f1 is None
+    assert empty.captions["caption"].cider is None
     nothing = scored([], empty_scene())
     assert (nothing.boxes.f1, nothing.masks.iou, nothing.ocr.cer) == (None, None, None)
     hallucinated = scored([region("object_detection", (1, 1, 9, 9), "star")], empty_scene())
@@ -215,9 +215,9 @@ def test_one_colour_for_two_objects_is_half_right() -> None:
 
 
 def test_a_reversed_relation_is_wrong() -> None:
-    told = "A red circle and a blue square. The circle is to the {} of the square."
-    right = caption_score(told.format("left")).captions["detailed_caption"]
-    wrong = caption_score(told.format("right")).captions["detailed_caption"]
+    template = "A red circle and a blue square. The circle is to the {} of the square."
+    right = caption_score(template.format("left")).captions["detailed_caption"]
+    wrong = caption_score(template.format("right")).captions["detailed_caption"]
     assert (right.relations.precision, right.objects.precision) == (1.0, 1.0)
     assert (wrong.relations.precision, wrong.objects.precision) == (0.0, 1.0)
 
@@ -273,8 +273,8 @@ def test_a_plural_finds_as_many_things_as_it_claims() -> None:
 def test_no_more_things_are_found_than_a_mention_claims_rightly() -> None:
     """Of three circles that are told two are there: each mention owes one."""
     caption = Annotation(kind="text", task="caption", text="A circle and two circles.", id="c")
-    said = [phrase(caption, (13, 24), box) for box in ((10, 10, 30, 30), (10, 60, 40, 90))]
-    score = scored([caption, *said]).phrases
+    given = [phrase(caption, (13, 24), box) for box in ((10, 10, 30, 30), (10, 60, 40, 90))]
+    score = scored([caption, *given]).phrases
     assert (score.true, score.recall_at_1, score.precision) == (2, 0.5, 1.0)
 
 

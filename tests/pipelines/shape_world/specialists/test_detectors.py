@@ -38,16 +38,16 @@ def scenes() -> list[Scene]:
     return [draw(config, number) for number in config.numbers]
 
 
-def is_right(said: Annotation, scene: Scene) -> bool:
+def is_right(box: Annotation, scene: Scene) -> bool:
     return any(
-        thing.name == said.label and box_overlap(said.box_xyxy, thing.box_xyxy)[0].item() >= 0.5
+        thing.name == box.label and box_overlap(box.box_xyxy, thing.box_xyxy)[0].item() >= 0.5
         for thing in scene.things
     )
 
 
 def f1(answers: Sequence[Sequence[Annotation]], scenes: Sequence[Scene]) -> float:
     pairs = zip(answers, scenes, strict=True)
-    right = sum(is_right(said, scene) for answer, scene in pairs for said in answer)
+    right = sum(is_right(box, scene) for answer, scene in pairs for box in answer)
     count = sum(len(answer) for answer in answers) + sum(len(scene.things) for scene in scenes)
     return 2 * right / count
 
@@ -63,13 +63,13 @@ def test_most_of_an_easy_scene_is_found_and_right_boxes_score_higher(
     detector: ShapeDetector, scenes: list[Scene], drawing: SampleOf
 ) -> None:
     answers = detector.predict([drawing(scene.pixels) for scene in scenes])
-    sure = [[said for said in answer if (said.score or 0) >= 0.25] for answer in answers]
+    sure = [[box for box in answer if (box.score or 0) >= 0.25] for answer in answers]
     assert f1(sure, scenes) > MIN_F1
     said_of = [
-        (said, scene) for answer, scene in zip(answers, scenes, strict=True) for said in answer
+        (box, scene) for answer, scene in zip(answers, scenes, strict=True) for box in answer
     ]
-    is_good = np.array([is_right(said, scene) for said, scene in said_of])
-    scores = np.array([said.score for said, _ in said_of])
+    is_good = np.array([is_right(box, scene) for box, scene in said_of])
+    scores = np.array([box.score for box, _ in said_of])
     assert np.median(scores[is_good]) > np.percentile(scores[~is_good], 75)
 
 
@@ -77,7 +77,7 @@ def test_a_ring_keeps_its_hole_and_boxes_are_tight(
     detector: ShapeDetector, drawing: SampleOf
 ) -> None:
     [answer] = detector.predict([drawing(ring_and_square())])
-    found = {said.label: said.box_xyxy for said in answer if (said.score or 0) > 0.3}
+    found = {box.label: box.box_xyxy for box in answer if (box.score or 0) > 0.3}
     assert set(found) == {"ring", "square"}
     assert found["ring"] == pytest.approx((13, 13, 68, 68), abs=3)
     assert found["square"] == pytest.approx((75, 80, 111, 116), abs=2)
@@ -88,7 +88,7 @@ def test_large_images_are_shrunk_and_boxes_are_in_their_pixels(
 ) -> None:
     pixels = ring_and_square().repeat(5, axis=0).repeat(5, axis=1)
     [answer] = detector.predict([drawing(pixels)])
-    found = {said.label: said.box_xyxy for said in answer if (said.score or 0) > 0.3}
+    found = {box.label: box.box_xyxy for box in answer if (box.score or 0) > 0.3}
     assert found["square"] == pytest.approx((375, 400, 555, 580), abs=12)
 
 
@@ -106,12 +106,12 @@ def test_boxes_lie_in_the_image_and_are_distinct(
     wide = np.random.default_rng(0).integers(0, 256, (60, 300, 3), dtype=np.uint8)
     for sample in map(drawing, [*full, wide]):
         [answer] = detector.predict([sample])
-        boxes_xyxy = np.array([said.box_xyxy for said in answer]).reshape(-1, 4)
+        boxes_xyxy = np.array([box.box_xyxy for box in answer]).reshape(-1, 4)
         assert (boxes_xyxy >= 0).all()
         assert (boxes_xyxy <= np.tile((sample.width, sample.height), 2)).all()
         assert (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all()
         assert (np.triu(box_overlap(boxes_xyxy, boxes_xyxy)[0], 1) <= 0.5).all()
-        assert all(0.1 <= (said.score or 0) <= 1 for said in answer)
+        assert all(0.1 <= (box.score or 0) <= 1 for box in answer)
 
 
 def test_predictions_are_reproducible_and_independent_of_the_batch(
