@@ -44,7 +44,7 @@ from pipelines.refine.labelling import COMMAND, LabelledRound, label
 from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, round_config, with_students
 from pipelines.shape_world.score.measure import truth_of
-from pipelines.telemetry.observers import Parent, command, observers_of, watched
+from pipelines.telemetry.observers import Parent, command, watched
 from pipelines.terminal.progress import shown
 from pipelines.training.config import TrainConfig
 from pipelines.training.trainer import train
@@ -162,9 +162,8 @@ class _Loop:
         """Publish the dataset of the best round as the output; all its layers exist already."""
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
-        observers = observers_of(run, self._parent)
         progress = Progress(step=f"round {best.number} is promoted")
-        with shown(progress), watched(run, progress, observers) as observer:
+        with shown(progress), watched(run, progress, parent=self._parent) as observer:
             manifest = execute(run, progress, observer=observer)
             write_lineage(self._output, rounds)  # first: the report shows the rounds
             put_in_place(run, manifest, before_switch=before_switch)
