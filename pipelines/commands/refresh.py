@@ -59,6 +59,7 @@ def refresh(
     """Bring a dataset up to date: build what changed, and publish it unless it exceeds a limit."""
     from engine.execution.losses import refuse_losses
     from pipelines.commands.loading import load
+    from pipelines.dataset.files import HELD_BACK
     from pipelines.refine.config import RefineConfig
     from pipelines.refresh.options import refuse_commands
     from pipelines.refresh.refresh import refresh_dataset
@@ -84,6 +85,8 @@ def refresh(
     run = prepared(loaded.config, is_dry=dry_run)
     if run is None:
         return
+    if accept and not run.output.exists(HELD_BACK):
+        warn(["no version is held back: --accept has no meaning, the limits hold"])
     with log_shown(verbose):
         finished = refresh_dataset(
             run,

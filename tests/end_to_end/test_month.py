@@ -51,8 +51,8 @@ class Archive:
     def pass_a_day(self) -> None:
         """Add, change, caption, rename, break and delete a few images, or do nothing."""
         happening = self.random.randrange(8)
-        if happening < 5:
-            self.grow(self.random.randint(1, 3))
+        if happening < 3:  # each time opens a shard
+            self.grow(self.random.randint(2, 5))
         if happening in (1, 2, 3):
             self._write(self._some_image(), self._picture())
         if happening in (2, 3, 4):

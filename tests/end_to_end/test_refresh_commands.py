@@ -37,6 +37,7 @@ def test_a_version_is_published_held_back_and_accepted(
     again = florilegium("refresh", config)
     assert again.code == 0
     assert "nothing is new: the dataset is as it was" in again.out
+    assert "no version is held back" in florilegium("refresh", config, "--accept").err
     for number in range(3):
         (tmp_path / "source" / f"{number:03d}.png").unlink()
     before = contents(tmp_path / "out")

@@ -308,7 +308,7 @@ def test_images_that_are_taken_down_are_counted_and_never_held_back_for_it(
 
 
 def test_a_dataset_on_object_storage_is_refreshed(source: Path, bucket: str) -> None:
-    output, keys = f"{bucket}/out", {"refresh": FEW_GONE, "keep_days": 1}
+    output, keys = f"{bucket}/out", {"refresh": FEW_GONE, "keep_days": 1, "shard_size": 10}
     assert refresh(source, output, **keys).outcome == "published"
     assert refresh(source, output, **keys).outcome == "nothing"
     for number in range(3):
