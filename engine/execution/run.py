@@ -452,7 +452,8 @@ async def _watch(
 def _runner(run: Run) -> Runner:
     config = run.config
     if run.takedown:  # every worker can read the output, and finds the list as it was read here
-        url = f"{run.output.url}/{put_in_effect(run.output, run.takedown)}"
+        name = put_in_effect(run.output, run.takedown)
+        url = run.output.path(name) if run.output.is_local else f"{run.output.url}/{name}"
         config = config.model_copy(update={"takedown": url})
     if config.runner.kind == "in_process":
         worker = Worker(config, run.graph, layers=run.layers, output=run.output)

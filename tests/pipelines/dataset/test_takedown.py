@@ -27,6 +27,7 @@ from engine.storage.folder import Draft, Folder
 from pipelines.dataset.why import explain
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents
+from tests.enriching import stages
 from tests.takedowns import CAT, Album, everything, found_in
 
 
@@ -160,20 +161,22 @@ def test_new_images_are_held_against_the_whole_list(photos: Album) -> None:
     assert photos.problems() == []
 
 
+@pytest.mark.parametrize("keep", [1, 3])
 def test_an_image_that_the_source_lost_before_is_gone_from_versions_and_layers(
-    photos: Album,
+    photos: Album, keep: int
 ) -> None:
-    photos.build(keep_versions=3)
+    photos.build(keep_versions=keep)
     traces = traces_of_the_cat(photos)
     (photos.photos / "cat.jpg").unlink()
-    photos.build(keep_versions=3)
-    assert found_in(photos.out, *traces), "an earlier version and the layers have it"
+    photos.build(keep_versions=keep)
+    assert found_in(photos.out, *traces), "the layers have it, and an earlier version"
     digest = sha256(traces[0]).hexdigest()  # type: ignore[arg-type]
-    photos.build(f"sha256:{digest}", keep_versions=3)
+    photos.build(f"sha256:{digest}", keep_versions=keep)
     assert found_in(photos.out, *traces) == []
     (receipt,) = photos.receipts()
-    assert [(one.key, one.sha256) for one in receipt.matched] == [("cat", digest)]
-    assert len(receipt.versions) == len(receipt.shards) == 1
+    was_known = keep > 1
+    assert [(one.key, one.sha256) for one in receipt.matched] == [("cat", digest)] * was_known
+    assert len(receipt.versions) == len(receipt.shards) == was_known
     assert photos.asked() == {}
     assert photos.problems() == []
 
@@ -251,20 +254,16 @@ def killed(monkeypatch: pytest.MonkeyPatch, step: int, run: Run, manifest: Manif
 
 
 def test_images_on_which_a_stage_failed_are_not_asked_about_again(photos: Album) -> None:
-    trouble = {"use": "tests.stages:Trouble", "key": "astronaut"}
-    log = photos.logs.with_name("counted")
-    counting = {"use": "tests.stages:Counting", "log": str(log), "reads": []}
-    keys: dict[str, Any] = {"specialists": {"trouble": trouble, "counting": counting}}
-    photos.build(**keys)
-    log.unlink()
-    manifest = photos.build("key:cat", **keys)
-    assert not log.exists()
-    assert manifest.totals.failures == {"stage_failed": 1, "taken_down": 1}
-    fresh = photos.out.with_name("fresh")
-    shutil.copytree(photos.out, fresh)
+    failing = stages(photos.logs, most=1, refused="corner 0")
+    photos.build(specialists=failing)
+    assert photos.asked()["texts"] == 7, "loaded, and asked about each image"
+    manifest = photos.build("key:cat", specialists=failing)
+    assert photos.asked() == {}
+    assert manifest.totals.failures == {"nothing_found": 5, "taken_down": 1}
+    updated = contents(photos.out)
     shutil.rmtree(photos.out)
-    photos.build("key:cat", **keys)
-    assert contents(photos.out) == contents(fresh), "it is what a build from nothing gives"
+    photos.build("key:cat", specialists=failing)
+    assert contents(photos.out) == updated, "it is what a build from nothing gives"
 
 
 def test_what_is_taken_down_is_no_loss_and_not_named_in_the_report(photos: Album) -> None:
