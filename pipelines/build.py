@@ -15,7 +15,7 @@ from engine.planning.slices import Slice
 from engine.results.dataset import manifest_of
 from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
 from engine.results.publication import FileStats, read_stats, refuse_vanished
-from engine.results.versions import replace_manifest, switch
+from engine.results.versions import Retention, replace_manifest, switch
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, PARTS, writing, writing_part
 from pipelines.dataset.card import write_card
@@ -122,17 +122,25 @@ def put_in_place(
     run: Run, manifest: Manifest, *, before_switch: Callable[[], None] = lambda: None
 ) -> None:
     """Write what stands beside the shards, then switch; write nothing when nothing is new."""
+    finish(run, drawn(run, manifest, before_switch=before_switch), before_switch=before_switch)
+
+
+def drawn(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> Manifest:
+    """Write what stands beside the shards; return the manifest that names it, not yet written."""
     output, config = run.output, resolved_config(run)
     before_switch()  # nothing is written over what another command wrote meanwhile
     is_same_run = output.read(RUN) == config
     current = replace(manifest, files=_files_of_current(output))
-    if not (
-        is_same_run and output.read(MANIFEST) == current.to_json() and _is_whole(current, output)
-    ):
-        if not is_same_run:
-            output.publish(RUN, config)
-        current = _drawn(output, manifest, before_card=before_switch)
-    finish(run, current, before_switch=before_switch)
+    if is_same_run and is_current(output, manifest) and _is_whole(current, output):
+        return current
+    if not is_same_run:
+        output.publish(RUN, config)
+    return _drawn(output, manifest, before_card=before_switch)
+
+
+def is_current(output: Folder, manifest: Manifest) -> bool:
+    """Whether a dataset has this manifest already; the files that it will name do not count."""
+    return output.read(MANIFEST) == replace(manifest, files=_files_of_current(output)).to_json()
 
 
 def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
@@ -143,8 +151,9 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
     before_switch()
     begin(run, manifest)
     before_switch()
-    switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
-    complete(run.output, keep=run.config.keep_versions)
+    kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
+    switch(run.output, manifest.to_json(), kept)
+    complete(run.output, kept)
 
 
 def draw_again(output: Folder) -> None:

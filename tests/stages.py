@@ -232,6 +232,30 @@ class Moody(Brightest):
         return super().predict(samples)
 
 
+class FickleConfig(StageConfig):
+    """Which images a stage refuses today."""
+
+    refused: str
+    """A file with the keys of the images, a line each."""
+
+
+class Fickle(Brightest):
+    """Refuses the images that a file names, today."""
+
+    Config = FickleConfig
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        config: Any = self.config
+        with open(config.refused, encoding="utf-8") as file:
+            refused = file.read().split()
+        return [
+            SampleError("not_today", "ask again another day")
+            if sample.key in refused
+            else [self._brightest(sample)]
+            for sample in samples
+        ]
+
+
 class BrightEnoughConfig(StageConfig):
     """What is bright enough."""
 

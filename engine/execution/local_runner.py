@@ -10,7 +10,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pickle import PickleError
@@ -103,6 +103,16 @@ class LocalRunner(Runner):
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> None:
         await self._again(Request(method="store", arguments=(opened.work, names, *parts)))
+
+    async def keep(
+        self,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Collection[int],
+        parts: Sequence[LayerParts],
+    ) -> None:
+        arguments = (opened.work, names, samples, *parts)
+        await self._again(Request(method="keep", arguments=arguments))
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]

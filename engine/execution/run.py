@@ -363,7 +363,11 @@ def _job(
     `finished` are the versions of the shard that exist, the best one first.
     """
     previous_digest = finished[0].samples_digest if finished else ""
-    done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
+    alike = [stats for stats in finished if stats.recipe == run.graph.recipe]
+    alike.sort(
+        key=lambda stats: stats.samples_digest != receipt
+    )  # what was read before comes first
+    done = next(iter(alike), None)
     letters = done.dead_letters if done else ()
     is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))
@@ -426,7 +430,7 @@ async def _run_jobs(
         _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
         observer.observe(WorkersStarted())
-        scheduler = Scheduler(graph, runner, observer)
+        scheduler = Scheduler(graph, runner, observer, keep_s=run.config.runner.keep_s)
         async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
             on_finished(job, stats)
     finally:

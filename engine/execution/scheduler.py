@@ -1,7 +1,7 @@
 """The schedule of a run: how each shard goes through the stages, oldest shard first.
 
     _finish   one coroutine for each shard in flight; starts the shard again when nodes leave with
-       │      its bytes, or when shared memory is full
+       │      its bytes, or when shared memory is full, and keeps what was answered
     _build    open ──> visit ──> visit ──> publish
        │      a visit waits for those whose layers its stages read
     _visit    one segment: the stages of one pool that run together, so that an image is decoded
@@ -11,10 +11,10 @@
     _accuse   that image, stage by stage, until the stage that kills its worker is found
 
 The driver runs all of it as one `asyncio` program. Few shards are in flight, whatever the size of
-the dataset, and their images and annotations pass the driver as references only. Stages on CPUs
-share one pool, a stage on GPUs or one that waits for a service has a pool of its own, and a pool is
-released when no shard needs it any more. (Ray Data would move every column of every row at each
-stage, and a row that fails would cost its block.)
+the dataset; their images pass the driver as references only, their annotations packed. Stages on
+CPUs share one pool, a stage on GPUs or one that waits for a service has a pool of its own, and a
+pool is released when no shard needs it any more. (Ray Data would move every column of every row at
+each stage, and a row that fails would cost its block.)
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from engine.execution.answer import INPUT_FAILED
+from engine.execution.answers import Answers
 from engine.execution.observer import (
     CallFinished,
     Observer,
@@ -50,6 +52,7 @@ from engine.results.publication import ShardStats
 from engine.results.shard import Shard, Spot
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
@@ -61,10 +64,15 @@ LOSSES = 8
 """Times that a shard is started when nodes leave with its bytes."""
 LOOK_S = 1.0
 """Seconds after which more shards are started, when workers joined."""
+STARTED_AGAIN = (DataLost, StoreFull)
+"""Errors after which a shard is started again."""
+KEEP_S = 10.0
+"""Seconds after which an answer is stored, where a config does not say it."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
 STRIKES = 2
-"""Times that workers die of an image before it is given up."""
+"""Times that workers die of an image alone, once it is suspected, before it is given up: what kills
+processes by chance hardly meets the same image so often."""
 MAX_DEATHS = 64
 """Workers that may die one after the other, no call coming through, before a run is given up."""
 
@@ -136,10 +144,13 @@ def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
 class Scheduler:
     """Moves shards through a runner, and reports to an observer what happens to them."""
 
-    def __init__(self, graph: Graph, runner: Runner, observer: Observer) -> None:
+    def __init__(
+        self, graph: Graph, runner: Runner, observer: Observer, *, keep_s: float = KEEP_S
+    ) -> None:
         self._graph = graph
         self._runner = runner
         self._observer = observer
+        self._keep_s = keep_s
         self._calls: Counter[str] = Counter()  # by pool: made and not answered yet
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
@@ -196,7 +207,7 @@ class Scheduler:
             try:
                 async with turn:
                     done = await self._build(job)
-            except (DataLost, StoreFull) as error:
+            except STARTED_AGAIN as error:
                 shard = job.spec.name
                 self._observer.observe(ShardRestarted(shard=shard, reason=str(error)))
                 failures[type(error)] += 1
@@ -225,21 +236,39 @@ class Scheduler:
         plan = segments(self._graph, list(todo))
         is_read = frozenset(index for segment in plan for index in segment.after)
         await self._plan_visits(shard.name, plan)
-        visits: list[asyncio.Task[list[Any]]] = []
+        visits: list[asyncio.Task[None]] = []
+        answers = [self._answers(opened, segment) for segment in plan]
         for index, segment in enumerate(plan):
             before = [visits[other] for other in segment.after]
-            visit = self._visit(opened, segment, index, before, store=index in is_read)
+            visit = self._visit(
+                opened, segment, index, before, answers[index], store=index in is_read
+            )
             visits.append(asyncio.create_task(visit))
+        last = [index for index in range(len(plan)) if index not in is_read]
+        names = [name for index in last for name in plan[index].names]
         try:
-            parts = [part for answers in await asyncio.gather(*visits) for part in answers]
+            await _all_of(visits)
+            if not todo and job.done and job.done.is_of(shard):
+                return job, job.done
+            for index in last:
+                await answers[index].end()
+            parts = [part for index in last for part in answers[index].parts]
+            return job, await self._runner.publish(opened, names, parts)
+        except STARTED_AGAIN:
+            for one in answers:
+                await one.flush()
+            raise
         finally:
-            for task in visits:
-                task.cancel()
-        if not todo and job.done and job.done.is_of(shard):
-            return job, job.done
-        last = [segment for index, segment in enumerate(plan) if index not in is_read]
-        names = [name for segment in last for name in segment.names]
-        return job, await self._runner.publish(opened, names, parts)
+            for one in answers:
+                await one.end()
+
+    def _answers(self, opened: Opened, segment: Segment) -> Answers:
+        """Return the answers of a visit, none yet; those that were paid for are stored at once."""
+        is_paid = any(self._nodes[name].stage.is_remote for name in segment.names)
+        return Answers(
+            partial(self._runner.keep, opened, segment.names),
+            after_s=0 if is_paid else self._keep_s,
+        )
 
     def _report_opened(
         self, shard: Shard, todo: Mapping[str, Sequence[int]], began: Moment
@@ -292,27 +321,28 @@ class Scheduler:
         opened: Opened,
         segment: Segment,
         index: int,
-        before: Sequence[asyncio.Task[list[Any]]],
+        before: Sequence[asyncio.Task[None]],
+        answers: Answers,
         *,
         store: bool,
-    ) -> list[Any]:
-        """Run a segment over a shard after the visits before it; return its parts, or none when
-        they are stored, since later visits read them."""
+    ) -> None:
+        """Run a segment over a shard after the visits before it; store its layers where later
+        visits read them."""
         for visit in before:
             await visit
         todo = opened.work.todo
         samples = sorted({number for name in segment.names for number in todo[name]})
         size = self._chunk_size(segment, len(samples))
         calls = [
-            self._run(opened, segment, samples[start : start + size])
+            asyncio.create_task(self._run(opened, segment, samples[start : start + size], answers))
             for start in range(0, len(samples), size)
         ]
-        parts = [part for answers in await asyncio.gather(*calls) for part in answers]
+        await _all_of(calls)
         await self._leave(segment.pool, (opened.work.shard.name, index))
         if store:
-            await self._runner.store(opened, segment.names, parts)
-            return []
-        return parts
+            await answers.end()
+            await self._runner.store(opened, segment.names, answers.parts)
+            answers.parts.clear()
 
     async def _plan_visits(self, shard: str, plan: Sequence[Segment]) -> None:
         """Note which pools a shard will visit, now that it is known; release those that no shard
@@ -337,9 +367,15 @@ class Scheduler:
         return max(batch, math.ceil(min(share, CHUNK) / batch) * batch)
 
     async def _run(
-        self, opened: Opened, segment: Segment, samples: Sequence[int], *, exclusive: bool = False
-    ) -> list[Any]:
-        """Run a segment over some samples, whatever happens to the workers.
+        self,
+        opened: Opened,
+        segment: Segment,
+        samples: Sequence[int],
+        answers: Answers,
+        *,
+        exclusive: bool = False,
+    ) -> None:
+        """Run a segment over some samples, whatever happens to the workers; keep the answers.
 
         A worker may have had several calls when it died: the pieces are run alone, so that no
         image is blamed for what another did.
@@ -350,17 +386,16 @@ class Scheduler:
             )
         except WorkerDied as error:
             self._count_death(error, opened, segment, samples)
-            if len(samples) == 1:
-                known = error if exclusive and error.samples else None
-                return [await self._accuse(opened, segment, samples[0], known)]
-            return [
-                part
-                for piece in _pieces(samples, error.samples)
-                for part in await self._run(opened, segment, piece, exclusive=True)
-            ]
-        self._deaths = 0
+            if len(samples) > 1:
+                for piece in _pieces(samples, error.samples):
+                    await self._run(opened, segment, piece, answers, exclusive=True)
+                return
+            known = error if exclusive and error.samples else None
+            part = await self._accuse(opened, segment, samples[0], known)
+        else:
+            self._deaths = 0
+        answers.add(samples, part)
         self._report_answered(opened, segment, samples)
-        return [part]
 
     async def _call(
         self,
@@ -410,20 +445,23 @@ class Scheduler:
             if known and known.stage == name:
                 failed[name] = _blamed(number, known)
                 continue
-            try:
-                part = await self._call(
-                    segment.pool, opened, [*good, name], [number], exclusive=True
-                )
-                good.append(name)
-            except WorkerDied as error:
-                self._count_death(error, opened, segment, [number])
-                failed[name] = _blamed(number, error)
+            for strike in range(1, STRIKES + 1):
+                try:
+                    part = await self._call(
+                        segment.pool, opened, [*good, name], [number], exclusive=True
+                    )
+                    good.append(name)
+                    break
+                except WorkerDied as error:
+                    self._count_death(error, opened, segment, [number])
+                    if strike == STRIKES or error.stage == name:
+                        failed[name] = _blamed(number, error)
+                        break
         answered = await self._runner.fetch(part) if good else {}
-        self._report_answered(opened, segment, [number])
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
         return {**answered, **empty}
 
-    def _report_answered(self, opened: Opened, segment: Segment, samples: Sequence[int]) -> None:
+    def _report_answered(self, opened: Opened, segment: Segment, samples: Collection[int]) -> None:
         shard = opened.work.shard.name
         for name in segment.names:
             asked = set(samples).intersection(opened.work.todo[name])
@@ -458,6 +496,26 @@ class Scheduler:
                 f"for missing memory or a broken library, then run the same command again, it "
                 f"resumes"
             ) from error
+
+
+async def _all_of(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
+    """Return the results of tasks that ask about one shard.
+
+    Where one fails since the shard has to start again, the others end first: what they are at is
+    answered then, and kept. At any other failure they are cancelled.
+    """
+    pending = {*tasks}
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                error = task.exception()
+                if error and not isinstance(error, STARTED_AGAIN):
+                    raise error
+        return [task.result() for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[int]]:

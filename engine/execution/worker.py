@@ -7,7 +7,7 @@ the schedule nor other workers; workers exchange results as layers only.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -281,6 +281,21 @@ class Worker:
             layers[name] = join_layers(node, [recall.layer.without(work.todo[name]), *new])
             self._layers.write(node, work.shard.digest, layers[name], work.shard.sample_digests)
         return layers
+
+    def keep(
+        self, work: ShardWork, names: Sequence[str], samples: Collection[int], *parts: LayerParts
+    ) -> None:
+        """Publish what these stages have answered about some samples so far, as layers of those
+        samples, which the next run takes over if this one is killed."""
+        for name in names:
+            node = self._nodes[name]
+            answered = set(samples).intersection(work.todo[name])
+            recall = self._recall(node, work)
+            new = [part[name] for part in parts if name in part]
+            known = set(range(len(work.shard.records))).difference(recall.missing) | answered
+            layer = join_layers(node, [recall.layer.without(answered), *new])
+            digests = work.shard.sample_digests
+            self._layers.write_some(node, work.shard.digest, layer, digests, sorted(known))
 
     def publish(
         self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: LayerParts

@@ -53,6 +53,12 @@ def submit(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/cluster.yaml.")],
     address: Address,
     wait: Wait = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Run `refresh` there, not `build`.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="With --refresh: publish what was held back.")
+    ] = False,
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
@@ -80,13 +86,14 @@ def submit(
         str | None, typer.Option(help="Run the job in this container image (podman on the nodes).")
     ] = None,
 ) -> None:
-    """Build on a running Ray cluster; the same submission twice is one job."""
-    from engine.planning.config import RunConfig, load_document, validated
+    """Build or refresh on a running Ray cluster; the same submission twice is one job."""
+    from engine.planning.config import load_document
     from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.cluster.client import Cluster
     from pipelines.cluster.package import pack
     from pipelines.cluster.submission import Environment, submission_of
     from pipelines.cluster.submission import submit as submit_to
+    from pipelines.refresh.options import load_run, refuse_commands
 
     changes = given(
         source=source,
@@ -97,11 +104,15 @@ def submit(
     document = load_document(config, changes=changes, overrides=overrides or [], plan=plan_file)
     if "refine" in document:
         raise UsageError(f"{config} describes a refinement, and `submit` sends builds only")
-    loaded = validated(RunConfig, document, where=str(config))
+    loaded, options = load_run(document, where=str(config))
+    if accept and not refresh:
+        raise UsageError("--accept is for a refresh: give --refresh, too")
     if no_plugins:
         refuse_plugins(loaded, modules_of(loaded))
+        refuse_commands(options)
     environment = Environment.of(env or [])
     switches = {
+        "--accept": accept,
         "--retry-dead-letters": retry_dead_letters,
         "--replace": replace,
         "--check": check,
@@ -116,6 +127,7 @@ def submit(
             loaded.output,
             flags=[switch for switch, is_on in switches.items() if is_on],
             environment=environment,
+            command="refresh" if refresh else "build",
             pip=pip or (),
             image=image,
         )

@@ -39,7 +39,7 @@ from engine.results.takedowns import (
     read_receipts,
     tidy,
 )
-from engine.results.versions import remove_stale, version_files
+from engine.results.versions import Retention, remove_stale, version_files
 from engine.sources.source import RECEIPTS
 from engine.sources.takedown import TAKEN_DOWN, Takedown, names_in
 from engine.storage.documents import parse_json
@@ -86,21 +86,21 @@ def begin(run: Run, manifest: Manifest) -> None:
     _strip_audit(run.output, receipt.matched)
 
 
-def complete(output: Folder, *, keep: int) -> None:
+def complete(output: Folder, retention: Retention) -> None:
     """Delete earlier versions that hold listed images, once the manifest is replaced, and complete
     the receipt."""
     receipt = read_pending(output)
     if receipt is not None:
-        _finish(output, receipt, keep=keep)
+        _finish(output, receipt, retention)
     tidy(output)
 
 
-def _finish(output: Folder, receipt: Receipt, *, keep: int) -> None:
+def _finish(output: Folder, receipt: Receipt, retention: Retention) -> None:
     gone = set(receipt.shards)
     for path in version_files(output):
         if not gone.isdisjoint(named_shards(output, path)):
             output.remove(path)
-    remove_stale(output, keep=keep)
+    remove_stale(output, retention)
     manifest = read_manifest(output) or {}
     complete_receipt(output, replace(receipt, version=manifest["digest"]))
 

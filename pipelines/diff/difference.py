@@ -111,7 +111,7 @@ class Diff:
 
 
 def diff_rounds(
-    output: Folder, a: int, b: int, *, examples: int = EXAMPLES, most_shards: int | None = None
+    output: Folder, a: int, b: int, *, examples: int = EXAMPLES, max_shards: int | None = None
 ) -> Diff:
     """Compare the kept labels of two rounds of a run, samples matched by key.
 
@@ -119,14 +119,14 @@ def diff_rounds(
         output: the folder of the run.
         a, b: the earlier and the later round.
         examples: how many of the samples that changed most are returned.
-        most_shards: read no more than so many shards, evenly spread; all by default.
+        max_shards: read no more than so many shards, evenly spread; all by default.
 
     Raises:
         UsageError: there is no such round, or its dataset is not finished.
         StorageError: a shard cannot be read.
     """
     pair = _Pair(before=round_dataset(output, a), after=round_dataset(output, b))
-    names = pair.chosen(most_shards)
+    names = pair.chosen(max_shards)
     counted: Counter[tuple[str, str]] = Counter()
     samples: list[SampleDiff] = []
     changed = 0

@@ -13,7 +13,7 @@ from engine.untrusted.escaped import escaped
 from pipelines.diff.changes import Change
 from pipelines.diff.difference import Diff, SampleDiff
 
-_MOST_CHANGES = 8  # of a sample that are printed
+_MAX_CHANGES = 8  # of a sample that are printed
 _LONGEST = 100  # characters of a text
 _STYLES = {"added": "green", "changed": "yellow", "dropped": "red"}
 
@@ -43,14 +43,14 @@ def diff_lines(diff: Diff) -> Iterator[Text]:
 def _sample_lines(sample: SampleDiff) -> Iterator[Text]:
     yield Text(f"\n{_shown(sample.key)}  {sample.shard}", style="bold")
     changes = sorted(sample.found.changes, key=lambda change: -change.weight)
-    for change in changes[:_MOST_CHANGES]:
+    for change in changes[:_MAX_CHANGES]:
         line = Text("  ")
         line.append(f"{change.how:<8}", style=_STYLES[change.how])
         line.append(f"{change.task}  ", style="dim")
         line.append(_told(change))
         yield line
-    if len(changes) > _MOST_CHANGES:
-        yield Text(f"  and {len(changes) - _MOST_CHANGES} more", style="dim")
+    if len(changes) > _MAX_CHANGES:
+        yield Text(f"  and {len(changes) - _MAX_CHANGES} more", style="dim")
 
 
 def _told(change: Change) -> str:

@@ -31,7 +31,7 @@ from engine.results.shard_files import Wanted
 from engine.storage.folder import Folder
 from pipelines.export.exporter import ExportConfig, Exported, Exporter
 from pipelines.merge.learning.audit import Audit, read_audit
-from specialists.online.examples import MOST_BYTES, MOST_CHARACTERS
+from specialists.online.examples import MAX_BYTES, MAX_CHARACTERS
 
 EXAMPLES = "examples.jsonl"
 IMAGES = "images"
@@ -119,7 +119,7 @@ def _right_captions(dataset: Folder, audit: Audit) -> list[Choice]:
         columns = (names, keys, tasks, texts, is_kept, merged, of_source)
         for name, key, task, text, kept, voters, human in zip(*columns, strict=True):
             known.add(name)
-            is_usable = kept and task in CAPTION_TASKS and 0 < len(text) <= MOST_CHARACTERS
+            is_usable = kept and task in CAPTION_TASKS and 0 < len(text) <= MAX_CHARACTERS
             is_right = any(audit.right.get(one) for one in voters)
             if is_usable and audit.right.get(name, is_right):
                 right.append(
@@ -151,7 +151,7 @@ def _with_images(dataset: Folder, chosen: Sequence[Choice], output: Path) -> lis
     for shard in sorted({one.shard for one in chosen}):
         wanted = {one.key for one in chosen if one.shard == shard}
         for sample in read_samples(dataset, shard, Wanted(keys=wanted)):
-            if len(sample.image) <= MOST_BYTES:
+            if len(sample.image) <= MAX_BYTES:
                 name = f"{IMAGES}/{sample.sha256[:16]}.{read_header(sample.image).extension}"
                 (output / name).write_bytes(sample.image)
                 images[shard, sample.key] = {"image": name, "source_sha256": sample.sha256}

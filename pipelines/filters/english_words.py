@@ -51,7 +51,7 @@ _SPELLED_ALIKE = (
 _SHARED = frozenset(_SPELLED_ALIKE.split())
 _ODDS = {"function": 3.0, "word": 1.5, "foreign": -3.0, "unknown": -0.7}
 """Log odds of each kind of word: in English against other languages."""
-_MOST_LOG_ODDS = 12.0
+_MAX_LOG_ODDS = 12.0
 _HARDLY_ENGLISH = 0.001
 """Probability by letters below which few foreign words suffice."""
 _TOKEN = re.compile(r"[^\W\d_]+|[.!?:;\n]")
@@ -90,7 +90,7 @@ class EnglishWords:
         log_odds += sum(_ODDS[kind] * count for kind, count in kinds.items())
         if log_odds < 0 and not _are_several(kinds, of=len(words), by_letters=by_letters["en"]):
             return math.nan
-        bounded = max(-_MOST_LOG_ODDS, min(_MOST_LOG_ODDS, log_odds))
+        bounded = max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, log_odds))
         return 1 / (1 + math.exp(-bounded))
 
     def _likeliest(self, words: list[str], by_letters: Mapping[str, float]) -> str:

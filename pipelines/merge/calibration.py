@@ -27,7 +27,7 @@ DECIMALS = 6
 """Digits of the stored coefficients."""
 _LEAST = 1e-4
 """Probabilities are clipped to this distance from 0 and 1, so that log-odds stay within 9.3."""
-_MOST_LOG_ODDS = 30
+_MAX_LOG_ODDS = 30
 """Log-odds are clipped here, so that `exp` does not overflow; the probability is 1 up to 1e-13."""
 
 Number = Annotated[float, AfterValidator(lambda value: round(value, DECIMALS))]
@@ -178,7 +178,7 @@ def read_file(url: str) -> bytes | None:
 
 def sigmoid(log_odds: np.ndarray | float) -> Any:
     """Return the probability of log-odds."""
-    return 1 / (1 + np.exp(-np.clip(log_odds, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)))
+    return 1 / (1 + np.exp(-np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)))
 
 
 def logit(probability: np.ndarray | float) -> Any:

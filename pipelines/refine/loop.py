@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.counted import counted
-from engine.core.errors import ConfigError, MissingPackage
+from engine.core.errors import MissingPackage
 from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started
@@ -110,11 +110,7 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     """
     prepared = partial(prepare, is_dry=is_dry, imports_modules=not is_dry)
     _refuse_absent_packages(config, imports_modules=not is_dry)
-    if not Folder(config.output).is_local:
-        raise ConfigError(
-            f"output = {config.output!r}: students are trained on a mounted file system that "
-            f"every machine of the cluster can read: choose a folder there"
-        )
+    config.refuse_remote_output()
     first = prepared(round_config(config, output=config.output))
     if config.refine.measure == TRUTH:
         truth_of(urls_of(config.source))

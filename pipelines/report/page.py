@@ -30,7 +30,7 @@ from pipelines.report.rounds import read_rounds
 from pipelines.report.statistics import Statistics, measure, write_statistics
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment
 
 _KEPT = "\n\u200c\u200d\ufe0e\ufe0f\u00a0\u2002\u2003\u2009\u202f\u3000"
 """Joiners that scripts and emoji need, and spaces: printed unescaped."""
@@ -49,7 +49,7 @@ def write_report(output: Folder, shards: Sequence[ShardStats]) -> dict[str, File
     """
     statistics = measure(output, shards)
     numbers = write_statistics(output, statistics)
-    page = _template().render(**_content(output, shards, statistics)).encode("utf-8", "replace")
+    page = rendered("template.html.j2", **_content(output, shards, statistics))
     output.publish(REPORT, page)
     return {REPORT: FileStats.of(memoryview(page)), STATISTICS: numbers}
 
@@ -90,10 +90,10 @@ def _content(
         "shown_tasks": sorted(shown),
         "off_tasks": _OFF,
         "task_colours": {task: TABLE[task].colour if task in TABLE else GREY for task in used},
-        "style": _resource("style.css"),
-        "rounds_style": _resource("rounds.css"),
-        "script": _resource("script.js"),
-        "script_digest": _digest(_resource("script.js")),
+        "style": resource("style.css"),
+        "rounds_style": resource("rounds.css"),
+        "script": resource("script.js"),
+        "script_digest": _digest(resource("script.js")),
     }
 
 
@@ -103,12 +103,17 @@ def _filters(output: Folder) -> list[str]:
     return list(filters) if isinstance(filters, dict) else []
 
 
+def rendered(template: str, **content: Any) -> bytes:
+    """Return a page made from a template of this room."""
+    return _environment().get_template(template).render(**content).encode("utf-8", "replace")
+
+
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        loader=FunctionLoader(_resource),
+        loader=FunctionLoader(resource),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,
@@ -120,7 +125,7 @@ def _template() -> Template:
     environment.filters["thousands"] = "{:,}".format
     environment.filters["mean"] = lambda value: "" if value is None else f"{value:.2f}"
     environment.filters["large"] = lambda value: "" if value is None else f"{value / 1e6:,.0f} M"
-    return environment.get_template("template.html.j2")
+    return environment
 
 
 def _shown(value: Any) -> Any:
@@ -138,7 +143,8 @@ def _isolated(text: str) -> Any:
 
 
 @cache
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """Return the text of a file of this room."""
     return files(__package__).joinpath(name).read_text("utf-8")
 
 

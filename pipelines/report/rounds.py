@@ -117,7 +117,7 @@ def _diff(output: Folder, first: Round, promoted: Round) -> Diff | None:
     if first.number == promoted.number:
         return None
     try:
-        return diff_rounds(output, first.number, promoted.number, most_shards=COMPARED_SHARDS)
+        return diff_rounds(output, first.number, promoted.number, max_shards=COMPARED_SHARDS)
     except UsageError:
         return None  # the dataset of a round was deleted, or is being built again
 

@@ -47,7 +47,7 @@ class Hardness:
 
     things: tuple[int, int]
     """Minimum and maximum number of things, inclusive; fewer if they do not fit."""
-    least_visible: float
+    min_visible: float
     """Minimum share of a thing's pixels that stays visible; at 1 things do not touch."""
     beyond_edge: float
     """Share of its radius by which a shape may extend beyond the image."""
@@ -55,7 +55,7 @@ class Hardness:
     """Share of the shapes that are transparent."""
     faint: float
     """Share of the shapes whose colour is mixed with that behind them."""
-    least_contrast: float
+    min_contrast: float
     """Minimum distance in CIELAB between a thing's colour and that behind it."""
     strokes: int
     """Maximum number of distracting strokes and blots."""
@@ -69,18 +69,18 @@ class Hardness:
     """Minimum and maximum radius of a shape."""
     letters: tuple[float, float] = (0.1, 0.14)
     """Minimum and maximum height of a sign's letters."""
-    least_sign_visible: float = 0.95
-    """`least_visible` for signs, whose words must be legible."""
+    min_sign_visible: float = 0.95
+    """`min_visible` for signs, whose words must be legible."""
 
 
 HARDNESS: dict[Difficulty, Hardness] = {
     "full": Hardness(
-        things=(1, 6), least_visible=0.6, beyond_edge=0.3, transparent=0.3, faint=0.3,
-        least_contrast=10.0, strokes=9, noise=16.0, flat=0.35, tint=0.45,
+        things=(1, 6), min_visible=0.6, beyond_edge=0.3, transparent=0.3, faint=0.3,
+        min_contrast=10.0, strokes=9, noise=16.0, flat=0.35, tint=0.45,
     ),
     "easy": Hardness(
-        things=(1, 4), least_visible=1.0, beyond_edge=0.0, transparent=0.0, faint=0.0,
-        least_contrast=32.0, strokes=0, noise=0.0, flat=0.0, tint=0.2,
+        things=(1, 4), min_visible=1.0, beyond_edge=0.0, transparent=0.0, faint=0.0,
+        min_contrast=32.0, strokes=0, noise=0.0, flat=0.0, tint=0.2,
     ),
 }  # fmt: skip
 
@@ -140,7 +140,7 @@ class _Easel:
     owners: np.ndarray = field(init=False)
     """The index of the sketch that each pixel shows, (px, px) uint8."""
     sketches: list[_Sketch] = field(default_factory=list)
-    least_pixels: list[int] = field(default_factory=list)
+    min_pixels: list[int] = field(default_factory=list)
     """The number of pixels of each sketch that must stay visible."""
 
     def __post_init__(self) -> None:
@@ -157,8 +157,8 @@ class _Easel:
             cover = painting.coverage(sketch.silhouette, self.px)
             mask = cover > 127
             if self._is_new(sketch) and self._fits(mask) and self._paint(sketch, cover, mask):
-                share = self.hard.least_sign_visible if is_sign else self.hard.least_visible
-                self.least_pixels.append(int(np.ceil(share * np.count_nonzero(mask))))
+                share = self.hard.min_sign_visible if is_sign else self.hard.min_visible
+                self.min_pixels.append(int(np.ceil(share * np.count_nonzero(mask))))
                 self.owners[mask] = len(self.sketches)
                 self.sketches.append(sketch)
                 return
@@ -215,13 +215,13 @@ class _Easel:
 
     def _fits(self, mask: np.ndarray) -> bool:
         """Whether enough of all other things stays visible; with a gap if things must not touch."""
-        if self.hard.least_visible == 1:
+        if self.hard.min_visible == 1:
             import cv2
 
             gap = np.ones((7, 7), dtype=np.uint8)
             mask = cv2.dilate(mask.astype(np.uint8), gap).astype(bool)
         visible = np.bincount(self.owners[~mask], minlength=256)[: len(self.sketches)]
-        return bool((visible >= self.least_pixels).all())
+        return bool((visible >= self.min_pixels).all())
 
     def _paint(self, sketch: _Sketch, cover: np.ndarray, mask: np.ndarray) -> bool:
         """Paint a sketch, unless its contrast is too low; return whether it was painted."""
@@ -232,7 +232,7 @@ class _Easel:
             colour = colour + rng.uniform(0.2, 0.5) * (behind - colour)
         can_be_clear = rng.random() < hard.transparent and sketch.name != SIGN
         alpha = rng.uniform(0.55, 0.9) if can_be_clear else 1.0
-        if alpha * painting.distance(colour, behind) < hard.least_contrast:
+        if alpha * painting.distance(colour, behind) < hard.min_contrast:
             return False
         colour = np.clip(colour, 0, 255).astype(np.float32)
         window = painting.window(cover)

@@ -370,7 +370,7 @@ def _outlined(masks: Sequence[Annotation], labels: SampleLabels, *, config: Trai
     room = 3 * (config.max_target_tokens - 2 - 2 * len(masks)) // 7
     share = min(config.polygon_corners, room) // len(masks)
     instances = [
-        outline(mask.mask_rle, corners=share, least_iou=config.polygon_iou)
+        outline(mask.mask_rle, corners=share, min_iou=config.polygon_iou)
         for mask in masks
         if mask.mask_rle
     ]

@@ -36,7 +36,18 @@ from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder, is_left_over
 from engine.storage.lease import LEASES, PARTS
 from pipelines.dataset.card import card_of, claims_of
-from pipelines.dataset.files import CARD, REPORT, RUN, STATISTICS, named_by_manifest
+from pipelines.dataset.files import (
+    CARD,
+    HELD_BACK,
+    HELD_BACK_PAGE,
+    REFRESH,
+    REFRESH_PAGE,
+    REPORT,
+    RUN,
+    STATISTICS,
+    named_by_manifest,
+)
+from pipelines.dataset.refreshed import read_refreshed
 from pipelines.report.statistics import Statistics
 from pipelines.telemetry.progress_file import PROGRESS
 from pipelines.verify.differences import differences
@@ -46,8 +57,9 @@ from pipelines.verify.shard_contract import ShardCheck
 from pipelines.verify.takedowns import TakedownCheck
 
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
+_REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE)
 _KNOWN = {
-    **dict.fromkeys((*_FILES, PROGRESS), "file"),
+    **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS), "file"),
     **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
 }
 """Entries that the folder of a dataset may have. Log, progress, leases, what slices leave and
@@ -86,6 +98,7 @@ def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
     yield from _check_names(output, document)
     yield from _check_content(output, document, checked)
     yield from _check_versions(output, document, checked)
+    yield from _check_refreshes(output, checked)
     yield from check_rounds(output, _verify, checked)
 
 
@@ -241,6 +254,16 @@ def _check_versions(output: Folder, current: Mapping[str, Any], checked: set[str
         if document is None or document["format"] != FORMAT_VERSION:
             continue  # written by an earlier version of the program
         yield from _check_version(output, path, document, read, checked)
+
+
+def _check_refreshes(output: Folder, checked: set[str]) -> Iterator[str]:
+    """Check the records of refreshes, which no manifest names, by their own digests."""
+    for name in (REFRESH, HELD_BACK):
+        try:
+            if read_refreshed(output, name):
+                checked.add(name)
+        except StorageError as error:
+            yield str(error)
 
 
 def _check_version(

@@ -28,9 +28,9 @@ STRIDE = 32
 """Pixels of the network's input per cell of its feature map."""
 _FINE = 8
 """Maps are enlarged by this factor before thresholding, for boxes finer than cells."""
-_LEAST_PEAK = 0.5
+_MIN_PEAK = 0.5
 """Minimum of a region's highest activation, 0..1."""
-_LEAST_CELLS = 1.0
+_MIN_CELLS = 1.0
 """Minimum area of a region in cells."""
 _PROPOSAL_CLASSES = 10
 """Proposals come from the joint map of this many classes. All three were chosen by hand."""
@@ -202,7 +202,7 @@ def cut(activation: np.ndarray, *, threshold: float, size_wh: tuple[int, int]) -
     regions = []
     for number, (left, top, width, height, area) in enumerate(stats[1:], start=1):
         is_inside = component == number
-        if area < _LEAST_CELLS * _FINE**2 or fine[is_inside].max() < _LEAST_PEAK:
+        if area < _MIN_CELLS * _FINE**2 or fine[is_inside].max() < _MIN_PEAK:
             continue
         box = np.array([left, top, left + width, top + height]) * pixels_per_step
         cells = is_inside.reshape(rows, _FINE, columns, _FINE).mean(axis=(1, 3), dtype=np.float32)

@@ -19,17 +19,17 @@ from specialists.ocr.text_lines import sizes_of
 
 _SURE = 0.98
 """A line with this score is not read in other orientations; few have it upside down."""
-_LEAST_ERROR = 0.02
+_MIN_ERROR = 0.02
 """Added to 1 - score, so that 0.9999 is hardly better than 0.999."""
 _TIMES_BETTER = 1.75
 """An orientation is clearly better if the error of the other is this many times higher."""
-_LEAST_VOTE = 0.9
+_MIN_VOTE = 0.9
 """Minimum score of lines that vote on the direction of ambiguous lines in their image."""
 _TALL = 1.5
 """Aspect ratio of quads from which text is assumed to run along the long side."""
 _LETTER_ASPECT = 3
 """Aspect ratio of quads up to which they may contain a single letter, such as an upright "1"."""
-_LEAST_STACKED = 0.1
+_MIN_STACKED = 0.1
 """Maximum loss of score, when letters are laid side by side, for letters to count as stacked."""
 _STACKABLE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
 
@@ -150,7 +150,7 @@ class _Line:
         """Whether it votes on the direction of other lines."""
         (best, *others) = self.good
         is_read = len(self.readings) == len(self.turns)
-        return is_read and not others and self.readings[best].score >= _LEAST_VOTE
+        return is_read and not others and self.readings[best].score >= _MIN_VOTE
 
     @property
     def is_turned(self) -> bool:
@@ -181,7 +181,7 @@ class _Line:
 
 def _error(reading: Reading) -> float:
     """Return the error of a reading; at equal scores, more letters have a lower error."""
-    return (1 + _LEAST_ERROR - reading.score) / max(1, _letters(reading.text))
+    return (1 + _MIN_ERROR - reading.score) / max(1, _letters(reading.text))
 
 
 def _letters(text: str) -> int:
@@ -212,6 +212,6 @@ def _unstack(lines: Sequence[_Line], recognise: Recognise) -> None:
     views = [View(one.image, one.quad, letters=len(one.reading.text)) for one in lines]
     for one, beside in zip(lines, recognise(views) if views else (), strict=True):
         lying = one.reading
-        if beside.text and beside.score >= lying.score - _LEAST_STACKED:
+        if beside.text and beside.score >= lying.score - _MIN_STACKED:
             one.is_stacked = True
             one.readings[RIGHT] = max(lying, beside, key=lambda reading: reading.score)

@@ -23,7 +23,7 @@ from specialists.ocr.text_lines import has_area, laid_flat, line
 if TYPE_CHECKING:
     from rapidocr import RapidOCR
 
-_LEAST_SIDE = 32
+_MIN_SIDE = 32
 """Minimum side of the image in pixels; smaller ones are padded."""
 _LARGEST_ASPECT = 16
 """Maximum aspect ratio; thinner strips are padded with black."""
@@ -95,7 +95,7 @@ class RapidOcr(Specialist[RapidOcrConfig]):
                 "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             }
         )
-        blank = np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), dtype=np.uint8)
+        blank = np.zeros((_MIN_SIDE, _MIN_SIDE, 3), dtype=np.uint8)
         # The package loads a model at its first use.
         self._reader(blank, use_det=True, use_cls=False, use_rec=False)
         self._reader(blank, use_det=False, use_cls=False, use_rec=True)
@@ -132,7 +132,7 @@ def framed(pixels: np.ndarray, long_side: int) -> Frame:
     height, width = pixels.shape[:2]
     small = shrunk(pixels, long_side)
     size_wh = small.shape[1::-1]
-    least = max(_LEAST_SIDE, max(size_wh) // _LARGEST_ASPECT)
+    least = max(_MIN_SIDE, max(size_wh) // _LARGEST_ASPECT)
     right, bottom = (max(0, least - side) for side in size_wh)
     left, top = right // 2, bottom // 2
     padded = cv2.copyMakeBorder(

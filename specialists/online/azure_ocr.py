@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = "azure-ai-vision-imageanalysis"
 _API = "2023-10-01"
-_LEAST_SIDE = 50
+_MIN_SIDE = 50
 _LARGEST_SIDE = 16_000
 _LARGEST_FILE = 20 * 1024 * 1024
 """Limits of the service (Image Analysis 4.0, "Image requirements"): pixels per side, bytes."""
@@ -56,7 +56,7 @@ class AzureOcrConfig(ServiceConfig):
     """Name of the environment variable with a key of the resource."""
     model_version: str = "latest"
     """Release of the service's model, `latest` or a date; `latest` may change at any time."""
-    long_side: int = Field(default=4000, ge=_LEAST_SIDE, le=_LARGEST_SIDE)
+    long_side: int = Field(default=4000, ge=_MIN_SIDE, le=_LARGEST_SIDE)
     """Maximum pixels of the long side of the image that is sent."""
     least_score: float = Field(default=0.0, ge=0, le=1)
     """Minimum score of a line, 0..1."""
@@ -172,7 +172,7 @@ def framed(pixels: np.ndarray, long_side: int) -> SentImage:
     height, width = pixels.shape[:2]
     small = shrunk(pixels, long_side)
     size_wh = small.shape[1::-1]
-    right, bottom = (max(0, _LEAST_SIDE - side) for side in size_wh)
+    right, bottom = (max(0, _MIN_SIDE - side) for side in size_wh)
     padded = cv2.copyMakeBorder(small, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     for quality in _QUALITIES:
         data = jpeg(padded, long_side, quality)

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from azure.core.pipeline.transport import AioHttpTransport
 
-from specialists.online.exchange import MOST_REFUSAL_BYTES, check_encoding, too_large
+from specialists.online.exchange import MAX_REFUSAL_BYTES, check_encoding, too_large
 from specialists.online.reach import public_address
 from specialists.online.service import ServiceConfig
 
@@ -50,7 +50,7 @@ class BoundedTransport(AioHttpTransport):  # type: ignore[misc]
         try:
             check_encoding(response.headers)
             is_success = 200 <= response.status_code < 300
-            most = self._limits.max_answer_bytes if is_success else MOST_REFUSAL_BYTES
+            most = self._limits.max_answer_bytes if is_success else MAX_REFUSAL_BYTES
             body = bytearray()
             async for chunk in response.iter_raw():
                 body += chunk

@@ -35,9 +35,9 @@ from specialists.online.service import Priced, Service, ServiceConfig
 _MODELS_TIMEOUT_S = 10.0
 """Timeout of the request for the list of models."""
 
-MOST_CHARACTERS = 100_000
+MAX_CHARACTERS = 100_000
 """Maximum characters of an answer, reasoning included."""
-MOST_TOKENS = 100_000_000
+MAX_TOKENS = 100_000_000
 """Maximum plausible tokens of one request."""
 NONSENSE = -1
 """Stands for a count of tokens that is no plausible number."""
@@ -209,8 +209,8 @@ class ChatService(Service):
         text = self.without_key(_text(content)).strip()
         if not text:
             raise Failure(EMPTY_ANSWER, "the answer has no text", is_passing=True, tokens=tokens)
-        if len(text) > MOST_CHARACTERS:
-            message = f"the answer has {len(text)} characters, more than {MOST_CHARACTERS}"
+        if len(text) > MAX_CHARACTERS:
+            message = f"the answer has {len(text)} characters, more than {MAX_CHARACTERS}"
             raise Failure(INVALID_ANSWER, message, tokens=tokens)
         return Priced(value=text, tokens_in=tokens[0], tokens_out=tokens[1])
 
@@ -240,7 +240,7 @@ def _count(usage: object, name: str) -> int:
     if count is None:
         return 0
     is_number = isinstance(count, int) and not isinstance(count, bool)
-    return count if is_number and 0 <= count <= MOST_TOKENS else NONSENSE
+    return count if is_number and 0 <= count <= MAX_TOKENS else NONSENSE
 
 
 def _text(content: object) -> str:

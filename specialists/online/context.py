@@ -112,12 +112,12 @@ def name_of(annotation: Annotation) -> str:
     return annotation.label if annotation.label.strip() else annotation.text
 
 
-def quoted(text: str, most_characters: int) -> str:
+def quoted(text: str, max_characters: int) -> str:
     """Return a text as one line in double quotes, inner quotes escaped; "" stays ""."""
     line = one_line(text)
     if not line:
         return ""
-    short = line if len(line) <= most_characters else line[:most_characters].rstrip() + "…"
+    short = line if len(line) <= max_characters else line[:max_characters].rstrip() + "…"
     return json.dumps(short, ensure_ascii=False)
 
 

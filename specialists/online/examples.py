@@ -22,10 +22,10 @@ from engine.core.sample import Sample, digest_of
 from engine.core.tasks import CAPTION_TASKS
 from specialists.online.context import one_line
 
-MOST_EXAMPLES = 400
-MOST_BYTES = 16 * 1024 * 1024
+MAX_EXAMPLES = 400
+MAX_BYTES = 16 * 1024 * 1024
 """Maximum bytes of one image, or of the file itself."""
-MOST_CHARACTERS = 4000
+MAX_CHARACTERS = 4000
 """Maximum characters of a caption."""
 
 
@@ -97,10 +97,10 @@ def read_examples(path: str) -> Examples:
     examples = tuple(_examples(Path(path), lines))
     if not examples:
         raise ConfigError(f"examples = {path!r} has no example: write some")
-    if len(examples) > MOST_EXAMPLES:
+    if len(examples) > MAX_EXAMPLES:
         raise ConfigError(
             f"examples = {path!r} has {len(examples)} examples, "
-            f"more than {MOST_EXAMPLES}: remove some"
+            f"more than {MAX_EXAMPLES}: remove some"
         )
     return Examples(path=path, examples=examples)
 
@@ -151,9 +151,9 @@ def _values(line: bytes, where: str) -> tuple[str, str, str, str]:
         )
     if task not in CAPTION_TASKS:
         raise ConfigError(f"{where}: {task!r} is no caption task, {nearest(task, CAPTION_TASKS)}")
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > MAX_CHARACTERS:
         raise ConfigError(
-            f"{where}: a caption of {len(text)} characters, at most {MOST_CHARACTERS} are allowed"
+            f"{where}: a caption of {len(text)} characters, at most {MAX_CHARACTERS} are allowed"
         )
     return image, task, text, digest
 
@@ -161,8 +161,8 @@ def _values(line: bytes, where: str) -> tuple[str, str, str, str]:
 def _bytes(path: Path, what: str) -> bytes:
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise ConfigError(f"{what} has {size} bytes, at most {MOST_BYTES} are allowed")
+        if size > MAX_BYTES:
+            raise ConfigError(f"{what} has {size} bytes, at most {MAX_BYTES} are allowed")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise ConfigError(f"{what} cannot be read: {error}") from error

@@ -23,8 +23,8 @@ from specialists.online.service import ServiceConfig
 if TYPE_CHECKING:
     import httpx
 
-MOST_REDIRECTS = 3
-MOST_REFUSAL_BYTES = 64 * 1024
+MAX_REDIRECTS = 3
+MAX_REFUSAL_BYTES = 64 * 1024
 """Maximum bytes that are read of an error answer."""
 _REPEATED = (307, 308)
 """Redirects that repeat the same request; others change it."""
@@ -84,13 +84,13 @@ class Exchange:
         import httpx
 
         url = httpx.URL(f"{self._url}{path}")
-        for _ in range(1 + MOST_REDIRECTS):
+        for _ in range(1 + MAX_REDIRECTS):
             answer = await self._once(method, url, document)
             location = answer.headers.get("location")
             if answer.status not in _REPEATED or not location:
                 return answer
             url = self._redirected(url, location)
-        raise _refused(f"it redirects more than {MOST_REDIRECTS} times")
+        raise _refused(f"it redirects more than {MAX_REDIRECTS} times")
 
     async def _once(self, method: str, url: httpx.URL, document: Any) -> HttpAnswer:
         import httpx
@@ -114,7 +114,7 @@ class Exchange:
             raise broken_connection(error) from error
 
     async def _read(self, response: httpx.Response) -> HttpAnswer:
-        most = self._config.max_answer_bytes if response.is_success else MOST_REFUSAL_BYTES
+        most = self._config.max_answer_bytes if response.is_success else MAX_REFUSAL_BYTES
         check_encoding(response.headers)
         body = bytearray()
         async for chunk in response.aiter_raw():

@@ -25,10 +25,10 @@ Polygons = list[np.ndarray]
 """Corners (n, 2) as x, y, whole numbers, of each polygon."""
 
 
-def outline(mask: MaskRLE | np.ndarray, *, corners: int, least_iou: float) -> list[np.ndarray]:
+def outline(mask: MaskRLE | np.ndarray, *, corners: int, min_iou: float) -> list[np.ndarray]:
     """Return polygons (n, 2) of x, y in pixels around the parts of a mask, largest first.
 
-    They are the simplest whose overlap with the mask, its holes filled, is at least `least_iou`,
+    They are the simplest whose overlap with the mask, its holes filled, is at least `min_iou`,
     0..1. Polygons of more than `corners` corners together are simplified further, and if that is
     not enough, the smallest parts are left out. Four corners are always allowed. An empty mask has
     no outline.
@@ -38,13 +38,13 @@ def outline(mask: MaskRLE | np.ndarray, *, corners: int, least_iou: float) -> li
     if not len(rows):
         return []
     fine, enlarged = _enlarged(pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    polygons = _simplest(fine, enlarged, max(corners, _FEWEST_CORNERS), least_iou)
+    polygons = _simplest(fine, enlarged, max(corners, _FEWEST_CORNERS), min_iou)
     corner_xy = (columns[0], rows[0])
     placed = [(polygon + 0.5) / enlarged + corner_xy for polygon in polygons]
     return [_in_order(polygon, pixels.shape) for polygon in placed]
 
 
-def _simplest(fine: np.ndarray, enlarged: int, corners: int, least_iou: float) -> Polygons:
+def _simplest(fine: np.ndarray, enlarged: int, corners: int, min_iou: float) -> Polygons:
     contours = _contours(fine)
     whole = _drawn(_simplified(contours, 0.0), fine.shape)
     fitting = (
@@ -54,7 +54,7 @@ def _simplest(fine: np.ndarray, enlarged: int, corners: int, least_iou: float) -
     )
     chosen = next(fitting)
     for simpler in takewhile(
-        lambda polygons: _iou(_drawn(polygons, fine.shape), whole) >= least_iou, fitting
+        lambda polygons: _iou(_drawn(polygons, fine.shape), whole) >= min_iou, fitting
     ):
         chosen = simpler
     return chosen

@@ -20,7 +20,7 @@ from specialists.regions.overlap import box_overlap
 from specialists.regions.window import Window, around, encoded, tight_box
 
 _SEED = 0
-_LEAST_SIDE = 8
+_MIN_SIDE = 8
 """Minimum side of a box in pixels, at working size."""
 
 
@@ -129,7 +129,7 @@ def seed(box_xyxy: np.ndarray, room: float, shape: tuple[int, int]) -> np.ndarra
     import cv2
 
     left, top, right, bottom = np.round(box_xyxy).astype(int)
-    if min(right - left, bottom - top) < _LEAST_SIDE:
+    if min(right - left, bottom - top) < _MIN_SIDE:
         return None
     trimap = np.full(shape, cv2.GC_BGD, dtype=np.uint8)
     outer = around(box_xyxy, room, shape)

@@ -47,15 +47,15 @@ _MAX_PIXELS = 4096
 """Pixels on which colours are measured, at most."""
 _VIVID = 4.0
 """Additional weight of an object's pixel per 100 units of chroma."""
-_LEAST_COLOUR_SHARE = 0.3
+_MIN_COLOUR_SHARE = 0.3
 """Minimum share of an object's colour inside its box."""
-_LEAST_COLOUR_EXCESS = 0.2
+_MIN_COLOUR_EXCESS = 0.2
 """Minimum difference of that share to the rest of the image."""
-_LEAST_COLOUR_RATIO = 1.5
+_MIN_COLOUR_RATIO = 1.5
 """Minimum ratio of the unweighted shares inside and outside."""
-_LEAST_BACKGROUND, _LEAST_BACKGROUND_PAIR = 0.45, 0.6
+_MIN_BACKGROUND, _MIN_BACKGROUND_PAIR = 0.45, 0.6
 """Minimum shares of one colour, or of two together, in a background."""
-_LEAST_AROUND = 0.2
+_MIN_AROUND = 0.2
 """Minimum share of the image outside of all boxes."""
 _THUMBNAIL_SIDE = 128
 """Pixels of the long side of the image on which colours are measured."""
@@ -100,9 +100,9 @@ def _own_colour(pixels: _Named, box_xyxy: Sequence[float]) -> str:
     excess = vivid - outside.shares(_VIVID)
     best = int(np.argmax(excess))
     is_marked = (
-        vivid[best] >= _LEAST_COLOUR_SHARE
-        and excess[best] >= _LEAST_COLOUR_EXCESS
-        and inside.shares()[best] >= _LEAST_COLOUR_RATIO * outside.shares()[best]
+        vivid[best] >= _MIN_COLOUR_SHARE
+        and excess[best] >= _MIN_COLOUR_EXCESS
+        and inside.shares()[best] >= _MIN_COLOUR_RATIO * outside.shares()[best]
     )
     return COLOURS[best] if is_marked else ""
 
@@ -110,13 +110,13 @@ def _own_colour(pixels: _Named, box_xyxy: Sequence[float]) -> str:
 def background(image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[str]:
     """Return the one or two most frequent colours outside of all boxes, if they prevail."""
     is_around = ~is_in(boxes, image)
-    if is_around.mean() < _LEAST_AROUND:
+    if is_around.mean() < _MIN_AROUND:
         return []
     shares = colour_shares(image[is_around])
     first, second = np.argsort(-shares, kind="stable")[:2]
-    if shares[first] >= _LEAST_BACKGROUND:
+    if shares[first] >= _MIN_BACKGROUND:
         return [COLOURS[first]]
-    is_pair = shares[first] + shares[second] >= _LEAST_BACKGROUND_PAIR
+    is_pair = shares[first] + shares[second] >= _MIN_BACKGROUND_PAIR
     return [COLOURS[first], COLOURS[second]] if is_pair else []
 
 

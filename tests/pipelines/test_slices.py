@@ -176,7 +176,7 @@ def test_a_slice_of_another_division_is_refused(
 
 
 def test_slices_of_another_source_or_other_layers_are_refused(
-    photos: Path, album: Path, tmp_path: Path
+    photos: Path, album: Path, out: Path, tmp_path: Path
 ) -> None:
     one_slice(photos, out, "2/2")
     with pytest.raises(ConfigError, match="has other sources"):

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-LEAST_PAIRS = 8
+MIN_PAIRS = 8
 """Objects that two voters must both have found before their difference counts."""
 _LARGEST_RATIO = 10.0
 """No voter has more than this many times the weight of another: the estimate is noisy."""
@@ -37,7 +37,7 @@ def edge_weights(
         shift = boxes[:, one] - boxes[:, other]
         scale = (side[:, one] + side[:, other])[:, None] / 2
         ratio = (shift / np.maximum(scale, _SMALLEST_SIDE_PX))[~np.isnan(scale[:, 0])]
-        if len(ratio) >= LEAST_PAIRS:
+        if len(ratio) >= MIN_PAIRS:
             pairs.append((one, other))
             squares.append(float(np.median((ratio**2).mean(axis=1))))
     return _inverse(_own_variances(pairs, squares, voters))

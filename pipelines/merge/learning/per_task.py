@@ -24,9 +24,9 @@ ONE_CLASS_ONLY = "one_class_only"
 
 IOU = 0.5
 """Intersection over union from which on two regions may be the same object."""
-LEAST_AUDITED = 30
+MIN_AUDITED = 30
 """Judged hypotheses below which nothing is fused."""
-LEAST_NAMED = 5
+MIN_NAMED = 5
 """Judged hypotheses of a name below which the name is no feature."""
 
 
@@ -69,7 +69,7 @@ def learn(scenes: Sequence[Scene], task: str, voters: Sequence[str]) -> TaskCali
     if reason := _too_little(is_right):
         return learned.model_copy(update={"reason": reason})
     words = np.concatenate([hypotheses.words for hypotheses in everything])[is_known]
-    names = [name for name in sorted({*words}) if name and (words == name).sum() >= LEAST_NAMED]
+    names = [name for name in sorted({*words}) if name and (words == name).sum() >= MIN_NAMED]
     rows = [
         features(hypotheses, names, scene.size_wh)
         for scene, hypotheses in zip(scenes, everything, strict=True)
@@ -83,7 +83,7 @@ def _too_little(is_right: np.ndarray) -> str:
     """Return the reason why no fusion can be fitted, empty if it can."""
     if not len(is_right):
         return NO_AUDIT
-    if len(is_right) < LEAST_AUDITED:
+    if len(is_right) < MIN_AUDITED:
         return TOO_FEW_AUDITED
     return ONE_CLASS_ONLY if is_right.all() or not is_right.any() else ""
 

@@ -15,7 +15,7 @@ from pipelines.merge.learning.reliability import wilson
 PENALTY = 1.0
 """Strength of the L2 penalty: weights are expected within about 1 of 0 (log-odds)."""
 
-LEAST_SCORES = 10
+MIN_SCORES = 10
 """Number of audited scores below which they are not fitted."""
 SOLVER = "newton-cholesky"
 """Exact to the digits that are stored, and fast with many rows and few columns."""
@@ -50,7 +50,7 @@ def fit_voter(score: np.ndarray, is_right: np.ndarray, prior: float, weight: flo
 
 def _platt(score: np.ndarray, is_right: np.ndarray, prior: float) -> tuple[float, float]:
     """Return slope and intercept; slope 0 if the scores cannot be fitted."""
-    is_varied = len(score) >= LEAST_SCORES and is_right.any() and not is_right.all()
+    is_varied = len(score) >= MIN_SCORES and is_right.any() and not is_right.all()
     if is_varied and np.ptp(score) > 0:
         (slope,), intercept = _regression(logit(score)[:, None], is_right)
         # A score that is lower for right annotations is not reliable.

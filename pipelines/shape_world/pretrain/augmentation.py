@@ -14,7 +14,7 @@ from pipelines.shape_world.pretrain.scenes import BACKGROUND, Drawing
 from pipelines.shape_world.scene import NAMES, SIGN
 
 _MAX_THINGS = 6
-_LEAST_VISIBLE, _LEAST_SIGN_VISIBLE = 0.4, 0.9
+_MIN_VISIBLE, _MIN_SIGN_VISIBLE = 0.4, 0.9
 """Minimum share of a thing's pixels that must stay visible after shifting and pasting."""
 _SPARSE = np.s_[::4, ::4]
 """Every 16th pixel: enough to estimate a mean."""
@@ -130,7 +130,7 @@ def _exposed(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _all_visible(owners: np.ndarray, before: np.ndarray, drawing: Drawing) -> bool:
     is_sign = drawing.kinds[:, 0] == NAMES.index(SIGN)
-    share = np.where(is_sign, _LEAST_SIGN_VISIBLE, _LEAST_VISIBLE)
+    share = np.where(is_sign, _MIN_SIGN_VISIBLE, _MIN_VISIBLE)
     return bool((_counts(owners, len(before)) >= share * before).all())
 
 

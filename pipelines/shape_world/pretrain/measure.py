@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.shape_world.pretrain.scenes import Drawing
-from pipelines.shape_world.score.boxes import LEAST_IOU
+from pipelines.shape_world.score.boxes import MIN_IOU
 from pipelines.shape_world.score.matching import MatchCounts, pairs
 from specialists.regions.overlap import box_overlap
 
@@ -44,6 +44,6 @@ def measure_detection(model: Any, processor: Any, drawings: Sequence[Drawing]) -
         labels = np.array(parsed["labels"], dtype=str)
         iou, _ = box_overlap(boxes, drawing.boxes_xyxy.astype(np.float64))
         is_named = labels[:, None] == np.array(drawing.names, dtype=str)
-        right, _ = pairs(iou, is_named & (iou >= LEAST_IOU))
+        right, _ = pairs(iou, is_named & (iou >= MIN_IOU))
         counts += MatchCounts(right=len(right), predicted=len(boxes), true=len(drawing.kinds))
     return counts

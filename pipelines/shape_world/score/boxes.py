@@ -15,7 +15,7 @@ from pipelines.shape_world.scene import NAMES
 from pipelines.shape_world.score.comparison import SceneComparison, rank_score
 from pipelines.shape_world.score.matching import MatchCounts, pairs
 
-LEAST_IOU = 0.5
+MIN_IOU = 0.5
 """Minimum intersection over union of a region and the thing that it matches."""
 
 
@@ -52,7 +52,7 @@ class BoxTally:
         """Count the boxes of a sample."""
         boxes = comparison.of("object_detection")
         iou = comparison.box_iou(boxes)
-        is_on, is_named = iou >= LEAST_IOU, comparison.named([box.label for box in boxes])
+        is_on, is_named = iou >= MIN_IOU, comparison.named([box.label for box in boxes])
         predicted, true = iou.shape
         right, _ = pairs(iou, is_on & is_named)
         self._named += MatchCounts(right=len(right), predicted=predicted, true=true)

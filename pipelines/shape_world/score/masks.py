@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipelines.shape_world.score.boxes import LEAST_IOU
+from pipelines.shape_world.score.boxes import MIN_IOU
 from pipelines.shape_world.score.comparison import SceneComparison
 from pipelines.shape_world.score.matching import MatchCounts, pairs
 
@@ -43,7 +43,7 @@ class MaskTally:
         """Count the masks of a sample."""
         iou = comparison.mask_iou(comparison.of("segmentation"))
         predicted, true = iou.shape
-        right, _ = pairs(iou, iou >= LEAST_IOU)
+        right, _ = pairs(iou, iou >= MIN_IOU)
         self._counts += MatchCounts(right=len(right), predicted=predicted, true=true)
         self._best_of_masks.append(iou.max(axis=1, initial=0))
         self._best_of_things.append(iou.max(axis=0, initial=0))
@@ -58,7 +58,7 @@ class MaskTally:
             true=self._counts.true,
             iou=float(masks.mean()) if len(masks) else nothing,
             iou_of_things=float(things.mean()) if len(things) else None,
-            above_50=float((masks >= LEAST_IOU).mean()) if len(masks) else nothing,
+            above_50=float((masks >= MIN_IOU).mean()) if len(masks) else nothing,
             above_75=float((masks >= _CLOSE_IOU).mean()) if len(masks) else nothing,
             f1=self._counts.f1,
         )

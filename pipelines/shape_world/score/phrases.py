@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.core.annotation import Annotation
 from engine.core.tasks import CAPTION_TASKS
-from pipelines.shape_world.score.boxes import LEAST_IOU
+from pipelines.shape_world.score.boxes import MIN_IOU
 from pipelines.shape_world.score.claims import Claim, Claims, claim_of, claims_of
 from pipelines.shape_world.score.comparison import SceneComparison, ranked
 from pipelines.shape_world.score.matching import MatchCounts, pairs
@@ -52,7 +52,7 @@ class PhraseTally:
         phrases = [
             _Phrase(phrase=one, claim=claim, is_on=is_on)
             for one, is_on in zip(
-                annotations, comparison.box_iou(annotations) >= LEAST_IOU, strict=True
+                annotations, comparison.box_iou(annotations) >= MIN_IOU, strict=True
             )
             if (claim := claim_of_phrase(one))
         ]

@@ -11,7 +11,7 @@ from engine.core.annotation import Annotation
 from pipelines.shape_world.score.comparison import SceneComparison, normalised_text, ranked
 from pipelines.shape_world.score.matching import MatchCounts
 
-LEAST_SHARE = 0.5
+MIN_SHARE = 0.5
 """Minimum share of a line's box that lies on the sign that it belongs to."""
 
 
@@ -78,7 +78,7 @@ def sign_of(comparison: SceneComparison, lines: Sequence[Annotation]) -> np.ndar
     if not is_sign.any():
         return np.full(len(lines), -1)
     share = comparison.share_on(lines) * is_sign
-    return np.where(share.max(axis=1) >= LEAST_SHARE, share.argmax(axis=1), -1)
+    return np.where(share.max(axis=1) >= MIN_SHARE, share.argmax(axis=1), -1)
 
 
 def character_error_rate(words: Sequence[str], readings: Sequence[str]) -> float | None:

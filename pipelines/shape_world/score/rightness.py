@@ -13,7 +13,7 @@ import numpy as np
 from engine.core.annotation import Annotation
 from engine.core.tasks import CAPTION_TASKS
 from pipelines.shape_world.scene import Scene
-from pipelines.shape_world.score.boxes import LEAST_IOU
+from pipelines.shape_world.score.boxes import MIN_IOU
 from pipelines.shape_world.score.captions import is_true
 from pipelines.shape_world.score.claims import Claim, claim_of, claims_of
 from pipelines.shape_world.score.comparison import SceneComparison, normalised_text
@@ -55,12 +55,12 @@ def rightness_in(annotations: Sequence[Annotation], comparison: SceneComparison)
 
 
 def _boxes(boxes: Sequence[Annotation], comparison: SceneComparison) -> Rightness:
-    is_on = comparison.box_iou(boxes) >= LEAST_IOU
+    is_on = comparison.box_iou(boxes) >= MIN_IOU
     return _any(is_on & comparison.named([box.label for box in boxes]))
 
 
 def _proposals(boxes: Sequence[Annotation], comparison: SceneComparison) -> Rightness:
-    return _any(comparison.box_iou(boxes) >= LEAST_IOU)
+    return _any(comparison.box_iou(boxes) >= MIN_IOU)
 
 
 def _described_boxes(regions: Sequence[Annotation], comparison: SceneComparison) -> Rightness:
@@ -68,7 +68,7 @@ def _described_boxes(regions: Sequence[Annotation], comparison: SceneComparison)
 
 
 def _masks(masks: Sequence[Annotation], comparison: SceneComparison) -> Rightness:
-    return _any(comparison.mask_iou(masks) >= LEAST_IOU)
+    return _any(comparison.mask_iou(masks) >= MIN_IOU)
 
 
 def _described_masks(masks: Sequence[Annotation], comparison: SceneComparison) -> Rightness:
@@ -82,7 +82,7 @@ def _described(
     claims = [claim_of(region.text or region.label) or Claim(name="") for region in regions]
     fits = comparison.agreement(claims)
     whole = [[_fits(claim, fit) for fit in row] for claim, row in zip(claims, fits, strict=True)]
-    return _any((iou >= LEAST_IOU) & np.array(whole, dtype=bool).reshape(iou.shape))
+    return _any((iou >= MIN_IOU) & np.array(whole, dtype=bool).reshape(iou.shape))
 
 
 def _fits(claim: Claim, fit: int) -> bool:
@@ -113,7 +113,7 @@ def _phrases(phrases: Sequence[Annotation], comparison: SceneComparison) -> Righ
     """Compare phrases: those that name a thing with things, quoted words as lines of text."""
     claims = [claim_of_phrase(phrase) for phrase in phrases]
     referents = comparison.referents([claim or Claim(name="") for claim in claims])
-    on_thing = _any((comparison.box_iou(phrases) >= LEAST_IOU) & referents)
+    on_thing = _any((comparison.box_iou(phrases) >= MIN_IOU) & referents)
     found: Rightness = []
     for phrase, claim, is_on in zip(phrases, claims, on_thing, strict=True):
         if claim is None:

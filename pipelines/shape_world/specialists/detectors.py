@@ -18,7 +18,7 @@ from engine.core.annotation import Annotation
 from engine.core.sample import Sample
 from engine.core.stage import Specialist, StageConfig
 from pipelines.shape_world.specialists.regions import (
-    LEAST_SIDE,
+    MIN_SIDE,
     Region,
     colour_regions,
     difference_from_background,
@@ -107,7 +107,7 @@ def detections(sample: Sample, find: RegionFinder, config: ShapesConfig) -> list
     """Find, name and score the regions of an image, highest score first."""
     image = shrunk(sample.image, config.side)
     height, width = image.shape[:2]
-    if min(height, width) < LEAST_SIDE:
+    if min(height, width) < MIN_SIDE:
         return []
     lab = smoothed(image)
     difference = difference_from_background(lab)

@@ -29,7 +29,7 @@ from specialists.regions.overlap import box_overlap
 from specialists.regions.window import Window, around, encoded, tight_box
 from specialists.segmentation.grabcut import largest_parts
 
-_LEAST_SIDE = 4
+_MIN_SIDE = 4
 """Minimum short side of a box, in pixels at working size."""
 _COLOURS_AROUND = 5
 """Clusters of colours around a box."""
@@ -37,7 +37,7 @@ _GAP = 5
 """Gaps of a mask up to this many pixels are closed."""
 _OTSU_SHARE = 0.8
 """Share of Otsu's threshold that is used: below 1, to include blurred edges."""
-_LEAST_DIFFERENCE = 3.0
+_MIN_DIFFERENCE = 3.0
 """Minimum threshold of the distance in L*a*b*."""
 
 
@@ -99,7 +99,7 @@ class ShapeMasks(Specialist[ShapeMasksConfig]):
         scale = np.tile((lab.shape[1], lab.shape[0]), 2) / np.tile(size_wh, 2)
         box_xyxy = np.clip(np.array(box.box_xyxy) * scale, 0, np.tile(lab.shape[1::-1], 2))
         size = box_xyxy[2:] - box_xyxy[:2]
-        if size.min() < _LEAST_SIDE:
+        if size.min() < _MIN_SIDE:
             return None
         inner = around(box_xyxy, self.config.room, lab.shape)
         outer = around(box_xyxy, self.config.surroundings, lab.shape)
@@ -128,7 +128,7 @@ def unlike_surroundings(lab: np.ndarray, inner: Window, outer: Window) -> np.nda
     colours = main_colours(lab[is_around], _COLOURS_AROUND)
     inside = lab[inner.top : inner.bottom, inner.left : inner.right]
     distance = distance_to_colours(inside, colours).min(axis=2)
-    threshold = max(_OTSU_SHARE * otsu(distance), _LEAST_DIFFERENCE)
+    threshold = max(_OTSU_SHARE * otsu(distance), _MIN_DIFFERENCE)
     mask = np.zeros(lab.shape[:2], dtype=np.uint8)
     mask[inner.top : inner.bottom, inner.left : inner.right] = distance > threshold
     found = closed(mask, _GAP).astype(bool) & is_inside

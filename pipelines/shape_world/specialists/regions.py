@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEAST_SIDE = 8
+MIN_SIDE = 8
 """Minimum short side of a region in pixels."""
 _LARGEST_SHARE = 0.5
 """Maximum share of the image that a region covers; larger ones are background."""
@@ -24,7 +24,7 @@ _COLOURS = 8
 """Clusters of colours in an image, including the background."""
 _LEVELS = (1.0, 1.6, 2.4)
 """Thresholds of the difference from the background, as multiples of Otsu's."""
-_LEAST_DIFFERENCE = 2.0
+_MIN_DIFFERENCE = 2.0
 """Minimum threshold of the distance in L*a*b*."""
 _EDGES = (30, 60)
 """Lower thresholds of Canny, in levels of 0..255; the upper ones are twice these."""
@@ -102,7 +102,7 @@ def colour_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
 
 def residual_regions(lab: np.ndarray, difference: np.ndarray) -> Iterator[Region]:
     """Yield connected components that differ from a smooth background, at several thresholds."""
-    threshold = max(otsu(difference), _LEAST_DIFFERENCE)
+    threshold = max(otsu(difference), _MIN_DIFFERENCE)
     for level in _LEVELS:
         mask = (difference > level * threshold).astype(np.uint8)
         yield from components(closed(mask, _GAP))
@@ -171,9 +171,7 @@ def components(mask: np.ndarray) -> Iterator[Region]:
 
     _, part_of, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     short_side = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].min(axis=1)
-    is_thing = (short_side >= LEAST_SIDE) & (
-        stats[:, cv2.CC_STAT_AREA] < _LARGEST_SHARE * mask.size
-    )
+    is_thing = (short_side >= MIN_SIDE) & (stats[:, cv2.CC_STAT_AREA] < _LARGEST_SHARE * mask.size)
     is_thing[0] = False  # the background
     for part in np.flatnonzero(is_thing):
         left, top, width, height, _ = stats[part].tolist()

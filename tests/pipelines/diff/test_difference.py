@@ -100,11 +100,11 @@ def test_samples_that_moved_to_another_shard_are_matched(tmp_path: Path) -> None
 
 def test_some_of_the_shards_can_be_read(tmp_path: Path) -> None:
     output = refined(tmp_path, BEFORE, AFTER, shard_size=1)
-    diff = diff_rounds(output, 0, 1, most_shards=2)
+    diff = diff_rounds(output, 0, 1, max_shards=2)
     assert (diff.compared, diff.shards) == (2, 3)
     assert [one.key for one in diff.samples] == ["a"]
     rewrite_manifest(round_folder(output, 0), samples_digest="other images")
-    assert [one.key for one in diff_rounds(output, 0, 1, most_shards=2).samples] == ["b"]
+    assert [one.key for one in diff_rounds(output, 0, 1, max_shards=2).samples] == ["b"]
 
 
 def test_unknown_and_unfinished_rounds_are_refused(tmp_path: Path) -> None:

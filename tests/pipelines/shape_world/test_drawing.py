@@ -185,7 +185,7 @@ def test_full_scenes_occlude_things_within_the_limit() -> None:
         shares.append(thing.mask.sum() / (np.pi / 4 * max(x2 - x1, y2 - y1) ** 2))
     assert min(shares) < 0.8
     # The circle itself may be larger than what is seen of it, and then the share is too high.
-    assert min(shares) > 0.9 * HARDNESS["full"].least_visible
+    assert min(shares) > 0.9 * HARDNESS["full"].min_visible
 
 
 def test_relations_hold_between_the_boxes_and_come_with_their_inverse(

@@ -175,19 +175,19 @@ def drawn(polygons: list[np.ndarray], side: int) -> np.ndarray:
     return decode(encoded).any(axis=2)
 
 
-@pytest.mark.parametrize(("corners", "least_iou"), [(40, 0.97), (12, 0.94), (8, 0.85), (4, 0.6)])
-def test_an_outline_is_as_close_as_its_corners_allow(corners, least_iou):
+@pytest.mark.parametrize(("corners", "min_iou"), [(40, 0.97), (12, 0.94), (8, 0.85), (4, 0.6)])
+def test_an_outline_is_as_close_as_its_corners_allow(corners, min_iou):
     mask = disc(64, 20)
-    polygons = outline(mask, corners=corners, least_iou=1.0)
+    polygons = outline(mask, corners=corners, min_iou=1.0)
     again = drawn(polygons, 64)
     assert sum(map(len, polygons)) <= corners
-    assert (again & mask).sum() / (again | mask).sum() >= least_iou
+    assert (again & mask).sum() / (again | mask).sum() >= min_iou
 
 
 def test_an_outline_covers_the_pixels_to_their_edges():
     mask = np.zeros((100, 100), dtype=bool)
     mask[20:40, 30:70] = True
-    (polygon,) = outline(mask, corners=10, least_iou=1.0)
+    (polygon,) = outline(mask, corners=10, min_iou=1.0)
     assert (
         np.abs([*polygon.min(axis=0), *polygon.max(axis=0)] - np.array([30, 20, 70, 40])).max()
         < 0.2
@@ -197,17 +197,17 @@ def test_an_outline_covers_the_pixels_to_their_edges():
 def test_small_parts_go_first_when_corners_are_few():
     mask = disc(64, 12)
     mask[2:5, 2:5] = mask[58:62, 2:6] = True
-    assert len(outline(mask, corners=40, least_iou=1.0)) == 3
-    polygons = outline(mask, corners=5, least_iou=1.0)
+    assert len(outline(mask, corners=40, min_iou=1.0)) == 3
+    polygons = outline(mask, corners=5, min_iou=1.0)
     assert len(polygons) == 1
     assert 20 < polygons[0].mean() < 44
 
 
 def test_nothing_has_no_outline_and_a_single_pixel_has_one():
     mask = np.zeros((9, 9), dtype=bool)
-    assert outline(mask, corners=10, least_iou=1.0) == []
+    assert outline(mask, corners=10, min_iou=1.0) == []
     mask[4, 4] = True
-    assert len(outline(mask, corners=10, least_iou=1.0)) == 1
+    assert len(outline(mask, corners=10, min_iou=1.0)) == 1
 
 
 def test_run_lengths_are_outlined_like_pixels():
@@ -216,7 +216,7 @@ def test_run_lengths_are_outlined_like_pixels():
     mask = disc(40, 10)
     rle = encode(np.asfortranarray(mask.astype(np.uint8)))
     said = MaskRLE(size=tuple(rle["size"]), counts=rle["counts"].decode())
-    runs, plain = (outline(one, corners=12, least_iou=1.0) for one in (said, mask))
+    runs, plain = (outline(one, corners=12, min_iou=1.0) for one in (said, mask))
     for left, right in zip(runs, plain, strict=True):
         assert (left == right).all()
 

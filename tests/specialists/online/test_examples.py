@@ -9,7 +9,7 @@ import pytest
 
 from engine.core.errors import ConfigError
 from engine.core.sample import Picture, Sample
-from specialists.online.examples import MOST_EXAMPLES, read_examples
+from specialists.online.examples import MAX_EXAMPLES, read_examples
 from tests.checkpoints.few_shot_caption import write_examples
 
 GOOD = {"image": "images/0.png", "task": "caption", "text": "Noise."}
@@ -52,7 +52,7 @@ def test_examples_know_their_images(jsonl: Path) -> None:
         ({**GOOD, "text": "x" * 4001}, "at most 4000"),
         ("[1]", "is not of the form"),
         ("{", "is not of the form"),
-        ("\n".join([json.dumps(GOOD)] * MOST_EXAMPLES), "more than 400"),
+        ("\n".join([json.dumps(GOOD)] * MAX_EXAMPLES), "more than 400"),
     ],
 )
 def test_an_invalid_example_is_named(jsonl: Path, line: Any, told: str) -> None:

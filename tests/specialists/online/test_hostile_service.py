@@ -14,7 +14,7 @@ import pytest
 
 from engine.core.errors import ConfigError, SampleError
 from specialists.online.azure_ocr import AzureOcr, AzureOcrConfig
-from specialists.online.chat import MOST_CHARACTERS, ChatConfig, ChatService, Message
+from specialists.online.chat import MAX_CHARACTERS, ChatConfig, ChatService, Message
 from specialists.online.failure import INVALID_ANSWER, SERVICE_FAILED, TIMED_OUT, retry_after_s
 from specialists.online.reach import is_public
 from tests.specialists.conftest import SampleOf
@@ -103,8 +103,8 @@ def test_a_refusal_is_read_to_its_first_bytes_only(asking: Asking) -> None:
 
 
 def test_a_text_that_is_no_caption_for_its_length_is_invalid(asking: Asking) -> None:
-    with MisbehavingServer(ok("a " * MOST_CHARACTERS)) as server:
-        assert f"more than {MOST_CHARACTERS}" in refused(asking(server)).message
+    with MisbehavingServer(ok("a " * MAX_CHARACTERS)) as server:
+        assert f"more than {MAX_CHARACTERS}" in refused(asking(server)).message
 
 
 def test_an_answer_byte_by_byte_ends_with_the_time(asking: Asking) -> None:

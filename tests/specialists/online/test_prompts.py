@@ -6,7 +6,7 @@ import pytest
 
 from engine.core.errors import ConfigError
 from specialists.online.context import TASKS_OF, ContextRegion, PromptContext
-from specialists.online.prompts import MOST_CHARACTERS, read_prompt, revision_of
+from specialists.online.prompts import MAX_CHARACTERS, read_prompt, revision_of
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(path.name for path in (ROOT / "configs" / "prompts").glob("*.txt"))
@@ -38,7 +38,7 @@ def test_a_template_tells_what_was_heard(tmp_path: Path) -> None:
         ("{{ width.__class__.__mro__ }}", "cannot be filled"),
         ("{% if not tags %}x{% endif %}", "is empty"),
         ("", "is empty"),
-        ("x" * (MOST_CHARACTERS + 1), "more than"),
+        ("x" * (MAX_CHARACTERS + 1), "more than"),
     ],
 )
 def test_an_invalid_template_is_refused_at_loading(tmp_path: Path, text: str, told: str) -> None:

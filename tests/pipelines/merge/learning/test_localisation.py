@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.merge.learning.localisation import LEAST_PAIRS, edge_weights
+from pipelines.merge.learning.localisation import MIN_PAIRS, edge_weights
 
 BOX = np.array([10.0, 20, 50, 30])
 """40 x 10: a side of 20 by area."""
@@ -33,7 +33,7 @@ def test_weights_are_inverse_variances_whatever_the_size(scale: float) -> None:
 
 
 def test_what_two_did_not_both_draw_often_enough_does_not_count() -> None:
-    assert LEAST_PAIRS == 8
+    assert MIN_PAIRS == 8
     assert weights(everybody(8, 0, 1, 2)) == pytest.approx([0.2, 0.8, 2.0])
     assert weights(everybody(7, 0, 1, 2)).tolist() == [1, 1, 1]
     # Voter 1 drew nothing: 0 and 2 share their difference, and 1 counts like the worst.

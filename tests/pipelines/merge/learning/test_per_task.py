@@ -16,8 +16,8 @@ from pipelines.merge.learning import fit as fit_module
 from pipelines.merge.learning.audit import Audit
 from pipelines.merge.learning.fit import FOLDS, fit
 from pipelines.merge.learning.per_task import (
-    LEAST_AUDITED,
-    LEAST_NAMED,
+    MIN_AUDITED,
+    MIN_NAMED,
     ONE_CLASS_ONLY,
     TOO_FEW_AUDITED,
     Scene,
@@ -245,7 +245,7 @@ def test_what_is_fused_needs_enough_that_was_judged() -> None:
         ]
         return learned(scenes, {f"{number}": number % 2 == 0 for number in range(count)})
 
-    assert LEAST_AUDITED == 30
+    assert MIN_AUDITED == 30
     assert some(29).reason == TOO_FEW_AUDITED
     assert (some(30).reason, some(30).fusion is None) == ("", False)
     # Each fifth is held out of 30: 24 others do not suffice, so nothing is measured.
@@ -275,7 +275,7 @@ def test_a_name_has_features_from_so_many_judged_statements_on() -> None:
     ]
     right = {f"{number}": number % 2 == 0 for number in range(len(labels))}
     found = learned(scenes, right)
-    assert LEAST_NAMED == 5
+    assert MIN_NAMED == 5
     assert found.fusion.names == ("ring", "star"), "sorted, and none without letters"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.merge.calibration import Fusion, Voter, logit, sigmoid
-from pipelines.merge.learning.regression import LEAST_SCORES, PENALTY, fit_fusion, fit_voter
+from pipelines.merge.learning.regression import MIN_SCORES, PENALTY, fit_fusion, fit_voter
 
 SCORE = np.array([0.9, 0.8, 0.3, 0.6, 0.2, 0.7, 0.1, 0.5, 0.4, 0.95, 0.35, np.nan, np.nan, np.nan])
 RIGHT = np.array([1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 1, 1, 0, 0], dtype=bool)
@@ -37,7 +37,7 @@ def test_a_score_that_says_little_counts_little() -> None:
 
 def test_too_few_scores_and_scores_of_one_class_or_one_value_are_not_fitted() -> None:
     score, right = np.linspace(0.1, 0.9, 10), np.arange(10) > 4
-    assert LEAST_SCORES == 10
+    assert MIN_SCORES == 10
     assert fit_voter(score, right, prior=0.5).slope > 0
     flat = (
         (score[1:], right[1:]),

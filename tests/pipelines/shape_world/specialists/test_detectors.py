@@ -22,7 +22,7 @@ from specialists.regions.overlap import box_overlap
 from tests.specialists.conftest import SampleOf
 
 DETECTORS = (ShapesColour, ShapesResidual, ShapesEdges)
-LEAST_F1 = 0.85
+MIN_F1 = 0.85
 
 
 @pytest.fixture(params=DETECTORS, ids=lambda detector: detector.__name__)
@@ -64,7 +64,7 @@ def test_most_of_an_easy_scene_is_found_and_right_boxes_score_higher(
 ) -> None:
     answers = detector.predict([drawing(scene.pixels) for scene in scenes])
     sure = [[said for said in answer if (said.score or 0) >= 0.25] for answer in answers]
-    assert f1(sure, scenes) > LEAST_F1
+    assert f1(sure, scenes) > MIN_F1
     said_of = [
         (said, scene) for answer, scene in zip(answers, scenes, strict=True) for said in answer
     ]
