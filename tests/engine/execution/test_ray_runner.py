@@ -17,6 +17,7 @@ from engine.execution.ray_runner import RayRunner, _Notes, died
 from engine.execution.reply import Reply
 from engine.execution.run import prepare
 from engine.execution.watch import GRACE_S
+from engine.execution.worker import Ran
 from engine.planning.pools import Pool
 from tests.building import configure
 
@@ -59,9 +60,10 @@ def test_a_call_that_is_made_again_as_its_node_is_gone_counts_its_repeats(
 ) -> None:
     gone = ActorDiedError()
     gone.error_msg = "The actor died because its node has died."
-    answers: list[Reply | Exception] = [gone, gone, Reply(value=()), Reply(value=())]
+    ran = Reply(value=Ran(part=b"", timings=()))
+    answers: list[Reply | Exception] = [gone, gone, ran, ran]
 
-    async def answered() -> Reply:
+    async def answered(*_: object, **options: object) -> Reply:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -73,7 +75,7 @@ def test_a_call_that_is_made_again_as_its_node_is_gone_counts_its_repeats(
     actor = SimpleNamespace(
         load=SimpleNamespace(remote=ready),
         node=SimpleNamespace(remote=ready),
-        run=SimpleNamespace(remote=lambda *_, **options: (answered(), "part")),
+        run=SimpleNamespace(remote=answered),
     )
     monkeypatch.setattr("ray.kill", lambda actor: None)
     run = prepare(configure(album, tmp_path))
