@@ -13,8 +13,8 @@ from engine.results.shard import Spot
 PIECES = 8
 """Parts into which a call is cut when its worker died."""
 STRIKES = 2
-"""Times that workers die of an image alone, once it is suspected, before it is given up: what kills
-processes by chance hardly meets the same image so often."""
+"""Times that workers die while an image is alone in them, before it is asked stage by stage, and
+given up at the next death: what kills processes by chance hardly meets the same image so often."""
 
 
 def pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[int]]:

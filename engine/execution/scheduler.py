@@ -347,11 +347,13 @@ class Scheduler:
         answers: Answers,
         *,
         exclusive: bool = False,
+        died_alone: int = 0,
     ) -> None:
         """Run a segment over some samples, whatever happens to the workers; keep the answers.
 
         A worker may have had several calls when it died: the pieces are run alone, so that no
-        image is blamed for what another did.
+        image is blamed for what another did. An image is asked again as a whole first: stage by
+        stage, its innocent stages would be asked several times.
         """
         try:
             part = await self._call(
@@ -362,6 +364,10 @@ class Scheduler:
             if len(samples) > 1:
                 for piece in pieces(samples, error.samples):
                     await self._run(opened, segment, piece, answers, exclusive=True)
+                return
+            alone = died_alone + exclusive
+            if error.reason == PROCESS_DIED and alone < STRIKES:
+                await self._run(opened, segment, samples, answers, exclusive=True, died_alone=alone)
                 return
             known = error if exclusive and error.samples else None
             part = await self._accuse(opened, segment, samples[0], known)
@@ -418,18 +424,14 @@ class Scheduler:
             if known and known.stage == name:
                 failed[name] = blamed(number, known)
                 continue
-            for strike in range(1, STRIKES + 1):
-                try:
-                    part = await self._call(
-                        segment.pool, opened, [*good, name], [number], exclusive=True
-                    )
-                    good.append(name)
-                    break
-                except WorkerDied as error:
-                    self._count_death(error, opened, segment, [number])
-                    if strike == STRIKES or error.reason != PROCESS_DIED:
-                        failed[name] = blamed(number, error)
-                        break
+            try:
+                part = await self._call(
+                    segment.pool, opened, [*good, name], [number], exclusive=True
+                )
+                good.append(name)
+            except WorkerDied as error:
+                self._count_death(error, opened, segment, [number])
+                failed[name] = blamed(number, error)
         answered = await self._runner.fetch(part) if good else {}
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
         return {**answered, **empty}

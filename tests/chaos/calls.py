@@ -14,7 +14,7 @@ from pathlib import Path
 
 Asked = tuple[str, str]
 """A stage and the key of an image: what is paid for."""
-DELIVERY_S = 1.0
+DELIVERY_S = 2.0
 """Seconds in which the answers of a call arrive, at most, and are stored."""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.chaos.stages import BATCH
+
 SHARDS = 24
 SHARD_SIZE = 8
 _NO_IMAGE = 1
@@ -44,7 +46,7 @@ def write_config(path: Path, source: Path, output: Path, log: Path, *, seconds: 
                 "rule": "agreement",
                 "tasks": ["object_detection"],
                 "reads": ["red", "blue"],
-                "batch_size": 2,
+                "batch_size": BATCH,
             },
             "colours": {
                 "use": "tests.chaos.stages:Colours",

@@ -24,7 +24,7 @@ LIMIT_S = 600.0
 POLL_S = 0.02
 NODES_BACK_S = 60.0
 """Seconds for which a driver waits for nodes: it may start when all are gone."""
-FULL_S = 3.0
+FULL_S = 5.0
 """Seconds for which shared memory is full."""
 _MOST_FAILURES = 3
 _LAST_WORDS_S = 2.0

@@ -19,13 +19,15 @@ from engine.core.rows import Measurement
 from engine.core.sample import Sample
 from engine.core.stage import RUNTIME, THRESHOLD, Filter, Specialist, StageConfig, one_of
 
+BATCH = 4
+"""Images per call: half a shard, so that a call of the engine is one of each stage."""
 GRID = 3
 
 
 class SlowConfig(StageConfig):
     """Where calls are written down, and how long they take."""
 
-    batch_size: Annotated[int, RUNTIME, Field(ge=1)] = 2
+    batch_size: Annotated[int, RUNTIME, Field(ge=1)] = BATCH
     """Images per call."""
     log: Annotated[str, RUNTIME]
     """A file that gets a line when a call begins and one when it ends."""
