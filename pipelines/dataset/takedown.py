@@ -26,7 +26,12 @@ from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadat
 from engine.results.layer_store import schema_of_layer
 from engine.results.listed import listed_in
 from engine.results.manifest import MANIFEST, Manifest, named_shards, read_manifest
-from engine.results.publication import SHARDS, finished_names, read_stats
+from engine.results.publication import (
+    SHARDS,
+    finished_names,
+    read_stats,
+    samples_of_reading,
+)
 from engine.results.takedowns import (
     PENDING,
     Match,
@@ -318,7 +323,7 @@ class _Layers:
         ]
 
     def _is_of_old(self, path: str) -> bool:
-        digest = (self._folder.read(path) or b"").decode("ascii", "replace")
+        digest = samples_of_reading(self._folder.read(path) or b"")
         is_stale = self.root is not None and digest not in self._live
         return is_stale or (digest in self._old and digest not in self._new.values())
 
