@@ -9,7 +9,7 @@ from engine.core.errors import StorageError
 from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
 from engine.execution.run import Run, execute, refuse_caveats
-from engine.execution.slices import end_slices, execute_slice, gather
+from engine.execution.slices import end_slices, execute_slice, gather, join_logs
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.slices import Slice
 from engine.results.dataset import manifest_of
@@ -97,6 +97,7 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
     with writing(run.output, ends_parts=True) as lease, shown(progress), seen as observer:
         manifest = gather(run, check=check)
         if manifest is not None:
+            join_logs(run.output)  # before images that were taken down are deleted from the log
             progress.current = "writing card and report"
             put_in_place(run, manifest, before_switch=lease.check)
         end_slices(run.output)

@@ -287,7 +287,7 @@ def _skip(finished: Sequence[ShardStats], ledger: Ledger, observer: Observer) ->
 
 def _finish(receipts: _ReadingReceipts, ledger: Ledger, job: Job, stats: ShardStats) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
-    receipts.write(job.spec, stats.samples_digest)
+    receipts.write(job.spec, stats.reading)
     log_dead_letters(stats.name, without_taken_down(stats.dead_letters))
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
     ledger.add(stats)
@@ -364,12 +364,12 @@ def _job(
     """
     previous_digest = finished[0].samples_digest if finished else ""
     alike = [stats for stats in finished if stats.recipe == run.graph.recipe]
-    of_these_inputs = [stats for stats in alike if stats.samples_digest == receipt]
-    done = next(iter((*of_these_inputs, *alike)), None)
+    alike.sort(key=lambda stats: stats.reading != receipt)  # what was read before comes first
+    done = next(iter(alike), None)
     letters = done.dead_letters if done else ()
     is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))
-    if done and not is_wanted and receipt == done.samples_digest:
+    if done and not is_wanted and receipt == done.reading:
         return done
     return Job(spec=spec, previous_digest=previous_digest, done=done, retry=retry)
 
@@ -494,7 +494,7 @@ class _ReadingReceipts:
         self._readings = readings_of(run)
 
     def read(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
-        """Return the digest of the samples that the inputs of a shard gave, as far as known.
+        """Return what the inputs of a shard were read as (`ShardStats.reading`), as far as known.
 
         With another takedown list, inputs are read again only where the versions of the shard that
         exist may hold an image that was listed, or taken off the list.
@@ -504,16 +504,16 @@ class _ReadingReceipts:
             return self._of_list_before(spec, finished)
         return data.decode("ascii", "replace")
 
-    def write(self, spec: ShardSpec, samples_digest: str) -> None:
+    def write(self, spec: ShardSpec, reading: str) -> None:
         name = self._name(spec, self._readings)
-        self._run.layers.publish(name, samples_digest.encode(), durable=False)
+        self._run.layers.publish(name, reading.encode(), durable=False)
 
     def _of_list_before(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
         if self._before.digest == self._takedown.digest:
             return None
         name = self._name(spec, readings_of(self._run, self._before))
-        digest = (self._run.layers.read(name) or b"").decode("ascii", "replace")
-        stats = next((one for one in finished if one.samples_digest == digest), None)
+        reading = (self._run.layers.read(name) or b"").decode("ascii", "replace")
+        stats = next((one for one in finished if one.reading == reading), None)
         if stats is None or stats.recipe != self._run.graph.recipe:
             return None
         source = self._run.sources[spec.source]
@@ -523,8 +523,8 @@ class _ReadingReceipts:
                 return None
         except StorageError:  # what it has cannot be looked at
             return None
-        self.write(spec, digest)
-        return digest
+        self.write(spec, reading)
+        return reading
 
     @cached_property
     def _before(self) -> Takedown:

@@ -17,6 +17,7 @@ from engine.planning.gates import gate_digests
 from engine.results.dataset import manifest_of
 from engine.results.layer import layer_folder
 from engine.results.manifest import RECIPE, read_manifest
+from engine.results.publication import samples_of_reading
 from engine.results.versions import VERSIONS
 from engine.sources.source import RECEIPTS
 from engine.storage.folder import TEMPORARY, Folder
@@ -88,8 +89,8 @@ class _Live:
         if file.endswith(TEMPORARY):
             return False
         if folder.startswith(RECEIPTS):
-            digest = output.read(f"{LAYERS}/{folder}/{file}") or b""
-            return digest.decode("ascii", "replace") in self.digests
+            reading = output.read(f"{LAYERS}/{folder}/{file}") or b""
+            return samples_of_reading(reading) in self.digests
         return folder in self.folders and file.partition(".")[0] in self.digests
 
 

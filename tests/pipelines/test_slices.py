@@ -25,12 +25,16 @@ from engine.core.errors import (
 )
 from engine.core.sample import Sample
 from engine.execution.answer import BUDGET_EXHAUSTED
+from engine.planning.config import LAYERS
 from engine.planning.slices import read_division
+from engine.results.publication import SHARDS
+from engine.results.takedowns import TAKEDOWNS
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, LEASES, PARTS, writing, writing_part
 from pipelines.build import build_dataset, drop_slices, finish_slices
 from pipelines.dataset.clean import clean
 from pipelines.dataset.status import read_status
+from pipelines.telemetry.progress_file import PROGRESS
 from pipelines.verify.verify import verify_dataset
 from tests.building import (
     BRIGHT_ENOUGH,
@@ -48,10 +52,11 @@ from tests.stages import Moody
 def files(output: object) -> dict[str, bytes]:
     """Return the bytes of all files of a dataset, but for logs, leases and paths of this build."""
     folder = Folder(str(output))
-    names = set(folder.names()) - {"run.log", "run.yaml", ".lease", "layers", "shards", PARTS}
-    names |= {f"shards/{name}" for name in folder.names("shards")}
-    layers = {f"layers/{one}" for one in folder.names("layers")}
-    names |= {f"{layer}/{name}" for layer in layers for name in folder.names(layer)}
+    beside = {"run.log", "run.yaml", LEASES, LAYERS, SHARDS, TAKEDOWNS, PARTS, PROGRESS}
+    names = set(folder.names()) - beside
+    inner = [f"{LAYERS}/{one}" for one in folder.names(LAYERS)]
+    for one in (SHARDS, TAKEDOWNS, *inner):
+        names |= {f"{one}/{name}" for name in folder.names(one)}
     return {name: folder.read(name) or b"" for name in names}
 
 
@@ -173,7 +178,11 @@ def test_slices_of_a_finished_dataset_with_nothing_new_open_nothing(
         ("1/4", {}, r"in 2 slices, and this command has another number of slices \(4\)"),
         ("1/2", {"filters": {}}, "other stages or thresholds"),
         ("1/2", {"shard_size": 3}, "another shard_size"),
-        ("1/2", {"limits": {"max_pixels": 500}}, "other options of sources or limits"),
+        (
+            "1/2",
+            {"limits": {"max_pixels": 500}},
+            "other options of sources, limits or takedown list",
+        ),
     ],
 )
 def test_a_slice_of_another_division_is_refused(
@@ -261,6 +270,29 @@ def test_slices_bring_a_dataset_up_to_date_and_readers_see_the_old_one_until_the
     assert finished(changing, out, **changed)
     build_dataset(slice_run(changing, other, **changed))
     assert files(out) == files(other)
+
+
+def test_slices_take_images_down_as_one_build_does(
+    changing: Path, out: Path, tmp_path: Path
+) -> None:
+    other, listed = tmp_path / "other", tmp_path / "takedown.txt"
+    keys: dict[str, Any] = {"takedown": str(listed)}
+    listed.write_text("")
+    (changing / "cat.jpg").write_bytes(b"no image")
+    for place in (out, other):
+        build_dataset(slice_run(changing, place, **keys))
+        assert b"cat" in (place / "run.log").read_bytes()
+    listed.write_text("key:cat\nkey:pagoda\n")
+    one_slice(changing, out, "1/2", **keys)
+    with pytest.raises(ConfigError, match="takedown list"):
+        one_slice(changing, out, "2/2")
+    one_slice(changing, out, "2/2", **keys)
+    assert finished(changing, out, **keys)
+    build_dataset(slice_run(changing, other, **keys))
+    assert files(out) == files(other)
+    assert (out / "takedowns" / "000001.json").exists()
+    assert b"cat" not in (out / "run.log").read_bytes().replace(b"cat_corner", b"")
+    assert list(verify_dataset(Folder(str(out)))) == []
 
 
 def test_an_index_that_was_changed_is_noticed(

@@ -413,3 +413,19 @@ def named_digest(output: Path) -> str:
     """Return the digest of the samples of the first shard."""
     manifest = json.loads((output / "manifest.json").read_text())
     return str(manifest["shards"][0]["samples_digest"])
+
+
+def test_a_listed_input_that_never_was_a_sample_is_taken_down_after_a_kill(
+    photos: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos.photos / "cat.jpg").write_bytes(b"no image")
+    assert photos.build().totals.failures == {"not_an_image": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.building.put_in_place", killed_now)
+        with pytest.raises(KeyboardInterrupt):
+            photos.build("key:cat")
+    assert photos.build("key:cat").totals.failures == {"taken_down": 1}
+
+
+def killed_now(*_: object) -> None:
+    raise KeyboardInterrupt
