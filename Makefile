@@ -3,6 +3,8 @@
 # make test          lint, types, import layering and tests
 # make test-security attacks and faults by kind, tried and held (minutes)
 # make test-cluster  jobs on a real Ray cluster with its job server (minutes)
+# make test-storage  builds on object storage that fails, at random and anywhere (minutes)
+# make chaos         builds while nodes come and go, workers and drivers are killed (a quarter of an hour)
 # make test-extras   every extra in an environment that has only it (minutes)
 # make mutants       thousands of wrong changes that the tests must notice (hours; ONLY=pipelines/merge)
 # make bench         speed, memory and the verdicts on captions (minutes; not part of the tests)
@@ -19,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(JOBS),
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --editable
 
-.PHONY: demo refine-demo test test-security test-cluster test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
+.PHONY: demo refine-demo test test-security test-cluster test-storage chaos test-extras mutants bench bench-gpu bench-refine bench-distill pretrain clean
 
 demo: .venv/demo.done
 	$(BIN)/florilegium build configs/quickstart.yaml
@@ -44,6 +46,14 @@ test-security: .venv/test.done
 # Beside the environment: the dashboard that takes jobs makes every start of Ray twice as long.
 test-cluster: .venv/test.done
 	$(BIN)/python -m tests.cluster
+
+test-storage: .venv/test.done
+	$(PYTEST) tests/storage
+
+# Each seed kills twenty times; SEEDS=1 is a quick look. Ends with 1 when a promise is broken.
+chaos: .venv/test.done
+	$(BIN)/python -m pytest tests/chaos
+	$(BIN)/python -m tests.chaos --seeds $(or $(SEEDS),10)
 
 # .ci/run runs it again when these files are not those that it passed with.
 test-extras:

@@ -9,21 +9,20 @@ from engine.core.errors import StorageError
 from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
 from engine.execution.run import Run, execute, refuse_caveats
-from engine.execution.slices import end_slices, execute_slice, gather
+from engine.execution.slices import end_slices, execute_slice, gather, join_logs
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.slices import Slice
 from engine.results.dataset import manifest_of
 from engine.results.manifest import DEAD_LETTERS, MANIFEST, Manifest, read_manifest
 from engine.results.publication import FileStats, read_stats, refuse_vanished
-from engine.results.versions import replace_manifest, switch
+from engine.results.versions import Retention, replace_manifest, switch
 from engine.storage.folder import Folder
-from engine.storage.lease import DIVISION, writing, writing_part
+from engine.storage.lease import DIVISION, PARTS, writing, writing_part
 from pipelines.dataset.card import write_card
 from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
 from pipelines.dataset.takedown import begin, complete
-from pipelines.telemetry.observers import Parent, observers_of, watched
-from pipelines.telemetry.progress_file import clear_progress
+from pipelines.telemetry.observers import Parent, watched
 from pipelines.terminal.progress import shown
 
 
@@ -47,12 +46,9 @@ def build_dataset(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)  # before anything is written
-    observers, progress = observers_of(run, parent), Progress(step=step)
-    with (
-        writing(run.output) as lease,
-        shown(progress),
-        watched(run, progress, observers) as observer,
-    ):
+    progress = Progress(step=step)
+    seen = watched(run, progress, parent=parent)  # before anything is written, too
+    with writing(run.output) as lease, shown(progress), seen as observer:
         manifest = execute(
             run, progress, retry=retry, replace=replace, check=check, observer=observer
         )
@@ -76,12 +72,9 @@ def build_slice(
         StorageError: a file cannot be written.
     """
     refuse_caveats(run)  # before anything is written
-    observers, progress = observers_of(run), Progress(step=f"slice {part}")
-    with (
-        writing_part(run.output, part.number) as lease,
-        shown(progress),
-        watched(run, progress, observers, writer=f"slice_{part.number}") as observer,
-    ):
+    progress = Progress(step=f"slice {part}")
+    seen = watched(run, progress, folder=Folder(f"{run.output.url}/{PARTS}/{part.number}"))
+    with writing_part(run.output, part.number) as lease, shown(progress), seen as observer:
         manifest = execute_slice(
             run, part, progress, retry=retry, replace=replace, check=check, observer=observer
         )
@@ -99,15 +92,12 @@ def finish_slices(run: Run, *, check: bool = False) -> Manifest | None:
         UsageError: no slices are under way, or those of another config.
         StorageError: a file cannot be written.
     """
-    observers = observers_of(run)
     progress = Progress(step="end of the slices", current="gathering the shards")
-    with (
-        writing(run.output, ends_parts=True) as lease,
-        shown(progress),
-        watched(run, progress, observers) as observer,
-    ):
+    seen = watched(run, progress)
+    with writing(run.output, ends_parts=True) as lease, shown(progress), seen as observer:
         manifest = gather(run, check=check)
         if manifest is not None:
+            join_logs(run.output)  # before images that were taken down are deleted from the log
             progress.current = "writing card and report"
             put_in_place(run, manifest, before_switch=lease.check)
         end_slices(run.output)
@@ -126,7 +116,6 @@ def drop_slices(output: Folder) -> bool:
     with writing(output, ends_parts=True):
         were_there = output.exists(DIVISION)
         end_slices(output)
-        clear_progress(output)
     return were_there
 
 
@@ -134,17 +123,25 @@ def put_in_place(
     run: Run, manifest: Manifest, *, before_switch: Callable[[], None] = lambda: None
 ) -> None:
     """Write what stands beside the shards, then switch; write nothing when nothing is new."""
+    finish(run, drawn(run, manifest, before_switch=before_switch), before_switch=before_switch)
+
+
+def drawn(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> Manifest:
+    """Write what stands beside the shards; return the manifest that names it, not yet written."""
     output, config = run.output, resolved_config(run)
     before_switch()  # nothing is written over what another command wrote meanwhile
     is_same_run = output.read(RUN) == config
     current = replace(manifest, files=_files_of_current(output))
-    if not (
-        is_same_run and output.read(MANIFEST) == current.to_json() and _is_whole(current, output)
-    ):
-        if not is_same_run:
-            output.publish(RUN, config)
-        current = _drawn(output, manifest, before_card=before_switch)
-    finish(run, current, before_switch=before_switch)
+    if is_same_run and is_current(output, manifest) and _is_whole(current, output):
+        return current
+    if not is_same_run:
+        output.publish(RUN, config)
+    return _drawn(output, manifest, before_card=before_switch)
+
+
+def is_current(output: Folder, manifest: Manifest) -> bool:
+    """Whether a dataset has this manifest already; the files that it will name do not count."""
+    return output.read(MANIFEST) == replace(manifest, files=_files_of_current(output)).to_json()
 
 
 def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
@@ -155,8 +152,9 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
     before_switch()
     begin(run, manifest)
     before_switch()
-    switch(run.output, manifest.to_json(), keep=run.config.keep_versions)
-    complete(run.output, keep=run.config.keep_versions)
+    kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
+    switch(run.output, manifest.to_json(), kept)
+    complete(run.output, kept)
 
 
 def draw_again(output: Folder) -> None:

@@ -18,7 +18,7 @@ DESCRIBED = {**BRIGHTEST, "describe": {"use": "tests.stages:Describe"}}
 BRIGHT_ENOUGH = {"enough": {"use": "tests.stages:BrightEnough", "minimum": 0.55}}
 
 
-def configure(source: Path | str | list[Any], output: Path, **keys: Any) -> RunConfig:
+def configure(source: Path | str | list[Any], output: Path | str, **keys: Any) -> RunConfig:
     """Return a config; in this process and with one small specialist unless told otherwise."""
     defaults = {"runner": {"kind": "in_process"}, "specialists": BRIGHTEST}
     where = source if isinstance(source, list) else str(source)

@@ -83,6 +83,13 @@ def watched(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> I
         yield proxy
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have clients of `s3://` give up at once."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+
+
 @pytest.fixture(params=["local", "ray"])
 def runner(request: pytest.FixtureRequest) -> dict[str, object]:
     """Each of the two runners that have processes for workers, as a config."""

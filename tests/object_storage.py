@@ -10,9 +10,13 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
+import fsspec
 import pytest
+
+from engine.storage.folder import Folder
 
 ACCOUNT = "123456789012"
 """The account that moto gives to whoever asks."""
@@ -76,3 +80,32 @@ def running() -> Iterator[ObjectStorage]:
     host, port = server.get_host_and_port()
     yield ObjectStorage(address=f"http://{host}:{port}")
     server.stop()
+
+
+def upload(folder: Path, url: str) -> str:
+    """Copy a local folder to object storage, and return its URL there."""
+    fs, path = fsspec.url_to_fs(url, use_listings_cache=False)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            fs.pipe_file(f"{path}/{file.relative_to(folder)}", file.read_bytes())
+    return url
+
+
+def files_of(url: str, *folders: str) -> dict[str, bytes]:
+    """Return the bytes of the files in these folders of a dataset, by name."""
+    folder = Folder(url)
+    names = [f"{under}/{name}" for under in folders for name in folder.names(under)]
+    return {name: folder.read(name) or b"" for name in names}
+
+
+def promised(url: str) -> dict[str, bytes]:
+    """Return the bytes of all files that a build promises to repeat."""
+    folder = Folder(url)
+    others = (
+        "dead_letters.parquet",
+        "manifest.json",
+        "README.md",
+        "report.html",
+        "statistics.json",
+    )
+    return {**files_of(url, "shards"), **{name: folder.read(name) or b"" for name in others}}

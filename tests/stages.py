@@ -18,7 +18,7 @@ from engine.core.errors import ConfigError, SampleError
 from engine.core.judgement import Statements, Verdicts
 from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import THRESHOLD, Filter, Specialist, StageConfig, maybe, one_of
+from engine.core.stage import RUNTIME, THRESHOLD, Filter, Specialist, StageConfig, maybe, one_of
 
 
 class Brightest(Specialist[StageConfig]):
@@ -166,6 +166,28 @@ class Counting(Specialist[CountingConfig]):
         return [[said] for _ in samples]
 
 
+class WaitingConfig(CountingConfig):
+    """What a stage waits for."""
+
+    key: Annotated[str, RUNTIME]
+    """The key of the image that takes its time."""
+    allowed: Annotated[str, RUNTIME]
+    """A file; once it exists, the image is answered."""
+
+
+class Waiting(Counting):
+    """Waits at one image until a file exists."""
+
+    Config = WaitingConfig
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        config: Any = self.config
+        answers = super().predict(samples)
+        while any(one.key == config.key for one in samples) and not os.path.exists(config.allowed):
+            threading.Event().wait(0.05)
+        return answers
+
+
 class TroubleConfig(StageConfig):
     """How a stage misbehaves."""
 
@@ -230,6 +252,30 @@ class Moody(Brightest):
         ):
             raise SampleError("not_now", "ask again later")
         return super().predict(samples)
+
+
+class FickleConfig(StageConfig):
+    """Which images a stage refuses today."""
+
+    refused: str
+    """A file with the keys of the images, a line each."""
+
+
+class Fickle(Brightest):
+    """Refuses the images that a file names, today."""
+
+    Config = FickleConfig
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        config: Any = self.config
+        with open(config.refused, encoding="utf-8") as file:
+            refused = file.read().split()
+        return [
+            SampleError("not_today", "ask again another day")
+            if sample.key in refused
+            else [self._brightest(sample)]
+            for sample in samples
+        ]
 
 
 class BrightEnoughConfig(StageConfig):

@@ -1,4 +1,4 @@
-"""A build every night, as a DAG of Airflow 3 on a Ray cluster that is there all the time.
+"""A refresh every night, as a DAG of Airflow 3 on a Ray cluster that is there all the time.
 
 Needs `florilegium[cluster]` where tasks run; models and keys are on the Ray cluster. A task that is
 started again joins the job that goes on: the same submission is one job.
@@ -14,8 +14,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 CONFIG = "/opt/florilegium/config.yaml"
 ADDRESS = "http://HEAD:8265"
-WRONG_USAGE = 2
-"""Exit code of a config that is wrong: it stays wrong, however often it is tried."""
+NO_RETRY = {
+    2: "the config is wrong: see the log",
+    4: "the new version is held back: look at held_back.html beside it, then accept it or mend it",
+}
+"""Exit codes that stay as they are, however often it is tried."""
 
 
 @dag(
@@ -29,15 +32,15 @@ def florilegium_nightly() -> None:
     """Bring the dataset up to date."""
 
     @task
-    def build() -> None:
-        command = ["florilegium", "submit", CONFIG, "--address", ADDRESS, "--wait"]
+    def refresh() -> None:
+        command = ["florilegium", "submit", CONFIG, "--address", ADDRESS, "--refresh", "--wait"]
         code = subprocess.run(command).returncode
-        if code == WRONG_USAGE:
-            raise AirflowFailException("the config is wrong: see the log; no retry helps")
+        if code in NO_RETRY:
+            raise AirflowFailException(NO_RETRY[code])
         if code:
-            raise RuntimeError(f"the build ended with {code}")
+            raise RuntimeError(f"the refresh ended with {code}")
 
-    build()
+    refresh()
 
 
 florilegium_nightly()

@@ -9,6 +9,7 @@
     ├── OutputInUse           another command writes the output (exit 3)
     ├── SampleError           one image: it becomes a dead letter, the run goes on
     ├── StorageError          reading or writing files (exit 1)
+    │   └── DamagedFile       it was read whole, and is not what it should be
     └── RunError              the run as a whole cannot go on (exit 1)
         ├── WorkerDied        a worker process ended during a call; the scheduler isolates the cause
         │   └── WorkerStuck   it exceeds a limit of time or memory, and is replaced
@@ -108,6 +109,10 @@ class SampleError(FlorilegiumError):
 
 class StorageError(FlorilegiumError):
     """A file cannot be read or written."""
+
+
+class DamagedFile(StorageError):
+    """A file was read whole, and its content is not what it should be."""
 
 
 class RunError(FlorilegiumError):

@@ -34,6 +34,7 @@ class _Slot:
 
     number: int
     actor: Any = None
+    died: Counter[type[Exception]] = field(default_factory=Counter)  # before, while they started
     is_there: bool = False
     since_s: float = field(default_factory=time.monotonic)  # when its actor was asked for
     node: str = ""  # where its actor is
@@ -63,7 +64,6 @@ class ActorPool:
         self._numbers = itertools.count()
         self._failure: Exception | None = None
         self._starting: dict[_Slot, asyncio.Task[None]] = {}
-        self._died_starting = 0  # one after the other
         self._fill()
 
     @property
@@ -194,9 +194,11 @@ class ActorPool:
     def _fill(self) -> None:
         """Ask for the actors that are missing."""
         for _ in range(len(self._staying()), self._size):
-            slot = _Slot(number=next(self._numbers))
-            self._slots.append(slot)
-            self._starting[slot] = asyncio.create_task(self._start(slot))
+            self._add(_Slot(number=next(self._numbers)))
+
+    def _add(self, slot: _Slot) -> None:
+        self._slots.append(slot)
+        self._starting[slot] = asyncio.create_task(self._start(slot))
 
     async def _start(self, slot: _Slot) -> None:
         """Make an actor, wait until it is there, and offer its slot to calls."""
@@ -208,7 +210,6 @@ class ActorPool:
             self._not_started(slot, explained(error, self.name))
             return
         del self._starting[slot]
-        self._died_starting = 0
         slot.is_there = True
         slot.idle = self._calls
         self._wake_all()
@@ -216,10 +217,12 @@ class ActorPool:
     def _not_started(self, slot: _Slot, error: Exception) -> None:
         """Start another actor for one that died; one that cannot be made ends the run."""
         del self._starting[slot]
-        self._died_starting += 1
+        slot.died[type(error)] += 1
         most = {NodeLost: NODES, WorkerDied: ATTEMPTS}.get(type(error), 1)
-        if self._died_starting < most:
-            self._replace(slot)
+        if slot.died[type(error)] < most:
+            self._end(slot)
+            if len(self._staying()) < self._size:
+                self._add(_Slot(number=next(self._numbers), died=slot.died))
         else:
             self.fail(RunError(f"a worker of pool {self.name!r} cannot start: {error}"))
 

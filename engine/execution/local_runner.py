@@ -10,7 +10,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pickle import PickleError
@@ -47,6 +47,7 @@ class LocalRunner(Runner):
         self._child: _Child | None = None
         self._loaded: set[str] = set()
         self._turn = asyncio.Lock()
+        self._door = asyncio.Lock()  # calls of stages wait here, so that storing is not last
 
     async def start(self) -> Graph:
         return self._graph
@@ -92,7 +93,7 @@ class LocalRunner(Runner):
         exclusive: bool = False,
     ) -> Ran:
         arguments = (opened.work, opened.images.only(samples), names, samples)
-        async with self._turn:
+        async with self._door, self._turn:
             await self._load(names)
             return await self._call(Request(method="run", arguments=arguments))
 
@@ -103,6 +104,16 @@ class LocalRunner(Runner):
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> None:
         await self._again(Request(method="store", arguments=(opened.work, names, *parts)))
+
+    async def keep(
+        self,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Collection[int],
+        parts: Sequence[LayerParts],
+    ) -> None:
+        arguments = (opened.work, names, samples, *parts)
+        await self._again(Request(method="keep", arguments=arguments))
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]

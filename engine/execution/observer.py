@@ -1,4 +1,4 @@
-"""What happens in a run, as facts, and who is told of them.
+"""What happens in a run, as facts for observers.
 
 `Progress` counts them for displays; exporters of metrics and traces are observers, too. Facts are
 plain values without keys or bytes of samples. Nothing here knows how they are shown or sent.
@@ -78,7 +78,8 @@ class ShardRestarted:
 @dataclass(frozen=True, kw_only=True)
 class CallFinished:
     """A worker came back from a call of some stages. `seconds` is what the driver waited, for a
-    free worker and a model that was loaded, too; `timings` are those of the worker."""
+    free worker and a model that was loaded, too; `timings` are those of the worker, which gave the
+    answers after `repeats` others were gone with their nodes."""
 
     shard: str
     pool: str
@@ -87,6 +88,7 @@ class CallFinished:
     started_s: float
     seconds: float
     timings: tuple[StageTiming, ...]
+    repeats: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ class PoolLoad:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolsSeen:
-    """A look at all pools, every few seconds; `waiting` is the line that says what for, or ""."""
+    """A look at all pools, every few seconds; `waiting` names what workers wait for, or is ""."""
 
     pools: tuple[PoolLoad, ...]
     waiting: str
@@ -186,7 +188,7 @@ Fact = (
 
 
 class Observer(ABC):
-    """Is told what happens in a run, in its order, in the thread of the run: it must be quick."""
+    """Receives the facts of a run in their order, in the thread of the run: it must be quick."""
 
     @abstractmethod
     def observe(self, fact: Fact) -> None:
@@ -198,31 +200,31 @@ class Observer(ABC):
 
 
 class Observers(Observer):
-    """Several observers as one. One of `guests` that raises is left out from then on, with a
-    warning in the log: what cannot be shown is no reason to end a run."""
+    """Several observers as one. An optional one that raises gets no further facts, and a warning is
+    logged: what cannot be shown is no reason to end a run."""
 
-    def __init__(self, *own: Observer, guests: Sequence[Observer] = ()) -> None:
-        self._own = own
-        self._guests = list(guests)
+    def __init__(self, *required: Observer, optional: Sequence[Observer] = ()) -> None:
+        self._required = required
+        self._optional = list(optional)
 
     def observe(self, fact: Fact) -> None:
-        for observer in self._own:
+        for observer in self._required:
             observer.observe(fact)
-        for guest in tuple(self._guests):
+        for observer in tuple(self._optional):
             try:
-                guest.observe(fact)
+                observer.observe(fact)
             except Exception:
-                self._guests.remove(guest)
-                what = "%s failed at %s and is told nothing more"
-                _log.warning(what, type(guest).__name__, type(fact).__name__, exc_info=True)
+                self._optional.remove(observer)
+                what = "%s failed at %s and gets no further facts"
+                _log.warning(what, type(observer).__name__, type(fact).__name__, exc_info=True)
 
 
 @contextmanager
-def observed(observer: Observer, started: RunStarted) -> Iterator[None]:
-    """Tell an observer of the start of a run, and of an end other than `RunFinished`."""
+def observed(observer: Observer, started: RunStarted) -> Iterator[Observer]:
+    """Report the start of a run, and an end other than `RunFinished`; yield the observer."""
     observer.observe(started)
     try:
-        yield
+        yield observer
     except Exception as error:
         observer.observe(RunFailed(error=error))
         raise

@@ -9,17 +9,24 @@ the requests of others.)
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from engine.core.counted import counted
 from engine.core.errors import RunError
 from engine.execution.actor_pool import ActorPool
 from engine.execution.nodes import Nodes, nodes_of_ray
+from engine.execution.ray_errors import last_line
 from engine.execution.waiting import PATIENCE_S, waiting_for
 from engine.planning.config import RunnerConfig
 from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.pools import Pool, TooSmall, least_pools, pools_of, wanted_workers
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LOOK_S = 1.0
 """Seconds between looks at the nodes while a run waits to start."""
@@ -60,7 +67,8 @@ class RayPools:
         self._open()
         while self._lacking:
             await asyncio.sleep(LOOK_S)
-            self._fit(await asyncio.to_thread(nodes_of_ray, self._runner), wait_s)
+            nodes = await _asked(partial(nodes_of_ray, self._runner)) or nodes
+            self._fit(nodes, wait_s)
         self._is_started = True
         return self._graph
 
@@ -72,8 +80,7 @@ class RayPools:
 
     async def fit(self) -> None:
         """Give each pool the workers that have room now; a run that waits too long is ended."""
-        if self._is_started:
-            nodes = await asyncio.to_thread(nodes_of_ray, self._runner)
+        if self._is_started and (nodes := await _asked(partial(nodes_of_ray, self._runner))):
             try:
                 self._fit(nodes, max(NODE_LOST_S, self._runner.wait_for_nodes_s))
             except RunError as error:
@@ -134,7 +141,7 @@ class RayPools:
         cpus = sum(self._sizes[name].num_cpus * max(0, count) for name, count in held.items())
         gpus = sum(self._sizes[name].num_gpus * max(0, count) for name, count in held.items())
         if cpus or gpus:
-            return await asyncio.to_thread(waiting_for, cpus=cpus, gpus=gpus)
+            return await _asked(partial(waiting_for, cpus=cpus, gpus=gpus)) or ""
         more = ", ".join(f"{count} in pool {name!r}" for name, count in self._asked.items())
         return f"waiting for nodes for more workers: {more}" if more else ""
 
@@ -159,3 +166,12 @@ class RayPools:
         """End all workers."""
         for pool in self._pools.values():
             pool.close()
+
+
+async def _asked(question: Callable[[], T]) -> T | None:
+    """Ask Ray in a thread; return `None` where its head is away: it is asked again in a second."""
+    try:
+        return await asyncio.to_thread(question)
+    except Exception as error:  # no class of Ray's covers them
+        _log.warning("the head of the cluster does not answer: %s", last_line(error))
+        return None

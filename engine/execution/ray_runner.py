@@ -2,7 +2,8 @@
 
 An actor hosts the stages of one pool and takes one `run` call at a time, or a few where its stage
 allows; reading and publishing happen beside it in other threads. The bytes of a shard lie in the
-object store once. Calls go to idle workers, oldest shard first. An actor that dies is replaced.
+object store once, and are read again when a node leaves with them; answers are kept by the driver.
+Calls go to idle workers, oldest shard first. An actor that dies is replaced.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import pickle
 import signal
 import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -29,7 +31,7 @@ from engine.execution.ray_pools import RayPools
 from engine.execution.reply import Reply, reply_to
 from engine.execution.runner import Opened, Runner
 from engine.execution.watch import GRACE_S, NO_TURN, Watch
-from engine.execution.worker import LayerParts, Ran, Worker
+from engine.execution.worker import LayerParts, Ran, ShardWork, Worker
 from engine.execution.worker_log import WorkerLog
 from engine.planning.config import RunConfig, RunnerConfig
 from engine.planning.graph import CPU_POOL, Graph
@@ -37,7 +39,7 @@ from engine.planning.partition import ShardSpec
 from engine.planning.plugins import ROOT, searched
 from engine.planning.pools import Pool
 from engine.results.publication import ShardStats
-from engine.results.shard import Spot
+from engine.results.shard import ShardBytes, Spot
 from engine.storage.folder import Folder
 
 
@@ -119,14 +121,16 @@ class RayRunner(Runner):
     ) -> Ran:
         # Only the deaths of exclusive calls are blamed on a stage.
         notes, key = (self._noted(), next(self._keys)) if exclusive else (None, 0)
+        attempts = itertools.count()
 
         async def call(actor: Any) -> Ran:
+            repeats = next(attempts)
             work, images = opened.work, opened.images
-            pending, part = actor.run.remote(work, images, names, samples, noted=(notes, key))
-            reply = (await pending).checked()
-            if reply.is_spent:
+            reply = await actor.run.remote(work, images, names, samples, noted=(notes, key))
+            if reply.checked().is_spent:
                 self._pools.pool(pool).retire(actor)
-            return Ran(part=part, timings=reply.value)
+            ran: Ran = reply.value
+            return replace(ran, repeats=repeats)
 
         try:
             return await self._pools.pool(pool).call(
@@ -138,12 +142,20 @@ class RayRunner(Runner):
             limit_s, took_s = await notes.last.remote(key)
             raise died(error, limit_s, took_s) from error
 
-    async def fetch(self, part: Any) -> LayerParts:
-        return await part
+    async def fetch(self, part: bytes) -> LayerParts:
+        return _unpacked(part)
 
     async def store(self, opened: Opened, names: Sequence[str], parts: Sequence[Any]) -> None:
         async def call(actor: Any) -> None:
             (await actor.store.remote(opened.work, names, *parts)).checked()
+
+        await self._pools.pool(CPU_POOL).beside(call)
+
+    async def keep(
+        self, opened: Opened, names: Sequence[str], samples: Collection[int], parts: Sequence[Any]
+    ) -> None:
+        async def call(actor: Any) -> None:
+            (await actor.keep.remote(opened.work, names, samples, *parts)).checked()
 
         await self._pools.pool(CPU_POOL).beside(call)
 
@@ -209,6 +221,8 @@ def start_ray(runner: RunnerConfig) -> bool:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Else Ray prints again what a reply reports, as an error of the images that came with it.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     if ray.is_initialized():
         return False
     options = _init_options(runner.address, runner.workers, runner.object_store_mb)
@@ -275,8 +289,8 @@ def _job_config() -> Any:
 def _actor_class() -> Any:
     """Return the actor: a worker, with reading and publishing in threads of their own.
 
-    Each method returns a `Reply`; `open` and `run` return their value apart from it, which the
-    driver only passes on.
+    Each method returns a `Reply`; `open` returns the bytes of the images apart from it, which the
+    driver only passes on. What `run` answers is packed: the driver keeps it, and does not look.
     """
     import ray
 
@@ -305,25 +319,44 @@ def _actor_class() -> Any:
             work, images = reply.value or (None, None)
             return replace(reply, value=work), images
 
-        @ray.method(num_returns=2)
-        def run(self, *args: Any, noted: tuple[Any, int]) -> tuple[Reply, LayerParts | None]:
+        def run(self, *args: Any, noted: tuple[Any, int]) -> Reply:
             notes, key = noted
             run = self._worker.run
             if notes is not None:
                 run = partial(self._watch.noting, partial(notes.put.remote, key), run)
             reply = self._reply("stages", run, *args)
             ran: Ran | None = reply.value
-            return (replace(reply, value=ran.timings), ran.part) if ran else (reply, None)
+            packed = ran and replace(ran, part=pickle.dumps(ran.part))
+            return replace(reply, value=packed)
 
         @ray.method(concurrency_group="io")
-        def store(self, *args: Any) -> Reply:
-            return replace(self._reply("io", self._worker.store, *args), value=None)
+        def store(self, work: ShardWork, names: Sequence[str], *parts: Any) -> Reply:
+            unpacked = map(_unpacked, parts)
+            return replace(
+                self._reply("io", self._worker.store, work, names, *unpacked), value=None
+            )
 
         @ray.method(concurrency_group="io")
-        def publish(self, *args: Any) -> Reply:
-            return self._reply("io", self._worker.publish, *args)
+        def keep(
+            self, work: ShardWork, names: Sequence[str], samples: Collection[int], *parts: Any
+        ) -> Reply:
+            unpacked = map(_unpacked, parts)
+            return self._reply("io", self._worker.keep, work, names, samples, *unpacked)
+
+        @ray.method(concurrency_group="io")
+        def publish(
+            self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: Any
+        ) -> Reply:
+            unpacked = map(_unpacked, parts)
+            return self._reply("io", self._worker.publish, work, images, names, *unpacked)
 
     return ray.remote(concurrency_groups={"io": 2})(Actor)
+
+
+def _unpacked(part: bytes | LayerParts) -> LayerParts:
+    """Return the answers of a call, which the worker packed; the scheduler has put together those
+    about an image that was given up."""
+    return pickle.loads(part) if isinstance(part, bytes) else part
 
 
 class _Notes:

@@ -182,7 +182,7 @@ def execute(
 ) -> Manifest:
     """Build what is missing and return the manifest of the dataset, not yet written.
 
-    `progress` and `observer` are told what happens.
+    What happens is reported to `progress` and `observer`.
     With `retry`, images that failed are tried again; those that a budget did not reach always are.
     With `replace`, samples of sources that the config no longer names are deleted. Damaged shards
     are made again; with `check`, all finished shards are read to find damage.
@@ -214,7 +214,7 @@ def make(
 ) -> list[ShardStats]:
     """Make the shards that are missing and return the statistics of all; the log is in `log`.
 
-    `observer` is told what happens, beside `progress`.
+    What happens is reported to `progress` and `observer`.
 
     Raises:
         RunError: so many images fail that the limit cannot be kept, or the workers cannot go on.
@@ -287,7 +287,7 @@ def _skip(finished: Sequence[ShardStats], ledger: Ledger, observer: Observer) ->
 
 def _finish(receipts: _ReadingReceipts, ledger: Ledger, job: Job, stats: ShardStats) -> None:
     """Count and log a shard that was finished now, and remember what it was read from."""
-    receipts.write(job.spec, stats.samples_digest)
+    receipts.write(job.spec, stats.reading)
     log_dead_letters(stats.name, without_taken_down(stats.dead_letters))
     _log.info("%s", counted(stats.samples, "sample"), extra={"shard": stats.name})
     ledger.add(stats)
@@ -363,11 +363,13 @@ def _job(
     `finished` are the versions of the shard that exist, the best one first.
     """
     previous_digest = finished[0].samples_digest if finished else ""
-    done = next((stats for stats in finished if stats.recipe == run.graph.recipe), None)
+    alike = [stats for stats in finished if stats.recipe == run.graph.recipe]
+    alike.sort(key=lambda stats: stats.reading != receipt)  # what was read before comes first
+    done = next(iter(alike), None)
     letters = done.dead_letters if done else ()
     is_unpaid = asks_again and any(letter.reason == BUDGET_EXHAUSTED for letter in letters)
     is_wanted = is_unpaid or (retry and bool(without_taken_down(letters)))
-    if done and not is_wanted and receipt == done.samples_digest:
+    if done and not is_wanted and receipt == done.reading:
         return done
     return Job(spec=spec, previous_digest=previous_digest, done=done, retry=retry)
 
@@ -426,7 +428,7 @@ async def _run_jobs(
         _log.info("the workers are starting, %s to look at", counted(len(jobs), "shard"))
         run.output.publish(RECIPE, run.graph.recipe.encode())
         observer.observe(WorkersStarted())
-        scheduler = Scheduler(graph, runner, observer)
+        scheduler = Scheduler(graph, runner, observer, keep_s=run.config.runner.keep_s)
         async for job, stats in scheduler.run(jobs, shard_size=run.config.shard_size):
             on_finished(job, stats)
     finally:
@@ -450,7 +452,8 @@ async def _watch(
 def _runner(run: Run) -> Runner:
     config = run.config
     if run.takedown:  # every worker can read the output, and finds the list as it was read here
-        url = f"{run.output.url}/{put_in_effect(run.output, run.takedown)}"
+        name = put_in_effect(run.output, run.takedown)
+        url = run.output.path(name) if run.output.is_local else f"{run.output.url}/{name}"
         config = config.model_copy(update={"takedown": url})
     if config.runner.kind == "in_process":
         worker = Worker(config, run.graph, layers=run.layers, output=run.output)
@@ -491,7 +494,7 @@ class _ReadingReceipts:
         self._readings = readings_of(run)
 
     def read(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
-        """Return the digest of the samples that the inputs of a shard gave, as far as known.
+        """Return what the inputs of a shard were read as (`ShardStats.reading`), as far as known.
 
         With another takedown list, inputs are read again only where the versions of the shard that
         exist may hold an image that was listed, or taken off the list.
@@ -501,16 +504,16 @@ class _ReadingReceipts:
             return self._of_list_before(spec, finished)
         return data.decode("ascii", "replace")
 
-    def write(self, spec: ShardSpec, samples_digest: str) -> None:
+    def write(self, spec: ShardSpec, reading: str) -> None:
         name = self._name(spec, self._readings)
-        self._run.layers.publish(name, samples_digest.encode(), durable=False)
+        self._run.layers.publish(name, reading.encode(), durable=False)
 
     def _of_list_before(self, spec: ShardSpec, finished: Sequence[ShardStats]) -> str | None:
         if self._before.digest == self._takedown.digest:
             return None
         name = self._name(spec, readings_of(self._run, self._before))
-        digest = (self._run.layers.read(name) or b"").decode("ascii", "replace")
-        stats = next((one for one in finished if one.samples_digest == digest), None)
+        reading = (self._run.layers.read(name) or b"").decode("ascii", "replace")
+        stats = next((one for one in finished if one.reading == reading), None)
         if stats is None or stats.recipe != self._run.graph.recipe:
             return None
         source = self._run.sources[spec.source]
@@ -520,8 +523,8 @@ class _ReadingReceipts:
                 return None
         except StorageError:  # what it has cannot be looked at
             return None
-        self.write(spec, digest)
-        return digest
+        self.write(spec, reading)
+        return reading
 
     @cached_property
     def _before(self) -> Takedown:

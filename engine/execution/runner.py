@@ -8,7 +8,7 @@ and only workers see their values.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +111,12 @@ class Runner(ABC):
         """Publish the layers of stages from parts or references to them (`Worker.store`)."""
 
     @abstractmethod
+    async def keep(
+        self, opened: Opened, names: Sequence[str], samples: Collection[int], parts: Sequence[Any]
+    ) -> None:
+        """Store what stages have answered about some samples so far (`Worker.keep`)."""
+
+    @abstractmethod
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[Any]
     ) -> ShardStats:
@@ -161,6 +167,15 @@ class InProcessRunner(Runner):
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]
     ) -> None:
         self._worker.store(opened.work, names, *parts)
+
+    async def keep(
+        self,
+        opened: Opened,
+        names: Sequence[str],
+        samples: Collection[int],
+        parts: Sequence[LayerParts],
+    ) -> None:
+        self._worker.keep(opened.work, names, samples, *parts)
 
     async def publish(
         self, opened: Opened, names: Sequence[str], parts: Sequence[LayerParts]

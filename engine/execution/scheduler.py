@@ -1,7 +1,7 @@
 """The schedule of a run: how each shard goes through the stages, oldest shard first.
 
     _finish   one coroutine for each shard in flight; starts the shard again when nodes leave with
-       │      its bytes, or when shared memory is full
+       │      its bytes, or when shared memory is full, and keeps what was answered
     _build    open ──> visit ──> visit ──> publish
        │      a visit waits for those whose layers its stages read
     _visit    one segment: the stages of one pool that run together, so that an image is decoded
@@ -11,10 +11,10 @@
     _accuse   that image, stage by stage, until the stage that kills its worker is found
 
 The driver runs all of it as one `asyncio` program. Few shards are in flight, whatever the size of
-the dataset, and their images and annotations pass the driver as references only. Stages on CPUs
-share one pool, a stage on GPUs or one that waits for a service has a pool of its own, and a pool is
-released when no shard needs it any more. (Ray Data would move every column of every row at each
-stage, and a row that fails would cost its block.)
+the dataset; their images pass the driver as references only, their annotations packed. Stages on
+CPUs share one pool, a stage on GPUs or one that waits for a service has a pool of its own, and a
+pool is released when no shard needs it any more. (Ray Data would move every column of every row at
+each stage, and a row that fails would cost its block.)
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
-from engine.execution.answer import INPUT_FAILED
+from engine.execution.answer import INPUT_FAILED, PROCESS_DIED
+from engine.execution.answers import Answers
+from engine.execution.deaths import STRIKES, blamed, error_of, pieces, unreadable
 from engine.execution.observer import (
     CallFinished,
     Observer,
@@ -42,6 +45,7 @@ from engine.execution.observer import (
     WorkerLost,
 )
 from engine.execution.runner import Opened, Runner
+from engine.execution.segments import Segment, segments
 from engine.execution.worker import LayerParts
 from engine.planning.graph import CPU_POOL, Graph
 from engine.planning.partition import ShardSpec
@@ -50,21 +54,26 @@ from engine.results.publication import ShardStats
 from engine.results.shard import Shard, Spot
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
-PIECES = 8
-"""Parts into which a call is cut when its worker died."""
 ATTEMPTS = 3
+"""Times that a shard is read when workers die of none of its inputs."""
+FULL = 5
 """Times that a shard is started when shared memory is full."""
+PAUSE_S = 1.0
+"""Seconds until the second time; twice as many each time after it."""
 LOSSES = 8
 """Times that a shard is started when nodes leave with its bytes."""
 LOOK_S = 1.0
 """Seconds after which more shards are started, when workers joined."""
+STARTED_AGAIN = (DataLost, StoreFull)
+"""Errors after which a shard is started again."""
+KEEP_S = 10.0
+"""Seconds after which an answer is stored, where a config does not say it."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
-STRIKES = 2
-"""Times that workers die of an image before it is given up."""
 MAX_DEATHS = 64
 """Workers that may die one after the other, no call coming through, before a run is given up."""
 
@@ -101,49 +110,20 @@ class Moment:
         return time.perf_counter() - self.steady_s
 
 
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """Stages of one pool that run in one visit; `after`: the segments whose layers they read."""
-
-    pool: str
-    names: tuple[str, ...]
-    after: frozenset[int]
-
-
-def segments(graph: Graph, todo: Sequence[str]) -> list[Segment]:
-    """Group the stages that have something to do, in an order that respects what they read."""
-    level: dict[str, int] = {}
-    groups: dict[tuple[int, str], list[str]] = {}
-    for node in graph.layered:
-        if node.name not in todo:
-            continue
-        pool_of = {name: pool for (_, pool), names in groups.items() for name in names}
-        read = [name for name in node.inputs if name in level]
-        steps = [level[name] + (pool_of[name] != node.pool) for name in read]
-        level[node.name] = max(steps, default=0)
-        groups.setdefault((level[node.name], node.pool), []).append(node.name)
-    ordered = sorted(groups.items(), key=lambda group: group[0][0])
-    index_of = {name: index for index, (_, names) in enumerate(ordered) for name in names}
-    inputs = {node.name: node.inputs for node in graph.layered}
-    plan: list[Segment] = []
-    for index, ((_, pool), names) in enumerate(ordered):
-        read_names = {name for reader in names for name in inputs[reader]}
-        after = {index_of[name] for name in read_names & index_of.keys()} - {index}
-        plan.append(Segment(pool=pool, names=tuple(names), after=frozenset(after)))
-    return plan
-
-
 class Scheduler:
-    """Moves shards through a runner, and tells an observer what happens to them."""
+    """Moves shards through a runner, and reports to an observer what happens to them."""
 
-    def __init__(self, graph: Graph, runner: Runner, observer: Observer) -> None:
+    def __init__(
+        self, graph: Graph, runner: Runner, observer: Observer, *, keep_s: float = KEEP_S
+    ) -> None:
         self._graph = graph
         self._runner = runner
         self._observer = observer
+        self._keep_s = keep_s
         self._calls: Counter[str] = Counter()  # by pool: made and not answered yet
         self._nodes = {node.name: node for node in graph.layered}
         self._deaths = 0
-        self._is_store_full = False
+        self._room = math.inf  # shards in work for which shared memory is large enough
         self._alone = asyncio.Lock()  # held by a shard for which shared memory was too small
         self._needs: dict[str, set[tuple[str, int]]] = {}  # by pool: the visits still to come
 
@@ -182,29 +162,33 @@ class Scheduler:
     def _in_flight(self, shard_size: int) -> int:
         """Return how many shards may be in work: they keep the workers on CPUs busy, which may be
         more than at the last look."""
-        if self._is_store_full:
-            return 1
-        return 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
+        busy = 1 + math.ceil(self._runner.width(CPU_POOL) / math.ceil(shard_size / CHUNK))
+        return int(min(busy, self._room))
 
     async def _finish(self, job: Job) -> tuple[Job, ShardStats]:
         """Build a shard, from the start again when its bytes are lost, or do not fit into shared
-        memory: then after the others that do not fit, and with fewer shards beside it."""
+        memory: then after the others that do not fit, and with fewer shards beside it. Others may
+        fill it, too, so each time it waits longer; with each shard that fits, there may be more."""
         turn: AbstractAsyncContextManager[Any] = nullcontext()
         began = Moment.now()
         failures: Counter[type[RunError]] = Counter()
         while True:
             try:
                 async with turn:
+                    if full := failures[StoreFull]:
+                        await asyncio.sleep(PAUSE_S * 2 ** (full - 1))
                     done = await self._build(job)
-            except (DataLost, StoreFull) as error:
+            except STARTED_AGAIN as error:
                 shard = job.spec.name
+                _log.warning("it starts again: %s", error, extra={"shard": shard})
                 self._observer.observe(ShardRestarted(shard=shard, reason=str(error)))
                 failures[type(error)] += 1
-                if failures[StoreFull] == ATTEMPTS or failures[DataLost] == LOSSES:
+                if failures[StoreFull] == FULL or failures[DataLost] == LOSSES:
                     raise
                 if isinstance(error, StoreFull):
-                    self._is_store_full, turn = True, self._alone
+                    self._room, turn = 1, self._alone
             else:
+                self._room += not self._alone.locked()
                 _, stats = done
                 self._observer.observe(
                     ShardFinished(
@@ -225,21 +209,39 @@ class Scheduler:
         plan = segments(self._graph, list(todo))
         is_read = frozenset(index for segment in plan for index in segment.after)
         await self._plan_visits(shard.name, plan)
-        visits: list[asyncio.Task[list[Any]]] = []
+        visits: list[asyncio.Task[None]] = []
+        answers = [self._answers(opened, segment) for segment in plan]
         for index, segment in enumerate(plan):
             before = [visits[other] for other in segment.after]
-            visit = self._visit(opened, segment, index, before, store=index in is_read)
+            visit = self._visit(
+                opened, segment, index, before, answers[index], store=index in is_read
+            )
             visits.append(asyncio.create_task(visit))
+        last = [index for index in range(len(plan)) if index not in is_read]
+        names = [name for index in last for name in plan[index].names]
         try:
-            parts = [part for answers in await asyncio.gather(*visits) for part in answers]
+            await _all_of(visits)
+            if not todo and job.done and job.done.is_of(shard):
+                return job, job.done
+            for index in last:
+                await answers[index].end()
+            parts = [part for index in last for part in answers[index].parts]
+            return job, await self._runner.publish(opened, names, parts)
+        except STARTED_AGAIN:
+            for one in answers:
+                await one.flush()
+            raise
         finally:
-            for task in visits:
-                task.cancel()
-        if not todo and job.done and job.done.is_of(shard):
-            return job, job.done
-        last = [segment for index, segment in enumerate(plan) if index not in is_read]
-        names = [name for segment in last for name in segment.names]
-        return job, await self._runner.publish(opened, names, parts)
+            for one in answers:
+                await one.end()
+
+    def _answers(self, opened: Opened, segment: Segment) -> Answers:
+        """Return the answers of a visit, none yet; those that were paid for are stored at once."""
+        is_paid = any(self._nodes[name].stage.is_remote for name in segment.names)
+        return Answers(
+            partial(self._runner.keep, opened, segment.names),
+            after_s=0 if is_paid else self._keep_s,
+        )
 
     def _report_opened(
         self, shard: Shard, todo: Mapping[str, Sequence[int]], began: Moment
@@ -279,40 +281,41 @@ class Scheduler:
                 self._report_lost(error, job.spec.name, CPU_POOL)
                 deaths += 1
                 if deaths > MAX_DEATHS or deaths > ATTEMPTS + STRIKES * len(given_up):
-                    raise _unreadable(job.spec, error) from error
+                    raise unreadable(job.spec, error) from error
                 if error.spot is None:
                     continue
                 spot = Spot(*error.spot)
                 strikes[spot] += 1
                 if strikes[spot] == STRIKES:
-                    given_up[spot] = _error_of(spot, error)
+                    given_up[spot] = error_of(spot, error)
 
     async def _visit(
         self,
         opened: Opened,
         segment: Segment,
         index: int,
-        before: Sequence[asyncio.Task[list[Any]]],
+        before: Sequence[asyncio.Task[None]],
+        answers: Answers,
         *,
         store: bool,
-    ) -> list[Any]:
-        """Run a segment over a shard after the visits before it; return its parts, or none when
-        they are stored, since later visits read them."""
+    ) -> None:
+        """Run a segment over a shard after the visits before it; store its layers where later
+        visits read them."""
         for visit in before:
             await visit
         todo = opened.work.todo
         samples = sorted({number for name in segment.names for number in todo[name]})
         size = self._chunk_size(segment, len(samples))
         calls = [
-            self._run(opened, segment, samples[start : start + size])
+            asyncio.create_task(self._run(opened, segment, samples[start : start + size], answers))
             for start in range(0, len(samples), size)
         ]
-        parts = [part for answers in await asyncio.gather(*calls) for part in answers]
+        await _all_of(calls)
         await self._leave(segment.pool, (opened.work.shard.name, index))
         if store:
-            await self._runner.store(opened, segment.names, parts)
-            return []
-        return parts
+            await answers.end()
+            await self._runner.store(opened, segment.names, answers.parts)
+            answers.parts.clear()
 
     async def _plan_visits(self, shard: str, plan: Sequence[Segment]) -> None:
         """Note which pools a shard will visit, now that it is known; release those that no shard
@@ -337,12 +340,20 @@ class Scheduler:
         return max(batch, math.ceil(min(share, CHUNK) / batch) * batch)
 
     async def _run(
-        self, opened: Opened, segment: Segment, samples: Sequence[int], *, exclusive: bool = False
-    ) -> list[Any]:
-        """Run a segment over some samples, whatever happens to the workers.
+        self,
+        opened: Opened,
+        segment: Segment,
+        samples: Sequence[int],
+        answers: Answers,
+        *,
+        exclusive: bool = False,
+        died_alone: int = 0,
+    ) -> None:
+        """Run a segment over some samples, whatever happens to the workers; keep the answers.
 
         A worker may have had several calls when it died: the pieces are run alone, so that no
-        image is blamed for what another did.
+        image is blamed for what another did. An image is asked again as a whole first: stage by
+        stage, its innocent stages would be asked several times.
         """
         try:
             part = await self._call(
@@ -350,17 +361,20 @@ class Scheduler:
             )
         except WorkerDied as error:
             self._count_death(error, opened, segment, samples)
-            if len(samples) == 1:
-                known = error if exclusive and error.samples else None
-                return [await self._accuse(opened, segment, samples[0], known)]
-            return [
-                part
-                for piece in _pieces(samples, error.samples)
-                for part in await self._run(opened, segment, piece, exclusive=True)
-            ]
-        self._deaths = 0
+            if len(samples) > 1:
+                for piece in pieces(samples, error.samples):
+                    await self._run(opened, segment, piece, answers, exclusive=True)
+                return
+            alone = died_alone + exclusive
+            if error.reason == PROCESS_DIED and alone < STRIKES:
+                await self._run(opened, segment, samples, answers, exclusive=True, died_alone=alone)
+                return
+            known = error if exclusive and error.samples else None
+            part = await self._accuse(opened, segment, samples[0], known)
+        else:
+            self._deaths = 0
+        answers.add(samples, part)
         self._report_answered(opened, segment, samples)
-        return [part]
 
     async def _call(
         self,
@@ -387,6 +401,7 @@ class Scheduler:
                 started_s=began.wall_s,
                 seconds=began.seconds,
                 timings=ran.timings,
+                repeats=ran.repeats,
             )
         )
         return ran.part
@@ -407,7 +422,7 @@ class Scheduler:
                 failed[name] = StageError(sample=number, reason=INPUT_FAILED, message=message)
                 continue
             if known and known.stage == name:
-                failed[name] = _blamed(number, known)
+                failed[name] = blamed(number, known)
                 continue
             try:
                 part = await self._call(
@@ -416,13 +431,12 @@ class Scheduler:
                 good.append(name)
             except WorkerDied as error:
                 self._count_death(error, opened, segment, [number])
-                failed[name] = _blamed(number, error)
+                failed[name] = blamed(number, error)
         answered = await self._runner.fetch(part) if good else {}
-        self._report_answered(opened, segment, [number])
         empty = {name: make_layer(self._nodes[name], {}, [error]) for name, error in failed.items()}
         return {**answered, **empty}
 
-    def _report_answered(self, opened: Opened, segment: Segment, samples: Sequence[int]) -> None:
+    def _report_answered(self, opened: Opened, segment: Segment, samples: Collection[int]) -> None:
         shard = opened.work.shard.name
         for name in segment.names:
             asked = set(samples).intersection(opened.work.todo[name])
@@ -459,32 +473,21 @@ class Scheduler:
             ) from error
 
 
-def _pieces(samples: Sequence[int], suspects: Sequence[int]) -> list[Sequence[int]]:
-    """Cut a call whose worker died; where the suspects are known, each of them is alone."""
-    known = set(suspects).intersection(samples)
-    if not known:
-        size = math.ceil(len(samples) / PIECES)
-        return [samples[start : start + size] for start in range(0, len(samples), size)]
-    others = [number for number in samples if number not in known]
-    return [*([others] if others else []), *([number] for number in sorted(known))]
+async def _all_of(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
+    """Return the results of tasks that ask about one shard.
 
-
-def _blamed(number: int, error: WorkerDied) -> StageError:
-    """Return the failure of the image of which workers die."""
-    message = str(error) if error.stage else f"the worker process died on this image: {error}"
-    return StageError(sample=number, reason=error.reason, message=message, attempt=STRIKES)
-
-
-def _error_of(spot: Spot, error: WorkerDied) -> SampleError:
-    """Return the error of the input of which workers die."""
-    what = "decoded" if spot.is_decoding else "read"
-    died = f"the worker process died while it was {what}: {error}"
-    return SampleError(error.reason, str(error) if error.stage else died)
-
-
-def _unreadable(spec: ShardSpec, error: WorkerDied) -> RunError:
-    first = spec.entries[0].item.location
-    return RunError(
-        f"reading shard {spec.name}, which begins with {first}, killed its worker each time: "
-        f"{error}; if the input is large, cut it into smaller ones"
-    )
+    Where one fails since the shard has to start again, the others end first: what they are at is
+    answered then, and kept. At any other failure they are cancelled.
+    """
+    pending = {*tasks}
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                error = task.exception()
+                if error and not isinstance(error, STARTED_AGAIN):
+                    raise error
+        return [task.result() for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()

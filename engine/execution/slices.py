@@ -105,13 +105,18 @@ def gather(run: Run, *, check: bool = False) -> Manifest | None:
     return manifest_of(run, made, remarks=division.remarks)
 
 
-def end_slices(output: Folder) -> None:
-    """Delete the division and what slices left beside the shards; their logs go to the log of the
-    dataset. The caller holds the lease of the output."""
+def join_logs(output: Folder) -> None:
+    """Move the logs of slices to the end of the log of the dataset."""
     for part in filter(str.isdigit, output.names(PARTS)):
         if log := output.read(f"{PARTS}/{part}/{LOG}"):
             output.publish(LOG, (output.read(LOG) or b"") + log)
             output.remove(f"{PARTS}/{part}/{LOG}")
+
+
+def end_slices(output: Folder) -> None:
+    """Delete the division and what slices left beside the shards. The caller holds the lease of the
+    output."""
+    join_logs(output)
     output.remove(DIVISION)
     with suppress(StorageError):  # a slice that starts right now may write its lease there
         Folder(f"{output.url}/{PARTS}").clear()

@@ -7,7 +7,7 @@ the schedule nor other workers; workers exchange results as layers only.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ from engine.results.layer_store import LayerStore, Recall
 from engine.results.publication import ShardStats, publish_shard
 from engine.results.questions import Known
 from engine.results.shard import Shard, ShardBytes, Spot, read_shard
-from engine.sources.takedown import NOTHING, read_takedown
+from engine.sources.takedown import NOTHING, TAKEN_DOWN, read_takedown
 from engine.storage.folder import Folder
 
 WINDOW = 16
@@ -68,10 +68,11 @@ class ShardWork:
 @dataclass(frozen=True, kw_only=True)
 class Ran:
     """What a call of stages gave: its part, and what each stage did. A runner may have a reference
-    to the part instead."""
+    to the part instead; `repeats` counts how often it made the call again, as a node was gone."""
 
     part: Any
     timings: tuple[StageTiming, ...]
+    repeats: int = 0
 
 
 Note = Callable[[Spot], None]
@@ -162,7 +163,12 @@ class Worker:
                 kind=self._config.images,
             )
         work = ShardWork(shard=shard, todo={}, previous_digest=previous_digest, retry=retry)
+        is_taken_down = any(letter.reason == TAKEN_DOWN for letter in shard.dead_letters)
         for node in self._graph.layered:
+            if is_taken_down and previous_digest:
+                self._layers.carry_over(
+                    node, shard.digest, shard.sample_digests, previous_digest=previous_digest
+                )
             missing = self._layers.missing(
                 node,
                 shard.digest,
@@ -280,6 +286,21 @@ class Worker:
             layers[name] = join_layers(node, [recall.layer.without(work.todo[name]), *new])
             self._layers.write(node, work.shard.digest, layers[name], work.shard.sample_digests)
         return layers
+
+    def keep(
+        self, work: ShardWork, names: Sequence[str], samples: Collection[int], *parts: LayerParts
+    ) -> None:
+        """Publish what these stages have answered about some samples so far, as layers of those
+        samples, which the next run takes over if this one is killed."""
+        for name in names:
+            node = self._nodes[name]
+            answered = set(samples).intersection(work.todo[name])
+            recall = self._recall(node, work)
+            new = [part[name] for part in parts if name in part]
+            known = set(range(len(work.shard.records))).difference(recall.missing) | answered
+            layer = join_layers(node, [recall.layer.without(answered), *new])
+            digests = work.shard.sample_digests
+            self._layers.write_some(node, work.shard.digest, layer, digests, sorted(known))
 
     def publish(
         self, work: ShardWork, images: ShardBytes, names: Sequence[str], *parts: LayerParts

@@ -74,6 +74,10 @@ class RunnerConfig(BaseModel):
     as many as the config states: an autoscaler may add them. With 0, a cluster that is too small is
     refused at once, and without GPUs their stages run on CPUs. When the last node that has room
     leaves during a run, it waits at least a minute."""
+    keep_s: float = Field(default=10, ge=0)
+    """Seconds after which an answer is stored, at most, while its shard is not finished: a driver
+    that is killed loses younger ones. Each time costs two or three requests to the storage for each
+    stage under way. Answers of services are stored at once."""
     object_store_mb: int = Field(default=512, ge=80)
     """Shared memory of a Ray that we start, in MiB: it holds the bytes of the shards in flight."""
 
@@ -125,6 +129,9 @@ class RunConfig(BaseModel):
     keep their bytes. `png`: the same without loss. `original`: the source's bytes as they are."""
     keep_versions: int = Field(default=1, ge=1)
     """Finished versions of the dataset whose shards are kept, the current one included."""
+    keep_days: float | None = Field(default=None, ge=0)
+    """Versions that were replaced less than so many days ago are kept, too, by the clock of the
+    storage; by default only `keep_versions` counts."""
     takedown: str | None = None
     """A file that lists images to be taken down, by key, digest or URL: they become no samples, and
     what was made of them is deleted. A path or an fsspec URL; one entry on each line, as

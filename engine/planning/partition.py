@@ -249,10 +249,24 @@ def index_table(output: Folder) -> pa.Table | None:
 
 def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) -> None:
     """Publish the partition, before any work, so that an interrupted run resumes with the same."""
+    _write(output, [entry for spec in specs for entry in spec.entries], shard_size)
+
+
+def keep_places(output: Folder, before: Index) -> None:
+    """Add to the stored partition what an earlier one has beyond it: inputs that are gone from the
+    source keep their shards while it is open whether they will be missed."""
+    now = read_index(output)
+    known = {_identity(one.source, one.item) for one in now.entries}
+    gone = [one for one in before.entries if _identity(one.source, one.item) not in known]
+    if gone and before.shard_size == now.shard_size:
+        entries = sorted([*now.entries, *gone], key=lambda one: one.shard)
+        _write(output, entries, now.shard_size)
+
+
+def _write(output: Folder, entries: Sequence[Entry], shard_size: int) -> None:
     rows = [
         (e.source, e.shard, e.key, e.item.location, e.item.signature, e.item.start, e.item.stop)
-        for spec in specs
-        for e in spec.entries
+        for e in entries
     ]
     columns = list(zip(*rows, strict=True)) or [() for _ in _COLUMNS]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]

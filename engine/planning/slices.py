@@ -27,7 +27,7 @@ _NAMES = {
     "shard_size": "another shard_size",
     "layers": "another folder of layers",
     "sources": "other sources",
-    "readings": "other options of sources or limits",
+    "readings": "other options of sources, limits or takedown list",
 }
 """What a command can have that the slices before it did not have."""
 
@@ -85,7 +85,7 @@ class Division(BaseModel):
     """The folder of layers; "" where it is in the output."""
     sources: tuple[str, ...]
     readings: tuple[str, ...]
-    """A digest for each source of the options with which it is read."""
+    """A digest for each source of the options, limits and takedown list with which it is read."""
     inputs: str
     """`inputs_digest` of the shards."""
     remarks: tuple[str, ...]

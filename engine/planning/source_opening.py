@@ -29,7 +29,7 @@ def open_source(
     """Open the source that an entry of a run config means; without `limits`, with the default ones.
 
     `auto` takes the kind that is the scheme of the URL (`shape_world://...`), else it looks at
-    names, in the first folder that tells.
+    names, in the first folder that tells, or on S3 the first page of it.
 
     The source's own config has the kind that was found, so that workers need not look again.
 
@@ -67,7 +67,7 @@ def _kind_of(entry: SourceEntry) -> str:
     common = entry.model_dump(include=set(FilesConfig.model_fields))
     place = place_of(validated(FilesConfig, common, where=f"source {redacted(entry.url)}"))
     is_selected = place.selected()
-    for folder in islice(place.folders(), _FOLDERS_TO_LOOK_AT):
+    for folder in islice(place.parts(), _FOLDERS_TO_LOOK_AT):
         selected = [
             name
             for name in folder.files

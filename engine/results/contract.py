@@ -110,6 +110,9 @@ def json_type(column: Column) -> type:
 
 SAMPLE_TYPES: Mapping[str, type] = {column.name: json_type(column) for column in SAMPLE_COLUMNS}
 """The Python types of the fields of a sample's JSON."""
+HEAD_TYPES = {name: one for name, one in SAMPLE_TYPES.items() if name != "annotations"}
+"""Those of the fields beside the annotations."""
+_AFTER_ANNOTATIONS = b'],"height":'
 
 
 def parse_sample(data: bytes) -> dict[str, Any]:
@@ -118,10 +121,27 @@ def parse_sample(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is no JSON, or lacks a field, or has one of another type.
     """
-    row = parse_json(data)
+    return _checked(parse_json(data), SAMPLE_TYPES)
+
+
+def parse_sample_head(data: bytes) -> dict[str, Any]:
+    """Return the JSON of a sample without its annotations, which are most of it and are not parsed.
+
+    They come first, as keys are sorted; within a text, the end of the list would be escaped.
+
+    Raises:
+        ValueError: as `parse_sample`.
+    """
+    end = data.rfind(_AFTER_ANNOTATIONS)
+    row = parse_json(b"{" + data[end + len(b"],") :]) if end >= 0 else None
+    return _checked(row, HEAD_TYPES)
+
+
+def _checked(row: Any, types: Mapping[str, type]) -> dict[str, Any]:
+    """Return the fields of a sample, if they have these types."""
     if not isinstance(row, dict):
         raise ValueError("a sample's JSON is no object")
-    for name, expected in SAMPLE_TYPES.items():
+    for name, expected in types.items():
         if type(row.get(name)) is not expected:  # true is no number
             raise ValueError(f"a sample lacks {name}, or it is no {expected.__name__}")
     if row["width"] < 1 or row["height"] < 1:

@@ -1,8 +1,9 @@
 """The stored layers: which samples of a stage are missing, and what other layers know of them.
 
-A layer that is there is done. Where it is not, rows of unchanged samples come from the layer of the
-shard as it was before; where only a gate is another one, answers come from the layers under other
-gates, question by question.
+A layer of all samples of its shard is done. One of some of them was under way when a build was
+killed: the others are missing. Where there is none, rows of unchanged samples come from the layer
+of the shard as it was before; where only a gate is another one, answers come from the layers under
+other gates, question by question.
 """
 
 from __future__ import annotations
@@ -59,6 +60,20 @@ class LayerStore:
         name = layer_file(node.name, node.fingerprint, node.gate.digest, shard_digest)
         self._folder.publish(name, layer_bytes(layer, sample_digests), durable=False)
 
+    def write_some(
+        self,
+        node: Node[Any],
+        shard_digest: str,
+        layer: Layer,
+        sample_digests: Sequence[str],
+        numbers: Sequence[int],
+    ) -> None:
+        """Publish the answers about some samples of a shard, in place of its layer: the others are
+        missing."""
+        places = {number: place for place, number in enumerate(numbers)}
+        some = [sample_digests[number] for number in numbers]
+        self.write(node, shard_digest, layer.renumbered(places), some)
+
     def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:
         """Return a layer and its sample digests, or `None` when absent or damaged.
 
@@ -82,6 +97,23 @@ class LayerStore:
         self._folder.remove(name)
         return None
 
+    def carry_over(
+        self, node: Node[Any], digest: str, samples: Sequence[str], *, previous_digest: str
+    ) -> None:
+        """Write the layer of a shard that only lost samples from the one before, with the failures
+        of those that stayed, which are not asked about again."""
+        name = layer_file(node.name, node.fingerprint, node.gate.digest, digest)
+        if digest == previous_digest or self._folder.exists(name):
+            return
+        old = self.read(node, previous_digest)
+        if old is None:
+            return
+        layer, before = old
+        number_of = {sample: number for number, sample in enumerate(samples)}
+        numbers = {old: number_of[one] for old, one in enumerate(before) if one in number_of}
+        if len(numbers) == len(samples):
+            self.write(node, digest, layer.renumbered(numbers), samples)
+
     def missing(
         self,
         node: Node[Any],
@@ -96,9 +128,13 @@ class LayerStore:
         Like `recall`, but reads only the end of a file. Damage to the rows of a large layer is
         found by `recall`.
         """
-        if stored := self._look(node, digest):
+        stored = self._look(node, digest)
+        if stored and stored[1] == list(samples):
             errors, _ = stored
             return tuple(error.sample for error in errors if again(error)) or None
+        if stored:
+            errors, some = stored
+            return _without(samples, _unchanged(filter(again, errors), some, samples))
         old = self._look(node, previous_digest) if previous_digest else None
         numbers = _unchanged(*old, samples) if old else {}
         return _without(samples, numbers)
@@ -117,15 +153,17 @@ class LayerStore:
         Samples whose error is to be asked `again` count as missing. When the layer is not there,
         the rows of unchanged samples come from the layer of the shard of `previous_digest`.
         """
-        if stored := self.read(node, digest):
+        stored = self.read(node, digest)
+        if stored and stored[1] == list(samples):
             layer, _ = stored
             asked = tuple(error.sample for error in layer.errors if again(error))
             return Recall(layer=layer.without(asked), missing=asked)
-        old = self.read(node, previous_digest) if previous_digest else None
+        old = stored or (self.read(node, previous_digest) if previous_digest else None)
         if old is None:
             return Recall(layer=make_layer(node, {}, ()), missing=tuple(range(len(samples))))
         layer, old_samples = old
-        numbers = _unchanged(layer.errors, old_samples, samples)
+        failed = filter(again, layer.errors) if stored else layer.errors
+        numbers = _unchanged(failed, old_samples, samples)
         return Recall(layer=layer.renumbered(numbers), missing=_without(samples, numbers))
 
     def _look(

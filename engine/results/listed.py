@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from engine.core.annotation import SOURCE
 from engine.results.publication import ShardStats
-from engine.results.shard_files import read_sample_json
+from engine.results.shard_files import read_sample_heads
 from engine.results.takedowns import Match
 from engine.sources.takedown import TAKEN_DOWN, Takedown, name_of, names_in
 from engine.storage.folder import Folder
@@ -30,7 +30,7 @@ def listed_in(
     Raises:
         StorageError: the shard cannot be read.
     """
-    for row in read_sample_json(output, stats.name):
+    for row in read_sample_heads(output, stats.name):
         entries = {
             entry
             for base in bases

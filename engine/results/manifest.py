@@ -19,7 +19,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.annotation import SOURCE
-from engine.core.errors import StorageError
+from engine.core.errors import DamagedFile
 from engine.core.image_member import ImageKind
 from engine.core.sample import DeadLetter
 from engine.planning.fingerprint import FORMAT_VERSION
@@ -257,10 +257,14 @@ def read_manifest(output: Folder, name: str = MANIFEST) -> dict[str, Any] | None
 
 
 def named_shards(output: Folder, name: str = MANIFEST) -> list[str]:
-    """Return the names of the shards of a manifest; none where it is absent or damaged."""
+    """Return the names of the shards of a manifest; none where it is absent or damaged.
+
+    Raises:
+        StorageError: it cannot be read, so that nobody knows: its shards must not be deleted.
+    """
     try:
         manifest = read_manifest(output, name)
-    except StorageError:
+    except DamagedFile:
         return []
     return [shard["name"] for shard in manifest["shards"]] if manifest else []
 

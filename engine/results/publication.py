@@ -24,7 +24,7 @@ from engine.core.annotation import ANNOTATION_NAMES, SOURCE
 from engine.core.counted import counted
 from engine.core.errors import StorageError
 from engine.core.image_member import ImageKind, ImageMember, image_member
-from engine.core.sample import DeadLetter, Record
+from engine.core.sample import DeadLetter, Record, digest_of
 from engine.planning.graph import Graph
 from engine.planning.partition import shard_name
 from engine.results.contract import SAMPLE_TYPES, SHARD_SCHEMA
@@ -105,6 +105,14 @@ class ShardStats:
         unread = tuple(letter for letter in self.dead_letters if letter.stage == SOURCE)
         return self.samples_digest == shard.digest and unread == shard.dead_letters
 
+    @cached_property
+    def reading(self) -> str:
+        """What the inputs of the shard were read as: the digest of its samples and, where inputs
+        became none, one of their dead letters. Versions with equal samples differ in these."""
+        unread = [asdict(letter) for letter in self.dead_letters if letter.stage == SOURCE]
+        letters = f" {digest_of([to_json(unread).decode()])[:16]}" if unread else ""
+        return f"{self.samples_digest}{letters}"
+
     def to_json(self) -> bytes:
         """Return the content of the shard's file of statistics."""
         return to_json(asdict(self), indent=1)
@@ -122,6 +130,11 @@ class ShardStats:
             ValueError: they are damaged, or of another version.
         """
         return _STATS.validate_json(data, strict=True)
+
+
+def samples_of_reading(data: bytes) -> str:
+    """Return the digest of samples in a stored `ShardStats.reading`."""
+    return data.decode("ascii", "replace").partition(" ")[0]
 
 
 _STATS: TypeAdapter[ShardStats] = TypeAdapter(ShardStats)

@@ -17,7 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from engine.core.errors import StorageError
-from engine.results.contract import SHARD_COLUMNS, SHARD_SCHEMA, parse_sample
+from engine.results.contract import SHARD_COLUMNS, SHARD_SCHEMA, parse_sample, parse_sample_head
 from engine.results.publication import SHARDS
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder
@@ -107,6 +107,18 @@ def read_rows(folder: Folder, shard: str, columns: Sequence[str] | None = None) 
             if column.name in names and not column.is_nullable and table[column.name].null_count:
                 raise ValueError(f"it has rows without {column.name}")
         return table.select(names)
+
+
+def read_sample_heads(folder: Folder, shard: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON of each sample of a shard without its annotations, several times faster than
+    with them.
+
+    Raises:
+        StorageError: the tar cannot be read.
+    """
+    with opened_file(folder, shard, "tar") as file:
+        for _, files in read_files(file, Wanted(extensions=("json",))):
+            yield parse_sample_head(files["json"])
 
 
 @contextmanager

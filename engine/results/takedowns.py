@@ -47,6 +47,18 @@ class Match:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model that was trained on a dataset with listed images; `path` is within the refinement.
+
+    It is not deleted. `is_there` until a training without the images replaced it.
+    """
+
+    path: str
+    sha256: str
+    is_there: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Receipt:
     """What one takedown found and deleted. `version` is the digest of the manifest from which on
     it is gone, empty until all is deleted."""
@@ -68,13 +80,17 @@ class Receipt:
     layers: tuple[str, ...]
     """Layers that are deleted or written again without the images."""
     reading_receipts: tuple[str, ...]
-    """Files beside the layers that named those shards."""
+    """Folders beside the layers that noted which samples inputs gave, by the lists before."""
     samples: tuple[str, ...]
     """Digests of the samples that layers must not have."""
     log_lines: int
     """Lines that were removed from the log of runs."""
     audit_lines: int
     """Lines that were removed from the file of an audit."""
+    rounds: tuple[str, ...]
+    """Rounds that a refinement no longer has, which are deleted but for their checkpoints."""
+    checkpoints: tuple[Checkpoint, ...]
+    """Models of a refinement that were trained on listed images."""
     not_reached: tuple[str, ...]
     """Where copies may be that were not deleted."""
     version: str = ""
@@ -99,6 +115,8 @@ class Receipt:
             samples=_union(earlier.samples, self.samples),
             log_lines=max(earlier.log_lines, self.log_lines),
             audit_lines=max(earlier.audit_lines, self.audit_lines),
+            rounds=_union(earlier.rounds, self.rounds),
+            checkpoints=_joined_checkpoints(earlier.checkpoints, self.checkpoints),
             not_reached=self.not_reached,
         )
 
@@ -117,6 +135,11 @@ def _joined_matches(*parts: Iterable[Match]) -> tuple[Match, ...]:
     return tuple(
         found[key, shard] for key, shard in sorted(found) if shard or key not in were_in_shards
     )
+
+
+def _joined_checkpoints(*parts: Iterable[Checkpoint]) -> tuple[Checkpoint, ...]:
+    found = {(one.path, one.sha256): one for part in parts for one in part}
+    return tuple(found[name] for name in sorted(found))
 
 
 def list_file(takedown: Takedown) -> str:

@@ -1,9 +1,14 @@
 """Versions of a dataset: the switch from one to the next, and which files are deleted then.
 
 Until the manifest is replaced, readers see the whole previous version; afterwards the new one.
+Manifests hold no times: a version is as old as the storage says that its file is, which is written
+when the version is replaced.
 """
 
 from __future__ import annotations
+
+import time
+from dataclasses import dataclass
 
 from engine.planning.config import LAYERS
 from engine.results.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards
@@ -13,17 +18,32 @@ from engine.untrusted.names import is_shard_name
 
 VERSIONS = "versions"
 """The folder of earlier manifests, `NUMBER.json`, if versions are kept."""
+_DAY_S = 86_400.0
 
 
-def switch(output: Folder, manifest: bytes, *, keep: int) -> None:
-    """Make a manifest the current one; keep `keep` versions, including it."""
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Which versions are kept: so many of the last ones, the current one included, and those that
+    were replaced less than so many days ago."""
+
+    versions: int = 1
+    days: float | None = None
+
+    @property
+    def keeps_replaced(self) -> bool:
+        """Whether a version that is replaced now is kept."""
+        return self.versions > 1 or self.days is not None
+
+
+def switch(output: Folder, manifest: bytes, retention: Retention) -> None:
+    """Make a manifest the current one."""
     before = output.read(MANIFEST)
-    is_kept = keep > 1 and before != manifest
+    is_kept = retention.keeps_replaced and before != manifest
     if is_kept and before is not None and named_shards(output):  # a damaged manifest is no version
         _keep(output, before)
     replace_manifest(output, manifest)
     output.remove(RECIPE)
-    remove_stale(output, keep=keep)
+    remove_stale(output, retention)
 
 
 def _keep(output: Folder, manifest: bytes) -> None:
@@ -40,11 +60,13 @@ def replace_manifest(output: Folder, manifest: bytes) -> None:
         output.remove(SIGNATURE)
 
 
-def remove_stale(output: Folder, *, keep: int) -> None:
-    """Delete versions beyond `keep`, shards that no version names, and temporary files of killed
-    writers; other files in the folder of shards are kept."""
+def remove_stale(output: Folder, retention: Retention) -> None:
+    """Delete versions that are not kept, shards that no version names, and temporary files of
+    killed writers; other files in the folder of shards are kept."""
     numbers = _numbers(output)
-    for number in numbers[: max(0, len(numbers) - (keep - 1))]:
+    beyond = numbers[: max(0, len(numbers) - (retention.versions - 1))]
+    days = retention.days
+    for number in beyond if days is None else _older(output, beyond, days=days):
         output.remove(_path(number))
     live = live_shards(output)
     for name in output.names(SHARDS):
@@ -53,6 +75,15 @@ def remove_stale(output: Folder, *, keep: int) -> None:
             output.remove(f"{SHARDS}/{name}")
     if output.is_local:  # object storage has no temporary files
         remove_left_over(output)
+
+
+def _older(output: Folder, numbers: list[int], *, days: float) -> list[int]:
+    """Return the versions that were replaced more than so many days ago. One whose time the storage
+    does not state is kept: what is deleted is lost."""
+    entries = output.entries(VERSIONS)
+    times = {number: entries[f"{number:06d}.json"].modified for number in numbers}
+    oldest = time.time() - days * _DAY_S
+    return [number for number in numbers if 0 < times[number] < oldest]
 
 
 def remove_left_over(output: Folder) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
+from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
 from engine.core.errors import ConfigError, SampleError, StorageError, nearest
@@ -19,6 +20,7 @@ from engine.core.image.header import TOO_MANY_BYTES
 from engine.sources.links import LINK_NOT_FOLLOWED, descriptor, leads_out, not_followed
 from engine.storage.failure import storage_error
 from engine.storage.object_storage import (
+    PAGE,
     RemoteFile,
     beginning,
     is_object_storage,
@@ -116,6 +118,27 @@ class Place:
         else:
             yield from _walk(self._list_remote, self._depth())
 
+    def parts(self) -> Iterator[SourceFolder]:
+        """List like `folders`, but a folder on S3 in parts of a page, for those who look at some
+        names only.
+
+        Raises:
+            ConfigError, StorageError: as `folders`.
+        """
+        if self.names or not speaks_s3(self.fs):
+            yield from self.folders()
+            return
+        pending = [""]
+        while pending:
+            path = pending.pop()
+            below: list[str] = []
+            entries = self._remote_entries(path)
+            while page := list(islice(entries, PAGE)):
+                part = self._listing(page, path)
+                yield SourceFolder(path, part.files)
+                below += part.folders
+            pending += [f"{path}{name}/" for name in sorted(below, reverse=True)]
+
     def selected(self) -> Callable[[str], bool]:
         """Return the predicate for paths below the root that the URL and `include` select."""
         names = frozenset(self.names)
@@ -208,6 +231,8 @@ class Place:
                 return self._list_remote(parent).files
             return self._local_lister()(parent).files
         except (OSError, StorageError):
+            if is_object_storage(self.fs):
+                raise
             return {}  # a web server has no listings: look for each name
 
     def _signature_of(self, name: str, others: Mapping[str, str]) -> str:
@@ -221,13 +246,19 @@ class Place:
             raise storage_error("look at", f"{name!r} of {self.url}", error) from error
 
     def _list_remote(self, folder: str) -> Listing:
-        full = posixpath.join(self.root, folder).rstrip("/")
-        listing = Listing({}, [], [])
+        return self._listing(self._remote_entries(folder), folder)
+
+    def _remote_entries(self, folder: str) -> Iterator[Mapping[str, Any]]:
         try:
-            for entry in listed(self.fs, full):
-                self._add(listing, entry, full)
+            yield from listed(self.fs, posixpath.join(self.root, folder).rstrip("/"))
         except Exception as error:  # each storage client has its own errors
             raise storage_error("list", f"{folder!r} of {self.url}", error) from error
+
+    def _listing(self, entries: Iterable[Mapping[str, Any]], folder: str) -> Listing:
+        full = posixpath.join(self.root, folder).rstrip("/")
+        listing = Listing({}, [], [])
+        for entry in entries:
+            self._add(listing, entry, full)
         return listing
 
     def _add(self, listing: Listing, entry: Mapping[str, Any], full: str) -> None:

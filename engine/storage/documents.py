@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.core.errors import StorageError
+from engine.core.errors import DamagedFile
 from engine.storage.folder import Folder
 from engine.untrusted.bounded_json import TooDeep, parsed
 
@@ -62,9 +62,9 @@ def parse_json(data: bytes) -> Any:
         raise ValueError(f"it is not JSON: {error}") from error
 
 
-def damaged(folder: Folder, name: str, reason: object, *, cure: str) -> StorageError:
+def damaged(folder: Folder, name: str, reason: object, *, cure: str) -> DamagedFile:
     """Return the error of a file that is not what it should be, in one sentence."""
-    return StorageError(f"{folder.path(name)} is damaged: {in_one_line(reason)}; {cure}")
+    return DamagedFile(f"{folder.path(name)} is damaged: {in_one_line(reason)}; {cure}")
 
 
 def in_one_line(reason: object) -> str:

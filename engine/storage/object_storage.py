@@ -17,6 +17,8 @@ from engine.storage.failure import is_outage, storage_error
 
 _S3 = ("s3", "s3a")
 _OTHERS = ("gs", "gcs", "az", "abfs", "abfss")
+PAGE = 1000
+"""The files of one page of a listing of S3."""
 TRIES = 8
 """How often a request to S3 is sent, at most, while the storage is busy or fails: half a minute in
 all. s3fs does that up to five times when there is no answer. AWS_MAX_ATTEMPTS changes it."""

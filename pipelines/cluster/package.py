@@ -3,7 +3,8 @@
     florilegium_job.yaml             the config: overrides and `--plan` are in it
     florilegium_job.py               starts the command (`launcher`)
     florilegium_plugins/0, 1, ...    folders of plugins, without what git ignores
-    ...                              files that stages name by a relative path, at the same path
+    ...                              files that it names by a relative path, at the same path, and
+                                     the images of the examples among them
 
 Every process of the job starts in its node's copy of this folder, so relative paths lead to the
 same files on all nodes. An absolute path is one that all nodes see: it stays as it is.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,11 @@ def pack(document: Mapping[str, Any], config: RunConfig, folder: Path) -> Packag
     for number, name in enumerate(config.plugin_path):
         plugins.append(f"{_PLUGINS}/{number}")
         parts.append(_pack_code(name, folder / plugins[-1]))
-    for value in sorted(set(named_files(config))):
-        _copy(Path(value), folder / value)
-        parts.append(Part(name=value, files=1, bytes=Path(value).stat().st_size))
+    images = images_of_examples(config)
+    parts += [
+        _pack_files(value, (value, *images.get(value, ())), folder)
+        for value in sorted({*named_files(config), *_takedown_list(config)})
+    ]
     _refuse_large(parts)
     text = yaml.safe_dump(
         on_cluster(document, config, plugins), sort_keys=False, allow_unicode=True
@@ -109,13 +112,14 @@ def refuse_local_places(config: RunConfig) -> None:
 
 
 def named_files(config: RunConfig) -> Iterator[str]:
-    """Yield the values of stages' options that are relative paths of files here.
+    """Yield the options of stages and of a refinement that are relative paths of files here.
 
     Raises:
         ConfigError: one leads out of this folder, or is a folder, such as a model's.
     """
-    for section in SECTIONS:
-        for key, value in _texts(getattr(config, section), section):
+    values = config.model_dump(include={*SECTIONS, "refine"})
+    for section in values:
+        for key, value in _texts(values[section], section):
             if os.path.isabs(value):
                 continue
             if value.startswith("~/") or (value.startswith("../") and os.path.exists(value)):
@@ -132,6 +136,46 @@ def named_files(config: RunConfig) -> Iterator[str]:
                 yield value
 
 
+def _takedown_list(config: RunConfig) -> Iterator[str]:
+    """Yield the path of the takedown list, if it is a file here.
+
+    Raises:
+        ConfigError: it leads out of this folder, or is not there.
+    """
+    path = config.takedown
+    if not path or "://" in path or os.path.isabs(path):
+        return
+    if path.startswith(("~", "../")):
+        raise ConfigError(
+            f"takedown = {cut(path)} leads out of this folder: put the list below it, or give its "
+            f"URL, or the absolute path of a file that all nodes mount"
+        )
+    if not os.path.isfile(path):
+        raise ConfigError(f"takedown = {cut(path)}: there is no such file")
+    yield path
+
+
+def images_of_examples(config: RunConfig) -> dict[str, tuple[str, ...]]:
+    """Return the paths of the images that files of examples name, by the path of the file.
+
+    Raises:
+        ConfigError: a file of examples, or an image of it, is missing or damaged.
+    """
+    from specialists.online.examples import read_examples
+
+    images: dict[str, tuple[str, ...]] = {}
+    for name, options in config.specialists.items():
+        path = options.get("examples")
+        used = str(options.get("use", name))
+        is_few_shot = used.endswith(("few_shot_caption", ":FewShotCaption"))
+        if is_few_shot and isinstance(path, str) and not os.path.isabs(path):
+            folder = os.path.dirname(path)
+            above = Path(folder).resolve()
+            found = {one.image.relative_to(above) for one in read_examples(path).examples}
+            images[path] = tuple(sorted(os.path.join(folder, one) for one in found))
+    return images
+
+
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield key, value
@@ -141,6 +185,13 @@ def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _texts(inner, key)
+
+
+def _pack_files(name: str, paths: Sequence[str], folder: Path) -> Part:
+    for path in paths:
+        _copy(Path(path), folder / path)
+    size = sum(os.path.getsize(path) for path in paths)
+    return Part(name=name, files=len(paths), bytes=size)
 
 
 def _pack_code(name: str, target: Path) -> Part:

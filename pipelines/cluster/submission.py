@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine.core.errors import OutputInUse, RunError, UsageError
 from engine.core.known_secrets import is_secret_variable
@@ -25,13 +25,15 @@ from pipelines.cluster.client import Cluster
 from pipelines.cluster.jobs import OUTPUT, SUBMISSION, Job, latest, name_of
 from pipelines.cluster.package import CONFIG, LAUNCHER, Package
 
+Command = Literal["build", "refine", "refresh"]
+"""What a job can run; each takes a config."""
 STOP_S = 30
 """Seconds that Ray gives a cancelled build to release its output."""
 _OWN_PYTHON = f'exec "$(readlink /proc/$PPID/exe)" {LAUNCHER}'
 _CONFIG_VARIABLE = "FLORILEGIUM_CONFIG"
 _IN_IMAGE = (
     f'config="$(mktemp)" && printf %s "${_CONFIG_VARIABLE}" | base64 -d > "$config" && '
-    'exec python -m pipelines build "$config"'
+    'exec python -m pipelines {command} "$config"'
 )
 _MOST_IN_VARIABLE = 90_000
 """Bytes of a config that fit in an environment variable, as base64."""
@@ -85,10 +87,11 @@ def submission_of(
     *,
     flags: Sequence[str],
     environment: Environment,
+    command: Command = "build",
     pip: Sequence[str] = (),
     image: str | None = None,
 ) -> Submission:
-    """Return the submission of a build.
+    """Return the submission of a build, or of another command that takes a config.
 
     Raises:
         UsageError: the job is to run in an image, and would take more than its config with it.
@@ -96,21 +99,20 @@ def submission_of(
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), **environment.variables}
     if image:
         variables[_CONFIG_VARIABLE] = _for_image(package, pip)
-        command = " ".join((_IN_IMAGE, *flags))
+        line = " ".join((_IN_IMAGE.format(command=command), *flags))
         runtime_env: dict[str, Any] = {"image_uri": image}
     else:
         own = ["--pip"] * bool(pip)
-        command = (
-            f"{_OWN_PYTHON} {shlex.join([*own, version('florilegium'), 'build', CONFIG, *flags])}"
-        )
+        words = [*own, version("florilegium"), command, CONFIG, *flags]
+        line = f"{_OWN_PYTHON} {shlex.join(words)}"
         runtime_env = {"working_dir": str(package.folder)}
     if pip:
         runtime_env["pip"] = list(pip)
-    parts = (package.digest, command, *sorted(variables), *sorted(pip), image or "")
+    parts = (package.digest, line, *sorted(variables), *sorted(pip), image or "")
     return Submission(
         name=name_of(output),
         output=output,
-        command=command,
+        command=line,
         runtime_env={**runtime_env, "env_vars": variables},
         digest=hashlib.sha256("\0".join(parts).encode()).hexdigest(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ from pipelines.commands.options import (
     PluginPath,
     Replace,
     RetryDeadLetters,
+    RunnerOption,
     SourceOption,
     Verbose,
     out,
@@ -46,9 +48,7 @@ def build(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/quickstart.yaml.")],
     source: SourceOption = None,
     output: OutputOption = None,
-    runner: Annotated[
-        str | None, typer.Option(help="`ray`, `local` (one worker process), `in_process`.")
-    ] = None,
+    runner: RunnerOption = None,
     overrides: Overrides = None,
     plan_file: PlanFile = None,
     dry_run: DryRun = False,
@@ -74,13 +74,9 @@ def build(
 ) -> None:
     """Build a dataset, or bring it up to date: finished work is not repeated."""
     from engine.execution.losses import refuse_losses
-    from engine.execution.run import prepare
     from engine.planning.slices import Slice
     from pipelines.build import build_dataset, build_slice, finish_slices
-    from pipelines.commands.dry_run import dry_run_lines, refuse_problems
     from pipelines.commands.loading import load
-    from pipelines.commands.services import loopback_warnings
-    from pipelines.commands.tables import plan_table, print_table
     from pipelines.refine.config import RefineConfig
     from pipelines.terminal.verbose import log_shown
 
@@ -105,13 +101,8 @@ def build(
     if ends_slices:
         _drop_slices(loaded.output)
         return
-    run = prepare(loaded, is_dry=dry_run, imports_modules=not dry_run)
-    warn(loopback_warnings(run))
-    if dry_run:
-        print_table(out, plan_table(run))
-        for line in (*dry_run_lines(run), *notes):
-            out.say(line)
-        refuse_problems(run)
+    run = prepared(loaded, notes, is_dry=dry_run)
+    if run is None:
         return
     with log_shown(verbose):
         if own:
@@ -123,7 +114,7 @@ def build(
     if manifest is None:
         out.say(f"nothing is new: {run.output.url} is finished")
         return
-    _print_summary(manifest, run.output.url, own)
+    print_summary(manifest, run.output.url, own)
     for line in notes:
         out.say(line)
     refuse_losses(manifest, run.config.max_dead_letter_share)
@@ -156,17 +147,39 @@ def _drop_slices(output: str) -> None:
         out.say(f"{output} is not being built in slices")
 
 
-def _print_summary(manifest: Manifest, url: str, part: Slice | None) -> None:
+def prepared(config: RunConfig, notes: Iterable[str] = (), *, is_dry: bool) -> Run | None:
+    """Prepare a run; of a dry one print the plan and the notes instead."""
+    from engine.execution.run import prepare
+    from pipelines.commands.dry_run import dry_run_lines, refuse_problems
+    from pipelines.commands.services import loopback_warnings
+    from pipelines.commands.tables import plan_table, print_table
+
+    run = prepare(config, is_dry=is_dry, imports_modules=not is_dry)
+    warn(loopback_warnings(run))
+    if not is_dry:
+        return run
+    print_table(out, plan_table(run))
+    for line in (*dry_run_lines(run), *notes):
+        out.say(line)
+    refuse_problems(run)
+    return None
+
+
+def print_summary(manifest: Manifest, url: str, part: Slice | None = None) -> None:
     """Print what a build, or a slice of it, made of the inputs, and where."""
-    from engine.execution.losses import lines_of
+    from engine.execution.losses import lines_of, without_taken_down
     from pipelines.commands.tables import print_table, totals_table
 
     totals = manifest.totals
     print_table(out, totals_table(totals))
     became = f"{counted(totals.samples, 'sample')} + {counted(totals.dead_letters, 'dead letter')}"
     out.say(f"{counted(totals.inputs, 'image')} = {became}")
-    for line in (*lines_of(letter for _, letter in manifest.dead_letters), *manifest.remarks):
+    letters = without_taken_down(letter for _, letter in manifest.dead_letters)
+    for line in (*lines_of(letters), *manifest.remarks):
         out.say(line)
+    if taken_down := totals.dead_letters - len(letters):
+        listed = counted(taken_down, "image is", "images are")
+        out.say(f"taken down: {listed} on the takedown list; {url}/takedowns has the receipts")
     if part:
         shards = counted(len(manifest.shards), "shard")
         out.say(f"slice    {part} of {url}: {shards}; `--finish` when all slices are built")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -25,16 +26,24 @@ from pipelines.commands.options import (
     SourceOption,
     Verbose,
     err,
-    given,
     out,
 )
 
 if TYPE_CHECKING:
+    from engine.planning.config import RunConfig
     from pipelines.cluster.client import Cluster
     from pipelines.cluster.jobs import Job
+    from pipelines.cluster.package import Package
+    from pipelines.cluster.submission import Command, Environment
 
 _LACKING = re.compile(r"No module named|pip install")
 """What a job prints that lacks a package."""
+_ABSENT = {
+    "build": ("--accept",),
+    "refine": ("--accept", "--retry-dead-letters", "--replace", "--check"),
+    "refresh": (),
+}
+"""Switches of `submit` that a command does not have."""
 Address = Annotated[
     str,
     typer.Option(
@@ -53,6 +62,12 @@ def submit(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/cluster.yaml.")],
     address: Address,
     wait: Wait = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Run `refresh` there, not `build`.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="With --refresh: publish what was held back.")
+    ] = False,
     source: SourceOption = None,
     output: OutputOption = None,
     overrides: Overrides = None,
@@ -80,56 +95,90 @@ def submit(
         str | None, typer.Option(help="Run the job in this container image (podman on the nodes).")
     ] = None,
 ) -> None:
-    """Build on a running Ray cluster; the same submission twice is one job."""
-    from engine.planning.config import RunConfig, load_document, validated
-    from engine.planning.plugins import modules_of, refuse_plugins
+    """Build, refresh or refine on a running Ray cluster; the same submission twice is one job."""
     from pipelines.cluster.client import Cluster
     from pipelines.cluster.package import pack
     from pipelines.cluster.submission import Environment, submission_of
     from pipelines.cluster.submission import submit as submit_to
+    from pipelines.commands.loading import load
+    from pipelines.refresh.options import refuse_commands
 
-    changes = given(
+    loaded = load(
+        config,
+        overrides=overrides,
+        plan_file=plan_file,
+        no_plugins=no_plugins,
         source=source,
         output=output,
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
     )
-    document = load_document(config, changes=changes, overrides=overrides or [], plan=plan_file)
-    if "refine" in document:
-        raise UsageError(f"{config} describes a refinement, and `submit` sends builds only")
-    loaded = validated(RunConfig, document, where=str(config))
+    command = _command_of(loaded.config, config, refresh=refresh)
+    switches = {"--accept": accept, "--retry-dead-letters": retry_dead_letters}
+    switches |= {"--replace": replace, "--check": check}
+    flags = _flags_of(command, switches | {"--no-plugins": no_plugins, "--verbose": verbose})
     if no_plugins:
-        refuse_plugins(loaded, modules_of(loaded))
+        refuse_commands(loaded.refresh)
     environment = Environment.of(env or [])
-    switches = {
-        "--retry-dead-letters": retry_dead_letters,
-        "--replace": replace,
-        "--check": check,
-        "--no-plugins": no_plugins,
-        "--verbose": verbose,
-    }
     cluster = Cluster(address, secrets=environment.secrets)
     with TemporaryDirectory(prefix="florilegium-") as folder:
-        package = pack(document, loaded, Path(folder))
+        package = pack(loaded.document, loaded.config, Path(folder))
         submission = submission_of(
             package,
-            loaded.output,
-            flags=[switch for switch, is_on in switches.items() if is_on],
+            loaded.config.output,
+            flags=flags,
             environment=environment,
+            command=command,
             pip=pip or (),
             image=image,
         )
         name, is_new = submit_to(cluster, submission)
+    _print_sent(package, environment, name, is_new=is_new)
+    out.say(f"dataset  {redacted(loaded.config.output)}")
+    if wait:
+        _follow(cluster, name)
+    out.say(f"follow   florilegium job logs {name} --address {cluster.address} --wait")
+
+
+def _command_of(config: RunConfig, path: Path, *, refresh: bool) -> Command:
+    """Return the command that a job runs: `refine` where the config describes a refinement.
+
+    Raises:
+        UsageError: it cannot be refreshed, or its output is no folder that all nodes mount.
+    """
+    from pipelines.refine.config import RefineConfig
+
+    if not isinstance(config, RefineConfig):
+        return "refresh" if refresh else "build"
+    if refresh:
+        raise UsageError(
+            f"{path} describes a refinement, which takes in what is new itself: leave --refresh out"
+        )
+    config.refuse_remote_output()
+    return "refine"
+
+
+def _flags_of(command: Command, switches: Mapping[str, bool]) -> list[str]:
+    """Return the switches that are on.
+
+    Raises:
+        UsageError: the command does not have one of them.
+    """
+    flags = [switch for switch, is_on in switches.items() if is_on]
+    for flag in flags:
+        if flag in _ABSENT[command]:
+            raise UsageError(f"the job runs `florilegium {command}`, which has no {flag}")
+    return flags
+
+
+def _print_sent(package: Package, environment: Environment, name: str, *, is_new: bool) -> None:
+    """Print what went to the cluster, and the job that it became."""
     if is_new:
         for part in package.parts:
             out.say(f"sent     {part}")
     if environment.variables:
         out.say(f"env      {', '.join(environment.variables)}")
     out.say(f"job      {name}{'' if is_new else ', which runs already'}")
-    out.say(f"dataset  {redacted(loaded.output)}")
-    if wait:
-        _follow(cluster, name)
-    out.say(f"follow   florilegium job logs {name} --address {cluster.address} --wait")
 
 
 jobs = typer.Typer(no_args_is_help=True, help="Look at jobs that `submit` sent; cancel one.")

@@ -10,17 +10,20 @@ from typing import Any
 from engine.planning.config import RunConfig, load_document, validated
 from engine.planning.plugins import modules_of, refuse_plugins
 from pipelines.commands.options import given
+from pipelines.refresh.options import RefreshOptions, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """A config as it was written, options and plan included, and as it was understood.
 
-    `config` is a `RefineConfig` where the document has `refine`.
+    `config` is a `RefineConfig` where the document has `refine`; of any other, `refresh` is the
+    section of that name.
     """
 
     document: dict[str, Any]
     config: RunConfig
+    refresh: RefreshOptions
 
 
 def load(
@@ -41,9 +44,12 @@ def load(
 
     changes = given(**options)
     document = load_document(path, changes=changes, overrides=overrides or [], plan=plan_file)
-    model = RefineConfig if "refine" in document else RunConfig
-    config = validated(model, document, where=str(path))
+    config, refresh = (
+        (validated(RefineConfig, document, where=str(path)), RefreshOptions())
+        if "refine" in document
+        else load_run(document, where=str(path))
+    )
     if no_plugins:
         students = config.refine.students if isinstance(config, RefineConfig) else {}
         refuse_plugins(config, modules_of(config, ("refine.students", students)))
-    return Loaded(document=document, config=config)
+    return Loaded(document=document, config=config, refresh=refresh)

@@ -1,8 +1,8 @@
 """The command line: `florilegium build | plan | submit | train | score | diff | status | ...`.
 
 Parses, calls, prints and exits: 0 done, 1 failed, 2 wrong usage or config, 3 the output is being
-written by another command. Everything heavy is imported inside a command, so that `--help` answers
-at once.
+written by another command, 4 a refresh was held back. Everything heavy is imported inside a
+command, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pipelines.commands.dataset import clean, report, sign, stages, status, veri
 from pipelines.commands.export import export
 from pipelines.commands.options import err, out
 from pipelines.commands.refine import diff, refine, score, train
+from pipelines.commands.refresh import refresh
 
 if TYPE_CHECKING:
     from pipelines.terminal.stopping import Stop
@@ -65,7 +66,7 @@ def program(
 
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(build, plan, submit, refine, train, score, diff, export),
+    *(build, refresh, plan, submit, refine, train, score, diff, export),
     *(status, verify, sign, clean, why, report, stages),
 )
 """In the order of `--help`."""

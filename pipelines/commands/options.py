@@ -18,6 +18,10 @@ Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder of a d
 
 SourceOption = Annotated[str | None, typer.Option("--source", help="Read the images from here.")]
 OutputOption = Annotated[str | None, typer.Option("--output", help="Write the dataset here.")]
+RunnerOption = Annotated[
+    str | None,
+    typer.Option("--runner", help="`ray`, `local` (one worker process), `in_process`."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

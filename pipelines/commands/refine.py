@@ -23,7 +23,6 @@ from pipelines.commands.options import (
     PluginPath,
     SourceOption,
     Verbose,
-    given,
     out,
     warn,
 )
@@ -55,9 +54,8 @@ def refine(
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
     from engine.execution.run import prepare
-    from engine.planning.config import load_document, validated
-    from engine.planning.plugins import modules_of, refuse_plugins
     from pipelines.commands.dry_run import dry_run_lines, refuse_problems
+    from pipelines.commands.loading import load
     from pipelines.commands.services import loopback_warnings
     from pipelines.commands.tables import plan_table, print_table
     from pipelines.refine.config import RefineConfig
@@ -69,18 +67,18 @@ def refine(
     from pipelines.refine.to_audit import prepare_audit
     from pipelines.terminal.verbose import log_shown
 
-    changes = given(
+    loaded = load(
+        config,
+        overrides=overrides,
+        plan_file=plan_file,
+        no_plugins=no_plugins,
         source=source,
         output=output,
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
-    )
-    document = load_document(config, changes=changes, overrides=overrides or [], plan=plan_file)
-    if "refine" not in document:
+    ).config
+    if not isinstance(loaded, RefineConfig):
         raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
-    loaded = validated(RefineConfig, document, where=str(config))
-    if no_plugins:
-        refuse_plugins(loaded, modules_of(loaded, ("refine.students", loaded.refine.students)))
     first = prepare(round_config(loaded, output=loaded.output), is_dry=True, imports_modules=False)
     warn(loopback_warnings(first))
     if dry_run:

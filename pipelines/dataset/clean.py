@@ -17,11 +17,12 @@ from engine.planning.gates import gate_digests
 from engine.results.dataset import manifest_of
 from engine.results.layer import layer_folder
 from engine.results.manifest import RECIPE, read_manifest
+from engine.results.publication import samples_of_reading
 from engine.results.versions import VERSIONS
 from engine.sources.source import RECEIPTS
 from engine.storage.folder import TEMPORARY, Folder
 from engine.storage.lease import writing
-from pipelines.dataset.lineage import ROUNDS
+from pipelines.dataset.lineage import CANDIDATES, ROUNDS
 from pipelines.dataset.resolved import read_resolved
 
 
@@ -88,8 +89,8 @@ class _Live:
         if file.endswith(TEMPORARY):
             return False
         if folder.startswith(RECEIPTS):
-            digest = output.read(f"{LAYERS}/{folder}/{file}") or b""
-            return digest.decode("ascii", "replace") in self.digests
+            reading = output.read(f"{LAYERS}/{folder}/{file}") or b""
+            return samples_of_reading(reading) in self.digests
         return folder in self.folders and file.partition(".")[0] in self.digests
 
 
@@ -120,8 +121,8 @@ def datasets_in(output: Folder) -> Iterator[Folder]:
     for number in output.names(ROUNDS):
         one = Folder(f"{output.url}/{ROUNDS}/{number}")
         yield one
-        for level in one.names("candidates"):
-            yield Folder(f"{one.url}/candidates/{level}")
+        for level in filter(str.isdigit, one.names(CANDIDATES)):  # beside them lies an audit
+            yield Folder(f"{one.url}/{CANDIDATES}/{level}")
 
 
 def manifests_of(dataset: Folder) -> Iterator[dict[str, Any]]:

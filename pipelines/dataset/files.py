@@ -10,6 +10,13 @@ REPORT = "report.html"
 STATISTICS = "statistics.json"
 RUN = "run.yaml"
 LINEAGE = "refine.json"
+REFRESH = "refresh.json"
+"""What the refresh that published the current version changed; the manifest does not name it, as
+it depends on the version before."""
+REFRESH_PAGE = "refresh.html"
+HELD_BACK = "held_back.json"
+"""The same of a version that was held back, while it waits."""
+HELD_BACK_PAGE = "held_back.html"
 
 
 def named_by_manifest(output: Folder) -> set[str]:

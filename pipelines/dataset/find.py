@@ -18,7 +18,8 @@ from engine.planning.partition import index_table
 from engine.results.manifest import DEAD_LETTERS, read_dead_letters, read_manifest
 from engine.results.publication import SHARDS, finished_names, read_stats
 from engine.results.shard_files import read_rows, read_sample_json
-from engine.sources.takedown import base_of
+from engine.results.takedowns import read_receipts
+from engine.sources.takedown import TAKEN_DOWN, base_of
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import escaped
 from engine.untrusted.names import is_shard_name
@@ -68,7 +69,22 @@ def find_image(output: Folder, wanted: str) -> Image:
     ):
         if found:
             return _only(found, wanted)
+    if key := _taken_down(output, wanted):
+        return _only([one for one in letters if one.key == key], wanted)
     raise ConfigError(f"no image has the key, path or digest {wanted!r}{_near(wanted, images)}")
+
+
+def _taken_down(output: Folder, digest: str) -> str:
+    """Return the key of an image that was taken down and had a digest, by the receipts; else ""."""
+    digits = digest.lower()
+    found = {
+        one.key
+        for receipt in read_receipts(output)
+        for one in receipt.matched
+        if len(digits) >= LEAST_DIGITS and (one.sha256 or " ").startswith(digits)
+    }
+    letters = {row["key"] for row in read_dead_letters(output) if row["reason"] == TAKEN_DOWN}
+    return min(found & letters, default="")
 
 
 def _shards(output: Folder) -> list[str]:

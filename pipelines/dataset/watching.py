@@ -15,12 +15,11 @@ from rich.text import Text
 
 from engine.core.errors import RunError
 from engine.storage.folder import Folder
-from engine.storage.lease import LEASE_S, RENEW_S, Holder, holder_of
+from engine.storage.lease import LEASE_S, PARTS, RENEW_S, Holder, holder_of
 from engine.untrusted.escaped import visible
 from pipelines.dataset.lineage import CANDIDATES, ROUNDS
 from pipelines.dataset.status import Status, read_status
 from pipelines.telemetry.progress_file import (
-    BUILD,
     FAILED,
     LOCAL_S,
     REMOTE_S,
@@ -43,7 +42,6 @@ _MISSED = 3
 class Writer:
     """A process that writes an output, and what it published last, `age_s` ago."""
 
-    name: str
     file: ProgressFile
     age_s: float
     is_alive: bool
@@ -52,22 +50,22 @@ class Writer:
     @property
     def lines(self) -> list[str]:
         """Its state, and whether it is silent."""
-        named = [] if self.name == BUILD else [self.name]
-        late = f"no news for {duration(self.age_s)} of {self.file.holder}" if self.is_late else ""
-        return [": ".join([*named, summary(self.file.progress)]), *([late] if late else [])]
+        late = f"no news for {duration(self.age_s)} of {self.file.holder}"
+        return [summary(self.file.progress), *([late] if self.is_late else [])]
 
     @property
     def end(self) -> str:
-        """What to say of it when it is not alive."""
+        """How it ended."""
+        what = f"{self.file.step}: it" if self.file.step else "it"
         again = "finished work is kept: run the same command again, it resumes"
         if self.file.state == FAILED:
-            return f"it failed: {self.file.error}"
+            return f"{what} failed: {self.file.error}"
         if self.file.state == RUNNING:
             return (
-                f"it was killed, its last news is {duration(self.age_s)} old; it was run by "
+                f"{what} was killed, its last news is {duration(self.age_s)} old; it was run by "
                 f"{self.file.holder}; {again}"
             )
-        return f"it was stopped; {again}"
+        return f"{what} was stopped; {again}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +96,6 @@ class Look:
 
 
 def _drawn(writer: Writer) -> Iterator[RenderableType]:
-    if writer.name != BUILD:
-        yield Text(visible(writer.name), style="bold")
     yield progress_table(writer.file.progress)
     for line in writer.lines[1:]:
         yield Text(visible(line), style="yellow")
@@ -120,22 +116,21 @@ class Watcher:
             StorageError: it cannot be read.
         """
         writers = tuple(
-            self._writer(f"{folder.url}/{name}", name, file)
+            self._writer(folder.url, file)
             for folder in _folders(self._output)
-            for name, file in read_progress(folder).items()
+            if (file := read_progress(folder))
         )
         holder = holder_of(self._output)
         is_held = holder is not None and self._is_alive("", holder.renewed, holder)
         self.last = Look(url=self._output.url, writers=writers, holder=holder if is_held else None)
         return self.last
 
-    def _writer(self, key: str, name: str, file: ProgressFile) -> Writer:
+    def _writer(self, key: str, file: ProgressFile) -> Writer:
         is_alive = self._is_alive(key, file.written_s, file.holder) and file.state == RUNNING
         beat_s, seen_s, has_changed = self._beats[key]
         age_s = time.monotonic() - seen_s if has_changed else max(0.0, time.time() - beat_s)
         late_s = _MISSED * (LOCAL_S if self._output.is_local else REMOTE_S)
         return Writer(
-            name=name,
             file=file,
             age_s=age_s,
             is_alive=is_alive,
@@ -177,8 +172,9 @@ def watch(output: Folder, console: Terminal) -> Status:
 
 def _finished(output: Folder, last: Look) -> Status:
     if last.writers:
-        ends = "\n".join(f"{writer.name}: {writer.end}" for writer in last.writers)
-        raise RunError(f"{output.url} is not finished\n{ends}")
+        raise RunError(
+            "\n".join([f"{output.url} is not finished:", *(one.end for one in last.writers)])
+        )
     status = read_status(output)
     if not status.is_finished:
         raise RunError(
@@ -189,8 +185,10 @@ def _finished(output: Folder, last: Look) -> Status:
 
 
 def _folders(output: Folder) -> Iterator[Folder]:
-    """Yield the output, and of a refinement the datasets of its last round."""
+    """Yield the output, its slices, and of a refinement the datasets of its last round."""
     yield output
+    for part in sorted(map(int, filter(str.isdigit, output.names(PARTS)))):
+        yield Folder(f"{output.url}/{PARTS}/{part}")
     rounds = [int(name) for name in output.names(ROUNDS) if name.isdigit()]
     if rounds:
         last = Folder(f"{output.url}/{ROUNDS}/{max(rounds)}")

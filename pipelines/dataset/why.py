@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 from rich.text import Text
 
 from engine.results.shard_files import read_rows
+from engine.results.takedowns import TAKEDOWNS
+from engine.sources.takedown import TAKEN_DOWN
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import escaped
 from pipelines.dataset.find import Image, find_image
@@ -33,6 +35,8 @@ def explain(output: Folder, wanted: str) -> Iterator[Text]:
         yield Text("  dead letter", style="bold red")
         yield Text(f"  {letter['stage']}: {letter['reason']}: {letter['message']}")
         yield from (Text(f"    {escaped(line)}", style="dim") for line in trace)
+        if letter["reason"] == TAKEN_DOWN:
+            yield Text(f"  {TAKEDOWNS}/ has the receipt of what was deleted", style="dim")
     rows = _rows(output, image)
     if not rows and image.letter is None:
         yield Text("  it has no annotations")

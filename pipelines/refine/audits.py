@@ -103,13 +103,15 @@ class FileAuditor(Auditor):
         earlier = tuple(replace(one, annotations=tuple(self.found(one.key))) for one in samples)
         return Audited(samples=tuple(samples), audit=self.audit, earlier=earlier)
 
-    def check(self) -> None:
-        """Refuse a file about annotations that were never reviewed.
+    def check(self, taken_down: Collection[str] = ()) -> None:
+        """Refuse a file about annotations that were never reviewed, unless they are of samples with
+        the keys `taken_down`.
 
         Raises:
             ConfigError: it names a few of them.
         """
-        self._audit.check({name for found in self._found.values() for name in found})
+        known = {name for found in self._found.values() for name in found}
+        self._audit.check(known, taken_down)
 
 
 def is_missing(audit: str) -> bool:

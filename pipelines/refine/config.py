@@ -6,12 +6,14 @@ reads the students that produce its tasks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.core.errors import ConfigError, nearest
 from engine.planning.config import RunConfig, validated
+from engine.storage.folder import Folder
 from engine.untrusted.names import check_name
 from pipelines.dataset.lineage import AUDIT, TRUTH
 from pipelines.training.config import TrainConfig
@@ -104,3 +106,25 @@ class RefineConfig(RunConfig):
 
     refine: RefineOptions
     """How it is refined."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_not_refreshed(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "refresh" in values:
+            raise ValueError(
+                "a refinement has no `refresh`: take the section out; `refine` takes in what is "
+                "new in the source itself"
+            )
+        return values
+
+    def refuse_remote_output(self) -> None:
+        """Refuse an output where students cannot be trained.
+
+        Raises:
+            ConfigError: it is not on a mounted file system.
+        """
+        if not Folder(self.output).is_local:
+            raise ConfigError(
+                f"output = {self.output!r}: students are trained on a mounted file system that "
+                f"every machine of the cluster can read: choose a folder there"
+            )

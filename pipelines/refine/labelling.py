@@ -18,6 +18,7 @@ from engine.results.dataset import Dataset
 from engine.storage.folder import Folder
 from pipelines.build import build_dataset
 from pipelines.dataset.lineage import CANDIDATES
+from pipelines.dataset.takedown import keys_taken_down
 from pipelines.merge.learning.fit import fit
 from pipelines.refine.audits import Auditor, FileAuditor
 from pipelines.refine.config import RefineConfig
@@ -57,6 +58,7 @@ def label(
     """
     graph = prepare(round_config(config, output=folder.url, stages=stages)).graph
     calibrations: dict[str, Path | None] = {}
+    taken_down: set[str] = set()
     for depth, level in enumerate(levels(graph)):
         if auditor is None:
             calibrations |= dict.fromkeys(level.merges)
@@ -64,9 +66,10 @@ def label(
         known = with_calibrations(stages, calibrations)
         voters = {name: known[name] for name in known if name in level.voters}
         candidates = build_candidates(config, folder, voters, depth, step=step, parent=parent)
+        taken_down |= keys_taken_down(candidates)
         calibrations |= _calibrate(candidates, folder, graph, level.merges, auditor)
     if isinstance(auditor, FileAuditor):
-        auditor.check()
+        auditor.check(taken_down)
     final = round_config(config, output=folder.url, stages=with_calibrations(stages, calibrations))
     run = _build(final, step=f"{step}, merging and judging", parent=parent)
     return LabelledRound(run=run, calibrations=calibrations)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.counted import counted
-from engine.core.errors import ConfigError, MissingPackage
+from engine.core.errors import MissingPackage
 from engine.execution.observer import RunFinished
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started
@@ -44,7 +44,7 @@ from pipelines.refine.labelling import COMMAND, LabelledRound, label
 from pipelines.refine.quality import measure
 from pipelines.refine.stages import Stages, round_config, with_students
 from pipelines.shape_world.score.measure import truth_of
-from pipelines.telemetry.observers import Parent, command, observers_of, watched
+from pipelines.telemetry.observers import Parent, command, watched
 from pipelines.terminal.progress import shown
 from pipelines.training.config import TrainConfig
 from pipelines.training.trainer import train
@@ -110,11 +110,7 @@ def check(config: RefineConfig, *, is_dry: bool = False) -> tuple[Run, Run]:
     """
     prepared = partial(prepare, is_dry=is_dry, imports_modules=not is_dry)
     _refuse_absent_packages(config, imports_modules=not is_dry)
-    if not Folder(config.output).is_local:
-        raise ConfigError(
-            f"output = {config.output!r}: students are trained on a mounted file system that "
-            f"every machine of the cluster can read: choose a folder there"
-        )
+    config.refuse_remote_output()
     first = prepared(round_config(config, output=config.output))
     if config.refine.measure == TRUTH:
         truth_of(urls_of(config.source))
@@ -166,9 +162,8 @@ class _Loop:
         """Publish the dataset of the best round as the output; all its layers exist already."""
         config = self._labels[best.number].run.config
         run = prepare(config.model_copy(update={"output": self._config.output}))
-        observers = observers_of(run, self._parent)
         progress = Progress(step=f"round {best.number} is promoted")
-        with shown(progress), watched(run, progress, observers) as observer:
+        with shown(progress), watched(run, progress, parent=self._parent) as observer:
             manifest = execute(run, progress, observer=observer)
             write_lineage(self._output, rounds)  # first: the report shows the rounds
             put_in_place(run, manifest, before_switch=before_switch)

@@ -25,7 +25,9 @@ from engine.results.dataset import Dataset
 from engine.results.dataset_sample import DatasetSample
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
-from pipelines.dataset.lineage import CANDIDATES, round_folder
+from pipelines.dataset.lineage import round_folder
+from pipelines.dataset.takedown import keys_taken_down
+from pipelines.dataset.takedown_lines import AUDIT_FILE, strip_audit
 from pipelines.merge.candidates import box_of
 from pipelines.merge.learning.audit import answers_in
 from pipelines.refine.audits import first_by_digest
@@ -33,8 +35,6 @@ from pipelines.refine.config import RefineConfig
 from pipelines.refine.labelling import COMMAND, build_candidates
 from pipelines.refine.stages import levels, round_config
 from pipelines.telemetry.observers import command
-
-AUDIT_FILE = "audit.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +78,14 @@ def prepare_audit(config: RefineConfig) -> ToAudit:
     merging = [node.stage for node in graph.specialists if node.name in merges]
     tasks = {task for stage in merging for task in stage.config.tasks}
     samples = first_by_digest(Dataset.of(candidates), config.refine.audit_samples)
+    strip_audit(folder, keys_taken_down(candidates))
     return _write(folder, candidates, samples, tasks)
 
 
 def _write(
     folder: Folder, candidates: Folder, samples: Iterable[DatasetSample], tasks: set[str]
 ) -> ToAudit:
-    name = f"{CANDIDATES}/{AUDIT_FILE}"
+    name = AUDIT_FILE
     earlier = answers_in(folder.read(name) or b"", folder.path(name))
     rows = [row for sample in samples for row in _rows(sample, tasks, earlier)]
     ours = {row["id"] for row in rows}

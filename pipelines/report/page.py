@@ -18,6 +18,7 @@ from engine.core.task import GREY
 from engine.core.tasks import TABLE, names_of
 from engine.results.manifest import Totals
 from engine.results.publication import FileStats, ShardStats
+from engine.sources.takedown import TAKEN_DOWN
 from engine.storage.folder import Folder
 from engine.untrusted.escaped import visible
 from pipelines.dataset.files import REPORT, STATISTICS
@@ -30,7 +31,7 @@ from pipelines.report.rounds import read_rounds
 from pipelines.report.statistics import Statistics, measure, write_statistics
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment
 
 _KEPT = "\n\u200c\u200d\ufe0e\ufe0f\u00a0\u2002\u2003\u2009\u202f\u3000"
 """Joiners that scripts and emoji need, and spaces: printed unescaped."""
@@ -49,7 +50,7 @@ def write_report(output: Folder, shards: Sequence[ShardStats]) -> dict[str, File
     """
     statistics = measure(output, shards)
     numbers = write_statistics(output, statistics)
-    page = _template().render(**_content(output, shards, statistics)).encode("utf-8", "replace")
+    page = rendered("template.html.j2", **_content(output, shards, statistics))
     output.publish(REPORT, page)
     return {REPORT: FileStats.of(memoryview(page)), STATISTICS: numbers}
 
@@ -72,6 +73,7 @@ def _content(
         "specialists": summary.bars(totals.specialists),
         "funnel": summary.funnel(totals, _filters(output)),
         "losses": summary.losses(shards, totals.failures),
+        "taken_down": totals.failures.get(TAKEN_DOWN, 0),
         "table_2": [(key, row, TABLE_2[key]) for key, row in statistics.types.table_2().items()],
         "table_3": [(name, row, TABLE_3[name]) for name, row in statistics.types.table_3().items()],
         "not_comparable": NOT_COMPARABLE,
@@ -90,10 +92,10 @@ def _content(
         "shown_tasks": sorted(shown),
         "off_tasks": _OFF,
         "task_colours": {task: TABLE[task].colour if task in TABLE else GREY for task in used},
-        "style": _resource("style.css"),
-        "rounds_style": _resource("rounds.css"),
-        "script": _resource("script.js"),
-        "script_digest": _digest(_resource("script.js")),
+        "style": resource("style.css"),
+        "rounds_style": resource("rounds.css"),
+        "script": resource("script.js"),
+        "script_digest": _digest(resource("script.js")),
     }
 
 
@@ -103,12 +105,17 @@ def _filters(output: Folder) -> list[str]:
     return list(filters) if isinstance(filters, dict) else []
 
 
+def rendered(template: str, **content: Any) -> bytes:
+    """Return a page made from a template of this room."""
+    return _environment().get_template(template).render(**content).encode("utf-8", "replace")
+
+
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
-        loader=FunctionLoader(_resource),
+        loader=FunctionLoader(resource),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,
@@ -120,7 +127,7 @@ def _template() -> Template:
     environment.filters["thousands"] = "{:,}".format
     environment.filters["mean"] = lambda value: "" if value is None else f"{value:.2f}"
     environment.filters["large"] = lambda value: "" if value is None else f"{value / 1e6:,.0f} M"
-    return environment.get_template("template.html.j2")
+    return environment
 
 
 def _shown(value: Any) -> Any:
@@ -138,7 +145,8 @@ def _isolated(text: str) -> Any:
 
 
 @cache
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """Return the text of a file of this room."""
     return files(__package__).joinpath(name).read_text("utf-8")
 
 

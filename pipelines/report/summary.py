@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.core.sample import DeadLetter
+from engine.execution.losses import without_taken_down
 from engine.results.judging import LINEAGE
 from engine.results.manifest import Counts, Totals
 from engine.results.publication import ShardStats
+from engine.sources.takedown import TAKEN_DOWN
 
 EXAMPLES = 3
 """Dead letters that are shown for each reason."""
@@ -94,10 +96,12 @@ def funnel(totals: Totals, order: Sequence[str]) -> list[Sieve]:
 
 
 def losses(shards: Iterable[ShardStats], failures: Mapping[str, int]) -> list[Loss]:
-    """Return the dead letters by reason, most frequent first, with a few examples of each."""
+    """Return the dead letters by reason, most frequent first, with a few examples of each; those
+    of images that were taken down are not named."""
+    failures = {reason: count for reason, count in failures.items() if reason != TAKEN_DOWN}
     examples: dict[str, list[DeadLetter]] = {reason: [] for reason in failures}
     for shard in shards:
-        for letter in shard.dead_letters:
+        for letter in without_taken_down(shard.dead_letters):
             if len(examples[letter.reason]) < EXAMPLES:
                 examples[letter.reason].append(letter)
     found = [

@@ -105,6 +105,9 @@ WAITING = _gauge("waiting", "1 while workers wait for resources of the cluster, 
 WORKERS_LOST = _counter(
     "workers_lost", "Workers that died, or were ended because of a limit", "pool", "reason"
 )
+CALLS_REPEATED = _counter(
+    "calls_repeated", "Calls that were made again, as the node of their worker was gone", "pool"
+)
 REQUESTS = _counter("requests", "Requests to a service", "stage")
 TOKENS = _counter("tokens", "Tokens that a service charged, in and out together", "stage")
 COST = _counter("cost", "Money for a service, in the currency of the stage's prices", "stage")
@@ -112,8 +115,8 @@ COST = _counter("cost", "Money for a service, in the currency of the stage's pri
 METRICS: tuple[Metric, ...] = (
     *(RUN, SHARDS, INPUTS, DEAD_LETTERS, ANNOTATIONS, SHARD_SECONDS, SHARD_RESTARTS),
     *(STAGE_SAMPLES, STAGE_SECONDS, STAGE_FAILURES, BATCH_SECONDS, BATCH_SAMPLES),
-    *(POOL_SLOTS, POOL_RUNNING, POOL_QUEUED, POOL_BUSY, WAITING, WORKERS_LOST),
-    *(REQUESTS, TOKENS, COST),
+    *(POOL_SLOTS, POOL_RUNNING, POOL_QUEUED, POOL_BUSY, WAITING),
+    *(WORKERS_LOST, CALLS_REPEATED, REQUESTS, TOKENS, COST),
 )
 """All metrics, in the order of the documentation."""
 
@@ -175,6 +178,8 @@ class MetricsObserver(Observer):
 
     def _count_call(self, call: CallFinished) -> None:
         record = self._exporter.record
+        if call.repeats:
+            record(CALLS_REPEATED, call.repeats, pool=call.pool)
         for timing in call.timings:
             stage = timing.stage
             record(STAGE_SAMPLES, timing.samples, stage=stage)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from engine.execution.run import Run, started
 from engine.planning.config import RunConfig
 from engine.storage.folder import Folder
 from pipelines.telemetry.metrics import MetricsObserver
-from pipelines.telemetry.progress_file import BUILD, ProgressPublisher
+from pipelines.telemetry.progress_file import ProgressPublisher
 from pipelines.telemetry.prometheus import METRICS_FILE, RayExporter, TextfileExporter
 from pipelines.telemetry.services import lineage_of, tracing_of
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from pipelines.telemetry.lineage_events import LineageRun
+
+BUILD = "build"
+"""What services call the command that makes one dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +37,24 @@ class Parent:
     trace: Context | None = None
 
 
-@contextmanager
 def watched(
-    run: Run, progress: Progress, observers: Iterable[Observer], *, writer: str = BUILD
-) -> Iterator[Observer]:
-    """Let a run be seen while the block runs: publish its progress, and tell its observers, which
-    are `observers_of` it; the block tells them itself of `RunFinished`. `writer` names its file of
-    progress.
+    run: Run,
+    progress: Progress,
+    *,
+    required: Sequence[Observer] = (),
+    parent: Parent | None = None,
+    folder: Folder | None = None,
+) -> AbstractContextManager[Observer]:
+    """Return the block in which a run is observed, and its progress published: in `folder`, by
+    default the output. `RunFinished` is to be reported in the block; `parent` is the command that
+    the run belongs to. `required` observers get all facts, too: their errors end the run.
+
+    Raises:
+        UsageError: the environment asks for an observer that cannot be.
     """
-    publisher = ProgressPublisher(progress, run.output, writer)
-    observer = Observers(guests=(publisher, *observers))
-    with observed(observer, started(run, step=progress.step)):
-        yield observer
+    publisher = ProgressPublisher(progress, folder or run.output)
+    observer = Observers(*required, optional=(publisher, *observers_of(run, parent)))
+    return observed(observer, started(run, step=progress.step))
 
 
 def observers_of(run: Run, parent: Parent | None = None) -> tuple[Observer, ...]:
@@ -78,7 +87,7 @@ def command(name: str, config: RunConfig) -> Iterator[Parent]:
     """
     output = Folder(config.output)
     lineage, tracing = lineage_of(name, output), tracing_of(name)
-    observers = Observers(guests=[one for one in (lineage, tracing) if one])
+    observers = Observers(optional=[one for one in (lineage, tracing) if one])
     fact = RunStarted(
         sources=tuple(redacted(source.url) for source in config.source),
         output=redacted(output.url),

@@ -1,9 +1,10 @@
 """The progress of a run as a small file in its output, for whoever can read that.
 
-    OUTPUT/progress/build.json       one for each process that writes the output at the moment
+    OUTPUT/progress.json               of a build of the whole dataset
+           slices/3/progress.json      of slice 3, beside its lease
 
-A run writes its file anew every few seconds and deletes it when the dataset is in place: a finished
-dataset has none. After a failure it stays, with the error; that of a killed run just gets old.
+A run writes its file anew every few seconds and deletes it at its end: a finished dataset has none.
+After a failure it stays, with the error; that of a killed run just gets old.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from engine.core.errors import UsageError
 from engine.core.redaction import redacted
 from engine.execution.observer import (
     Fact,
@@ -34,10 +35,8 @@ from engine.storage.lease import Holder
 
 _log = logging.getLogger(__name__)
 
-PROGRESS = "progress"
-"""The folder of these files within an output."""
-BUILD = "build"
-"""The name of the writer that builds a whole dataset."""
+PROGRESS = "progress.json"
+"""The name of the file."""
 LOCAL_S = 5.0
 """Seconds between two writes."""
 REMOTE_S = 15.0
@@ -141,10 +140,9 @@ _FILE = TypeAdapter(ProgressFile)
 class ProgressPublisher(Observer):
     """Writes the file of a run while it goes on, in a thread of its own."""
 
-    def __init__(self, progress: Progress, output: Folder, writer: str = BUILD) -> None:
+    def __init__(self, progress: Progress, folder: Folder) -> None:
         self._progress = progress
-        self._output = output
-        self._name = f"{PROGRESS}/{writer}.json"
+        self._folder = folder
         self._holder = Holder.this_process()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="progress", daemon=True)
@@ -153,11 +151,9 @@ class ProgressPublisher(Observer):
         match fact:
             case RunStarted():
                 self._thread.start()
-            case RunFinished(manifest=manifest):
+            case RunFinished() | RunFailed(error=UsageError()):  # then nothing was begun
                 self._end()
-                self._output.remove(self._name)
-                if manifest is not None:  # of the whole dataset: nothing else is under way
-                    clear_progress(self._output)
+                self._folder.remove(PROGRESS)
             case RunFailed(error=error):
                 self._end()
                 self._write(FAILED, str(error))
@@ -168,7 +164,7 @@ class ProgressPublisher(Observer):
                 pass  # `Progress` has it
 
     def _keep(self) -> None:
-        pause_s = LOCAL_S if self._output.is_local else REMOTE_S
+        pause_s = LOCAL_S if self._folder.is_local else REMOTE_S
         while True:
             try:
                 self._write()
@@ -179,34 +175,25 @@ class ProgressPublisher(Observer):
 
     def _write(self, state: str = RUNNING, error: str = "") -> None:
         file = ProgressFile.of(self._progress, self._holder, state=state, error=error)
-        self._output.publish(self._name, file.to_json(), durable=False)
+        self._folder.publish(PROGRESS, file.to_json(), durable=False)
 
     def _end(self) -> None:
         self._is_over.set()
         self._thread.join()
 
 
-def read_progress(output: Folder) -> dict[str, ProgressFile]:
-    """Return what the writers of an output published, by writer; damaged files are left out.
+def read_progress(folder: Folder) -> ProgressFile | None:
+    """Return what the writer of a folder published; `None` without a file, or a damaged one.
 
     Raises:
-        StorageError: the output cannot be read.
+        StorageError: the folder cannot be read.
     """
-    found: dict[str, ProgressFile] = {}
-    for name in output.names(PROGRESS):
-        writer, _, kind = name.partition(".")
-        path = f"{PROGRESS}/{name}"
-        if kind != "json" or (output.size(path) or 0) > MAX_BYTES:
-            continue
-        if data := output.read(path):
-            with suppress(ValueError):
-                found[writer] = ProgressFile.read(data)
-    return found
-
-
-def clear_progress(output: Folder) -> None:
-    """Delete the files of all writers of an output; the caller holds its lease."""
-    Folder(f"{output.url}/{PROGRESS}").clear()
+    if (folder.size(PROGRESS) or 0) > MAX_BYTES or (data := folder.read(PROGRESS)) is None:
+        return None
+    try:
+        return ProgressFile.read(data)
+    except ValueError:
+        return None
 
 
 def _cut(text: str) -> str:

@@ -36,8 +36,20 @@ from engine.storage.documents import in_one_line, parse_json
 from engine.storage.folder import Folder, is_left_over
 from engine.storage.lease import LEASES, PARTS
 from pipelines.dataset.card import card_of, claims_of
-from pipelines.dataset.files import CARD, REPORT, RUN, STATISTICS, named_by_manifest
+from pipelines.dataset.files import (
+    CARD,
+    HELD_BACK,
+    HELD_BACK_PAGE,
+    REFRESH,
+    REFRESH_PAGE,
+    REPORT,
+    RUN,
+    STATISTICS,
+    named_by_manifest,
+)
+from pipelines.dataset.refreshed import read_refreshed
 from pipelines.report.statistics import Statistics
+from pipelines.telemetry.progress_file import PROGRESS
 from pipelines.verify.differences import differences
 from pipelines.verify.origin import Origin, layer_of, stage_problems
 from pipelines.verify.rounds import REFINED, check_rounds
@@ -45,12 +57,13 @@ from pipelines.verify.shard_contract import ShardCheck
 from pipelines.verify.takedowns import TakedownCheck
 
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
+_REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE)
 _KNOWN = {
-    **dict.fromkeys(_FILES, "file"),
+    **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS), "file"),
     **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
 }
-"""Entries that the folder of a dataset may have. Log, leases, what slices leave and layers change
-with every run."""
+"""Entries that the folder of a dataset may have. Log, progress, leases, what slices leave and
+layers change with every run."""
 _SHARD_FILE = re.compile(r"[0-9]{6,}-[0-9a-f]{16}(\.tar|\.parquet|_stats\.json)")
 _LEASE = re.compile(r"lock|[0-9]{6,}\.json")
 _PART = re.compile(r"[1-9][0-9]*|division\.json|\.lease")
@@ -85,6 +98,7 @@ def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
     yield from _check_names(output, document)
     yield from _check_content(output, document, checked)
     yield from _check_versions(output, document, checked)
+    yield from _check_refreshes(output, checked)
     yield from check_rounds(output, _verify, checked)
 
 
@@ -240,6 +254,16 @@ def _check_versions(output: Folder, current: Mapping[str, Any], checked: set[str
         if document is None or document["format"] != FORMAT_VERSION:
             continue  # written by an earlier version of the program
         yield from _check_version(output, path, document, read, checked)
+
+
+def _check_refreshes(output: Folder, checked: set[str]) -> Iterator[str]:
+    """Check the records of refreshes, which no manifest names, by their own digests."""
+    for name in (REFRESH, HELD_BACK):
+        try:
+            if read_refreshed(output, name):
+                checked.add(name)
+        except StorageError as error:
+            yield str(error)
 
 
 def _check_version(

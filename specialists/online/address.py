@@ -48,8 +48,8 @@ def is_loopback(host: str) -> bool:
     return inner.is_loopback or inner.is_unspecified
 
 
-def read_key(variable: str) -> SecretStr | None:
-    """Read a key from the environment; `None` if no variable is named.
+def read_key(variable: str, *, option: str = "api_key_env") -> SecretStr | None:
+    """Read a key from the environment; `None` if no variable is named. `option` names it.
 
     Raises:
         ConfigError: the variable is not set, or its value cannot be a key.
@@ -58,18 +58,18 @@ def read_key(variable: str) -> SecretStr | None:
         return None
     if not _NAME.fullmatch(variable):
         raise ConfigError(
-            "api_key_env is no name of an environment variable (A-Z, 0-9 and _): name the variable "
+            f"{option} is no name of an environment variable (A-Z, 0-9 and _): name the variable "
             "with the key there, and keep the key itself out of the config"
         )
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ConfigError(
-            f"api_key_env = {variable!r}: this environment variable is not set; "
+            f"{option} = {variable!r}: this environment variable is not set; "
             f"export {variable}=... where the run is started and, on a cluster, on its nodes"
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(
-            f"api_key_env = {variable!r}: the value of this environment variable has spaces or "
+            f"{option} = {variable!r}: the value of this environment variable has spaces or "
             "unusual characters, so it is no key: check it"
         )
     return SecretStr(key)

@@ -1,0 +1,1 @@
+"""Builds on a real Ray of several nodes, while processes and nodes are killed."""

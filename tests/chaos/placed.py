@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ class PlacedConfig(StageConfig):
     """A file that gets a line for each call."""
     seconds: float = 0.5
     """How long a call takes."""
+    waits_for: str = ""
+    """A file without which no call ends."""
     batch_size: int = 2
     """Images per call."""
 
@@ -31,10 +34,11 @@ class Placed(Specialist[PlacedConfig]):
     def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
         import ray
 
-        begun_s = time.time()
-        time.sleep(self.config.seconds)
         node = ray.get_runtime_context().get_node_id()
-        line = {"node": node, "begun_s": begun_s, "keys": [sample.key for sample in samples]}
+        line = {"node": node, "begun_s": time.time(), "keys": [sample.key for sample in samples]}
         with open(self.config.log, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        time.sleep(self.config.seconds)
+        while self.config.waits_for and not os.path.exists(self.config.waits_for):
+            time.sleep(0.05)
         return [[Annotation(kind="text", task="tag", label="seen")] for _ in samples]

@@ -20,14 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError
 
+from engine.core.errors import RunError, WorkerDied
+from engine.execution.ray_errors import NodeLost, explained
 from tests.conftest import ROOT
 from tests.processes import wait_for
+
+pytestmark = pytest.mark.timeout(400)
 
 IMAGES = 120
 START_S = 120.0
 """Seconds within which a build begins, on a busy machine."""
-JOINED_S = 30.0
+JOINED_S = 60.0
 """Seconds within which a node that joined has its first call."""
 
 
@@ -105,7 +110,7 @@ class Driver:
     printed: Path
 
     def calls(self, node_id: str = "") -> list[dict[str, Any]]:
-        """Return the calls that came through, on a node or on all."""
+        """Return the calls that were begun, on a node or on all."""
         text = self.log.read_text(encoding="utf-8") if self.log.exists() else ""
         calls = [json.loads(line) for line in text.splitlines()]
         return [one for one in calls if node_id in ("", one["node"])]
@@ -206,18 +211,24 @@ def is_ours(folder: Path) -> bool:
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu", "half a gpu"])
 def test_a_node_that_joins_is_used(
-    cluster: Cluster, build: Build, kind: str, record_property: Callable[[str, object], None]
+    cluster: Cluster,
+    build: Build,
+    kind: str,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
+    go_on = tmp_path / "go_on"
     share = {"cpu": 0.0, "gpu": 1.0, "half a gpu": 0.5}[kind]
     resources = {"num_cpus": 1} if kind == "cpu" else {"num_cpus": 1, "num_gpus": 1}
     first = cluster.add(**resources)
-    driver = build({"placed": {"num_gpus": share}})
+    driver = build({"placed": {"num_gpus": share, "seconds": 0, "waits_for": str(go_on)}})
     assert driver.comes_to(lambda: bool(driver.calls(first))), driver.printed.read_text()
     joined = cluster.add(**resources)
     joined_s = time.time()
     assert driver.comes_to(lambda: bool(driver.calls(joined)), seconds=JOINED_S)
     begun_s = min(call["begun_s"] for call in driver.calls(joined))
     record_property("seconds", round(begun_s - joined_s, 1))
+    go_on.touch()
     assert driver.ended() == 0, driver.printed.read_text()
     assert driver.samples() == IMAGES
 
@@ -241,6 +252,37 @@ def test_a_node_that_is_drained_gets_no_new_call_and_its_calls_are_finished(
     assert max(call["begun_s"] for call in driver.calls(staying)) > last_s
     keys = [key for call in driver.calls() for key in call["keys"]]
     assert len(keys) == len(set(keys)) == IMAGES, "no call was repeated"
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [("process", WorkerDied), ("node", NodeLost), ("node, with notice", NodeLost)],
+)
+def test_an_actor_that_goes_with_its_node_is_told_from_one_that_dies(
+    cluster: Cluster, what: str, error: type[RunError]
+) -> None:
+    import ray
+
+    class Sleeper:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def sleep(self) -> None:
+            time.sleep(100)
+
+    node = cluster.add(num_cpus=1, resources={"here": 1})
+    options = {"num_cpus": 1, "resources": {"here": 1}, "max_restarts": 0}
+    actor = ray.remote(**options)(Sleeper).remote()
+    pid = ray.get(actor.pid.remote())
+    call = actor.sleep.remote()
+    if what == "process":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        cluster.remove(node, graceful=what != "node")
+    for one in (call, actor.pid.remote()):  # one that was running, and one that comes too late
+        with pytest.raises(RayActorError) as found:
+            ray.get(one, timeout=60)
+        assert type(explained(found.value, "cpu")) is error
 
 
 @pytest.mark.parametrize("graceful", [True, False])
@@ -308,12 +350,14 @@ def test_a_build_keeps_to_the_nodes_with_its_labels(cluster: Cluster, build: Bui
 
 
 def test_workers_beyond_the_cluster_are_asked_for_and_start_when_a_node_joins(
-    cluster: Cluster, build: Build
+    cluster: Cluster, build: Build, tmp_path: Path
 ) -> None:
     """The demand that an autoscaler sees is that of actors which Ray cannot place."""
     from ray._private.state import actors
 
-    driver = build(workers=3, wait_for_nodes_s=120)
+    go_on = tmp_path / "go_on"
+    stages = {"placed": {"seconds": 0, "waits_for": str(go_on)}}
+    driver = build(stages, workers=3, wait_for_nodes_s=300)
     assert driver.comes_to(lambda: bool(driver.calls())), driver.printed.read_text()
 
     def waiting() -> int:
@@ -322,7 +366,8 @@ def test_workers_beyond_the_cluster_are_asked_for_and_start_when_a_node_joins(
     assert driver.comes_to(lambda: waiting() == 2)
     joined = cluster.add(num_cpus=2)
     assert driver.comes_to(lambda: bool(driver.calls(joined)), seconds=JOINED_S)
-    assert waiting() == 0
+    assert driver.comes_to(lambda: waiting() == 0)
+    go_on.touch()
     assert driver.ended() == 0, driver.printed.read_text()
     assert driver.samples() == IMAGES
     assert "pool 'cpu' starts with 1 worker of 3" in driver.printed.read_text()

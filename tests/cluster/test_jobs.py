@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -50,6 +51,23 @@ class Says(Specialist[Options]):
 """
 
 Write = Callable[..., Path]
+
+
+def workers() -> list[Any]:
+    """The actors that builds have on the cluster."""
+    from ray.util.state import list_actors  # with the token, which is not there at first
+
+    address = os.environ["RAY_API_SERVER_ADDRESS"]
+    actors = list_actors(address, filters=[("state", "!=", "DEAD")])
+    return [actor for actor in actors if actor.class_name != "JobSupervisor"]
+
+
+def objects() -> list[Any]:
+    """The objects that lie in the shared memory of the cluster."""
+    from ray.util.state import list_objects
+
+    address = os.environ["RAY_API_SERVER_ADDRESS"]
+    return list_objects(address, filters=[("reference_type", "=", "PINNED_IN_MEMORY")])
 
 
 @pytest.fixture
@@ -135,12 +153,45 @@ def test_a_running_job_is_joined_and_cancelled_and_another_one_resumes(
     assert other.code == 3, other.err
     assert name in other.err
     assert json.loads(florilegium("job", "status", name, "--json").out)["status"] == "RUNNING"
+    assert wait_for(lambda: bool(workers()), seconds=60)
     assert florilegium("job", "cancel", name).out == f"{name} STOPPED\n"
+    assert wait_for(lambda: not workers() and not objects(), seconds=30), "nothing is left behind"
     assert "stopped; finished work is kept" in florilegium("job", "logs", name).out
     go.touch()
     told = florilegium(*submit, "--wait")
     assert told.code == 0, told.out + told.err
     assert f"{name.removesuffix('1')}2 SUCCEEDED" in told.out
+
+
+def test_a_refinement_runs_all_its_rounds_on_the_cluster(
+    tmp_path: Path, florilegium: Command
+) -> None:
+    boxes = {"use": "merge", "tasks": ["object_detection"], "reads": ["shapes_colour"]}
+    train = {
+        "model": "package://specialists/tiny_florence2",
+        "tasks": {"object_detection": 1},
+        "steps": 2,
+        "workers": 1,
+    }
+    document = {
+        "source": "shape_world://12?seed=1&px=32",
+        "output": str(tmp_path / "out"),
+        "specialists": {"shapes_colour": {}, "boxes": boxes},
+        "filters": {"superseded": {"by": {"boxes": ["object_detection"]}}},
+        "refine": {
+            "rounds": 1,
+            "folds": 1,
+            "students": {"student": {"tasks": ["object_detection"]}},
+            "train": train,
+        },
+    }
+    config = tmp_path / "refined.yaml"
+    config.write_text(yaml.safe_dump(document), "utf-8")
+    told = florilegium("submit", config, "--wait")
+    assert told.code == 0, told.out + told.err
+    assert f"dataset  {tmp_path / 'out'}, round " in told.out
+    assert json.loads((tmp_path / "out" / "refine.json").read_bytes())["rounds"][1]["number"] == 1
+    assert florilegium("verify", tmp_path / "out").code == 0
 
 
 def test_a_build_runs_in_a_container_with_its_config(tmp_path: Path, florilegium: Command) -> None:

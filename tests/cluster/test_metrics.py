@@ -18,18 +18,18 @@ pytestmark = pytest.mark.timeout(300)
 
 def test_ray_exports_the_metrics_of_a_build(album: Path, tmp_path: Path) -> None:
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    told = subprocess.run(
+    scraped = subprocess.run(
         [sys.executable, "-m", "tests.cluster.scraped", album, tmp_path / "out"],
         cwd=ROOT,
         env={**own, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 0, told.stderr
+    assert scraped.returncode == 0, scraped.stderr
     known = {f"ray_{name}": metric for metric in METRICS for name in metric.exported}
     values: dict[tuple[str, ...], float] = {}
     names = set()
-    for family in text_string_to_metric_families(told.stdout):
+    for family in text_string_to_metric_families(scraped.stdout):
         for one in family.samples:
             if "florilegium" in one.name and not one.name.endswith("_created"):
                 metric = known[one.name]
@@ -44,5 +44,5 @@ def test_ray_exports_the_metrics_of_a_build(album: Path, tmp_path: Path) -> None
     assert values["shards", "todo"] == values["shards", "done"] == 3
     assert values["pool_slots", "cpu"] == 1
     assert values["pool_busy_seconds_total", "cpu"] > 0
-    without = {"requests", "tokens", "cost", "workers_lost", "shard_restarts"}
+    without = {"requests", "tokens", "cost", "workers_lost", "calls_repeated", "shard_restarts"}
     assert names == {metric.name for metric in METRICS} - {f"florilegium_{one}" for one in without}

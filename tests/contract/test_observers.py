@@ -1,4 +1,4 @@
-"""Every runner tells an observer the same facts about the same build."""
+"""Every runner reports the same facts about the same build."""
 
 from __future__ import annotations
 

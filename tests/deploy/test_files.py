@@ -236,8 +236,10 @@ def ends_with(monkeypatch: pytest.MonkeyPatch, code: int, calls: list[dict[str, 
     monkeypatch.setattr(subprocess, "run", run)
 
 
-@pytest.mark.parametrize(("code", "error"), [(0, None), (1, RuntimeError), (2, Failed)])
-def test_the_dag_of_airflow_submits_and_does_not_repeat_wrong_usage(
+@pytest.mark.parametrize(
+    ("code", "error"), [(0, None), (1, RuntimeError), (2, Failed), (4, Failed)]
+)
+def test_the_dag_of_airflow_refreshes_and_does_not_repeat_what_stays_as_it_is(
     monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception] | None
 ) -> None:
     calls: list[dict[str, object]] = []
@@ -260,11 +262,11 @@ def test_the_dag_of_airflow_submits_and_does_not_repeat_wrong_usage(
             module(monkeypatch, "airflow_dag", **fakes)
     assert given["max_active_runs"] == 1
     (call,) = calls
-    assert call["wait"] is True
+    assert (call["refresh"], call["wait"]) == (True, True)
 
 
-@pytest.mark.parametrize(("code", "repeats"), [(0, None), (1, True), (2, False)])
-def test_the_asset_of_dagster_submits_and_does_not_repeat_wrong_usage(
+@pytest.mark.parametrize(("code", "repeats"), [(0, None), (1, True), (2, False), (4, False)])
+def test_the_asset_of_dagster_refreshes_and_does_not_repeat_what_stays_as_it_is(
     monkeypatch: pytest.MonkeyPatch, code: int, repeats: bool | None
 ) -> None:
     calls: list[dict[str, object]] = []
@@ -282,4 +284,4 @@ def test_the_asset_of_dagster_submits_and_does_not_repeat_wrong_usage(
             example.photographs()
         assert failure.value.allow_retries is repeats
     (call,) = calls
-    assert call["wait"] is True
+    assert (call["refresh"], call["wait"]) == (True, True)

@@ -102,7 +102,9 @@ def test_a_mistake_in_a_resource_is_found(path: tuple[str, ...], value: Any, mis
 
 
 def test_the_scheduled_job_is_the_job() -> None:
-    assert load("raycronjob.yaml")["spec"]["jobTemplate"] == load("rayjob.yaml")["spec"]
+    nightly, once = load("raycronjob.yaml")["spec"]["jobTemplate"], load("rayjob.yaml")["spec"]
+    assert nightly == {**once, "entrypoint": once["entrypoint"].replace(" build ", " refresh ")}
+    assert parse(nightly["entrypoint"])["config"] == parse(once["entrypoint"])["config"]
     assert CRON.fullmatch(load("raycronjob.yaml")["spec"]["schedule"])
 
 
@@ -122,7 +124,7 @@ def test_ray_is_the_version_that_is_tested() -> None:
     assert load("rayjob.yaml")["spec"]["rayClusterSpec"]["rayVersion"] == tested[1]
 
 
-def test_the_cron_job_submits_waits_and_does_not_repeat_wrong_usage() -> None:
+def test_the_cron_job_refreshes_and_does_not_repeat_what_stays_as_it_is() -> None:
     resource = load("cronjob.yaml")
     assert (resource["apiVersion"], resource["kind"]) == ("batch/v1", "CronJob")
     spec = resource["spec"]
@@ -132,12 +134,12 @@ def test_the_cron_job_submits_waits_and_does_not_repeat_wrong_usage() -> None:
     job = spec["jobTemplate"]["spec"]
     assert job.keys() == {"backoffLimit", "podFailurePolicy", "template"}
     (rule,) = job["podFailurePolicy"]["rules"]
-    assert rule == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2]}}
+    assert rule == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2, 4]}}
     assert mistakes(job["template"], SCHEMAS["Pod"], "Pod") == []
     pod = job["template"]["spec"]
     assert pod["restartPolicy"] == "Never"  # as a failure policy demands
     options = parse(pod["containers"][0]["command"])
-    assert options["wait"] is True
+    assert (options["refresh"], options["wait"]) == (True, True)
     assert str(options["config"]).startswith(pod["containers"][0]["volumeMounts"][0]["mountPath"])
 
 

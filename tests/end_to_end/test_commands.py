@@ -119,6 +119,24 @@ def test_dead_letters_are_counted_and_no_failure(
     assert "13 images = 12 samples + 1 dead letter" in words(told.out)
 
 
+def test_images_that_are_taken_down_are_counted_apart(
+    album: Path, tmp_path: Path, florilegium: Command, written: Write
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("key:cat\nno entry\n")
+    config = written(album, tmp_path / "out", takedown=str(listed), max_dead_letter_share=0)
+    told = florilegium("build", config)
+    assert told.code == 2
+    assert f"takedown = '{listed}', line 2: 'no entry' is no entry" in words(told.err)
+    listed.write_text("key:cat\n")
+    told = florilegium("build", config)
+    assert told.code == 0, told.err
+    assert "12 images = 11 samples + 1 dead letter" in words(told.out)
+    assert "taken down: 1 image is on the takedown list" in words(told.out)
+    assert "taken_down" not in told.out
+    assert "takedowns/ has the receipt" in florilegium("why", str(tmp_path / "out"), "cat").out
+
+
 def test_source_output_and_overrides_win_over_the_file(
     album: Path, tmp_path: Path, florilegium: Command, written: Write
 ) -> None:

@@ -137,6 +137,53 @@ def test_the_same_command_twice_is_one_job(
     assert f"the job {name} of this cluster writes s3://bucket/out" in other.err
 
 
+@pytest.fixture
+def refinement(config: Path) -> Path:
+    """A config of a refinement, whose output all nodes mount."""
+    document = yaml.safe_load(config.read_text("utf-8"))
+    train = {"model": "owner/name", "tasks": {"caption": 1}, "steps": 1}
+    document |= {"output": "/mnt/out", "refine": {"students": {"one": {}}, "train": train}}
+    config.write_text(yaml.safe_dump(document), "utf-8")
+    return config
+
+
+def test_a_config_that_describes_a_refinement_is_refined_there(
+    server: JobServer, refinement: Path, florilegium: Command
+) -> None:
+    told = florilegium("submit", refinement, "--address", server.address, "--verbose")
+    assert told.code == 0, told.err
+    job = the_job(server)
+    assert job["entrypoint"].endswith("refine florilegium_job.yaml --verbose")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--check",), "the job runs `florilegium refine`, which has no --check"),
+        (("--refresh",), "describes a refinement, which takes in what is new itself"),
+        (("--output", "s3://bucket/out"), "students are trained on a mounted file system"),
+        (("--output", "out"), "output = 'out' is a path on this machine"),
+    ],
+)
+def test_a_refinement_that_could_not_run_there_is_not_sent(
+    server: JobServer,
+    refinement: Path,
+    florilegium: Command,
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    told = florilegium("submit", refinement, "--address", server.address, *options)
+    assert told.code == 2
+    assert words in " ".join(told.err.split())
+    assert server.jobs == {}
+
+
+def test_a_build_accepts_nothing(server: JobServer, config: Path, florilegium: Command) -> None:
+    told = florilegium("submit", config, "--address", server.address, "--accept")
+    assert told.code == 2
+    assert "the job runs `florilegium build`, which has no --accept" in " ".join(told.err.split())
+
+
 def test_jobs_are_listed_looked_at_and_cancelled(
     server: JobServer, config: Path, florilegium: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +210,11 @@ def test_jobs_are_listed_looked_at_and_cancelled(
         (["--address", "auto"], 2, "is no URL: give http://HEAD:8265"),
         ([], 2, "Missing option '--address'"),
         (["--address", "http://127.0.0.1:9", "--no-plugins"], 2, "names a module: --no-plugins"),
-        (["--address", "http://127.0.0.1:9", "--set", "refine={}"], 2, "`submit` sends builds"),
+        (
+            ["--address", "http://127.0.0.1:9", "--set", "refine={}"],
+            2,
+            "'refine.students' is missing",
+        ),
         (["--address", "http://127.0.0.1:9", "--env", "NOT_SET"], 2, "--env NOT_SET: it is not"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from engine.results.layer import parse_layer
 from engine.storage.folder import Folder
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, contents
@@ -103,6 +104,39 @@ def workers_with(mark: str) -> list[int]:
         except OSError:
             continue  # it ended meanwhile, or is not ours
     return found
+
+
+def kept(layers: Path) -> int:
+    """Return how many samples the layer of the one shard is of, which is under way."""
+    return sum(
+        len(parse_layer(path.read_bytes())[1]) for path in layers.glob("waiting-*/*.parquet")
+    )
+
+
+def test_what_was_answered_in_a_shard_under_way_is_not_asked_again(
+    album: Path, tmp_path: Path, started: Start, written: Callable[..., Path]
+) -> None:
+    folder, log, allowed = tmp_path / "photos", tmp_path / "log", tmp_path / "allowed"
+    folder.mkdir()
+    images = [f"{number:03d}" for number in range(100)]
+    for image in images:
+        shutil.copy(album / "cat.jpg", folder / f"{image}.jpg")
+    waiting = {
+        "use": "tests.stages:Waiting", "log": str(log), "key": images[-1], "allowed": str(allowed)
+    }  # fmt: skip
+    keys = {"specialists": {"waiting": waiting}, "shard_size": 100}
+    config = written(folder, tmp_path / "out", runner={"kind": "local", "keep_s": 0}, **keys)
+    process = started("build", config)
+    # Calls are of 32 images. During the fourth, the answer of the third waits to be stored.
+    layers = tmp_path / "out" / "layers"
+    assert wait_for(lambda: lines(log) == 100 and kept(layers) == 64, seconds=60)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    allowed.touch()
+    build(folder, tmp_path / "out", **keys)
+    assert log.read_text().split() == [*images, *images[64:]]
+    build(folder, tmp_path / "reference", **keys)
+    assert contents(tmp_path / "out") == contents(tmp_path / "reference")
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")

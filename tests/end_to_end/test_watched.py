@@ -52,12 +52,12 @@ def test_a_build_elsewhere_is_watched_to_its_end(
         sleep(0.05)
 
     monkeypatch.setattr(watching.time, "sleep", go_on)
-    told = florilegium("status", tmp_path / "out", "--watch", "--json")
-    assert told.code == 0, told.err
-    assert told.err.startswith("shards ") or told.err.startswith("listing the source")
-    assert '"is_finished": true' in told.out
+    ended = florilegium("status", tmp_path / "out", "--watch", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.err.startswith("shards ") or ended.err.startswith("listing the source")
+    assert '"is_finished": true' in ended.out
     assert building.wait(60) == 0
-    assert not (tmp_path / "out" / "progress").exists()
+    assert not (tmp_path / "out" / "progress.json").exists()
     assert list(verify_dataset(Folder(str(tmp_path / "out")))) == []
 
 
@@ -66,7 +66,7 @@ def test_watching_a_build_that_is_killed_ends_with_an_error(
 ) -> None:
     building.kill()
     building.wait()
-    told = florilegium("status", tmp_path / "out", "--watch")
-    assert told.code == 1
-    assert "build: it was killed, its last news is 0:" in told.err
-    assert f"process {building.pid}, since " in told.err
+    ended = florilegium("status", tmp_path / "out", "--watch")
+    assert ended.code == 1
+    assert "it was killed, its last news is 0:" in ended.err
+    assert f"process {building.pid}, since " in ended.err

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+
+from tests.extras.storages import S3, Azure, GoogleCloud, serve, write_and_read
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,20 +104,31 @@ def torchvision() -> None:
 
 
 def s3() -> None:
-    """Write, find and read a file of a bucket."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{server.server_port}"
+    """Write, find and read files of a bucket."""
+    os.environ["AWS_ENDPOINT_URL"] = serve(S3)
     os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1"}
+    os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
     os.environ["AWS_REQUEST_CHECKSUM_CALCULATION"] = "when_required"  # a body without chunks
-    from engine.storage.folder import Folder
+    write_and_read("s3://bucket/dataset")
+    assert "/bucket/dataset/shards/000000.tar" in S3.files, S3.files
 
-    folder = Folder("s3://bucket/dataset")
-    folder.publish("shards/000000.tar", b"a tar")
-    assert Bucket.files.keys() == {"/bucket/dataset/shards/000000.tar"}, Bucket.files
-    assert folder.read("shards/000000.tar") == b"a tar"
-    assert folder.size("shards/000000.tar") == 5
+
+def gs() -> None:
+    """Write, find and read files of a bucket of Google Cloud Storage."""
+    os.environ["STORAGE_EMULATOR_HOST"] = serve(GoogleCloud)
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # no look at kinds of buckets
+    write_and_read("gs://bucket/dataset")
+    assert "dataset/shards/000000.tar" in GoogleCloud.files, GoogleCloud.files
+
+
+def az() -> None:
+    """Write, find and read blobs of a container of Azure Blob Storage."""
+    os.environ["AZURE_STORAGE_CONNECTION_STRING"] = (
+        "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=a2V5;"
+        f"BlobEndpoint={serve(Azure)}/account;"
+    )
+    write_and_read("az://container/dataset")
+    assert "/account/container/dataset/shards/000000.tar" in Azure.files, Azure.files
 
 
 def metrics() -> None:
@@ -249,6 +260,8 @@ JOBS: Mapping[str, Callable[[], None]] = {
     "sentencepiece": sentencepiece,
     "torchvision": torchvision,
     "s3": s3,
+    "gs": gs,
+    "az": az,
     "metrics": metrics,
     "cluster": cluster,
     "tracing": tracing,
@@ -258,39 +271,6 @@ JOBS: Mapping[str, Callable[[], None]] = {
     "signing": signing,
 }
 """By extra; the first is tried without any."""
-
-
-class Bucket(BaseHTTPRequestHandler):
-    """As much of S3 as one file needs."""
-
-    protocol_version = "HTTP/1.1"  # the client asks for leave before it sends
-
-    files: ClassVar[dict[str, bytes]] = {}
-
-    def do_PUT(self) -> None:
-        """Keep a file."""
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        self.files[self.path.partition("?")[0]] = data
-        self._answer(200)
-
-    def do_GET(self) -> None:
-        """Return a file."""
-        data = self.files.get(self.path.partition("?")[0])
-        self._answer(404 if data is None else 200, data or b"")
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def _answer(self, code: int, data: bytes = b"") -> None:
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("ETag", '"0"')
-        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 def scratch() -> Path:

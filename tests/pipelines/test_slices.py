@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,27 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from engine.core.errors import ConfigError, OutputInUse, RunError, StorageError, UsageError
+from engine.core.annotation import Annotation
+from engine.core.errors import (
+    ConfigError,
+    OutputInUse,
+    RunError,
+    SampleError,
+    StorageError,
+    UsageError,
+)
+from engine.core.sample import Sample
+from engine.execution.answer import BUDGET_EXHAUSTED
+from engine.planning.config import LAYERS
 from engine.planning.slices import read_division
+from engine.results.publication import SHARDS
+from engine.results.takedowns import TAKEDOWNS
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, LEASES, PARTS, writing, writing_part
 from pipelines.build import build_dataset, drop_slices, finish_slices
 from pipelines.dataset.clean import clean
 from pipelines.dataset.status import read_status
+from pipelines.telemetry.progress_file import PROGRESS
 from pipelines.verify.verify import verify_dataset
 from tests.building import (
     BRIGHT_ENOUGH,
@@ -32,15 +46,17 @@ from tests.building import (
 )
 from tests.end_to_end.dying import context, run_and_die
 from tests.processes import wait_for
+from tests.stages import Moody
 
 
 def files(output: object) -> dict[str, bytes]:
     """Return the bytes of all files of a dataset, but for logs, leases and paths of this build."""
     folder = Folder(str(output))
-    names = set(folder.names()) - {"run.log", "run.yaml", ".lease", "layers", "shards", PARTS}
-    names |= {f"shards/{name}" for name in folder.names("shards")}
-    layers = {f"layers/{one}" for one in folder.names("layers")}
-    names |= {f"{layer}/{name}" for layer in layers for name in folder.names(layer)}
+    beside = {"run.log", "run.yaml", LEASES, LAYERS, SHARDS, TAKEDOWNS, PARTS, PROGRESS}
+    names = set(folder.names()) - beside
+    inner = [f"{LAYERS}/{one}" for one in folder.names(LAYERS)]
+    for one in (SHARDS, TAKEDOWNS, *inner):
+        names |= {f"{one}/{name}" for name in folder.names(one)}
     return {name: folder.read(name) or b"" for name in names}
 
 
@@ -162,7 +178,11 @@ def test_slices_of_a_finished_dataset_with_nothing_new_open_nothing(
         ("1/4", {}, r"in 2 slices, and this command has another number of slices \(4\)"),
         ("1/2", {"filters": {}}, "other stages or thresholds"),
         ("1/2", {"shard_size": 3}, "another shard_size"),
-        ("1/2", {"limits": {"max_pixels": 500}}, "other options of sources or limits"),
+        (
+            "1/2",
+            {"limits": {"max_pixels": 500}},
+            "other options of sources, limits or takedown list",
+        ),
     ],
 )
 def test_a_slice_of_another_division_is_refused(
@@ -176,7 +196,7 @@ def test_a_slice_of_another_division_is_refused(
 
 
 def test_slices_of_another_source_or_other_layers_are_refused(
-    photos: Path, album: Path, tmp_path: Path
+    photos: Path, album: Path, out: Path, tmp_path: Path
 ) -> None:
     one_slice(photos, out, "2/2")
     with pytest.raises(ConfigError, match="has other sources"):
@@ -252,6 +272,29 @@ def test_slices_bring_a_dataset_up_to_date_and_readers_see_the_old_one_until_the
     assert files(out) == files(other)
 
 
+def test_slices_take_images_down_as_one_build_does(
+    changing: Path, out: Path, tmp_path: Path
+) -> None:
+    other, listed = tmp_path / "other", tmp_path / "takedown.txt"
+    keys: dict[str, Any] = {"takedown": str(listed)}
+    listed.write_text("")
+    (changing / "cat.jpg").write_bytes(b"no image")
+    for place in (out, other):
+        build_dataset(slice_run(changing, place, **keys))
+        assert b"cat" in (place / "run.log").read_bytes()
+    listed.write_text("key:cat\nkey:pagoda\n")
+    one_slice(changing, out, "1/2", **keys)
+    with pytest.raises(ConfigError, match="takedown list"):
+        one_slice(changing, out, "2/2")
+    one_slice(changing, out, "2/2", **keys)
+    assert finished(changing, out, **keys)
+    build_dataset(slice_run(changing, other, **keys))
+    assert files(out) == files(other)
+    assert (out / "takedowns" / "000001.json").exists()
+    assert b"cat" not in (out / "run.log").read_bytes().replace(b"cat_corner", b"")
+    assert list(verify_dataset(Folder(str(out)))) == []
+
+
 def test_an_index_that_was_changed_is_noticed(
     photos: Path, changing: Path, out: Path, tmp_path: Path
 ) -> None:
@@ -319,6 +362,38 @@ def test_dead_letters_are_tried_again_by_slice_and_logs_of_slices_are_joined(
     assert after
     assert (after.totals.samples, after.totals.dead_letters) == (12, 0)
     assert (Folder(output).read("run.log") or b"").startswith(log)
+
+
+class Unpaid(Moody):
+    """Leaves one image to the next budget until a file exists."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[list[Annotation]]:
+        try:
+            return super().predict(samples)
+        except SampleError as error:
+            raise SampleError(BUDGET_EXHAUSTED, "nothing is left of the budget") from error
+
+
+def test_what_a_budget_did_not_reach_is_finished_without_it_and_asked_by_the_next_slices(
+    photos: Path, out: Path, tmp_path: Path
+) -> None:
+    unpaid = {
+        "use": "tests.pipelines.test_slices:Unpaid",
+        "key": "cat",
+        "allowed": str(tmp_path / "allowed"),
+    }
+    keys: dict[str, Any] = {"specialists": {"unpaid": unpaid}, "filters": {}}
+    for text in ("1/2", "2/2"):
+        one_slice(photos, out, text, **keys)
+    before = finished(photos, out, **keys)
+    assert before
+    assert before.totals.failures == {BUDGET_EXHAUSTED: 1}
+    (tmp_path / "allowed").touch()
+    for text in ("1/2", "2/2"):
+        assert one_slice(photos, out, text, **keys)
+    after = finished(photos, out, **keys)
+    assert after
+    assert after.totals.failures == {}
 
 
 def test_a_first_slice_that_is_killed_before_its_division_is_stored_did_not_begin(

@@ -7,8 +7,9 @@ same sample with the same text and nearly the same box; masks and quads are comp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from codecs import BOM_UTF8
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -40,10 +41,12 @@ class LabelledSample(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Which annotations are right, by id. `path` is where the audit was read."""
+    """Which annotations are right, by id. `path` is where the audit was read; `keys` are those of
+    the samples, by id, in lines that name one."""
 
     right: Mapping[str, bool]
     path: str = ""
+    keys: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.right)
@@ -52,13 +55,15 @@ class Audit:
         """Return the annotations that were audited."""
         return [one for one in annotations if one.id in self.right]
 
-    def check(self, known: set[str]) -> None:
-        """Refuse an audit of annotations that do not exist.
+    def check(self, known: set[str], taken_down: Collection[str] = ()) -> None:
+        """Refuse an audit of annotations that do not exist; those of samples with the keys
+        `taken_down` did, once.
 
         Raises:
             ConfigError: some ids are unknown.
         """
-        unknown = sorted(set(self.right) - known)
+        gone = {name for name in self.right if self.keys.get(name) in taken_down}
+        unknown = sorted(set(self.right) - known - gone)
         if unknown:
             few = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
             audited = counted(len(self.right), "annotation")
@@ -87,7 +92,7 @@ def read_audit(url: str) -> Audit:
         raise ConfigError(
             f"the audit {url} answers nothing yet: put true or false after `right` in some lines"
         )
-    return Audit(right=right, path=url)
+    return Audit(right=right, path=url, keys=dict(_keys_in(data)))
 
 
 def answers_in(data: bytes, url: str) -> dict[str, bool]:
@@ -109,6 +114,14 @@ def answers_in(data: bytes, url: str) -> dict[str, bool]:
                     f"the audit {url}, line {number}: {name!r} was found otherwise before"
                 )
     return right
+
+
+def _keys_in(data: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the id and the key of the sample in each line that has both."""
+    for line in filter(bytes.strip, data.removeprefix(BOM_UTF8).split(b"\n")):
+        row = parse_json(line)
+        if isinstance(key := row.get("key"), str):
+            yield row["id"], key
 
 
 def _finding(line: str, where: str) -> tuple[str, bool | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -375,6 +376,47 @@ def test_an_actor_that_dies_while_it_starts_is_started_again(killed: list[Any]) 
     asyncio.run(run())
 
 
+def test_only_deaths_one_after_the_other_count(killed: list[Any]) -> None:
+    made = itertools.count(1)
+
+    def make() -> Actor:
+        actor = Actor()
+        if next(made) % ATTEMPTS:
+            actor.load = Method(died(ALONE))
+        return actor
+
+    async def run() -> None:
+        pool = await pool_of(1, make=make)
+        pool.resize(2)
+        await settle()
+        assert (pool.there, len(killed)) == (2, 2 * (ATTEMPTS - 1))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("words", [WITH_NODE, ALONE])
+def test_many_actors_that_die_together_while_they_start_are_started_again(
+    killed: list[Any], words: str
+) -> None:
+    """As on a large node that goes."""
+    many = 5 * NODES
+
+    def make() -> Actor:
+        actor = Actor()
+        if len(made) < many:
+            actor.load = Method(died(words))
+        made.append(actor)
+        return actor
+
+    made: list[Actor] = []
+
+    async def run() -> None:
+        pool = await pool_of(many, make=make)
+        assert (pool.there, len(killed)) == (many, many)
+
+    asyncio.run(run())
+
+
 def test_actors_that_die_each_time_they_start_end_the_run() -> None:
     def make() -> Actor:
         actor = Actor()
@@ -465,5 +507,6 @@ def test_a_closed_pool_ends_its_actors_and_those_that_wait_for_room(killed: list
         tasks[0].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (pool.there, len(killed)) == (0, 2), "no actor is made for those that went"
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "nothing waits for an actor"
 
     asyncio.run(run())

@@ -37,9 +37,11 @@ class Failing(Keeping):
         raise OSError("no route to the collector")
 
 
-def test_a_guest_that_fails_is_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_optional_one_that_fails_is_left_out_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     own, failing, other = Keeping(), Failing(), Keeping()
-    both = Observers(own, guests=[failing, other])
+    both = Observers(own, optional=[failing, other])
     facts = [WorkersStarted(), WorkFound(shards=1, stages=("a",))]
     with caplog.at_level(logging.WARNING):
         for fact in facts:
@@ -47,7 +49,7 @@ def test_a_guest_that_fails_is_left_out_with_a_warning(caplog: pytest.LogCapture
     assert own.facts == other.facts == facts
     assert failing.facts == facts[:1]
     assert [record.message for record in caplog.records] == [
-        "Failing failed at WorkersStarted and is told nothing more"
+        "Failing failed at WorkersStarted and gets no further facts"
     ]
 
 

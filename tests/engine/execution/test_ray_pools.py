@@ -310,3 +310,31 @@ def test_what_others_hold_is_waited_for_with_their_names(cluster: FakeCluster) -
         assert await pools.waiting() == "waiting for {'cpus': 3, 'gpus': 0.5}"
 
     asyncio.run(run())
+
+
+def test_a_head_that_does_not_answer_for_a_moment_changes_nothing(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pools = pools_on(cluster, a={"num_gpus": 1})
+    cluster.has(4, 1)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise RuntimeError("GCS is unavailable")
+
+    async def run() -> None:
+        await pools.start(wait_s=0)
+        cluster.has(8, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(ray_pools, "nodes_of_ray", away)
+            await pools.fit()
+        assert cluster.sizes == {"a": 1, CPU_POOL: 4}
+        await pools.fit()
+        assert cluster.sizes == {"a": 2, CPU_POOL: 8}
+        cluster.room = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(ray_pools, "waiting_for", away)
+            assert not await pools.waiting()
+        assert await pools.waiting()
+
+    asyncio.run(run())
+    assert caplog.messages == ["the head of the cluster does not answer: GCS is unavailable"] * 2

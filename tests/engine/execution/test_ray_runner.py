@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from engine.core.errors import WorkerDied
-from engine.execution.ray_runner import _Notes, died
+from engine.execution.actor_pool import ActorPool
+from engine.execution.ray_runner import RayRunner, _Notes, died
+from engine.execution.reply import Reply
+from engine.execution.run import prepare
 from engine.execution.watch import GRACE_S
+from engine.execution.worker import Ran
+from engine.planning.pools import Pool
+from tests.building import configure
 
 
 @pytest.mark.parametrize(
@@ -43,3 +53,39 @@ def test_a_call_without_notes_has_none() -> None:
     notes = _Notes()
     notes.put(1, 60)
     assert notes.last(2)[0] is None
+
+
+def test_a_call_that_is_made_again_as_its_node_is_gone_counts_its_repeats(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = ActorDiedError()
+    gone.error_msg = "The actor died because its node has died."
+    ran = Reply(value=Ran(part=b"", timings=()))
+    answers: list[Reply | Exception] = [gone, gone, ran, ran]
+
+    async def answered(*_: object, **options: object) -> Reply:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def ready(*_: object) -> Reply:
+        return Reply()
+
+    actor = SimpleNamespace(
+        load=SimpleNamespace(remote=ready),
+        node=SimpleNamespace(remote=ready),
+        run=SimpleNamespace(remote=answered),
+    )
+    monkeypatch.setattr("ray.kill", lambda actor: None)
+    run = prepare(configure(album, tmp_path))
+    runner = RayRunner(run.config, run.graph, layers=run.layers, output=run.output)
+    work = SimpleNamespace(shard=SimpleNamespace(name="000000"))
+    opened: Any = SimpleNamespace(work=work, images=None)
+
+    async def repeats() -> list[int]:
+        pool = ActorPool(Pool(name="cpu", size=1), lambda: actor, None)
+        monkeypatch.setattr(runner, "_pools", SimpleNamespace(pool=lambda name: pool))
+        return [(await runner.run("cpu", opened, ["bright"], [0])).repeats for _ in range(2)]
+
+    assert asyncio.run(repeats()) == [2, 0]

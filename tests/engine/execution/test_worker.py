@@ -54,6 +54,28 @@ def test_layers_that_are_stored_twice_are_the_same(opened: Made, tmp_path: Path)
     assert [layer.table.num_rows for layer in again.values()] == [5, 5]
 
 
+def test_answers_of_a_shard_under_way_are_taken_over_by_the_next_run(
+    opened: Made, tmp_path: Path
+) -> None:
+    """Failures, too: the last layer has the bytes of one that was never interrupted."""
+    names = ["bright", "describe"]
+    ugly = {"use": "tests.stages:Trouble", "key": "cat", "how": "refuse"}
+    stages = {**DESCRIBED, "bright": ugly}
+    worker, work, images = opened(specialists=stages)
+    worker.store(work, names, worker.run(work, images, names, range(5)).part)
+    whole = layer_files(tmp_path)
+    for path in whole:
+        Path(path).unlink()
+    assert work.shard.records[2].key == "cat"
+    first, second = (worker.run(work, images, names, some).part for some in ([0], [1, 2]))
+    worker.keep(work, names, [0], first)
+    worker.keep(work, names, [0, 1, 2], first, second)
+    worker, work, images = opened(specialists=stages)
+    assert work.todo == dict.fromkeys(names, (3, 4))
+    worker.store(work, names, worker.run(work, images, names, [3, 4]).part)
+    assert layer_files(tmp_path) == whole
+
+
 def test_a_stage_is_loaded_once_by_two_calls_at_once(
     opened: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:

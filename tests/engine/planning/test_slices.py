@@ -69,7 +69,7 @@ def test_a_damaged_division_is_an_error_with_the_cure(tmp_path: Path, data: byte
         ({"shard_size": 64}, "another shard_size: give"),
         ({"layers": "s3://bucket/layers"}, "another folder of layers: give"),
         ({"sources": ("s3://bucket/other#1",)}, "other sources: give"),
-        ({"readings": ("e" * 16,)}, "other options of sources or limits: give"),
+        ({"readings": ("e" * 16,)}, "other options of sources, limits or takedown list: give"),
         (
             {"slices": 8, "shard_size": 64},
             r"another number of slices \(8\) and another shard_size: give",

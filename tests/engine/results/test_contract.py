@@ -18,8 +18,10 @@ from engine.results.contract import (
     SHARD_SCHEMA,
     json_type,
     parse_sample,
+    parse_sample_head,
 )
 from engine.results.dataset_sample import DatasetSample, Verdict
+from engine.results.publication import to_json
 
 TABLES = {"sample": SAMPLE_COLUMNS, "shard": SHARD_COLUMNS}
 WHOLE: dict[str, Any] = {
@@ -86,6 +88,18 @@ def test_the_columns_of_files_are_nullable_and_have_no_metadata() -> None:
 def test_a_whole_sample_is_read() -> None:
     assert set(WHOLE) == set(SAMPLE_TYPES)
     assert parse_sample(json.dumps(WHOLE).encode()) == WHOLE
+
+
+def test_a_sample_is_read_without_its_annotations() -> None:
+    """Texts that look like the end of the annotations are escaped, or before it."""
+    forged = '],"height":9,"sha256":"x'
+    whole = {**WHOLE, "key": forged, "metadata": json.dumps({"a": forged})}
+    whole["annotations"] = [{"text": forged, "box_xyxy": [1, 2]}]
+    head = {key: value for key, value in whole.items() if key != "annotations"}
+    assert parse_sample_head(to_json(whole)) == head
+    for damaged in (b"", b"{}", to_json(head), to_json({**whole, "sha256": 1})):
+        with pytest.raises(ValueError, match=r"no object|lacks sha256"):
+            parse_sample_head(damaged)
 
 
 @pytest.mark.parametrize("name", SAMPLE_TYPES)

@@ -212,6 +212,32 @@ def test_rows_that_moved_join_new_ones_in_order(store: LayerStore, node: Node[An
     assert joined.table.column("sample").to_pylist() == [0, 1, 2, 2]
 
 
+def test_a_layer_of_some_samples_leaves_the_others_to_say(
+    store: LayerStore, node: Node[Any]
+) -> None:
+    """As a build leaves it that is killed: also what failed is not asked again."""
+    store.write_some(node, "now", layer_of(node), DIGESTS, [0, 2, 3])
+    recall = recalled(store, node, DIGESTS, previous_digest="before")
+    assert recall.missing == (1,)
+    assert not recall.is_complete
+    assert labels(recall.layer, 4) == {0: ["a", "b"], 3: ["c"]}
+    assert [error.sample for error in recall.layer.errors] == [2]
+    again = recalled(store, node, DIGESTS, again=lambda error: True)
+    assert again.missing == (1, 2)
+    assert again.layer.errors == ()
+    store.write(node, "now", layer_of(node), DIGESTS)
+    assert recalled(store, node, DIGESTS).is_complete
+
+
+def test_the_number_of_a_sample_without_rows_is_its_own_in_a_layer_of_some(
+    store: LayerStore, node: Node[Any]
+) -> None:
+    store.write_some(node, "now", layer_of(node), DIGESTS, [1, 3])
+    recall = recalled(store, node, DIGESTS)
+    assert recall.missing == (0, 2)
+    assert labels(recall.layer, 4) == {3: ["c"]}
+
+
 @pytest.mark.parametrize("retry", [True, False])
 @pytest.mark.parametrize("digest", ["now", "before"])
 def test_the_end_of_a_large_layer_shows_what_is_missing(

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, StorageError
 from engine.execution.progress import Progress
 from engine.execution.run import execute, prepare
 from engine.results.dataset import open_dataset
 from engine.results.manifest import MANIFEST, RECIPE, named_shards
-from engine.results.versions import VERSIONS, live_shards
+from engine.results.versions import VERSIONS, Retention, live_shards, remove_stale
 from engine.storage.folder import Folder
 from pipelines.build import put_in_place
 from pipelines.verify.verify import verify_dataset
@@ -209,3 +210,56 @@ def test_what_killed_writers_left_goes_from_every_folder_of_the_output(
     build(album, tmp_path, shard_size=5, keep_versions=2, specialists=DESCRIBED)
     assert len(folders) > 5
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+@pytest.mark.attack("faults")
+def test_a_manifest_that_cannot_be_read_just_now_costs_no_shard(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(album, tmp_path, shard_size=5)
+    before, read = tars(tmp_path), Folder.read
+
+    def fail(folder: Folder, name: str) -> bytes | None:
+        if name == MANIFEST:
+            raise StorageError("cannot read it: the storage was busy")
+        return read(folder, name)
+
+    monkeypatch.setattr(Folder, "read", fail)
+    with pytest.raises(StorageError, match="the storage was busy"):
+        remove_stale(Folder(str(tmp_path)), Retention())
+    assert tars(tmp_path) == before
+
+
+def test_versions_are_kept_by_age_by_the_clock_of_the_storage(album: Path, tmp_path: Path) -> None:
+    for minimum in (0.5, 0.6, 0.7):
+        enough = {"enough": {"use": "tests.stages:BrightEnough", "minimum": minimum}}
+        build(album, tmp_path, shard_size=5, filters=enough, keep_days=2)
+    versions = sorted((tmp_path / VERSIONS).iterdir())
+    assert [path.name for path in versions] == ["000001.json", "000002.json"]
+    for path, days in zip(versions, (2.1, 1.9), strict=True):
+        replaced = time.time() - days * 86_400
+        os.utime(path, (replaced, replaced))
+    build(album, tmp_path, shard_size=5, filters=enough, keep_days=2)
+    assert [path.name for path in (tmp_path / VERSIONS).iterdir()] == ["000002.json"]
+    assert tars(tmp_path) == live_shards(Folder(str(tmp_path)))
+    assert verified(tmp_path) == []
+
+
+def test_a_version_is_kept_by_count_however_old_it_is(album: Path, tmp_path: Path) -> None:
+    for minimum in (0.5, 0.6):
+        enough = {"enough": {"use": "tests.stages:BrightEnough", "minimum": minimum}}
+        build(album, tmp_path, shard_size=5, filters=enough, keep_versions=2, keep_days=1)
+    (version,) = (tmp_path / VERSIONS).iterdir()
+    os.utime(version, (1000, 1000))
+    build(album, tmp_path, shard_size=5, filters=enough, keep_versions=2, keep_days=1)
+    assert version.exists()
+
+
+def test_a_version_whose_age_is_not_known_is_kept(album: Path, tmp_path: Path) -> None:
+    for minimum in (0.5, 0.6):
+        enough = {"enough": {"use": "tests.stages:BrightEnough", "minimum": minimum}}
+        build(album, tmp_path, shard_size=5, filters=enough, keep_days=1)
+    (version,) = (tmp_path / VERSIONS).iterdir()
+    os.utime(version, (0, 0))
+    remove_stale(Folder(str(tmp_path)), Retention(days=1))
+    assert version.exists()

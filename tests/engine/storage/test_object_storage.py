@@ -24,13 +24,6 @@ def folder(watched: Proxy, object_storage: ObjectStorage) -> Folder:
     return Folder(f"{object_storage.new_bucket()}/out")
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have clients give up at once."""
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr(S3FileSystem, "retries", 1)
-
-
 def write_from_elsewhere(url: str, name: str, data: bytes) -> None:
     """Write as another process does: with a client that shares nothing with that of `Folder`."""
     fs = S3FileSystem(skip_instance_cache=True)

@@ -17,7 +17,7 @@ from engine.planning.partition import Entry, ShardSpec, read_index, write_index
 from engine.results.contract import SAMPLE_TYPES
 from engine.results.dataset_sample import sample_of
 from engine.results.manifest import DEAD_LETTERS, MANIFEST, read_manifest
-from engine.results.versions import remove_stale
+from engine.results.versions import Retention, remove_stale
 from engine.sources.source import Item
 from engine.storage.folder import Folder
 from engine.untrusted.names import LONGEST
@@ -116,7 +116,7 @@ def test_a_manifest_names_nothing_but_shards(name: Any, dataset: Path) -> None:
     for read in (lambda: read_manifest(folder), lambda: clean(folder)):
         with pytest.raises(StorageError, match="is damaged"):
             read()
-    remove_stale(folder, keep=1)
+    remove_stale(folder, Retention())
     assert (dataset.parent / "x.tar").read_bytes() == b"outside"
 
 
@@ -164,7 +164,7 @@ def test_cleaning_follows_no_link_and_deletes_no_file_that_is_not_ours(dataset: 
     os.symlink(outside, dataset / "layers" / "linked")
     (dataset / "shards" / "thesis.tar").write_bytes(b"mine")
     clean(Folder(str(dataset)))
-    remove_stale(Folder(str(dataset)), keep=1)
+    remove_stale(Folder(str(dataset)), Retention())
     assert (outside / "thesis.parquet").read_bytes() == b"mine"
     assert (dataset / "shards" / "thesis.tar").read_bytes() == b"mine"
     os.rename(dataset / "layers", dataset.parent / "layers")

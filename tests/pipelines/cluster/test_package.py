@@ -12,6 +12,9 @@ from engine.core.errors import ConfigError
 from engine.planning.config import RunConfig, validated
 from pipelines.cluster.code import code_of
 from pipelines.cluster.package import CONFIG, LAUNCHER, Package, pack
+from pipelines.refine.config import RefineConfig
+from specialists.online.examples import read_examples
+from tests.checkpoints.few_shot_caption import write_examples
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +80,72 @@ def test_files_that_stages_name_go_along_at_their_path(here: Path, tmp_path: Pat
         "prompt.txt: 1 file, 0.0 kB",
         "words/list.txt: 1 file, 0.0 kB",
     ]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [{"few_shot_caption": {}}, {"few": {"use": "specialists.online.few_shot:FewShotCaption"}}],
+)
+def test_examples_go_along_with_their_images_and_nothing_else(
+    here: Path, tmp_path: Path, stage: dict[str, Any]
+) -> None:
+    write_examples(here / "shots", count=2)
+    write(here / "shots" / "images" / "unnamed.png")
+    (name,) = stage
+    options = {**stage[name], "examples": "shots/examples.jsonl"}
+    package = packed(tmp_path, specialists={name: options})
+    assert files_of(package) - {CONFIG, LAUNCHER} == {
+        "shots/examples.jsonl",
+        "shots/images/0.png",
+        "shots/images/1.png",
+    }
+    sizes = [(here / "shots" / one).stat().st_size for one in ("images/0.png", "images/1.png")]
+    total = sum(sizes) + (here / "shots" / "examples.jsonl").stat().st_size
+    assert [(part.name, part.files, part.bytes) for part in package.parts[1:]] == [
+        ("shots/examples.jsonl", 3, total)
+    ]
+    assert read_examples(str(package.folder / "shots" / "examples.jsonl")).digest == (
+        read_examples("shots/examples.jsonl").digest
+    )
+
+
+def test_examples_that_lack_an_image_are_refused_here(here: Path, tmp_path: Path) -> None:
+    write_examples(here / "shots", count=2)
+    (here / "shots" / "images" / "1.png").unlink()
+    with pytest.raises(ConfigError, match=r"line 3: the image 'images/1.png' cannot be read"):
+        packed(tmp_path, specialists={"few_shot_caption": {"examples": "shots/examples.jsonl"}})
+
+
+def refinement(**keys: Any) -> RefineConfig:
+    train = {"model": "owner/name", "tasks": {"caption": 1}, "steps": 1}
+    options = {"students": {"student": {}}, "train": train, **keys}
+    return validated(RefineConfig, document(output="/mnt/out", refine=options), where="test")
+
+
+def test_a_refinement_takes_its_audit_along_and_no_folder_of_a_model(
+    here: Path, tmp_path: Path
+) -> None:
+    write(here / "audit.jsonl")
+    (tmp_path / "package").mkdir()
+    (here / "weights").mkdir()
+    config = refinement(audit="audit.jsonl")
+    package = pack(config.model_dump(mode="json"), config, tmp_path / "package")
+    assert files_of(package) == {CONFIG, LAUNCHER, "audit.jsonl"}
+    (tmp_path / "other").mkdir()
+    train = {"model": "./weights", "tasks": {"caption": 1}, "steps": 1}
+    with pytest.raises(ConfigError, match=r"refine\.train\.model = './weights' is a folder on"):
+        pack({}, refinement(train=train), tmp_path / "other")
+
+
+def test_a_takedown_list_goes_along_at_its_path(here: Path, tmp_path: Path) -> None:
+    write(here / "lists" / "takedown.txt", "key:cat")
+    package = packed(tmp_path, takedown="lists/takedown.txt")
+    assert files_of(package) == {CONFIG, LAUNCHER, "lists/takedown.txt"}
+    assert files_of(packed(tmp_path, "2", takedown="s3://bucket/list")) == {CONFIG, LAUNCHER}
+    assert files_of(packed(tmp_path, "3", takedown="/mounted/list")) == {CONFIG, LAUNCHER}
+    for path, problem in (("absent.txt", "no such file"), ("~/list", "leads out of this folder")):
+        with pytest.raises(ConfigError, match=f"takedown = '{path}'.*{problem}"):
+            packed(tmp_path, path.replace("/", ""), takedown=path)
 
 
 def test_plugin_folders_go_along_without_what_git_ignores(here: Path, tmp_path: Path) -> None:

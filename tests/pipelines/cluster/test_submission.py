@@ -52,6 +52,16 @@ def test_the_command_runs_rays_own_python_with_our_flags(package: Package) -> No
     assert with_packages.runtime_env["pip"] == ["timm", "x>=1"]
 
 
+def test_a_refresh_is_another_command_of_the_same_job(package: Package) -> None:
+    flags = ["--accept"]
+    submission = of(package, command="refresh", flags=flags)
+    assert submission.command.endswith(" refresh florilegium_job.yaml --accept")
+    in_image = of(package, command="refresh", flags=flags, image="i")
+    assert in_image.command.endswith('exec python -m pipelines refresh "$config" --accept')
+    assert submission.name == of(package).name
+    assert submission.digest != of(package, flags=flags).digest
+
+
 def test_variables_have_the_value_that_is_given_or_the_one_they_have_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,100 +2,38 @@
 
 from __future__ import annotations
 
-import io
+import json
 import shutil
-import tarfile
-from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 import pipelines.build
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, StorageError
 from engine.execution import worker
+from engine.execution.losses import refuse_losses
 from engine.execution.run import Run
 from engine.planning.partition import ShardSpec
 from engine.results.dataset import open_dataset
+from engine.results.layer import layer_bytes, parse_layer
 from engine.results.manifest import Manifest
 from engine.results.shard import read_shard
-from engine.results.takedowns import Receipt, read_receipts
+from engine.results.takedowns import put_in_effect, read_receipts
+from engine.sources.takedown import parse_takedown
 from engine.storage.folder import Draft, Folder
+from pipelines.dataset.why import explain
 from pipelines.verify.verify import verify_dataset
 from tests.building import BRIGHT_ENOUGH, BRIGHTEST, build, contents
 from tests.enriching import stages
-
-CAT, CUP = "the cat of Mrs Quux looks left", "a cup that nobody else has"
-
-
-class Album:
-    """A folder of photographs with captions, a dataset of it, and a list."""
-
-    def __init__(self, album: Path, folder: Path) -> None:
-        self.photos = shutil.copytree(album, folder / "photos")
-        (self.photos / "cat.txt").write_text(CAT)
-        (self.photos / "cup.txt").write_text(CUP)
-        self.out = folder / "out"
-        self.list = folder / "takedown.txt"
-        self.logs = folder / "logs"
-        self.logs.mkdir()
-
-    def build(self, *entries: str, **keys: Any) -> Manifest:
-        """Build with a list of entries; forget what was asked before."""
-        for log in self.logs.iterdir():
-            log.unlink()
-        self.list.write_text("# a list\n" + "".join(f"{one}\n" for one in entries))
-        specialists = {**stages(self.logs), "echo": {"use": "tests.stages:Echo"}}
-        defaults = {"shard_size": 4, "specialists": specialists, "takedown": str(self.list)}
-        return build(self.photos, self.out, **{**defaults, **keys})
-
-    def asked(self) -> dict[str, int]:
-        """Return how often each stage that writes it down was asked in the last build."""
-        return {log.name: len(log.read_text().splitlines()) for log in self.logs.iterdir()}
-
-    def problems(self) -> list[str]:
-        return list(verify_dataset(Folder(str(self.out))))
-
-    def receipts(self) -> list[Receipt]:
-        return read_receipts(Folder(str(self.out)))
-
-    def names(self) -> list[str]:
-        return [one.key for one in open_dataset(str(self.out))]
-
-    def bytes_of(self, name: str) -> bytes:
-        return (self.photos / name).read_bytes()
+from tests.takedowns import CAT, Album, everything, found_in
 
 
 @pytest.fixture
 def photos(album: Path, tmp_path: Path) -> Album:
     return Album(album, tmp_path)
-
-
-def everything(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the bytes of every file, and of what is packed in it."""
-    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
-        name, data = str(path.relative_to(folder)), path.read_bytes()
-        yield name, data
-        if path.suffix == ".tar":
-            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                for member in tar:
-                    yield f"{name}/{member.name}", tar.extractfile(member).read()  # type: ignore[union-attr]
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-            yield f"{name} rows", repr(table.to_pydict()).encode()
-            yield f"{name} metadata", repr(table.schema.metadata).encode()
-
-
-def found_in(folder: Path, *wanted: bytes | str) -> list[str]:
-    """Return where one of these texts or bytes is, receipts and lists left out."""
-    needles = [one.encode() if isinstance(one, str) else one for one in wanted]
-    return [
-        name
-        for name, data in everything(folder)
-        if not name.startswith("takedowns/") and any(one in data for one in needles)
-    ]
 
 
 def traces_of_the_cat(photos: Album) -> list[bytes | str]:
@@ -112,8 +50,8 @@ def test_all_that_was_made_of_a_listed_image_is_gone(photos: Album) -> None:
     assert found_in(photos.out, *traces) == []
     assert photos.asked() == {}
     assert {one.key: one for one in open_dataset(str(photos.out))} == others
-    assert manifest.totals.inputs == before.totals.inputs == 12
-    assert (manifest.totals.samples, manifest.totals.failures) == (11, {"taken_down": 1})
+    assert manifest.totals.inputs == before.totals.inputs == 6
+    assert (manifest.totals.samples, manifest.totals.failures) == (5, {"taken_down": 1})
     assert photos.problems() == []
 
 
@@ -145,7 +83,7 @@ def test_an_image_is_listed_by_key_place_or_digest(photos: Album, entry: str, ma
     entry = entry.format(folder=photos.photos, jpg=jpg)
     manifest = photos.build(entry)
     assert ("cat" in photos.names()) == (not match)
-    assert manifest.totals.samples == 12 - match
+    assert manifest.totals.samples == 6 - match
     (receipt,) = photos.receipts()
     assert [one.key for one in receipt.matched] == ["cat"] * match
     assert receipt.unmatched == (() if match else (entry,))
@@ -164,7 +102,7 @@ def test_the_digest_of_a_published_image_counts_and_so_do_copies(photos: Album) 
     assert manifest.totals.failures == {"taken_down": 2}
     assert not {"another", "cat_corner"} & set(photos.names())
     fresh = photos.out.with_name("fresh")
-    again = build(photos.photos, fresh, shard_size=4, takedown=str(photos.list))
+    again = build(photos.photos, fresh, shard_size=2, takedown=str(photos.list))
     assert again.totals.failures == {"taken_down": 2}, "new inputs are published to be compared"
 
 
@@ -182,7 +120,7 @@ def test_only_shards_that_may_hold_a_match_are_read_again(
     opened.clear()
     photos.build("key:nobody")
     assert opened == ["000000", "000002"]
-    assert len(photos.names()) == 12
+    assert len(photos.names()) == 6
     assert photos.problems() == []
 
 
@@ -223,20 +161,22 @@ def test_new_images_are_held_against_the_whole_list(photos: Album) -> None:
     assert photos.problems() == []
 
 
+@pytest.mark.parametrize("keep", [1, 3])
 def test_an_image_that_the_source_lost_before_is_gone_from_versions_and_layers(
-    photos: Album,
+    photos: Album, keep: int
 ) -> None:
-    photos.build(keep_versions=3)
+    photos.build(keep_versions=keep)
     traces = traces_of_the_cat(photos)
     (photos.photos / "cat.jpg").unlink()
-    photos.build(keep_versions=3)
-    assert found_in(photos.out, *traces), "an earlier version and the layers have it"
+    photos.build(keep_versions=keep)
+    assert found_in(photos.out, *traces), "the layers have it, and an earlier version"
     digest = sha256(traces[0]).hexdigest()  # type: ignore[arg-type]
-    photos.build(f"sha256:{digest}", keep_versions=3)
+    photos.build(f"sha256:{digest}", keep_versions=keep)
     assert found_in(photos.out, *traces) == []
     (receipt,) = photos.receipts()
-    assert [(one.key, one.sha256) for one in receipt.matched] == [("cat", digest)]
-    assert len(receipt.versions) == len(receipt.shards) == 1
+    was_known = keep > 1
+    assert [(one.key, one.sha256) for one in receipt.matched] == [("cat", digest)] * was_known
+    assert len(receipt.versions) == len(receipt.shards) == was_known
     assert photos.asked() == {}
     assert photos.problems() == []
 
@@ -305,8 +245,187 @@ def killed(monkeypatch: pytest.MonkeyPatch, step: int, run: Run, manifest: Manif
     with monkeypatch.context() as patch:
         patch.setattr(Draft, "publish", dying(Draft.publish))
         patch.setattr(Folder, "remove", dying(Folder.remove))
+        patch.setattr(Folder, "clear", dying(Folder.clear))
         try:
             pipelines.build.finish(run, manifest, before_switch=lambda: None)
         except KeyboardInterrupt:
             return True
     return False
+
+
+def test_images_on_which_a_stage_failed_are_not_asked_about_again(photos: Album) -> None:
+    failing = stages(photos.logs, most=1, refused="corner 0")
+    photos.build(specialists=failing)
+    assert photos.asked()["texts"] == 7, "loaded, and asked about each image"
+    manifest = photos.build("key:cat", specialists=failing)
+    assert photos.asked() == {}
+    assert manifest.totals.failures == {"nothing_found": 5, "taken_down": 1}
+    updated = contents(photos.out)
+    shutil.rmtree(photos.out)
+    photos.build("key:cat", specialists=failing)
+    assert contents(photos.out) == updated, "it is what a build from nothing gives"
+
+
+def test_what_is_taken_down_is_no_loss_and_not_named_in_the_report(photos: Album) -> None:
+    everybody = [f"key:{path.stem}" for path in photos.photos.iterdir() if path.suffix != ".txt"]
+    manifest = photos.build(*everybody[:5], max_dead_letter_share=0)
+    refuse_losses(manifest, 0)
+    assert manifest.totals.samples == 1
+    report = (photos.out / "report.html").read_text("utf-8")
+    assert "5 images taken down" in report
+    assert "No input failed" in report
+    assert "takedown list" not in report
+    refuse_losses(photos.build(*everybody), 0)
+    assert photos.problems() == []
+
+
+def test_layers_that_other_datasets_share_are_cleaned_and_keep_their_answers(
+    photos: Album, album: Path, tmp_path: Path
+) -> None:
+    layers = {"layers": str(tmp_path / "layers")}
+    photos.build(**layers)
+    other = Album(album, tmp_path / "other")
+    other.build(**layers, shard_size=3)
+    traces = traces_of_the_cat(photos)
+    assert found_in(tmp_path / "layers", CAT)
+    photos.build("key:cat", **layers)
+    assert found_in(photos.out, *traces) == found_in(tmp_path / "layers", *traces) == []
+    assert photos.asked() == {}
+    assert "layers elsewhere" in photos.receipts()[0].not_reached[-1]
+    other.build("key:cat", **layers, shard_size=3)
+    assert other.asked() == {}, "its layers were written again without the cat"
+    assert found_in(other.out, *traces) == []
+    assert photos.problems() == other.problems() == []
+
+
+def test_layers_in_the_dataset_that_no_shard_needs_are_deleted_with_it(photos: Album) -> None:
+    """They may be about a listed image that the source had under another key."""
+    photos.build(shard_size=4)
+    photos.build(shard_size=4, specialists=BRIGHTEST)
+    photos.build(shard_size=2, specialists=BRIGHTEST)
+    names = {path.parent.name for path in (photos.out / "layers").glob("*/*.parquet")}
+    assert len(names) > 4
+    photos.build("key:cat", specialists=BRIGHTEST)
+    assert found_in(photos.out, *traces_of_the_cat(photos)) == []
+    photos.build("key:cat")
+    assert "corners" not in photos.receipts()[-1].layers
+    assert photos.problems() == []
+
+
+def test_verify_names_a_sample_that_is_on_the_list(photos: Album) -> None:
+    photos.build("key:nobody")
+    (receipt,) = photos.receipts()
+    listed = parse_takedown(b"key:nobody\nkey:cat\nurl:cup.jpg\n", "list")
+    (photos.out / f"takedowns/{receipt.list_digest}.txt").unlink()
+    changed = replace(receipt, list_digest=listed.digest)
+    output = Folder(str(photos.out))
+    put_in_effect(output, listed)
+    output.publish("takedowns/000001.json", changed.to_json())
+    problems = photos.problems()
+    assert len(problems) == 2
+    assert [one.partition(": ")[2] for one in problems] == [
+        "sample 'cat' is on the takedown list",
+        "sample 'cup' is on the takedown list",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("takedowns/more.txt", b"x", "takedowns/more.txt is neither a list nor a receipt"),
+        ("takedowns/000001.json", b"{}", "takedowns/000001.json is damaged"),
+        ("takedowns/pending.json", None, "a takedown was interrupted, run the same build again"),
+    ],
+)
+def test_verify_reads_lists_and_receipts(
+    photos: Album, name: str, content: bytes | None, problem: str
+) -> None:
+    photos.build("key:cat")
+    if content is None:
+        (receipt,) = photos.receipts()
+        content = replace(receipt, number=2, version="").to_json()
+    (photos.out / name).write_bytes(content)
+    (found,) = photos.problems()
+    assert problem in found
+
+
+def test_a_changed_list_is_noticed(photos: Album) -> None:
+    photos.build("key:cat")
+    (path,) = (photos.out / "takedowns").glob("*.txt")
+    path.write_text("key:cup\n")
+    (found,) = photos.problems()
+    assert "its digest differs from its name" in found
+    with pytest.raises(StorageError, match="its digest differs from its name"):
+        photos.build("key:cat", "key:cup")
+
+
+def test_the_log_and_a_dataset_elsewhere_than_on_a_disk_forget_an_image(photos: Album) -> None:
+    output = f"memory://{photos.out.name}-{id(photos)}"
+    trouble = {"use": "tests.stages:Trouble", "key": "cat"}
+    keys: dict[str, Any] = {"specialists": {"trouble": trouble}, "shard_size": 4}
+    build(photos.photos, output, **keys)  # type: ignore[arg-type]
+    folder = Folder(output)
+    assert b" cat (cat.jpg)" in (folder.read("run.log") or b"")
+    photos.list.write_text("key:cat\n")
+    build(photos.photos, output, takedown=str(photos.list), **keys)  # type: ignore[arg-type]
+    assert b"cat (" not in (folder.read("run.log") or b"")
+    (receipt,) = read_receipts(folder)
+    assert receipt.log_lines == 1
+    assert any("earlier versions of objects" in one for one in receipt.not_reached)
+    assert list(verify_dataset(folder)) == []
+    folder.clear()
+
+
+def test_why_an_image_is_not_there_is_found_by_key_and_by_digest(photos: Album) -> None:
+    photos.build()
+    photos.build("key:cat")
+    digest = sha256(photos.bytes_of("cat.jpg")).hexdigest()
+    for wanted in ("cat", "cat.jpg", digest[:8]):
+        lines = [line.plain for line in explain(Folder(str(photos.out)), wanted)]
+        assert lines[0] == "cat  cat.jpg"
+        assert "source: taken_down: on the takedown list, by key" in lines[2]
+        assert lines[3] == "  takedowns/ has the receipt of what was deleted"
+        assert len(lines) == 4, "no annotation of it is left"
+    photos.build()
+    assert "dead letter" not in [line.plain for line in explain(Folder(str(photos.out)), digest)]
+
+
+def test_layers_of_some_samples_are_searched_and_kept_like_others(photos: Album) -> None:
+    """A killed build leaves layers of the samples that were answered so far."""
+    photos.build()
+    digest = named_digest(photos.out)
+    for stage, number in (("corners", 0), ("names", 0), ("texts", 1)):
+        (path,) = (photos.out / "layers").glob(f"{stage}-*/{digest}.parquet")
+        layer, samples = parse_layer(path.read_bytes())
+        path.write_bytes(layer_bytes(layer.renumbered({number: 0}), [samples[number]]))
+    photos.build("key:cat", specialists=BRIGHTEST)
+    assert found_in(photos.out, *traces_of_the_cat(photos)) == []
+    kept = {
+        path.parent.name.partition("-")[0]
+        for path in (photos.out / "layers").glob(f"*/{named_digest(photos.out)}.parquet")
+    }
+    assert kept == {"bright", "corners", "echo", "names", "summary"}, "texts had the cat alone"
+    photos.build("key:cat")
+    assert photos.asked() == {"texts": 5}, "the four corners of the astronaut, and loading"
+
+
+def named_digest(output: Path) -> str:
+    """Return the digest of the samples of the first shard."""
+    manifest = json.loads((output / "manifest.json").read_text())
+    return str(manifest["shards"][0]["samples_digest"])
+
+
+def test_a_listed_input_that_never_was_a_sample_is_taken_down_after_a_kill(
+    photos: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos.photos / "cat.jpg").write_bytes(b"no image")
+    assert photos.build().totals.failures == {"not_an_image": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.building.put_in_place", killed_now)
+        with pytest.raises(KeyboardInterrupt):
+            photos.build("key:cat")
+    assert photos.build("key:cat").totals.failures == {"taken_down": 1}
+
+
+def killed_now(*_: object) -> None:
+    raise KeyboardInterrupt

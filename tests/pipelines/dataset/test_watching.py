@@ -12,15 +12,20 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import ConfigError, RunError
+from engine.execution.observer import Fact, Observer, Observers, RunFinished, ShardFinished
 from engine.execution.progress import Progress
+from engine.execution.run import execute, prepare
 from engine.results.manifest import RECIPE
 from engine.storage.folder import Folder
-from engine.storage.lease import Holder, writing
+from engine.storage.lease import PARTS, Holder, writing
+from pipelines.build import put_in_place
 from pipelines.dataset import watching
 from pipelines.dataset.watching import Watcher, watch
+from pipelines.telemetry.observers import watched
 from pipelines.telemetry.progress_file import PROGRESS, ProgressFile
 from pipelines.terminal.console import ERR
-from tests.building import build
+from tests.building import build, configure
+from tests.processes import wait_for
 
 
 @dataclass
@@ -60,16 +65,16 @@ def publish(
     output: Folder,
     *,
     done: int = 1,
-    writer: str = "build",
+    step: str = "",
     holder: Holder = ELSEWHERE,
     written_s: float | None = None,
     state: str = "running",
     error: str = "",
 ) -> None:
-    progress = Progress(shards=4, shards_done=done, current="", stages=("tagger",))
+    progress = Progress(shards=4, shards_done=done, current="", stages=("tagger",), step=step)
     file = ProgressFile.of(progress, holder, state=state, error=error)
     file = file if written_s is None else replace(file, written_s=written_s)
-    output.publish(f"{PROGRESS}/{writer}.json", file.to_json())
+    output.publish(PROGRESS, file.to_json())
 
 
 def ended(output: Folder) -> str:
@@ -89,7 +94,7 @@ def test_a_build_is_watched_until_its_dataset_is_finished(
         if done < 3:
             publish(output, done=done, written_s=clock.now_s)
             return
-        output.remove(f"{PROGRESS}/build.json")
+        output.remove(PROGRESS)
         build(album, Path(output.url), shard_size=6)
 
     clock.meanwhile = meanwhile
@@ -120,9 +125,9 @@ def test_a_build_that_is_not_finished_and_not_running_is_an_error(
 
 def test_the_error_of_a_build_is_that_of_watching_it(output: Folder, clock: Clock) -> None:
     publish(output, state="failed", error="all of the first 100 images failed")
-    assert "build: it failed: all of the first 100 images failed" in ended(output)
+    assert "it failed: all of the first 100 images failed" in ended(output)
     publish(output, state="stopped")
-    assert "build: it was stopped; finished work is kept" in ended(output)
+    assert "it was stopped; finished work is kept" in ended(output)
 
 
 def test_a_silent_writer_elsewhere_is_late_first_and_then_dead(
@@ -136,7 +141,7 @@ def test_a_silent_writer_elsewhere_is_late_first_and_then_dead(
     assert not watcher.look().is_over
     clock.sleep(2)
     assert watcher.look().is_over
-    assert "build: it was killed, its last news is 2:4" in ended(output)
+    assert "it was killed, its last news is 2:4" in ended(output)
     assert "it was run by ann on node7, process 42" in ended(output)
 
 
@@ -159,15 +164,21 @@ def test_a_writer_that_ended_on_this_machine_is_dead_at_once(output: Folder, clo
     assert "it was killed" in ended(output)
 
 
-def test_several_writers_are_shown_side_by_side(output: Folder, clock: Clock) -> None:
-    publish(output, writer="slice_1", done=1)
-    publish(output, writer="slice_2", done=2, state="failed", error="no memory")
+def test_slices_are_shown_side_by_side(output: Folder, clock: Clock) -> None:
+    one, two = (Folder(f"{output.url}/{PARTS}/{number}") for number in (1, 2))
+    publish(one, step="slice 1/2", done=1)
+    publish(two, step="slice 2/2", done=2, state="failed", error="no memory")
     watcher = Watcher(output)
-    assert [line.partition(",")[0] for line in watcher.last.lines] == [
-        "slice_1: shards 1/4",
-        "slice_2: shards 2/4",
+    assert [line.partition(", images")[0] for line in watcher.last.lines] == [
+        "slice 1/2, shards 1/4",
+        "slice 2/2, shards 2/4",
     ]
     assert not watcher.last.is_over, "one of them goes on"
+    publish(one, step="slice 1/2", state="stopped")
+    assert ended(output).splitlines()[1:] == [
+        "slice 1/2: it was stopped; finished work is kept: run the same command again, it resumes",
+        "slice 2/2: it failed: no memory",
+    ]
 
 
 def test_a_writer_that_shows_no_progress_yet_is_named(output: Folder, clock: Clock) -> None:
@@ -184,3 +195,39 @@ def test_of_a_refinement_the_last_round_is_watched(output: Folder, clock: Clock)
     publish(Folder(f"{output.url}/rounds/10/candidates/0"), done=3)
     shown = [line.partition(",")[0] for line in Watcher(output).last.lines]
     assert shown == ["shards 10/4", "shards 3/4"]
+
+
+def test_a_stranger_who_writes_the_file_does_not_steer_the_terminal(
+    output: Folder, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steering = "\x1b]0;pwn\x07\u202e"
+    holder = replace(ELSEWHERE, user=steering, command=steering)
+    publish(output, step=steering, holder=holder, written_s=clock.now_s - 100, state="running")
+    with pytest.raises(RunError):
+        watch(output, ERR)
+    ERR.print(Watcher(output).last.drawn())
+    printed = capsys.readouterr().err
+    assert "\x1b" not in printed
+    assert "\u202e" not in printed
+    assert printed.count(r"\x1b]0;pwn\x07") >= 4
+
+
+def test_a_build_into_a_bucket_is_watched_from_there(album: Path, bucket: str) -> None:
+    """No time is made up here: the clock that decides is that of this machine."""
+    output = Folder(f"{bucket}/out")
+    run = prepare(configure(album, output.url, shard_size=6))
+    progress, looks = Progress(), list[list[str]]()
+
+    class Looking(Observer):
+        def observe(self, fact: Fact) -> None:
+            if isinstance(fact, ShardFinished):
+                looks.append(Watcher(Folder(output.url)).last.lines)
+
+    with watched(run, progress) as observer:
+        assert wait_for(lambda: output.exists(PROGRESS), seconds=20)
+        manifest = execute(run, progress, observer=Observers(observer, Looking()))
+        put_in_place(run, manifest)
+        observer.observe(RunFinished(manifest=manifest))
+    assert [len(lines) for lines in looks] == [1, 1]
+    assert watch(output, ERR).shards_done == 2
+    assert PROGRESS not in output.names()

@@ -11,6 +11,7 @@ import pytest
 from engine.planning.config import validated
 from engine.storage.folder import Folder
 from pipelines.refine.config import RefineConfig
+from pipelines.refine.loop import refine
 
 Configure = Callable[..., RefineConfig]
 
@@ -67,3 +68,11 @@ def configure(untrained: Path) -> Configure:
         return validated(RefineConfig, document, where="test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a refinement that nobody stopped. Read only."""
+    output = tmp_path_factory.mktemp("refined") / "out"
+    refine(configure(output))
+    return output

@@ -30,14 +30,6 @@ from specialists.florence2.checkpoint import resolve_florence2
 from tests.pipelines.refine.conftest import Configure, left
 
 
-@pytest.fixture(scope="module")
-def undisturbed(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of a refinement that nobody stopped."""
-    output = tmp_path_factory.mktemp("refined") / "out"
-    refine(configure(output))
-    return output
-
-
 def test_every_round_is_a_dataset_and_the_promoted_one_is_the_output(undisturbed: Path) -> None:
     rounds = read_lineage(Folder(str(undisturbed)))
     assert [one.number for one in rounds] == [0, 1]

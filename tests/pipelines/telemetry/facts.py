@@ -54,7 +54,7 @@ FACTS: tuple[Fact, ...] = (
     PoolsSeen(pools=(PoolLoad(pool="gpu", width=2, calls=7),), waiting="waiting for 1 GPU"),
     CallFinished(
         shard="000001", pool="gpu", stages=("tagger",), samples=20, started_s=1001.0, seconds=9.0,
-        timings=(TIMING,),
+        timings=(TIMING,), repeats=1,
     ),
     WorkerLost(
         shard="000001", pool="gpu", stages=("tagger",), samples=1, reason="process_died",

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.core.errors import ConfigError, StorageError
+from engine.core.errors import ConfigError, RunError, StorageError
 from engine.execution.observer import Fact, RunFailed, RunFinished, RunStopped
 from engine.execution.progress import Progress
 from engine.execution.run import prepare
@@ -22,7 +23,7 @@ from pipelines.telemetry.progress_file import (
     read_progress,
 )
 from pipelines.terminal.progress import summary
-from tests.building import build, configure
+from tests.building import configure
 from tests.pipelines.telemetry.facts import FACTS, STARTED
 from tests.processes import wait_for
 
@@ -42,11 +43,17 @@ def output(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "out"))
 
 
-def published(output: Folder, *facts: Fact, writer: str = "build") -> ProgressPublisher:
+def file_of(output: Folder) -> ProgressFile:
+    file = read_progress(output)
+    assert file
+    return file
+
+
+def published(output: Folder, *facts: Fact) -> ProgressPublisher:
     """Publish the progress of a run that has started, and so on."""
-    publisher = ProgressPublisher(progress_of(), output, writer)
+    publisher = ProgressPublisher(progress_of(), output)
     publisher.observe(STARTED)
-    assert wait_for(lambda: output.exists(f"{PROGRESS}/{writer}.json"), seconds=20)
+    assert wait_for(lambda: output.exists(PROGRESS), seconds=20)
     for fact in facts:
         publisher.observe(fact)
     return publisher
@@ -73,23 +80,15 @@ def test_texts_are_without_secrets_and_short() -> None:
 
 def test_the_file_is_there_while_the_run_goes_on(output: Folder) -> None:
     publisher = published(output)
-    assert read_progress(output)["build"].state == "running"
-    assert read_progress(output)["build"].holder.is_on(Holder.this_process())
+    assert file_of(output).state == "running"
+    assert file_of(output).holder.is_on(Holder.this_process())
     publisher.observe(RunFinished(manifest=None))
-    assert read_progress(output) == {}
+    assert read_progress(output) is None
 
 
-def test_a_part_that_is_done_leaves_the_files_of_others_and_the_end_of_all_leaves_none(
-    output: Folder, album: Path, tmp_path: Path
-) -> None:
-    first, second = (published(output, writer=f"slice_{n}") for n in (1, 2))
-    first.observe(RunFinished(manifest=None))
-    assert read_progress(output).keys() == {"slice_2"}
-    second.observe(RunFailed(error=StorageError("the disk is full")))
-    assert read_progress(output)["slice_2"].error == "the disk is full"
-    manifest = build(album, tmp_path / "whole")
-    published(output, RunFinished(manifest=manifest), writer="build")
-    assert PROGRESS not in output.names()
+def test_a_run_that_was_refused_leaves_no_file(output: Folder) -> None:
+    published(output, RunFailed(error=ConfigError("no such stage")))
+    assert output.names() == []
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_the_file_says_how_a_run_ended_that_did_not_finish(
     output: Folder, end: Fact, state: str
 ) -> None:
     published(output, end)
-    file = read_progress(output)["build"]
+    file = file_of(output)
     assert (file.state, file.error) == (state, "broken" if state == "failed" else "")
 
 
@@ -123,20 +122,30 @@ def test_a_file_that_cannot_be_written_is_no_error_of_the_run(
 )
 def test_a_damaged_file_is_left_out(output: Folder, change: dict[str, Any]) -> None:
     document = json.loads(ProgressFile.of(progress_of(), Holder.this_process()).to_json())
-    output.publish(f"{PROGRESS}/good.json", json.dumps(document).encode())
-    output.publish(f"{PROGRESS}/bad.json", json.dumps(document | change).encode())
-    output.publish(f"{PROGRESS}/cut.json", json.dumps(document).encode()[:-20])
-    output.publish(f"{PROGRESS}/large.json", json.dumps(document).encode() + b" " * MAX_BYTES)
-    assert read_progress(output).keys() == {"good"}
+    output.publish(PROGRESS, json.dumps(document).encode())
+    assert file_of(output).shards == 3
+    output.publish(PROGRESS, json.dumps(document | change).encode())
+    assert read_progress(output) is None
 
 
-def test_a_finished_dataset_has_no_file_and_a_failed_build_has_one(
-    album: Path, tmp_path: Path
+@pytest.mark.parametrize("change", [lambda data: data[:-20], lambda data: data + b" " * MAX_BYTES])
+def test_a_file_that_is_cut_or_too_large_is_left_out(
+    output: Folder, change: Callable[[bytes], bytes]
+) -> None:
+    data = ProgressFile.of(progress_of(), Holder.this_process()).to_json()
+    output.publish(PROGRESS, change(data))
+    assert read_progress(output) is None
+
+
+def test_a_failed_build_leaves_its_file_and_a_finished_one_has_none(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = Folder(str(tmp_path / "out"))
-    refused = {"trouble": {"use": "tests.stages:Unloadable"}}
-    with pytest.raises(ConfigError, match="fetch them first"):
-        build_dataset(prepare(configure(album, tmp_path / "out", specialists=refused)))
-    assert "fetch them first" in read_progress(output)["build"].error
-    build_dataset(prepare(configure(album, tmp_path / "out")))
+    run = prepare(configure(album, tmp_path / "out"))
+    with monkeypatch.context() as broken:
+        broken.setattr("tests.stages.Brightest.load", lambda self: int("no number"))
+        with pytest.raises(RunError, match="cannot be loaded"):
+            build_dataset(run)
+    assert file_of(output).error.startswith("stage 'bright' cannot be loaded: ValueError")
+    build_dataset(run)
     assert PROGRESS not in output.names()

@@ -73,6 +73,7 @@ def test_each_fact_counts_where_it_belongs(tmp_path: Path) -> None:
         ("pool_busy_seconds_total", "pool=gpu"): 2.75,
         ("waiting", ""): 1,
         ("workers_lost_total", "pool=gpu,reason=process_died"): 1,
+        ("calls_repeated_total", "pool=gpu"): 1,
         ("requests_total", "stage=tagger"): 20,
         ("tokens_total", "stage=tagger"): 3000,
         ("cost_total", "stage=tagger"): 0.5,

@@ -13,15 +13,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import ConfigError
 from engine.execution.answer import BUDGET_EXHAUSTED
+from engine.execution.run import prepare
 from engine.results.dataset import Dataset
 from engine.results.manifest import Manifest
 from engine.storage.folder import Folder
+from pipelines.build import build_dataset
+from pipelines.telemetry.prometheus import METRICS_FILE
 from specialists.online.failure import EMPTY_ANSWER, SERVICE_FAILED
-from tests.building import build
-from tests.specialists.online.server import MisbehavingServer, Request, empty, status
+from tests.building import build, configure
+from tests.specialists.online.server import USAGE, MisbehavingServer, Request, empty, status
 
 KEY = "sk-never-to-be-seen-7"
 KEY_VARIABLE = "LOOPBACK_KEY"
@@ -104,6 +108,36 @@ def test_a_budget_ends_half_way_and_the_rest_is_paid_later(pictures: Path) -> No
     assert len(before) == 7
     assert {key: after[key] for key in before} == before
     assert all(len(texts) == 1 for texts in after.values())
+
+
+@pytest.mark.parametrize("runner", ["in_process", "local"])
+def test_what_is_spent_reaches_the_metrics_of_the_run(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: str
+) -> None:
+    path = tmp_path / "spent.prom"
+    monkeypatch.setenv(METRICS_FILE, str(path))
+    asked = {
+        "use": "tests.specialists.online.stages:AskedCaption", "api_key_env": KEY_VARIABLE,
+        "backoff_s": 0.01, "price_per_request": 0.01, "price_million_tokens_in": 10.0,
+        "price_million_tokens_out": 100.0, "batch_size": 2,
+    }  # fmt: skip
+    with MisbehavingServer(status(500), empty()) as server:
+        stages = {"asked": {**asked, "url": server.url}}
+        keys: dict[str, Any] = {"shard_size": 5, "specialists": stages, "runner": runner}
+        build_dataset(prepare(configure(pictures, tmp_path / "out", **keys)))
+        assert len(server.requests) == COUNT + 2, "a failure and an empty answer are asked again"
+    found = {
+        sample.name.removeprefix("florilegium_"): sample.value
+        for family in text_string_to_metric_families(path.read_text("utf-8"))
+        for sample in family.samples
+        if sample.labels.get("stage") == "asked"
+    }
+    tokens_in, tokens_out = USAGE
+    charged = COUNT + 1  # the server's error is free
+    assert found["requests_total"] == COUNT + 2
+    assert found["tokens_total"] == charged * (tokens_in + tokens_out)
+    price = 0.01 + (tokens_in * 10 + tokens_out * 100) / 1e6
+    assert found["cost_total"] == pytest.approx(charged * price)
 
 
 def test_more_money_asks_only_the_unpaid_whatever_else_changed(pictures: Path) -> None:

@@ -1,0 +1,161 @@
+"""Takes samples out of stored layers, which keep their answers about all others.
+
+A layer does not name images, only digests of samples. Those that an earlier shard had and its
+successor has not are taken out of every layer, of any stage and gate; failures stay, so no stage is
+asked again. Layers in the dataset itself that belong to no shard of it any more are deleted: they
+may be about an image that the source had once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+from engine.core.sample import digest_of
+from engine.execution.run import Run, readings_of
+from engine.planning.config import LAYERS
+from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadata
+from engine.results.layer_store import schema_of_layer
+from engine.results.manifest import Manifest
+from engine.results.takedowns import Match
+from engine.sources.source import RECEIPTS
+from engine.storage.folder import Folder
+from pipelines.dataset.clean import datasets_in, manifests_of
+from pipelines.dataset.lineage import ROUNDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A shard of an earlier version that held listed images, or that cannot be read."""
+
+    name: str
+    samples_digest: str
+    matches: tuple[Match, ...]
+
+
+class TakenLayers:
+    """The stored layers, and which of them have answers about samples that must go.
+
+    `held` are the shards that held listed images, `earlier` the samples that an interrupted
+    takedown found. `root` is the dataset in which the layers lie, `None` where they lie elsewhere
+    and others may need them.
+    """
+
+    def __init__(
+        self, run: Run, manifest: Manifest, held: Collection[Held], earlier: Collection[str]
+    ) -> None:
+        self._run = run
+        self._folder = run.layers
+        self._stored = {name: run.layers.names(name) for name in run.layers.names()}
+        self._samples: dict[str, list[str]] = {}
+        self._new = {shard.number: shard.samples_digest for shard in manifest.shards}
+        self.root = _root_of(run)
+        self.gone = frozenset(earlier) | {sample for one in held for sample in self._gone_from(one)}
+        self._live = self._live_digests({one.name for one in held})
+
+    def _gone_from(self, held: Held) -> set[str]:
+        """Return the digests of samples that a shard had and that its successor has not."""
+        successor = self._new.get(int(held.name.partition("-")[0]), "")
+        return set(self._samples_of(held.samples_digest)) - set(self._samples_of(successor))
+
+    def _samples_of(self, digest: str) -> list[str]:
+        """Return the digests of the samples of a shard, from any layer that has all of them; else,
+        as where a build was killed, of those that its layers have."""
+        if digest not in self._samples:
+            folders = (
+                folder
+                for folder, files in self._stored.items()
+                if not folder.startswith(RECEIPTS) and f"{digest}.parquet" in files
+            )
+            found: dict[str, None] = {}
+            for folder in folders:
+                samples = _sample_digests(self._folder, f"{folder}/{digest}.parquet")
+                found |= dict.fromkeys(samples)
+                if digest_of(samples) == digest:
+                    found = dict.fromkeys(samples)
+                    break
+            self._samples[digest] = list(found)
+        return self._samples[digest]
+
+    def _live_digests(self, held: Collection[str]) -> set[str]:
+        """Return the digests of shards of the dataset, of its rounds and of their versions."""
+        if self.root is None:
+            return set(self._new.values())
+        return set(self._new.values()) | {
+            shard["samples_digest"]
+            for dataset in datasets_in(self.root)
+            for one in manifests_of(dataset)
+            for shard in one["shards"]
+            if shard["name"] not in held
+        }
+
+    @cached_property
+    def affected(self) -> list[str]:
+        """The layers that are deleted, or written again."""
+        current = set(self._new.values())
+        return [
+            f"{folder}/{name}"
+            for folder, names in self._stored.items()
+            if not folder.startswith(RECEIPTS)
+            for name in names
+            if name.endswith(".parquet")
+            and (digest := name.removesuffix(".parquet")) not in current
+            and self._goes(digest)
+        ]
+
+    def _goes(self, digest: str) -> bool:
+        is_stale = self.root is not None and digest not in self._live
+        return is_stale or not self.gone.isdisjoint(self._samples_of(digest))
+
+    @property
+    def readings(self) -> list[str]:
+        """The folders that remember, for other lists, which samples came from which inputs."""
+        current = {f"{RECEIPTS}{reading}" for reading in readings_of(self._run)}
+        is_old = (one for one in self._stored if one.startswith(RECEIPTS) and one not in current)
+        return list(is_old) if self.root else []
+
+    def delete(self) -> None:
+        """Delete what has answers about samples that must go; keep the answers about others."""
+        for path in self.affected:
+            self._keep_others(path)
+            self._folder.remove(path)
+        for name in self.readings:
+            Folder(f"{self._folder.url}/{name}").clear()
+
+    def _keep_others(self, path: str) -> None:
+        """Write a layer again without the samples that must go."""
+        try:
+            layer, samples = parse_layer(self._folder.read(path) or b"")
+        except ValueError:
+            return  # damaged: nobody can use it
+        kept = [number for number, one in enumerate(samples) if one not in self.gone]
+        folder, _, file = path.partition("/")
+        shard = self._samples_of(file.removesuffix(".parquet"))
+        target = digest_of([one for one in shard if one not in self.gone])
+        is_wanted = self.root is None or target in self._live
+        name = f"{folder}/{target}.parquet"
+        if not kept or not is_wanted or self._folder.exists(name):
+            return
+        numbers = {old: new for new, old in enumerate(kept)}
+        digests = [samples[number] for number in kept]
+        self._folder.publish(name, layer_bytes(layer.renumbered(numbers), digests), durable=False)
+
+
+def _sample_digests(folder: Folder, name: str) -> list[str]:
+    """Return the digests of the samples that a layer is about; none where it is damaged."""
+    try:
+        schema = schema_of_layer(folder, name)
+        return [] if schema is None else parse_metadata(schema)[1]
+    except DAMAGE:
+        return []
+
+
+def _root_of(run: Run) -> Folder | None:
+    """Return the dataset whose own the layers are: this one, or the one whose round it is."""
+    suffix = f"/{LAYERS}"
+    if not run.layers.url.endswith(suffix):
+        return None
+    root = run.layers.url.removesuffix(suffix)
+    is_own = run.output.url == root or run.output.url.startswith(f"{root}/{ROUNDS}/")
+    return Folder(root) if is_own else None

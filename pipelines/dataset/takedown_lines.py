@@ -1,0 +1,54 @@
+"""Removes what names an image from the log of runs and from the file of an audit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from engine.execution.log import LOG
+from engine.results.takedowns import Match
+from engine.storage.documents import parse_json
+from engine.storage.folder import Folder
+from engine.untrusted.escaped import escaped
+from pipelines.dataset.lineage import CANDIDATES
+
+AUDIT_FILE = f"{CANDIDATES}/audit.jsonl"
+"""The file of an audit, within the dataset of a round."""
+_ENTRY = re.compile(r"(?=^\S)", re.MULTILINE)
+"""Where an entry of the log begins: its other lines are indented."""
+
+
+def strip_log(output: Folder, matches: Collection[Match], *, is_dry: bool = False) -> int:
+    """Remove the entries of the log that name one of these images; return their number."""
+    data = output.read(LOG)
+    if not data or not matches:
+        return 0
+    names = {escaped(name) for one in matches for name in (one.key, one.source) if name}
+    named = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(names)))})(?!\w)")
+    entries = [one for one in _ENTRY.split(data.decode("utf-8", "replace")) if one]
+    kept = [one for one in entries if not named.search(one)]
+    if len(kept) < len(entries) and not is_dry:
+        output.publish(LOG, "".join(kept).encode())
+    return len(entries) - len(kept)
+
+
+def strip_audit(output: Folder, keys: Collection[str], *, is_dry: bool = False) -> int:
+    """Remove the lines about samples with these keys from the file of an audit in the dataset of a
+    round; return their number, with `is_dry` only that."""
+    data = output.read(AUDIT_FILE)
+    if not data or not keys:
+        return 0
+    lines = data.splitlines(keepends=True)
+    kept = [line for line in lines if _key_in(line) not in keys]
+    if len(kept) < len(lines) and not is_dry:
+        output.publish(AUDIT_FILE, b"".join(kept))
+    return len(lines) - len(kept)
+
+
+def _key_in(line: bytes) -> str:
+    """Return the key that a line of an audit names; none where it is no such line."""
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return ""
+    return str(row.get("key", "")) if isinstance(row, dict) else ""

@@ -1,0 +1,42 @@
+"""A folder of very many objects on S3: how often it is listed, and what that costs."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from engine.planning.config import SourceEntry
+from engine.planning.source_opening import open_source
+from engine.storage.folder import file_system
+from engine.storage.object_storage import PAGE, listed
+from tests.listing_server import listing_of
+from tests.object_storage import reached_at
+
+PAGES = 3
+
+
+def test_a_source_is_listed_once_and_its_kind_told_by_one_page() -> None:
+    with listing_of(PAGES * PAGE, page=PAGE) as server, reached_at(server.address):
+        source = open_source(SourceEntry(url="s3://bucket/photos"), shard_size=1000)
+        assert source.config.kind == "folder"
+        assert [size for size in server.pages if size > 1] == [PAGE]
+        server.pages.clear()
+        items = list(source.items())
+        assert len(items) == PAGES * PAGE
+        assert items[-1].location == f"{PAGES * PAGE - 1:09d}.jpg"
+        assert [size for size in server.pages if size > 1] == [PAGE] * PAGES
+
+
+def test_a_listing_holds_one_page_at_a_time() -> None:
+    with listing_of(1000, page=50) as server, reached_at(server.address):
+        fs, path = file_system("s3://bucket/photos")
+        entries = listed(fs, path)
+        next(entries)
+        assert server.pages == [50]
+        tracemalloc.start()
+        for _ in range(100):
+            next(entries)
+        _, early = tracemalloc.get_traced_memory()
+        assert sum(1 for _ in entries) == 1000 - 101
+        _, late = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert late < 1.5 * early, "as much for 20 pages as for 3"
