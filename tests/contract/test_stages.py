@@ -104,7 +104,7 @@ def run(photographs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     return prepare(load_config(ROOT / "configs" / "quickstart.yaml", changes=changes))
 
 
-class Told:
+class Quickstart:
     """All that the quickstart's stages said about a shard."""
 
     def __init__(self, run: Run) -> None:
@@ -122,7 +122,7 @@ class Told:
         """Return the samples as a stage sees them, perhaps with other bytes."""
         tasks = {task for wanted in stage.reads for task in wanted.tasks}
         numbers = range(len(self.shard.records))
-        said = [self.layers[node.name].annotations(numbers) for node in self.graph.specialists]
+        answered = [self.layers[node.name].annotations(numbers) for node in self.graph.specialists]
         return [
             Sample(
                 key=record.key,
@@ -130,7 +130,7 @@ class Told:
                 height=record.height,
                 picture=Picture((images or self.images)[number]),
                 annotations=tuple(
-                    one for answers in said for one in answers[number] if one.task in tasks
+                    one for answers in answered for one in answers[number] if one.task in tasks
                 ),
             )
             for number, record in enumerate(self.shard.records)
@@ -138,8 +138,8 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(run: Run) -> Told:
-    return Told(run)
+def quickstart(run: Run) -> Quickstart:
+    return Quickstart(run)
 
 
 def answer(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
@@ -147,32 +147,34 @@ def answer(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
     node = Node[Any](name="it", use="it", stage=stage, fingerprint="f")
     provenance = Provenance()
     return [
-        said if isinstance(said, SampleError) else stage.rows.stamped(said, provenance, sample.key)
-        for said, sample in zip(ask(node, samples), samples, strict=True)
+        answered
+        if isinstance(answered, SampleError)
+        else stage.rows.stamped(answered, provenance, sample.key)
+        for answered, sample in zip(ask(node, samples), samples, strict=True)
     ]
 
 
 def assert_same(some: Sequence[Any], others: Sequence[Any], *, within: float = 1e-3) -> None:
     """Compare answers; sums of floats differ in their last digits with the size of a batch."""
     for one, other in zip(some, others, strict=True):
-        assert [plain(said) for said in one] == [plain(said) for said in other]
-        for said, again in zip(one, other, strict=True):
-            assert numbers_of(said) == pytest.approx(numbers_of(again), abs=within)
+        assert [plain(answered) for answered in one] == [plain(answered) for answered in other]
+        for answered, again in zip(one, other, strict=True):
+            assert numbers_of(answered) == pytest.approx(numbers_of(again), abs=within)
 
 
-def plain(said: Annotation | Measurement) -> Any:
+def plain(answered: Annotation | Measurement) -> Any:
     """Return what is said without its numbers."""
-    if isinstance(said, Measurement):
-        return said.annotation_id, sorted(said.values)
-    return replace(said, score=None, support=None, box_xyxy=(), quad=())
+    if isinstance(answered, Measurement):
+        return answered.annotation_id, sorted(answered.values)
+    return replace(answered, score=None, support=None, box_xyxy=(), quad=())
 
 
-def numbers_of(said: Annotation | Measurement) -> list[float]:
+def numbers_of(answered: Annotation | Measurement) -> list[float]:
     """Return the numbers of what is said."""
-    if isinstance(said, Measurement):
-        return [said.values[name] for name in sorted(said.values)]
-    scores = [score for score in (said.score, said.support) if score is not None]
-    return [*scores, *said.box_xyxy, *said.quad]
+    if isinstance(answered, Measurement):
+        return [answered.values[name] for name in sorted(answered.values)]
+    scores = [score for score in (answered.score, answered.support) if score is not None]
+    return [*scores, *answered.box_xyxy, *answered.quad]
 
 
 def call(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
@@ -180,13 +182,13 @@ def call(stage: Stage[Any], samples: Sequence[Sample]) -> list[Any]:
     return list(stage.answer(samples))
 
 
-def test_the_quickstart_shows_every_stage_something(told: Told) -> None:
+def test_the_quickstart_shows_every_stage_something(quickstart: Quickstart) -> None:
     """Otherwise the tests below would pass over empty answers."""
-    assert not any(layer.errors for layer in told.layers.values())
+    assert not any(layer.errors for layer in quickstart.layers.values())
     for name in NAMES:
         stage = loaded(name)
         if stage.reads:
-            assert any(sample.annotations for sample in told.samples(stage)), name
+            assert any(sample.annotations for sample in quickstart.samples(stage)), name
 
 
 @pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
@@ -195,9 +197,11 @@ def test_an_empty_batch_has_an_empty_answer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
-def test_an_answer_does_not_depend_on_the_batch_or_its_order(name: str, told: Told) -> None:
+def test_an_answer_does_not_depend_on_the_batch_or_its_order(
+    name: str, quickstart: Quickstart
+) -> None:
     stage = loaded(name)
-    samples = told.samples(stage)
+    samples = quickstart.samples(stage)
     together = answer(stage, samples)
     assert not [one for one in together if isinstance(one, SampleError)]
     assert any(together)
@@ -206,17 +210,21 @@ def test_an_answer_does_not_depend_on_the_batch_or_its_order(name: str, told: To
 
 
 @pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
-def test_a_fresh_instance_gives_the_same_answer(name: str, told: Told) -> None:
+def test_a_fresh_instance_gives_the_same_answer(name: str, quickstart: Quickstart) -> None:
     first, second = loaded(name), another(name)
-    assert answer(first, told.samples(first)) == answer(second, told.samples(second))
+    assert answer(first, quickstart.samples(first)) == answer(second, quickstart.samples(second))
 
 
 @pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
-def test_a_broken_image_costs_only_itself_or_is_not_looked_at(name: str, told: Told) -> None:
+def test_a_broken_image_costs_only_itself_or_is_not_looked_at(
+    name: str, quickstart: Quickstart
+) -> None:
     stage = loaded(name)
-    good, *_ = told.samples(stage)
-    cut = ShardBytes([bytes(told.images[n])[:4000] for n in range(len(told.shard.records))])
-    _, broken, *_ = told.samples(stage, cut)
+    good, *_ = quickstart.samples(stage)
+    cut = ShardBytes(
+        [bytes(quickstart.images[n])[:4000] for n in range(len(quickstart.shard.records))]
+    )
+    _, broken, *_ = quickstart.samples(stage, cut)
     with pytest.raises(SampleError):
         _ = broken.image
     first, second = answer(stage, [good, broken])
@@ -224,22 +232,22 @@ def test_a_broken_image_costs_only_itself_or_is_not_looked_at(name: str, told: T
     if isinstance(second, SampleError):
         assert second.reason == "corrupt_image"
     else:
-        assert second == answer(stage, [told.samples(stage)[1]])[0]
+        assert second == answer(stage, [quickstart.samples(stage)[1]])[0]
 
 
 @pytest.mark.parametrize("name", SPECIALISTS)
-def test_a_specialist_says_what_it_declares(name: str, told: Told) -> None:
+def test_a_specialist_says_what_it_declares(name: str, quickstart: Quickstart) -> None:
     stage = loaded(name)
-    samples = told.samples(stage)
-    for sample, said in zip(samples, answer(stage, samples), strict=True):
-        heard = {one.id for one in sample.annotations}
-        assert {one.task for one in said} <= set(stage.produces)  # type: ignore[attr-defined]
-        for one in said:
+    samples = quickstart.samples(stage)
+    for sample, answered in zip(samples, answer(stage, samples), strict=True):
+        known = {one.id for one in sample.annotations}
+        assert {one.task for one in answered} <= set(stage.produces)  # type: ignore[attr-defined]
+        for one in answered:
             assert one.task in KINDS[one.kind]
             assert one.kind == "text" or one.box_xyxy or one.quad or one.mask_rle
             assert one.kind != "phrase" or (one.span and one.parent_id)
             assert (one.specialist, one.stage) == ("", "")  # the engine's
-            assert set(one.merged_from) <= heard
+            assert set(one.merged_from) <= known
 
 
 def unnamed(rows: Sequence[Any]) -> list[Any]:
@@ -255,12 +263,12 @@ def one_by_one(name: str) -> Stage[Any] | None:
 
 @pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
 def test_what_is_answered_about_one_annotation_does_not_depend_on_the_others(
-    name: str, told: Told
+    name: str, quickstart: Quickstart
 ) -> None:
     if (stage := one_by_one(name)) is None:
         return
     parts = 0
-    for sample in told.samples(stage)[:2]:
+    for sample in quickstart.samples(stage)[:2]:
         questions = questions_of(stage, sample)
         (together,) = answer(stage, [shown(stage, sample, questions)])
         for question, part in zip(questions, divided(stage, questions, together), strict=True):
@@ -273,45 +281,45 @@ def test_what_is_answered_about_one_annotation_does_not_depend_on_the_others(
 
 
 @pytest.mark.parametrize("name", SPECIALISTS + MEASURING)
-def test_of_what_a_stage_chose_it_chooses_all(name: str, told: Told) -> None:
+def test_of_what_a_stage_chose_it_chooses_all(name: str, quickstart: Quickstart) -> None:
     if (stage := one_by_one(name)) is None:
         return
     assert set(stage.each) <= stage.read_tasks
-    for sample in told.samples(stage):
+    for sample in quickstart.samples(stage):
         chosen = list(stage.chosen(sample))
         assert {one.task for one in chosen} <= set(stage.each)
         assert list(stage.chosen(replace(sample, annotations=tuple(chosen)))) == chosen
 
 
 @pytest.mark.parametrize("name", MEASURING)
-def test_a_filter_measures_only_what_it_heard(name: str, told: Told) -> None:
+def test_a_filter_measures_only_what_it_heard(name: str, quickstart: Quickstart) -> None:
     stage = loaded(name)
-    samples = told.samples(stage)
+    samples = quickstart.samples(stage)
     for sample, rows in zip(samples, answer(stage, samples), strict=True):
-        heard = {one.id for one in sample.annotations}
-        assert {row.annotation_id for row in rows} <= heard
+        known = {one.id for one in sample.annotations}
+        assert {row.annotation_id for row in rows} <= known
         numbers = [value for row in rows for value in row.values.values()]
         assert all(math.isfinite(number) for number in numbers)
 
 
-def verdicts(name: str, told: Told, order: Sequence[int]) -> dict[str, Any]:
+def verdicts(name: str, quickstart: Quickstart, order: Sequence[int]) -> dict[str, Any]:
     """Judge the samples in some order by one filter; return what became of each annotation."""
     stage = loaded(name)
-    upstream = {each.name: frozenset(each.stage.produces) for each in told.graph.specialists}
+    upstream = {each.name: frozenset(each.stage.produces) for each in quickstart.graph.specialists}
     node = Node[Any](name=name, use=name, stage=stage, upstream=upstream, fingerprint="f")
-    graph = Graph(specialists=told.graph.specialists, filters=(node,))  # type: ignore[arg-type]
+    graph = Graph(specialists=quickstart.graph.specialists, filters=(node,))  # type: ignore[arg-type]
     shard = Shard(
         number=0,
-        records=tuple(told.shard.records[number] for number in order),
+        records=tuple(quickstart.shard.records[number] for number in order),
         labels=((),) * len(order),
         dead_letters=(),
     )
-    images = ShardBytes([bytes(told.images[number]) for number in order])
+    images = ShardBytes([bytes(quickstart.images[number]) for number in order])
     layers: dict[str, Layer] = {}
     earlier: dict[str, dict[int, Any]] = {}
-    for each in told.graph.specialists:
-        said = told.layers[each.name].annotations(range(len(told.shard.records)))
-        earlier[each.name] = {new: said[old] for new, old in enumerate(order)}
+    for each in quickstart.graph.specialists:
+        answered = quickstart.layers[each.name].annotations(range(len(quickstart.shard.records)))
+        earlier[each.name] = {new: answered[old] for new, old in enumerate(order)}
         layers[each.name] = make_layer(each, earlier[each.name], ())
     if node.stage.has_layer:
         talk = WorkerCall(shard, images, earlier)
@@ -324,20 +332,20 @@ def verdicts(name: str, told: Told, order: Sequence[int]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_verdict_does_not_depend_on_the_neighbours(name: str, told: Told) -> None:
-    count = len(told.shard.records)
-    together = verdicts(name, told, range(count))
-    assert together == verdicts(name, told, range(count)[::-1])
+def test_a_verdict_does_not_depend_on_the_neighbours(name: str, quickstart: Quickstart) -> None:
+    count = len(quickstart.shard.records)
+    together = verdicts(name, quickstart, range(count))
+    assert together == verdicts(name, quickstart, range(count)[::-1])
     alone: dict[str, Any] = {}
     for number in range(count):
-        alone |= verdicts(name, told, [number])
+        alone |= verdicts(name, quickstart, [number])
     assert together == alone
     assert any(judged for _, judged, _ in together.values()), "it judged nothing at all"
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_judges_nothing_when_nothing_was_said(name: str, told: Told) -> None:
-    assert verdicts(name, told, []) == {}
+def test_a_filter_judges_nothing_when_nothing_was_said(name: str, quickstart: Quickstart) -> None:
+    assert verdicts(name, quickstart, []) == {}
 
 
 @pytest.mark.parametrize("name", NAMES)

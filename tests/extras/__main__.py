@@ -74,8 +74,8 @@ def is_tried(name: str, requirements: list[str]) -> bool:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
-    told = f"installed in {ready - started:.0f} s, tried in {time.monotonic() - ready:.0f} s"
-    sys.stdout.write(f"extra {name or 'none':14} {told}\n")
+    took = f"installed in {ready - started:.0f} s, tried in {time.monotonic() - ready:.0f} s"
+    sys.stdout.write(f"extra {name or 'none':14} {took}\n")
     sys.stdout.flush()
     return done.returncode == 0
 

@@ -24,17 +24,17 @@ pytestmark = [
 
 def test_two_workers_train_one_model_and_report_all_examples(configure, tmp_path, ray_cluster):
     """One step over two shards, a worker each, is a step of one worker over both."""
-    scenes, told = tmp_path / "scenes", []
+    scenes, reported = tmp_path / "scenes", []
     truth = {"use": "tests.pipelines.training.truth:Truth", "url": WORLD}
     build(WORLD.replace("14", "6"), scenes, shard_size=3, specialists={"truth": truth})
     result = train(
         str(scenes),
         configure(workers=2, steps=1, batch_size=3, length_pool=1),
         tmp_path / "both",
-        on_progress=lambda *now: told.append(now),
+        on_progress=lambda *now: reported.append(now),
     )
     assert sum(result.examples.values()) == 6
-    assert told[-1][0] == 1
+    assert reported[-1][0] == 1
     assert not (tmp_path / "both" / ".ray").exists()
     one = train(str(scenes), configure(steps=1, batch_size=6, length_pool=1), tmp_path / "one")
     assert result.examples == one.examples

@@ -106,13 +106,13 @@ def test_consumers_share_an_epoch_without_overlap(reader, consumers):
     """Five shards: with eight consumers each takes samples of all of them."""
     shared = reader(batch_size=1, length_pool=1)
     draw = shared.draw
-    told = replace(
+    described = replace(
         shared, draw=lambda sample, epoch: replace(draw(sample, epoch), target=str(epoch))
     )
     first_epoch = [
         key
         for number in range(consumers)
-        for batch in read(told, 14, consumer=number, consumers=consumers)
+        for batch in read(described, 14, consumer=number, consumers=consumers)
         for key, epoch in batch
         if epoch == "0"
     ]

@@ -120,11 +120,11 @@ def test_a_checkpoint_that_was_changed_is_reported_and_removed(
     folder.mkdir(parents=True)
     complete(tmp_path / "out", 2, {}, keep=2)
     (folder / "pytorch_model.bin").write_bytes(b"of somebody else")
-    told = []
+    notes = []
     with pytest.raises(KeyError):
-        train(str(scenes), configure(), tmp_path / "out", on_note=told.append)
+        train(str(scenes), configure(), tmp_path / "out", on_note=notes.append)
     assert not folder.exists()
-    assert [note.split(",")[0] for note in told] == [
+    assert [note.split(",")[0] for note in notes] == [
         "checkpoint-2 of out has other files than were written there"
     ]
 

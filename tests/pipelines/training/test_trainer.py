@@ -34,28 +34,30 @@ pytestmark = [
 
 
 def test_the_loss_falls_and_is_reported_by_task(scenes, configure, tmp_path):
-    told = []
+    reported = []
     first = train(str(scenes), configure(steps=2, tasks={"caption": 1}), tmp_path / "short")
     config = configure(steps=32, tasks={"caption": 1}, checkpoint_every=1000, learning_rate=1e-2)
-    last = train(str(scenes), config, tmp_path / "long", on_progress=lambda *now: told.append(now))
+    last = train(
+        str(scenes), config, tmp_path / "long", on_progress=lambda *now: reported.append(now)
+    )
     assert last.losses["caption"] < 0.6 * first.losses["caption"]
     assert last.examples == {"caption": 128}
-    assert told[-1][:2] == (32, 32)
+    assert reported[-1][:2] == (32, 32)
     assert list((tmp_path / "long" / "logs").glob("events.*"))
 
 
 def test_the_last_step_is_always_reported(scenes, configure, tmp_path):
-    told = []
+    reported = []
     config = configure(steps=3, log_every=10)
-    train(str(scenes), config, tmp_path, on_progress=lambda *now: told.append(now))
-    assert told[-1][:2] == (3, 3)
+    train(str(scenes), config, tmp_path, on_progress=lambda *now: reported.append(now))
+    assert reported[-1][:2] == (3, 3)
 
 
 def test_the_survey_is_reported_before_training(scenes, configure, tmp_path):
-    told = []
+    reported = []
     config = configure(steps=1, tasks={"caption": 1, "region_description": 1})
-    result = train(str(scenes), config, tmp_path, on_survey=told.append)
-    assert [found.without_data for found in told] == [("region_description",)]
+    result = train(str(scenes), config, tmp_path, on_survey=reported.append)
+    assert [found.without_data for found in reported] == [("region_description",)]
     assert set(result.examples) == {"caption"}
 
 

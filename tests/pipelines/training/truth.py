@@ -50,16 +50,16 @@ def _said(scene: Scene) -> Iterator[Annotation]:
         if thing.name == SIGN:
             yield Annotation(kind="region", task="ocr", text=thing.word, box_xyxy=box)
         caption = scene.captions["detailed_caption"]
-        said = phrase(thing, article="").strip()
-        start = caption.find(said)
+        words = phrase(thing, article="").strip()
+        start = caption.find(words)
         if start >= 0:
             yield Annotation(
                 kind="phrase",
                 task="phrase_grounding",
-                text=said,
+                text=words,
                 label=thing.name,
                 box_xyxy=box,
-                span=(start, start + len(said)),
+                span=(start, start + len(words)),
                 parent_id="detailed_caption",
             )
 

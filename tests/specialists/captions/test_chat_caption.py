@@ -57,11 +57,11 @@ def with_settings(folder: Path, copied: Path, **settings: Any) -> Path:
     return copied
 
 
-def text(said: Sequence[Annotation] | SampleError) -> str:
+def text(predicted: Sequence[Annotation] | SampleError) -> str:
     """The only caption, or the reason why there is none."""
-    if isinstance(said, SampleError):
-        return said.reason
-    (caption,) = said
+    if isinstance(predicted, SampleError):
+        return predicted.reason
+    (caption,) = predicted
     return caption.text
 
 
@@ -69,13 +69,13 @@ def text(said: Sequence[Annotation] | SampleError) -> str:
 def test_each_family_says_what_its_pipeline_says(
     name: str, written: Written, samples: list[Sample]
 ) -> None:
-    said = [text(one) for one in stage(written(name)).predict(samples)]
+    predicted = [text(one) for one in stage(written(name)).predict(samples)]
     expected = [
         cleaned(answer if is_finished else whole_sentences(answer)) or UNFINISHED_ANSWER
         for answer, is_finished in pipeline_answers(written(name), samples, PROMPT, TOKENS)
     ]
-    assert said == expected
-    assert len(set(said)) > 1
+    assert predicted == expected
+    assert len(set(predicted)) > 1
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -90,8 +90,8 @@ def test_an_answer_does_not_depend_on_the_batch(
 
 @pytest.mark.parametrize("name", ["blip-2", "gemma3", "idefics3"])
 def test_each_family_runs_in_bfloat16(name: str, written: Written, samples: list[Sample]) -> None:
-    said = stage(written(name), dtype="bfloat16").predict(samples)
-    scores = [one[0].score for one in said if not isinstance(one, SampleError)]
+    predicted = stage(written(name), dtype="bfloat16").predict(samples)
+    scores = [one[0].score for one in predicted if not isinstance(one, SampleError)]
     assert scores
     assert all(score is not None and 0 < score < 1 for score in scores)
 
@@ -103,11 +103,11 @@ def test_images_of_one_shape_are_asked_about_together(
     sizes = []
     generate = specialist.network.model.generate
 
-    def heard(**inputs: Any) -> Any:
+    def recorded(**inputs: Any) -> Any:
         sizes.append(len(inputs["input_ids"]))
         return generate(**inputs)
 
-    monkeypatch.setattr(specialist.network.model, "generate", heard)
+    monkeypatch.setattr(specialist.network.model, "generate", recorded)
     specialist.predict(samples)
     assert sizes == [len(samples)]
 
@@ -119,21 +119,21 @@ def test_a_score_is_the_geometric_mean_of_the_probabilities_of_the_tokens(
     model, processor = specialist.network.model, specialist.network.processor
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT}]}]
     prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
-    for sample, said in zip(samples, specialist.predict(samples), strict=True):
-        assert not isinstance(said, SampleError)
+    for sample, predicted in zip(samples, specialist.predict(samples), strict=True):
+        assert not isinstance(predicted, SampleError)
         asked = processor(
             images=Image.fromarray(sample.image),
             text=prompt,
             return_tensors="pt",
             add_special_tokens=False,
         )
-        heard = model.generate(
+        generated = model.generate(
             **asked, max_new_tokens=60, output_scores=True, return_dict_in_generate=True
         )
         chances = model.compute_transition_scores(
-            heard.sequences, heard.scores, normalize_logits=True
+            generated.sequences, generated.scores, normalize_logits=True
         )
-        assert said[0].score == pytest.approx(chances[0].mean().exp().item(), abs=1e-4)
+        assert predicted[0].score == pytest.approx(chances[0].mean().exp().item(), abs=1e-4)
 
 
 def test_an_answer_that_reaches_the_limit_is_scored_by_what_is_kept_of_it(
@@ -141,18 +141,18 @@ def test_an_answer_that_reaches_the_limit_is_scored_by_what_is_kept_of_it(
 ) -> None:
     specialist = stage(written("gemma3"), max_new_tokens={"caption": 12})
     whole = list(pipeline_answers(written("gemma3"), samples, PROMPT, 12))
-    said = specialist.predict(samples)
+    predicted = specialist.predict(samples)
     cut = [
         number
         for number, (answer, is_finished) in enumerate(whole)
-        if not is_finished and text(said[number]) not in (answer.strip(), UNFINISHED_ANSWER)
+        if not is_finished and text(predicted[number]) not in (answer.strip(), UNFINISHED_ANSWER)
     ]
     assert cut
     for number in cut:
-        assert text(said[number]).endswith(".")
-        words = len(text(said[number]).split())
+        assert text(predicted[number]).endswith(".")
+        words = len(text(predicted[number]).split())
         shorter = stage(written("gemma3"), max_new_tokens={"caption": words})
-        assert shorter.predict([samples[number]]) == [said[number]]
+        assert shorter.predict([samples[number]]) == [predicted[number]]
 
 
 def test_captions_of_three_lengths_are_asked_for_by_default(
@@ -161,11 +161,11 @@ def test_captions_of_three_lengths_are_asked_for_by_default(
     specialist = ChatCaption(ChatCaptionConfig(model=str(written("idefics3"))))
     specialist.load()
     assert specialist.produces == CAPTION_TASKS
-    (said,) = specialist.predict(samples[:1])
-    assert not isinstance(said, SampleError)
-    assert [one.task for one in said] == list(CAPTION_TASKS)
-    assert {(one.kind, one.language) for one in said} == {("text", "en")}
-    assert len({one.text for one in said}) > 1
+    (predicted,) = specialist.predict(samples[:1])
+    assert not isinstance(predicted, SampleError)
+    assert [one.task for one in predicted] == list(CAPTION_TASKS)
+    assert {(one.kind, one.language) for one in predicted} == {("text", "en")}
+    assert len({one.text for one in predicted}) > 1
 
 
 def test_only_captions_with_a_prompt_are_said(written: Written, samples: list[Sample]) -> None:
@@ -180,8 +180,10 @@ def test_only_captions_with_a_prompt_are_said(written: Written, samples: list[Sa
 def test_each_caption_has_a_limit_of_its_own(written: Written, samples: list[Sample]) -> None:
     prompts = {"caption": PROMPT, "detailed_caption": PROMPT}
     limits = {"caption": 4, "detailed_caption": 30}
-    said = stage(written("gemma3"), prompts=prompts, max_new_tokens=limits).predict(samples)
-    lengths = [[len(one.text.split()) for one in each] for each in said if isinstance(each, list)]
+    predicted = stage(written("gemma3"), prompts=prompts, max_new_tokens=limits).predict(samples)
+    lengths = [
+        [len(one.text.split()) for one in each] for each in predicted if isinstance(each, list)
+    ]
     assert max(brief for brief, _ in lengths) <= 4 < max(detailed for _, detailed in lengths)
 
 
@@ -209,9 +211,9 @@ def test_a_model_that_says_nothing_is_an_error_of_the_image(
     end = json.loads((written("llava") / "generation_config.json").read_text())["eos_token_id"][0]
     settings = {"suppress_tokens": [one for one in range(size) if one != end]}
     mute = with_settings(written("llava"), tmp_path / "mute", min_new_tokens=0, **settings)
-    said = stage(mute).predict(samples)
-    assert {text(one) for one in said} == {EMPTY_ANSWER}
-    assert all(PROMPT in str(one) for one in said)
+    predicted = stage(mute).predict(samples)
+    assert {text(one) for one in predicted} == {EMPTY_ANSWER}
+    assert all(PROMPT in str(one) for one in predicted)
 
 
 def test_what_the_model_says_in_the_name_of_others_is_left_out(
@@ -229,8 +231,8 @@ def test_what_the_model_says_in_the_name_of_others_is_left_out(
 def test_an_answer_without_a_whole_sentence_is_an_error_with_the_cure(
     written: Written, samples: list[Sample]
 ) -> None:
-    said = stage(written("llava"), max_new_tokens={"caption": 3}).predict(samples)
-    errors = [one for one in said if isinstance(one, SampleError)]
+    predicted = stage(written("llava"), max_new_tokens={"caption": 3}).predict(samples)
+    errors = [one for one in predicted if isinstance(one, SampleError)]
     assert errors
     assert {one.reason for one in errors} == {UNFINISHED_ANSWER}
     assert "caption: no sentence ends within 3 tokens" in str(errors[0])
@@ -246,8 +248,8 @@ def test_a_broken_image_costs_only_itself(written: Written, samples: list[Sample
 
 
 def test_awkward_images_have_captions_or_a_reason(written: Written, awkward: list[Sample]) -> None:
-    for said in stage(written("idefics3")).predict(awkward):
-        assert isinstance(said, SampleError) or 0 <= (said[0].score or 0) <= 1
+    for predicted in stage(written("idefics3")).predict(awkward):
+        assert isinstance(predicted, SampleError) or 0 <= (predicted[0].score or 0) <= 1
 
 
 def test_weights_that_overflow_are_an_error(written: Written, samples: list[Sample]) -> None:

@@ -58,10 +58,10 @@ class Saying:
 
     def answer(self, crops: Sequence[Any], view: Any) -> list[list[ChatReply | SampleError]]:
         self.shapes += [view(crop).shape for crop in crops]
-        said = [self.texts[number % len(self.texts)] for number in range(len(crops))]
+        predicted = [self.texts[number % len(self.texts)] for number in range(len(crops))]
         return [
             [ChatReply(text=text, score=0.5) if text else SampleError("empty_answer", "nothing")]
-            for text in said
+            for text in predicted
         ]
 
 
@@ -81,9 +81,9 @@ def test_a_description_is_what_the_pipeline_says_of_the_crop(
     blip2: Path, samples: list[Sample], drawing: Any
 ) -> None:
     options = {"margin": 0, "max_new_tokens": 30, "batch_size": 4, "noun_phrases": False}
-    said = stage(blip2, **options).predict(samples)
+    predicted = stage(blip2, **options).predict(samples)
     descriptions = 0
-    for sample, of_sample in zip(samples, said, strict=True):
+    for sample, of_sample in zip(samples, predicted, strict=True):
         assert isinstance(of_sample, list)
         crops = [
             drawing(sample.image[int(y1) : int(y2), int(x1) : int(x2)])
@@ -116,16 +116,16 @@ def test_noun_phrases_follow_their_caption_without_article_each_once(samples: li
     text = "A photo of a red car, the old house and a Red car. It is on his street."
     specialist, _ = saying(text)
     sample = with_boxes(samples[0], box(BOXES[0]))
-    (said,) = specialist.predict([sample])
-    assert isinstance(said, list)
+    (predicted,) = specialist.predict([sample])
+    assert isinstance(predicted, list)
     (parent,) = sample.annotations
-    assert [(one.task, one.text, one.label) for one in said] == [
+    assert [(one.task, one.text, one.label) for one in predicted] == [
         ("region_description", text, ""),
         ("region_description", "red car", ""),
         ("region_description", "old house", ""),
         ("region_description", "his street", ""),
     ]
-    assert {(one.parent_id, one.box_xyxy, one.score) for one in said} == {
+    assert {(one.parent_id, one.box_xyxy, one.score) for one in predicted} == {
         (parent.id, BOXES[0], 0.5)
     }
 
@@ -166,10 +166,10 @@ def test_of_the_boxes_of_one_place_the_one_with_a_name_is_described(samples: lis
         *(box(one, task="region_proposal", label="", score=0.9) for one in BOXES),
         *(box(one, score=0.5) for one in BOXES),
     )
-    (said,) = specialist.predict([sample])
+    (predicted,) = specialist.predict([sample])
     assert len(chat.shapes) == 2
-    assert isinstance(said, list)
-    described = list(dict.fromkeys(one.parent_id for one in said))
+    assert isinstance(predicted, list)
+    described = list(dict.fromkeys(one.parent_id for one in predicted))
     assert described == [one.id for one in sample.annotations[3:5]]
     assert [one.id for one in specialist.chosen(sample)] == described
 
@@ -177,10 +177,10 @@ def test_of_the_boxes_of_one_place_the_one_with_a_name_is_described(samples: lis
 def test_boxes_of_one_task_at_one_place_are_asked_about_once(samples: list[Sample]) -> None:
     specialist, chat = saying("a cat")
     sample = with_boxes(samples[0], box(BOXES[0]), box(BOXES[0], label="other"))
-    (said,) = specialist.predict([sample])
+    (predicted,) = specialist.predict([sample])
     assert len(chat.shapes) == 1
-    assert isinstance(said, list)
-    assert [one.parent_id for one in said if one.text == "a cat"] == [
+    assert isinstance(predicted, list)
+    assert [one.parent_id for one in predicted if one.text == "a cat"] == [
         one.id for one in sample.annotations
     ]
 
@@ -189,12 +189,12 @@ def test_boxes_of_the_source_are_the_last_to_be_cut(samples: list[Sample]) -> No
     rows = stamp([box(BOXES[0], score=0.99)], Provenance(specialist="detector"), "found")
     rows += stamp([box(BOXES[1], score=None)], Provenance(specialist=SOURCE), "labels")
     sample = replace(samples[0], annotations=tuple(rows))
-    (said,) = saying("a cat", max_boxes=1)[0].predict([sample])
-    assert isinstance(said, list)
-    assert {one.parent_id for one in said} == {rows[1].id}
-    (said,) = saying("a cat", max_boxes=1, source_first=False)[0].predict([sample])
-    assert isinstance(said, list)
-    assert {one.parent_id for one in said} == {rows[0].id}
+    (predicted,) = saying("a cat", max_boxes=1)[0].predict([sample])
+    assert isinstance(predicted, list)
+    assert {one.parent_id for one in predicted} == {rows[1].id}
+    (predicted,) = saying("a cat", max_boxes=1, source_first=False)[0].predict([sample])
+    assert isinstance(predicted, list)
+    assert {one.parent_id for one in predicted} == {rows[0].id}
 
 
 def test_the_surest_boxes_are_described_and_the_small_ones_are_not(samples: list[Sample]) -> None:
@@ -206,23 +206,25 @@ def test_the_surest_boxes_are_described_and_the_small_ones_are_not(samples: list
         box((10, 0, 25, 60), score=0.8),
     )
     sample = with_boxes(samples[0], *boxes)
-    (said,) = specialist.predict([sample])
-    assert isinstance(said, list)
-    assert {one.parent_id for one in said} == {sample.annotations[n].id for n in (0, 2)}
+    (predicted,) = specialist.predict([sample])
+    assert isinstance(predicted, list)
+    assert {one.parent_id for one in predicted} == {sample.annotations[n].id for n in (0, 2)}
     of_source = replace(sample.annotations[1], specialist="source")
-    (said,) = specialist.predict([replace(sample, annotations=(*sample.annotations, of_source))])
-    assert isinstance(said, list)
-    assert {one.parent_id for one in said} == {sample.annotations[n].id for n in (1, 2)}
+    (predicted,) = specialist.predict(
+        [replace(sample, annotations=(*sample.annotations, of_source))]
+    )
+    assert isinstance(predicted, list)
+    assert {one.parent_id for one in predicted} == {sample.annotations[n].id for n in (1, 2)}
 
 
 def test_a_box_of_which_nothing_is_said_has_no_description(samples: list[Sample]) -> None:
     sample = with_boxes(samples[0], *map(box, BOXES[:2]))
-    (said,) = saying("", "a cat")[0].predict([sample])
-    assert isinstance(said, list)
-    assert len({one.parent_id for one in said}) == 1
-    (said,) = saying("")[0].predict([sample])
-    assert isinstance(said, SampleError)
-    assert said.reason == "empty_answer"
+    (predicted,) = saying("", "a cat")[0].predict([sample])
+    assert isinstance(predicted, list)
+    assert len({one.parent_id for one in predicted}) == 1
+    (predicted,) = saying("")[0].predict([sample])
+    assert isinstance(predicted, SampleError)
+    assert predicted.reason == "empty_answer"
 
 
 def test_an_image_without_boxes_is_not_looked_at() -> None:
@@ -248,8 +250,8 @@ def test_awkward_boxes_have_a_description_or_a_reason(
     whole = [with_boxes(one, box((0, 0, one.width, one.height))) for one in awkward]
     first, *others = english.predict(whole)
     assert first == []
-    for said in others:
-        assert isinstance(said, SampleError) or all(one.box_xyxy for one in said)
+    for predicted in others:
+        assert isinstance(predicted, SampleError) or all(one.box_xyxy for one in predicted)
 
 
 def test_the_prompt_fits_the_kind_of_model(
@@ -263,8 +265,8 @@ def test_the_prompt_fits_the_kind_of_model(
 
 
 def test_a_description_that_cannot_end_is_an_error(blip2: Path, samples: list[Sample]) -> None:
-    said = stage(blip2, max_new_tokens=1).predict(samples)
-    reasons = {one.reason for one in said if isinstance(one, SampleError)}
+    predicted = stage(blip2, max_new_tokens=1).predict(samples)
+    reasons = {one.reason for one in predicted if isinstance(one, SampleError)}
     assert reasons == {UNFINISHED_ANSWER}
 
 
@@ -288,9 +290,9 @@ def test_a_task_without_boxes_is_refused(task: str) -> None:
 
 
 def test_scores_are_those_of_the_description(english: RegionText, samples: list[Sample]) -> None:
-    for said in english.predict(samples[:3]):
-        assert isinstance(said, list)
-        scores = {one.parent_id: one.score for one in said}
+    for predicted in english.predict(samples[:3]):
+        assert isinstance(predicted, list)
+        scores = {one.parent_id: one.score for one in predicted}
         assert all(0 < (score or 0) < 1 for score in scores.values())
-        assert all(one.score == scores[one.parent_id] for one in said)
+        assert all(one.score == scores[one.parent_id] for one in predicted)
     assert np.isfinite([score or 0 for score in scores.values()]).all()

@@ -46,8 +46,8 @@ def test_a_motorcycle_is_described_at_three_lengths(
     photograph: SampleOf,
 ) -> None:
     bare = photograph("motorcycle")
-    said = imagenet_cam.predict([bare])[0] + rapidocr.predict([bare])[0]
-    assert texts(template_caption, photograph("motorcycle", *said)) == {
+    predicted = imagenet_cam.predict([bare])[0] + rapidocr.predict([bare])[0]
+    assert texts(template_caption, photograph("motorcycle", *predicted)) == {
         "caption": "A large red moped in the centre.",
         "detailed_caption": (
             'A large red moped in the centre. The text "YAMAHA" is written in the centre.'
@@ -63,9 +63,9 @@ def test_colours_are_those_of_the_thing_not_of_its_surroundings(
     template_caption: TemplateCaption, photograph: SampleOf
 ) -> None:
     flower = photograph("flower", box("daisy", 0.8, 160, 100, 440, 350))
-    told = texts(template_caption, flower)
-    assert told["caption"] == "An orange daisy in the centre."
-    assert told["detailed_caption"].endswith("The background is mostly dark teal.")
+    written = texts(template_caption, flower)
+    assert written["caption"] == "An orange daisy in the centre."
+    assert written["detailed_caption"].endswith("The background is mostly dark teal.")
     beside = photograph("flower", box("leaf", 0.8, 0, 0, 150, 400))
     assert "orange" not in texts(template_caption, beside)["caption"]
 
@@ -86,10 +86,11 @@ def test_things_of_one_kind_are_counted_and_placed(
         box("wolf", 0.8, 210, 210, 300, 300),
         box("wolf", 0.7, 5, 5, 95, 95),
     )
-    told = texts(template_caption, sample)
-    assert told["caption"] == "Two wolves."
+    written = texts(template_caption, sample)
+    assert written["caption"] == "Two wolves."
     assert (
-        "The wolves are at the top left and at the bottom right." in told["more_detailed_caption"]
+        "The wolves are at the top left and at the bottom right."
+        in written["more_detailed_caption"]
     )
 
 
@@ -124,11 +125,11 @@ def test_different_things_are_listed_and_set_beside_each_other(
         box("sunglasses", 0.8, 210, 110, 290, 190),
         box("unicycle", 0.7, 120, 10, 180, 90),
     )
-    told = texts(template_caption, sample)
-    assert told["detailed_caption"].startswith(
+    written = texts(template_caption, sample)
+    assert written["detailed_caption"].startswith(
         "An hourglass on the left, sunglasses on the right and a unicycle at the top."
     )
-    assert "The sunglasses are to the right of the hourglass." in told["more_detailed_caption"]
+    assert "The sunglasses are to the right of the hourglass." in written["more_detailed_caption"]
 
 
 @pytest.mark.parametrize(
@@ -152,17 +153,19 @@ def test_nothing_is_said_when_nothing_is_known(
 def test_a_sure_tag_without_a_box_is_told_without_a_place(
     template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
 ) -> None:
-    told = texts(template_caption, drawing(grey, tag("volcano", 0.9)))
-    assert told["caption"] == "A volcano."
+    written = texts(template_caption, drawing(grey, tag("volcano", 0.9)))
+    assert written["caption"] == "A volcano."
 
 
 def test_a_page_of_text_is_quoted(
     template_caption: TemplateCaption, drawing: SampleOf, grey: np.ndarray
 ) -> None:
     sample = drawing(grey, line('The "best"\ntea', 0.9, 100, 10, 200, 40))
-    told = texts(template_caption, sample)
-    assert told["caption"] == "Text that reads \"The 'best' tea\"."
-    assert told["detailed_caption"].startswith("The text \"The 'best' tea\" is written at the top.")
+    written = texts(template_caption, sample)
+    assert written["caption"] == "Text that reads \"The 'best' tea\"."
+    assert written["detailed_caption"].startswith(
+        "The text \"The 'best' tea\" is written at the top."
+    )
 
 
 def test_the_score_is_that_of_the_least_sure_part(
@@ -183,8 +186,8 @@ def test_captions_are_english_sentences(
     template_caption: TemplateCaption, imagenet_cam: ImageNetCam, photograph: SampleOf
 ) -> None:
     for name in ("astronaut", "cat", "cup", "rocket", "flower", "pagoda"):
-        [said] = imagenet_cam.predict([photograph(name)])
-        [captions] = template_caption.predict([photograph(name, *said)])
+        [predicted] = imagenet_cam.predict([photograph(name)])
+        [captions] = template_caption.predict([photograph(name, *predicted)])
         assert [caption.task for caption in captions] == [
             task for task in CAPTION_TASKS if task in {caption.task for caption in captions}
         ]

@@ -40,8 +40,8 @@ def stage(folder: Path, **options: Any) -> Detector:
     return detector
 
 
-def triples(said: Sequence[Annotation]) -> list[tuple[str, float | None, tuple[float, ...]]]:
-    return [(one.label, one.score, one.box_xyxy) for one in said]
+def triples(predicted: Sequence[Annotation]) -> list[tuple[str, float | None, tuple[float, ...]]]:
+    return [(one.label, one.score, one.box_xyxy) for one in predicted]
 
 
 def assert_close(ours: Sequence[Any], theirs: Sequence[Any]) -> None:
@@ -53,8 +53,8 @@ def assert_close(ours: Sequence[Any], theirs: Sequence[Any]) -> None:
     np.testing.assert_allclose([box for _, _, box in ours], [box for _, _, box in theirs], atol=0.1)
 
 
-def assert_sane(said: Sequence[Annotation], sample: Sample) -> None:
-    for one in said:
+def assert_sane(predicted: Sequence[Annotation], sample: Sample) -> None:
+    for one in predicted:
         assert not problem_of(one, width=sample.width, height=sample.height)
         assert 0 <= one.box_xyxy[0] < one.box_xyxy[2] <= sample.width
         assert 0 <= one.box_xyxy[1] < one.box_xyxy[3] <= sample.height
@@ -70,23 +70,23 @@ def config_of(folder: Path, **fields: Any) -> str:
 def test_each_family_says_what_its_pipeline_says(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
-    said = stage(written(name), least_score=0.2).predict(odd_images)
+    predicted = stage(written(name), least_score=0.2).predict(odd_images)
     expected = list(pipeline_answers(written(name), odd_images, 0.2))
-    for sample, ours, theirs in zip(odd_images, said, expected, strict=True):
+    for sample, ours, theirs in zip(odd_images, predicted, expected, strict=True):
         assert_sane(ours, sample)
         assert_close(triples(ours), theirs)
-    assert all(said)
-    assert said[0] != said[1]
+    assert all(predicted)
+    assert predicted[0] != predicted[1]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_family_runs_in_bfloat16_and_is_read_in_float32(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
-    said = stage(written(name), dtype="bfloat16").predict(odd_images)
-    for one, sample in zip(said, odd_images, strict=True):
+    predicted = stage(written(name), dtype="bfloat16").predict(odd_images)
+    for one, sample in zip(predicted, odd_images, strict=True):
         assert_sane(one, sample)
-    numbers = torch.tensor([one.box_xyxy for each in said for one in each])
+    numbers = torch.tensor([one.box_xyxy for each in predicted for one in each])
     assert (numbers.bfloat16().float() != numbers).any()
 
 
@@ -119,10 +119,12 @@ def test_objects_are_scored_above_the_least_score(
 ) -> None:
     many = stage(written("rt_detr"), least_score=0.1).predict(odd_images)
     few = stage(written("rt_detr"), least_score=0.5).predict(odd_images)
-    assert few == [[one for one in said if one.score and one.score > 0.5] for said in many]
+    assert few == [
+        [one for one in predicted if one.score and one.score > 0.5] for predicted in many
+    ]
     assert 0 < sum(map(len, few)) < sum(map(len, many))
-    assert {one.label for said in many for one in said} <= set(NAMES)
-    assert {(one.kind, one.task) for said in many for one in said} == {
+    assert {one.label for predicted in many for one in predicted} <= set(NAMES)
+    assert {(one.kind, one.task) for predicted in many for one in predicted} == {
         ("region", "object_detection")
     }
 
@@ -136,7 +138,7 @@ def test_a_class_without_a_name_is_not_said(
     (folder / "config.json").write_text(json.dumps(config))
     all_named = stage(written("rt_detr")).predict(odd_images)
     assert stage(folder).predict(odd_images) == [
-        [one for one in said if one.label == "person"] for said in all_named
+        [one for one in predicted if one.label == "person"] for predicted in all_named
     ]
 
 
@@ -149,7 +151,7 @@ def test_proposals_are_boxes_without_names_one_for_each_place(
     proposals = stage(folder, tasks=("region_proposal",), proposal_iou=0.5, **options)
     assert both.produces == ("object_detection", "region_proposal")
     assert proposals.produces == ("region_proposal",)
-    for sample, said, found, proposed, raw in zip(
+    for sample, predicted, found, proposed, raw in zip(
         odd_images,
         both.predict(odd_images),
         stage(folder, **options).predict(odd_images),
@@ -158,7 +160,7 @@ def test_proposals_are_boxes_without_names_one_for_each_place(
         strict=True,
     ):
         assert_sane(proposed, sample)
-        assert said == [*found, *proposed]
+        assert predicted == [*found, *proposed]
         assert {one.label for one in proposed} == {""}
         scores = [one.score or 0.0 for one in proposed]
         assert all(first >= second for first, second in pairwise(scores))
@@ -177,7 +179,7 @@ def test_no_more_proposals_than_allowed(written: Written, odd_images: list[Sampl
     options: dict[str, Any] = {"tasks": ("region_proposal",), "proposal_iou": 1.0}
     all_said = stage(written("detr"), **options).predict(odd_images)
     few = stage(written("detr"), max_proposals=2, **options).predict(odd_images)
-    assert few == [said[:2] for said in all_said]
+    assert few == [predicted[:2] for predicted in all_said]
     assert max(map(len, all_said)) > 2
 
 
@@ -187,13 +189,13 @@ def test_awkward_images_are_answered_or_refused_for_their_shape(
 ) -> None:
     detector = stage(written(name))
     node = Node[Any](name="it", use="it", stage=detector, fingerprint="f")
-    for said, sample in zip(ask(node, awkward), awkward, strict=True):
-        if isinstance(said, SampleError):
-            assert said.reason == TOO_THIN
+    for predicted, sample in zip(ask(node, awkward), awkward, strict=True):
+        if isinstance(predicted, SampleError):
+            assert predicted.reason == TOO_THIN
             assert name != "rt_detr"
             assert max(sample.width, sample.height) == 20_000
         else:
-            assert_sane(said, sample)  # type: ignore[arg-type]
+            assert_sane(predicted, sample)  # type: ignore[arg-type]
 
 
 def test_the_image_size_is_what_the_model_sees(

@@ -75,9 +75,9 @@ def post_processed(
     for sample in samples:
         image = Image.fromarray(sample.image)
         with torch.inference_mode():
-            said = model(**processor(images=image, text=[list(NAMES)], return_tensors="pt"))
+            predicted = model(**processor(images=image, text=[list(NAMES)], return_tensors="pt"))
         (found,) = processor.post_process_grounded_object_detection(
-            said, threshold=LEAST, target_sizes=[(sample.height, sample.width)], **options
+            predicted, threshold=LEAST, target_sizes=[(sample.height, sample.width)], **options
         )
         boxes, has_area = in_image(found["boxes"].numpy(), sample)
         labels = [None] * len(boxes) if name in DINOS else found["text_labels"]
@@ -98,8 +98,8 @@ def processor_of(name: str, folder: Path) -> Any:
     )
 
 
-def triples(said: Sequence[Annotation], *, labelled: bool = True) -> list[Any]:
-    return [(one.label if labelled else None, one.score, one.box_xyxy) for one in said]
+def triples(predicted: Sequence[Annotation], *, labelled: bool = True) -> list[Any]:
+    return [(one.label if labelled else None, one.score, one.box_xyxy) for one in predicted]
 
 
 def assert_close(ours: Sequence[Any], theirs: Sequence[Any]) -> None:
@@ -116,9 +116,9 @@ def assert_close(ours: Sequence[Any], theirs: Sequence[Any]) -> None:
 def test_each_family_says_what_its_post_processing_says(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
-    said = stage(written(name)).predict(odd_images)
+    predicted = stage(written(name)).predict(odd_images)
     expected = post_processed(name, written(name), odd_images)
-    for own, theirs in zip(said, expected, strict=True):
+    for own, theirs in zip(predicted, expected, strict=True):
         assert len(theirs) > 2
         assert_close(triples(own, labelled=name not in DINOS), theirs)
         assert {one.task for one in own} == {"open_vocabulary_detection"}
@@ -132,14 +132,14 @@ def test_one_name_is_what_the_pipeline_says(
 
     task: Any = "zero-shot-object-detection"
     ask = pipeline(task, model=str(written(name)), device="cpu")
-    (said,) = stage(written(name), classes=["cat"]).predict(odd_images[:1])
+    (predicted,) = stage(written(name), classes=["cat"]).predict(odd_images[:1])
     word = "cat." if name in DINOS else "cat"
     theirs = ask(Image.fromarray(odd_images[0].image), candidate_labels=[word], threshold=LEAST)
     scores = [one["score"] for one in theirs]
-    assert said
-    for one in said:
+    assert predicted
+    for one in predicted:
         assert min(abs(one.score - score) for score in scores) < 1e-3  # type: ignore[operator]
-    assert len(said) <= len(theirs), "boxes without an area inside the image are left out"
+    assert len(predicted) <= len(theirs), "boxes without an area inside the image are left out"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -163,9 +163,9 @@ def test_concurrent_calls_give_the_results_of_one(
     detector = stage(written(name), vocabulary_from=["tags"])
     calls = [[with_words(one, caption(f"a {one.key}", "tag"))] * 3 for one in odd_images]
     alone = [detector.predict(call) for call in calls]
-    said: dict[int, Any] = {}
+    predicted: dict[int, Any] = {}
     threads = [
-        threading.Thread(target=lambda n=n: said.update({n: detector.predict(calls[n])}))  # type: ignore[misc]
+        threading.Thread(target=lambda n=n: predicted.update({n: detector.predict(calls[n])}))  # type: ignore[misc]
         for n in range(len(calls))
     ]
     for thread in threads:
@@ -173,7 +173,7 @@ def test_concurrent_calls_give_the_results_of_one(
     for thread in threads:
         thread.join()
     for number, own in enumerate(alone):
-        for first, second in zip(own, said[number], strict=True):
+        for first, second in zip(own, predicted[number], strict=True):
             assert_close(triples(first), triples(second))
 
 
@@ -211,24 +211,24 @@ def test_a_negative_takes_its_boxes_away(
 ) -> None:
     sample = odd_images[-1:]
     (both,) = stage(written(name), classes=["cat", "man"]).predict(sample)
-    (said,) = stage(written(name), classes=["cat"], negatives=["man"]).predict(sample)
+    (predicted,) = stage(written(name), classes=["cat"], negatives=["man"]).predict(sample)
     best = {one.box_xyxy: one for one in sorted(both, key=lambda one: one.score or 0)}
     assert {one.label for one in best.values()} == set(NOUNS)
     boxes = {label: {box for box, one in best.items() if one.label == label} for label in NOUNS}
-    found = {one.box_xyxy for one in said}
+    found = {one.box_xyxy for one in predicted}
     assert found >= boxes["cat"]
     assert not found & boxes["man"]
-    assert {one.label for one in said} == {"cat"}
+    assert {one.label for one in predicted} == {"cat"}
 
 
 @pytest.mark.parametrize("name", DINOS)
 def test_the_support_of_a_name_is_the_mean_of_its_tokens(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
-    (said,) = stage(written(name)).predict(odd_images[-1:])
-    assert all(one.support is not None and one.support <= (one.score or 0) for one in said)
-    assert len({one.label for one in said}) > 1
-    assert all("." not in one.label for one in said)
+    (predicted,) = stage(written(name)).predict(odd_images[-1:])
+    assert all(one.support is not None and one.support <= (one.score or 0) for one in predicted)
+    assert len({one.label for one in predicted}) > 1
+    assert all("." not in one.label for one in predicted)
 
 
 @pytest.mark.parametrize("name", ["omdet-turbo", *DINOS])
@@ -237,21 +237,21 @@ def test_many_names_are_split_into_several_queries(
 ) -> None:
     sample = odd_images[-1:]
     halves = [stage(written(name), classes=[one]).predict(sample)[0] for one in ("cat", "dog")]
-    (said,) = stage(written(name), classes=["cat", "dog"], classes_at_once=1).predict(sample)
-    assert_close(triples(said), triples([*halves[0], *halves[1]]))
+    (predicted,) = stage(written(name), classes=["cat", "dog"], classes_at_once=1).predict(sample)
+    assert_close(triples(predicted), triples([*halves[0], *halves[1]]))
 
 
 def test_names_that_a_text_cannot_hold_are_asked_in_several(
     written: Written, odd_images: list[Sample]
 ) -> None:
     detector = stage(written("grounding-dino"), classes=[f"number {n:05d}" for n in range(12)])
-    (said,) = detector.predict(odd_images[-1:])
-    assert len({one.label for one in said}) > 2
-    assert any(one.label > "number 00006" for one in said)
+    (predicted,) = detector.predict(odd_images[-1:])
+    assert len({one.label for one in predicted}) > 2
+    assert any(one.label > "number 00006" for one in predicted)
 
 
 def test_names_come_from_captions_and_tags(written: Written, odd_images: list[Sample]) -> None:
-    heard = (
+    words = (
         caption("Two dogs and the red rocket."),
         caption("Un perro.", language="es"),
         caption("It sits with a cup.", "detailed_caption"),
@@ -259,11 +259,11 @@ def test_names_come_from_captions_and_tags(written: Written, odd_images: list[Sa
     )
     sources = {"classes": [], "least_score": 0.0, "negatives": ["cup"]}
     every = stage(written("owlv2"), vocabulary_from=["captions", "tags"], **sources)
-    sample = with_words(odd_images[-1], *heard)
+    sample = with_words(odd_images[-1], *words)
     assert every._further_names([sample]) == [["dog", "rocket", "cup", "sea lion"]]
-    (said,) = every.predict([sample])
-    assert said
-    assert {one.label for one in said} <= {"dog", "rocket", "sea lion"}
+    (predicted,) = every.predict([sample])
+    assert predicted
+    assert {one.label for one in predicted} <= {"dog", "rocket", "sea lion"}
     only_tags = stage(written("owlv2"), vocabulary_from=["tags"], **sources)
     assert {one.label for one in only_tags.predict([sample])[0]} == {"sea lion"}
 
@@ -298,8 +298,8 @@ def test_awkward_images_have_boxes_inside_or_a_reason(
                 detector.predict([sample])
             assert caught.value.reason == TOO_THIN
             continue
-        (said,) = detector.predict([sample])
-        for one in said:
+        (predicted,) = detector.predict([sample])
+        for one in predicted:
             assert not problem_of(one, width=sample.width, height=sample.height)
             assert one.box_xyxy[2] <= sample.width
             assert one.box_xyxy[3] <= sample.height
@@ -328,7 +328,7 @@ def test_a_template_goes_around_each_phrase(written: Written, odd_images: list[S
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"classes": []}, "no names to detect"),
         ({"template": "a cat"}, "needs `{}` exactly once"),
@@ -336,8 +336,8 @@ def test_a_template_goes_around_each_phrase(written: Written, odd_images: list[S
         ({"vocabulary_from": ["books"]}, "'captions' or 'tags'"),
     ],
 )
-def test_options_that_make_no_sense_are_named(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_options_that_make_no_sense_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         OpenVocabularyConfig(**options)
 
 
@@ -363,12 +363,12 @@ def test_what_a_checkpoint_needs_beyond_us_is_said_with_its_pip_line(
 ) -> None:
     monkeypatch.setattr("specialists.pretrained.checkpoint.find_spec", lambda name: None)
     config = OpenVocabularyConfig(model=str(tmp_path), weights="random")
-    for text, told in (
+    for text, message in (
         ('{"model_type": "omdet-turbo", "use_timm_backbone": true}', "pip install timm"),
         ('{"model_type": "owlv2"}', "pip install scipy"),
     ):
         (tmp_path / "config.json").write_text(text)
-        with pytest.raises(MissingPackage, match=told):
+        with pytest.raises(MissingPackage, match=message):
             OpenVocabulary(config).revision()
 
 

@@ -74,10 +74,10 @@ def bins(*numbers: int) -> str:
     return "".join(f"<loc_{number}>" for number in numbers)
 
 
-def nearest_error(found: Sequence[tuple[float, ...]], said: np.ndarray) -> np.ndarray:
+def nearest_error(found: Sequence[tuple[float, ...]], predicted: np.ndarray) -> np.ndarray:
     """Return, for each thing said, its distance in bins to the nearest found one."""
-    size = np.tile(SIZE, said.shape[1] // 2)
-    distance = np.abs(np.array(found)[:, None] - said[None]) / size * 1000
+    size = np.tile(SIZE, predicted.shape[1] // 2)
+    distance = np.abs(np.array(found)[:, None] - predicted[None]) / size * 1000
     return distance.max(axis=2).min(axis=0)
 
 
@@ -86,16 +86,16 @@ def nearest_error(found: Sequence[tuple[float, ...]], said: np.ndarray) -> np.nd
              "open_vocabulary_detection"],
 )  # fmt: skip
 def test_boxes_come_back_within_half_a_bin(harness: ParserHarness, task: str) -> None:
-    said = boxes(40)
+    predicted = boxes(40)
     labels = ["a cat", "dog", "a cat", "dog"] * 10
-    target = TARGETS[task](labels, said, SIZE)
+    target = TARGETS[task](labels, predicted, SIZE)
     caption = replace(CAPTION, text=", ".join(labels))
     found = harness.parse(task, target, subject=caption if "phrase" in task else None,
                           queries=("dog", "a cat"))  # fmt: skip
     assert len(found) == 40
-    assert (nearest_error([one.box_xyxy for one in found], said) <= 0.5 + 1e-9).all()
+    assert (nearest_error([one.box_xyxy for one in found], predicted) <= 0.5 + 1e-9).all()
     if task == "object_detection":
-        for label, box in zip(labels, said, strict=True):
+        for label, box in zip(labels, predicted, strict=True):
             same = [one.box_xyxy for one in found if one.label == label]
             assert nearest_error(same, box[None])[0] <= 0.5 + 1e-9
 
@@ -106,10 +106,12 @@ def test_the_borders_of_the_image_come_back_within_half_a_bin(harness: ParserHar
 
 
 def test_quads_come_back_within_half_a_bin_with_their_hull(harness: ParserHarness) -> None:
-    said = np.array([[10, 20, 110, 25, 108, 45, 8, 40], [300, 200, 400, 200, 400, 230, 300, 230]])
-    found = harness.parse("ocr", TARGETS["ocr"](["SALE", "50 % off"], said, SIZE))
+    predicted = np.array(
+        [[10, 20, 110, 25, 108, 45, 8, 40], [300, 200, 400, 200, 400, 230, 300, 230]]
+    )
+    found = harness.parse("ocr", TARGETS["ocr"](["SALE", "50 % off"], predicted, SIZE))
     assert [one.text for one in found] == ["SALE", "50 % off"]
-    assert (nearest_error([one.quad for one in found], said.astype(float)) <= 0.5 + 1e-9).all()
+    assert (nearest_error([one.quad for one in found], predicted.astype(float)) <= 0.5 + 1e-9).all()
     x, y = np.array(found[0].quad).reshape(4, 2).T
     assert found[0].box_xyxy == (x.min(), y.min(), x.max(), y.max())
 
@@ -233,7 +235,7 @@ def test_a_phrase_is_whole_words_of_the_caption(harness: ParserHarness) -> None:
     assert harness.parse("phrase_grounding", f"ears{bins(1, 2, 3, 4)}", subject=caption) == []
 
 
-def told(phrases: Sequence[str], caption: str) -> list[str]:
+def wanted_phrases(phrases: Sequence[str], caption: str) -> list[str]:
     """Return a mark for each phrase: how often it stands before in the caption, or nothing."""
     spans = mentions(phrases, caption)
     chosen = [span for span in spans if span]
@@ -261,7 +263,7 @@ def told(phrases: Sequence[str], caption: str) -> list[str]:
     ],
 )
 def test_each_mention_gets_its_own_phrase_or_none(phrases: str, caption: str, wanted: str) -> None:
-    assert " ".join(told(phrases.split(", "), caption)) == wanted
+    assert " ".join(wanted_phrases(phrases.split(", "), caption)) == wanted
 
 
 @given(data=strategies.data())
@@ -275,11 +277,11 @@ def test_phrases_in_the_order_of_mention_come_back_where_they_stand(
     caption, spans = "", []
     for phrase in phrases:
         caption += data.draw(joints)
-        said = data.draw(
+        predicted = data.draw(
             strategies.sampled_from([phrase, phrase.upper(), phrase.replace(" ", "  ")])
         )
-        spans.append((len(caption), len(caption) + len(said)))
-        caption += said
+        spans.append((len(caption), len(caption) + len(predicted)))
+        caption += predicted
     assert mentions(phrases, caption) == spans
 
 
@@ -386,10 +388,10 @@ def test_proposals_have_no_names(harness: ParserHarness) -> None:
 
 
 def test_an_answer_to_a_task_of_a_plugin_is_read_by_its_form(harness: ParserHarness) -> None:
-    said = boxes(6)
+    predicted = boxes(6)
     logos = replace(FLORENCE2_TASKS["object_detection"], name="logo", marker="<LOGO>")
-    target = TARGETS["object_detection"](["acme", "bank"] * 3, said, SIZE)
+    target = TARGETS["object_detection"](["acme", "bank"] * 3, predicted, SIZE)
     prompt = FilledPrompt(task=logos, prompt="", size_wh=SIZE)
     found = harness.parser.annotations(prompt, harness.utterance(target))
     assert {(one.task, one.label) for one in found} == {("logo", "acme"), ("logo", "bank")}
-    assert (nearest_error([one.box_xyxy for one in found], said) <= 0.5 + 1e-9).all()
+    assert (nearest_error([one.box_xyxy for one in found], predicted) <= 0.5 + 1e-9).all()

@@ -92,8 +92,8 @@ def test_a_long_thin_box_is_smaller_than_a_square_one():
 
 def test_descriptions_and_proposals_go_by_area():
     boxes = [[0, 0, 2, 1], [0, 0, 20, 10]]
-    said = TARGETS["dense_region_caption"](["a dog", "a cat"], boxes, SIZE)
-    assert said.startswith("a cat<loc_0>")
+    predicted = TARGETS["dense_region_caption"](["a dog", "a cat"], boxes, SIZE)
+    assert predicted.startswith("a cat<loc_0>")
     proposed = TARGETS["region_proposal"]([], boxes, SIZE)
     assert proposed == "<loc_0><loc_0><loc_100><loc_100><loc_0><loc_0><loc_10><loc_10>"
 
@@ -215,8 +215,8 @@ def test_run_lengths_are_outlined_like_pixels():
 
     mask = disc(40, 10)
     rle = encode(np.asfortranarray(mask.astype(np.uint8)))
-    said = MaskRLE(size=tuple(rle["size"]), counts=rle["counts"].decode())
-    runs, plain = (outline(one, corners=12, min_iou=1.0) for one in (said, mask))
+    predicted = MaskRLE(size=tuple(rle["size"]), counts=rle["counts"].decode())
+    runs, plain = (outline(one, corners=12, min_iou=1.0) for one in (predicted, mask))
     for left, right in zip(runs, plain, strict=True):
         assert (left == right).all()
 

@@ -60,9 +60,9 @@ def test_answers_are_those_of_the_stock_model_and_processor(
     ours = network(tiny_florence2(0), beams=beams)
     seen = ours.look(IMAGES)
     for prompt in PROMPTS[:2]:
-        said = ours.answer(seen, range(len(IMAGES)), [prompt] * len(IMAGES), repeats=True)
-        assert len({tuple(one.ids) for one in said}) > 1, "the images should matter"
-        for image, one in zip(IMAGES, said, strict=True):
+        predicted = ours.answer(seen, range(len(IMAGES)), [prompt] * len(IMAGES), repeats=True)
+        assert len({tuple(one.ids) for one in predicted}) > 1, "the images should matter"
+        for image, one in zip(IMAGES, predicted, strict=True):
             theirs = stock(ours, image, prompt, num_beams=beams, early_stopping=False)
             assert (
                 ours.tokens.until_end(theirs.sequences[0, 2:].numpy()).tolist() == one.ids.tolist()
@@ -95,11 +95,11 @@ def test_three_beams_answer_as_the_model_card_asks_scored_by_their_own_tokens() 
 
 
 def test_chances_are_the_probabilities_of_the_search(tiny: Florence2Network) -> None:
-    said = tiny.answer(tiny.look(IMAGES), range(4), PROMPTS[:1] * 4, repeats=True)
-    are_places = np.concatenate([tiny.tokens.bins(one.ids) >= 0 for one in said])
+    predicted = tiny.answer(tiny.look(IMAGES), range(4), PROMPTS[:1] * 4, repeats=True)
+    are_places = np.concatenate([tiny.tokens.bins(one.ids) >= 0 for one in predicted])
     assert are_places.any(), "nothing to see"
     assert not are_places.all(), "nothing to see"
-    for image, one in zip(IMAGES, said, strict=True):
+    for image, one in zip(IMAGES, predicted, strict=True):
         logits = stock(tiny, image, PROMPTS[0]).logits[1:]  # the first token is forced
         for step, token, chance in zip(logits, one.ids, one.probabilities, strict=True):
             expected = near(tiny, step[0].softmax(dim=-1).numpy(), int(token))
@@ -175,11 +175,11 @@ def test_prompts_are_those_of_the_processor(tiny: Florence2Network) -> None:
 def test_a_prompt_that_is_too_long_loses_its_middle(
     tiny: Florence2Network, monkeypatch: pytest.MonkeyPatch, spare: int
 ) -> None:
-    heard: list[list[int]] = []
+    seen_prompts: list[list[int]] = []
     encode = tiny._encode
 
     def listening(seen: Any, prompts: Sequence[Sequence[int]]) -> Any:
-        heard.extend(map(list, prompts))
+        seen_prompts.extend(map(list, prompts))
         return encode(seen, prompts)
 
     prompt = prompt_of("phrase_grounding", "red circle, blue square " * 20)
@@ -189,7 +189,7 @@ def test_a_prompt_that_is_too_long_loses_its_middle(
     monkeypatch.setattr(tiny, "_encode", listening)
     monkeypatch.setattr(tiny, "_positions", seen.shape[1] + room)
     tiny.answer(seen, [0], [prompt], repeats=True)
-    (cut,) = heard
+    (cut,) = seen_prompts
     if spare >= 0:
         assert cut == whole
         return
@@ -200,16 +200,16 @@ def test_a_prompt_that_is_too_long_loses_its_middle(
 
 def test_a_prompt_of_any_length_is_answered(tiny: Florence2Network) -> None:
     caption = "red circle, blue square " * 500
-    [said] = tiny.answer(tiny.look(IMAGES[:1]), [0], [prompt_of("phrase_grounding", caption)],
+    [predicted] = tiny.answer(tiny.look(IMAGES[:1]), [0], [prompt_of("phrase_grounding", caption)],
                          repeats=True)  # fmt: skip
-    assert len(said.ids)
+    assert len(predicted.ids)
 
 
 def test_answers_are_no_longer_than_the_model_has_positions(tiny_florence2: Tiny) -> None:
     ours = network(tiny_florence2(0), max_new_tokens=5000)
     ours._positions = 40
-    said = ours.answer(ours.look(IMAGES), range(4), PROMPTS[:1] * 4, repeats=True)
-    assert max(len(one.ids) for one in said) == 38
+    predicted = ours.answer(ours.look(IMAGES), range(4), PROMPTS[:1] * 4, repeats=True)
+    assert max(len(one.ids) for one in predicted) == 38
 
 
 def test_the_ban_on_repetition_holds_for_texts_only(tiny_florence2: Tiny, tmp_path: Path) -> None:
@@ -218,8 +218,10 @@ def test_the_ban_on_repetition_holds_for_texts_only(tiny_florence2: Tiny, tmp_pa
     seen = ours.look(IMAGES)
 
     def has_repeats(repeats: bool) -> list[bool]:
-        said = ours.answer(seen, range(4), PROMPTS[:1] * 4, repeats=repeats)
-        triples = [[tuple(one.ids[n : n + 3]) for n in range(len(one.ids) - 2)] for one in said]
+        predicted = ours.answer(seen, range(4), PROMPTS[:1] * 4, repeats=repeats)
+        triples = [
+            [tuple(one.ids[n : n + 3]) for n in range(len(one.ids) - 2)] for one in predicted
+        ]
         return [len(set(each)) < len(each) for each in triples]
 
     assert any(has_repeats(True))

@@ -48,11 +48,11 @@ def test_asking_the_mirror_about_a_flipped_picture_is_asking_about_the_picture(
 ) -> None:
     straight, mirror = both
     pixels = scene_of("shape_world://3?seed=9&difficulty=easy", "000001").pixels
-    said = boxes(straight, drawing(pixels))
+    predicted = boxes(straight, drawing(pixels))
     found = boxes(mirror, drawing(mirrored_pixels(pixels)))
-    assert said
-    assert [name for name, _ in found] == [name for name, _ in said]
-    for (_, box), (_, expected) in zip(found, said, strict=True):
+    assert predicted
+    assert [name for name, _ in found] == [name for name, _ in predicted]
+    for (_, box), (_, expected) in zip(found, predicted, strict=True):
         width = pixels.shape[1]
         back = (width - box[2], box[1], width - box[0], box[3])
         assert np.allclose(back, expected, atol=0.02)

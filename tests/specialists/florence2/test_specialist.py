@@ -82,13 +82,13 @@ def pictures(drawing: SampleOf, count: int, *annotations: Annotation) -> list[Sa
 @pytest.fixture
 def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let every network answer by the book; return the prompts that it heard."""
-    heard: list[str] = []
+    given: list[str] = []
 
     def answer(
         self: Florence2Network, seen: Any, rows: Sequence[int], prompts: Sequence[str], *,
         repeats: bool,
     ) -> list[GeneratedAnswer]:  # fmt: skip
-        heard.extend(prompts)
+        given.extend(prompts)
         return [utterance(self, prompt) for prompt in prompts]
 
     def utterance(network: Florence2Network, prompt: str) -> GeneratedAnswer:
@@ -98,7 +98,7 @@ def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return GeneratedAnswer(ids=ids, probabilities=np.full(len(ids), 0.5))
 
     monkeypatch.setattr(Florence2Network, "answer", answer)
-    return heard
+    return given
 
 
 @pytest.mark.parametrize("task", FLORENCE2_TASKS)
@@ -107,8 +107,8 @@ def test_every_task_gives_annotations_that_the_engine_believes(
 ) -> None:
     specialist = stage(tiny_florence2(0), tasks=[task], queries=["cat", "dog"])
     assert specialist.produces == (task,)
-    [said] = specialist.predict(pictures(drawing, 1, BOX, CAPTION, PHRASE))
-    [one] = stamp(said, Provenance(stage="student"), "sample")
+    [predicted] = specialist.predict(pictures(drawing, 1, BOX, CAPTION, PHRASE))
+    [one] = stamp(predicted, Provenance(stage="student"), "sample")
     assert len(spoken) == 1
     assert one.task == task
     assert one.kind == ("phrase" if task == "phrase_grounding" else
@@ -167,8 +167,8 @@ def test_a_task_may_be_about_what_the_same_stage_said(
     tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
 ) -> None:
     tasks = ["segmentation", "phrase_grounding", "object_detection", "detailed_caption"]
-    [said] = stage(tiny_florence2(0), tasks=tasks).predict(pictures(drawing, 1))
-    stamped = stamp(said, Provenance(stage="student"), "sample")
+    [predicted] = stage(tiny_florence2(0), tasks=tasks).predict(pictures(drawing, 1))
+    stamped = stamp(predicted, Provenance(stage="student"), "sample")
     by_task = {one.task: one for one in stamped}
     assert set(by_task) == set(tasks)
     assert by_task["segmentation"].parent_id == by_task["object_detection"].id
@@ -205,9 +205,11 @@ def test_queries_are_asked_for_a_few_at_once(
     tiny_florence2: Tiny, drawing: SampleOf, spoken: list[str]
 ) -> None:
     options = {"tasks": ["open_vocabulary_detection"], "queries": ["cat", " ", "dog", "a bird"]}
-    [said] = stage(tiny_florence2(0), queries_at_once=2, **options).predict(pictures(drawing, 1))
+    [predicted] = stage(tiny_florence2(0), queries_at_once=2, **options).predict(
+        pictures(drawing, 1)
+    )
     assert spoken == ["Locate cat<and>dog in the image.", "Locate a bird in the image."]
-    assert [one.label for one in said] == ["dog", "a bird"]
+    assert [one.label for one in predicted] == ["dog", "a bird"]
 
 
 def answering(
@@ -215,22 +217,22 @@ def answering(
 ) -> list[tuple[str, bool]]:
     """Let networks answer by the row of the image and the prompt; return the prompts that they
     heard, and whether an answer may repeat itself."""
-    heard: list[tuple[str, bool]] = []
+    given: list[tuple[str, bool]] = []
 
     def answer(
         self: Florence2Network, seen: Any, rows: Sequence[int], prompts: Sequence[str], *,
         repeats: bool,
     ) -> list[GeneratedAnswer]:  # fmt: skip
-        heard.extend((prompt, repeats) for prompt in prompts)
-        said = []
+        given.extend((prompt, repeats) for prompt in prompts)
+        predicted = []
         for row, prompt in zip(rows, prompts, strict=True):
             tokens = self.processor.tokenizer(say(row, prompt), add_special_tokens=False)
             ids = np.array([*tokens.input_ids, self.tokens.end])
-            said.append(GeneratedAnswer(ids=ids, probabilities=np.full(len(ids), 0.5)))
-        return said
+            predicted.append(GeneratedAnswer(ids=ids, probabilities=np.full(len(ids), 0.5)))
+        return predicted
 
     monkeypatch.setattr(Florence2Network, "answer", answer)
-    return heard
+    return given
 
 
 def sizes(drawing: SampleOf, *sizes_wh: tuple[int, int]) -> list[Sample]:
@@ -249,15 +251,15 @@ def test_each_image_is_asked_about_its_own_boxes(
             return names[row] + place * (row > 0)
         return f"A {names[row]}."
 
-    heard = answering(monkeypatch, say)
+    given = answering(monkeypatch, say)
     specialist = stage(tiny_florence2(0), tasks=["region_description", "object_detection"])
     answers = specialist.predict(sizes(drawing, (60, 40), (60, 40), (60, 40)))
-    assert [[one.words for one in said] for said in answers] == [
+    assert [[one.words for one in predicted] for predicted in answers] == [
         [],
         ["dog", "A dog."],
         ["horse", "A horse."],
     ]
-    asked = [prompt for prompt, _ in heard if "describe" in prompt]
+    asked = [prompt for prompt, _ in given if "describe" in prompt]
     assert asked == [
         "What does the region <loc_200><loc_210><loc_250><loc_260> describe?",
         "What does the region <loc_300><loc_310><loc_350><loc_360> describe?",
@@ -273,11 +275,11 @@ def test_an_expression_is_looked_for_once_for_the_first_that_says_it(
 ) -> None:
     first, other = replace(BOX, score=0.1), replace(BOX, box_xyxy=(1.0, 1.0, 9.0, 9.0))
     [sample] = pictures(drawing, 1, first, other, replace(BOX, label="dog"))
-    [said] = stage(tiny_florence2(0), tasks=["referring_segmentation"]).predict([sample])
-    assert len(spoken) == len(said) == 2
+    [predicted] = stage(tiny_florence2(0), tasks=["referring_segmentation"]).predict([sample])
+    assert len(spoken) == len(predicted) == 2
     boxes = sample.annotations
-    assert [one.parent_id for one in said] == [boxes[0].id, boxes[2].id]
-    assert [one.label for one in said] == ["cat", "dog"]
+    assert [one.parent_id for one in predicted] == [boxes[0].id, boxes[2].id]
+    assert [one.label for one in predicted] == ["cat", "dog"]
 
 
 def test_what_is_found_in_the_mirror_is_turned_back_by_the_width_of_its_image(
@@ -293,10 +295,10 @@ def test_what_is_found_in_the_mirror_is_turned_back_by_the_width_of_its_image(
 def test_only_what_is_no_sentence_may_repeat_itself(
     tiny_florence2: Tiny, drawing: SampleOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = answering(monkeypatch, lambda row, prompt: "")
+    given = answering(monkeypatch, lambda row, prompt: "")
     tasks = ["caption", "object_detection", "ocr", "transcript", "segmentation"]
     stage(tiny_florence2(0), tasks=tasks).predict(pictures(drawing, 1, BOX))
-    assert [repeats for _, repeats in heard] == [False, False, True, True, True]
+    assert [repeats for _, repeats in given] == [False, False, True, True, True]
 
 
 def test_a_score_at_the_limit_is_said(
@@ -305,8 +307,8 @@ def test_a_score_at_the_limit_is_said(
     answering(monkeypatch, lambda row, prompt: PLACE)
     for least, count in ((0.5, 1), (0.5001, 0)):
         specialist = stage(tiny_florence2(0), tasks=["region_proposal"], least_score=least)
-        [said] = specialist.predict(pictures(drawing, 1))
-        assert len(said) == count
+        [predicted] = specialist.predict(pictures(drawing, 1))
+        assert len(predicted) == count
 
 
 def test_what_is_not_sure_enough_is_not_said(
@@ -314,8 +316,8 @@ def test_what_is_not_sure_enough_is_not_said(
 ) -> None:
     tasks = ["object_detection", "segmentation"]
     samples = pictures(drawing, 1)
-    [said] = stage(tiny_florence2(0), tasks=tasks).predict(samples)
-    scores = {one.task: one.score for one in said}
+    [predicted] = stage(tiny_florence2(0), tasks=tasks).predict(samples)
+    scores = {one.task: one.score for one in predicted}
     assert scores["object_detection"] < scores["segmentation"]  # type: ignore[operator]
     sure = stage(tiny_florence2(0), tasks=tasks, least_score=0.5)
     assert sure.predict(samples) == [[]], "a mask of a box that was not said"

@@ -62,15 +62,15 @@ def raw(name: str, folder: Path, samples: Sequence[Sample], text: str) -> Iterat
         image = Image.fromarray(sample.image)
         inputs = processor(images=image, text=text, return_tensors="pt")
         with torch.inference_mode():
-            said = model(**inputs)
+            predicted = model(**inputs)
         (found,) = processor.post_process_grounded_object_detection(
-            said, threshold=LEAST, target_sizes=[(sample.height, sample.width)]
+            predicted, threshold=LEAST, target_sizes=[(sample.height, sample.width)]
         )
-        yield inputs, said, found
+        yield inputs, predicted, found
 
 
-def pairs(said: Sequence[Annotation]) -> list[Any]:
-    return [(one.score, one.box_xyxy) for one in said]
+def pairs(predicted: Sequence[Annotation]) -> list[Any]:
+    return [(one.score, one.box_xyxy) for one in predicted]
 
 
 def assert_close(ours: Sequence[Any], theirs: Sequence[Any]) -> None:
@@ -84,9 +84,9 @@ def assert_close(ours: Sequence[Any], theirs: Sequence[Any]) -> None:
 def test_boxes_are_those_of_the_post_processing(
     name: str, written: Written, odd_images: list[Sample]
 ) -> None:
-    said = stage(written(name)).predict([captioned(one, CAPTION) for one in odd_images])
+    predicted = stage(written(name)).predict([captioned(one, CAPTION) for one in odd_images])
     expected = raw(name, written(name), odd_images, CAPTION.lower())
-    for sample, own, (_, _, found) in zip(odd_images, said, expected, strict=True):
+    for sample, own, (_, _, found) in zip(odd_images, predicted, expected, strict=True):
         boxes = found["boxes"].numpy().clip(0, [sample.width, sample.height] * 2)
         rows = zip(found["scores"].tolist(), boxes.tolist(), strict=True)
         theirs = [row for row in rows if row[1][2] > row[1][0] and row[1][3] > row[1][1]]
@@ -101,7 +101,7 @@ def test_each_box_goes_to_the_one_phrase_that_fits_it_best(
     from transformers import AutoTokenizer
 
     sample = odd_images[-1]
-    (said,) = stage(written(name)).predict([captioned(sample, CAPTION)])
+    (predicted,) = stage(written(name)).predict([captioned(sample, CAPTION)])
     ((inputs, output, _),) = raw(name, written(name), [sample], CAPTION.lower())
     words = AutoTokenizer.from_pretrained(written(name)).convert_ids_to_tokens(
         inputs["input_ids"][0]
@@ -119,26 +119,26 @@ def test_each_box_goes_to_the_one_phrase_that_fits_it_best(
     probability = output.logits[0].sigmoid().numpy()
     fit = np.stack([probability[:, list(own)].mean(axis=1) for own in tokens.values()], axis=1)
     scores = probability.max(axis=1)
-    assert len({one.text for one in said}) > 2
-    for one in said:
+    assert len({one.text for one in predicted}) > 2
+    for one in predicted:
         box = np.abs(scores - one.score).argmin()
         assert one.text == list(tokens)[fit[box].argmax()]
         assert one.support == pytest.approx(fit[box].max(), abs=1e-3)
-    assert len({one.box_xyxy for one in said}) == len(said), "one phrase for each box"
+    assert len({one.box_xyxy for one in predicted}) == len(predicted), "one phrase for each box"
 
 
 def test_a_phrase_names_its_place_its_noun_and_its_caption(
     written: Written, odd_images: list[Sample]
 ) -> None:
-    (said,) = stage(written(DINO), least_score=0).predict([captioned(odd_images[-1], CAPTION)])
+    (predicted,) = stage(written(DINO), least_score=0).predict([captioned(odd_images[-1], CAPTION)])
     heads = {"A red cat": "cat", "the old man": "man", "A CUP": "cup", "the dog": "dog"}
-    for one in said:
+    for one in predicted:
         assert (one.kind, one.task, one.parent_id) == ("phrase", "phrase_grounding", "caption-0")
         assert one.text == CAPTION[slice(*one.span)]
         assert one.label == heads.get(one.text, "cup")
         assert one.language == "en"
-    assert [one.span for one in said] == sorted(one.span for one in said)
-    for first, second in pairwise(said):
+    assert [one.span for one in predicted] == sorted(one.span for one in predicted)
+    for first, second in pairwise(predicted):
         assert first.span < second.span or (first.score or 0) >= (second.score or 0)
 
 
@@ -164,9 +164,11 @@ def test_all_three_captions_are_grounded_or_those_that_are_asked_for(
         one for task in CAPTION_TASKS for one in captioned(sample, CAPTION, task=task).annotations
     ]
     every = replace(sample, annotations=tuple(captions))
-    (said,) = stage(written(DINO)).predict([every])
+    (predicted,) = stage(written(DINO)).predict([every])
     (alone,) = stage(written(DINO)).predict([captioned(sample, CAPTION)])
-    assert [one.parent_id for one in said] == [f"{task}-0" for task in CAPTION_TASKS for _ in alone]
+    assert [one.parent_id for one in predicted] == [
+        f"{task}-0" for task in CAPTION_TASKS for _ in alone
+    ]
     brief = stage(written(DINO), captions=["caption"])
     assert brief.predict([every])[0] == alone
     assert brief.reads == (one_of("caption"),)
@@ -179,13 +181,13 @@ def test_a_caption_that_is_too_long_is_asked_part_after_part(
     text = f"{half} {half}"
     grounding = stage(written(MM_DINO), least_score=0)
     assert len(half.split()) < LONGEST < len(grounding._dino.token_spans(text))
-    (said,) = grounding.predict([captioned(odd_images[-1], text)])
+    (predicted,) = grounding.predict([captioned(odd_images[-1], text)])
     (once,) = grounding.predict([captioned(odd_images[-1], half)])
-    assert all(one.text == text[slice(*one.span)] for one in said)
+    assert all(one.text == text[slice(*one.span)] for one in predicted)
     later = len(half) + 1
     again = [replace(one, span=(one.span[0] + later, one.span[1] + later)) for one in once]
-    assert [one.span for one in said] == [one.span for one in [*once, *again]]
-    assert_close(pairs(said), pairs([*once, *again]))
+    assert [one.span for one in predicted] == [one.span for one in [*once, *again]]
+    assert_close(pairs(predicted), pairs([*once, *again]))
 
 
 def test_capitals_accents_and_a_missing_stop_leave_characters_in_their_places(
@@ -194,11 +196,11 @@ def test_capitals_accents_and_a_missing_stop_leave_characters_in_their_places(
     grounding = stage(written(DINO), least_score=0)
     lower = "the man with a red cup"
     for text in (lower, "The MAN with a Red Cup", f"{lower}.", f"{lower}  "):
-        (said,) = grounding.predict([captioned(odd_images[-1], text)])
-        assert {one.text.lower() for one in said} <= {"the man", "a red cup"}
-        assert len({one.text for one in said}) == 2
-    (said,) = grounding.predict([captioned(odd_images[-1], "An İİİ café and a red cup")])
-    assert "a red cup" in {one.text for one in said}
+        (predicted,) = grounding.predict([captioned(odd_images[-1], text)])
+        assert {one.text.lower() for one in predicted} <= {"the man", "a red cup"}
+        assert len({one.text for one in predicted}) == 2
+    (predicted,) = grounding.predict([captioned(odd_images[-1], "An İİİ café and a red cup")])
+    assert "a red cup" in {one.text for one in predicted}
 
 
 def test_the_tokens_of_a_phrase_are_its_own(written: Written, odd_images: list[Sample]) -> None:
@@ -267,9 +269,9 @@ def test_awkward_images_have_boxes_inside_or_a_reason(
                 grounding.predict([sample])
             assert caught.value.reason == TOO_THIN
             continue
-        (said,) = grounding.predict([sample])
-        assert said
-        for one in said:
+        (predicted,) = grounding.predict([sample])
+        assert predicted
+        for one in predicted:
             assert not problem_of(one, width=sample.width, height=sample.height)
             assert one.box_xyxy[2] <= sample.width
             assert one.box_xyxy[3] <= sample.height

@@ -79,9 +79,9 @@ def test_what_the_templates_tell_of_places_is_understood(
     cells: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     boxes = [box(*cell) for cell in cells]
-    told = data.draw(st.permutations(range(len(cells))))
-    text = " ".join(f"The text X is written {position_text(boxes[number])}." for number in told)
-    assert assign_boxes(places(text), boxes) == told
+    order = data.draw(st.permutations(range(len(cells))))
+    text = " ".join(f"The text X is written {position_text(boxes[number])}." for number in order)
+    assert assign_boxes(places(text), boxes) == order
 
 
 def test_without_places_mentions_and_boxes_go_by_their_order_if_they_are_as_many() -> None:

@@ -83,11 +83,11 @@ def test_lines_are_read_row_by_row() -> None:
 
 
 def test_a_line_has_the_box_around_its_quad() -> None:
-    said = line("Flora", np.array([(5, 1), (9, 4), (7, 8), (2, 5)]), 0.5, support=0.25)
-    assert said.box_xyxy == (2, 1, 9, 8)
-    assert said.quad == (5, 1, 9, 4, 7, 8, 2, 5)
-    assert (said.score, said.support, said.text) == (0.5, 0.25, "Flora")
-    assert not problem_of(said, width=20, height=20)
+    predicted = line("Flora", np.array([(5, 1), (9, 4), (7, 8), (2, 5)]), 0.5, support=0.25)
+    assert predicted.box_xyxy == (2, 1, 9, 8)
+    assert predicted.quad == (5, 1, 9, 4, 7, 8, 2, 5)
+    assert (predicted.score, predicted.support, predicted.text) == (0.5, 0.25, "Flora")
+    assert not problem_of(predicted, width=20, height=20)
 
 
 @pytest.mark.parametrize(

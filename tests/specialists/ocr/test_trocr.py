@@ -80,8 +80,8 @@ def test_lines_read_as_transformers_reads_them(
     model = VisionEncoderDecoderModel.from_pretrained(tiny)
     model.generation_config.max_length = None
     samples = [page, *odd_pages]
-    for sample, said in zip(samples, trocr().predict(samples), strict=True):
-        again = {one.merged_from[0]: one for one in said}
+    for sample, predicted in zip(samples, trocr().predict(samples), strict=True):
+        again = {one.merged_from[0]: one for one in predicted}
         for earlier in sample.annotations:
             quad = np.array(earlier.quad or (4, 3, 60, 3, 60, 30, 4, 30)).reshape(4, 2)
             crop = Image.fromarray(laid_flat(sample.image, quad))
@@ -104,13 +104,13 @@ def test_lines_read_as_transformers_reads_them(
 def test_a_line_keeps_its_place_and_names_the_one_it_was_read_from(
     trocr: Callable[..., TrOcr], page: Sample
 ) -> None:
-    (said,) = trocr().predict([page])
-    assert [one.merged_from for one in said] == [(one.id,) for one in page.annotations]
-    assert [(one.quad, one.box_xyxy) for one in said] == [
+    (predicted,) = trocr().predict([page])
+    assert [one.merged_from for one in predicted] == [(one.id,) for one in page.annotations]
+    assert [(one.quad, one.box_xyxy) for one in predicted] == [
         (one.quad, one.box_xyxy) for one in page.annotations
     ]
-    assert len({one.text for one in said}) > 3
-    assert all(one.task == "ocr" and not one.parent_id for one in said)
+    assert len({one.text for one in predicted}) > 3
+    assert all(one.task == "ocr" and not one.parent_id for one in predicted)
 
 
 def test_an_answer_does_not_depend_on_the_batch(
@@ -132,8 +132,8 @@ def test_a_line_that_runs_down_is_turned_before_it_is_read(
     height, width = line.shape[:2]
 
     def reading(pixels: np.ndarray, box: tuple[float, ...], quad: tuple[float, ...] = ()) -> str:
-        said = Annotation(kind="region", task="ocr", text="x", box_xyxy=box, quad=quad)
-        ((one,),) = trocr().predict([drawing(pixels, said)])
+        predicted = Annotation(kind="region", task="ocr", text="x", box_xyxy=box, quad=quad)
+        ((one,),) = trocr().predict([drawing(pixels, predicted)])
         assert (one.box_xyxy, one.quad) == (box, quad)
         return one.text
 
@@ -148,16 +148,16 @@ def test_a_line_that_runs_down_is_turned_before_it_is_read(
 
 
 def test_half_precision_reads_something(trocr: Callable[..., TrOcr], page: Sample) -> None:
-    (said,) = trocr(dtype="bfloat16").predict([page])
-    assert len(said) == len(page.annotations)
-    assert all(one.score is not None and 0 < one.score <= 1 for one in said)
+    (predicted,) = trocr(dtype="bfloat16").predict([page])
+    assert len(predicted) == len(page.annotations)
+    assert all(one.score is not None and 0 < one.score <= 1 for one in predicted)
 
 
 def test_the_least_score_is_heard(trocr: Callable[..., TrOcr], page: Sample) -> None:
-    (said,) = trocr().predict([page])
-    least = sorted(one.score or 0 for one in said)[len(said) // 2]
+    (predicted,) = trocr().predict([page])
+    least = sorted(one.score or 0 for one in predicted)[len(predicted) // 2]
     (sure,) = trocr(least_score=least).predict([page])
-    assert sure == [one for one in said if (one.score or 0) >= least]
+    assert sure == [one for one in predicted if (one.score or 0) >= least]
 
 
 def test_awkward_images_and_lines_are_no_trouble(
@@ -172,7 +172,7 @@ def test_awkward_images_and_lines_are_no_trouble(
         )
         for sample, place in zip(awkward, places, strict=True)
     ]  # fmt: skip
-    assert [len(said) for said in trocr().predict(samples)] == [2, 2, 2, 2]
+    assert [len(predicted) for predicted in trocr().predict(samples)] == [2, 2, 2, 2]
 
 
 def test_the_earlier_line_steps_back_in_a_built_dataset(

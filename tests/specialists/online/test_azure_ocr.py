@@ -73,7 +73,7 @@ def blank(drawing: SampleOf) -> Sample:
     return drawing(np.full((SIZE_WH[1], SIZE_WH[0], 3), 200, np.uint8))
 
 
-def said(specialist: AzureOcr, *samples: Sample) -> list[list[Annotation]]:
+def predicted(specialist: AzureOcr, *samples: Sample) -> list[list[Annotation]]:
     """Ask, and expect answers without an error."""
     answers = specialist.predict(samples)
     assert not [one for one in answers if isinstance(one, SampleError)]
@@ -82,7 +82,7 @@ def said(specialist: AzureOcr, *samples: Sample) -> list[list[Annotation]]:
 
 def test_lines_become_text_with_quad_box_and_score(reading: Reading, blank: Sample) -> None:
     with MisbehavingServer(analysis(read_result(SIZE_WH, STOP, HIGH, DEEP))) as server:
-        ((stop, high, deep),) = said(reading(server), blank)
+        ((stop, high, deep),) = predicted(reading(server), blank)
     assert (stop.kind, stop.task, stop.text) == ("region", "ocr", "STOP HERE")
     assert stop.quad == (10, 20, 110, 24, 109, 44, 9, 40)
     assert stop.box_xyxy == (9, 20, 110, 44)
@@ -98,25 +98,25 @@ def test_all_blocks_are_read_in_their_order(reading: Reading, blank: Sample) -> 
     result = read_result(SIZE_WH, HIGH)
     result["readResult"]["blocks"].append({"lines": [STOP]})
     with MisbehavingServer(analysis(result)) as server:
-        assert [one.text for one in said(reading(server), blank)[0]] == ["high", "STOP HERE"]
+        assert [one.text for one in predicted(reading(server), blank)[0]] == ["high", "STOP HERE"]
 
 
 def test_an_image_without_text_has_an_empty_answer(reading: Reading, blank: Sample) -> None:
     no_blocks = read_result(SIZE_WH)
     no_blocks["readResult"]["blocks"] = []
     with MisbehavingServer(analysis(no_blocks), analysis(read_result(SIZE_WH))) as server:
-        assert said(reading(server), blank, blank) == [[], []]
+        assert predicted(reading(server), blank, blank) == [[], []]
         assert len(server.requests) == 2
 
 
 def test_lines_below_the_least_score_are_not_said(reading: Reading, blank: Sample) -> None:
     with MisbehavingServer(analysis(read_result(SIZE_WH, STOP, HIGH))) as server:
-        assert len(said(reading(server, least_score=0.6), blank)[0]) == 1
+        assert len(predicted(reading(server, least_score=0.6), blank)[0]) == 1
 
 
 def test_the_request_is_what_the_service_documents(reading: Reading, blank: Sample) -> None:
     with MisbehavingServer() as server:
-        said(reading(server, model_version="2024-02-01"), blank)
+        predicted(reading(server, model_version="2024-02-01"), blank)
         (request,) = server.requests
     path, query = request.path.split("?")
     assert path == "/computervision/imageanalysis:analyze"
@@ -138,7 +138,7 @@ def test_a_large_image_is_sent_smaller_and_its_quads_are_scaled_back(
     wide = drawing(np.full((300, 900, 3), 90, np.uint8))
     quad = (10, 20, 110, 20, 110, 50, 10, 50)
     with MisbehavingServer(analysis(read_result((300, 100), line("wide", quad, 1.0)))) as server:
-        ((one,),) = said(reading(server, long_side=300), wide)
+        ((one,),) = predicted(reading(server, long_side=300), wide)
         assert server.requests[0].images[0].size == (300, 100)
     assert one.quad == tuple(3.0 * value for value in quad)
 
@@ -148,7 +148,7 @@ def test_a_quad_beyond_the_image_is_cut_at_its_edge(reading: Reading, drawing: S
     over = line("over", (10, 5, 49, 5, 49, 15, 10, 15), 1.0)
     outside = line("outside", (31, 5, 49, 5, 49, 15, 31, 15), 1.0)
     with MisbehavingServer(analysis(read_result((50, 50), over, outside))) as server:
-        ((one,),) = said(reading(server), tiny)
+        ((one,),) = predicted(reading(server), tiny)
     assert one.text == "over"
     assert one.box_xyxy == (10, 5, 30, 15)
 
@@ -158,9 +158,9 @@ def test_every_image_is_sent_in_a_size_that_the_service_takes(
 ) -> None:
     samples = [*awkward, *odd_images]
     with MisbehavingServer() as server:
-        together = said(reading(server), *samples)
+        together = predicted(reading(server), *samples)
         sizes = [request.images[0].size for request in server.requests]
-        assert together == [said(reading(server), sample)[0] for sample in samples]
+        assert together == [predicted(reading(server), sample)[0] for sample in samples]
     assert min(map(min, sizes)) >= 50
     assert max(map(max, sizes)) <= 4000
     for sample, lines in zip(samples, together, strict=True):
@@ -241,7 +241,7 @@ def patience(order: Behaviour) -> float:
 def test_what_may_pass_is_asked_again(name: str, reading: Reading, blank: Sample) -> None:
     trouble, _, _ = TROUBLES[name]
     with MisbehavingServer(trouble, analysis(read_result(SIZE_WH, STOP))) as server:
-        ((one,),) = said(reading(server, timeout_s=patience(trouble)), blank)
+        ((one,),) = predicted(reading(server, timeout_s=patience(trouble)), blank)
         assert len(server.requests) == 2
     assert one.text == "STOP HERE"
 
@@ -250,18 +250,18 @@ def test_what_may_pass_is_asked_again(name: str, reading: Reading, blank: Sample
 def test_what_does_not_pass_is_an_error_with_its_reason(
     name: str, reading: Reading, blank: Sample
 ) -> None:
-    trouble, reason, told = TROUBLES[name]
+    trouble, reason, reported = TROUBLES[name]
     with MisbehavingServer(trouble, trouble) as server:
         specialist = reading(server, timeout_s=patience(trouble), attempts=2)
         (answer,) = specialist.predict([blank])
         assert len(server.requests) == 2, "the client's own retries are off"
     assert isinstance(answer, SampleError)
     assert answer.reason == reason
-    assert told in str(answer)
+    assert reported in str(answer)
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "reported"),
     [
         (400, "check this image"),
         (401, "the environment variable"),
@@ -270,20 +270,20 @@ def test_what_does_not_pass_is_an_error_with_its_reason(
     ],
 )
 def test_a_refused_request_is_not_retried_and_names_its_remedy(
-    code: int, told: str, reading: Reading, blank: Sample
+    code: int, reported: str, reading: Reading, blank: Sample
 ) -> None:
     with MisbehavingServer(status(code, message="no such thing")) as server:
         (answer,) = reading(server).predict([blank])
         assert len(server.requests) == 1
     assert isinstance(answer, SampleError)
     assert answer.reason == SERVICE_FAILED
-    assert told in str(answer)
+    assert reported in str(answer)
     assert "no such thing" in str(answer)
 
 
 def test_retry_after_is_honoured(reading: Reading, blank: Sample) -> None:
     with MisbehavingServer(status(429, retry_after=0.25)) as server:
-        said(reading(server), blank)
+        predicted(reading(server), blank)
         first, second = server.requests
     assert second.began - first.began >= 0.25
 
@@ -321,7 +321,7 @@ def test_a_budget_is_kept(reading: Reading, blank: Sample) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"endpoint": ""}, r"endpoint is empty: .*cognitiveservices\.azure\.com"),
         ({"endpoint": "my-resource"}, "endpoint = 'my-resource' is no URL"),
@@ -330,9 +330,9 @@ def test_a_budget_is_kept(reading: Reading, blank: Sample) -> None:
         ({"max_cost": 1.0}, "all prices are 0"),
     ],
 )
-def test_invalid_options_fail_before_the_run(options: dict[str, Any], told: str) -> None:
+def test_invalid_options_fail_before_the_run(options: dict[str, Any], reported: str) -> None:
     everything = {"endpoint": "https://name.cognitiveservices.azure.com", **options}
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=reported):
         AzureOcr(configured(**everything)).revision()
 
 

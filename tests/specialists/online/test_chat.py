@@ -126,17 +126,17 @@ def test_what_may_pass_is_asked_again(name: str, chatting: Chatting) -> None:
 
 @pytest.mark.parametrize("name", TROUBLES)
 def test_what_does_not_pass_is_an_error_with_its_reason(name: str, chatting: Chatting) -> None:
-    trouble, reason, told = TROUBLES[name]
+    trouble, reason, reported = TROUBLES[name]
     with MisbehavingServer(trouble, trouble) as server:
         service = chatting(server, timeout_s=patience(trouble), attempts=2)
         (answer,) = service.answer(questions(1))
         assert len(server.requests) == 2
     assert reasons([answer]) == [reason]
-    assert told in str(answer)
+    assert reported in str(answer)
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "reported"),
     [
         (400, "check this image"),
         (401, "the environment variable"),
@@ -146,13 +146,13 @@ def test_what_does_not_pass_is_an_error_with_its_reason(name: str, chatting: Cha
     ],
 )
 def test_a_refused_request_is_not_retried_and_names_its_remedy(
-    code: int, told: str, chatting: Chatting
+    code: int, reported: str, chatting: Chatting
 ) -> None:
     with MisbehavingServer(status(code, message="no such thing")) as server:
         (answer,) = chatting(server).answer(questions(1))
         assert len(server.requests) == 1
     assert reasons([answer]) == [SERVICE_FAILED]
-    assert told in str(answer)
+    assert reported in str(answer)
     assert "no such thing" in str(answer)
 
 
@@ -185,14 +185,14 @@ def test_one_bad_answer_costs_no_other(chatting: Chatting) -> None:
 
 
 @pytest.mark.parametrize(
-    ("finish", "reason", "told"),
+    ("finish", "reason", "reported"),
     [
         ("length", INVALID_ANSWER, "cut off at max_tokens = 9: raise it"),
         ("content_filter", SERVICE_FAILED, "content filter"),
     ],
 )
 def test_half_an_answer_is_no_answer_and_not_asked_for_again(
-    finish: str, reason: str, told: str, chatting: Chatting
+    finish: str, reason: str, reported: str, chatting: Chatting
 ) -> None:
     with MisbehavingServer(ok("A cat on a", finish=finish)) as server:
         service = chatting(server, max_tokens=9)
@@ -200,7 +200,7 @@ def test_half_an_answer_is_no_answer_and_not_asked_for_again(
         assert len(server.requests) == 1
         assert service.budget.tokens == 120, "it is paid all the same"
     assert reasons([answer]) == [reason]
-    assert told in str(answer)
+    assert reported in str(answer)
 
 
 def test_text_in_parts_is_joined_and_white_space_stripped(chatting: Chatting) -> None:
@@ -325,15 +325,15 @@ def test_a_missing_key_is_found_before_the_run(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"url": "localhost:8000"}, "is no URL of a service"),
         ({"model": ""}, "model is empty"),
         ({"max_cost": 1.0}, "all prices are 0"),
     ],
 )
-def test_invalid_options_fail_before_the_run(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_options_fail_before_the_run(options: dict[str, Any], reported: str) -> None:
+    with pytest.raises(ConfigError, match=reported):
         stage(**options).revision()
 
 

@@ -37,7 +37,7 @@ def test_examples_know_their_images(jsonl: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ({**GOOD, "image": "../../secret.png"}, "lies outside the folder"),
         ({**GOOD, "image": "/etc/passwd"}, "lies outside the folder"),
@@ -55,9 +55,9 @@ def test_examples_know_their_images(jsonl: Path) -> None:
         ("\n".join([json.dumps(GOOD)] * MAX_EXAMPLES), "more than 400"),
     ],
 )
-def test_an_invalid_example_is_named(jsonl: Path, line: Any, told: str) -> None:
+def test_an_invalid_example_is_named(jsonl: Path, line: Any, message: str) -> None:
     (jsonl.parent / "link.png").symlink_to("/etc/hostname")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         read_examples(with_line(jsonl, line))
 
 

@@ -42,9 +42,9 @@ def asking(jsonl: Path, opened: Opened) -> Asking:
 def test_examples_come_first_each_with_its_image_question_and_answer(
     asking: Asking, photograph: SampleOf
 ) -> None:
-    told = Annotation(kind="text", task="caption", text="A cat.")
+    cat = Annotation(kind="text", task="caption", text="A cat.")
     with MisbehavingServer() as server:
-        [[said]] = asking(server, shots=3, image_side=32).predict([photograph("cat", told)])  # type: ignore[misc]
+        [[predicted]] = asking(server, shots=3, image_side=32).predict([photograph("cat", cat)])  # type: ignore[misc]
     [request] = server.requests
     roles = [message["role"] for message in request.json["messages"]]
     assert roles == ["system", *["user", "assistant"] * 3, "user"]
@@ -59,8 +59,8 @@ def test_examples_come_first_each_with_its_image_question_and_answer(
     assert len(set(texts[:3])) == 1  # of an example nobody said anything
     assert texts[3].startswith(texts[0])
     assert '"A cat."' in texts[3]
-    assert said.task == "detailed_caption"
-    assert said.score is None
+    assert predicted.task == "detailed_caption"
+    assert predicted.score is None
 
 
 def test_answers_are_the_same_again_in_another_process(

@@ -63,7 +63,7 @@ def deep(depth: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("order", "told"),
+    ("order", "message"),
     [
         (Behaviour(body=b" " * 300_000 + body()), "more than max_answer_bytes = 100000"),
         (
@@ -79,12 +79,12 @@ def deep(depth: int) -> bytes:
     ],
 )
 def test_what_is_too_much_or_no_answer_is_invalid(
-    order: Behaviour, told: str, asking: Asking
+    order: Behaviour, message: str, asking: Asking
 ) -> None:
     with MisbehavingServer(order, order) as server:
         error = refused(asking(server, max_answer_bytes=100_000))
     assert error.reason == INVALID_ANSWER
-    assert told in error.message
+    assert message in error.message
     assert len(error.message) < 400
 
 
@@ -326,7 +326,7 @@ def reading(opened: Opened, drawing: SampleOf) -> Callable[..., SampleError]:
 
 
 @pytest.mark.parametrize(
-    ("order", "told"),
+    ("order", "message"),
     [
         (Behaviour(body=b" " * 300_000), "more than max_answer_bytes = 100000"),
         (
@@ -341,12 +341,12 @@ def reading(opened: Opened, drawing: SampleOf) -> Callable[..., SampleError]:
     ],
 )
 def test_azure_keeps_the_same_limits(
-    order: Behaviour, told: str, reading: Callable[..., SampleError]
+    order: Behaviour, message: str, reading: Callable[..., SampleError]
 ) -> None:
     with MisbehavingServer(order) as server:
         error = reading(server, max_answer_bytes=100_000)
         assert len(server.requests) == 1
-    assert told in error.message
+    assert message in error.message
     assert KEY[:8] not in error.message
     assert len(error.message) < 500
 

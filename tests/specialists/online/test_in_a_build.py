@@ -87,7 +87,9 @@ def reasons(manifest: Manifest) -> Counter[str]:
 
 def captions(pictures: Path) -> dict[str, list[str]]:
     output = Folder(str(pictures.parent / "out"))
-    return {one.key: [said.text for said in one.annotations] for one in Dataset.of(output)}
+    return {
+        one.key: [predicted.text for predicted in one.annotations] for one in Dataset.of(output)
+    }
 
 
 def test_a_budget_ends_half_way_and_the_rest_is_paid_later(pictures: Path) -> None:

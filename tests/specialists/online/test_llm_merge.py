@@ -42,8 +42,8 @@ def box(label: str, task: str = "object_detection") -> Annotation:
 
 
 def sample(*annotations: Annotation) -> Sample:
-    told = tuple(stamp(annotations, Provenance(stage="earlier"), "it"))
-    return Sample(key="it", width=100, height=100, picture=Picture(b""), annotations=told)
+    stamped = tuple(stamp(annotations, Provenance(stage="earlier"), "it"))
+    return Sample(key="it", width=100, height=100, picture=Picture(b""), annotations=stamped)
 
 
 HEARD = (
@@ -72,15 +72,20 @@ def test_the_model_reads_all_that_was_said_and_sees_nothing(asking: Asking) -> N
         asking(server).predict([sample(*HEARD)])
     [request] = server.requests
     assert request.images == []
-    for told in ('- "A cat on a sofa."', '- "cat" at 0 0 500 500', '- "SALE"', "beside a lamp."):
-        assert told in request.text
+    for words in (
+        '- "A cat on a sofa."',
+        '- "cat" at 0 0 500 500',
+        '- "SALE"',
+        "beside a lamp.",
+    ):
+        assert words in request.text
 
 
 def test_a_sentence_that_names_what_nobody_said_stands_alone(asking: Asking) -> None:
     text = "A dog barks. A cat lies on a sofa. The cat wears a hat. A lamp stands beside it."
     with MisbehavingServer(ok(text)) as server:
-        [said] = asking(server).predict([sample(*HEARD)])
-    merged, *others = said  # type: ignore[misc]
+        [predicted] = asking(server).predict([sample(*HEARD)])
+    merged, *others = predicted  # type: ignore[misc]
     assert merged.text == "A cat lies on a sofa. A lamp stands beside it."
     assert [one.text for one in others] == ["A dog barks.", "The cat wears a hat."]
     assert {one.parent_id for one in others} == {merged.id}
@@ -98,8 +103,8 @@ def test_where_nothing_is_supported_only_that_is_said(asking: Asking) -> None:
 def test_each_task_is_asked_for_with_its_template(asking: Asking) -> None:
     everything = LlmMergeConfig().prompts
     with MisbehavingServer(ok("A cat."), ok("A sofa. A zebra."), ok("A lamp.")) as server:
-        [said] = asking(server, prompts=everything, concurrency=1).predict([sample(*HEARD)])
-    assert [(one.task, one.text) for one in said] == [  # type: ignore[union-attr]
+        [predicted] = asking(server, prompts=everything, concurrency=1).predict([sample(*HEARD)])
+    assert [(one.task, one.text) for one in predicted] == [  # type: ignore[union-attr]
         ("caption", "A cat."),
         ("detailed_caption", "A sofa."),
         ("detailed_caption", "A zebra."),
@@ -109,8 +114,8 @@ def test_each_task_is_asked_for_with_its_template(asking: Asking) -> None:
 
 def test_where_nobody_said_a_caption_nothing_is_asked(asking: Asking) -> None:
     with MisbehavingServer() as server:
-        said = asking(server).predict([sample(box("cat")), sample(), sample(caption(" "))])
-    assert said == [[], [], []]
+        predicted = asking(server).predict([sample(box("cat")), sample(), sample(caption(" "))])
+    assert predicted == [[], [], []]
     assert server.requests == []
 
 

@@ -40,8 +40,8 @@ def test_a_caption_of_each_task_is_said_without_a_score(
     asking: Asking, photograph: SampleOf
 ) -> None:
     with MisbehavingServer(ok("A cat."), ok("A cat looks up."), delay_s=0) as server:
-        [said] = asking(server, concurrency=1).predict([photograph("cat")])
-    assert said == [
+        [predicted] = asking(server, concurrency=1).predict([photograph("cat")])
+    assert predicted == [
         Annotation(kind="text", task="detailed_caption", text="A cat.", language="en"),
         Annotation(
             kind="text", task="more_detailed_caption", text="A cat looks up.", language="en"
@@ -77,8 +77,8 @@ def test_the_model_sees_the_image_small_and_reads_what_others_said(
 
 def test_a_small_image_is_not_enlarged(asking: Asking, awkward: list[Sample]) -> None:
     with MisbehavingServer() as server:
-        said = asking(server, concurrency=1).predict(awkward)
-    assert not [one for one in said if isinstance(one, SampleError)]
+        predicted = asking(server, concurrency=1).predict(awkward)
+    assert not [one for one in predicted if isinstance(one, SampleError)]
     assert [request.images[0].size for request in server.requests[::2]] == [
         (1, 1),
         (1024, 1),
@@ -113,7 +113,7 @@ def test_answers_are_the_same_again_and_do_not_depend_on_the_batch(
         assert together == stage.predict(samples)
         assert together[::-1] == [stage.predict([sample])[0] for sample in samples[::-1]]
         assert stage.predict([]) == []
-    assert len({said[0].text for said in together}) > 1  # type: ignore[index]
+    assert len({predicted[0].text for predicted in together}) > 1  # type: ignore[index]
 
 
 def test_a_broken_image_is_not_asked_about_and_costs_only_itself(
@@ -145,10 +145,10 @@ def test_a_failed_answer_fails_its_sample_alone(
     with MisbehavingServer(*orders) as server:
         stage = asking(server, prompts=prompts, concurrency=1, timeout_s=0.1)
         [failed] = stage.predict([photograph("cat")])
-        [said] = stage.predict([photograph("cup")])
+        [predicted] = stage.predict([photograph("cup")])
     assert isinstance(failed, SampleError)
     assert failed.reason == reason
-    assert isinstance(said, list)
+    assert isinstance(predicted, list)
 
 
 def test_a_service_that_fails_makes_dead_letters_with_reasons(album: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_template_with_a_missing_field_is_named_before_anything_starts(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"prompts": {"captoin": "x"}}, "did you mean 'caption'"),
         ({"prompts": {}}, "at least 1"),
@@ -189,9 +189,9 @@ def test_a_template_with_a_missing_field_is_named_before_anything_starts(
     ],
 )
 def test_wrong_options_are_named_before_anything_starts(
-    album: Path, tmp_path: Path, options: dict[str, Any], told: str
+    album: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         plan(configure(album, tmp_path / "out", specialists={"lmm": {"use": USE, **options}}))
 
 

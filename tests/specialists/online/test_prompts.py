@@ -20,12 +20,12 @@ def template(tmp_path: Path, text: str) -> str:
 
 def test_a_template_tells_what_was_heard(tmp_path: Path) -> None:
     text = "{% for one in regions %}\n{{ one.name }} at {{ one.box }}\n{% endfor %}{{ width }}"
-    heard = PromptContext(width=9, height=8, regions=(ContextRegion(name='"a"', box="1 2 3 4"),))
-    assert read_prompt(template(tmp_path, text)).filled(heard) == '"a" at 1 2 3 4\n9'
+    given = PromptContext(width=9, height=8, regions=(ContextRegion(name='"a"', box="1 2 3 4"),))
+    assert read_prompt(template(tmp_path, text)).filled(given) == '"a" at 1 2 3 4\n9'
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{{ captoins }}", "uses 'captoins', .* did you mean 'captions'"),
         ("{% for one in region %}{{ one }}{% endfor %}", "did you mean 'regions'"),
@@ -41,8 +41,8 @@ def test_a_template_tells_what_was_heard(tmp_path: Path) -> None:
         ("x" * (MAX_CHARACTERS + 1), "more than"),
     ],
 )
-def test_an_invalid_template_is_refused_at_loading(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_an_invalid_template_is_refused_at_loading(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         read_prompt(template(tmp_path, text))
 
 

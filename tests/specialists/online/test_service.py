@@ -242,10 +242,10 @@ def test_a_budget_of_requests_is_kept_by_all_threads_together(asking: Asking) ->
     service, desk = asking(max_requests=11), Desk(passing(), passing(), takes_s=0.005)
     with ThreadPoolExecutor(3) as threads:
         answers = list(threads.map(service.ask, [[desk.call() for _ in range(8)]] * 3))
-    told = [reason for part in answers for reason in reasons(part)]
+    found = [reason for part in answers for reason in reasons(part)]
     assert len(desk.times) == 11
-    assert told.count("") == 9
-    assert told.count(BUDGET_EXHAUSTED) == 15
+    assert found.count("") == 9
+    assert found.count(BUDGET_EXHAUSTED) == 15
 
 
 def test_a_repeated_request_needs_room_in_the_budget_too(asking: Asking) -> None:

@@ -70,9 +70,9 @@ HOSTILE = {
 @pytest.mark.attack("models")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_template_without_end_is_refused(name: str) -> None:
-    template, told = HOSTILE[name]
+    template, message = HOSTILE[name]
     before = sys.gettrace()
-    with pytest.raises((ConfigError, RecursionError), match=told):
+    with pytest.raises((ConfigError, RecursionError), match=message):
         rendered_chat(Processor(template), CONVERSATION)
     assert sys.gettrace() is before
 
@@ -80,9 +80,9 @@ def test_a_template_without_end_is_refused(name: str) -> None:
 @pytest.mark.attack("models")
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "computes" in HOSTILE[name][1]])
 def test_every_template_of_a_processor_is_looked_at(name: str) -> None:
-    template, told = HOSTILE[name]
+    template, message = HOSTILE[name]
     for several in ({"default": template}, {"default": "fine", "other": template}):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             rendered_chat(Processor(several), CONVERSATION)
 
 
@@ -105,12 +105,12 @@ def test_a_template_reaches_nothing_but_the_conversation(
     monkeypatch.chdir(tmp_path)
     conversation = [dict(CONVERSATION[0])]
     try:
-        said = rendered_chat(Processor(template), conversation)
+        predicted = rendered_chat(Processor(template), conversation)
     except Exception as error:  # of Jinja, whatever it is
-        said = str(error)
+        predicted = str(error)
     assert conversation == CONVERSATION
     assert not (tmp_path / "MARK").exists()
-    assert not any(word in said for word in ("root:", "<class", "Popen"))
+    assert not any(word in predicted for word in ("root:", "<class", "Popen"))
 
 
 @pytest.mark.attack("models")

@@ -86,11 +86,11 @@ def test_no_chance_is_left_to_a_checkpoint_that_samples(
     chosen: list[torch.Tensor] = []
     generate = model.generate
 
-    def heard(**options: Any) -> Any:
+    def recorded(**options: Any) -> Any:
         chosen.append(generate(**options))
         return chosen[-1]
 
-    monkeypatch.setattr(model, "generate", heard)
+    monkeypatch.setattr(model, "generate", recorded)
     answers = search.generate(inputs, 8)
     for one, sequence in zip(answers, chosen[0][:, inputs["input_ids"].shape[1] :], strict=True):
         assert one.ids.tolist() == sequence[: len(one.ids)].tolist()

@@ -34,11 +34,11 @@ def refusal(folder: Path) -> str:
     """Return why a folder is refused, one sentence that names it."""
     with pytest.raises(ConfigError) as caught:
         resolve_florence2(str(folder))
-    told = str(caught.value)
-    assert str(folder) in told
-    assert "\n" not in told
-    assert len(told) < 700
-    return told
+    message = str(caught.value)
+    assert str(folder) in message
+    assert "\n" not in message
+    assert len(message) < 700
+    return message
 
 
 def put(name: str, *path: str | int, value: Any) -> Spoil:
@@ -178,9 +178,9 @@ CONFIGS: dict[str, tuple[Spoil, str]] = {
 def test_a_config_that_names_code_files_or_sizes_beyond_all_is_refused(
     copy: Path, name: str
 ) -> None:
-    spoil, told = CONFIGS[name]
+    spoil, message = CONFIGS[name]
     spoil(copy)
-    assert told in refusal(copy)
+    assert message in refusal(copy)
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,10 @@ def image(value: int, side: int = 4) -> Inputs:
 
 def test_inputs_of_one_shape_share_a_batch_and_nothing_is_padded() -> None:
     device, sides = Device(), (4, 8, 4, 2, 8, 4)
-    said = network().run([image(number, side) for number, side in enumerate(sides)], device)
+    predicted = network().run([image(number, side) for number, side in enumerate(sides)], device)
     assert device.batches == [(3, 3, 4, 4), (2, 3, 8, 8), (1, 3, 2, 2)]
     assert device.numbers == [[0, 2, 5], [1, 4], [3]]
-    assert said == [3.0 * side * side * number for number, side in enumerate(sides)]
+    assert predicted == [3.0 * side * side * number for number, side in enumerate(sides)]
 
 
 def test_inputs_differ_in_shape_when_any_of_their_tensors_does() -> None:
@@ -102,9 +102,9 @@ def test_a_batch_has_a_size_and_a_number_of_pixels(
     options: dict[str, int], batches: list[int]
 ) -> None:
     device = Device()
-    said = network(**options).run([image(number) for number in range(7)], device)
+    predicted = network(**options).run([image(number) for number in range(7)], device)
     assert [batch[0] for batch in device.batches] == batches
-    assert said == [48.0 * number for number in range(7)]
+    assert predicted == [48.0 * number for number in range(7)]
 
 
 def test_an_image_of_more_pixels_than_a_batch_may_have_goes_alone() -> None:
@@ -116,8 +116,8 @@ def test_an_image_of_more_pixels_than_a_batch_may_have_goes_alone() -> None:
 def test_a_batch_is_halved_when_memory_runs_out_and_stays_small() -> None:
     device = Device(capacity=48 * 3)
     asked = network()
-    said = asked.run([image(number) for number in range(8)], device)
-    assert said == [48.0 * number for number in range(8)]
+    predicted = asked.run([image(number) for number in range(8)], device)
+    assert predicted == [48.0 * number for number in range(8)]
     assert [batch[0] for batch in device.batches] == [8, 4, 2, 2, 2, 2]
     device.batches.clear()
     asked.run([image(number) for number in range(4)], device)
@@ -240,15 +240,15 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_loading_is_told_type_device_and_attention() -> None:
-    told: dict[str, Any] = {}
+    message: dict[str, Any] = {}
 
     def load(checkpoint: Checkpoint, **options: Any) -> tuple[None, None]:
-        told.update(options, model=checkpoint.model)
+        message.update(options, model=checkpoint.model)
         return None, None
 
     config = LoadingConfig(dtype="float16", device="cpu", attention="eager")
     Network(CHECKPOINT, config, load=load)
-    assert told == {
+    assert message == {
         "model": "someone/adder", "dtype": "float16", "device": "cpu", "attention": "eager"
     }  # fmt: skip
 

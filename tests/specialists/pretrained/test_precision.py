@@ -21,8 +21,10 @@ class Head(torch.nn.Module):
 
 def asked(head: Head) -> torch.Tensor:
     narrow = torch.ones(3, 2, dtype=torch.bfloat16)
-    said: torch.Tensor = head([narrow], reference={"box": narrow}, rows=torch.tensor([0, 1, 2]))
-    return said
+    predicted: torch.Tensor = head(
+        [narrow], reference={"box": narrow}, rows=torch.tensor([0, 1, 2])
+    )
+    return predicted
 
 
 def test_a_module_computes_in_float32_whatever_it_is_given() -> None:

@@ -97,7 +97,7 @@ def change(folder: Path, *path: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         (("text_config", "encoder_layers"), 1_000_000, "asks for more than"),
         (("text_config", "decoder_layers"), 1_000_000, "asks for more than"),
@@ -107,11 +107,11 @@ def change(folder: Path, *path: str, value: Any) -> None:
     ],
 )
 def test_a_network_far_larger_than_its_weights_is_not_built(
-    copy: Path, path: tuple[str, ...], value: int, told: str
+    copy: Path, path: tuple[str, ...], value: int, message: str
 ) -> None:
     """Each number passes for one of some model; together with these weights it does not."""
     change(copy, *path, value=value)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         load_florence2(resolve_florence2(str(copy)))
 
 

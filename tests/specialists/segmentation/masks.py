@@ -47,14 +47,14 @@ def expected(
         images=Image.fromarray(sample.image), input_boxes=[boxes], return_tensors="pt"
     )
     with torch.inference_mode():
-        said = model(
+        predicted = model(
             pixel_values=inputs["pixel_values"].to(dtype),
             input_boxes=inputs["input_boxes"],
             multimask_output=multimask,
         )
     sizes = [inputs[name] for name in ("original_sizes", "reshaped_input_sizes") if name in inputs]
-    logits = processor.post_process_masks(said.pred_masks.float(), *sizes, binarize=False)[0]
-    iou, best = said.iou_scores[0].float().max(dim=1)
+    logits = processor.post_process_masks(predicted.pred_masks.float(), *sizes, binarize=False)[0]
+    iou, best = predicted.iou_scores[0].float().max(dim=1)
     chosen = torch.arange(len(best)), best
     return Expected(logits=logits[chosen].numpy(), iou=iou.numpy())
 
@@ -89,23 +89,23 @@ def pixels_of(masks: Sequence[Annotation]) -> np.ndarray:
     return np.asarray(decode(rles).transpose(2, 0, 1).astype(bool))
 
 
-def assert_as_expected(said: Sequence[Annotation], wanted: Expected) -> None:
+def assert_as_expected(predicted: Sequence[Annotation], wanted: Expected) -> None:
     """All masks alike but for single pixels on their edges, scores to four decimals."""
-    masks = pixels_of(said)
+    masks = pixels_of(predicted)
     truth = wanted.logits > 0
     assert masks.shape == truth.shape
     assert (masks != truth).mean() < 1e-4
-    np.testing.assert_allclose([one.score for one in said], wanted.iou.clip(0, 1), atol=1e-4)
-    np.testing.assert_allclose([one.support for one in said], wanted.stability, atol=1e-4)
-    np.testing.assert_allclose([one.box_xyxy for one in said], [*map(tight, truth)], atol=1)
+    np.testing.assert_allclose([one.score for one in predicted], wanted.iou.clip(0, 1), atol=1e-4)
+    np.testing.assert_allclose([one.support for one in predicted], wanted.stability, atol=1e-4)
+    np.testing.assert_allclose([one.box_xyxy for one in predicted], [*map(tight, truth)], atol=1)
 
 
-def assert_alike(said: Sequence[Annotation], again: Sequence[Annotation]) -> None:
+def assert_alike(predicted: Sequence[Annotation], again: Sequence[Annotation]) -> None:
     """The same masks but for single pixels on their edges, the same scores to four decimals."""
-    assert len(said) == len(again)
-    assert (pixels_of(said) != pixels_of(again)).mean() < 1e-4
+    assert len(predicted) == len(again)
+    assert (pixels_of(predicted) != pixels_of(again)).mean() < 1e-4
     for name in ("score", "support"):
-        ours, theirs = ([getattr(one, name) for one in each] for each in (said, again))
+        ours, theirs = ([getattr(one, name) for one in each] for each in (predicted, again))
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 

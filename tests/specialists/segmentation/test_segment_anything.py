@@ -76,8 +76,10 @@ def test_masks_are_those_of_transformers(
     specialist = make(family, multimask=multimask)
     samples = [with_boxes(photograph(name), 4) for name in ("cat", "rocket", "page")]
     processor = FAMILIES[family][1]
-    for sample, said in zip(samples, specialist.predict(samples), strict=True):
-        assert_as_expected(said, expected(folders[family], processor, sample, multimask=multimask))
+    for sample, predicted in zip(samples, specialist.predict(samples), strict=True):
+        assert_as_expected(
+            predicted, expected(folders[family], processor, sample, multimask=multimask)
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -85,26 +87,26 @@ def test_odd_images_are_seen_as_transformers_sees_their_pixels(
     family: str, make: Made, folders: dict[str, Path], odd_images: list[Sample]
 ) -> None:
     samples = [with_boxes(sample) for sample in odd_images]
-    for sample, said in zip(samples, make(family).predict(samples), strict=True):
-        assert_as_expected(said, expected(folders[family], FAMILIES[family][1], sample))
+    for sample, predicted in zip(samples, make(family).predict(samples), strict=True):
+        assert_as_expected(predicted, expected(folders[family], FAMILIES[family][1], sample))
 
 
 def test_half_precision_gives_the_masks_of_transformers_in_half_precision(
     make: Made, folders: dict[str, Path], cat: Sample
 ) -> None:
-    (said,) = make(dtype="bfloat16").predict([cat])
+    (predicted,) = make(dtype="bfloat16").predict([cat])
     wanted = expected(folders["sam"], transformers.SamProcessor, cat, dtype=torch.bfloat16)
-    assert_as_expected(said, wanted)
+    assert_as_expected(predicted, wanted)
 
 
 def test_the_masks_say_something(sam: SegmentAnything, cat: Sample) -> None:
     """Otherwise the comparisons would hold for a network that answers everything alike."""
-    (said,) = sam.predict([cat])
-    masks = pixels_of(said)
+    (predicted,) = sam.predict([cat])
+    masks = pixels_of(predicted)
     assert 0.1 < masks.mean() < 0.9
     assert all((masks[0] != other).mean() > 0.01 for other in masks[1:])
-    assert all(0.05 < (one.support or 0) < 0.99 for one in said)
-    assert len({one.score for one in said}) == len(said)
+    assert all(0.05 < (one.support or 0) < 0.99 for one in predicted)
+    assert len({one.score for one in predicted}) == len(predicted)
 
 
 def test_a_mask_repeats_the_words_of_what_it_was_made_from(
@@ -118,18 +120,18 @@ def test_a_mask_repeats_the_words_of_what_it_was_made_from(
             language="en", parent_id="caption",
         ),
     )  # fmt: skip
-    (said,) = sam.predict([sample])
-    assert [(one.kind, one.task) for one in said] == [
+    (predicted,) = sam.predict([sample])
+    assert [(one.kind, one.task) for one in predicted] == [
         ("region", "segmentation"),
         ("region", "referring_segmentation"),
     ]
-    assert [(one.label, one.text, one.language) for one in said] == [
+    assert [(one.label, one.text, one.language) for one in predicted] == [
         ("cat", "", ""),
         ("cat", "a tabby", "en"),
     ]
-    assert [one.parent_id for one in said] == [one.id for one in sample.annotations]
-    assert said[0].mask_rle is not None
-    assert said[0].mask_rle.size == (sample.height, sample.width)
+    assert [one.parent_id for one in predicted] == [one.id for one in sample.annotations]
+    assert predicted[0].mask_rle is not None
+    assert predicted[0].mask_rle.size == (sample.height, sample.width)
 
 
 def test_an_image_is_encoded_once_and_a_box_decoded_once(make: Made, photograph: SampleOf) -> None:
@@ -140,12 +142,15 @@ def test_an_image_is_encoded_once_and_a_box_decoded_once(make: Made, photograph:
     decoded: list[int] = []
     specialist.network.model.vision_encoder.register_forward_hook(lambda *_: encoded.append(1))
     specialist.network.model.prompt_encoder.register_forward_hook(
-        lambda _, __, said: decoded.append(said[0].shape[1])
+        lambda _, __, predicted: decoded.append(predicted[0].shape[1])
     )
-    (said,) = specialist.predict([sample])
+    (predicted,) = specialist.predict([sample])
     assert (len(encoded), decoded) == (1, [2, 2, 1])
-    assert (said[5].mask_rle, said[6].mask_rle) == (said[2].mask_rle, said[0].mask_rle)
-    assert [one.parent_id for one in said] == [one.id for one in sample.annotations]
+    assert (predicted[5].mask_rle, predicted[6].mask_rle) == (
+        predicted[2].mask_rle,
+        predicted[0].mask_rle,
+    )
+    assert [one.parent_id for one in predicted] == [one.id for one in sample.annotations]
 
 
 def test_a_mask_does_not_depend_on_its_neighbours(
@@ -202,33 +207,33 @@ def test_boxes_are_clipped_and_those_outside_are_no_prompts(
         box(20, 30, 20, 90),
         Annotation(kind="region", task="object_detection", mask_rle=MaskRLE((height, width), "x")),
     )
-    (said,) = sam.predict([sample])
-    assert [one.parent_id for one in said] == [one.id for one in sample.annotations[:2]]
-    assert said[0].mask_rle == said[1].mask_rle
+    (predicted,) = sam.predict([sample])
+    assert [one.parent_id for one in predicted] == [one.id for one in sample.annotations[:2]]
+    assert predicted[0].mask_rle == predicted[1].mask_rle
 
 
 def test_a_crowd_of_boxes_is_cut_out_to_the_last_one(
     sam: SegmentAnything, drawing: SampleOf
 ) -> None:
     boxes = [box(0, 0, 20 + number % 20, 20 + number // 20) for number in range(300)]
-    (said,) = sam.predict([drawing(np.full((48, 48, 3), 90, np.uint8), *boxes)])
-    assert len(said) > 256
+    (predicted,) = sam.predict([drawing(np.full((48, 48, 3), 90, np.uint8), *boxes)])
+    assert len(predicted) > 256
 
 
 def test_images_without_boxes_are_not_looked_at(sam: SegmentAnything, cat: Sample) -> None:
     broken = Sample(key="broken", width=5, height=5, picture=Picture(b"not an image"))
     proposal = replace(broken, annotations=(box(0, 0, 4, 4, task="region_proposal"),))
-    said = sam.predict([broken, cat, proposal])
-    assert (said[0], said[2]) == ([], [])
-    assert said[1]
+    predicted = sam.predict([broken, cat, proposal])
+    assert (predicted[0], predicted[2]) == ([], [])
+    assert predicted[1]
 
 
 def test_one_pixel_and_one_tone_are_images_and_a_hair_is_told(
     sam: SegmentAnything, awkward: list[Sample]
 ) -> None:
     pixel, row, column, grey = map(with_boxes, awkward)
-    for sample, said in zip((pixel, grey), sam.predict([pixel, grey]), strict=True):
-        assert all(one.mask_rle.size == (sample.height, sample.width) for one in said)
+    for sample, predicted in zip((pixel, grey), sam.predict([pixel, grey]), strict=True):
+        assert all(one.mask_rle.size == (sample.height, sample.width) for one in predicted)
     for hair in (row, column):
         with pytest.raises(SampleError) as error:
             sam.predict([hair])

@@ -50,10 +50,10 @@ def test_tags_are_those_of_the_zero_shot_pipeline(
     for sample, tags in zip(odd_images, together, strict=True):
         wanted = pipe(Image.fromarray(sample.image), candidate_labels=list(NAMES))
         (alone,) = specialist.predict([sample])
-        for said in (tags, alone):
-            assert [tag.label for tag in said] == [one["label"] for one in wanted]
+        for predicted in (tags, alone):
+            assert [tag.label for tag in predicted] == [one["label"] for one in wanted]
             np.testing.assert_allclose(
-                [tag.score for tag in said], [one["score"] for one in wanted], atol=1e-5
+                [tag.score for tag in predicted], [one["score"] for one in wanted], atol=1e-5
             )
 
 

@@ -100,8 +100,10 @@ def test_similarity_is_what_the_model_says(
     """The probability that an image and a text belong together, or their cosine."""
     model = loaded(family)
     image = odd_images[0].image
-    said = logits(checkpoints[family], image, list(NAMES))
-    wanted = 1 / (1 + np.exp(-said)) if "siglip" in family else (said / np.exp(2.0)).clip(0, 1)
+    predicted = logits(checkpoints[family], image, list(NAMES))
+    wanted = (
+        1 / (1 + np.exp(-predicted)) if "siglip" in family else (predicted / np.exp(2.0)).clip(0, 1)
+    )
     (seen,), read = model.look([image]), model.read(NAMES)
     found = [model.similarity(seen, read[name]) for name in NAMES]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -126,13 +128,13 @@ def test_half_precision_says_nearly_the_same(
     family: str, loaded: Loaded, odd_images: list[Sample]
 ) -> None:
     image = odd_images[-1].image
-    said = []
+    predicted = []
     for dtype in ("float32", "bfloat16"):
         model = loaded(family, dtype=dtype)
         (seen,), read = model.look([image]), model.read(NAMES)
-        said.append([model.similarity(seen, read[name]) for name in NAMES])
-    assert said[0] != said[1]
-    np.testing.assert_allclose(said[1], said[0], atol=0.05)
+        predicted.append([model.similarity(seen, read[name]) for name in NAMES])
+    assert predicted[0] != predicted[1]
+    np.testing.assert_allclose(predicted[1], predicted[0], atol=0.05)
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip"])

@@ -49,11 +49,11 @@ def region(task: str, **rest: Any) -> Annotation:
 
 def with_words(sample: Sample, box: Annotation, caption: str = "", *chunks: str) -> Sample:
     """Return a sample with a box, a caption of its crop and the noun chunks of it."""
-    said = [replace(box, id="box")]
+    predicted = [replace(box, id="box")]
     if caption:
-        said.append(region("region_description", text=caption, parent_id="box"))
-    said += [region("region_description", text=chunk, parent_id="box") for chunk in chunks]
-    stamped = stamp(said, Provenance(stage="earlier", specialist="region_text"), sample.key)
+        predicted.append(region("region_description", text=caption, parent_id="box"))
+    predicted += [region("region_description", text=chunk, parent_id="box") for chunk in chunks]
+    stamped = stamp(predicted, Provenance(stage="earlier", specialist="region_text"), sample.key)
     return replace(sample, annotations=(*sample.annotations, *stamped))
 
 
@@ -72,15 +72,15 @@ def test_the_text_is_the_candidate_that_the_zero_shot_pipeline_puts_first(
     specialist = labelling(family)
     samples = [with_words(sample, CAT, CAPTION, *CHUNKS) for sample in odd_images]
     together = specialist.predict(samples)
-    for sample, (said, _) in zip(samples, together, strict=True):
+    for sample, (predicted, _) in zip(samples, together, strict=True):
         ((alone, _),) = specialist.predict([sample])
-        assert replace(said, score=0) == replace(alone, score=0)
-        assert said.score == pytest.approx(alone.score, abs=1e-6)
+        assert replace(predicted, score=0) == replace(alone, score=0)
+        assert predicted.score == pytest.approx(alone.score, abs=1e-6)
         crop = Image.fromarray(sample.image).crop(WINDOW[:2] + _within(WINDOW[2:], sample))
         best, *_ = pipe(crop, candidate_labels=["cat", CAPTION, *CHUNKS], hypothesis_template="{}")
-        assert said.text == best["label"]
+        assert predicted.text == best["label"]
         if family != "clip":  # the score of CLIP is the cosine, that of the pipeline relative
-            assert said.score == pytest.approx(best["score"], abs=1e-5)
+            assert predicted.score == pytest.approx(best["score"], abs=1e-5)
 
 
 def _within(corner: tuple[int, int], sample: Sample) -> tuple[int, int]:
@@ -91,8 +91,8 @@ def scores(specialist: RegionLabel, sample: Sample) -> dict[str, float | None]:
     """The score of each candidate, asked as if it were the only one."""
     found = {}
     for text in ("cat", CAPTION, *CHUNKS):
-        (said,) = specialist.predict([with_words(sample, replace(CAT, label=text))])
-        found[text] = said[0].score
+        (predicted,) = specialist.predict([with_words(sample, replace(CAT, label=text))])
+        found[text] = predicted[0].score
     return found
 
 
@@ -106,12 +106,12 @@ def test_each_kind_of_candidate_can_win_and_is_named(labelling, odd_images) -> N
         label = "cat" if "cat" in ranked else ""
         caption = CAPTION if CAPTION in ranked else ""
         chunks = [chunk for chunk in CHUNKS if chunk in ranked]
-        heard = with_words(sample, replace(CAT, label=label), caption, *chunks)
-        ((said, *_),) = specialist.predict([heard])
-        assert said.text == ranked[0]
-        assert said.score == pytest.approx(by_score[said.text], abs=1e-6)
-        ids = {one.name: one.id for one in heard.annotations}
-        assert said.merged_from == (ids[said.text],)
+        read = with_words(sample, replace(CAT, label=label), caption, *chunks)
+        ((predicted, *_),) = specialist.predict([read])
+        assert predicted.text == ranked[0]
+        assert predicted.score == pytest.approx(by_score[predicted.text], abs=1e-6)
+        ids = {one.name: one.id for one in read.annotations}
+        assert predicted.merged_from == (ids[predicted.text],)
         winners.add(ranked.pop(0))
     assert winners == {"cat", CAPTION, *CHUNKS}
 
@@ -121,9 +121,9 @@ def test_a_box_gets_its_chosen_text_and_its_category(labelling, odd_images) -> N
     specialist, sample = labelling(), odd_images[-1]
     by_score = scores(specialist, sample)
     best, *others, worst = sorted(by_score, key=lambda text: -(by_score[text] or 0))
-    heard = with_words(sample, replace(CAT, label=f" {worst}. "), best, *others)
-    ((described, named),) = specialist.predict([heard])
-    box = heard.annotations[0]
+    read = with_words(sample, replace(CAT, label=f" {worst}. "), best, *others)
+    ((described, named),) = specialist.predict([read])
+    box = read.annotations[0]
     assert (described.task, described.text, described.label) == ("region_description", best, "")
     assert (named.task, named.text, named.label) == ("region_category", "", worst)
     for one, text in ((described, best), (named, worst)):
@@ -136,14 +136,14 @@ def test_descriptions_of_the_source_come_before_what_fits_better(labelling, odd_
     specialist, sample = labelling(), odd_images[-1]
     by_score = scores(specialist, sample)
     *better, last = sorted((CAPTION, *CHUNKS), key=lambda text: -(by_score[text] or 0))
-    heard = with_words(sample, replace(CAT, label="cat", specialist="source"), *better, last)
-    *others, given = heard.annotations
-    heard = replace(heard, annotations=(*others, replace(given, specialist="source")))
-    ((described, named),) = specialist.predict([heard])
+    read = with_words(sample, replace(CAT, label="cat", specialist="source"), *better, last)
+    *others, given = read.annotations
+    read = replace(read, annotations=(*others, replace(given, specialist="source")))
+    ((described, named),) = specialist.predict([read])
     assert (described.text, described.merged_from) == (last, (given.id,))
     assert named.label == "cat"
     other = replace(given, task="region_category", text="", label=last, specialist="source")
-    ((described, _),) = specialist.predict([replace(heard, annotations=(*others, other))])
+    ((described, _),) = specialist.predict([replace(read, annotations=(*others, other))])
     assert described.text != last, "a name is no description"
 
 
@@ -188,16 +188,16 @@ def test_of_several_descriptions_of_the_source_the_best_is_chosen(labelling, odd
     best, second, *_, worst = sorted(by_score, key=lambda text: -(by_score[text] or 0))
     third = next(text for text in by_score if text not in (best, second, worst))
     words = with_words(sample, replace(CAT, label=worst), best, third, second)
-    heard = of_source(words, 0, 2, 3)
-    ((described, named),) = labelling().predict([heard])
+    read = of_source(words, 0, 2, 3)
+    ((described, named),) = labelling().predict([read])
     assert (described.text, named.label) == (second, worst)
 
 
 def test_of_the_boxes_of_one_place_the_one_with_a_name_gets_texts(labelling, photograph) -> None:
     again = region("region_proposal", score=0.9)
     sample = photograph("cat", again, CAT)
-    (said,) = labelling().predict([sample])
-    assert {one.parent_id for one in said} == {sample.annotations[1].id}
+    (predicted,) = labelling().predict([sample])
+    assert {one.parent_id for one in predicted} == {sample.annotations[1].id}
     assert [one.id for one in labelling().chosen(sample)] == [sample.annotations[1].id]
 
 
@@ -205,9 +205,9 @@ def test_words_that_differ_in_case_or_a_full_stop_are_one_candidate(
     labelling: Labelling, odd_images: list[Sample]
 ) -> None:
     sample = with_words(odd_images[0], CAT, " Cat.", "CAT")
-    ((said, _),) = labelling().predict([sample])
-    assert said.text == "cat"
-    assert said.merged_from == tuple(one.id for one in sample.annotations)
+    ((predicted, _),) = labelling().predict([sample])
+    assert predicted.text == "cat"
+    assert predicted.merged_from == tuple(one.id for one in sample.annotations)
 
 
 def test_a_description_is_its_text_and_a_category_its_label(labelling, odd_images) -> None:
@@ -215,8 +215,8 @@ def test_a_description_is_its_text_and_a_category_its_label(labelling, odd_image
     box = region("region_proposal", id="box")
     described = region("region_description", label="cat", text="on a mat", parent_id="box")
     named = region("region_category", label="cat", text="not this", parent_id="box")
-    for said, wanted in ((described, "on a mat"), (named, "cat")):
-        sample = replace(odd_images[0], annotations=(box, said))
+    for predicted, wanted in ((described, "on a mat"), (named, "cat")):
+        sample = replace(odd_images[0], annotations=(box, predicted))
         assert [one.text for one in labelling().predict([sample])[0]] == [wanted]
 
 
@@ -225,9 +225,9 @@ def test_each_box_has_its_own_candidates(labelling: Labelling, photograph) -> No
     other = region("region_proposal", box_xyxy=(200, 100, 400, 300), id="other")
     chunk = region("region_description", text="ear", box_xyxy=other.box_xyxy, parent_id="other")
     sample = photograph("cat", one, other, chunk)
-    (said,) = labelling().predict([sample])
-    assert [each.words for each in said] == ["cat", "cat", "ear"]
-    assert [each.parent_id for each in said] == [sample.annotations[n].id for n in (0, 0, 1)]
+    (predicted,) = labelling().predict([sample])
+    assert [each.words for each in predicted] == ["cat", "cat", "ear"]
+    assert [each.parent_id for each in predicted] == [sample.annotations[n].id for n in (0, 0, 1)]
 
 
 def test_a_box_without_words_or_with_too_few_pixels_gets_no_label(labelling, photograph) -> None:
@@ -256,9 +256,9 @@ def test_the_margin_changes_what_is_seen(labelling: Labelling, photograph) -> No
     assert tight.score != wide.score
 
 
-def judged(heard: Sample, said: list[Annotation]) -> list[Annotation]:
-    stamped = stamp(said, Provenance(stage="label", specialist="region_label"), heard.key)
-    return [*heard.annotations, *stamped]
+def judged(read: Sample, predicted: list[Annotation]) -> list[Annotation]:
+    stamped = stamp(predicted, Provenance(stage="label", specialist="region_label"), read.key)
+    return [*read.annotations, *stamped]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -273,11 +273,11 @@ def test_of_the_candidates_only_the_chosen_text_is_published(labelling, odd_imag
 
 def test_region_score_judges_the_similarity(labelling, odd_images) -> None:
     sample = with_words(odd_images[0], CAT)
-    (said,) = labelling().predict([sample])
-    said = said[:1]
-    for least, reason in ((said[0].score + 0.01, LOW_SCORE), (said[0].score - 0.01, "")):
+    (predicted,) = labelling().predict([sample])
+    predicted = predicted[:1]
+    for least, reason in ((predicted[0].score + 0.01, LOW_SCORE), (predicted[0].score - 0.01, "")):
         config = RegionScoreConfig(specialists={"region_label": least})
-        rows = statements(judged(sample, said), image_wh=(sample.width, sample.height))
+        rows = statements(judged(sample, predicted), image_wh=(sample.width, sample.height))
         assert reasons(RegionScore(config).judge(rows)) == ["", reason]
 
 
@@ -287,9 +287,9 @@ def test_awkward_images_and_half_precision(labelling: Labelling, awkward: list[S
         for one in awkward
     ]
     for family in FAMILIES:
-        said = labelling(family, least_side=1, dtype="bfloat16").predict(samples)
-        assert [len(each) for each in said] == [2] * 4
-        assert np.isfinite([each[0].score for each in said]).all()
+        predicted = labelling(family, least_side=1, dtype="bfloat16").predict(samples)
+        assert [len(each) for each in predicted] == [2] * 4
+        assert np.isfinite([each[0].score for each in predicted]).all()
 
 
 def test_an_image_without_boxes_is_not_decoded(labelling: Labelling, drawing) -> None:

@@ -119,7 +119,7 @@ def test_occurrences_are_the_words_of_a_text(words: list[str], phrase: str) -> N
 @settings(derandomize=True, max_examples=300)
 def test_no_letter_of_an_alphabet_adjoins_an_occurrence(text: str, phrase: str) -> None:
     for start, stop in occurrences(phrase, text):
-        said = "".join(text[start:stop].split())
-        assert said.casefold() == "".join(phrase.split()).casefold()
+        written = "".join(text[start:stop].split())
+        assert written.casefold() == "".join(phrase.split()).casefold()
         for edge in (text[max(0, start - 1) : start + 1], text[stop - 1 : stop + 1]):
             assert len(edge) < 2 or not (edge.isascii() and edge.isalpha())

@@ -62,8 +62,8 @@ def test_every_task_is_prompted_and_parsed(tiniest: Tiny, image: Image.Image, ta
     marker = FLORENCE2_TASKS[task].marker
     asked = processor(text=marker + _given(task), images=image, return_tensors="pt")
     assert (asked.input_ids == processor.image_token_id).sum() == TINIEST.grid**2 + 1
-    said = model.generate(**asked, max_new_tokens=12)
-    text = processor.batch_decode(said, skip_special_tokens=False)[0]
+    tokens = model.generate(**asked, max_new_tokens=12)
+    text = processor.batch_decode(tokens, skip_special_tokens=False)[0]
     assert set(processor.post_process_generation(text, task=marker, image_size=(40, 50))) == {
         marker
     }

@@ -36,8 +36,8 @@ def test_detection_lists_classes_alphabetically_and_boxes_by_size(
     target = _pair("object_detection", drawing).target
     assert re.findall(r"[a-z]+(?=<)", target) == ["circle", "star"]
     bins = np.array(re.findall(r"<loc_(\d+)>", target), dtype=int).reshape(-1, 4)
-    said = dequantise(bins, (100, 100))
-    np.testing.assert_allclose(said, drawing.boxes_xyxy[[1, 2, 0]], atol=0.051)
+    found = dequantise(bins, (100, 100))
+    np.testing.assert_allclose(found, drawing.boxes_xyxy[[1, 2, 0]], atol=0.051)
 
 
 def test_captions_are_prompted_only_for_drawings_with_captions(drawing: Drawing) -> None:
@@ -59,8 +59,8 @@ def test_grounded_phrases_follow_the_order_of_the_caption(drawing: Drawing, seed
 def test_two_things_of_one_name_are_two_phrases_with_a_box_each(
     drawing: Drawing, seed: int
 ) -> None:
-    told = {"caption": "A red star and a red star.", "detailed_caption": "A red star."}
-    alike = replace(drawing, kinds=drawing.kinds[[0, 0, 0]], captions=told)
+    texts = {"caption": "A red star and a red star.", "detailed_caption": "A red star."}
+    alike = replace(drawing, kinds=drawing.kinds[[0, 0, 0]], captions=texts)
     prompt, target = _pair("phrase_grounding", alike, seed)
     assert prompt.count("a red star") == target.count("a red star") == target.count("<") / 4
 

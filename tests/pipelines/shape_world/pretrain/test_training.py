@@ -84,11 +84,11 @@ def test_a_location_near_the_truth_costs_less_than_one_far_away(
     student: Any, tiniest: Tiny
 ) -> None:
     teacher = Teacher(student, tiniest[1].tokenizer)
-    said = torch.zeros(3, len(tiniest[1].tokenizer))
+    logits = torch.zeros(3, len(tiniest[1].tokenizer))
     for row, bin_ in enumerate((500, 506, 700)):
-        said[row, teacher.first + bin_] = 10.0
+        logits[row, teacher.first + bin_] = 10.0
     wanted = torch.tensor([teacher.first + 500])
-    exact, near, far = (float(teacher._entropy(row[None], wanted, 1.0)) for row in said)
+    exact, near, far = (float(teacher._entropy(row[None], wanted, 1.0)) for row in logits)
     assert exact < near < far
 
 
