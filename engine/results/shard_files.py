@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from engine.core.errors import StorageError
+from engine.core.errors import DamagedFile
 from engine.results.contract import SHARD_COLUMNS, SHARD_SCHEMA, parse_sample, parse_sample_head
 from engine.results.publication import SHARDS
 from engine.storage.documents import in_one_line
@@ -136,10 +136,10 @@ def opened_file(folder: Folder, shard: str, suffix: str) -> Iterator[IO[bytes]]:
         raise damaged_file(folder, path, error) from error
 
 
-def damaged_file(folder: Folder, path: str, error: object) -> StorageError:
+def damaged_file(folder: Folder, path: str, error: object) -> DamagedFile:
     """Return the error of a shard's file that cannot be read, with its cure."""
     reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
-    return StorageError(
+    return DamagedFile(
         f"{folder.path(path)} cannot be read: {in_one_line(reason)}; `florilegium verify` tells "
         f"what is wrong, and `florilegium build --check` makes the shard again"
     )

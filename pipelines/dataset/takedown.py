@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from engine.core.errors import StorageError
+from engine.core.errors import DamagedFile, StorageError
 from engine.core.sample import DeadLetter
 from engine.execution.run import Run
 from engine.results.listed import listed_in
@@ -151,7 +151,9 @@ def _held(run: Run, manifest: Manifest, letters: Mapping[str, DeadLetter]) -> It
             try:
                 found = listed_in(run.output, stats, run.takedown, near, letters) if stats else ()
                 matches = tuple(found)
-            except StorageError:
+            except StorageError as error:
+                if not isinstance(error, DamagedFile) and run.output.exists(f"{SHARDS}/{name}.tar"):
+                    raise  # an outage: what it holds is not known
                 stats, matches = None, ()
             if matches or stats is None:  # of one that cannot be read, nothing is kept
                 yield Held(name=name, samples_digest=digest, matches=matches)
