@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from engine.core.errors import StorageError
 from engine.execution.observer import RunFinished
+from engine.execution.preparation import Run, refuse_caveats
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute, refuse_caveats
+from engine.execution.run import execute
 from engine.execution.slices import end_slices, execute_slice, gather, join_logs
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.slices import Slice

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.execution.preparation import Run, prepare
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute, prepare
+from engine.execution.run import execute
 from engine.planning.config import RunConfig, validated
 from engine.planning.slices import Slice
 from engine.results.manifest import Manifest

@@ -15,19 +15,12 @@ from contextlib import suppress
 
 from engine.core.counted import counted
 from engine.core.errors import OutputInUse, RunError, StorageError, UsageError
+from engine.execution.finished import divide, readings_of, survey
 from engine.execution.log import LOG
 from engine.execution.observer import Observer
+from engine.execution.preparation import Run, refuse_caveats, remarks_of
 from engine.execution.progress import Progress
-from engine.execution.run import (
-    Run,
-    divide,
-    make,
-    manifest_of,
-    readings_of,
-    refuse_caveats,
-    remarks_of,
-    survey,
-)
+from engine.execution.run import make, manifest_of
 from engine.planning.partition import (
     INDEX_NAME,
     ShardSpec,

@@ -30,7 +30,7 @@ from pipelines.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from engine.execution.run import Run
+    from engine.execution.preparation import Run
     from engine.planning.config import RunConfig
     from engine.planning.slices import Slice
     from engine.results.manifest import Manifest
@@ -149,7 +149,7 @@ def _drop_slices(output: str) -> None:
 
 def prepared(config: RunConfig, notes: Iterable[str] = (), *, is_dry: bool) -> Run | None:
     """Prepare a run; of a dry one print the plan and the notes instead."""
-    from engine.execution.run import prepare
+    from engine.execution.preparation import prepare
     from pipelines.commands.dry_run import dry_run_lines, refuse_problems
     from pipelines.commands.services import loopback_warnings
     from pipelines.commands.tables import plan_table, print_table
@@ -259,7 +259,7 @@ def plan(
 
 def _runs_of(config: RunConfig) -> tuple[Run, Run]:
     """Return the first run of a config and the one that has all its stages, to be measured."""
-    from engine.execution.run import prepare
+    from engine.execution.preparation import prepare
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import check
 

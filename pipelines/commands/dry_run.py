@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.core.errors import MissingPackage, UsageError
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from pipelines.commands.services import service_lines, share_lines
 from specialists.pretrained.hub import download_lines
 

@@ -53,7 +53,7 @@ def refine(
     verbose: Verbose = False,
 ) -> None:
     """Train Florence-2 on the labels, let it relabel, merge, measure; round after round."""
-    from engine.execution.run import prepare
+    from engine.execution.preparation import prepare
     from pipelines.commands.dry_run import dry_run_lines, refuse_problems
     from pipelines.commands.loading import load
     from pipelines.commands.services import loopback_warnings

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.core.errors import ConfigError
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from engine.planning.graph import Node
 from specialists.online.address import host_of, is_loopback
 from specialists.online.service import ServiceConfig

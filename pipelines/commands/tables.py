@@ -14,7 +14,7 @@ from rich.text import Text
 from engine.core.counted import counted
 from engine.core.errors import UsageError
 from engine.core.stage import Input, Stage
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from engine.planning.registry import find_stage, stage_names
 from engine.results.manifest import Totals
 from engine.untrusted.escaped import LONGEST, cut

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.core.errors import RunError
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from engine.execution.waiting import PATIENCE_S, waiting_for
 from engine.planning.graph import Graph
 from engine.planning.pools import Machines

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import ConfigError
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from engine.planning.partition import Entry, ShardSpec, partition
 from engine.sources.source import Source
 

@@ -13,7 +13,7 @@ import yaml
 
 from engine.core.errors import ConfigError
 from engine.core.redaction import redacted
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from engine.planning.fingerprint import SAMPLE_SHARE
 from engine.storage.documents import damaged, read_limited
 from engine.storage.folder import Folder

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from engine.core.errors import DamagedFile, StorageError
 from engine.core.sample import DeadLetter
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from engine.results.listed import listed_in
 from engine.results.manifest import (
     MANIFEST,

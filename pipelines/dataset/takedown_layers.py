@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.core.sample import digest_of
-from engine.execution.run import Run, readings_of
+from engine.execution.finished import readings_of
+from engine.execution.preparation import Run
 from engine.planning.config import LAYERS
 from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadata
 from engine.results.layer_store import schema_of_layer

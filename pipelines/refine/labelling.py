@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.execution.losses import refuse_losses
-from engine.execution.run import Run, prepare
+from engine.execution.preparation import Run, prepare
 from engine.planning.config import RunConfig
 from engine.planning.graph import Graph
 from engine.results.dataset import Dataset

@@ -18,9 +18,10 @@ from typing import Any
 from engine.core.counted import counted
 from engine.core.errors import MissingPackage
 from engine.execution.observer import RunFinished
+from engine.execution.preparation import Run, prepare
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import ray_started
-from engine.execution.run import Run, execute, prepare
+from engine.execution.run import execute
 from engine.planning.registry import require
 from engine.planning.source_opening import urls_of
 from engine.storage.folder import Folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.core.counted import counted
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from pipelines.dataset.lineage import AGREEMENT, AUDIT, TRUTH
 from pipelines.merge.stage import Merge
 from pipelines.refine.audits import is_missing

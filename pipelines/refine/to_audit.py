@@ -19,8 +19,8 @@ import numpy as np
 
 from engine.core.annotation import Annotation
 from engine.core.errors import ConfigError
+from engine.execution.preparation import prepare
 from engine.execution.ray_runner import ray_started
-from engine.execution.run import prepare
 from engine.results.dataset import Dataset
 from engine.results.dataset_sample import DatasetSample
 from engine.storage.folder import Folder

@@ -15,8 +15,9 @@ from typing import Any
 from engine.core.errors import OutputInUse, StorageError
 from engine.core.redaction import redacted
 from engine.execution.observer import RunFinished
+from engine.execution.preparation import Run, refuse_caveats
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute, refuse_caveats
+from engine.execution.run import execute
 from engine.planning.fingerprint import FORMAT_VERSION
 from engine.planning.partition import keep_places, read_index
 from engine.results.dataset import Dataset

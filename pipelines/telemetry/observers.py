@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from engine.core.redaction import redacted
 from engine.execution.observer import Observer, Observers, RunFinished, RunStarted, observed
+from engine.execution.preparation import Run
 from engine.execution.progress import Progress
-from engine.execution.run import Run, started
+from engine.execution.run import started
 from engine.planning.config import RunConfig
 from engine.storage.folder import Folder
 from pipelines.telemetry.metrics import MetricsObserver

@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.planning.config import RunConfig
 from engine.results.layer import parse_layer
 from tests.benchmarks.table import Row, print_table

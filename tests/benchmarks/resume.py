@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.planning.config import RunConfig, validated
 from engine.planning.partition import read_index
 from engine.results.manifest import read_manifest

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import ray
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from pipelines.build import build_dataset
 from tests.building import BRIGHTEST, configure
 from tests.processes import wait_for

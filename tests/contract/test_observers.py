@@ -22,8 +22,9 @@ from engine.execution.observer import (
     WorkersStarted,
     WorkFound,
 )
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from tests.building import DESCRIBED, configure
 
 

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.core.errors import ConfigError, FlorilegiumError, RunError
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.results.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED, build, configure, contents
 

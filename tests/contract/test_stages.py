@@ -37,7 +37,7 @@ from engine.core.sample import Picture, Sample
 from engine.core.stage import Filter, Specialist, Stage
 from engine.execution.answer import ask
 from engine.execution.call import WorkerCall
-from engine.execution.run import Run, prepare
+from engine.execution.preparation import Run, prepare
 from engine.planning.config import load_config
 from engine.planning.graph import Graph, Node
 from engine.planning.partition import partition

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.planning.config import load_config
 from pipelines.build import build_dataset
 from pipelines.commands.main import main

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.planning.config import load_config
 from engine.results.manifest import Manifest
 from pipelines.build import build_dataset

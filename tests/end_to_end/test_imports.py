@@ -17,7 +17,7 @@ from pathlib import Path
 
 from engine.planning.config import load_config
 from engine.planning.partition import partition, read_index
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.execution.worker import Worker
 
 output = Path(sys.argv[1])

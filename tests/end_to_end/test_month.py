@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.results.dataset import manifest_of, open_dataset
 from engine.results.manifest import read_dead_letters
 from engine.storage.folder import Folder

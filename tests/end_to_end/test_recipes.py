@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.planning.config import load_document
 from engine.results.dataset import open_dataset
 from engine.results.manifest import Manifest

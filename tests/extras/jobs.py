@@ -135,7 +135,7 @@ def metrics() -> None:
     """Build with a file of metrics, and read it as Prometheus does."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    from engine.execution.run import prepare
+    from engine.execution.preparation import prepare
     from pipelines.build import build_dataset
     from tests.building import configure
 

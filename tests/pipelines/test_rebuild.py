@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import RunError, StorageError
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.results import layer_store
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place

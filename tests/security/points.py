@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from engine.execution import log, run, worker
 from engine.execution.call import WorkerCall
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.results.manifest import Manifest
 from engine.storage import folder as storage
 from pipelines.build import build_dataset

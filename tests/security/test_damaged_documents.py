@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from engine.core.errors import FlorilegiumError
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.results.dataset import open_dataset
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.planning.config import RunConfig, validated
 from tests.benchmarks.gpu import device
 from tests.benchmarks.gpu.album import make_album

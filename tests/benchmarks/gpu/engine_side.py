@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from engine.execution.preparation import Run
 from engine.execution.progress import Progress
-from engine.execution.run import Run, execute
+from engine.execution.run import execute
 from engine.results.manifest import Manifest
 
 WARM = 0.25

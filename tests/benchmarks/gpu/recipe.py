@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.planning.config import RunConfig, load_document, validated
 from engine.planning.graph import Graph
 from tests.benchmarks.by_hand import Annotator, write_tar

@@ -8,8 +8,9 @@ import pytest
 
 from engine.core.errors import ConfigError
 from engine.core.limits import Limits
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.planning.config import RunConfig, validated
 from tests.building import build, configure
 

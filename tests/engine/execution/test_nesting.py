@@ -9,8 +9,9 @@ import fsspec
 import pytest
 
 from engine.core.errors import ConfigError
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from tests.building import build, configure
 
 REFUSAL = "lies inside the source"

@@ -17,7 +17,8 @@ from engine.execution.observer import (
     WorkFound,
     observed,
 )
-from engine.execution.run import prepare, started
+from engine.execution.preparation import prepare
+from engine.execution.run import started
 from tests.building import configure
 
 STARTED = RunStarted(sources=("a",), output="b", recipe="c", runner="local", started_s=0.0)

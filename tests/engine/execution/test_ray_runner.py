@@ -13,9 +13,9 @@ from ray.exceptions import ActorDiedError
 
 from engine.core.errors import WorkerDied
 from engine.execution.actor_pool import ActorPool
+from engine.execution.preparation import prepare
 from engine.execution.ray_runner import RayRunner, _Notes, died
 from engine.execution.reply import Reply
-from engine.execution.run import prepare
 from engine.execution.watch import GRACE_S
 from engine.execution.worker import Ran
 from engine.planning.pools import Pool

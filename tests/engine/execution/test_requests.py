@@ -13,8 +13,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.planning.config import RunConfig, validated
 from engine.results.manifest import Manifest
 from tests.building import BRIGHT_ENOUGH, DESCRIBED

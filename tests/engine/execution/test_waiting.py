@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from engine.execution import ray_pools
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
 from engine.execution.ray_runner import RayRunner
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.execution.waiting import programs_of, waiting_for, waiting_line
 from tests.building import configure
 

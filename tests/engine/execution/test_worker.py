@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine.core.errors import DataLost
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.execution.worker import ShardWork, Worker, _windows
 from engine.planning.partition import partition
 from engine.results.layer import StageError, make_layer

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from engine.core.errors import ConfigError, MissingPackage
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.planning.config import RunConfig, SourceEntry
 from engine.planning.source_opening import config_of
 from engine.sources.place import original, printable

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from engine.core.errors import ConfigError, StorageError
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.results.dataset import open_dataset
 from engine.results.manifest import MANIFEST, RECIPE, named_shards
 from engine.results.versions import VERSIONS, Retention, live_shards, remove_stale

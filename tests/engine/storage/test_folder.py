@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 
 from engine.core.errors import StorageError
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.storage import folder as storage
 from engine.storage.folder import Folder
 from pipelines.build import put_in_place

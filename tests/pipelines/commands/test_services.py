@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.execution.run import Run, prepare
+from engine.execution.preparation import Run, prepare
 from pipelines.commands.services import loopback_warnings, service_lines, share_lines
 from tests.building import BRIGHTEST, configure
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from pipelines.commands.tables import plan_table, print_table
 from tests.building import configure
 from tests.enriching import scoring, stages

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from engine.core.errors import ConfigError, RunError
-from engine.execution.run import Run, prepare
+from engine.execution.preparation import Run, prepare
 from engine.planning.config import RunConfig, load_document, validated
 from engine.planning.pools import Machines
 from engine.storage.folder import Folder

@@ -15,7 +15,7 @@ import pipelines.build
 from engine.core.errors import ConfigError, StorageError
 from engine.execution import worker
 from engine.execution.losses import refuse_losses
-from engine.execution.run import Run
+from engine.execution.preparation import Run
 from engine.planning.partition import ShardSpec
 from engine.results.dataset import open_dataset
 from engine.results.layer import layer_bytes, parse_layer

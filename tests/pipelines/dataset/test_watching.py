@@ -13,8 +13,9 @@ import pytest
 
 from engine.core.errors import ConfigError, RunError
 from engine.execution.observer import Fact, Observer, Observers, RunFinished, ShardFinished
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.results.manifest import RECIPE
 from engine.storage.folder import Folder
 from engine.storage.lease import PARTS, Holder, writing

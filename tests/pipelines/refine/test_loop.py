@@ -13,8 +13,8 @@ import pytest
 
 from engine.core.errors import ConfigError, OutputInUse, UsageError
 from engine.core.sample import is_in_share
+from engine.execution.preparation import Run
 from engine.execution.progress import Progress
-from engine.execution.run import Run
 from engine.results.dataset import Dataset, open_dataset
 from engine.results.manifest import Manifest
 from engine.storage.folder import Folder

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.planning.config import validated
 from pipelines.dataset.refreshed import Refreshed
 from pipelines.refresh.options import RefreshConfig

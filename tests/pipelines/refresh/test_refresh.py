@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.core.errors import OutputInUse, StorageError
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.results import versions
 from engine.results.dataset import open_dataset
 from engine.results.manifest import MANIFEST, read_manifest

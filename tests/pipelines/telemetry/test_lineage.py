@@ -15,7 +15,7 @@ from openlineage.client import event_v2, facet_v2
 
 from engine.core.errors import ConfigError, MissingPackage, RunError
 from engine.execution.observer import RunFinished, RunStarted, observed
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.planning.slices import Slice
 from engine.results.contract import SAMPLE_COLUMNS
 from engine.results.manifest import Manifest

@@ -10,8 +10,8 @@ import pytest
 
 from engine.core.errors import ConfigError, RunError, StorageError
 from engine.execution.observer import Fact, RunFailed, RunFinished, RunStopped
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import prepare
 from engine.storage.folder import Folder
 from engine.storage.lease import Holder
 from pipelines.build import build_dataset

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import ConfigError, MissingPackage
 from engine.execution.observer import Fact, RunFailed, RunFinished, RunStopped, WorkerLost
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from pipelines.build import build_dataset
 from pipelines.telemetry import prometheus
 from pipelines.telemetry.metrics import METRICS, MOST_REASONS, MetricsObserver

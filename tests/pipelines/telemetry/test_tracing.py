@@ -24,7 +24,7 @@ from engine.execution.observer import (
     WorkerLost,
     observed,
 )
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.execution.timing import StageTiming
 from engine.results.dataset import open_dataset
 from pipelines.build import build_dataset

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from pipelines.terminal.progress import end_of, shown, summary
 from tests.building import BRIGHTEST, configure
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
-from engine.execution.run import execute, prepare
+from engine.execution.run import execute
 from engine.storage.folder import Folder
 from pipelines.build import put_in_place
 from pipelines.dataset.lineage import Round, Student, write_lineage

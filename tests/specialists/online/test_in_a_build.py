@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import ConfigError
 from engine.execution.answer import BUDGET_EXHAUSTED
-from engine.execution.run import prepare
+from engine.execution.preparation import prepare
 from engine.results.dataset import Dataset
 from engine.results.manifest import Manifest
 from engine.storage.folder import Folder
