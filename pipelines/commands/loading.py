@@ -32,9 +32,11 @@ def load(
     overrides: Sequence[str] | None,
     no_plugins: bool,
     plan_file: Path | None = None,
+    is_refined: bool = False,
     **options: str | float | list[str] | None,
 ) -> Loaded:
     """Read a config. `options` are top-level keys that the command line may set; `None` sets none.
+    With `is_refined`, the config must have `refine`.
 
     Raises:
         ConfigError: the config cannot be read or has mistakes, or names modules that `no_plugins`
@@ -46,7 +48,7 @@ def load(
     document = load_document(path, changes=changes, overrides=overrides or [], plan=plan_file)
     config, refresh = (
         (validated(RefineConfig, document, where=str(path)), RefreshOptions())
-        if "refine" in document
+        if is_refined or "refine" in document
         else load_run(document, where=str(path))
     )
     if no_plugins:

@@ -72,6 +72,7 @@ def refine(
         overrides=overrides,
         plan_file=plan_file,
         no_plugins=no_plugins,
+        is_refined=True,
         source=source,
         output=output,
         max_dead_letter_share=max_dead_letter_share,

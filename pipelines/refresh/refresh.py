@@ -119,9 +119,13 @@ def _refresh(
     with writing(run.output) as lease, shown(progress), seen as observer:
         before, index = _current(run.output), read_index(run.output)
         held = read_refreshed(run.output, HELD_BACK)
-        manifest = execute(
-            run, progress, retry=retry, replace=replace, check=check, observer=observer
-        )
+        try:
+            manifest = execute(
+                run, progress, retry=retry, replace=replace, check=check, observer=observer
+            )
+        except BaseException:
+            keep_places(run.output, index)  # what is gone for the moment may come back
+            raise
         spent = (held.spent if held else Spent()) + spending.spent
         if is_current(run.output, manifest):
             record = _nothing(run, manifest, lease, spent)
