@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.core.errors import ConfigError
 from engine.planning.config import RunConfig, load_document, validated
 from engine.planning.plugins import modules_of, refuse_plugins
 from pipelines.commands.options import given
@@ -46,9 +47,11 @@ def load(
 
     changes = given(**options)
     document = load_document(path, changes=changes, overrides=overrides or [], plan=plan_file)
+    if is_refined and "refine" not in document:
+        raise ConfigError(f"{path}: the key 'refine' is missing; `florilegium build` needs none")
     config, refresh = (
         (validated(RefineConfig, document, where=str(path)), RefreshOptions())
-        if is_refined or "refine" in document
+        if "refine" in document
         else load_run(document, where=str(path))
     )
     if no_plugins:
