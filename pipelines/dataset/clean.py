@@ -22,7 +22,7 @@ from engine.results.versions import VERSIONS
 from engine.sources.source import RECEIPTS
 from engine.storage.folder import TEMPORARY, Folder
 from engine.storage.lease import writing
-from pipelines.dataset.lineage import CANDIDATES, ROUNDS
+from pipelines.dataset.lineage import datasets_of_round, round_numbers
 from pipelines.dataset.resolved import read_resolved
 
 
@@ -118,11 +118,8 @@ def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
 def datasets_in(output: Folder) -> Iterator[Folder]:
     """Yield the dataset and those of its rounds, which share its layers."""
     yield output
-    for number in output.names(ROUNDS):
-        one = Folder(f"{output.url}/{ROUNDS}/{number}")
-        yield one
-        for level in filter(str.isdigit, one.names(CANDIDATES)):  # beside them lies an audit
-            yield Folder(f"{one.url}/{CANDIDATES}/{level}")
+    for number in round_numbers(output):
+        yield from datasets_of_round(output, number)
 
 
 def manifests_of(dataset: Folder) -> Iterator[dict[str, Any]]:

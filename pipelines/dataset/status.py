@@ -15,7 +15,7 @@ from engine.planning.slices import Slice, read_division
 from engine.results.manifest import RECIPE, named_shards, read_manifest
 from engine.results.publication import SHARDS, ShardStats, finished_names, read_stats
 from engine.storage.folder import Folder
-from pipelines.dataset.lineage import CANDIDATES, ROUNDS, round_folder
+from pipelines.dataset.lineage import CANDIDATES, round_folder, round_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> li
 
 def _missing(output: Folder) -> str:
     """Return what is missing, and for an unfinished refinement where its rounds are."""
-    rounds = sorted(int(name) for name in output.names(ROUNDS) if name.isdigit())
+    rounds = round_numbers(output)
     if not rounds:
         return f"{INDEX_NAME} is missing"
     last = round_folder(output, rounds[-1])
