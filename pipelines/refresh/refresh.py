@@ -26,7 +26,13 @@ from engine.storage.folder import Folder
 from engine.storage.lease import Lease, writing
 from pipelines.build import drawn, finish, is_current
 from pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
-from pipelines.dataset.refreshed import ImageCounts, Refreshed, Spent, read_refreshed, version_of
+from pipelines.dataset.refreshed import (
+    ImageCounts,
+    Refreshed,
+    VersionCost,
+    read_refreshed,
+    version_of,
+)
 from pipelines.refresh.changes import Changes, compare_versions
 from pipelines.refresh.drift import COLUMNS, Distributions, drifts
 from pipelines.refresh.limits import exceeded, too_many_lost
@@ -91,7 +97,7 @@ def _call(
         on_problem(problem)
 
 
-def _failed(run: Run, error: Exception, spent: Spent) -> Refreshed:
+def _failed(run: Run, error: Exception, spent: VersionCost) -> Refreshed:
     """Return the record of a refresh that an error ended: the current version stays."""
     images = 0
     with suppress(StorageError):  # it may be what failed
@@ -122,7 +128,7 @@ def _refresh(
         manifest = execute(
             run, progress, retry=retry, replace=replace, check=check, observer=observer
         )
-        spent = (held.spent if held else Spent()) + spending.spent
+        spent = (held.spent if held else VersionCost()) + spending.spent
         if is_current(run.output, manifest):
             record = _nothing(run, manifest, lease, spent)
             observer.observe(RunFinished(manifest=manifest))
@@ -149,7 +155,7 @@ def _refresh(
     return Finished(record=record, manifest=manifest)
 
 
-def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: Spent) -> Refreshed:
+def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: VersionCost) -> Refreshed:
     """Leave a dataset that is up to date as it is, but for files that were damaged."""
     document = manifest.to_document()
     whole = drawn(run, manifest, before_switch=lease.check)
@@ -196,7 +202,7 @@ def _current(output: Folder) -> Mapping[str, Any] | None:
 
 
 def _compared(
-    output: Folder, before: Mapping[str, Any] | None, manifest: Manifest, spent: Spent
+    output: Folder, before: Mapping[str, Any] | None, manifest: Manifest, spent: VersionCost
 ) -> Refreshed:
     """Return the record of a version, its outcome still open."""
     document = manifest.to_document()
