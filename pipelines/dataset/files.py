@@ -17,6 +17,8 @@ REFRESH_PAGE = "refresh.html"
 HELD_BACK = "held_back.json"
 """The same of a version that was held back, while it waits."""
 HELD_BACK_PAGE = "held_back.html"
+OF_HELD_BACK = frozenset((HELD_BACK, HELD_BACK_PAGE))
+"""What is deleted when a version is published."""
 
 
 def named_by_manifest(output: Folder) -> set[str]:

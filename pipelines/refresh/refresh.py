@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.core.errors import OutputInUse, StorageError
@@ -24,7 +25,7 @@ from engine.results.dataset import Dataset
 from engine.results.manifest import Manifest, read_manifest
 from engine.storage.folder import Folder
 from engine.storage.lease import Lease, writing
-from pipelines.build import drawn, finish, is_current
+from pipelines.build import is_current, put_in_place
 from pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
 from pipelines.dataset.refreshed import (
     ImageCounts,
@@ -158,9 +159,7 @@ def _refresh(
 def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: VersionCost) -> Refreshed:
     """Leave a dataset that is up to date as it is, but for files that were damaged."""
     document = manifest.to_document()
-    whole = drawn(run, manifest, before_switch=lease.check)
-    finish(run, whole, before_switch=lease.check)
-    _remove_held_back(run.output)
+    put_in_place(run, manifest, before_switch=lease.check)
     images = ImageCounts(before=manifest.totals.samples, after=manifest.totals.samples)
     version = version_of(document)
     return Refreshed(
@@ -176,10 +175,8 @@ def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: VersionCost) -> 
 def _publish(run: Run, manifest: Manifest, record: Refreshed, lease: Lease) -> None:
     """Make a version the current one; its record is written before, as it says of which version it
     is, and can be written again."""
-    whole = drawn(run, manifest, before_switch=lease.check)
-    _write(run.output, record, REFRESH, REFRESH_PAGE)
-    finish(run, whole, before_switch=lease.check)
-    _remove_held_back(run.output)
+    write = partial(_write, run.output, record, REFRESH, REFRESH_PAGE)
+    put_in_place(run, manifest, before_switch=lease.check, beside=write)
 
 
 def _write(output: Folder, record: Refreshed, name: str, page: str) -> None:
@@ -187,11 +184,6 @@ def _write(output: Folder, record: Refreshed, name: str, page: str) -> None:
 
     output.publish(name, record.to_json())
     write_refresh_page(output, record, page)
-
-
-def _remove_held_back(output: Folder) -> None:
-    for name in (HELD_BACK, HELD_BACK_PAGE):
-        output.remove(name)
 
 
 def _current(output: Folder) -> Mapping[str, Any] | None:

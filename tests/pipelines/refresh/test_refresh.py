@@ -195,6 +195,17 @@ def test_images_that_come_back_after_a_version_was_held_back_are_where_they_were
     assert problems(output) == []
 
 
+def test_a_build_that_publishes_leaves_nothing_of_the_version_that_was_held_back(
+    source: Path, output: Path
+) -> None:
+    held_back(source, output)
+    build(source, output, specialists=config_of(source, output).specialists, shard_size=4)
+    assert len(keys_of(output)) == 7
+    assert not (output / HELD_BACK).exists()
+    assert not (output / HELD_BACK_PAGE).exists()
+    assert problems(output) == []
+
+
 def test_too_many_dead_letters_hold_a_version_back(source: Path, output: Path) -> None:
     refresh(source, output)
     for number in range(20, 25):
