@@ -20,9 +20,9 @@ from engine.execution.preparation import Run, refuse_caveats
 from engine.execution.progress import Progress
 from engine.execution.run import execute
 from engine.planning.fingerprint import FORMAT_VERSION
-from engine.planning.partition import keep_places, read_index
+from engine.planning.partition import Index, keep_places, read_index
 from engine.results.dataset import Dataset
-from engine.results.manifest import Manifest, read_manifest
+from engine.results.manifest import RECIPE, Manifest, read_manifest
 from engine.storage.folder import Folder
 from engine.storage.lease import Lease, writing
 from pipelines.build import is_current, put_in_place
@@ -144,10 +144,8 @@ def _refresh(
         is_accepted = accept and held is not None and held.version == record.version
         if beyond and not is_accepted:
             record = dataclasses.replace(record, outcome="held_back")
-            lease.check()
-            keep_places(run.output, index)
-            _write(run.output, record, HELD_BACK, HELD_BACK_PAGE)
-            observer.observe(RunFinished(manifest=None))
+            _hold_back(run.output, record, index, lease)
+            observer.observe(RunFinished(manifest=None, is_held_back=True))
         else:
             record = dataclasses.replace(record, outcome="published", is_accepted=bool(beyond))
             progress.current = "writing card and report"
@@ -177,6 +175,14 @@ def _publish(run: Run, manifest: Manifest, record: Refreshed, lease: Lease) -> N
     is, and can be written again."""
     write = partial(_write, run.output, record, REFRESH, REFRESH_PAGE)
     put_in_place(run, manifest, before_switch=lease.check, beside=write)
+
+
+def _hold_back(output: Folder, record: Refreshed, index: Index, lease: Lease) -> None:
+    """Keep a version without publishing it: the current one stays, and is finished."""
+    lease.check()
+    keep_places(output, index)
+    _write(output, record, HELD_BACK, HELD_BACK_PAGE)
+    output.remove(RECIPE)  # at last: until then, the refresh can be known as interrupted
 
 
 def _write(output: Folder, record: Refreshed, name: str, page: str) -> None:
