@@ -101,9 +101,10 @@ def test_a_mistake_in_a_resource_is_found(path: tuple[str, ...], value: Any, mis
     assert mistakes(spec, SCHEMAS["RayJob"], "RayJob") == [mistake]
 
 
-def test_the_scheduled_job_is_the_job() -> None:
+def test_the_scheduled_job_is_the_job_and_is_tried_once_a_night() -> None:
     nightly, once = load("raycronjob.yaml")["spec"]["jobTemplate"], load("rayjob.yaml")["spec"]
-    assert nightly == {**once, "entrypoint": once["entrypoint"].replace(" build ", " refresh ")}
+    command = once["entrypoint"].replace(" build ", " refresh ")
+    assert nightly == {**once, "entrypoint": command, "backoffLimit": 0}
     assert parse(nightly["entrypoint"])["config"] == parse(once["entrypoint"])["config"]
     assert CRON.fullmatch(load("raycronjob.yaml")["spec"]["schedule"])
 
