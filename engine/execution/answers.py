@@ -41,7 +41,7 @@ class Answers:
             self._storing = asyncio.create_task(self._store_in_time())
 
     async def end(self) -> None:
-        """Store nothing more: it would replace the layer of the whole shard, which comes now."""
+        """Store nothing more: a late partial write would overwrite the full layer."""
         self._is_over.set()
         if self._storing:
             await self._storing
