@@ -32,9 +32,11 @@ def load(
     overrides: Sequence[str] | None,
     no_plugins: bool,
     plan_file: Path | None = None,
+    runner: str | None = None,
     **options: str | float | list[str] | None,
 ) -> Loaded:
-    """Read a config. `options` are top-level keys that the command line may set; `None` sets none.
+    """Read a config. `options` are top-level keys that the command line may set, and `runner` is
+    the kind of runner; `None` sets none.
 
     Raises:
         ConfigError: the config cannot be read or has mistakes, or names modules that `no_plugins`
@@ -43,7 +45,8 @@ def load(
     from pipelines.refine.config import RefineConfig
 
     changes = given(**options)
-    document = load_document(path, changes=changes, overrides=overrides or [], plan=plan_file)
+    overrides = [*(overrides or []), *([f"runner.kind={runner}"] if runner else [])]
+    document = load_document(path, changes=changes, overrides=overrides, plan=plan_file)
     config, refresh = (
         (validated(RefineConfig, document, where=str(path)), RefreshOptions())
         if "refine" in document
