@@ -45,7 +45,7 @@ class Answers:
         self._is_over.set()
 
     async def end(self) -> None:
-        """Store nothing more: it would replace the layer of the whole shard, which comes now."""
+        """Store nothing more: a late partial write would overwrite the full layer."""
         self.stop()
         if self._storing:
             await self._storing

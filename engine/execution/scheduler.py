@@ -65,7 +65,7 @@ T = TypeVar("T")
 CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
 ATTEMPTS = 3
-"""Times that a shard is read when workers die of none of its inputs."""
+"""Times that a shard is read when workers die reading it, and no single input is to blame."""
 FULL = 5
 """Times that a shard is started when shared memory is full."""
 PAUSE_S = 1.0
@@ -76,8 +76,6 @@ LOOK_S = 1.0
 """Seconds after which more shards are started, when workers joined."""
 STARTED_AGAIN = (DataLost, StoreFull)
 """Errors after which a shard is started again."""
-KEEP_S = 10.0
-"""Seconds after which an answer is stored, where a config does not say it."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
 MAX_DEATHS = 64
@@ -119,9 +117,7 @@ class Moment:
 class Scheduler:
     """Moves shards through a runner, and reports to an observer what happens to them."""
 
-    def __init__(
-        self, graph: Graph, runner: Runner, observer: Observer, *, keep_s: float = KEEP_S
-    ) -> None:
+    def __init__(self, graph: Graph, runner: Runner, observer: Observer, *, keep_s: float) -> None:
         self._graph = graph
         self._runner = runner
         self._observer = observer

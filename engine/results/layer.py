@@ -75,7 +75,7 @@ class Layer:
         return Layer(table=self.table.filter(keep), errors=errors, asked=asked)
 
     def renumbered(self, numbers: Mapping[int, int]) -> Layer:
-        """Return the answers about samples that have a new number, by the old one, under it."""
+        """Renumber samples: `numbers` maps old to new, others are left out."""
         old = self.table.column("sample").to_numpy()
         keep = np.fromiter((int(number) in numbers for number in old), bool, len(old))
         new = pa.array([numbers[int(number)] for number in old[keep]], pa.int32())

@@ -34,10 +34,11 @@ def load(
     no_plugins: bool,
     plan_file: Path | None = None,
     is_refined: bool = False,
+    runner: str | None = None,
     **options: str | float | list[str] | None,
 ) -> Loaded:
-    """Read a config. `options` are top-level keys that the command line may set; `None` sets none.
-    With `is_refined`, the config must have `refine`.
+    """Read a config. `options` are top-level keys that the command line may set, and `runner` is
+    the kind of runner; `None` sets none. With `is_refined`, the config must have `refine`.
 
     Raises:
         ConfigError: the config cannot be read or has mistakes, or names modules that `no_plugins`
@@ -46,7 +47,8 @@ def load(
     from pipelines.refine.config import RefineConfig
 
     changes = given(**options)
-    document = load_document(path, changes=changes, overrides=overrides or [], plan=plan_file)
+    overrides = [*(overrides or []), *([f"runner.kind={runner}"] if runner else [])]
+    document = load_document(path, changes=changes, overrides=overrides, plan=plan_file)
     if is_refined and "refine" not in document:
         raise ConfigError(f"{path}: the key 'refine' is missing; `florilegium build` needs none")
     config, refresh = (

@@ -22,6 +22,7 @@ from pipelines.commands.options import (
     PluginPath,
     SourceOption,
     Verbose,
+    local_folder,
     out,
     warn,
 )
@@ -101,7 +102,9 @@ def refine(
 def train(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished dataset.")],
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/train.yaml.")],
-    output: Annotated[Path, typer.Option(help="Write the checkpoint here.")],
+    output: Annotated[
+        Path, typer.Option(parser=local_folder, metavar="PATH", help="Write the checkpoint here.")
+    ],
     overrides: Overrides = None,
     no_plugins: NoPlugins = False,  # the config of a training names no class
 ) -> None:
