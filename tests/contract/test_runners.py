@@ -88,23 +88,6 @@ def test_a_stage_that_fails_costs_only_the_guilty_image(
     assert manifest.totals.tasks["caption"] == {"kept": IMAGES - 1, "dropped": 0}
 
 
-def test_an_image_that_kills_the_process_is_found_and_the_others_are_kept(
-    album: Path, tmp_path: Path, ray_cluster: None
-) -> None:
-    stages = {
-        "poisoned": {"use": "tests.stages:Trouble", "key": "flower", "how": "die"},
-        "describe": DESCRIBED["describe"],
-        "counting": counting(tmp_path / "log"),
-    }
-    manifest = build(
-        album, tmp_path / "out", runner={"kind": "ray", "workers": 2}, specialists=stages
-    )
-    assert letters(manifest) == {"flower": ("poisoned", "process_died")}
-    assert manifest.totals.samples == IMAGES - 1
-    assert manifest.totals.tasks["caption"]["kept"] == IMAGES - 1
-    assert manifest.totals.tasks["tag"]["kept"] == IMAGES - 1
-
-
 def test_an_image_that_kills_the_process_does_not_take_the_call_beside_it_along(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
