@@ -28,6 +28,7 @@ from engine.results.takedowns import (
     Receipt,
     by_name,
     complete_receipt,
+    has_other_lists,
     list_in_effect,
     put_in_effect,
     read_pending,
@@ -46,14 +47,16 @@ from pipelines.dataset.takedown_rounds import checkpoints_of, clear_round, round
 def begin(run: Run, manifest: Manifest) -> None:
     """Delete from layers and logs what was made of listed images; `manifest` is the next one.
 
-    Nothing is done where the list is the one before, and matches nothing new.
+    Nothing is done where the list is the one before, matches nothing new, and no build with another
+    list was killed: that may have answered about images that only this one has.
     """
     if run.takedown is None:
         return
     history = _History.of(run.output)
     letters = _letters(manifest)
     is_new = run.takedown.digest != history.list_digest or not history.has_all(letters)
-    if history.pending is None and not is_new:
+    was_other = has_other_lists(run.output, history.previous)
+    if history.pending is None and not is_new and not was_other:
         return
     put_in_effect(run.output, run.takedown)
     held = tuple(_held(run, manifest, letters))

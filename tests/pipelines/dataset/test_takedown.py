@@ -429,5 +429,22 @@ def test_a_listed_input_that_never_was_a_sample_is_taken_down_after_a_kill(
     assert photos.build("key:cat").totals.failures == {"taken_down": 1}
 
 
+def test_a_killed_build_with_another_list_leaves_no_answers_about_a_listed_image(
+    photos: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos.build()
+    photos.build("key:cat")
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.building.put_in_place", killed_now)
+        with pytest.raises(KeyboardInterrupt):
+            photos.build()
+    traces = traces_of_the_cat(photos)
+    assert found_in(photos.out, *traces), "shards and layers of the killed build"
+    photos.build("key:cat")
+    assert found_in(photos.out, *traces) == []
+    assert [[one.key for one in receipt.matched] for receipt in photos.receipts()] == [["cat"]] * 2
+    assert photos.problems() == []
+
+
 def killed_now(*_: object) -> None:
     raise KeyboardInterrupt
