@@ -33,7 +33,7 @@ from engine.results.publication import (
     read_stats,
 )
 from engine.results.shard import SOURCE_FINGERPRINT
-from engine.results.takedowns import list_in_effect, refuse_to_bring_back
+from engine.results.takedowns import list_in_effect, refuse_to_bring_back, tidy_complete
 from engine.sources.source import RECEIPTS
 from engine.sources.takedown import NOTHING, Takedown, base_of
 from engine.storage.folder import Folder
@@ -69,6 +69,8 @@ def divide(run: Run, *, replace: bool) -> list[ShardSpec]:
     """
     if run.takedown is None:
         refuse_to_bring_back(run.output)
+    else:
+        tidy_complete(run.output)
     index, size = read_index(run.output), run.config.shard_size
     if not replace:
         _refuse_another_source(run, index)

@@ -243,10 +243,28 @@ def complete_receipt(output: Folder, receipt: Receipt) -> None:
 def tidy(output: Folder) -> None:
     """Delete lists that are no longer in effect, and the first form of a complete receipt."""
     in_effect = list_file(list_in_effect(output))
-    for name in output.names(TAKEDOWNS):
-        path = f"{TAKEDOWNS}/{name}"
-        if (_LIST.fullmatch(name) and path != in_effect) or path == PENDING or is_left_over(name):
+    paths = [f"{TAKEDOWNS}/{name}" for name in output.names(TAKEDOWNS)]
+    for path in paths:
+        if (_is_list(path) and path != in_effect) or is_left_over(path.rpartition("/")[2]):
             output.remove(path)
+    if PENDING in paths:  # last: where it is gone, other lists are those of killed builds
+        output.remove(PENDING)
+
+
+def has_other_lists(output: Folder, takedown: Takedown) -> bool:
+    """Whether there are lists but the one that is in effect: those of builds that were killed."""
+    paths = (f"{TAKEDOWNS}/{name}" for name in output.names(TAKEDOWNS))
+    return any(_is_list(path) and path != list_file(takedown) for path in paths)
+
+
+def _is_list(path: str) -> bool:
+    return bool(_LIST.fullmatch(path.removeprefix(f"{TAKEDOWNS}/")))
+
+
+def tidy_complete(output: Folder) -> None:
+    """Tidy up after a takedown that was complete but for this, before a next list is written."""
+    if output.exists(PENDING) and read_pending(output) is None:
+        tidy(output)
 
 
 def _numbered(number: int) -> str:

@@ -8,10 +8,14 @@ when the version is replaced.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+from engine.core.errors import DamagedFile
 from engine.planning.config import LAYERS
-from engine.results.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards
+from engine.results.manifest import MANIFEST, RECIPE, SIGNATURE, named_shards, read_manifest
 from engine.results.publication import SHARDS
 from engine.storage.folder import Folder, is_left_over
 from engine.untrusted.names import is_shard_name
@@ -99,6 +103,18 @@ def live_shards(output: Folder) -> set[str]:
     """Return the names of the shards of all versions."""
     paths = [MANIFEST, *version_files(output)]
     return {name for path in paths for name in named_shards(output, path)}
+
+
+def whole_manifests(output: Folder) -> Iterator[dict[str, Any]]:
+    """Yield the manifests of all versions, the current one first, but for damaged ones.
+
+    Raises:
+        StorageError: one cannot be read.
+    """
+    for path in (MANIFEST, *version_files(output)):
+        with suppress(DamagedFile):
+            if manifest := read_manifest(output, path):
+                yield manifest
 
 
 def version_files(output: Folder) -> list[str]:

@@ -15,7 +15,6 @@ from engine.core.sample import DeadLetter
 from engine.execution.preparation import Run
 from engine.results.listed import listed_in
 from engine.results.manifest import (
-    MANIFEST,
     Manifest,
     named_shards,
     read_dead_letters,
@@ -28,13 +27,14 @@ from engine.results.takedowns import (
     Receipt,
     by_name,
     complete_receipt,
+    has_other_lists,
     list_in_effect,
     put_in_effect,
     read_pending,
     read_receipts,
     tidy,
 )
-from engine.results.versions import Retention, remove_stale, version_files
+from engine.results.versions import Retention, remove_stale, version_files, whole_manifests
 from engine.sources.takedown import TAKEN_DOWN, Takedown, names_in
 from engine.storage.folder import Folder
 from pipelines.dataset.find import bases_of
@@ -46,18 +46,21 @@ from pipelines.dataset.takedown_rounds import checkpoints_of, clear_round, round
 def begin(run: Run, manifest: Manifest) -> None:
     """Delete from layers and logs what was made of listed images; `manifest` is the next one.
 
-    Nothing is done where the list is the one before, and matches nothing new.
+    Nothing is done where the list is the one before, matches nothing new, and no build with another
+    list was killed: that may have answered about images that only this one has.
     """
     if run.takedown is None:
         return
     history = _History.of(run.output)
     letters = _letters(manifest)
     is_new = run.takedown.digest != history.list_digest or not history.has_all(letters)
-    if history.pending is None and not is_new:
+    was_other = has_other_lists(run.output, history.previous)
+    if history.pending is None and not is_new and not was_other:
         return
     put_in_effect(run.output, run.takedown)
     held = tuple(_held(run, manifest, letters))
-    layers = TakenLayers(run, manifest, held, history.pending.samples if history.pending else ())
+    layers = TakenLayers(run, manifest, held, history.pending)
+    history = history.of_list(run, layers)
     receipt = _receipt(run, manifest, held, layers, history)
     run.output.publish(PENDING, receipt.to_json())
     layers.delete()
@@ -110,6 +113,30 @@ class _History:
             previous=list_in_effect(output),
         )
 
+    def of_list(self, run: Run, layers: TakenLayers) -> _History:
+        """Return it without what an interrupted takedown found, by another list, of images that are
+        no longer listed, but for what is deleted already."""
+        assert run.takedown is not None
+        if self.pending is None or self.pending.list_digest == run.takedown.digest:
+            return self
+        stored = {name for names in _stored(run.output).values() for name in names}
+        digests = {one["digest"] for one in whole_manifests(run.output)}
+        matched = tuple(
+            replace(one, entries=tuple(listed))
+            for one in self.pending.matched
+            if (listed := [entry for entry in one.entries if entry in run.takedown.entries])
+        )
+        still = {one.shard for one in matched}
+        pending = replace(
+            self.pending,
+            matched=matched,
+            withdrawn=(),
+            shards=tuple(one for one in self.pending.shards if one in still or one not in stored),
+            versions=tuple(one for one in self.pending.versions if one not in digests),
+            samples=tuple(sorted(layers.gone.intersection(self.pending.samples))),
+        )
+        return replace(self, pending=pending)
+
     @property
     def list_digest(self) -> str:
         """The digest of the last list; that of an empty one at first."""
@@ -141,7 +168,7 @@ def _held(run: Run, manifest: Manifest, letters: Mapping[str, DeadLetter]) -> It
     assert run.takedown is not None
     current = {shard.name for shard in manifest.shards}
     bases = bases_of(run.output)
-    for number, names in finished_names(sorted(run.output.names(SHARDS))).items():
+    for number, names in _stored(run.output).items():
         near = {bases[number]} if number in bases else set(bases.values())
         for name in names:
             if name in current:
@@ -157,6 +184,11 @@ def _held(run: Run, manifest: Manifest, letters: Mapping[str, DeadLetter]) -> It
                 stats, matches = None, ()
             if matches or stats is None:  # of one that cannot be read, nothing is kept
                 yield Held(name=name, samples_digest=digest, matches=matches)
+
+
+def _stored(output: Folder) -> dict[int, list[str]]:
+    """Return the names of all finished shards, of all versions, by number."""
+    return finished_names(sorted(output.names(SHARDS)))
 
 
 def _receipt(
@@ -210,9 +242,9 @@ def _receipt(
 
 def _versions_with(output: Folder, shards: Collection[str]) -> Iterator[str]:
     """Yield the digests of the manifests that name one of these shards."""
-    for path in (MANIFEST, *version_files(output)):
-        if not set(shards).isdisjoint(named_shards(output, path)):
-            yield (read_manifest(output, path) or {})["digest"]
+    for manifest in whole_manifests(output):
+        if not {shard["name"] for shard in manifest["shards"]}.isdisjoint(shards):
+            yield manifest["digest"]
 
 
 def _not_reached(run: Run, *, is_own: bool) -> Iterator[str]:

@@ -19,7 +19,7 @@ from engine.planning.config import LAYERS
 from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadata
 from engine.results.layer_store import schema_of_layer
 from engine.results.manifest import Manifest
-from engine.results.takedowns import Match
+from engine.results.takedowns import Match, Receipt
 from engine.sources.source import RECEIPTS
 from engine.storage.folder import Folder
 from pipelines.dataset.clean import datasets_in, manifests_of
@@ -38,13 +38,13 @@ class Held:
 class TakenLayers:
     """The stored layers, and which of them have answers about samples that must go.
 
-    `held` are the shards that held listed images, `earlier` the samples that an interrupted
-    takedown found. `root` is the dataset in which the layers lie, `None` where they lie elsewhere
+    `held` are the shards that held listed images, `earlier` is the receipt of an interrupted
+    takedown. `root` is the dataset in which the layers lie, `None` where they lie elsewhere
     and others may need them.
     """
 
     def __init__(
-        self, run: Run, manifest: Manifest, held: Collection[Held], earlier: Collection[str]
+        self, run: Run, manifest: Manifest, held: Collection[Held], earlier: Receipt | None
     ) -> None:
         self._run = run
         self._folder = run.layers
@@ -52,13 +52,21 @@ class TakenLayers:
         self._samples: dict[str, list[str]] = {}
         self._new = {shard.number: shard.samples_digest for shard in manifest.shards}
         self.root = _root_of(run)
-        self.gone = frozenset(earlier) | {sample for one in held for sample in self._gone_from(one)}
+        found = {sample for one in held for sample in self._gone_from(one)}
+        self.gone = frozenset(found | (self._still_gone(earlier) if earlier else set()))
         self._live = self._live_digests({one.name for one in held})
 
     def _gone_from(self, held: Held) -> set[str]:
         """Return the digests of samples that a shard had and that its successor has not."""
-        successor = self._new.get(int(held.name.partition("-")[0]), "")
-        return set(self._samples_of(held.samples_digest)) - set(self._samples_of(successor))
+        return set(self._samples_of(held.samples_digest)) - self._successor_of(held.name)
+
+    def _still_gone(self, earlier: Receipt) -> set[str]:
+        """Return what an interrupted takedown found, but for samples that are there again."""
+        return set(earlier.samples).difference(*map(self._successor_of, earlier.shards))
+
+    def _successor_of(self, shard: str) -> set[str]:
+        """Return the digests of the samples of the shard that takes the place of one."""
+        return set(self._samples_of(self._new.get(int(shard.partition("-")[0]), "")))
 
     def _samples_of(self, digest: str) -> list[str]:
         """Return the digests of the samples of a shard, from any layer that has all of them; else,

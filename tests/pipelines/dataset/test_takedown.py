@@ -429,5 +429,47 @@ def test_a_listed_input_that_never_was_a_sample_is_taken_down_after_a_kill(
     assert photos.build("key:cat").totals.failures == {"taken_down": 1}
 
 
+def test_a_killed_build_with_another_list_leaves_no_answers_about_a_listed_image(
+    photos: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos.build()
+    photos.build("key:cat")
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.building.put_in_place", killed_now)
+        with pytest.raises(KeyboardInterrupt):
+            photos.build()
+    traces = traces_of_the_cat(photos)
+    assert found_in(photos.out, *traces), "shards and layers of the killed build"
+    photos.build("key:cat")
+    assert found_in(photos.out, *traces) == []
+    assert [[one.key for one in receipt.matched] for receipt in photos.receipts()] == [["cat"]] * 2
+    assert photos.problems() == []
+
+
+def test_an_entry_that_is_withdrawn_after_a_kill_deletes_no_version(
+    photos: Album, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos.build(keep_versions=5)
+    photos.build(keep_versions=5, specialists=BRIGHTEST)
+    versions = list((photos.out / "versions").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(pipelines.build, "switch", killed_now)
+        with pytest.raises(KeyboardInterrupt):
+            photos.build("key:cat", "key:cup", keep_versions=5, specialists=BRIGHTEST)
+    changed = shutil.copytree(photos.out, photos.out.with_name("changed"))
+    photos.build(keep_versions=5, specialists=BRIGHTEST)
+    assert list((photos.out / "versions").iterdir()) == versions
+    (receipt,) = photos.receipts()
+    assert (receipt.matched, receipt.shards, receipt.versions, receipt.samples) == ((), (), (), ())
+    assert photos.problems() == []
+    photos.out = changed
+    photos.build("key:cup", keep_versions=5, specialists=BRIGHTEST)
+    (receipt,) = photos.receipts()
+    assert {one.key for one in receipt.matched} == {"cup"}
+    assert (len(receipt.samples), len(receipt.versions), len(receipt.shards)) == (1, 2, 2)
+    assert photos.names() == ["astronaut", "cat", "cat_corner", "motorcycle", "pagoda"]
+    assert photos.problems() == []
+
+
 def killed_now(*_: object) -> None:
     raise KeyboardInterrupt
