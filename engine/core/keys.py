@@ -17,7 +17,7 @@ KEY_BYTES = 80
 """Bytes of a key in UTF-8, at most: a tar of the USTAR format holds names of 100 bytes."""
 PACK_BYTES = 40
 """Bytes of the key of a pack, at most; the keys of its samples begin with it."""
-_MOST_BYTES = 200
+_MAX_BYTES = 200
 _SEPARATOR = "--"
 _NUMBERED = 5
 """Digits in the name of a shard of img2dataset: all keys in `00042.tar` begin with `00042`."""
@@ -43,7 +43,7 @@ Taken = dict[str, int]
 
 def is_key(name: object) -> bool:
     """Whether a value can be the key of a sample: no path, and short enough for a file name."""
-    is_text = isinstance(name, str) and 0 < len(name.encode("utf-8", "replace")) <= _MOST_BYTES
+    is_text = isinstance(name, str) and 0 < len(name.encode("utf-8", "replace")) <= _MAX_BYTES
     return is_text and all(map(_is_of_a_key, str(name)))
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 KEY_MASK = "[key]"
 """What stands in place of a secret."""
-LEAST_CHARACTERS = 6
+MIN_CHARACTERS = 6
 """Least characters of a secret value: masking shorter ones would damage ordinary words."""
-_MOST_PLAIN = 512
+_MAX_PLAIN = 512
 """Characters of a value that are looked for; a longer one, such as a key in a file's text, is found
 by its beginning and masked as far as it goes on without a space."""
 
@@ -73,7 +73,7 @@ def _secrets_in(options: Mapping[str, Any]) -> Iterator[str]:
 
 def without_values(text: str, *values: str) -> str:
     """Return a text with a mask in place of these values, however they are written."""
-    for value in sorted({one for one in values if len(one) >= LEAST_CHARACTERS}, key=len)[::-1]:
+    for value in sorted({one for one in values if len(one) >= MIN_CHARACTERS}, key=len)[::-1]:
         for pattern in _patterns_of(value):
             text = pattern.sub(KEY_MASK, text)
     return text
@@ -81,9 +81,9 @@ def without_values(text: str, *values: str) -> str:
 
 @lru_cache(maxsize=256)
 def _patterns_of(value: str) -> tuple[re.Pattern[str], ...]:
-    is_long = len(value) > _MOST_PLAIN
-    plain = _BREAK.join(map(_character, value[:_MOST_PLAIN])) + r"\S*" * is_long
-    data = value[:_MOST_PLAIN].encode("utf-8", "surrogateescape")
+    is_long = len(value) > _MAX_PLAIN
+    plain = _BREAK.join(map(_character, value[:_MAX_PLAIN])) + r"\S*" * is_long
+    data = value[:_MAX_PLAIN].encode("utf-8", "surrogateescape")
     encoded = "|".join(_BREAK.join(map(_digit, core)) for core in _in_base64(data))
     return (
         re.compile(f"{plain}|{data.hex()}", re.IGNORECASE),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.image.header import MAX_BYTES, MAX_PIXELS
 
-MOST_PIXELS = 178_956_970
+PILLOW_MAX_PIXELS = 178_956_970
 """Pixels of an image, at most, whatever the config: Pillow refuses more."""
 _NOT_OF_READINGS = frozenset({"stage_seconds", "load_seconds", "shard_seconds", "worker_memory_mb"})
 
@@ -20,7 +20,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MOST_PIXELS)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PILLOW_MAX_PIXELS)
     """Pixels of an image, checked before it is decoded; Pillow refuses more."""
     max_file_bytes: int = Field(default=MAX_BYTES, ge=1)
     """Bytes of an image: a file, a member of an archive or a value in Parquet."""

@@ -11,13 +11,13 @@ import re
 from functools import partial
 from urllib.parse import unquote, urlsplit
 
-from engine.core.known_secrets import KEY_MASK, LEAST_CHARACTERS, known_values, without_values
+from engine.core.known_secrets import KEY_MASK, MIN_CHARACTERS, known_values, without_values
 
 MASK = "***"
 """Replaces a secret in a URL."""
 """Replaces a secret elsewhere."""
 
-MOST_CHARACTERS = 100_000
+MAX_CHARACTERS = 100_000
 """Characters of a text that are searched; the rest of the text is left out."""
 _LONGEST_TORN = 2000
 """Characters of the last word before that cut, which are left out: it may be half of a secret."""
@@ -111,9 +111,9 @@ def redacted(text: str, *secrets: str) -> str:
 
     Redacting a text twice changes nothing.
     """
-    if len(text) > MOST_CHARACTERS:
-        whole = MOST_CHARACTERS - _LONGEST_TORN
-        text = text[:whole] + "".join(re.findall(r"\S*\s", text[whole:MOST_CHARACTERS]))
+    if len(text) > MAX_CHARACTERS:
+        whole = MAX_CHARACTERS - _LONGEST_TORN
+        text = text[:whole] + "".join(re.findall(r"\S*\s", text[whole:MAX_CHARACTERS]))
     text = _PRIVATE_KEY.sub(KEY_MASK, without_values(text, *secrets, *known_values()))
     text = _PAIR.sub(_pair, _URL.sub(_url, text))
     text = _NAMED.sub(_named, _HEADER.sub(_named, text))
@@ -156,7 +156,7 @@ def is_redacted(text: str) -> bool:
 def is_secret(value: str) -> bool:
     """Whether a value looks like a token, or is that of a secret environment variable."""
     return bool(_TOKEN.search(value) or _SCHEME.search(value)) or (
-        len(value) >= LEAST_CHARACTERS and value in set(known_values())
+        len(value) >= MIN_CHARACTERS and value in set(known_values())
     )
 
 

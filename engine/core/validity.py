@@ -17,7 +17,7 @@ from engine.core.tasks import TABLE
 
 _KINDS = frozenset(get_args(Kind))
 _LONGEST_SPAN = 2**31
-_MOST_GROUPS = 7  # of five bits, in a number of a mask
+_MAX_GROUPS = 7  # of five bits, in a number of a mask
 _CONTENT = ("text", "label", "box_xyxy", "quad", "mask_rle", "span", "parent_id")
 TEXTS = ("task", "text", "label", "language", "parent_id", "id")
 """The fields of an annotation that are texts."""
@@ -182,7 +182,7 @@ def _fills(counts: str, pixels: int) -> bool:
     groups of five bits, lowest first: `0x20` marks that more follow, `0x10` of the last group
     the sign. From the fourth number on it is the difference to the one two before (COCO API).
     """
-    if len(counts) > _MOST_GROUPS * (pixels + 2):  # of runs that are mostly empty
+    if len(counts) > _MAX_GROUPS * (pixels + 2):  # of runs that are mostly empty
         return False
     groups = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     if len(groups) == 0 or groups.min() < 0 or groups.max() >= 64 or groups[-1] & 0x20:
@@ -190,7 +190,7 @@ def _fills(counts: str, pixels: int) -> bool:
     last = np.flatnonzero(groups & 0x20 == 0)
     first = np.concatenate(([0], last[:-1] + 1))
     length = last - first + 1
-    if length.max() > _MOST_GROUPS:
+    if length.max() > _MAX_GROUPS:
         return False
     position = np.arange(len(groups)) - np.repeat(first, length)
     runs = np.add.reduceat((groups & 0x1F) << (5 * position), first)

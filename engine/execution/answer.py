@@ -37,7 +37,7 @@ BUDGET_EXHAUSTED = "budget_exhausted"
 _PASS_ON = (__file__, stage.__file__)
 """The files between a worker and a stage's own code: tracebacks leave them out."""
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_MOST_TRACED = 4000
+_MAX_TRACED = 4000
 
 Answer = list[Any] | SampleError
 """The rows of a stage about one sample, or why there are none."""
@@ -88,11 +88,11 @@ def _believable(error: SampleError) -> SampleError:
     """Return an error whose parts fit into a dead letter, whatever a stage put there."""
     traceback = error.traceback if isinstance(error.traceback, str) else ""
     if isinstance(error.reason, str) and _REASON.fullmatch(error.reason):
-        if traceback == error.traceback and len(traceback) <= _MOST_TRACED:
+        if traceback == error.traceback and len(traceback) <= _MAX_TRACED:
             return error
-        return SampleError(error.reason, error.message, traceback=traceback[-_MOST_TRACED:])
+        return SampleError(error.reason, error.message, traceback=traceback[-_MAX_TRACED:])
     what = f"{error.message} (its reason is not made of small letters, digits and underscores)"
-    return SampleError(STAGE_FAILED, what, traceback=traceback[-_MOST_TRACED:])
+    return SampleError(STAGE_FAILED, what, traceback=traceback[-_MAX_TRACED:])
 
 
 def _answers(node: Node[Any], samples: Sequence[Sample], limits: Limits) -> Iterator[Answer]:

@@ -40,7 +40,7 @@ StoredAnswers = Mapping[str, Mapping[int, Answer]]
 """By the name of the stage and the number of the sample."""
 KnownAnswers = Mapping[str, Mapping[int, Known]]
 """What layers under other gates know, by the name of the stage and the number of the sample."""
-_MOST_NAMED = 4
+_MAX_NAMED = 4
 
 
 class WorkerCall:
@@ -309,8 +309,8 @@ def _named(node: Node[Any], error: SampleError) -> SampleError:
 
 
 def _described(node: Node[Any], samples: Sequence[Sample]) -> str:
-    keys = ", ".join(sample.key for sample in samples[:_MOST_NAMED])
-    more = f" and {len(samples) - _MOST_NAMED} more" if len(samples) > _MOST_NAMED else ""
+    keys = ", ".join(sample.key for sample in samples[:_MAX_NAMED])
+    more = f" and {len(samples) - _MAX_NAMED} more" if len(samples) > _MAX_NAMED else ""
     return f"stage {node.name!r}, asked about {keys}{more},"
 
 

@@ -23,9 +23,9 @@ from engine.untrusted.escaped import escaped
 from engine.untrusted.traces import traceback_of
 
 LOG = "run.log"
-MOST_OF_LIBRARIES = 10_000
+MAX_OF_LIBRARIES = 10_000
 """Entries of libraries and specialists in the log of one run, at most."""
-_MOST_CHARACTERS = 10_000
+_MAX_CHARACTERS = 10_000
 _OURS = "engine"
 """The logger above those of the engine."""
 
@@ -44,7 +44,7 @@ class EntryFormatter(logging.Formatter):
         name = "" if _is_ours(record) else record.name
         subject = [getattr(record, "shard", ""), getattr(record, "stage", ""), name]
         text = redacted(": ".join([*filter(None, subject), message_of_record(record)]))
-        lines = [*text[:_MOST_CHARACTERS].split("\n"), *trace_of(record).split("\n")]
+        lines = [*text[:_MAX_CHARACTERS].split("\n"), *trace_of(record).split("\n")]
         first, *others = (escaped(redacted(line)) for line in lines if line)
         indented = (line if line.startswith("  ") else f"  {line}" for line in others)
         head = f"{self.formatTime(record, self.datefmt)} {record.levelname:7} {first}"
@@ -84,9 +84,9 @@ class _Bound(logging.Filter):
         if _is_ours(record):
             return True
         self._count += 1
-        if self._count == MOST_OF_LIBRARIES + 1:
+        if self._count == MAX_OF_LIBRARIES + 1:
             _log.warning("more than %d entries of libraries: others are left out", self._count - 1)
-        return self._count <= MOST_OF_LIBRARIES
+        return self._count <= MAX_OF_LIBRARIES
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

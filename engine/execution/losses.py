@@ -20,7 +20,7 @@ from engine.untrusted.escaped import escaped
 
 MANY = 100
 """Least number of dead letters before a run stops early."""
-_MOST_REASONS = 3
+_MAX_REASONS = 3
 
 
 class Ledger:
@@ -117,7 +117,7 @@ def _is_beyond(failed: Sequence[DeadLetter], inputs: int, max_share: float) -> b
 
 
 def _refusal(what: str, letters: Sequence[DeadLetter], max_share: float) -> RunError:
-    reasons = _by_reason(letters)[:_MOST_REASONS]
+    reasons = _by_reason(letters)[:_MAX_REASONS]
     counts = ", ".join(f"{escaped(reason)} {len(of_reason)}" for reason, of_reason in reasons)
     allowed = f", more than max_dead_letter_share = {max_share:g} allows" if max_share < 1 else ""
     cure = "mend the source or the stage, then run again with --retry-dead-letters"

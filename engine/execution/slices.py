@@ -36,7 +36,7 @@ from engine.results.publication import ShardStats
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, PARTS, writing
 
-_MOST_NAMED = 8
+_MAX_NAMED = 8
 """Slices that are named with their missing shards, and shards of each, at most."""
 
 
@@ -193,16 +193,16 @@ def _missing(shards: Sequence[int], slices: int, total: int) -> str:
         by_slice.setdefault(Slice.with_shard(shard, of=slices).number, []).append(shard)
     lines = [
         f"  --slice {number}/{slices}: {_listed(by_slice[number])}"
-        for number in sorted(by_slice)[:_MOST_NAMED]
+        for number in sorted(by_slice)[:_MAX_NAMED]
     ]
-    if len(by_slice) > _MOST_NAMED:
-        lines.append(f"  and {len(by_slice) - _MOST_NAMED} more slices")
+    if len(by_slice) > _MAX_NAMED:
+        lines.append(f"  and {len(by_slice) - _MAX_NAMED} more slices")
     what = f"{len(shards)} of {counted(total, 'shard')} are missing"
     cure = "run `florilegium build CONFIG` again with"
     return "\n".join((f"{what}: {cure}", *lines, "and then with --finish"))
 
 
 def _listed(shards: Sequence[int]) -> str:
-    shown = ", ".join(f"{shard:06d}" for shard in shards[:_MOST_NAMED])
-    more = f" and {len(shards) - _MOST_NAMED} more" if len(shards) > _MOST_NAMED else ""
+    shown = ", ".join(f"{shard:06d}" for shard in shards[:_MAX_NAMED])
+    more = f" and {len(shards) - _MAX_NAMED} more" if len(shards) > _MAX_NAMED else ""
     return f"{counted(len(shards), 'shard')} ({shown}{more})"

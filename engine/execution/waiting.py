@@ -12,7 +12,7 @@ from engine.core.counted import counted
 
 PATIENCE_S = 10.0
 """Seconds after which a worker that has not started is waiting for resources, not for imports."""
-_MOST_NAMED = 3
+_MAX_NAMED = 3
 _RAYS_OWN = ("/ray/dashboard/", "ray::")
 """Ray's own programs: parts of their command lines, or of the titles that they give themselves."""
 
@@ -36,8 +36,8 @@ def waiting_line(
     )
     if not what:
         return ""
-    who = ", ".join(others[:_MOST_NAMED]) or "others"
-    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    who = ", ".join(others[:_MAX_NAMED]) or "others"
+    more = f" and {len(others) - _MAX_NAMED} more" if len(others) > _MAX_NAMED else ""
     return f"waiting for {what}: held by {who}{more}"
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from engine.core.redaction import redacted
 from engine.untrusted.traces import traceback_of
 
-MOST_ENTRIES = 100
+MAX_ENTRIES = 100
 """Entries that one answer takes along, at most; of the others it has the number."""
-MOST_CHARACTERS = 2000
+MAX_CHARACTERS = 2000
 """Characters of the message of an entry, at most."""
 
 _log = logging.getLogger(__name__)
@@ -85,12 +85,12 @@ class WorkerLog(logging.Handler):
         self._left_out = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self._entries) == MOST_ENTRIES:
+        if len(self._entries) == MAX_ENTRIES:
             self._left_out += 1
             return
         message = redacted(message_of_record(record))
-        if len(message) > MOST_CHARACTERS:
-            message = f"{message[:MOST_CHARACTERS]}... ({len(message)} characters)"
+        if len(message) > MAX_CHARACTERS:
+            message = f"{message[:MAX_CHARACTERS]}... ({len(message)} characters)"
         entry = Entry(
             name=record.name,
             level=record.levelno,

@@ -27,7 +27,7 @@ SECTIONS = ("specialists", "filters")
 """The keys of a run under which its stages stand."""
 
 
-_MOST_MISTAKES = 8
+_MAX_MISTAKES = 8
 """Mistakes of a config that a message tells."""
 _WANTED = {
     **dict.fromkeys(
@@ -231,9 +231,9 @@ def validated(model: type[ModelT], values: Any, *, where: str) -> ModelT:
         details = error.errors(include_url=False)
         if any(detail["type"] != "too_short" for detail in details):  # what is wrong in it tells
             details = [detail for detail in details if detail["type"] != "too_short"]
-        lines = [_explain(model, detail) for detail in details[:_MOST_MISTAKES]]
-        if len(details) > _MOST_MISTAKES:
-            lines.append(f"and {len(details) - _MOST_MISTAKES} more mistakes")
+        lines = [_explain(model, detail) for detail in details[:_MAX_MISTAKES]]
+        if len(details) > _MAX_MISTAKES:
+            lines.append(f"and {len(details) - _MAX_MISTAKES} more mistakes")
         raise ConfigError(f"{where}: " + "; ".join(lines)) from None
 
 

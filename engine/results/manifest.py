@@ -56,7 +56,7 @@ MANIFEST_NAMES = frozenset(
     | {"files", "digest"}
 )
 """The fields of a manifest of this format."""
-_MOST_TASKS = 50
+_MAX_TASKS = 50
 """Tasks shown in tables, at most."""
 Count = Annotated[int, Field(ge=0)]
 Counts = dict[str, dict[str, int]]
@@ -84,16 +84,16 @@ class Totals:
     @property
     def shown_tasks(self) -> Counts:
         """Tasks for tables, by name; beyond the most frequent ones, the others are one entry."""
-        if len(self.tasks) <= _MOST_TASKS:
+        if len(self.tasks) <= _MAX_TASKS:
             return self.tasks
 
         def rank(task: str) -> tuple[int, str]:
             return -sum(self.tasks[task].values()), task
 
         ranked = sorted(self.tasks, key=rank)
-        rest = [self.tasks[task] for task in ranked[_MOST_TASKS:]]
+        rest = [self.tasks[task] for task in ranked[_MAX_TASKS:]]
         others = {side: sum(sides[side] for sides in rest) for side in ("kept", "dropped")}
-        shown = {task: self.tasks[task] for task in sorted(ranked[:_MOST_TASKS])}
+        shown = {task: self.tasks[task] for task in sorted(ranked[:_MAX_TASKS])}
         return {**shown, f"{len(rest)} other tasks": others}
 
     @classmethod

@@ -19,7 +19,7 @@ from engine.untrusted.traces import traceback_of
 UNREADABLE_FILE = "unreadable_file"
 SOURCE_FAILED = "source_failed"
 """The source itself failed, whatever the input is."""
-_MOST_KINDS = 20
+_MAX_KINDS = 20
 
 
 class LeftAlone:
@@ -45,9 +45,9 @@ class LeftAlone:
         if self._kinds:
             # Files without suffix last; of many kinds the most frequent.
             commonest = sorted(self._kinds.items(), key=lambda kind: (-kind[1], kind[0]))
-            kinds = sorted(commonest[:_MOST_KINDS], key=lambda kind: (not kind[0], kind[0]))
+            kinds = sorted(commonest[:_MAX_KINDS], key=lambda kind: (not kind[0], kind[0]))
             shown = [f"{n:,} {suffix or 'without suffix'}" for suffix, n in kinds]
-            if rest := sum(n for _, n in commonest[_MOST_KINDS:]):
+            if rest := sum(n for _, n in commonest[_MAX_KINDS:]):
                 shown.append(f"{rest:,} of other kinds")
             lines.append(f"{counted(self._kinds.total(), 'file')} left alone: {', '.join(shown)}")
         return tuple(lines)

@@ -30,7 +30,7 @@ _BYTES_PER_ROW = 64
 """Bytes of the limit of a sheet for each row, and for each named image, that it may have."""
 _BYTES_PER_CELL = 16
 """The same for each cell of a CSV file: an empty one takes a byte there, and eight in memory."""
-_MOST_PROBLEMS = 100
+_MAX_PROBLEMS = 100
 _CURE = "divide it among folders"
 _FILE_NAME = "file_name"
 _DELIMITERS = ",;\t|"
@@ -213,7 +213,7 @@ class Sheet:
     def _refuse(self, number: int, problem: str) -> None:
         self.bad_rows += 1
         unit = "row" if self.name.endswith(".parquet") else "line"
-        if len(self.problems) < _MOST_PROBLEMS:
+        if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(f"{self.name} {unit} {number}: {problem:.300}")
 
 

@@ -30,8 +30,8 @@ _PHOTOGRAPHS = ("skimage", "sklearn")
 _MAGIC = re.compile(r"[*?\[{]")
 _GLOB = re.compile(r"[*?\[]")
 _RANGE = re.compile(r"\{(-?[0-9]+)\.\.(-?[0-9]+)")
-_MOST_NAMES = 1_000_000
-_MOST_CHARACTERS = 10_000
+_MAX_NAMES = 1_000_000
+_MAX_CHARACTERS = 10_000
 """Names that a pattern expands to, and characters of a pattern, at most."""
 
 
@@ -138,14 +138,14 @@ def _split(path: str) -> tuple[str, tuple[str, ...]]:
     rest = path[len(root) :].lstrip("/")
     ranges = (abs(int(stop) - int(start)) for start, stop in _RANGE.findall(rest))
     try:
-        is_too_many = len(rest) > _MOST_CHARACTERS or any(one >= _MOST_NAMES for one in ranges)
-        names = () if is_too_many else tuple(islice(braceexpand(rest), _MOST_NAMES + 1))
+        is_too_many = len(rest) > _MAX_CHARACTERS or any(one >= _MAX_NAMES for one in ranges)
+        names = () if is_too_many else tuple(islice(braceexpand(rest), _MAX_NAMES + 1))
     except ValueError as error:  # UnbalancedBracesError, or a number with thousands of digits
         shown = cut(path)
         raise ConfigError(f"{shown}: {error}; a range is written {{000000..000009}}") from error
-    if is_too_many or len(names) > _MOST_NAMES:
+    if is_too_many or len(names) > _MAX_NAMES:
         cure = "name a folder, or a pattern such as `*.tar`"
-        raise ConfigError(f"{cut(path)} means more than {_MOST_NAMES:,} files: {cure}")
+        raise ConfigError(f"{cut(path)} means more than {_MAX_NAMES:,} files: {cure}")
     return root or path[:1], names
 
 

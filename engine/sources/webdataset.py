@@ -60,7 +60,7 @@ NO_IMAGE = "no_image"
 
 MAX_TEXT_BYTES = 4096
 """Bytes of other members, such as `cls`, up to which they become metadata if they are text."""
-_MOST_PROBLEMS = 20
+_MAX_PROBLEMS = 20
 
 _CAPTION_EXTENSIONS = ("txt", "caption")
 _TEXT_EXTENSIONS = frozenset(
@@ -142,7 +142,7 @@ class _Group:
         elif self.text_bytes + member.size <= self.limits.max_label_bytes:
             self.texts[extension] = member.read()
             self.text_bytes += member.size
-        elif len(self.problems) < _MOST_PROBLEMS:
+        elif len(self.problems) < _MAX_PROBLEMS:
             limit = self.limits.max_label_bytes
             others = f" after {self.text_bytes} of other texts" if self.text_bytes else ""
             self.problems.append(f"{extension}: {member.size} bytes{others}, the limit is {limit}")

@@ -12,8 +12,8 @@ from traceback import StackSummary, extract_tb
 
 from engine.core.redaction import redacted
 
-_MOST_FRAMES = 12
-_MOST_CHARACTERS = 4000
+_MAX_FRAMES = 12
+_MAX_CHARACTERS = 4000
 
 
 def traceback_of(error: BaseException, *, above: Collection[str] = ()) -> str:
@@ -23,18 +23,18 @@ def traceback_of(error: BaseException, *, above: Collection[str] = ()) -> str:
     """
     blocks: list[str] = []
     one: BaseException | None = error
-    while one is not None and len(blocks) < _MOST_FRAMES:
+    while one is not None and len(blocks) < _MAX_FRAMES:
         blocks.insert(0, "\n".join((*_frames(extract_tb(one.__traceback__), above), _named(one))))
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     text = redacted("\n\n".join(blocks)).encode("utf-8", "replace").decode()
-    return text if len(text) <= _MOST_CHARACTERS else f"...{text[3 - _MOST_CHARACTERS :]}"
+    return text if len(text) <= _MAX_CHARACTERS else f"...{text[3 - _MAX_CHARACTERS :]}"
 
 
 def _frames(stack: StackSummary, above: Collection[str]) -> Iterator[str]:
     frames = [frame for frame in stack if frame.filename not in above]
-    if len(frames) > _MOST_FRAMES:
-        yield f"  ... {len(frames) - _MOST_FRAMES} more"
-    for frame in frames[-_MOST_FRAMES:]:
+    if len(frames) > _MAX_FRAMES:
+        yield f"  ... {len(frames) - _MAX_FRAMES} more"
+    for frame in frames[-_MAX_FRAMES:]:
         name = "/".join(PurePath(frame.filename).parts[-2:])
         yield f"  {name}, line {frame.lineno}, in {frame.name}"
         if frame.line:

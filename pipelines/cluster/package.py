@@ -31,7 +31,7 @@ from pipelines.cluster.code import code_of
 
 CONFIG = "florilegium_job.yaml"
 LAUNCHER = "florilegium_job.py"
-MOST_BYTES = 100_000_000
+MAX_BYTES = 100_000_000
 """Most bytes of a package: Ray keeps it in the memory of the head node."""
 _PLUGINS = "florilegium_plugins"
 
@@ -203,7 +203,7 @@ def _pack_code(name: str, target: Path) -> Part:
     for path in code_of(folder):
         _copy(folder / path, target / path)
         files, total = files + 1, total + (folder / path).stat().st_size
-        if total > MOST_BYTES:
+        if total > MAX_BYTES:
             break
     if not files:
         raise ConfigError(f"plugin_path = {cut(name)}: the folder has no file that git would track")
@@ -216,10 +216,10 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _refuse_large(parts: list[Part]) -> None:
-    if sum(part.bytes for part in parts) > MOST_BYTES:
+    if sum(part.bytes for part in parts) > MAX_BYTES:
         largest = max(parts, key=lambda part: part.bytes)
         raise ConfigError(
-            f"the job would take more than {_size(MOST_BYTES)} with it, most of it {largest.name}: "
+            f"the job would take more than {_size(MAX_BYTES)} with it, most of it {largest.name}: "
             f"list what it does not need in .gitignore, or install it on the nodes"
         )
 

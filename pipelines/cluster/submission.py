@@ -35,7 +35,7 @@ _IN_IMAGE = (
     f'config="$(mktemp)" && printf %s "${_CONFIG_VARIABLE}" | base64 -d > "$config" && '
     'exec python -m pipelines {command} "$config"'
 )
-_MOST_IN_VARIABLE = 90_000
+_MAX_IN_VARIABLE = 90_000
 """Bytes of a config that fit in an environment variable, as base64."""
 _ATTEMPTS = 5
 
@@ -127,10 +127,10 @@ def _for_image(package: Package, pip: Sequence[str]) -> str:
             f"{', '.join(what)}: put them into the image, and name files by absolute paths"
         )
     data = Path(package.folder, CONFIG).read_bytes()
-    if len(data) > _MOST_IN_VARIABLE:
+    if len(data) > _MAX_IN_VARIABLE:
         raise UsageError(
             f"--image: the config has {len(data)} bytes, and goes along as a variable, which "
-            f"holds {_MOST_IN_VARIABLE}: put it into the image"
+            f"holds {_MAX_IN_VARIABLE}: put it into the image"
         )
     return b64encode(data).decode()
 

@@ -24,9 +24,9 @@ from engine.storage.folder import Folder
 from engine.untrusted.escaped import escaped
 from engine.untrusted.names import is_shard_name
 
-LEAST_DIGITS = 6
+MIN_DIGITS = 6
 """Least number of hexadecimal digits of a digest to search for."""
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def _taken_down(output: Folder, digest: str) -> str:
         one.key
         for receipt in read_receipts(output)
         for one in receipt.matched
-        if len(digits) >= LEAST_DIGITS and (one.sha256 or " ").startswith(digits)
+        if len(digits) >= MIN_DIGITS and (one.sha256 or " ").startswith(digits)
     }
     letters = {row["key"] for row in read_dead_letters(output) if row["reason"] == TAKEN_DOWN}
     return min(found & letters, default="")
@@ -171,7 +171,7 @@ def _plain(path: str) -> str:
 
 def _has_digest(image: Image, wanted: str) -> bool:
     digits = wanted.lower()
-    return len(digits) >= LEAST_DIGITS and any(one.startswith(digits) for one in image.digests)
+    return len(digits) >= MIN_DIGITS and any(one.startswith(digits) for one in image.digests)
 
 
 def _only(found: Sequence[Image], wanted: str) -> Image:
@@ -182,9 +182,9 @@ def _only(found: Sequence[Image], wanted: str) -> Image:
     """
     if len(found) == 1:
         return found[0]
-    named = [f"  {_told(one)}" for one in found[:_MOST_NAMED]]
-    if len(found) > _MOST_NAMED:
-        named.append(f"  and {len(found) - _MOST_NAMED} more")
+    named = [f"  {_told(one)}" for one in found[:_MAX_NAMED]]
+    if len(found) > _MAX_NAMED:
+        named.append(f"  and {len(found) - _MAX_NAMED} more")
     lines = "\n".join(named)
     count = counted(len(found), "image")
     raise ConfigError(f"{wanted!r} may mean {count}; name one by its path or digest:\n{lines}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipelines.telemetry.metrics import METRICS, MOST_REASONS, Metric
+from pipelines.telemetry.metrics import MAX_REASONS, METRICS, Metric
 from pipelines.telemetry.prometheus import METRICS_FILE, RUN_LABEL
 
 _HEAD = f"""\
@@ -18,7 +18,7 @@ _HEAD = f"""\
   node_exporter. The extra `metrics` has to be installed. All have the label `{RUN_LABEL}`, the name
   of the file without `.prom`: give each build that runs at the same time a file of its own.
 
-`grafana.json` draws them. Of the label `reason` there are at most {MOST_REASONS} values, further
+`grafana.json` draws them. Of the label `reason` there are at most {MAX_REASONS} values, further
 ones are `other`. Ray guesses the `_sum` of a histogram from its buckets: for sums, take the
 counters.
 

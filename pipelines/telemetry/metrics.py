@@ -28,7 +28,7 @@ from engine.execution.observer import (
 )
 
 PREFIX = "florilegium_"
-MOST_REASONS = 64
+MAX_REASONS = 64
 """Values of the label `reason`; a stage may invent reasons, and further ones are `OTHER`."""
 OTHER = "other"
 RUNNING, FINISHED, FAILED, STOPPED = STATES = ("running", "finished", "failed", "stopped")
@@ -217,7 +217,7 @@ class MetricsObserver(Observer):
             record(POOL_QUEUED, load.queued, pool=load.pool)
 
     def _bounded(self, reason: str) -> str:
-        if reason not in self._reasons and len(self._reasons) >= MOST_REASONS:
+        if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
             return OTHER
         self._reasons.add(reason)
         return reason

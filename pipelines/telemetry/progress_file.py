@@ -44,7 +44,7 @@ REMOTE_S = 15.0
 """The same on object storage, where each write is a request that costs."""
 MAX_BYTES = 1 << 20
 """Bytes of such a file, at most; it has a line for each stage."""
-_MOST_NOTES = 20
+_MAX_NOTES = 20
 _LONGEST = 1000  # characters of a text
 
 _Count = Annotated[int, Field(ge=0, le=1 << 53)]
@@ -88,7 +88,7 @@ class ProgressFile:
             step=_cut(progress.step),
             current=_cut(progress.current),
             waiting=_cut(progress.waiting),
-            notes=tuple(map(_cut, progress.notes[-_MOST_NOTES:])),
+            notes=tuple(map(_cut, progress.notes[-_MAX_NOTES:])),
             shards=progress.shards,
             shards_done=progress.shards_done,
             shards_before=progress.shards_before,

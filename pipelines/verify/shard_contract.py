@@ -23,7 +23,7 @@ from engine.core.annotation import ANNOTATION_NAMES
 from engine.core.counted import counted
 from engine.core.errors import SampleError, StorageError
 from engine.core.image.reading import decode, read_header
-from engine.core.limits import MOST_PIXELS
+from engine.core.limits import PILLOW_MAX_PIXELS
 from engine.results.contract import SAMPLE_TYPES, SHARD_COLUMNS, SHARD_SCHEMA
 from engine.results.publication import (
     SHARDS,
@@ -330,7 +330,7 @@ def _image_problem(members: Mapping[str, bytes], sample: Mapping[str, Any]) -> s
     """Return how an image differs from its JSON, in the upright frame; or ""."""
     (data,) = (data for name, data in members.items() if name not in BESIDE_IMAGE)
     try:
-        header = read_header(data, max_pixels=MOST_PIXELS, max_bytes=len(data))
+        header = read_header(data, max_pixels=PILLOW_MAX_PIXELS, max_bytes=len(data))
         height, width = decode(data).shape[:2]
     except SampleError as error:
         return f"its image does not decode: {error}"

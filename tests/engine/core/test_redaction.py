@@ -6,7 +6,7 @@ import time
 import pytest
 
 from engine.core.errors import ConfigError, FlorilegiumError, RunError, SampleError
-from engine.core.redaction import MOST_CHARACTERS, has_signature, has_user, redacted, redacted_urls
+from engine.core.redaction import MAX_CHARACTERS, has_signature, has_user, redacted, redacted_urls
 from engine.untrusted.traces import traceback_of
 
 pytestmark = pytest.mark.attack("secrets")
@@ -164,5 +164,5 @@ def test_a_long_text_takes_no_long_time(part: str) -> None:
 
 
 def test_no_half_of_a_secret_is_left_where_a_text_is_cut() -> None:
-    for place in range(MOST_CHARACTERS - 12, MOST_CHARACTERS, 3):
+    for place in range(MAX_CHARACTERS - 12, MAX_CHARACTERS, 3):
         assert "canary" not in redacted("x " * (place // 2) + "canary/of+env")

@@ -75,7 +75,7 @@ def test_what_was_logged_before_a_model_could_not_be_loaded_is_kept(
 def test_an_answer_takes_a_bounded_number_of_entries_and_counts_the_others(
     kept: WorkerLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_log, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(worker_log, "MAX_ENTRIES", 3)
     for number in range(8):
         LIBRARY.warning("number %d", number)
     messages = [entry.message for entry in kept.take()]
@@ -132,7 +132,7 @@ def test_an_error_brings_what_was_logged_before_it(kept: WorkerLog) -> None:
 def test_libraries_cannot_fill_the_disk_and_the_engine_is_still_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_logging, "MOST_OF_LIBRARIES", 2)
+    monkeypatch.setattr(run_logging, "MAX_OF_LIBRARIES", 2)
     ours: Any = logging.getLogger("engine.somewhere")
     with run_log(Folder(str(tmp_path))):
         for number in range(5):

@@ -228,7 +228,7 @@ def test_places_that_all_nodes_see_are_taken(tmp_path: Path) -> None:
 def test_a_package_that_is_too_large_names_what_makes_it_so(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.cluster.package.MOST_BYTES", 1000)
+    monkeypatch.setattr("pipelines.cluster.package.MAX_BYTES", 1000)
     write(here / "small" / "a.py", "x" * 10)
     write(here / "large" / "weights.bin", "x" * 995)
     with pytest.raises(ConfigError, match=r"more than 1.0 kB with it, most of it plugins of large"):

@@ -12,7 +12,7 @@ from engine.execution.observer import Fact, RunFailed, RunFinished, RunStopped, 
 from engine.execution.preparation import prepare
 from pipelines.build import build_dataset
 from pipelines.telemetry import prometheus
-from pipelines.telemetry.metrics import METRICS, MOST_REASONS, MetricsObserver
+from pipelines.telemetry.metrics import MAX_REASONS, METRICS, MetricsObserver
 from pipelines.telemetry.observers import observers_of
 from pipelines.telemetry.prometheus import METRICS_FILE, TextfileExporter
 from tests.building import configure
@@ -115,11 +115,11 @@ def test_the_file_is_written_every_few_seconds_in_one_piece(
 def test_a_stage_that_invents_reasons_does_not_make_series_without_end(tmp_path: Path) -> None:
     lost = [
         WorkerLost(shard="", pool="cpu", stages=(), samples=1, reason=f"reason_{n}", message="")
-        for n in range(MOST_REASONS + 10)
+        for n in range(MAX_REASONS + 10)
     ]
     found = observed(tmp_path / "mine.prom", [*lost, lost[0], FINISHED])
     counts = {labels: value for (name, labels), value in found.items() if name.startswith("work")}
-    assert len(counts) == MOST_REASONS + 1
+    assert len(counts) == MAX_REASONS + 1
     assert counts["pool=cpu,reason=other"] == 10
     assert counts["pool=cpu,reason=reason_0"] == 2
 
