@@ -20,7 +20,7 @@ from engine.results.versions import Retention, replace_manifest, switch
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, PARTS, writing, writing_part
 from pipelines.dataset.card import write_card
-from pipelines.dataset.files import CARD, LINEAGE, RUN, named_by_manifest
+from pipelines.dataset.files import CARD, LINEAGE, OF_HELD_BACK, RUN, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
 from pipelines.dataset.takedown import begin, complete
 from pipelines.telemetry.observers import Parent, watched
@@ -121,13 +121,22 @@ def drop_slices(output: Folder) -> bool:
 
 
 def put_in_place(
-    run: Run, manifest: Manifest, *, before_switch: Callable[[], None] = lambda: None
+    run: Run,
+    manifest: Manifest,
+    *,
+    before_switch: Callable[[], None] = lambda: None,
+    beside: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write what stands beside the shards, then switch; write nothing when nothing is new."""
-    finish(run, drawn(run, manifest, before_switch=before_switch), before_switch=before_switch)
+    """Write what stands beside the shards, then switch; write nothing when nothing is new.
+
+    `beside` writes what the manifest does not name.
+    """
+    whole = _drawn_if_new(run, manifest, before_switch=before_switch)
+    beside()
+    finish(run, whole, before_switch=before_switch)
 
 
-def drawn(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> Manifest:
+def _drawn_if_new(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> Manifest:
     """Write what stands beside the shards; return the manifest that names it, not yet written."""
     output, config = run.output, resolved_config(run)
     before_switch()  # nothing is written over what another command wrote meanwhile
@@ -146,7 +155,8 @@ def is_current(output: Folder, manifest: Manifest) -> bool:
 
 
 def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -> None:
-    """Switch to a manifest, by which a dataset is known to be finished."""
+    """Switch to a manifest, by which a dataset is known to be finished; then no version is held
+    back any more."""
     if run.output.read(DEAD_LETTERS) != manifest.dead_letters_file:
         run.output.publish(DEAD_LETTERS, manifest.dead_letters_file)
     refuse_vanished(run.output, manifest.shards)
@@ -156,6 +166,8 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
     kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
     switch(run.output, manifest.to_json(), kept)
     complete(run.output, kept)
+    for name in OF_HELD_BACK.intersection(run.output.names()):
+        run.output.remove(name)
 
 
 def draw_again(output: Folder) -> None:

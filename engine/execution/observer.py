@@ -152,9 +152,12 @@ class ShardFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished:
-    """The dataset is in place; without a manifest when this run made only a part of it."""
+    """The run did all that it had to do. `manifest` is that of the dataset that it put in place;
+    `None` where it put none there: a slice, a whole refinement (its steps do), a refresh whose
+    version `is_held_back`."""
 
     manifest: Manifest | None
+    is_held_back: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from engine.core.counted import counted
-from engine.core.errors import UsageError
 from engine.untrusted.escaped import json_text
 from pipelines.commands.options import (
     Directory,
@@ -73,13 +72,13 @@ def refine(
         overrides=overrides,
         plan_file=plan_file,
         no_plugins=no_plugins,
+        is_refined=True,
         source=source,
         output=output,
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
     ).config
-    if not isinstance(loaded, RefineConfig):
-        raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
+    assert isinstance(loaded, RefineConfig)
     first = prepare(round_config(loaded, output=loaded.output), is_dry=True, imports_modules=False)
     warn(loopback_warnings(first))
     if dry_run:

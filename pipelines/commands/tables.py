@@ -88,10 +88,12 @@ def status_table(status: Status) -> Table:
     """Return how much of a dataset is done."""
     table = Table(show_header=False)
     for name, value in status.to_json().items():
-        if name != "slices":
+        if name not in ("slices", "held_back"):
             table.add_row(name.replace("_", " "), str(value))
     for one in status.slices:
         table.add_row(f"slice {one.slice}", f"{one.shards_done} of {counted(one.shards, 'shard')}")
+    for line in status.held_back:
+        table.add_row("a version is held back", line)
     return table
 
 

@@ -17,12 +17,13 @@ from engine.planning.gates import gate_digests
 from engine.results.dataset import manifest_of
 from engine.results.layer import layer_folder
 from engine.results.manifest import RECIPE, read_manifest
-from engine.results.publication import samples_of_reading
-from engine.results.versions import VERSIONS
+from engine.results.publication import SHARDS, finished_names, read_stats, samples_of_reading
+from engine.results.versions import VERSIONS, live_shards
 from engine.sources.source import RECEIPTS
 from engine.storage.folder import TEMPORARY, Folder
 from engine.storage.lease import writing
-from pipelines.dataset.lineage import CANDIDATES, ROUNDS
+from pipelines.dataset.files import HELD_BACK
+from pipelines.dataset.lineage import datasets_of_round, round_numbers
 from pipelines.dataset.resolved import read_resolved
 
 
@@ -38,6 +39,8 @@ class Cleaned:
 
 def clean(output: Folder, *, is_dry: bool = False) -> Cleaned:
     """Delete the layers that no version of a dataset was made from; `is_dry` only counts them.
+
+    Of a version that is held back, no manifest has the stages: all layers of its shards stay.
 
     Raises:
         OutputInUse: another command writes the output.
@@ -55,18 +58,21 @@ def clean(output: Folder, *, is_dry: bool = False) -> Cleaned:
                     f"finish it first"
                 )
         manifests = [manifest for dataset in datasets for manifest in manifests_of(dataset)]
-        return _remove(output, _Live.of(manifests), is_dry=is_dry)
+        live = _Live.of(manifests, held_back=_held_back(output))
+        return _remove(output, live, is_dry=is_dry)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Live:
-    """The folders of layers and the digests of shards that some manifests need."""
+    """The folders of layers and the digests of shards that some manifests need, and the digests of
+    shards that are held back."""
 
     folders: frozenset[str]
     digests: frozenset[str]
+    held_back: frozenset[str]
 
     @classmethod
-    def of(cls, manifests: list[dict[str, Any]]) -> _Live:
+    def of(cls, manifests: list[dict[str, Any]], *, held_back: frozenset[str]) -> _Live:
         try:
             folders = frozenset(
                 layer_folder(manifest["stages"][fingerprint]["name"], fingerprint, gate)
@@ -82,6 +88,7 @@ class _Live:
             digests=frozenset(
                 shard["samples_digest"] for manifest in manifests for shard in manifest["shards"]
             ),
+            held_back=held_back,
         )
 
     def keeps(self, output: Folder, folder: str, file: str) -> bool:
@@ -90,8 +97,19 @@ class _Live:
             return False
         if folder.startswith(RECEIPTS):
             reading = output.read(f"{LAYERS}/{folder}/{file}") or b""
-            return samples_of_reading(reading) in self.digests
-        return folder in self.folders and file.partition(".")[0] in self.digests
+            return samples_of_reading(reading) in self.digests | self.held_back
+        digest = file.partition(".")[0]
+        return digest in self.held_back or (folder in self.folders and digest in self.digests)
+
+
+def _held_back(output: Folder) -> frozenset[str]:
+    """Return the digests of the shards of a version that is held back."""
+    if not output.exists(HELD_BACK):
+        return frozenset()
+    live = live_shards(output)
+    names = [one for found in finished_names(output.names(SHARDS)).values() for one in found]
+    held = [read_stats(output, name) for name in names if name not in live]
+    return frozenset(stats.samples_digest for stats in held if stats)
 
 
 def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
@@ -118,11 +136,8 @@ def _remove(output: Folder, live: _Live, *, is_dry: bool) -> Cleaned:
 def datasets_in(output: Folder) -> Iterator[Folder]:
     """Yield the dataset and those of its rounds, which share its layers."""
     yield output
-    for number in output.names(ROUNDS):
-        one = Folder(f"{output.url}/{ROUNDS}/{number}")
-        yield one
-        for level in filter(str.isdigit, one.names(CANDIDATES)):  # beside them lies an audit
-            yield Folder(f"{one.url}/{CANDIDATES}/{level}")
+    for number in round_numbers(output):
+        yield from datasets_of_round(output, number)
 
 
 def manifests_of(dataset: Folder) -> Iterator[dict[str, Any]]:

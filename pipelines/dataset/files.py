@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.results.manifest import DEAD_LETTERS
+from engine.results.manifest import DEAD_LETTERS, RECIPE
 from engine.storage.folder import Folder
 
 CARD = "README.md"
@@ -17,6 +17,14 @@ REFRESH_PAGE = "refresh.html"
 HELD_BACK = "held_back.json"
 """The same of a version that was held back, while it waits."""
 HELD_BACK_PAGE = "held_back.html"
+OF_HELD_BACK = frozenset((HELD_BACK, HELD_BACK_PAGE))
+"""What is deleted when a version is published."""
+
+
+def has_next_version(output: Folder) -> bool:
+    """Whether there may be files of a version that is not published: a build that makes it is under
+    way or was interrupted, or a refresh held it back. The index is that of this version."""
+    return output.exists(RECIPE) or output.exists(HELD_BACK)
 
 
 def named_by_manifest(output: Folder) -> set[str]:

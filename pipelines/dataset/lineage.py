@@ -14,7 +14,7 @@ There are no times and no paths in the entries: the same source and config give 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -128,6 +128,19 @@ def student_folder(fold: int, name: str = "") -> str:
 def round_folder(output: Folder, number: int) -> Folder:
     """Return the folder of a round within the output of a run."""
     return Folder(f"{output.url}/{ROUNDS}/{number}")
+
+
+def round_numbers(output: Folder) -> list[int]:
+    """Return the numbers of the rounds that were begun, sorted."""
+    return sorted(int(name) for name in output.names(ROUNDS) if name.isdigit())
+
+
+def datasets_of_round(output: Folder, number: int) -> Iterator[Folder]:
+    """Yield the dataset of a round and those of its candidates, beside which an audit may lie."""
+    folder = round_folder(output, number)
+    yield folder
+    for level in filter(str.isdigit, folder.names(CANDIDATES)):
+        yield Folder(f"{folder.url}/{CANDIDATES}/{level}")
 
 
 def read_lineage(output: Folder) -> list[Round]:

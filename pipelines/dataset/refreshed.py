@@ -69,7 +69,7 @@ class Drift:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class VersionCost:
     """What a version cost, by stage: images asked about, requests to services, tokens, money."""
 
     asked: Mapping[str, int] = field(default_factory=dict)
@@ -77,8 +77,8 @@ class Spent:
     tokens: Mapping[str, int] = field(default_factory=dict)
     money: Mapping[str, float] = field(default_factory=dict)
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(
+    def __add__(self, other: VersionCost) -> VersionCost:
+        return VersionCost(
             **{name: _sum(mine, asdict(other)[name]) for name, mine in asdict(self).items()}
         )
 
@@ -119,7 +119,7 @@ class Refreshed:
     """By `scores/SPECIALIST`, `box_sizes/TASK`, `caption_words/TASK` and `labels/TASK`."""
     dead_letters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """`before` and `after`: dead letters by reason."""
-    spent: Spent = Spent()
+    spent: VersionCost = VersionCost()
     exceeded: tuple[Exceeded, ...] = ()
     is_accepted: bool = False
     """Whether it was published although it exceeds limits."""

@@ -15,7 +15,9 @@ from engine.planning.slices import Slice, read_division
 from engine.results.manifest import RECIPE, named_shards, read_manifest
 from engine.results.publication import SHARDS, ShardStats, finished_names, read_stats
 from engine.storage.folder import Folder
-from pipelines.dataset.lineage import CANDIDATES, ROUNDS, round_folder
+from pipelines.dataset.files import HELD_BACK
+from pipelines.dataset.lineage import CANDIDATES, round_folder, round_numbers
+from pipelines.dataset.refreshed import Refreshed, read_refreshed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class Status:
     """Counts over the shards that are up to date.
 
     `is_finished` when the manifest is in place and no build is under way or was interrupted. While
-    one is, shards of an earlier recipe do not count: the build makes them again.
+    one is, shards of an earlier recipe do not count: the build makes them again. Where a refresh
+    held a version back, the counts are those of the current one, which is finished.
     """
 
     is_finished: bool
@@ -44,6 +47,8 @@ class Status:
     annotations_dropped: int
     slices: tuple[SliceStatus, ...] = ()
     """Of a build in slices, while it is under way."""
+    held_back: tuple[str, ...] = ()
+    """The limits that a version exceeds which waits to be published."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON values."""
@@ -55,17 +60,23 @@ def read_status(output: Folder) -> Status:
 
     Raises:
         ConfigError: no dataset was started in the folder.
-        StorageError: its index or its manifest is damaged.
+        StorageError: its index, its manifest, or the record of a version that was held back, is
+            damaged.
     """
     index = index_table(output)
     if index is None:
         raise ConfigError(f"{output.url} holds no dataset: {_missing(output)}")
     numbers = pc.unique(index["shard"]).to_pylist()
     manifest, recipe = read_manifest(output), output.read(RECIPE)
-    is_finished = manifest is not None and recipe is None
-    done = current_shards(output) if is_finished else _made_by(output, recipe, numbers)
+    held: Refreshed | None = None
+    if manifest is not None and recipe is None:
+        numbers = [shard["number"] for shard in manifest["shards"]]
+        done = current_shards(output)
+        held = read_refreshed(output, HELD_BACK)
+    else:
+        done = _made_by(output, recipe, numbers)
     return Status(
-        is_finished=is_finished,
+        is_finished=manifest is not None and recipe is None,
         shards=len(numbers),
         shards_done=len(done),
         samples=sum(stats.samples for stats in done),
@@ -73,6 +84,7 @@ def read_status(output: Folder) -> Status:
         annotations_kept=sum(stats.annotations_kept for stats in done),
         annotations_dropped=sum(stats.annotations_dropped for stats in done),
         slices=_slices(output, numbers, {stats.number for stats in done}),
+        held_back=tuple(one.line for one in held.exceeded) if held else (),
     )
 
 
@@ -109,7 +121,7 @@ def _made_by(output: Folder, recipe: bytes | None, numbers: Sequence[int]) -> li
 
 def _missing(output: Folder) -> str:
     """Return what is missing, and for an unfinished refinement where its rounds are."""
-    rounds = sorted(int(name) for name in output.names(ROUNDS) if name.isdigit())
+    rounds = round_numbers(output)
     if not rounds:
         return f"{INDEX_NAME} is missing"
     last = round_folder(output, rounds[-1])

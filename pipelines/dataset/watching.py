@@ -17,7 +17,7 @@ from engine.core.errors import RunError
 from engine.storage.folder import Folder
 from engine.storage.lease import LEASE_S, PARTS, RENEW_S, Holder, holder_of
 from engine.untrusted.escaped import visible
-from pipelines.dataset.lineage import CANDIDATES, ROUNDS
+from pipelines.dataset.lineage import datasets_of_round, round_numbers
 from pipelines.dataset.status import Status, read_status
 from pipelines.telemetry.metrics import FAILED, RUNNING
 from pipelines.telemetry.progress_file import LOCAL_S, REMOTE_S, ProgressFile, read_progress
@@ -183,9 +183,5 @@ def _folders(output: Folder) -> Iterator[Folder]:
     yield output
     for part in sorted(map(int, filter(str.isdigit, output.names(PARTS)))):
         yield Folder(f"{output.url}/{PARTS}/{part}")
-    rounds = [int(name) for name in output.names(ROUNDS) if name.isdigit()]
-    if rounds:
-        last = Folder(f"{output.url}/{ROUNDS}/{max(rounds)}")
-        yield last
-        for level in last.names(CANDIDATES):
-            yield Folder(f"{last.url}/{CANDIDATES}/{level}")
+    for number in round_numbers(output)[-1:]:
+        yield from datasets_of_round(output, number)

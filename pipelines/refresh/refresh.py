@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.core.errors import OutputInUse, StorageError
@@ -19,14 +20,20 @@ from engine.execution.preparation import Run, refuse_caveats
 from engine.execution.progress import Progress
 from engine.execution.run import execute
 from engine.planning.fingerprint import FORMAT_VERSION
-from engine.planning.partition import keep_places, read_index
+from engine.planning.partition import Index, keep_places, read_index
 from engine.results.dataset import Dataset
-from engine.results.manifest import Manifest, read_manifest
+from engine.results.manifest import RECIPE, Manifest, read_manifest
 from engine.storage.folder import Folder
 from engine.storage.lease import Lease, writing
-from pipelines.build import drawn, finish, is_current
+from pipelines.build import is_current, put_in_place
 from pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
-from pipelines.dataset.refreshed import ImageCounts, Refreshed, Spent, read_refreshed, version_of
+from pipelines.dataset.refreshed import (
+    ImageCounts,
+    Refreshed,
+    VersionCost,
+    read_refreshed,
+    version_of,
+)
 from pipelines.refresh.changes import Changes, compare_versions
 from pipelines.refresh.drift import COLUMNS, Distributions, drifts
 from pipelines.refresh.limits import exceeded, too_many_lost
@@ -91,7 +98,7 @@ def _call(
         on_problem(problem)
 
 
-def _failed(run: Run, error: Exception, spent: Spent) -> Refreshed:
+def _failed(run: Run, error: Exception, spent: VersionCost) -> Refreshed:
     """Return the record of a refresh that an error ended: the current version stays."""
     images = 0
     with suppress(StorageError):  # it may be what failed
@@ -119,10 +126,14 @@ def _refresh(
     with writing(run.output) as lease, shown(progress), seen as observer:
         before, index = _current(run.output), read_index(run.output)
         held = read_refreshed(run.output, HELD_BACK)
-        manifest = execute(
-            run, progress, retry=retry, replace=replace, check=check, observer=observer
-        )
-        spent = (held.spent if held else Spent()) + spending.spent
+        try:
+            manifest = execute(
+                run, progress, retry=retry, replace=replace, check=check, observer=observer
+            )
+        except BaseException:
+            keep_places(run.output, index)  # what is gone for the moment may come back
+            raise
+        spent = (held.spent if held else VersionCost()) + spending.spent
         if is_current(run.output, manifest):
             record = _nothing(run, manifest, lease, spent)
             observer.observe(RunFinished(manifest=manifest))
@@ -137,10 +148,8 @@ def _refresh(
         is_accepted = accept and held is not None and held.version == record.version
         if beyond and not is_accepted:
             record = dataclasses.replace(record, outcome="held_back")
-            lease.check()
-            keep_places(run.output, index)
-            _write(run.output, record, HELD_BACK, HELD_BACK_PAGE)
-            observer.observe(RunFinished(manifest=None))
+            _hold_back(run.output, record, index, lease)
+            observer.observe(RunFinished(manifest=None, is_held_back=True))
         else:
             record = dataclasses.replace(record, outcome="published", is_accepted=bool(beyond))
             progress.current = "writing card and report"
@@ -149,12 +158,10 @@ def _refresh(
     return Finished(record=record, manifest=manifest)
 
 
-def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: Spent) -> Refreshed:
+def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: VersionCost) -> Refreshed:
     """Leave a dataset that is up to date as it is, but for files that were damaged."""
     document = manifest.to_document()
-    whole = drawn(run, manifest, before_switch=lease.check)
-    finish(run, whole, before_switch=lease.check)
-    _remove_held_back(run.output)
+    put_in_place(run, manifest, before_switch=lease.check)
     images = ImageCounts(before=manifest.totals.samples, after=manifest.totals.samples)
     version = version_of(document)
     return Refreshed(
@@ -170,10 +177,16 @@ def _nothing(run: Run, manifest: Manifest, lease: Lease, spent: Spent) -> Refres
 def _publish(run: Run, manifest: Manifest, record: Refreshed, lease: Lease) -> None:
     """Make a version the current one; its record is written before, as it says of which version it
     is, and can be written again."""
-    whole = drawn(run, manifest, before_switch=lease.check)
-    _write(run.output, record, REFRESH, REFRESH_PAGE)
-    finish(run, whole, before_switch=lease.check)
-    _remove_held_back(run.output)
+    write = partial(_write, run.output, record, REFRESH, REFRESH_PAGE)
+    put_in_place(run, manifest, before_switch=lease.check, beside=write)
+
+
+def _hold_back(output: Folder, record: Refreshed, index: Index, lease: Lease) -> None:
+    """Keep a version without publishing it: the current one stays, and is finished."""
+    lease.check()
+    keep_places(output, index)
+    _write(output, record, HELD_BACK, HELD_BACK_PAGE)
+    output.remove(RECIPE)  # at last: until then, the refresh can be known as interrupted
 
 
 def _write(output: Folder, record: Refreshed, name: str, page: str) -> None:
@@ -181,11 +194,6 @@ def _write(output: Folder, record: Refreshed, name: str, page: str) -> None:
 
     output.publish(name, record.to_json())
     write_refresh_page(output, record, page)
-
-
-def _remove_held_back(output: Folder) -> None:
-    for name in (HELD_BACK, HELD_BACK_PAGE):
-        output.remove(name)
 
 
 def _current(output: Folder) -> Mapping[str, Any] | None:
@@ -196,7 +204,7 @@ def _current(output: Folder) -> Mapping[str, Any] | None:
 
 
 def _compared(
-    output: Folder, before: Mapping[str, Any] | None, manifest: Manifest, spent: Spent
+    output: Folder, before: Mapping[str, Any] | None, manifest: Manifest, spent: VersionCost
 ) -> Refreshed:
     """Return the record of a version, its outcome still open."""
     document = manifest.to_document()

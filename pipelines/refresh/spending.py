@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from engine.execution.observer import CallFinished, Fact, Observer
-from pipelines.dataset.refreshed import Spent
+from pipelines.dataset.refreshed import VersionCost
 
 _DECIMALS = 9
 
@@ -29,8 +29,8 @@ class Spending(Observer):
             self._money[stage] = self._money.get(stage, 0.0) + spent.cost
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> VersionCost:
         """What was spent so far; stages that spent nothing are left out."""
         counts = {name: dict(sorted((+one).items())) for name, one in self._counts.items()}
         money = {name: round(one, _DECIMALS) for name, one in sorted(self._money.items()) if one}
-        return Spent(**counts, money=money)
+        return VersionCost(**counts, money=money)

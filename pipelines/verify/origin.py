@@ -22,13 +22,20 @@ from engine.planning.config import LAYERS
 from engine.planning.fingerprint import fingerprint_of, recipe_of
 from engine.planning.gates import divided_stages, gate_digests
 from engine.planning.partition import INDEX_NAME, index_table
-from engine.results.layer import ANNOTATION_SCHEMA, Layer, StageError, layer_file, parse_layer
-from engine.results.manifest import MANIFEST, RECIPE
+from engine.results.layer import (
+    ANNOTATION_SCHEMA,
+    Layer,
+    StageError,
+    layer_file,
+    parse_layer,
+    samples_of_shard,
+)
+from engine.results.manifest import MANIFEST
 from engine.results.publication import STATS, ShardStats
 from engine.results.shard import SOURCE_FINGERPRINT
 from engine.storage.documents import in_one_line
 from engine.storage.folder import Folder
-from pipelines.dataset.files import RUN
+from pipelines.dataset.files import RUN, has_next_version
 from pipelines.dataset.resolved import is_sealed, read_resolved
 from pipelines.verify.shard_contract import ShardCheck
 
@@ -40,8 +47,8 @@ _ANSWERED = [name for name in ANNOTATION_NAMES if name != "merged_from"]  # filt
 
 
 class Origin:
-    """The records of one dataset. While a build is under way, config and index are those of the
-    next version, and are not compared with this one. `read_layers` are the layers of the dataset
+    """The records of one dataset. Where there is a next version, config and index may be those of
+    it, and are not compared with this one. `read_layers` are the layers of the dataset
     that were read."""
 
     def __init__(self, output: Folder, document: Mapping[str, Any]) -> None:
@@ -51,7 +58,7 @@ class Origin:
         self._has_stages = False
         self._gates: Mapping[str, str] = {}
         self._divided: Collection[str] = ()
-        self._is_under_way = output.exists(RECIPE)
+        self._has_next = has_next_version(output)
         self._layers: Folder | None = None
         self.read_layers: set[str] = set()
         self._inputs: dict[int, list[tuple[str, str]]] | None = None
@@ -97,7 +104,7 @@ class Origin:
             return
         if not is_sealed(self._output.read(RUN) or b""):
             yield f"{RUN} was changed after it was written: its digest differs"
-        if self._is_under_way or not self._has_stages:
+        if self._has_next or not self._has_stages:
             return
         if [one["url"] for one in config["source"]] != self._document["source"]:
             yield f"{RUN}: its source differs from the manifest"
@@ -118,7 +125,7 @@ class Origin:
         if table is None:
             yield f"{INDEX_NAME} is missing"
             return
-        if self._is_under_way:
+        if self._has_next:
             return
         self._inputs = {}
         columns = [table[name].to_pylist() for name in ("shard", "key", "location")]
@@ -213,7 +220,7 @@ class Origin:
             path = layer_file(name, fingerprint, self._gates[fingerprint], stats.samples_digest)
             if self._layers.url == f"{self._output.url}/{LAYERS}":
                 self.read_layers.add(f"{LAYERS}/{path}")
-            layer = yield from layer_of(self._layers, path)
+            layer = yield from layer_of(self._layers, path, is_whole=True)
             if layer is not None:
                 into[fingerprint] = layer
 
@@ -225,7 +232,7 @@ class Origin:
         names = {self._stages[fingerprint]["name"] for fingerprint in self._document["order"]}
         for stage in sorted({letter.stage for letter in letters} - names):
             yield f"{path}{STATS} has dead letters of {stage!r}, unknown to the manifest"
-        if self._is_under_way:
+        if self._has_next:
             return  # failed samples may have been asked again
         failed = frozenset[int]().union(*(layer.failed for layer in layers.values()))
         for fingerprint, layer in layers.items():
@@ -268,14 +275,18 @@ def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterato
         yield f"{name}: the recipe does not match its stages and images"
 
 
-def layer_of(layers: Folder, path: str) -> Generator[str, None, Layer | None]:
-    """Read a layer; yield what is wrong with it, and return it if it exists and is undamaged."""
+def layer_of(layers: Folder, path: str, *, is_whole: bool) -> Generator[str, None, Layer | None]:
+    """Read a layer; yield what is wrong with it, and return it if it exists and is undamaged.
+
+    Only a layer of a finished shard has to be whole: a build that was killed leaves others.
+    """
     try:
         data = layers.read(path)
         if data is None:
             return None
         layer, samples = parse_layer(data)
-        if digest_of(samples) != PurePosixPath(path).stem:
+        shard = samples if is_whole else samples_of_shard(data)
+        if digest_of(shard) != PurePosixPath(path).stem:
             raise ValueError("it is of other samples")
         return layer
     except (FlorilegiumError, ValueError, TypeError, AttributeError) as error:

@@ -45,6 +45,7 @@ from pipelines.dataset.files import (
     REPORT,
     RUN,
     STATISTICS,
+    has_next_version,
     named_by_manifest,
 )
 from pipelines.dataset.refreshed import read_refreshed
@@ -137,9 +138,9 @@ def _check_names(output: Folder, document: Mapping[str, Any]) -> Iterator[str]:
     recipe = output.read(RECIPE)
     if recipe is not None and not re.fullmatch(rb"[0-9a-f]{32}", recipe):
         yield f"{RECIPE} is none: no build that is under way wrote it"
+    has_next = has_next_version(output)
     for name in sorted(there.keys() - wanted - kept):
-        # New shards of a running or interrupted build are allowed.
-        if recipe is None or not (_SHARD_FILE.fullmatch(name) or is_left_over(name)):
+        if not (has_next and (_SHARD_FILE.fullmatch(name) or is_left_over(name))):
             yield f"{SHARDS}/{name} is not in the manifest"
     for name in output.names(LEASES):
         if not (_LEASE.fullmatch(name) or is_left_over(name)):
@@ -197,7 +198,7 @@ def _check_other_layers(output: Folder, known: Set[str]) -> Iterator[str]:
             if file.kind != "file" or not (wanted.fullmatch(name) or is_left_over(name)):
                 yield f"{path} is no layer"
             elif wanted is _LAYER and path not in known and not is_left_over(name):
-                yield from layer_of(output, path)
+                yield from layer_of(output, path, is_whole=False)
 
 
 def _check_beside(

@@ -112,9 +112,10 @@ def test_the_autoscaler_of_the_comment_has_fields_and_a_command_that_exist(name:
     assert parse(command)["overrides"] == ["runner.wait_for_nodes_s=600"]
 
 
-def test_the_scheduled_job_is_the_job() -> None:
+def test_the_scheduled_job_is_the_job_and_is_tried_once_a_night() -> None:
     nightly, once = load("raycronjob.yaml")["spec"]["jobTemplate"], load("rayjob.yaml")["spec"]
-    assert nightly == {**once, "entrypoint": once["entrypoint"].replace(" build ", " refresh ")}
+    command = once["entrypoint"].replace(" build ", " refresh ")
+    assert nightly == {**once, "entrypoint": command, "backoffLimit": 0}
     assert parse(nightly["entrypoint"])["config"] == parse(once["entrypoint"])["config"]
     assert CRON.fullmatch(load("raycronjob.yaml")["spec"]["schedule"])
 

@@ -351,6 +351,7 @@ def test_status_counts_what_is_there(dataset: Path, florilegium: Command) -> Non
     assert told.code == 0
     assert json.loads(told.out) == {
         "is_finished": True,
+        "held_back": [],
         "shards": 3,
         "shards_done": 3,
         "samples": 12,

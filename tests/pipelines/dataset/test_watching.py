@@ -194,6 +194,7 @@ def test_of_a_refinement_the_last_round_is_watched(output: Folder, clock: Clock)
     for number in (2, 10):
         publish(Folder(f"{output.url}/rounds/{number}"), done=number)
     publish(Folder(f"{output.url}/rounds/10/candidates/0"), done=3)
+    output.publish("rounds/10/candidates/audit.jsonl", b"{}\n")  # a file beside the datasets
     shown = [line.partition(",")[0] for line in Watcher(output).last.lines]
     assert shown == ["shards 10/4", "shards 3/4"]
 

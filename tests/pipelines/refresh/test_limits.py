@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.dataset.refreshed import Drift, ImageCounts, Refreshed, Spent, TaskCounts
+from pipelines.dataset.refreshed import Drift, ImageCounts, Refreshed, TaskCounts, VersionCost
 from pipelines.refresh.limits import exceeded
 from pipelines.refresh.options import RefreshLimits
 
@@ -23,7 +23,7 @@ PLAIN = Refreshed(
         "scores/few": Drift(before=2000, after=2000, new=30, version=0.0, of_new=0.9),
     },
     dead_letters={"before": {}, "after": {"not_an_image": 30}},
-    spent=Spent(money={"a": 1.5, "b": 0.75}),
+    spent=VersionCost(money={"a": 1.5, "b": 0.75}),
 )
 
 

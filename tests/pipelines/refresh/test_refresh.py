@@ -9,16 +9,20 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import OutputInUse, StorageError
+from engine.core.errors import OutputInUse, StorageError, UsageError
 from engine.execution.preparation import prepare
 from engine.results import versions
 from engine.results.dataset import open_dataset
 from engine.results.manifest import MANIFEST, read_manifest
 from engine.storage.folder import Folder
 from engine.storage.lease import writing
+from pipelines.dataset.clean import clean
 from pipelines.dataset.files import HELD_BACK, HELD_BACK_PAGE, REFRESH, REFRESH_PAGE
 from pipelines.dataset.refreshed import ImageCounts, TaskCounts, read_refreshed, version_of
+from pipelines.dataset.status import read_status
+from pipelines.dataset.watching import watch
 from pipelines.refresh.refresh import refresh_dataset
+from pipelines.terminal.console import ERR
 from pipelines.verify.verify import verify_dataset
 from tests.building import build, contents
 from tests.pipelines.refresh.pictures import config_of, files, picture, put, refresh
@@ -135,6 +139,60 @@ def held_back(source: Path, output: Path, **keys: Any) -> None:
     assert refresh(source, output, refresh=FEW_GONE, **keys).outcome == "held_back"
 
 
+def test_while_a_version_is_held_back_the_current_one_is_finished(
+    source: Path, output: Path
+) -> None:
+    held_back(source, output)
+    folder = Folder(str(output))
+    status = read_status(folder)
+    assert (status.is_finished, status.shards, status.shards_done) == (True, 3, 3)
+    assert status.samples == 10
+    assert status.held_back == ("max_dropped_share: 0.3, the limit is 0.2",)
+    assert watch(folder, ERR) == status
+    assert problems(output) == []
+    assert refresh(source, output, accept=True, refresh=FEW_GONE).outcome == "published"
+    status = read_status(folder)
+    assert (status.is_finished, status.samples, status.held_back) == (True, 7, ())
+
+
+def test_a_refresh_that_is_killed_while_a_version_is_held_back_is_not_finished(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_back(source, output)
+    put(source, 20)
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.stages.Describe.predict", killed)
+        with pytest.raises(KeyboardInterrupt):
+            refresh(source, output, refresh=FEW_GONE)
+    assert not read_status(Folder(str(output))).is_finished
+    with pytest.raises(UsageError, match="was interrupted"):
+        clean(Folder(str(output)))
+
+
+def test_cleaning_keeps_what_a_version_that_is_held_back_was_made_from(
+    source: Path, output: Path
+) -> None:
+    log = output.parent / "asked"
+    refresh(source, output, specialists={"old": {"use": "tests.stages:Brightest"}})
+    stage = {"tags": {"use": "tests.stages:Counting", "log": str(log)}}
+    held_back(source, output, specialists=stage)
+    kept = {name for name in files(output) if name.startswith("layers/")}
+    left = {name for name in kept if not name.startswith("layers/old")}
+    asked = log.read_text("utf-8")
+    clean(Folder(str(output)))
+    assert left <= files(output).keys()
+    assert kept - files(output).keys()
+    for path in (output / "shards").glob("*_stats.json"):  # made again, from their layers
+        if path.name.removesuffix("_stats.json") not in versions.live_shards(Folder(str(output))):
+            path.unlink()
+    record = refresh(source, output, accept=True, refresh=FEW_GONE, specialists=stage)
+    assert (record.outcome, log.read_text("utf-8")) == ("published", asked)
+
+
+def killed(*arguments: Any, **options: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_what_was_held_back_is_published_without_work(source: Path, output: Path) -> None:
     log = output.parent / "asked"
     stage = {"tags": {"use": "tests.stages:Counting", "log": str(log)}}
@@ -195,6 +253,53 @@ def test_images_that_come_back_after_a_version_was_held_back_are_where_they_were
     assert problems(output) == []
 
 
+def test_an_image_that_comes_back_when_another_has_its_key_gets_a_key_of_its_own(
+    source: Path, output: Path
+) -> None:
+    refresh(source, output)
+    (source / "000.png").rename(output.parent / "kept.png")
+    (source / "000.bmp").write_bytes(picture(77))
+    limits = {"limits": {"max_changed_share": 0.05}}
+    assert refresh(source, output, refresh=limits).outcome == "held_back"
+    (output.parent / "kept.png").rename(source / "000.png")
+    refresh(source, output, refresh=FEW_GONE)
+    keys = keys_of(output)
+    assert (len(keys), len(set(keys))) == (11, 11)
+    assert problems(output) == []
+
+
+def test_images_that_come_back_after_a_refresh_was_killed_are_where_they_were(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = output.parent / "asked"
+    stage = {"tags": {"use": "tests.stages:Counting", "log": str(log)}}
+    refresh(source, output, specialists=stage)
+    asked = log.read_text("utf-8")
+    (source / "000.png").rename(output.parent / "kept.png")
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.execution.run.survey", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            refresh(source, output, specialists=stage)
+    (output.parent / "kept.png").rename(source / "000.png")
+    assert refresh(source, output, specialists=stage).outcome == "nothing"
+    assert log.read_text("utf-8") == asked
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_build_that_publishes_leaves_nothing_of_the_version_that_was_held_back(
+    source: Path, output: Path
+) -> None:
+    held_back(source, output)
+    build(source, output, specialists=config_of(source, output).specialists, shard_size=4)
+    assert len(keys_of(output)) == 7
+    assert not (output / HELD_BACK).exists()
+    assert not (output / HELD_BACK_PAGE).exists()
+    assert problems(output) == []
+
+
 def test_too_many_dead_letters_hold_a_version_back(source: Path, output: Path) -> None:
     refresh(source, output)
     for number in range(20, 25):
@@ -240,9 +345,6 @@ def test_a_kill_before_the_switch_leaves_the_version_before_and_the_next_refresh
     refresh(source, output)
     keys = keys_of(output)
     put(source, 20, 21)
-
-    def killed(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("pipelines.build.switch", killed)

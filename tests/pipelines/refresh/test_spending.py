@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.dataset.refreshed import Spent
+from pipelines.dataset.refreshed import VersionCost
 from tests.pipelines.refresh.pictures import put, refresh
 
 PAID = {"paid": {"use": "tests.pipelines.refresh.paid:Paid"}}
@@ -13,13 +13,13 @@ PAID = {"paid": {"use": "tests.pipelines.refresh.paid:Paid"}}
 def test_images_requests_tokens_and_money_are_those_of_this_version(tmp_path: Path) -> None:
     put(tmp_path / "source", *range(5))
     first = refresh(tmp_path / "source", tmp_path / "out", specialists=PAID)
-    assert first.spent == Spent(
+    assert first.spent == VersionCost(
         asked={"paid": 5}, requests={"paid": 5}, tokens={"paid": 500}, money={"paid": 1.25}
     )
     put(tmp_path / "source", 20, 21)
     second = refresh(tmp_path / "source", tmp_path / "out", specialists=PAID)
     assert (second.spent.asked, second.spent.total_money) == ({"paid": 2}, 0.5)
-    assert refresh(tmp_path / "source", tmp_path / "out", specialists=PAID).spent == Spent()
+    assert refresh(tmp_path / "source", tmp_path / "out", specialists=PAID).spent == VersionCost()
 
 
 def test_a_version_that_cost_too_much_waits_and_costs_nothing_more(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_version_that_cost_too_much_waits_and_costs_nothing_more(tmp_path: Pat
 
 
 def test_sums_are_by_stage() -> None:
-    one = Spent(asked={"a": 1}, money={"a": 0.1})
-    both = one + Spent(asked={"a": 2, "b": 3}, money={"b": 0.2})
-    assert both == Spent(asked={"a": 3, "b": 3}, money={"a": 0.1, "b": 0.2})
+    one = VersionCost(asked={"a": 1}, money={"a": 0.1})
+    both = one + VersionCost(asked={"a": 2, "b": 3}, money={"b": 0.2})
+    assert both == VersionCost(asked={"a": 3, "b": 3}, money={"a": 0.1, "b": 0.2})
     assert both.total_money == 0.3
