@@ -180,7 +180,7 @@ def tracing() -> None:
     """Build with a collector on loopback, which gets the spans of the run."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    from tests.pipelines.telemetry.receiver import Receiver
+    from tests.receiver import Receiver
 
     with Receiver() as receiver:
         os.environ |= {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "NO_PROXY": "127.0.0.1"}
@@ -200,7 +200,7 @@ def tracing() -> None:
 
 def lineage() -> None:
     """Build with a catalogue on loopback, which gets the events of the run."""
-    from tests.pipelines.telemetry.receiver import Receiver
+    from tests.receiver import Receiver
 
     with Receiver() as receiver:
         os.environ |= {"OPENLINEAGE_URL": receiver.url, "NO_PROXY": "127.0.0.1"}

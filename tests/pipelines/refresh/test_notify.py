@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +13,7 @@ from engine.core.errors import ConfigError
 from pipelines.refresh.notify import check_hooks, notify
 from pipelines.refresh.options import Hook
 from tests.pipelines.refresh.pictures import put, refresh
+from tests.receiver import Receiver
 
 RECORD = {"outcome": "published", "images": {"before": 1, "after": 2}}
 TOKEN = "token-never-to-be-seen"
@@ -90,82 +88,60 @@ def test_a_hook_is_called_after_the_outcomes_that_it_names(tmp_path: Path, outco
     assert (tmp_path / "called").exists() is (outcome in ("held_back", "nothing"))
 
 
-class Listener:
-    """A server that keeps what is sent, and answers with these codes in turn, then with 200."""
-
-    def __init__(self) -> None:
-        self.codes: list[int] = []
-        self.got: list[tuple[str, str, Any]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.got.append((self.path, self.headers["Authorization"], json.loads(body)))
-                self.send_response(outer.codes.pop(0) if outer.codes else 200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *arguments: Any) -> None:
-                """Print nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-
-
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    listener = Listener()
-    thread = threading.Thread(target=listener.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield listener
-    listener.server.shutdown()
-    thread.join()
-    listener.server.server_close()
+def listener() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+def hook_of(listener: Receiver) -> str:
+    return f"{listener.url}/hook"
 
 
 def test_a_webhook_gets_the_record_with_a_token_of_the_environment(
-    listener: Listener, monkeypatch: pytest.MonkeyPatch
+    listener: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOOK_TOKEN", TOKEN)
-    assert called(Hook(webhook=listener.url, token_env="HOOK_TOKEN")) == ([], [])
-    assert listener.got == [("/hook", f"Bearer {TOKEN}", RECORD)]
+    assert called(Hook(webhook=hook_of(listener), token_env="HOOK_TOKEN")) == ([], [])
+    (got,) = listener.received
+    assert (got.path, got.headers["authorization"]) == ("/hook", f"Bearer {TOKEN}")
+    assert got.json == RECORD
 
 
-def test_a_webhook_that_fails_is_tried_again(listener: Listener) -> None:
-    listener.codes = [503, 429]
-    assert called(Hook(webhook=listener.url, backoff_s=0.01)) == ([], [])
-    assert len(listener.got) == 3
+def test_a_webhook_that_fails_is_tried_again(listener: Receiver) -> None:
+    listener.statuses = [503, 429]
+    assert called(Hook(webhook=hook_of(listener), backoff_s=0.01)) == ([], [])
+    assert len(listener.received) == 3
 
 
 def test_a_webhook_that_stays_down_is_reported_and_what_it_refuses_is_not_repeated(
-    listener: Listener,
+    listener: Receiver,
 ) -> None:
-    listener.codes = [500] * 9
-    (problem,), _ = called(Hook(webhook=listener.url, backoff_s=0.01, attempts=2))
-    assert problem.startswith(f"the hook {listener.url!r} failed: HTTP 500")
-    assert len(listener.got) == 2
-    listener.codes = [403]
-    (problem,), _ = called(Hook(webhook=listener.url, backoff_s=0.01))
+    listener.statuses = [500] * 9
+    (problem,), _ = called(Hook(webhook=hook_of(listener), backoff_s=0.01, attempts=2))
+    assert problem.startswith(f"the hook {hook_of(listener)!r} failed: HTTP 500")
+    assert len(listener.received) == 2
+    listener.statuses = [403]
+    (problem,), _ = called(Hook(webhook=hook_of(listener), backoff_s=0.01))
     assert "HTTP 403" in problem
-    assert len(listener.got) == 3
+    assert len(listener.received) == 3
 
 
 def test_an_address_of_the_environment_is_never_printed(
-    listener: Listener, monkeypatch: pytest.MonkeyPatch
+    listener: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOOK", f"{listener.url}/T0123/secret-part?sig=abcdef")
-    listener.codes = [404]
+    monkeypatch.setenv("HOOK", f"{hook_of(listener)}/T0123/secret-part?sig=abcdef")
+    listener.statuses = [404]
     (problem,), _ = called(Hook(webhook_env="HOOK"))
     assert "secret-part" not in problem
     assert "'HOOK'" in problem
-    assert listener.got[0][0] == "/hook/T0123/secret-part?sig=abcdef"
+    assert listener.received[0].path == "/hook/T0123/secret-part?sig=abcdef"
 
 
-def test_a_private_address_is_refused_where_the_hook_forbids_it(listener: Listener) -> None:
-    (problem,), _ = called(Hook(webhook=listener.url, allow_private_addresses=False))
+def test_a_private_address_is_refused_where_the_hook_forbids_it(listener: Receiver) -> None:
+    (problem,), _ = called(Hook(webhook=hook_of(listener), allow_private_addresses=False))
     assert "an address of this machine or its network" in problem
-    assert listener.got == []
+    assert listener.received == []
 
 
 def test_what_a_hook_needs_is_checked_before_the_run(
@@ -183,15 +159,15 @@ def test_what_a_hook_needs_is_checked_before_the_run(
 
 
 def test_the_hook_is_called_after_each_refresh_and_cannot_undo_it(
-    listener: Listener, tmp_path: Path
+    listener: Receiver, tmp_path: Path
 ) -> None:
     put(tmp_path / "source", *range(4))
     outcomes = ["published", "held_back", "nothing", "failed"]
     section = {
         "limits": {"max_dropped_share": 0.3},
-        "notify": {"webhook": listener.url, "on": outcomes, "attempts": 1},
+        "notify": {"webhook": hook_of(listener), "on": outcomes, "attempts": 1},
     }
-    listener.codes = [500]
+    listener.statuses = [500]
     config = {"refresh": section}
     assert refresh(tmp_path / "source", tmp_path / "out", **config).outcome == "published"
     assert refresh(tmp_path / "source", tmp_path / "out", **config).outcome == "nothing"
@@ -201,7 +177,7 @@ def test_the_hook_is_called_after_each_refresh_and_cannot_undo_it(
     put(tmp_path / "other", 9)
     with pytest.raises(ConfigError, match="would be deleted"):
         refresh(tmp_path / "other", tmp_path / "out", **config)
-    sent = [document for _, _, document in listener.got]
+    sent = [one.json for one in listener.received]
     assert [one["outcome"] for one in sent] == ["published", "nothing", "held_back", "failed"]
     assert sent[0]["output"] == str(tmp_path / "out")
     assert sent[2]["exceeded"][0]["limit"] == "max_dropped_share"

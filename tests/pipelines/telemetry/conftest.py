@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pipelines.telemetry.receiver import Receiver
+from tests.receiver import Receiver
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from pipelines.build import build_dataset, build_slice, finish_slices
 from pipelines.telemetry.lineage import Lineage
 from pipelines.telemetry.observers import command, observers_of
 from tests.building import configure, contents, finished, one_slice
-from tests.pipelines.telemetry.receiver import Receiver
+from tests.receiver import Receiver
 
 WORLD = "shape_world://5?seed=1&px=32"
 PARENT = "airflow/dag.task/0190c0de-0000-7000-8000-000000000001"

@@ -31,7 +31,7 @@ from pipelines.build import build_dataset
 from pipelines.telemetry.observers import command, observers_of
 from pipelines.telemetry.tracing import Tracing
 from tests.building import DESCRIBED, configure, contents
-from tests.pipelines.telemetry.receiver import Receiver
+from tests.receiver import Receiver
 
 WORLD = "shape_world://5?seed=1&px=32"
 STARTED = RunStarted(

@@ -1,4 +1,4 @@
-"""A service on loopback that takes what observers send, by real HTTP, or refuses it."""
+"""A service on loopback that takes what is sent to it, by real HTTP, or refuses it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Received:
 class Receiver:
     """Listens on a free port of 127.0.0.1, between `with` and its end.
 
-    It answers with `status`; while `is_stuck`, it answers nothing.
+    It answers with these `statuses` in turn, then with `status`; after `hang`, it answers nothing.
     """
 
     def __init__(self) -> None:
+        self.statuses: list[int] = []
         self.status = 200
         self.received: list[Received] = []
         self._free = threading.Event()
@@ -68,7 +69,8 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 received = Received(path=self.path, headers=headers, body=body)
                 receiver.received.append(received)
-                self.send_response(receiver.status)
+                statuses = receiver.statuses
+                self.send_response(statuses.pop(0) if statuses else receiver.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
