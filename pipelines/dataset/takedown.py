@@ -37,7 +37,7 @@ from engine.results.takedowns import (
 from engine.results.versions import Retention, remove_stale, version_files, whole_manifests
 from engine.sources.takedown import TAKEN_DOWN, Takedown, names_in
 from engine.storage.folder import Folder
-from pipelines.dataset.find import bases_of
+from pipelines.dataset.bases import Bases
 from pipelines.dataset.takedown_layers import Held, TakenLayers
 from pipelines.dataset.takedown_lines import strip_audit, strip_log
 from pipelines.dataset.takedown_rounds import checkpoints_of, clear_round, rounds_left
@@ -167,16 +167,19 @@ def _held(run: Run, manifest: Manifest, letters: Mapping[str, DeadLetter]) -> It
     the images of these dead letters."""
     assert run.takedown is not None
     current = {shard.name for shard in manifest.shards}
-    bases = bases_of(run.output)
-    for number, names in _stored(run.output).items():
-        near = {bases[number]} if number in bases else set(bases.values())
+    bases = Bases(run.output, manifest.source, current)
+    for names in _stored(run.output).values():
         for name in names:
             if name in current:
                 continue
             stats = read_stats(run.output, name)
             digest = stats.samples_digest if stats else ""
             try:
-                found = listed_in(run.output, stats, run.takedown, near, letters) if stats else ()
+                found = (
+                    listed_in(run.output, stats, run.takedown, bases.of(name), letters)
+                    if stats
+                    else ()
+                )
                 matches = tuple(found)
             except StorageError as error:
                 if not isinstance(error, DamagedFile) and run.output.exists(f"{SHARDS}/{name}.tar"):

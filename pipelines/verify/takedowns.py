@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from engine.core.errors import StorageError
 from engine.results.manifest import RECIPE
@@ -17,7 +18,7 @@ from engine.results.takedowns import (
 )
 from engine.sources.takedown import NOTHING, TAKEN_DOWN, Takedown
 from engine.storage.folder import Folder, is_left_over
-from pipelines.dataset.find import bases_of
+from pipelines.dataset.bases import Bases
 from pipelines.verify.shard_contract import ShardCheck
 
 
@@ -28,10 +29,11 @@ class TakedownCheck:
     def __init__(self, output: Folder) -> None:
         self._output = output
         self._listed: Takedown = NOTHING
-        self._bases: dict[int, str] = {}
+        self._bases: Bases | None = None
 
-    def problems(self, checked: set[str]) -> Iterator[str]:
-        """Read lists and receipts; yield what is wrong with them. Those read are `checked`."""
+    def problems(self, document: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
+        """Read lists and receipts; yield what is wrong with them. Those read are `checked`;
+        `document` is the manifest."""
         files = self._output.entries(TAKEDOWNS)
         for name, entry in sorted(files.items()):
             if entry.kind != "file" or not (is_takedown_file(name) or is_left_over(name)):
@@ -43,7 +45,8 @@ class TakedownCheck:
             pending = read_pending(self._output)
             if receipts:
                 self._listed = stored_list(self._output, receipts[-1].list_digest)
-                self._bases = bases_of(self._output)
+                names = [shard["name"] for shard in document["shards"]]
+                self._bases = Bases(self._output, document["source"], names)
                 checked.add(list_file(self._listed))
         except StorageError as error:
             yield str(error)
@@ -53,20 +56,26 @@ class TakedownCheck:
             yield f"{PENDING}: a takedown was interrupted, run the same build again: it goes on"
 
     def problems_of(self, shard: ShardCheck) -> Iterator[str]:
-        """Yield the samples and dead letters of a shard that are on the list."""
-        if not self._listed.entries or shard.stats is None:
+        """Yield the samples and dead letters of a shard, of any version, that are on the list."""
+        if self._bases is None or not self._listed.entries or shard.stats is None:
             return
-        base = self._bases.get(shard.stats.number, "")
+        bases = self._bases.of(shard.stats.name)
         for key, sample in shard.samples.items():
-            if self._listed.matching(
-                key=key,
-                location=sample["source"],
-                base=base,
-                metadata=sample["metadata"],
-                digests=(sample["sha256"], sample["image_sha256"]),
+            if any(
+                self._listed.matching(
+                    key=key,
+                    location=sample["source"],
+                    base=base,
+                    metadata=sample["metadata"],
+                    digests=(sample["sha256"], sample["image_sha256"]),
+                )
+                for base in bases
             ):
                 yield f"{shard.path}: sample {key!r} is on the takedown list"
         for letter in shard.stats.dead_letters:
-            is_listed = self._listed.matching(key=letter.key, location=letter.source, base=base)
+            is_listed = any(
+                self._listed.matching(key=letter.key, location=letter.source, base=base)
+                for base in bases
+            )
             if is_listed and letter.reason != TAKEN_DOWN:
                 yield f"{shard.path}: the dead letter {letter.key!r} is on the takedown list"

@@ -97,8 +97,9 @@ def _verify(output: Folder, checked: set[str]) -> Iterator[str]:
     if output.read(MANIFEST) != sealed(document):
         yield f"{MANIFEST} was changed after it was written: its digest differs"
     yield from _check_names(output, document)
-    yield from _check_content(output, document, checked)
-    yield from _check_versions(output, document, checked)
+    takedown = TakedownCheck(output)
+    yield from _check_content(output, document, takedown, checked)
+    yield from _check_versions(output, document, takedown, checked)
     yield from _check_refreshes(output, checked)
     yield from check_rounds(output, _verify, checked)
 
@@ -150,7 +151,9 @@ def _check_names(output: Folder, document: Mapping[str, Any]) -> Iterator[str]:
             yield f"{PARTS}/{name} is no part of a build in slices"
 
 
-def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
+def _check_content(
+    output: Folder, document: Mapping[str, Any], takedown: TakedownCheck, checked: set[str]
+) -> Iterator[str]:
     """Read every shard, and compare the manifest with the content."""
     if document.keys() != MANIFEST_NAMES:
         unlike = ", ".join(sorted(document.keys() ^ MANIFEST_NAMES))
@@ -159,12 +162,12 @@ def _check_content(output: Folder, document: Mapping[str, Any], checked: set[str
     numbers = [entry["number"] for entry in document["shards"]]
     if numbers != sorted(set(numbers)):
         yield f"{MANIFEST}: its shards are not in the order of their numbers, or one is there twice"
-    origin, takedown = Origin(output, document), TakedownCheck(output)
+    origin = Origin(output, document)
     statistics = Statistics.of_shards(len(numbers))
     stats: list[ShardStats] = []
     tables = 0
     yield from origin.problems()
-    yield from takedown.problems(checked)
+    yield from takedown.problems(document, checked)
     checked.update((RUN, INDEX_NAME))
     for index, entry in enumerate(document["shards"]):
         shard = ShardCheck(output, entry)
@@ -238,7 +241,9 @@ def _claims_of(
         yield f"{name}: its numbers or shards differ from those of the dataset"
 
 
-def _check_versions(output: Folder, current: Mapping[str, Any], checked: set[str]) -> Iterator[str]:
+def _check_versions(
+    output: Folder, current: Mapping[str, Any], takedown: TakedownCheck, checked: set[str]
+) -> Iterator[str]:
     """Check the earlier versions that are kept: their manifests, and their shards."""
     read = {shard["name"]: shard for shard in current["shards"]}
     for name, entry in sorted(output.entries(VERSIONS).items()):
@@ -254,7 +259,7 @@ def _check_versions(output: Folder, current: Mapping[str, Any], checked: set[str
             continue
         if document is None or document["format"] != FORMAT_VERSION:
             continue  # written by an earlier version of the program
-        yield from _check_version(output, path, document, read, checked)
+        yield from _check_version(output, path, document, read, takedown, checked)
 
 
 def _check_refreshes(output: Folder, checked: set[str]) -> Iterator[str]:
@@ -272,6 +277,7 @@ def _check_version(
     path: str,
     document: Mapping[str, Any],
     read: dict[str, Any],
+    takedown: TakedownCheck,
     checked: set[str],
 ) -> Iterator[str]:
     """Check an earlier version; `read` are shards whose files were checked before."""
@@ -287,6 +293,7 @@ def _check_version(
         shard, recipe = ShardCheck(output, entry), document["recipe"]
         is_read = read.setdefault(entry["name"], entry) is not entry
         yield from shard.check_stats(recipe) if is_read else shard.problems(recipe)
+        yield from () if is_read else takedown.problems_of(shard)
         checked.update(f"{SHARDS}/{entry['name']}{end}" for end in (".tar", ".parquet", STATS))
         stats += [shard.stats] if shard.stats else []
     if len(stats) == len(document["shards"]):

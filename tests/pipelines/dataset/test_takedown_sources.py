@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import pytest
 from PIL import Image
 
 from engine.results.dataset import open_dataset
+from engine.results.takedowns import put_in_effect, read_receipts
+from engine.sources.takedown import parse_takedown
 from engine.storage.folder import Folder
 from pipelines.verify.verify import verify_dataset
 from tests.building import build
@@ -116,6 +120,39 @@ def test_an_image_of_each_kind_of_source_is_taken_down(
         kept = list(open_dataset(str(out)))
         assert kept == [one for one in samples if one.sha256 != traces[1]]
         assert list(verify_dataset(Folder(str(out)))) == []
+
+
+@pytest.mark.parametrize("write", [folder, webdataset, parquet])
+def test_an_image_of_a_source_that_is_read_no_more_is_found_by_its_place_in_a_kept_version(
+    write: Callable[[Path], str], tmp_path: Path
+) -> None:
+    for name in ("left", "gone"):
+        (tmp_path / name).mkdir()
+    left, gone = write(tmp_path / "left"), write(tmp_path / "gone")
+    out, listed = tmp_path / "out", tmp_path / "list.txt"
+    both = [{"url": left}, {"url": gone}]
+    place = {folder: "/0001.jpg", webdataset: "/0001.jpg", parquet: "/rows.parquet#1"}[write]
+    keys: dict[str, Any] = {"takedown": str(listed), "shard_size": 2, "keep_versions": 5}
+    listed.write_text("key:nobody")
+    build(both, out, **keys)
+    changed = shutil.copytree(out, tmp_path / "changed")
+    listed.write_text(f"url:{gone}{place}")
+    build(left, out, replace=True, **keys)
+    (receipt,) = read_receipts(Folder(str(out)))[1:]
+    assert len(receipt.matched) == len(receipt.versions) == 1
+    assert list((out / "versions").iterdir()) == []
+    assert len(list(open_dataset(str(out)))) == 4, "not the image of the same name"
+    assert list(verify_dataset(Folder(str(out)))) == []
+    listed.write_text("key:nobody")
+    build(left, changed, replace=True, **keys)
+    place_listed = parse_takedown(f"url:{gone}{place}".encode(), "list")
+    (first,) = read_receipts(Folder(str(changed)))
+    put_in_effect(Folder(str(changed)), place_listed)
+    (changed / "takedowns" / f"{first.list_digest}.txt").unlink()
+    text = replace(first, list_digest=place_listed.digest).to_json()
+    (changed / "takedowns" / "000001.json").write_bytes(text)
+    (problem,) = verify_dataset(Folder(str(changed)))
+    assert problem.endswith(f"sample {receipt.matched[0].key!r} is on the takedown list")
 
 
 def test_a_drawn_scene_is_taken_down_by_key(tmp_path: Path) -> None:
