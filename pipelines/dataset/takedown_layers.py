@@ -20,9 +20,10 @@ from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadat
 from engine.results.layer_store import schema_of_layer
 from engine.results.manifest import Manifest
 from engine.results.takedowns import Match, Receipt
+from engine.results.versions import whole_manifests
 from engine.sources.source import RECEIPTS
 from engine.storage.folder import Folder
-from pipelines.dataset.clean import datasets_in, manifests_of
+from pipelines.dataset.clean import datasets_in
 from pipelines.dataset.lineage import ROUNDS
 
 
@@ -94,7 +95,7 @@ class TakenLayers:
         return set(self._new.values()) | {
             shard["samples_digest"]
             for dataset in datasets_in(self.root)
-            for one in manifests_of(dataset)
+            for one in whole_manifests(dataset)
             for shard in one["shards"]
             if shard["name"] not in held
         }

@@ -312,6 +312,15 @@ def test_layers_in_the_dataset_that_no_shard_needs_are_deleted_with_it(photos: A
     assert photos.problems() == []
 
 
+def test_a_damaged_manifest_of_an_earlier_version_stops_no_takedown(photos: Album) -> None:
+    photos.build(keep_versions=3)
+    photos.build(keep_versions=3, specialists=BRIGHTEST)
+    (photos.out / "versions" / "000001.json").write_bytes(b"{")
+    photos.build("key:cat", keep_versions=3, specialists=BRIGHTEST)
+    assert found_in(photos.out, *traces_of_the_cat(photos)) == []
+    assert len(photos.receipts()[0].versions) == 1, "the one that could be read"
+
+
 def test_verify_names_a_sample_that_is_on_the_list(photos: Album) -> None:
     photos.build("key:nobody")
     (receipt,) = photos.receipts()
