@@ -164,8 +164,9 @@ def _sample_digests(folder: Folder, name: str) -> list[str]:
 def _root_of(run: Run) -> Folder | None:
     """Return the dataset whose own the layers are: this one, or the one whose round it is."""
     suffix = f"/{LAYERS}"
-    if not run.layers.url.endswith(suffix):
+    layers, output = run.layers.url.rstrip("/"), run.output.url.rstrip("/")
+    if not layers.endswith(suffix):
         return None
-    root = run.layers.url.removesuffix(suffix)
-    is_own = run.output.url == root or run.output.url.startswith(f"{root}/{ROUNDS}/")
+    root = layers.removesuffix(suffix).rstrip("/")
+    is_own = output == root or output.startswith(f"{root}/{ROUNDS}/")
     return Folder(root) if is_own else None

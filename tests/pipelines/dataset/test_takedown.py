@@ -321,6 +321,17 @@ def test_a_damaged_manifest_of_an_earlier_version_stops_no_takedown(photos: Albu
     assert len(photos.receipts()[0].versions) == 1, "the one that could be read"
 
 
+def test_layers_of_the_dataset_are_its_own_however_its_config_spells_them(photos: Album) -> None:
+    keys = {"layers": f"{photos.out}/layers/"}
+    photos.build(specialists=BRIGHTEST, shard_size=4, **keys)
+    photos.build(specialists=BRIGHTEST, **keys)
+    photos.build("key:cat", specialists=BRIGHTEST, **keys)
+    (receipt,) = photos.receipts()
+    assert len(receipt.layers) == 2, "of the shards of two and of four that began with the cat"
+    assert receipt.reading_receipts
+    assert not any("layers elsewhere" in one for one in receipt.not_reached)
+
+
 def test_verify_names_a_sample_that_is_on_the_list(photos: Album) -> None:
     photos.build("key:nobody")
     (receipt,) = photos.receipts()
