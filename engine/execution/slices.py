@@ -33,6 +33,7 @@ from engine.planning.partition import (
 from engine.planning.slices import Division, Slice, inputs_digest, read_division
 from engine.results.manifest import RECIPE, Manifest, read_manifest
 from engine.results.publication import ShardStats
+from engine.results.takedowns import refuse_to_bring_back
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, PARTS, writing
 
@@ -80,6 +81,7 @@ def gather(run: Run, *, check: bool = False) -> Manifest | None:
     Raises:
         RunError: shards are missing; the message says which, and how to make them.
         UsageError: no slices are under way.
+        ConfigError: the config has no takedown list, and images were taken down.
     """
     division = read_division(run.output)
     if division is None:
@@ -89,6 +91,8 @@ def gather(run: Run, *, check: bool = False) -> Manifest | None:
             f"{run.output.url} is not being built in slices: begin with `florilegium build CONFIG "
             f"--slice 1/16`, and so on to 16/16"
         )
+    if run.takedown is None:
+        refuse_to_bring_back(run.output)
     specs = _specs_of(run, division, _division(run, [], division.slices))
     found = survey(run, specs, check=check, asks_again=False)
     made = [one for one in found if isinstance(one, ShardStats)]

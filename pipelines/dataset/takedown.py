@@ -260,3 +260,7 @@ def _not_reached(run: Run, *, is_own: bool) -> Iterator[str]:
         yield (
             "layers elsewhere that only other datasets needed: build those with the same list, too"
         )
+        yield (
+            "layers elsewhere of builds that were killed before their shards were written: delete "
+            "that folder where no dataset needs it"
+        )

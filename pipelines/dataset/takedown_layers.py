@@ -20,9 +20,10 @@ from engine.results.layer import DAMAGE, layer_bytes, parse_layer, parse_metadat
 from engine.results.layer_store import schema_of_layer
 from engine.results.manifest import Manifest
 from engine.results.takedowns import Match, Receipt
+from engine.results.versions import whole_manifests
 from engine.sources.source import RECEIPTS
 from engine.storage.folder import Folder
-from pipelines.dataset.clean import datasets_in, manifests_of
+from pipelines.dataset.clean import datasets_in
 from pipelines.dataset.lineage import ROUNDS
 
 
@@ -94,7 +95,7 @@ class TakenLayers:
         return set(self._new.values()) | {
             shard["samples_digest"]
             for dataset in datasets_in(self.root)
-            for one in manifests_of(dataset)
+            for one in whole_manifests(dataset)
             for shard in one["shards"]
             if shard["name"] not in held
         }
@@ -163,8 +164,9 @@ def _sample_digests(folder: Folder, name: str) -> list[str]:
 def _root_of(run: Run) -> Folder | None:
     """Return the dataset whose own the layers are: this one, or the one whose round it is."""
     suffix = f"/{LAYERS}"
-    if not run.layers.url.endswith(suffix):
+    layers, output = run.layers.url.rstrip("/"), run.output.url.rstrip("/")
+    if not layers.endswith(suffix):
         return None
-    root = run.layers.url.removesuffix(suffix)
-    is_own = run.output.url == root or run.output.url.startswith(f"{root}/{ROUNDS}/")
+    root = layers.removesuffix(suffix).rstrip("/")
+    is_own = output == root or output.startswith(f"{root}/{ROUNDS}/")
     return Folder(root) if is_own else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from engine.core.redaction import redacted
 from engine.execution.log import LOG
 from engine.results.takedowns import Match
 from engine.storage.documents import parse_json
@@ -23,13 +24,28 @@ def strip_log(output: Folder, matches: Collection[Match], *, is_dry: bool = Fals
     data = output.read(LOG)
     if not data or not matches:
         return 0
-    names = {escaped(name) for one in matches for name in (one.key, one.source) if name}
-    named = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(names)))})(?!\w)")
+    named = _naming(matches)
     entries = [one for one in _ENTRY.split(data.decode("utf-8", "replace")) if one]
     kept = [one for one in entries if not named.search(one)]
     if len(kept) < len(entries) and not is_dry:
         output.publish(LOG, "".join(kept).encode())
     return len(entries) - len(kept)
+
+
+def _naming(matches: Collection[Match]) -> re.Pattern[str]:
+    """Return a pattern for entries about images: as `log_dead_letters` names them, or with the key
+    in quotes, or with the name of the file. A bare key is not enough, as it may be a word, or the
+    number of a shard."""
+    keys = "|".join(sorted({re.escape(_as_logged(one.key)) for one in matches}))
+    sources = sorted({_as_logged(one.source) for one in matches if one.source})
+    places = "|".join([*map(re.escape, sources), "[^()]*"])
+    files = [rf"(?<!\w){re.escape(one)}(?!\w)" for one in sources if "." in one]
+    letter = rf"\A\S+ +\S+ +(?:\S+: )*(?:{keys}) \((?:{places})\): "
+    return re.compile("|".join([letter, f"'(?:{keys})'", *files]))
+
+
+def _as_logged(name: str) -> str:
+    return str(escaped(redacted(name)))
 
 
 def strip_audit(output: Folder, keys: Collection[str], *, is_dry: bool = False) -> int:

@@ -18,9 +18,9 @@ def exceeded(record: Refreshed, limits: RefreshLimits) -> Iterator[Exceeded]:
 
     Images that were taken down are not missed: no takedown is held back for its own sake.
     """
-    images = record.images
-    if limits.min_images is not None and images.after < limits.min_images:
-        yield Exceeded(limit="min_images", value=images.after, allowed=limits.min_images)
+    images, after = record.images, _with_taken_down(record)
+    if limits.min_images is not None and after < limits.min_images:
+        yield Exceeded(limit="min_images", value=after, allowed=limits.min_images)
     gone, spent = images.dropped - images.taken_down, record.spent.total_money
     numbers = (
         ("max_dropped_share", _share(gone, images.before), limits.max_dropped_share),
@@ -64,10 +64,15 @@ def _increase(record: Refreshed) -> float:
         _share(letters, letters + images)
         for letters, images in (
             (_sum(record.dead_letters["before"]), record.images.before),
-            (_sum(record.dead_letters["after"]), record.images.after),
+            (_sum(record.dead_letters["after"]), _with_taken_down(record)),
         )
     )
     return after - before
+
+
+def _with_taken_down(record: Refreshed) -> int:
+    """Return the images of a version, those that were taken down with it included."""
+    return record.images.after + record.images.taken_down
 
 
 def _change(before: float, after: float) -> float | None:

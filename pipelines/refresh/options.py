@@ -30,7 +30,7 @@ class RefreshLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_images: int | None = Field(default=None, ge=0)
-    """Least images of the new version."""
+    """Least images of the new version, those that are taken down with it included."""
     max_dropped_share: Share = None
     """Images that are gone, as a share of those before; renamed ones are not gone."""
     max_changed_share: Share = None

@@ -28,7 +28,7 @@ from engine.execution.answer import BUDGET_EXHAUSTED
 from engine.planning.config import LAYERS
 from engine.planning.slices import read_division
 from engine.results.publication import SHARDS
-from engine.results.takedowns import TAKEDOWNS
+from engine.results.takedowns import TAKEDOWNS, read_receipts
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, LEASES, PARTS, writing, writing_part
 from pipelines.build import build_dataset, drop_slices, finish_slices
@@ -293,6 +293,12 @@ def test_slices_take_images_down_as_one_build_does(
     assert (out / "takedowns" / "000001.json").exists()
     assert b"cat" not in (out / "run.log").read_bytes().replace(b"cat_corner", b"")
     assert list(verify_dataset(Folder(str(out)))) == []
+    listed.write_text("")
+    one_slice(changing, out, "1/1", **keys)
+    with pytest.raises(ConfigError, match="this config has none: their images would come back"):
+        finished(changing, out)
+    assert finished(changing, out, **keys)
+    assert read_receipts(Folder(str(out)))[-1].withdrawn == ("key:cat", "key:pagoda")
 
 
 def test_an_index_that_was_changed_is_noticed(

@@ -291,7 +291,9 @@ def test_layers_that_other_datasets_share_are_cleaned_and_keep_their_answers(
     photos.build("key:cat", **layers)
     assert found_in(photos.out, *traces) == found_in(tmp_path / "layers", *traces) == []
     assert photos.asked() == {}
-    assert "layers elsewhere" in photos.receipts()[0].not_reached[-1]
+    others, killed = photos.receipts()[0].not_reached[-2:]
+    assert "layers elsewhere that only other datasets needed" in others
+    assert "layers elsewhere of builds that were killed" in killed
     other.build("key:cat", **layers, shard_size=3)
     assert other.asked() == {}, "its layers were written again without the cat"
     assert found_in(other.out, *traces) == []
@@ -310,6 +312,26 @@ def test_layers_in_the_dataset_that_no_shard_needs_are_deleted_with_it(photos: A
     photos.build("key:cat")
     assert "corners" not in photos.receipts()[-1].layers
     assert photos.problems() == []
+
+
+def test_a_damaged_manifest_of_an_earlier_version_stops_no_takedown(photos: Album) -> None:
+    photos.build(keep_versions=3)
+    photos.build(keep_versions=3, specialists=BRIGHTEST)
+    (photos.out / "versions" / "000001.json").write_bytes(b"{")
+    photos.build("key:cat", keep_versions=3, specialists=BRIGHTEST)
+    assert found_in(photos.out, *traces_of_the_cat(photos)) == []
+    assert len(photos.receipts()[0].versions) == 1, "the one that could be read"
+
+
+def test_layers_of_the_dataset_are_its_own_however_its_config_spells_them(photos: Album) -> None:
+    keys = {"layers": f"{photos.out}/layers/"}
+    photos.build(specialists=BRIGHTEST, shard_size=4, **keys)
+    photos.build(specialists=BRIGHTEST, **keys)
+    photos.build("key:cat", specialists=BRIGHTEST, **keys)
+    (receipt,) = photos.receipts()
+    assert len(receipt.layers) == 2, "of the shards of two and of four that began with the cat"
+    assert receipt.reading_receipts
+    assert not any("layers elsewhere" in one for one in receipt.not_reached)
 
 
 def test_verify_names_a_sample_that_is_on_the_list(photos: Album) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,17 @@ def test_a_limit_is_exceeded_by_more_than_it_allows(limit: str, value: float) ->
 def test_a_version_has_so_many_images_at_least() -> None:
     assert beyond(min_images=120) == []
     assert beyond(min_images=121) == [("min_images", "", 120, 121)]
+
+
+def test_images_that_were_taken_down_are_not_missed() -> None:
+    images = ImageCounts(before=100, after=60, added=0, changed=0, dropped=40, taken_down=40)
+    letters = {"before": {"not_an_image": 25}, "after": {"not_an_image": 25, "taken_down": 40}}
+    record = replace(PLAIN, images=images, dead_letters=letters)
+    limits = RefreshLimits(min_images=100, max_dropped_share=0, max_dead_letter_share_increase=0)
+    assert list(exceeded(record, limits)) == []
+    record = replace(record, images=replace(images, after=59, dropped=41))
+    (first, *_) = exceeded(record, limits)
+    assert (first.limit, first.value, first.allowed) == ("min_images", 99, 100)
 
 
 def test_annotations_are_compared_per_image_and_a_new_task_is_no_change() -> None:
