@@ -40,9 +40,13 @@ class Answers:
         if not self._storing:
             self._storing = asyncio.create_task(self._store_in_time())
 
-    async def end(self) -> None:
-        """Store nothing more: it would replace the layer of the whole shard, which comes now."""
+    def stop(self) -> None:
+        """Begin to store nothing more."""
         self._is_over.set()
+
+    async def end(self) -> None:
+        """Store nothing more: a late partial write would overwrite the full layer."""
+        self.stop()
         if self._storing:
             await self._storing
 
@@ -64,3 +68,18 @@ class Answers:
         samples, parts = frozenset(self._samples), tuple(self.parts)
         await self._store(samples, parts)
         self._stored = len(parts)
+
+
+async def for_each(
+    answers: Sequence[Answers],
+    end: Callable[[Answers], Awaitable[None]],
+    *,
+    lost: tuple[type[Exception], ...],
+) -> None:
+    """End or flush all answers of a shard, after none of them stores anything by itself. What
+    cannot be stored for one of the errors `lost` hinders no other, and is asked for again."""
+    for one in answers:
+        one.stop()
+    for one in answers:
+        with suppress(*lost):
+            await end(one)

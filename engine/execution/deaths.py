@@ -41,7 +41,7 @@ def error_of(spot: Spot, error: WorkerDied) -> SampleError:
 
 
 def unreadable(spec: ShardSpec, error: WorkerDied) -> RunError:
-    """Return the error of a shard of which workers die, and of none of its inputs."""
+    """Return the error for when workers die reading this shard, and no single input is to blame."""
     first = spec.entries[0].item.location
     return RunError(
         f"reading shard {spec.name}, which begins with {first}, killed its worker each time: "

@@ -150,8 +150,8 @@ class FinishedShards:
 
 
 def readings_of(run: Run, takedown: Takedown | None = None) -> list[str]:
-    """Return a digest for each source of all on which it depends what is read from an input; with
-    the takedown list of the run, or with another one."""
+    """Return a digest of the source options, limits and takedown list for each source; `takedown`
+    is another list than that of the run."""
     listed = takedown or run.takedown or NOTHING
     return [
         digest_of(

@@ -24,7 +24,13 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +38,7 @@ from typing import Any, TypeVar
 
 from engine.core.errors import DataLost, RunError, SampleError, StoreFull, WorkerDied
 from engine.execution.answer import INPUT_FAILED, PROCESS_DIED
-from engine.execution.answers import Answers
+from engine.execution.answers import Answers, for_each
 from engine.execution.deaths import STRIKES, blamed, error_of, pieces, unreadable
 from engine.execution.observer import (
     CallFinished,
@@ -59,7 +65,7 @@ T = TypeVar("T")
 CHUNK = 32
 """Samples in one call, at most: long enough to hide the cost of a call, short enough to share."""
 ATTEMPTS = 3
-"""Times that a shard is read when workers die of none of its inputs."""
+"""Times that a shard is read when workers die reading it, and no single input is to blame."""
 FULL = 5
 """Times that a shard is started when shared memory is full."""
 PAUSE_S = 1.0
@@ -70,8 +76,6 @@ LOOK_S = 1.0
 """Seconds after which more shards are started, when workers joined."""
 STARTED_AGAIN = (DataLost, StoreFull)
 """Errors after which a shard is started again."""
-KEEP_S = 10.0
-"""Seconds after which an answer is stored, where a config does not say it."""
 UNPLANNED = -1
 """The index of the visits of a shard whose plan is not known: it keeps every pool alive."""
 MAX_DEATHS = 64
@@ -113,9 +117,7 @@ class Moment:
 class Scheduler:
     """Moves shards through a runner, and reports to an observer what happens to them."""
 
-    def __init__(
-        self, graph: Graph, runner: Runner, observer: Observer, *, keep_s: float = KEEP_S
-    ) -> None:
+    def __init__(self, graph: Graph, runner: Runner, observer: Observer, *, keep_s: float) -> None:
         self._graph = graph
         self._runner = runner
         self._observer = observer
@@ -221,19 +223,17 @@ class Scheduler:
         names = [name for index in last for name in plan[index].names]
         try:
             await _all_of(visits)
-            if not todo and job.done and job.done.is_of(shard):
+            if not todo and job.done and job.done.is_of(shard) and not job.done.has_failures:
                 return job, job.done
             for index in last:
                 await answers[index].end()
             parts = [part for index in last for part in answers[index].parts]
             return job, await self._runner.publish(opened, names, parts)
         except STARTED_AGAIN:
-            for one in answers:
-                await one.flush()
+            await for_each(answers, Answers.flush, lost=STARTED_AGAIN)
             raise
         finally:
-            for one in answers:
-                await one.end()
+            await for_each(answers, Answers.end, lost=STARTED_AGAIN)
 
     def _answers(self, opened: Opened, segment: Segment) -> Answers:
         """Return the answers of a visit, none yet; those that were paid for are stored at once."""

@@ -194,27 +194,6 @@ class RunConfig(BaseModel):
         return {name: {} if options is None else options for name, options in value.items()}
 
 
-RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
-
-
-def load_config(
-    path: Path,
-    *,
-    overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] | None = None,
-    model: type[RunConfigT] = RunConfig,  # type: ignore[assignment]
-) -> RunConfigT:
-    """Read a YAML config, apply top-level `changes`, then dotted overrides (`runner.workers=4`).
-
-    `model` is what the file describes: a run, or a run and more.
-
-    Raises:
-        ConfigError: the file cannot be read, or says something that has no meaning.
-    """
-    document = load_document(path, overrides=overrides, changes=changes)
-    return validated(model, document, where=str(path))
-
-
 def load_document(
     path: Path | None,
     *,

@@ -254,10 +254,16 @@ def write_index(output: Folder, specs: Sequence[ShardSpec], *, shard_size: int) 
 
 def keep_places(output: Folder, before: Index) -> None:
     """Add to the stored partition what an earlier one has beyond it: inputs that are gone from the
-    source keep their shards while it is open whether they will be missed."""
+    source keep their shards while it is open whether they will be missed. One whose key another
+    input has now would come back as a second sample of that key: it gets a new one instead."""
     now = read_index(output)
     known = {_identity(one.source, one.item) for one in now.entries}
-    gone = [one for one in before.entries if _identity(one.source, one.item) not in known]
+    keys = {one.key for one in now.entries}
+    gone = [
+        one
+        for one in before.entries
+        if _identity(one.source, one.item) not in known and one.key not in keys
+    ]
     if gone and before.shard_size == now.shard_size:
         entries = sorted([*now.entries, *gone], key=lambda one: one.shard)
         _write(output, entries, now.shard_size)

@@ -29,7 +29,7 @@ _NAMES = {
     "sources": "other sources",
     "readings": "other options of sources, limits or takedown list",
 }
-"""What a command can have that the slices before it did not have."""
+"""Differences from the first slice, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)

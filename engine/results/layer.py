@@ -75,7 +75,7 @@ class Layer:
         return Layer(table=self.table.filter(keep), errors=errors, asked=asked)
 
     def renumbered(self, numbers: Mapping[int, int]) -> Layer:
-        """Return the answers about samples that have a new number, by the old one, under it."""
+        """Renumber samples: `numbers` maps old to new, others are left out."""
         old = self.table.column("sample").to_numpy()
         keep = np.fromiter((int(number) in numbers for number in old), bool, len(old))
         new = pa.array([numbers[int(number)] for number in old[keep]], pa.int32())
@@ -187,14 +187,35 @@ def parse_metadata(
     return errors, metadata["samples"], asked
 
 
-def layer_bytes(layer: Layer, sample_digests: Sequence[str]) -> bytes:
-    """Return the file of a layer; `sample_digests` are those of all samples of the shard."""
+def samples_of_shard(data: bytes) -> list[str]:
+    """Return the digests of all samples of the shard whose layer a file is, or is to become.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        metadata = parse_json(from_sealed_parquet(data).schema.metadata[_METADATA_KEY])
+        found: list[str] = metadata.get("shard", metadata["samples"])
+        if not set(metadata["samples"]) <= set(found):
+            raise ValueError("it is of samples that its shard has not")
+    except DAMAGE as error:
+        raise ValueError(str(error)) from error
+    return found
+
+
+def layer_bytes(
+    layer: Layer, sample_digests: Sequence[str], *, of: Sequence[str] | None = None
+) -> bytes:
+    """Return the file of a layer; `sample_digests` are those of its samples. Where these are some
+    of the shard's only, `of` are those of all."""
     stored: dict[str, Any] = {
         "samples": list(sample_digests),
         "errors": [asdict(error) for error in layer.errors],
     }
     if layer.asked:
         stored["asked"] = layer.asked
+    if of is not None:
+        stored["shard"] = list(of)
     metadata = {_METADATA_KEY: json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()}
     return to_sealed_parquet(layer.table.replace_schema_metadata(metadata))
 

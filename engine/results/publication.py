@@ -105,6 +105,11 @@ class ShardStats:
         unread = tuple(letter for letter in self.dead_letters if letter.stage == SOURCE)
         return self.samples_digest == shard.digest and unread == shard.dead_letters
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether stages failed on samples: their answers may be stored by now."""
+        return any(letter.stage != SOURCE for letter in self.dead_letters)
+
     @cached_property
     def reading(self) -> str:
         """What the inputs of the shard were read as: the digest of its samples and, where inputs

@@ -209,8 +209,8 @@ def read_receipts(output: Folder) -> list[Receipt]:
     Raises:
         StorageError: one is damaged.
     """
-    names = sorted(filter(_RECEIPT.fullmatch, output.names(TAKEDOWNS)), key=len)
-    names.sort(key=lambda name: int(name.removesuffix(".json")))
+    found = filter(_RECEIPT.fullmatch, output.names(TAKEDOWNS))
+    names = sorted(found, key=lambda name: int(name.removesuffix(".json")))
     return [one for name in names if (one := _read(output, f"{TAKEDOWNS}/{name}"))]
 
 

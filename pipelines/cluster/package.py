@@ -123,10 +123,7 @@ def named_files(config: RunConfig) -> Iterator[str]:
             if os.path.isabs(value):
                 continue
             if value.startswith("~/") or (value.startswith("../") and os.path.exists(value)):
-                raise ConfigError(
-                    f"{key} = {cut(value)} leads out of this folder: put the file below it, or "
-                    f"give the absolute path of one that all nodes mount"
-                )
+                raise _outside(key, value)
             if "/" in value and os.path.isdir(value):
                 raise ConfigError(
                     f"{key} = {cut(value)} is a folder on this machine, which is not sent: put it "
@@ -146,13 +143,17 @@ def _takedown_list(config: RunConfig) -> Iterator[str]:
     if not path or "://" in path or os.path.isabs(path):
         return
     if path.startswith(("~", "../")):
-        raise ConfigError(
-            f"takedown = {cut(path)} leads out of this folder: put the list below it, or give its "
-            f"URL, or the absolute path of a file that all nodes mount"
-        )
+        raise _outside("takedown", path)
     if not os.path.isfile(path):
         raise ConfigError(f"takedown = {cut(path)}: there is no such file")
     yield path
+
+
+def _outside(key: str, path: str) -> ConfigError:
+    return ConfigError(
+        f"{key} = {cut(path)} leads out of this folder: put the file below it, or give the "
+        f"absolute path of one that all nodes mount"
+    )
 
 
 def images_of_examples(config: RunConfig) -> dict[str, tuple[str, ...]]:

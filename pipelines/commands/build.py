@@ -87,7 +87,8 @@ def build(
     )
     loaded = load(
         config,
-        overrides=[*(overrides or []), *([f"runner.kind={runner}"] if runner else [])],
+        overrides=overrides,
+        runner=runner,
         plan_file=plan_file,
         no_plugins=no_plugins,
         source=source,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Directory, NoPlugins, Overrides, out, warn
+from pipelines.commands.options import Directory, NoPlugins, Overrides, local_folder, out, warn
 
 
 def export(
@@ -15,7 +15,9 @@ def export(
     form: Annotated[
         str, typer.Option("--format", help="`florence2`, `coco`, `few_shot` or one of a plugin.")
     ],
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    output: Annotated[
+        Path, typer.Option(parser=local_folder, metavar="PATH", help="The folder to write.")
+    ],
     config: Annotated[
         Path | None, typer.Option(help="A YAML file with options of the format.")
     ] = None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.core.errors import ConfigError
 from engine.planning.config import RunConfig, load_document, validated
 from engine.planning.plugins import modules_of, refuse_plugins
 from pipelines.commands.options import given
@@ -32,9 +33,12 @@ def load(
     overrides: Sequence[str] | None,
     no_plugins: bool,
     plan_file: Path | None = None,
+    is_refined: bool = False,
+    runner: str | None = None,
     **options: str | float | list[str] | None,
 ) -> Loaded:
-    """Read a config. `options` are top-level keys that the command line may set; `None` sets none.
+    """Read a config. `options` are top-level keys that the command line may set, and `runner` is
+    the kind of runner; `None` sets none. With `is_refined`, the config must have `refine`.
 
     Raises:
         ConfigError: the config cannot be read or has mistakes, or names modules that `no_plugins`
@@ -43,7 +47,10 @@ def load(
     from pipelines.refine.config import RefineConfig
 
     changes = given(**options)
-    document = load_document(path, changes=changes, overrides=overrides or [], plan=plan_file)
+    overrides = [*(overrides or []), *([f"runner.kind={runner}"] if runner else [])]
+    document = load_document(path, changes=changes, overrides=overrides, plan=plan_file)
+    if is_refined and "refine" not in document:
+        raise ConfigError(f"{path}: the key 'refine' is missing; `florilegium build` needs none")
     config, refresh = (
         (validated(RefineConfig, document, where=str(path)), RefreshOptions())
         if "refine" in document

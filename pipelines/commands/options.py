@@ -8,10 +8,27 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.core.errors import UsageError
+from engine.untrusted.escaped import cut
 from pipelines.terminal.console import ERR, Terminal
 
 out = Terminal()
 err = ERR
+
+
+def local_folder(text: str) -> Path:
+    """Return the path of a folder to write on this machine.
+
+    Raises:
+        UsageError: it is a URL; as a path it would be a folder named `s3:`.
+    """
+    if "://" in text:
+        raise UsageError(
+            f"--output {cut(text)} is a URL, and this command writes into a folder on this "
+            f"machine: give a path, and copy the folder to the storage afterwards"
+        )
+    return Path(text)
+
 
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder of a dataset.")]
 

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from engine.core.counted import counted
-from engine.core.errors import UsageError
 from engine.untrusted.escaped import json_text
 from pipelines.commands.options import (
     Directory,
@@ -23,6 +22,7 @@ from pipelines.commands.options import (
     PluginPath,
     SourceOption,
     Verbose,
+    local_folder,
     out,
     warn,
 )
@@ -72,13 +72,13 @@ def refine(
         overrides=overrides,
         plan_file=plan_file,
         no_plugins=no_plugins,
+        is_refined=True,
         source=source,
         output=output,
         max_dead_letter_share=max_dead_letter_share,
         plugin_path=plugin_path,
     ).config
-    if not isinstance(loaded, RefineConfig):
-        raise UsageError(f"{config}: the key 'refine' is missing; `florilegium build` needs none")
+    assert isinstance(loaded, RefineConfig)
     first = prepare(round_config(loaded, output=loaded.output), is_dry=True, imports_modules=False)
     warn(loopback_warnings(first))
     if dry_run:
@@ -102,7 +102,9 @@ def refine(
 def train(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a finished dataset.")],
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/train.yaml.")],
-    output: Annotated[Path, typer.Option(help="Write the checkpoint here.")],
+    output: Annotated[
+        Path, typer.Option(parser=local_folder, metavar="PATH", help="Write the checkpoint here.")
+    ],
     overrides: Overrides = None,
     no_plugins: NoPlugins = False,  # the config of a training names no class
 ) -> None:

@@ -67,7 +67,8 @@ def refresh(
 
     loaded = load(
         config,
-        overrides=[*(overrides or []), *([f"runner.kind={runner}"] if runner else [])],
+        overrides=overrides,
+        runner=runner,
         plan_file=plan_file,
         no_plugins=no_plugins,
         source=source,

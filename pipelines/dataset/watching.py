@@ -19,14 +19,8 @@ from engine.storage.lease import LEASE_S, PARTS, RENEW_S, Holder, holder_of
 from engine.untrusted.escaped import visible
 from pipelines.dataset.lineage import datasets_of_round, round_numbers
 from pipelines.dataset.status import Status, read_status
-from pipelines.telemetry.progress_file import (
-    FAILED,
-    LOCAL_S,
-    REMOTE_S,
-    RUNNING,
-    ProgressFile,
-    read_progress,
-)
+from pipelines.telemetry.metrics import FAILED, RUNNING
+from pipelines.telemetry.progress_file import LOCAL_S, REMOTE_S, ProgressFile, read_progress
 from pipelines.terminal.console import Terminal
 from pipelines.terminal.progress import duration, progress_table, summary, updated
 

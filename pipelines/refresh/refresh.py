@@ -127,9 +127,13 @@ def _refresh(
         before, index = _current(run.output), read_index(run.output)
         spending.resume(version_of(before) if before else "")
         held = read_refreshed(run.output, HELD_BACK)
-        manifest = execute(
-            run, progress, retry=retry, replace=replace, check=check, observer=observer
-        )
+        try:
+            manifest = execute(
+                run, progress, retry=retry, replace=replace, check=check, observer=observer
+            )
+        except BaseException:
+            keep_places(run.output, index)  # what is gone for the moment may come back
+            raise
         spent = spending.spent
         if is_current(run.output, manifest):
             record = _nothing(run, manifest, lease, spent)

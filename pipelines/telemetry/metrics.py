@@ -99,7 +99,9 @@ POOL_SLOTS = _gauge("pool_slots", "Calls that a pool of workers can run at once"
 POOL_RUNNING = _gauge("pool_running", "Calls that run in a pool, or load their models", "pool")
 POOL_QUEUED = _gauge("pool_queued", "Calls that wait for a free worker of a pool", "pool")
 POOL_BUSY = _counter(
-    "pool_busy_seconds", "Seconds in which a slot of a pool was in a call of a stage", "pool"
+    "pool_busy_seconds",
+    "Seconds in calls of stages, by pool, not by device: of workers that share a GPU, each counts",
+    "pool",
 )
 WAITING = _gauge("waiting", "1 while workers wait for resources of the cluster, else 0")
 WORKERS_LOST = _counter(

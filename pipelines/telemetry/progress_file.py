@@ -32,6 +32,7 @@ from engine.execution.observer import (
 from engine.execution.progress import Progress
 from engine.storage.folder import Folder
 from engine.storage.lease import Holder
+from pipelines.telemetry.metrics import FAILED, RUNNING, STOPPED
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +47,6 @@ MAX_BYTES = 1 << 20
 _MOST_NOTES = 20
 _LONGEST = 1000  # characters of a text
 
-RUNNING, FAILED, STOPPED = "running", "failed", "stopped"
 _Count = Annotated[int, Field(ge=0, le=1 << 53)]
 _Seconds = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 

@@ -22,7 +22,14 @@ from engine.planning.config import LAYERS
 from engine.planning.fingerprint import fingerprint_of, recipe_of
 from engine.planning.gates import divided_stages, gate_digests
 from engine.planning.partition import INDEX_NAME, index_table
-from engine.results.layer import ANNOTATION_SCHEMA, Layer, StageError, layer_file, parse_layer
+from engine.results.layer import (
+    ANNOTATION_SCHEMA,
+    Layer,
+    StageError,
+    layer_file,
+    parse_layer,
+    samples_of_shard,
+)
 from engine.results.manifest import MANIFEST
 from engine.results.publication import STATS, ShardStats
 from engine.results.shard import SOURCE_FINGERPRINT
@@ -213,7 +220,7 @@ class Origin:
             path = layer_file(name, fingerprint, self._gates[fingerprint], stats.samples_digest)
             if self._layers.url == f"{self._output.url}/{LAYERS}":
                 self.read_layers.add(f"{LAYERS}/{path}")
-            layer = yield from layer_of(self._layers, path)
+            layer = yield from layer_of(self._layers, path, is_whole=True)
             if layer is not None:
                 into[fingerprint] = layer
 
@@ -268,14 +275,18 @@ def stage_problems(document: Mapping[str, Any], name: str = MANIFEST) -> Iterato
         yield f"{name}: the recipe does not match its stages and images"
 
 
-def layer_of(layers: Folder, path: str) -> Generator[str, None, Layer | None]:
-    """Read a layer; yield what is wrong with it, and return it if it exists and is undamaged."""
+def layer_of(layers: Folder, path: str, *, is_whole: bool) -> Generator[str, None, Layer | None]:
+    """Read a layer; yield what is wrong with it, and return it if it exists and is undamaged.
+
+    Only a layer of a finished shard has to be whole: a build that was killed leaves others.
+    """
     try:
         data = layers.read(path)
         if data is None:
             return None
         layer, samples = parse_layer(data)
-        if digest_of(samples) != PurePosixPath(path).stem:
+        shard = samples if is_whole else samples_of_shard(data)
+        if digest_of(shard) != PurePosixPath(path).stem:
             raise ValueError("it is of other samples")
         return layer
     except (FlorilegiumError, ValueError, TypeError, AttributeError) as error:

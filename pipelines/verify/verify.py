@@ -199,7 +199,7 @@ def _check_other_layers(output: Folder, known: Set[str]) -> Iterator[str]:
             if file.kind != "file" or not (wanted.fullmatch(name) or is_left_over(name)):
                 yield f"{path} is no layer"
             elif wanted is _LAYER and path not in known and not is_left_over(name):
-                yield from layer_of(output, path)
+                yield from layer_of(output, path, is_whole=False)
 
 
 def _check_beside(

@@ -17,12 +17,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.planning.config import load_config
 from engine.storage.folder import Folder
 from pipelines.dataset.lineage import read_lineage
 from pipelines.refine.config import RefineConfig
 from pipelines.refine.loop import refine
 from pipelines.refine.scores import score_rounds, score_rules
+from tests.configs import load_config
 
 CONFIG = Path("configs/known_truth.yaml")
 MEASURES = (

@@ -38,7 +38,6 @@ from engine.core.stage import Filter, Specialist, Stage
 from engine.execution.answer import ask
 from engine.execution.call import WorkerCall
 from engine.execution.preparation import Run, prepare
-from engine.planning.config import load_config
 from engine.planning.graph import Graph, Node
 from engine.planning.partition import partition
 from engine.planning.registry import find_stage, stage_names
@@ -47,6 +46,7 @@ from engine.results.layer import Layer, make_layer
 from engine.results.questions import divided, questions_of, shown
 from engine.results.shard import Shard, ShardBytes, read_shard
 from tests.checkpoints import needs_torchvision
+from tests.configs import load_config
 
 ROOT = Path(__file__).parents[2]
 KINDS = {

@@ -48,7 +48,7 @@ def test_every_command_of_ours_in_comments_and_scripts_is_one(name: str) -> None
     for line in lines:
         ready = line.replace('"$@"', "CONFIG").replace("$address", "10.0.0.1:20000")
         assert parse(ready)
-    counts = {"ray_cluster.yaml": 1, "slurm.sbatch": 1, "slurm_array.sbatch": 2}
+    counts = {"ray_cluster.yaml": 1, "rayjob.yaml": 1, "slurm.sbatch": 1, "slurm_array.sbatch": 2}
     assert len(lines) == counts.get(name, 0)
 
 
@@ -74,7 +74,7 @@ def test_the_image_installs_extras_that_exist_and_copies_what_is_packed() -> Non
     assert wanted <= set(copied)
 
 
-def test_the_launcher_of_clusters_takes_its_config() -> None:
+def test_the_launcher_of_clusters_takes_its_config_and_grows_for_the_build() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     config = yaml.safe_load(TEXTS["ray_cluster.yaml"])
@@ -82,7 +82,11 @@ def test_the_launcher_of_clusters_takes_its_config() -> None:
     with pytest.raises(Exception, match="'max_worker' was unexpected"):
         validate_config(prepare_config({**config, "max_worker": 1}))
     gpu = config["available_node_types"]["gpu"]
-    assert gpu["min_workers"] == gpu["max_workers"] == config["max_workers"]
+    assert gpu["min_workers"] < gpu["max_workers"] == config["max_workers"]
+    (command,) = re.findall(r"florilegium submit .*\\\n.*", TEXTS["ray_cluster.yaml"])
+    options = parse(re.sub(r"\\\n#\s*", "", command))["overrides"]
+    assert isinstance(options, list)
+    assert any(one.startswith("runner.wait_for_nodes_s=") for one in options), "who asks for nodes"
 
 
 STUBS = {

@@ -101,6 +101,17 @@ def test_a_mistake_in_a_resource_is_found(path: tuple[str, ...], value: Any, mis
     assert mistakes(spec, SCHEMAS["RayJob"], "RayJob") == [mistake]
 
 
+@pytest.mark.parametrize("name", ["rayjob", "raycronjob"])
+def test_the_autoscaler_of_the_comment_has_fields_and_a_command_that_exist(name: str) -> None:
+    text = (DEPLOY / f"{name}.yaml").read_text("utf-8")
+    (field,) = re.findall(r"`(\w+: true)` beside `rayVersion`", text)
+    spec = load("rayjob.yaml")["spec"]
+    spec["rayClusterSpec"] |= yaml.safe_load(field)
+    assert mistakes(spec, SCHEMAS["RayJob"], "RayJob") == []
+    (command,) = re.findall(r"# +(florilegium (?:build|refresh) .*)", text)
+    assert parse(command)["overrides"] == ["runner.wait_for_nodes_s=600"]
+
+
 def test_the_scheduled_job_is_the_job_and_is_tried_once_a_night() -> None:
     nightly, once = load("raycronjob.yaml")["spec"]["jobTemplate"], load("rayjob.yaml")["spec"]
     command = once["entrypoint"].replace(" build ", " refresh ")

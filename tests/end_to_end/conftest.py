@@ -12,9 +12,9 @@ import yaml
 from PIL import Image
 
 from engine.execution.preparation import prepare
-from engine.planning.config import load_config
 from pipelines.build import build_dataset
 from pipelines.commands.main import main
+from tests.configs import load_config
 from tests.conftest import ROOT
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"

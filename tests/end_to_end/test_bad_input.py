@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from engine.execution.preparation import prepare
-from engine.planning.config import load_config
 from engine.results.manifest import Manifest
 from pipelines.build import build_dataset
+from tests.configs import load_config
 from tests.end_to_end.conftest import QUICKSTART, Command
 
 BOMB_SIDE = 60_000

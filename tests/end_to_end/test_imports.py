@@ -15,14 +15,15 @@ import json
 import sys
 from pathlib import Path
 
-from engine.planning.config import load_config
+from engine.planning.config import RunConfig, load_document, validated
 from engine.planning.partition import partition, read_index
 from engine.execution.preparation import prepare
 from engine.execution.worker import Worker
 
 output = Path(sys.argv[1])
 changes = {"output": str(output), "layers": str(output / "layers")}
-run = prepare(load_config(output / "run.yaml", changes=changes))
+document = load_document(output / "run.yaml", changes=changes)
+run = prepare(validated(RunConfig, document, where="run.yaml"))
 specs = partition(run.sources, list(read_index(run.output).entries))
 worker = Worker(run.config, run.graph, layers=run.layers, output=run.output)
 before = set(sys.modules)

@@ -48,9 +48,9 @@ def write(tmp_path: Path, untrained: Path, output: Path) -> Write:
 def begun(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of a refinement whose round 0 is finished. Read only."""
     from engine.core.errors import UsageError
-    from engine.planning.config import load_config
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import refine
+    from tests.configs import load_config
 
     folder = tmp_path_factory.mktemp("begun")
     nowhere = {"model": str(untrained), "tasks": {"ocr": 1}}

@@ -31,9 +31,9 @@ def words(text: str) -> str:
 @pytest.fixture(scope="module")
 def refined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a config and of the output of its refinement by the shipped student."""
-    from engine.planning.config import load_config
     from pipelines.refine.config import RefineConfig
     from pipelines.refine.loop import refine
+    from tests.configs import load_config
 
     folder = tmp_path_factory.mktemp("refined")
     path = write_refinement(folder / "refine.yaml", folder / "out", folds=2)

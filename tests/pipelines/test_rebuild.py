@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import RunError, StorageError
+from engine.core.sample import digest_of
 from engine.execution.preparation import prepare
 from engine.execution.progress import Progress
 from engine.execution.run import execute
 from engine.results import layer_store
+from engine.results.layer import layer_bytes, parse_layer
 from engine.storage.folder import Folder
 from pipelines.build import draw_again, put_in_place
 from pipelines.verify.verify import verify_dataset
@@ -197,3 +199,41 @@ def test_a_build_that_ends_before_its_first_shard_leaves_the_version_before_righ
     assert problems(tmp_path / "more") == []
     build(source, tmp_path / "more", shard_size=6)
     assert problems(tmp_path / "more") == []
+
+
+def test_answers_of_a_retry_that_was_killed_before_it_wrote_the_shard_are_published(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = tmp_path / "allowed"
+    moody = {"use": "tests.stages:Moody", "key": "cat", "allowed": str(allowed)}
+    options = {"specialists": {"moody": moody}}
+    assert build(album, tmp_path / "out", **options).totals.failures == {"not_now": 1}
+    allowed.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.execution.worker.publish_shard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(album, tmp_path / "out", retry=True, **options)
+    assert build(album, tmp_path / "out", retry=True, **options).totals.failures == {}
+    assert problems(tmp_path / "out") == []
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_layer_that_a_killed_build_left_under_way_is_no_damage(
+    album: Path, dataset: Path
+) -> None:
+    path = min((dataset / "layers").glob("bright-*/*.parquet"))
+    layer, samples = parse_layer(path.read_bytes())
+    some, others = samples[:2], ["0" * 32, *samples]
+    left = path.with_name(f"{digest_of(others)}.parquet")
+    left.write_bytes(layer_bytes(layer.renumbered({0: 0, 1: 1}), some, of=others))
+    assert problems(dataset) == []
+    left.write_bytes(layer_bytes(layer.renumbered({0: 0, 1: 1}), some, of=others[1:]))
+    assert [problem.partition(" is damaged: ")[2] for problem in problems(dataset)] == [
+        "it is of other samples; the next build of the shard asks the stage again"
+    ]
+    left.unlink()
+    path.write_bytes(layer_bytes(layer.renumbered({0: 0, 1: 1}), some, of=samples))
+    assert any("it is of other samples" in problem for problem in problems(dataset))

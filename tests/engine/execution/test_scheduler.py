@@ -236,7 +236,7 @@ def schedule(runner: FakeRunner, *jobs: Job, shard_size: int = 64) -> tuple[list
     progress = Progress(stages=tuple(node.name for node in runner.graph.layered))
 
     async def run() -> list[str]:
-        shards = Scheduler(runner.graph, runner, progress)
+        shards = Scheduler(runner.graph, runner, progress, keep_s=10)
         return [
             shard_name(stats.number) async for _, stats in shards.run(jobs, shard_size=shard_size)
         ]

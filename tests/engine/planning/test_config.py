@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import ConfigError
-from engine.planning.config import load_config
+from tests.configs import load_config
 
 MINIMAL = "source: photos\noutput: out\nspecialists:\n  rapidocr:\n"
 

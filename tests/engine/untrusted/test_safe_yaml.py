@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 from engine.core.errors import ConfigError, StorageError
-from engine.planning.config import load_config, load_document
+from engine.planning.config import load_document
 from engine.storage.folder import Folder
 from engine.untrusted.safe_yaml import MAX_BYTES, MAX_DEPTH, read_yaml
 from pipelines.dataset.clean import clean
 from tests.building import build
+from tests.configs import load_config
 
 SCREEN = 24 * 80
 

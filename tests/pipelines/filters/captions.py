@@ -13,8 +13,8 @@ import numpy as np
 
 from engine.core.sample import Picture, Sample
 from engine.core.tasks import CAPTION_TASKS
-from engine.planning.config import load_config
 from engine.planning.graph import plan
+from tests.configs import load_config
 from tests.pipelines.filters.statements import caption, reasons, statements
 
 KEEP = "keep"

@@ -253,6 +253,42 @@ def test_images_that_come_back_after_a_version_was_held_back_are_where_they_were
     assert problems(output) == []
 
 
+def test_an_image_that_comes_back_when_another_has_its_key_gets_a_key_of_its_own(
+    source: Path, output: Path
+) -> None:
+    refresh(source, output)
+    (source / "000.png").rename(output.parent / "kept.png")
+    (source / "000.bmp").write_bytes(picture(77))
+    limits = {"limits": {"max_changed_share": 0.05}}
+    assert refresh(source, output, refresh=limits).outcome == "held_back"
+    (output.parent / "kept.png").rename(source / "000.png")
+    refresh(source, output, refresh=FEW_GONE)
+    keys = keys_of(output)
+    assert (len(keys), len(set(keys))) == (11, 11)
+    assert problems(output) == []
+
+
+def test_images_that_come_back_after_a_refresh_was_killed_are_where_they_were(
+    source: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = output.parent / "asked"
+    stage = {"tags": {"use": "tests.stages:Counting", "log": str(log)}}
+    refresh(source, output, specialists=stage)
+    asked = log.read_text("utf-8")
+    (source / "000.png").rename(output.parent / "kept.png")
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.execution.run.survey", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            refresh(source, output, specialists=stage)
+    (output.parent / "kept.png").rename(source / "000.png")
+    assert refresh(source, output, specialists=stage).outcome == "nothing"
+    assert log.read_text("utf-8") == asked
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_build_that_publishes_leaves_nothing_of_the_version_that_was_held_back(
     source: Path, output: Path
 ) -> None:

@@ -38,6 +38,7 @@ ALLOWED = {
     ("specialists/pretrained/checkpoint.py", "snapshot_download"),  # from the cache alone
     ("specialists/words/english.py", "spacy.load"),  # an installed package, by its name
     ("engine/execution/child.py", "pickle"),  # between a command and the process that it started
+    ("engine/execution/ray_runner.py", "pickle"),  # answers, between a command and its workers
     ("engine/execution/reply.py", "pickle"),  # whether an error can be sent to another process
     ("engine/execution/local_runner.py", "pickle"),  # its error, when a stage cannot be sent
     ("pipelines/shape_world/pretrain/architecture.py", "from_config"),  # a student is born
