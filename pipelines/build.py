@@ -20,7 +20,7 @@ from engine.results.versions import Retention, replace_manifest, switch
 from engine.storage.folder import Folder
 from engine.storage.lease import DIVISION, PARTS, writing, writing_part
 from pipelines.dataset.card import write_card
-from pipelines.dataset.files import CARD, LINEAGE, OF_HELD_BACK, RUN, named_by_manifest
+from pipelines.dataset.files import CARD, LINEAGE, RUN, UNTIL_PUBLISHED, named_by_manifest
 from pipelines.dataset.resolved import resolved_config
 from pipelines.dataset.takedown import begin, complete
 from pipelines.telemetry.observers import Parent, watched
@@ -166,7 +166,7 @@ def finish(run: Run, manifest: Manifest, *, before_switch: Callable[[], None]) -
     kept = Retention(versions=run.config.keep_versions, days=run.config.keep_days)
     switch(run.output, manifest.to_json(), kept)
     complete(run.output, kept)
-    for name in OF_HELD_BACK.intersection(run.output.names()):
+    for name in UNTIL_PUBLISHED.intersection(run.output.names()):
         run.output.remove(name)
 
 

@@ -17,7 +17,9 @@ REFRESH_PAGE = "refresh.html"
 HELD_BACK = "held_back.json"
 """The same of a version that was held back, while it waits."""
 HELD_BACK_PAGE = "held_back.html"
-OF_HELD_BACK = frozenset((HELD_BACK, HELD_BACK_PAGE))
+SPENT = "spent.json"
+"""What refreshes have spent since a version was published."""
+UNTIL_PUBLISHED = frozenset((HELD_BACK, HELD_BACK_PAGE, SPENT))
 """What is deleted when a version is published."""
 
 

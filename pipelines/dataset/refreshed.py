@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -17,6 +17,9 @@ from engine.results.manifest import digest_of_document, sealed
 from engine.results.publication import to_json
 from engine.storage.documents import damaged, read_json
 from engine.storage.folder import Folder
+from pipelines.dataset.files import SPENT
+
+_T = TypeVar("_T")
 
 Histogram = Mapping[str, int]
 """Values by the number of their bin; empty bins are left out."""
@@ -89,6 +92,19 @@ class VersionCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpentSince:
+    """What refreshes have spent so far for the version after `since`, `version_of` a manifest or
+    empty."""
+
+    since: str
+    spent: VersionCost
+
+    def to_json(self) -> bytes:
+        """Return the content of the file."""
+        return sealed(asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exceeded:
     """A limit that a version exceeds; `subject` is the task or the distribution, if it has one."""
 
@@ -145,6 +161,7 @@ class Refreshed:
 
 
 _RECORD: TypeAdapter[Refreshed] = TypeAdapter(Refreshed)
+_SPENT: TypeAdapter[SpentSince] = TypeAdapter(SpentSince)
 
 
 def version_of(manifest: Mapping[str, Any]) -> str:
@@ -159,15 +176,29 @@ def read_refreshed(output: Folder, name: str) -> Refreshed | None:
     Raises:
         StorageError: the file is damaged, or was changed after it was written.
     """
-    document = read_json(output, name, cure=_CURE)
+    return _read(output, name, _RECORD, cure=_CURE)
+
+
+def read_spent(output: Folder) -> SpentSince | None:
+    """Return what refreshes have spent since a version was published; `None` when nothing was.
+
+    Raises:
+        StorageError: the file is damaged, or was changed after it was written.
+    """
+    cure = "delete it, and what was spent so far is not counted"
+    return _read(output, SPENT, _SPENT, cure=cure)
+
+
+def _read(output: Folder, name: str, kind: TypeAdapter[_T], *, cure: str) -> _T | None:
+    document = read_json(output, name, cure=cure)
     if document is None:
         return None
     try:
         if document.pop("digest", "") != digest_of_document(document):
             raise ValueError("it was changed after it was written: its digest differs")
-        return _RECORD.validate_json(to_json(document), strict=True)
+        return kind.validate_json(to_json(document), strict=True)
     except (AttributeError, ValueError) as error:
-        raise damaged(output, name, error, cure=_CURE) from error
+        raise damaged(output, name, error, cure=cure) from error
 
 
 def _sum(mine: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

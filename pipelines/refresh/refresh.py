@@ -76,7 +76,7 @@ def refresh_dataset(
     """
     check_hooks(options.notify)
     refuse_caveats(run)  # before anything is written
-    spending = Spending()
+    spending = Spending(run.output)
     try:
         finished = _refresh(
             run, options, spending, accept=accept, retry=retry, replace=replace, check=check
@@ -125,6 +125,7 @@ def _refresh(
     seen = watched(run, progress, required=(spending,))  # before anything is written, too
     with writing(run.output) as lease, shown(progress), seen as observer:
         before, index = _current(run.output), read_index(run.output)
+        spending.resume(version_of(before) if before else "")
         held = read_refreshed(run.output, HELD_BACK)
         try:
             manifest = execute(
@@ -133,7 +134,7 @@ def _refresh(
         except BaseException:
             keep_places(run.output, index)  # what is gone for the moment may come back
             raise
-        spent = (held.spent if held else VersionCost()) + spending.spent
+        spent = spending.spent
         if is_current(run.output, manifest):
             record = _nothing(run, manifest, lease, spent)
             observer.observe(RunFinished(manifest=manifest))
@@ -148,6 +149,7 @@ def _refresh(
         is_accepted = accept and held is not None and held.version == record.version
         if beyond and not is_accepted:
             record = dataclasses.replace(record, outcome="held_back")
+            spending.store()
             _hold_back(run.output, record, index, lease)
             observer.observe(RunFinished(manifest=None, is_held_back=True))
         else:

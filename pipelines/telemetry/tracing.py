@@ -96,7 +96,8 @@ class Tracing(Observer):
                 self._end_shard(shard, Status(StatusCode.ERROR, "started again"))
             case ShardFinished():
                 self._finish(fact)
-            case RunFinished(manifest=manifest):
+            case RunFinished(manifest=manifest, is_held_back=is_held_back):
+                self._run.set_attributes(_named(is_held_back=is_held_back))
                 self._end(Status(StatusCode.OK), CLOSING_S, manifest)
             case RunFailed(error=error):
                 self._run.set_attribute("error.type", type(error).__name__)

@@ -44,11 +44,12 @@ from pipelines.dataset.files import (
     REFRESH_PAGE,
     REPORT,
     RUN,
+    SPENT,
     STATISTICS,
     has_next_version,
     named_by_manifest,
 )
-from pipelines.dataset.refreshed import read_refreshed
+from pipelines.dataset.refreshed import read_refreshed, read_spent
 from pipelines.report.statistics import Statistics
 from pipelines.telemetry.progress_file import PROGRESS
 from pipelines.verify.differences import differences
@@ -58,7 +59,7 @@ from pipelines.verify.shard_contract import ShardCheck
 from pipelines.verify.takedowns import TakedownCheck
 
 _FILES = (CARD, DEAD_LETTERS, REPORT, STATISTICS, MANIFEST, SIGNATURE, RUN, INDEX_NAME, LOG, RECIPE)
-_REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE)
+_REFRESHED = (REFRESH, REFRESH_PAGE, HELD_BACK, HELD_BACK_PAGE, SPENT)
 _KNOWN = {
     **dict.fromkeys((*_FILES, *_REFRESHED, PROGRESS), "file"),
     **dict.fromkeys((SHARDS, VERSIONS, LEASES, PARTS, LAYERS, TAKEDOWNS), "directory"),
@@ -270,6 +271,10 @@ def _check_refreshes(output: Folder, checked: set[str]) -> Iterator[str]:
                 checked.add(name)
         except StorageError as error:
             yield str(error)
+    try:
+        read_spent(output)
+    except StorageError as error:
+        yield str(error)
 
 
 def _check_version(

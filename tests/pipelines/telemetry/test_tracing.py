@@ -17,6 +17,7 @@ from engine.execution.observer import (
     CallFinished,
     Fact,
     RunFailed,
+    RunFinished,
     RunStarted,
     RunStopped,
     ShardOpened,
@@ -189,6 +190,15 @@ def test_a_failure_is_the_status_of_the_run(collecting: Receiver) -> None:
     sent = b"".join(received.body for received in collecting.received)
     assert b"private.jpg" not in sent
     assert b"hunter2" not in sent
+
+
+def test_a_version_that_is_held_back_is_told_from_one_that_is_published(
+    collecting: Receiver,
+) -> None:
+    traced(STARTED, RunFinished(manifest=None, is_held_back=True))
+    (run,) = named(spans_of(collecting), "build")
+    assert run.status == Status(code=Status.STATUS_CODE_OK)
+    assert values(run.attributes)["is_held_back"] is True
 
 
 def test_dead_workers_and_restarts_are_seen_where_they_happened(collecting: Receiver) -> None:
