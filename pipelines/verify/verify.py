@@ -265,14 +265,16 @@ def _check_versions(
 
 def _check_refreshes(output: Folder, checked: set[str]) -> Iterator[str]:
     """Check the records of refreshes, which no manifest names, by their own digests."""
-    for name in (REFRESH, HELD_BACK):
+    there = set(output.names())
+    for name in sorted(there & {REFRESH, HELD_BACK}):
         try:
             if read_refreshed(output, name):
                 checked.add(name)
         except StorageError as error:
             yield str(error)
     try:
-        read_spent(output)
+        if SPENT in there:
+            read_spent(output)
     except StorageError as error:
         yield str(error)
 
