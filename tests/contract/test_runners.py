@@ -88,21 +88,6 @@ def test_a_stage_that_fails_costs_only_the_guilty_image(
     assert manifest.totals.tasks["caption"] == {"kept": IMAGES - 1, "dropped": 0}
 
 
-def test_an_image_that_kills_the_process_does_not_take_the_call_beside_it_along(
-    album: Path, tmp_path: Path, ray_cluster: None
-) -> None:
-    taking = {
-        "use": "tests.stages:Taking", "key": "astronaut", "how": "die",
-        "num_gpus": 1, "batch_size": 3,
-    }  # fmt: skip
-    manifest = build(
-        album, tmp_path / "out", runner={"kind": "ray", "workers": 1},
-        specialists={"taking": taking}, shard_size=12,
-    )  # fmt: skip
-    assert letters(manifest) == {"astronaut": ("taking", "process_died")}
-    assert manifest.totals.samples == IMAGES - 1
-
-
 def test_a_worker_without_a_gpu_of_its_own_sees_none(
     album: Path, tmp_path: Path, ray_cluster: None
 ) -> None:
