@@ -57,8 +57,7 @@ class LayerStore:
         self, node: Node[Any], shard_digest: str, layer: Layer, sample_digests: Sequence[str]
     ) -> None:
         """Publish a layer; `sample_digests` are those of all samples of the shard."""
-        name = layer_file(node.name, node.fingerprint, node.gate.digest, shard_digest)
-        self._folder.publish(name, layer_bytes(layer, sample_digests), durable=False)
+        self._publish(node, shard_digest, layer_bytes(layer, sample_digests))
 
     def write_some(
         self,
@@ -72,8 +71,11 @@ class LayerStore:
         missing."""
         places = {number: place for place, number in enumerate(numbers)}
         some = [sample_digests[number] for number in numbers]
-        name = layer_file(node.name, node.fingerprint, node.gate.digest, shard_digest)
         data = layer_bytes(layer.renumbered(places), some, of=sample_digests)
+        self._publish(node, shard_digest, data)
+
+    def _publish(self, node: Node[Any], shard_digest: str, data: bytes) -> None:
+        name = layer_file(node.name, node.fingerprint, node.gate.digest, shard_digest)
         self._folder.publish(name, data, durable=False)
 
     def read(self, node: Node[Any], shard_digest: str) -> tuple[Layer, list[str]] | None:

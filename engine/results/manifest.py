@@ -260,7 +260,7 @@ def named_shards(output: Folder, name: str = MANIFEST) -> list[str]:
     """Return the names of the shards of a manifest; none where it is absent or damaged.
 
     Raises:
-        StorageError: it cannot be read, so that nobody knows: its shards must not be deleted.
+        StorageError: it cannot be read: its shards are unknown, and must not be deleted.
     """
     try:
         manifest = read_manifest(output, name)

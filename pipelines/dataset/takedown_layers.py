@@ -138,7 +138,7 @@ class TakenLayers:
         try:
             layer, samples = parse_layer(self._folder.read(path) or b"")
         except ValueError:
-            return  # damaged: nobody can use it
+            return  # damaged: it has no usable answers
         kept = [number for number, one in enumerate(samples) if one not in self.gone]
         folder, _, file = path.partition("/")
         shard = self._samples_of(file.removesuffix(".parquet"))

@@ -93,7 +93,7 @@ def refresh_dataset(
 def _call(
     run: Run, options: RefreshOptions, record: Refreshed, on_problem: Callable[[str], None]
 ) -> None:
-    """Call the hooks, without the lease: a slow one keeps nobody from writing."""
+    """Call the hooks after the lease is released: a slow hook blocks no other command."""
     for problem in notify(options.notify, record.summary(redacted(run.output.url))):
         on_problem(problem)
 
