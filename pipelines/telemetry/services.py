@@ -31,7 +31,7 @@ _NO_TRACES = "OTEL_TRACES_EXPORTER=none"
 
 
 def lineage_of(command: str, output: Folder, parent: LineageRun | None = None) -> Lineage | None:
-    """Return the observer of a command that speaks OpenLineage, if there is a receiver.
+    """Return the observer of a command that sends OpenLineage events, if there is a receiver.
 
     Raises:
         UsageError: it is not installed, or cannot be set up.
@@ -46,7 +46,7 @@ def lineage_of(command: str, output: Folder, parent: LineageRun | None = None) -
 
 
 def tracing_of(command: str, parent: Context | None = None) -> Tracing | None:
-    """Return the observer of a command that speaks OpenTelemetry, if there is a collector.
+    """Return the observer of a command that sends OpenTelemetry spans, if there is a collector.
 
     Raises:
         UsageError: it is not installed, or cannot be set up.

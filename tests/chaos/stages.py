@@ -14,10 +14,10 @@ import numpy as np
 from pydantic import Field
 
 from engine.core.annotation import Annotation
-from engine.core.judgement import Statements, Verdicts
 from engine.core.rows import Measurement
 from engine.core.sample import Sample
-from engine.core.stage import RUNTIME, THRESHOLD, Filter, Specialist, StageConfig, one_of
+from engine.core.stage import RUNTIME, THRESHOLD, Specialist, StageConfig, one_of
+from tests.stages import BrightEnough
 
 BATCH = 4
 """Images per call: half a shard, so that a call of the engine is one of each stage."""
@@ -124,13 +124,10 @@ class BrightConfig(SlowConfig):
     """Lowest brightness that is kept, 0..1."""
 
 
-class Bright(Filter[BrightConfig]):
-    """Drops dark boxes; measures them first."""
+class Bright(BrightEnough):
+    """Drops dark boxes; notes each image that it measures."""
 
     Config = BrightConfig
-    judges_by = "annotation"
-    reads = (one_of("object_detection"),)
-    measured = ("brightness",)
 
     def measure(self, samples: Sequence[Sample]) -> list[list[Measurement]]:
         with _noted(self.config, type(self).__name__, samples):
@@ -141,11 +138,3 @@ class Bright(Filter[BrightConfig]):
                 ]
                 for sample in samples
             ]
-
-    def judge(self, statements: Statements) -> Verdicts:
-        verdicts = Verdicts(len(statements))
-        where = statements.of_tasks(("object_detection",))
-        brightness = statements.measurements["brightness"]
-        verdicts.measure("brightness", brightness, where)
-        verdicts.drop(where & (brightness < self.config.minimum), "too_dark")
-        return verdicts
